@@ -1,0 +1,1 @@
+//! Service addresses on a node: follows Services and EndpointSlices, programs nftables.

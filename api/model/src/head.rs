@@ -1,0 +1,32 @@
+//! The few fields of an object that the machinery needs without parsing its body.
+
+use std::collections::BTreeMap;
+
+use bincode::{Decode, Encode};
+use serde::{Deserialize, Serialize};
+
+/// One entry of `metadata.ownerReferences`, as far as garbage collection and `why` need it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+pub struct OwnerRef {
+    pub uid: String,
+    pub kind: String,
+    pub name: String,
+    pub controller: bool,
+    pub block_deletion: bool,
+}
+
+/// What the log and the index know of an object. Built by the API server, stored beside the body, opaque to apply.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+pub struct Head {
+    pub uid: String,
+    pub generation: i64,
+    pub labels: BTreeMap<String, String>,
+    pub owners: Vec<OwnerRef>,
+    pub finalizers: Vec<String>,
+    /// `metadata.deletionTimestamp` as written in the body, if the object is being deleted.
+    pub deletion: Option<String>,
+    /// Selectable fields of the kind besides `metadata.name` and `metadata.namespace`, e.g. `spec.nodeName`.
+    pub fields: BTreeMap<String, String>,
+    /// Byte offset in the body where `"resourceVersion":"N",` is spliced in on the way out.
+    pub splice: u32,
+}

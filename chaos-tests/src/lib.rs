@@ -1,0 +1,1 @@
+//! Simulation, fault injection on real processes, history checkers, reports.

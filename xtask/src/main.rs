@@ -1,0 +1,2 @@
+//! What would otherwise become shell.
+fn main() {}
