@@ -1,2 +1,53 @@
-//! What would otherwise become shell.
-fn main() {}
+//! What would otherwise become shell: setup, builds, tests, tidy, benchmarks.
+
+mod build;
+mod rocksdb;
+mod setup;
+mod tidy;
+mod tool;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(about = "Builds, tests and checks the workspace")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// The release binary, at bin/kontiki
+    Build,
+    /// Licences, sources and duplicates of the dependencies
+    Deny,
+    /// Stop the cluster of this checkout
+    Down,
+    /// Format and apply clippy's fixes
+    Fix,
+    /// Install the Debian packages that are missing
+    Setup,
+    /// Every test
+    Test,
+    /// The edges between the rooms and the "never" list
+    Tidy,
+    /// Build, and start the cluster of this checkout
+    Up,
+    /// Formatting, lints and tidy, changing nothing
+    Verify,
+}
+
+fn main() -> Result<()> {
+    match Arguments::parse().task {
+        Task::Build => build::build(),
+        Task::Deny => build::deny(),
+        Task::Down => build::down(),
+        Task::Fix => build::fix(),
+        Task::Setup => setup::install(setup::Need::Test),
+        Task::Test => build::test(),
+        Task::Tidy => tidy::check(),
+        Task::Up => build::up(),
+        Task::Verify => build::verify(),
+    }
+}

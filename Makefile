@@ -1,0 +1,38 @@
+# Thin on purpose: the logic is in xtask (Rust) and in `kontiki` itself. `make help` lists the targets.
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kontiki
+KEY := $(shell rustc --version | cut -d' ' -f2)-$(shell sha256sum Cargo.lock | cut -c1-12)
+# Shared by all clones on this machine, so that a fresh clone builds only its own crates.
+export CARGO_TARGET_DIR ?= $(CACHE)/target-$(KEY)
+XTASK := cargo run --quiet --locked --package xtask --
+
+.PHONY: help up down build test verify fix bench deny setup
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
+
+up: ## install what is missing, build, start a one-machine cluster below .kontiki/
+	@$(XTASK) up
+
+down: ## stop it and remove its containers; the cluster's objects stay
+	@$(XTASK) down
+
+build: ## the release binary, at bin/kontiki
+	@$(XTASK) build
+
+test: ## every test, end-to-end ones included
+	@$(XTASK) test
+
+verify: ## formatting, clippy with warnings denied, tidy, generated files; changes nothing
+	@$(XTASK) verify
+
+fix: ## format, apply clippy's fixes, regenerate
+	@$(XTASK) fix
+
+bench: ## latencies and sizes, beside runc and crun
+	@$(XTASK) bench
+
+deny: ## licences, sources and duplicates of the dependencies (installs cargo-deny if absent)
+	@$(XTASK) deny
+
+setup: ## only the Debian packages, with what each is for
+	@$(XTASK) setup

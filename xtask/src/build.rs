@@ -1,0 +1,110 @@
+//! Building, testing and checking the workspace.
+
+use std::{fs, path::PathBuf, process::Command, time::SystemTime};
+
+use anyhow::{Context, Result};
+
+use crate::{
+    rocksdb,
+    setup::{self, Need},
+    tool::{self, cargo, installed, run},
+};
+
+/// Target folders of other lock files or compilers that are kept beside the current one.
+const OLD_TARGETS_KEPT: usize = 1;
+
+/// The release binary, at `bin/kontiki`.
+pub fn build() -> Result<()> {
+    setup::install(Need::Run)?;
+    rocksdb::ensure()?;
+    run(&mut cargo(&["build", "--release", "--locked", "--package", "kontiki"])?)?;
+    let bin = tool::root().join("bin");
+    fs::create_dir_all(&bin)?;
+    // A running `kontiki` keeps the file it was started from: the new one is renamed over it.
+    let partial = bin.join(format!("kontiki.{}", std::process::id()));
+    fs::copy(target_dir()?.join("release/kontiki"), &partial).context("copying the binary")?;
+    fs::rename(&partial, bin.join("kontiki"))?;
+    prune()
+}
+
+/// Starts (or finds running) the one-machine cluster of this checkout.
+pub fn up() -> Result<()> {
+    build()?;
+    let root = tool::root();
+    let mut up = Command::new(root.join("bin/kontiki"));
+    run(up.current_dir(&root).args(["up", "--detach", "--data-dir", ".kontiki"]))
+}
+
+/// Stops it.
+pub fn down() -> Result<()> {
+    let root = tool::root();
+    let binary = root.join("bin/kontiki");
+    if !binary.exists() || !root.join(".kontiki").exists() {
+        println!("nothing to stop: `make up` has not run here");
+        return Ok(());
+    }
+    run(Command::new(binary).current_dir(&root).args(["down", "--data-dir", ".kontiki"]))
+}
+
+/// Every test.
+pub fn test() -> Result<()> {
+    setup::install(Need::Test)?;
+    rocksdb::ensure()?;
+    if installed("cargo-nextest") {
+        run(&mut cargo(&["nextest", "run", "--workspace", "--locked", "--no-fail-fast"])?)?;
+    } else {
+        run(&mut cargo(&["test", "--workspace", "--locked", "--no-fail-fast"])?)?;
+    }
+    prune()
+}
+
+/// Formatting, lints, tidy, stale generated files. Changes nothing.
+pub fn verify() -> Result<()> {
+    setup::install(Need::Build)?;
+    run(Command::new("cargo").current_dir(tool::root()).args(["fmt", "--all", "--check"]))?;
+    crate::tidy::check()?;
+    run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "--deny", "warnings"])?)
+}
+
+/// Formats and applies what clippy can fix.
+pub fn fix() -> Result<()> {
+    run(Command::new("cargo").current_dir(tool::root()).args(["fmt", "--all"]))?;
+    run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--fix", "--allow-dirty", "--allow-staged"])?)?;
+    run(Command::new("cargo").current_dir(tool::root()).args(["fmt", "--all"]))
+}
+
+/// Licences, sources, duplicates; advisories where their database can be reached.
+pub fn deny() -> Result<()> {
+    if !installed("cargo-deny") {
+        run(Command::new("cargo").args(["install", "--locked", "cargo-deny"]))?;
+    }
+    run(Command::new("cargo").current_dir(tool::root()).args(["deny", "check", "bans", "licenses", "sources"]))
+}
+
+/// Where cargo puts what it builds.
+pub fn target_dir() -> Result<PathBuf> {
+    let metadata = cargo_metadata::MetadataCommand::new().current_dir(tool::root()).no_deps().exec()?;
+    Ok(metadata.target_directory.into_std_path_buf())
+}
+
+/// Removes target folders of past lock files, so that the cache stays bounded.
+fn prune() -> Result<()> {
+    let current = target_dir()?;
+    let cache = tool::cache()?;
+    if current.parent() != Some(&cache) {
+        return Ok(());
+    }
+    let mut old: Vec<(SystemTime, PathBuf)> = Vec::new();
+    for entry in fs::read_dir(&cache)? {
+        let entry = entry?;
+        if entry.path() != current && entry.file_name().to_string_lossy().starts_with("target-") {
+            old.push((entry.metadata()?.modified()?, entry.path()));
+        }
+    }
+    old.sort();
+    for (_, path) in old.iter().rev().skip(OLD_TARGETS_KEPT) {
+        println!("removing the build cache of another lock file: {}", path.display());
+        fs::remove_dir_all(path)?;
+    }
+    Ok(())
+}
