@@ -26,7 +26,9 @@ pub struct SandboxSpec {
 pub enum SandboxNetwork {
     Host,
     /// A routed veth with this address.
-    Pod { address: Ipv4Addr },
+    Pod {
+        address: Ipv4Addr,
+    },
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -1,0 +1,63 @@
+//! Clients over one transport that say which revision a write reacts to.
+
+use http::{HeaderValue, Request, Response};
+use kube::client::{Body, Client};
+use tower::{BoxError, Service, ServiceExt, util::BoxCloneService};
+
+/// The request header that names the revision a write reacts to.
+pub const CAUSE_HEADER: &str = "kontiki-cause";
+
+/// Makes `kube` clients that share one transport, each naming the cause of what it writes.
+#[derive(Clone)]
+pub struct Clients {
+    transport: std::sync::Arc<std::sync::Mutex<BoxCloneService<Request<Body>, Response<Body>, BoxError>>>,
+    plain: Client,
+    user_agent: HeaderValue,
+}
+
+impl Clients {
+    /// `transport` answers requests that carry path and query only; `user_agent` is how history shows the writer.
+    /// Must be called within a tokio runtime.
+    pub fn new<S>(transport: S, user_agent: &'static str) -> Self
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = BoxError> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+    {
+        let user_agent = HeaderValue::from_static(user_agent);
+        let transport = BoxCloneService::new(transport);
+        let plain = client(transport.clone(), user_agent.clone(), None);
+        Clients { transport: std::sync::Arc::new(std::sync::Mutex::new(transport)), plain, user_agent }
+    }
+
+    /// A client for reads and for writes that nothing in particular caused.
+    pub fn plain(&self) -> Client {
+        self.plain.clone()
+    }
+
+    /// A client whose writes react to `resource_version`.
+    pub fn caused_by(&self, resource_version: Option<&str>) -> Client {
+        match resource_version.map(HeaderValue::from_str) {
+            Some(Ok(cause)) => {
+                let transport = self.transport.lock().expect("cloning a transport does not panic").clone();
+                client(transport, self.user_agent.clone(), Some(cause))
+            }
+            // Not a header value: some other server's resource version. The cause is lost, the write is not.
+            Some(Err(_)) | None => self.plain.clone(),
+        }
+    }
+}
+
+fn client(
+    transport: BoxCloneService<Request<Body>, Response<Body>, BoxError>,
+    user_agent: HeaderValue,
+    cause: Option<HeaderValue>,
+) -> Client {
+    let stamped = transport.map_request(move |mut request: Request<Body>| {
+        request.headers_mut().insert(http::header::USER_AGENT, user_agent.clone());
+        if let Some(cause) = &cause {
+            request.headers_mut().insert(CAUSE_HEADER, cause.clone());
+        }
+        request
+    });
+    Client::new(stamped, "default")
+}

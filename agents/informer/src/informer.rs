@@ -1,0 +1,240 @@
+//! A local copy of one resource, kept by its watch stream and shared by all that read it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fmt::Debug,
+    sync::{Arc, RwLock},
+};
+
+use futures::StreamExt;
+use kube::{
+    Api, Resource, ResourceExt,
+    runtime::{WatchStreamExt, watcher},
+};
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+/// Namespace and name; the namespace is empty for cluster-scoped objects.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectKey {
+    pub namespace: String,
+    pub name: String,
+}
+
+impl ObjectKey {
+    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        ObjectKey { namespace: namespace.into(), name: name.into() }
+    }
+
+    pub fn of<K: ResourceExt>(object: &K) -> Self {
+        ObjectKey { namespace: object.namespace().unwrap_or_default(), name: object.name_any() }
+    }
+}
+
+/// One change as a subscriber sees it: what was there and what is.
+pub struct Change<K> {
+    pub old: Option<Arc<K>>,
+    pub new: Option<Arc<K>>,
+}
+
+impl<K> Change<K> {
+    /// The object after the change or, if it is gone, before.
+    pub fn any(&self) -> Option<&Arc<K>> {
+        self.new.as_ref().or(self.old.as_ref())
+    }
+}
+
+/// Called for every change, in order, from the informer's task: it must only note what to do (fill a queue).
+pub type Subscription<K> = Box<dyn Fn(&Change<K>) + Send + Sync>;
+
+/// How far the copy has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Progress {
+    /// The highest resource version seen.
+    revision: u64,
+    /// Completed lists: 0 until the first.
+    lists: u64,
+}
+
+struct State<K> {
+    objects: BTreeMap<ObjectKey, Arc<K>>,
+    /// Keys by the uid of the controller that owns them.
+    owned: HashMap<String, BTreeSet<ObjectKey>>,
+}
+
+/// A shared, read-only view of a resource. Cheap to clone.
+pub struct Informer<K> {
+    state: Arc<RwLock<State<K>>>,
+    progress: watch::Receiver<Progress>,
+}
+
+impl<K> Clone for Informer<K> {
+    fn clone(&self) -> Self {
+        Informer { state: self.state.clone(), progress: self.progress.clone() }
+    }
+}
+
+impl<K> Informer<K>
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+{
+    /// Follows what `api` and `config` select until `cancel`.
+    pub fn start(
+        api: Api<K>,
+        config: watcher::Config,
+        subscriptions: Vec<Subscription<K>>,
+        cancel: CancellationToken,
+    ) -> Self {
+        let state = Arc::new(RwLock::new(State { objects: BTreeMap::new(), owned: HashMap::new() }));
+        let (sender, progress) = watch::channel(Progress::default());
+        let follower = Follower { state: state.clone(), progress: sender, subscriptions, listed: Vec::new() };
+        tokio::spawn(cancel.run_until_cancelled_owned(follower.run(api, config)));
+        Informer { state, progress }
+    }
+
+    /// Waits for the first complete list; `false` if the informer ended before.
+    pub async fn synced(&self) -> bool {
+        self.progress.clone().wait_for(|progress| progress.lists > 0).await.is_ok()
+    }
+
+    /// Waits until the copy includes the write that was answered with `resource_version`, or was listed anew since.
+    pub async fn caught_up(&self, resource_version: u64) -> bool {
+        let mut progress = self.progress.clone();
+        let lists = progress.borrow().lists;
+        progress.wait_for(|progress| progress.revision >= resource_version || progress.lists > lists).await.is_ok()
+    }
+
+    pub fn get(&self, key: &ObjectKey) -> Option<Arc<K>> {
+        self.read().objects.get(key).cloned()
+    }
+
+    /// All objects, or those of one namespace, ordered by key.
+    pub fn list(&self, namespace: Option<&str>) -> Vec<Arc<K>> {
+        let state = self.read();
+        match namespace {
+            None => state.objects.values().cloned().collect(),
+            Some(namespace) => {
+                let from = ObjectKey::new(namespace, "");
+                let here = state.objects.range(from..).take_while(|(key, _)| key.namespace == namespace);
+                here.map(|(_, object)| object.clone()).collect()
+            }
+        }
+    }
+
+    /// What the controller with this uid owns.
+    pub fn owned_by(&self, uid: &str) -> Vec<Arc<K>> {
+        let state = self.read();
+        let keys = state.owned.get(uid).into_iter().flatten();
+        keys.filter_map(|key| state.objects.get(key).cloned()).collect()
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, State<K>> {
+        self.state.read().expect("nobody panics while holding the informer's lock")
+    }
+}
+
+struct Follower<K> {
+    state: Arc<RwLock<State<K>>>,
+    progress: watch::Sender<Progress>,
+    subscriptions: Vec<Subscription<K>>,
+    /// Keys seen since a list began.
+    listed: Vec<ObjectKey>,
+}
+
+impl<K> Follower<K>
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+{
+    async fn run(mut self, api: Api<K>, config: watcher::Config) {
+        let mut stream = std::pin::pin!(watcher(api, config).default_backoff());
+        while let Some(event) = stream.next().await {
+            match event {
+                Ok(event) => self.follow(event),
+                Err(error) => warn!(resource = std::any::type_name::<K>(), %error, "watch interrupted"),
+            }
+        }
+    }
+
+    fn follow(&mut self, event: watcher::Event<K>) {
+        match event {
+            watcher::Event::Init => self.listed.clear(),
+            watcher::Event::InitApply(object) => {
+                self.listed.push(ObjectKey::of(&object));
+                self.put(object);
+            }
+            watcher::Event::InitDone => {
+                let kept: BTreeSet<ObjectKey> = self.listed.drain(..).collect();
+                let state = self.state.read().expect("nobody panics while holding the informer's lock");
+                let gone: Vec<ObjectKey> = state.objects.keys().filter(|key| !kept.contains(key)).cloned().collect();
+                drop(state);
+                gone.iter().for_each(|key| self.remove(key));
+                self.progress.send_modify(|progress| progress.lists += 1);
+            }
+            watcher::Event::Apply(object) => self.put(object),
+            watcher::Event::Delete(object) => {
+                self.remove(&ObjectKey::of(&object));
+                self.seen(&object);
+            }
+        }
+    }
+
+    fn put(&mut self, object: K) {
+        let key = ObjectKey::of(&object);
+        let object = Arc::new(object);
+        let mut state = self.state.write().expect("nobody panics while holding the informer's lock");
+        let old = state.objects.insert(key.clone(), object.clone());
+        if let Some(uid) = old.as_deref().and_then(controller_uid) {
+            forget(&mut state.owned, &uid, &key);
+        }
+        if let Some(uid) = controller_uid(&*object) {
+            state.owned.entry(uid).or_default().insert(key);
+        }
+        drop(state);
+        // A list repeats what is known: unchanged objects are no change.
+        if old.as_ref().is_none_or(|old| old.resource_version() != object.resource_version()) {
+            self.tell(&Change { old, new: Some(object.clone()) });
+        }
+        self.seen(&*object);
+    }
+
+    fn remove(&mut self, key: &ObjectKey) {
+        let mut state = self.state.write().expect("nobody panics while holding the informer's lock");
+        let old = state.objects.remove(key);
+        if let Some(uid) = old.as_deref().and_then(controller_uid) {
+            forget(&mut state.owned, &uid, key);
+        }
+        drop(state);
+        if old.is_some() {
+            self.tell(&Change { old, new: None });
+        }
+    }
+
+    fn tell(&self, change: &Change<K>) {
+        self.subscriptions.iter().for_each(|subscription| subscription(change));
+    }
+
+    fn seen(&self, object: &K) {
+        let Some(revision) = object.resource_version().and_then(|version| version.parse::<u64>().ok()) else { return };
+        self.progress.send_if_modified(|progress| {
+            let newer = revision > progress.revision;
+            progress.revision = progress.revision.max(revision);
+            newer
+        });
+    }
+}
+
+fn controller_uid<K: Resource>(object: &K) -> Option<String> {
+    let owners = object.meta().owner_references.as_ref()?;
+    owners.iter().find(|owner| owner.controller == Some(true)).map(|owner| owner.uid.clone())
+}
+
+fn forget(owned: &mut HashMap<String, BTreeSet<ObjectKey>>, uid: &str, key: &ObjectKey) {
+    if let Some(keys) = owned.get_mut(uid) {
+        keys.remove(key);
+        if keys.is_empty() {
+            owned.remove(uid);
+        }
+    }
+}

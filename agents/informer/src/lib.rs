@@ -1,0 +1,12 @@
+//! What every follower of the watch stream shares: informers, work queues, clients that name their cause, events.
+//! Knows no particular kind; needs nothing but a Kubernetes API.
+
+mod clients;
+mod informer;
+mod queue;
+mod recorder;
+
+pub use clients::Clients;
+pub use informer::{Change, Informer, ObjectKey, Subscription};
+pub use queue::Queue;
+pub use recorder::{Note, Recorder};
