@@ -1,10 +1,18 @@
 //! One request on its way through the server: what the HTTP layer hands to the handlers, and what they give back.
+//!
+//! The HTTP layer has authenticated, routed and authorized it; the handlers never see a socket.
 
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, header};
+use hyper::upgrade::OnUpgrade;
+use kontiki_model::{Revision, Status};
 
-/// A response body: a buffer or a stream.
-pub type ApiBody = http_body_util::combinators::UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+use crate::failure;
+
+/// The error of a body that breaks off.
+pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
+/// A body on its way, in or out: a buffer or a stream.
+pub type ApiBody = http_body_util::combinators::UnsyncBoxBody<Bytes, BodyError>;
 pub type ApiResponse = http::Response<ApiBody>;
 
 /// Who is asking, after authentication (and impersonation).
@@ -18,16 +26,30 @@ pub struct Identity {
     pub term: Option<u64>,
 }
 
-/// A decoded request; the body is read and bounded.
-#[derive(Clone, Debug)]
+/// A request's body.
+///
+/// Object requests are read completely, bounded by [`crate::limits::REQUEST_BODY_BYTES_MAX`], before a handler sees
+/// them. Requests that pass through to a node agent keep their stream: it has no bound and is never buffered.
+pub enum RequestBody {
+    Bytes(Bytes),
+    Stream(ApiBody),
+}
+
+/// An authenticated request.
 pub struct ApiRequest {
     pub method: Method,
+    /// As received, still percent-encoded.
     pub path: String,
+    /// The query string as received, without the question mark.
+    pub raw_query: String,
     /// Query parameters in order, percent-decoded.
     pub query: Vec<(String, String)>,
     pub headers: HeaderMap,
-    pub body: Bytes,
+    pub body: RequestBody,
+    /// Set when the client asked to switch protocols and the connection can.
+    pub upgrade: Option<OnUpgrade>,
     pub identity: Identity,
+    /// `Audit-Id` of the answer.
     pub request_id: String,
 }
 
@@ -37,8 +59,56 @@ pub struct ResourceRequest {
     pub kind: &'static kontiki_kinds::Kind,
     pub namespace: Option<String>,
     pub name: Option<String>,
-    /// As in the URL: `status`, `scale`, `log`.
+    /// As in the URL: `status`, `scale`, `log`; what follows it in the path of `…/proxy/<path>` is in `rest`.
     pub subresource: Option<String>,
+    /// The path behind the subresource, with its leading slash, still percent-encoded: `…/proxy/images` gives `/images`.
+    pub rest: String,
     /// Kubernetes' request verb: get, list, watch, create, update, patch, delete, deletecollection.
     pub verb: &'static str,
+}
+
+impl Identity {
+    pub fn in_group(&self, group: &str) -> bool {
+        self.groups.iter().any(|one| one == group)
+    }
+}
+
+impl RequestBody {
+    /// The whole body, where it was read; a stream counts as empty.
+    pub fn bytes(&self) -> &Bytes {
+        static NOTHING: Bytes = Bytes::new();
+        match self {
+            RequestBody::Bytes(bytes) => bytes,
+            RequestBody::Stream(_) => &NOTHING,
+        }
+    }
+}
+
+impl ApiRequest {
+    /// The first value of a query parameter.
+    pub fn query_value(&self, name: &str) -> Option<&str> {
+        self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// A boolean query parameter as Kubernetes reads it: present and neither `false` nor `0` means true.
+    pub fn query_flag(&self, name: &str) -> bool {
+        self.query_value(name).is_some_and(|value| !matches!(value, "false" | "0"))
+    }
+
+    /// A header as text; a value that is not visible ASCII counts as absent.
+    pub fn header(&self, name: impl header::AsHeaderName) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    pub fn user_agent(&self) -> &str {
+        self.header(header::USER_AGENT).unwrap_or("")
+    }
+
+    /// The revision this write reacts to, from the `Kontiki-Cause` header.
+    pub fn cause(&self) -> Result<Option<Revision>, Status> {
+        let Some(value) = self.headers.get("kontiki-cause") else { return Ok(None) };
+        let revision = value.to_str().ok().and_then(|text| text.parse().ok());
+        let refused = || failure::bad_request(format!("the Kontiki-Cause header is not a revision: {value:?}"));
+        revision.map(Some).ok_or_else(refused)
+    }
 }

@@ -1,0 +1,205 @@
+//! Bodies: reading them within their bound, turning YAML into JSON and back, writing answers in the negotiated form.
+
+use std::io::Write as _;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http_body::Body as _;
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use kontiki_model::Status;
+use serde_json::{Value, json};
+
+use crate::{
+    failure, limits,
+    negotiate::{self, Form, Media},
+    request::{ApiBody, ApiRequest, ApiResponse},
+    yaml,
+};
+
+/// A request body as JSON.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JsonBody {
+    pub json: Bytes,
+    /// `line 5: key "data" already set in map`: what YAML conversion lost, for strict field validation.
+    pub duplicates: Vec<String>,
+}
+
+const OBJECT_TYPES: &[&str] = &["application/json", "application/yaml"];
+
+pub fn full(bytes: impl Into<Bytes>) -> ApiBody {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+pub fn empty() -> ApiBody {
+    full(Bytes::new())
+}
+
+/// Reads a body completely, up to the bound of object requests.
+pub async fn read(body: ApiBody) -> Result<Bytes, Status> {
+    let limit = limits::REQUEST_BODY_BYTES_MAX;
+    if body.size_hint().lower() > limit as u64 {
+        return Err(failure::too_large(limit));
+    }
+    match Limited::new(body, limit).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => Err(failure::too_large(limit)),
+        Err(error) => Err(failure::bad_request(format!("the body of the request broke off: {error}"))),
+    }
+}
+
+/// The body of an object request as JSON, whatever its content type; 415 for what is neither JSON nor YAML.
+/// An absent content type means JSON.
+pub fn json_body(request: &ApiRequest) -> Result<JsonBody, Status> {
+    let bytes = request.body.bytes();
+    match media_type(&request.headers) {
+        "" | "application/json" => Ok(JsonBody { json: bytes.clone(), duplicates: Vec::new() }),
+        "application/yaml" => yaml::to_json(bytes),
+        _ => Err(failure::unsupported_media(OBJECT_TYPES)),
+    }
+}
+
+/// The content type without its parameters, as written.
+pub fn media_type(headers: &HeaderMap) -> &str {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    value.split(';').next().unwrap_or("").trim()
+}
+
+/// Answers with JSON text that is already compact, in the negotiated form.
+pub fn answer(code: StatusCode, form: Form, json: Bytes) -> Result<ApiResponse, Status> {
+    let bytes = match form.media {
+        Media::Json { pretty: false } => json,
+        Media::Json { pretty: true } | Media::Yaml => {
+            let value: Value = serde_json::from_slice(&json).map_err(failure::internal)?;
+            return answer_value(code, form, &value);
+        }
+    };
+    Ok(response(code, form.media.content_type(), bytes))
+}
+
+/// Answers with a document in the negotiated form.
+pub fn answer_value(code: StatusCode, form: Form, value: &Value) -> Result<ApiResponse, Status> {
+    let bytes = match form.media {
+        Media::Json { pretty } => json_text(value, pretty)?,
+        Media::Yaml => yaml::from_value(value)?.into_bytes(),
+    };
+    Ok(response(code, form.media.content_type(), bytes))
+}
+
+fn json_text(value: &Value, pretty: bool) -> Result<Vec<u8>, Status> {
+    let text = if pretty { serde_json::to_vec_pretty(value) } else { serde_json::to_vec(value) };
+    let mut text = text.map_err(failure::internal)?;
+    text.push(b'\n');
+    Ok(text)
+}
+
+pub fn text(code: StatusCode, text: impl Into<Bytes>) -> ApiResponse {
+    response(code, "text/plain; charset=utf-8", text)
+}
+
+pub fn response(code: StatusCode, content_type: &str, body: impl Into<Bytes>) -> ApiResponse {
+    let mut response = http::Response::new(full(body));
+    *response.status_mut() = code;
+    if let Ok(value) = HeaderValue::from_str(content_type) {
+        response.headers_mut().insert(header::CONTENT_TYPE, value);
+    }
+    response
+}
+
+/// A failure as the client will see it, in the form it accepts.
+pub fn failed(headers: &HeaderMap, status: &Status) -> ApiResponse {
+    let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let value = status_value(status);
+    let form = negotiate::failure_form(headers);
+    let mut response = answer_value(code, form, &value).unwrap_or_else(|_| text(code, status.message.clone()));
+    if let Some(seconds) = status.details.as_ref().and_then(|details| details.retry_after_seconds) {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+/// The `metav1.Status` object of a failure.
+pub fn status_value(status: &Status) -> Value {
+    let mut value = json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": status.message,
+    });
+    if !status.reason.is_empty() {
+        value["reason"] = json!(status.reason);
+    }
+    if let Some(details) = &status.details {
+        value["details"] = serde_json::to_value(details).unwrap_or_else(|_| json!({}));
+    }
+    value["code"] = json!(status.code);
+    value
+}
+
+/// Adds a `Warning` header as Kubernetes writes it.
+pub fn warn(response: &mut ApiResponse, message: &str) {
+    let mut quoted = String::with_capacity(message.len());
+    for character in message.chars().filter(|character| !character.is_control()) {
+        if matches!(character, '"' | '\\') {
+            quoted.push('\\');
+        }
+        quoted.push(character);
+    }
+    if let Ok(value) = HeaderValue::from_bytes(format!("299 - \"{quoted}\"").as_bytes()) {
+        response.headers_mut().append(header::WARNING, value);
+    }
+}
+
+/// Compresses a large buffered answer where the client accepts it. Streams are left alone.
+pub async fn compress(accept_encoding: Option<&str>, response: ApiResponse) -> ApiResponse {
+    let accepted = accept_encoding.is_some_and(|accepted| {
+        accepted.split(',').any(|one| one.split(';').next().is_some_and(|name| name.trim() == "gzip"))
+    });
+    let large = response.body().size_hint().exact().is_some_and(|size| size >= limits::GZIP_BYTES_MIN as u64);
+    if !accepted || !large || response.headers().contains_key(header::CONTENT_ENCODING) {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    let Ok(collected) = body.collect().await else {
+        return text(StatusCode::INTERNAL_SERVER_ERROR, "the answer broke off");
+    };
+    let plain = collected.to_bytes();
+    let source = plain.clone();
+    let packed = tokio::task::spawn_blocking(move || gzip(&source)).await;
+    let Ok(Ok(packed)) = packed else { return ApiResponse::from_parts(parts, full(plain)) };
+    parts.headers.remove(header::CONTENT_LENGTH);
+    parts.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    parts.headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    ApiResponse::from_parts(parts, full(packed))
+}
+
+fn gzip(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::with_capacity(bytes.len() / 4), flate2::Compression::new(4));
+    encoder.write_all(bytes)?;
+    encoder.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_failure_is_told_as_kubernetes_tells_it() {
+        let of = failure::Qualified { group: "apps", resource: "deployments" };
+        let told = status_value(&failure::not_found(of, "x")).to_string();
+        assert_eq!(
+            told,
+            r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"deployments.apps \"x\" not found","reason":"NotFound","details":{"name":"x","group":"apps","kind":"deployments"},"code":404}"#
+        );
+        let told = status_value(&failure::unauthorized()).to_string();
+        assert_eq!(
+            told,
+            r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"Unauthorized","reason":"Unauthorized","code":401}"#
+        );
+    }
+
+    #[test]
+    fn warnings_are_quoted() {
+        let mut response = text(StatusCode::OK, "");
+        warn(&mut response, "unknown field \"spec.x\"");
+        let value = response.headers().get(header::WARNING).unwrap();
+        assert_eq!(value, "299 - \"unknown field \\\"spec.x\\\"\"");
+    }
+}

@@ -1,0 +1,161 @@
+//! The failures this server tells, each as Kubernetes words it. The one place where a Status is put together.
+
+use kontiki_model::{Cause, Faults, Status, StatusDetails};
+
+/// A group and a resource (or kind), as Kubernetes prints them: `deployments.apps`, `pods`.
+#[derive(Clone, Copy, Debug)]
+pub struct Qualified<'a> {
+    pub group: &'a str,
+    pub resource: &'a str,
+}
+
+impl std::fmt::Display for Qualified<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.resource)?;
+        if !self.group.is_empty() {
+            write!(f, ".{}", self.group)?;
+        }
+        Ok(())
+    }
+}
+
+fn plain(code: u16, reason: &'static str, message: impl Into<String>) -> Status {
+    Status { code, reason, message: message.into(), details: None }
+}
+
+/// As [`plain`], with the empty `details` that Kubernetes' generic answers carry.
+fn generic(code: u16, reason: &'static str, message: impl Into<String>) -> Status {
+    Status { details: Some(StatusDetails::default()), ..plain(code, reason, message) }
+}
+
+fn details(of: Qualified<'_>, name: &str) -> StatusDetails {
+    StatusDetails {
+        name: name.to_owned(),
+        group: of.group.to_owned(),
+        kind: of.resource.to_owned(),
+        ..StatusDetails::default()
+    }
+}
+
+pub fn bad_request(message: impl Into<String>) -> Status {
+    plain(400, "BadRequest", message)
+}
+
+pub fn unauthorized() -> Status {
+    plain(401, "Unauthorized", "Unauthorized")
+}
+
+/// An object request that the authorizer or an admission rule refuses. `why` completes the sentence.
+pub fn forbidden(of: Qualified<'_>, name: &str, why: &str) -> Status {
+    let message = match name {
+        "" => format!("{of} is forbidden: {why}"),
+        name => format!("{of} \"{name}\" is forbidden: {why}"),
+    };
+    Status { details: Some(details(of, name)), ..plain(403, "Forbidden", message) }
+}
+
+/// A refused request that is about no resource.
+pub fn forbidden_path(why: &str) -> Status {
+    generic(403, "Forbidden", format!("forbidden: {why}"))
+}
+
+pub fn not_found(of: Qualified<'_>, name: &str) -> Status {
+    Status { details: Some(details(of, name)), ..plain(404, "NotFound", format!("{of} \"{name}\" not found")) }
+}
+
+/// The path names nothing this server has.
+pub fn no_such_resource() -> Status {
+    generic(404, "NotFound", "the server could not find the requested resource")
+}
+
+pub fn method_not_allowed() -> Status {
+    generic(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+}
+
+/// None of the accepted media types is one the route offers at all.
+pub fn not_representable(offered: &[&str]) -> Status {
+    let message = format!("406: Not Acceptable\n\nAvailable representations: {}", offered.join(", "));
+    generic(406, "NotAcceptable", message)
+}
+
+/// The media type is offered, but not with these parameters.
+pub fn not_acceptable(offered: &[&str]) -> Status {
+    not_acceptable_because(format!("only the following media types are accepted: {}", offered.join(", ")))
+}
+
+pub fn not_acceptable_because(message: impl Into<String>) -> Status {
+    plain(406, "NotAcceptable", message)
+}
+
+pub fn already_exists(of: Qualified<'_>, name: &str) -> Status {
+    let message = format!("{of} \"{name}\" already exists");
+    Status { details: Some(details(of, name)), ..plain(409, "AlreadyExists", message) }
+}
+
+pub fn conflict(of: Qualified<'_>, name: &str, why: &str) -> Status {
+    let message = format!("Operation cannot be fulfilled on {of} \"{name}\": {why}");
+    Status { details: Some(details(of, name)), ..plain(409, "Conflict", message) }
+}
+
+/// `message` is the whole sentence; Kubernetes says `resourceVersion too old` in several ways.
+pub fn expired(message: impl Into<String>) -> Status {
+    plain(410, "Expired", message)
+}
+
+pub fn too_large(limit_bytes: usize) -> Status {
+    plain(413, "RequestEntityTooLarge", format!("Request entity too large: limit is {limit_bytes}"))
+}
+
+pub fn unsupported_media(accepted: &[&str]) -> Status {
+    let list = accepted.join(", ");
+    let message = format!("the body of the request was in an unknown format - accepted media types include: {list}");
+    plain(415, "UnsupportedMediaType", message)
+}
+
+/// A PATCH whose content type is no patch type.
+pub fn unsupported_patch() -> Status {
+    generic(415, "UnsupportedMediaType", "415: Unsupported Media Type")
+}
+
+/// An object that breaks its kind's rules: every fault is a cause. `of` names the *kind* here, as Kubernetes does.
+pub fn invalid(of: Qualified<'_>, name: &str, faults: &Faults) -> Status {
+    let causes = faults.causes();
+    let told: Vec<String> = causes.iter().map(|Cause { field, message, .. }| format!("{field}: {message}")).collect();
+    let list = match told.as_slice() {
+        [one] => one.clone(),
+        many => format!("[{}]", many.join(", ")),
+    };
+    let message = format!("{of} \"{name}\" is invalid: {list}");
+    Status { details: Some(StatusDetails { causes, ..details(of, name) }), ..plain(422, "Invalid", message) }
+}
+
+pub fn too_many_requests(retry_after_s: i32) -> Status {
+    let message = "Too many requests, please try again later.";
+    retry_after(plain(429, "TooManyRequests", message), retry_after_s)
+}
+
+pub fn internal(error: impl std::fmt::Display) -> Status {
+    let message = format!("Internal error occurred: {error}");
+    let cause = Cause { message: error.to_string(), ..Cause::default() };
+    let details = StatusDetails { causes: vec![cause], ..StatusDetails::default() };
+    Status { details: Some(details), ..plain(500, "InternalError", message) }
+}
+
+/// A failure that Kubernetes tells with code 500 and no reason.
+pub fn unexpected(message: impl Into<String>) -> Status {
+    plain(500, "", message)
+}
+
+/// Something this request needs cannot be reached: a node agent, or the log's leader.
+pub fn unavailable(message: impl Into<String>, retry_after_s: i32) -> Status {
+    retry_after(plain(503, "ServiceUnavailable", message), retry_after_s)
+}
+
+pub fn timeout(message: impl Into<String>, retry_after_s: i32) -> Status {
+    retry_after(plain(504, "Timeout", format!("Timeout: {}", message.into())), retry_after_s)
+}
+
+fn retry_after(status: Status, seconds: i32) -> Status {
+    let details = status.details.clone().unwrap_or_default();
+    Status { details: Some(StatusDetails { retry_after_seconds: Some(seconds), ..details }), ..status }
+}

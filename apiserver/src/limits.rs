@@ -1,0 +1,41 @@
+//! Every bound of the HTTP layer, by name, and how they relate.
+
+use std::time::Duration;
+
+/// Largest body of an object request.
+pub const REQUEST_BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
+/// Connections served at once; further ones wait in the kernel's queue.
+pub const CONNECTIONS_MAX: usize = 20_000;
+/// Requests in work at once, watches and tunnels excepted; further ones get 429.
+pub const REQUESTS_IN_FLIGHT_MAX: usize = 1_000;
+/// Watches, tunnels and log streams at once; further ones get 429.
+pub const LONG_REQUESTS_MAX: usize = 100_000;
+/// Seconds that a refused client is told to wait.
+pub const RETRY_AFTER_S: i32 = 1;
+/// A request that is not a watch or a tunnel is given up after this time.
+pub const REQUEST_TIME_MAX: Duration = Duration::from_secs(60);
+/// A client must finish its TLS handshake within this time.
+pub const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
+/// A client must send the head of a request within this time (HTTP/1.1).
+pub const HEADER_TIME_MAX: Duration = Duration::from_secs(30);
+/// Concurrent streams of one HTTP/2 connection.
+pub const STREAMS_PER_CONNECTION_MAX: u32 = 1_000;
+/// An HTTP/2 connection is probed after this much silence, and closed when the probe goes unanswered for as long again.
+pub const KEEP_ALIVE_TIME: Duration = Duration::from_secs(30);
+/// After shutdown is asked for, open requests get this long to end.
+pub const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(10);
+/// Connecting to a node agent.
+pub const NODE_CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
+/// Responses below this size are not worth compressing.
+pub const GZIP_BYTES_MIN: usize = 128 * 1024;
+/// Lifetime of a service account token that does not ask for one, and the bounds of what may be asked for.
+pub const TOKEN_LIFETIME_S_DEFAULT: i64 = 3600;
+pub const TOKEN_LIFETIME_S_MIN: i64 = 600;
+pub const TOKEN_LIFETIME_S_MAX: i64 = 1 << 32;
+/// Largest bearer token that is looked at.
+pub const TOKEN_BYTES_MAX: usize = 16 * 1024;
+
+const _: () = assert!(GZIP_BYTES_MIN < REQUEST_BODY_BYTES_MAX);
+const _: () =
+    assert!(TOKEN_LIFETIME_S_MIN <= TOKEN_LIFETIME_S_DEFAULT && TOKEN_LIFETIME_S_DEFAULT <= TOKEN_LIFETIME_S_MAX);
+const _: () = assert!(SHUTDOWN_TIME_MAX.as_secs() < REQUEST_TIME_MAX.as_secs());

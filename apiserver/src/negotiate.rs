@@ -1,0 +1,243 @@
+//! Which form of an answer the client wants: media type and, for objects, the shape (as it is, Table, metadata only).
+//!
+//! Two refusals exist, as in Kubernetes: a media type that the route offers not at all, and one that it offers but not
+//! with the parameters asked for.
+
+use http::{HeaderMap, header};
+use kontiki_model::Status;
+
+use crate::{failure, request::ApiRequest};
+
+/// How the bytes are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Media {
+    Json { pretty: bool },
+    Yaml,
+}
+
+/// What of the object is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    Object,
+    Table,
+    PartialMetadata,
+    PartialMetadataList,
+    /// Discovery of all groups in one document (`/api` and `/apis`).
+    AggregatedDiscovery,
+}
+
+/// The form of one answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Form {
+    pub media: Media,
+    pub shape: Shape,
+}
+
+/// What a route can answer with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offer {
+    /// One object: as it is, Table, or PartialObjectMetadata.
+    Object,
+    /// A collection, or a watch on it: the same, and the stream media type.
+    Collection,
+    /// A document with one shape: legacy discovery, `/version`, reviews.
+    Document,
+    /// The roots of discovery: a document, or the aggregated form.
+    DiscoveryRoot,
+}
+
+/// One alternative of an Accept header.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Clause<'a> {
+    pub kind: &'a str,
+    pub subtype: &'a str,
+    pub parameters: Vec<(&'a str, &'a str)>,
+    quality: f32,
+}
+
+const JSON: &str = "application/json";
+const YAML: &str = "application/yaml";
+const OBJECT_TYPES: &[&str] = &[JSON, YAML];
+const COLLECTION_TYPES: &[&str] = &[JSON, YAML, "application/json;stream=watch"];
+
+impl Media {
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Media::Json { .. } => JSON,
+            Media::Yaml => YAML,
+        }
+    }
+}
+
+impl Form {
+    pub const JSON: Form = Form { media: Media::Json { pretty: false }, shape: Shape::Object };
+}
+
+impl Offer {
+    fn types(self) -> &'static [&'static str] {
+        match self {
+            Offer::Object | Offer::Document | Offer::DiscoveryRoot => OBJECT_TYPES,
+            Offer::Collection => COLLECTION_TYPES,
+        }
+    }
+
+    /// The shape that `as`, `g` and `v` ask for, if this route has it.
+    fn shape(self, kind: &str, group: &str, version: &str) -> Option<Shape> {
+        let objects = matches!(self, Offer::Object | Offer::Collection);
+        match (kind, group, version) {
+            ("Table", "meta.k8s.io", "v1") if objects => Some(Shape::Table),
+            ("PartialObjectMetadata", "meta.k8s.io", "v1") if objects => Some(Shape::PartialMetadata),
+            ("PartialObjectMetadataList", "meta.k8s.io", "v1") if objects => Some(Shape::PartialMetadataList),
+            ("APIGroupDiscoveryList", "apidiscovery.k8s.io", "v2") if self == Offer::DiscoveryRoot => {
+                Some(Shape::AggregatedDiscovery)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Chooses the form of the answer, or says what could be had instead.
+pub fn negotiate(request: &ApiRequest, offer: Offer) -> Result<Form, Status> {
+    let accept = accept_header(&request.headers);
+    let clauses = parse_accept(&accept);
+    if !clauses.iter().any(|clause| clause.names_any_of(offer.types())) {
+        return Err(failure::not_representable(offer.types()));
+    }
+    let pretty = wants_pretty(request);
+    let form = clauses.iter().find_map(|clause| clause.form(offer, pretty));
+    form.ok_or_else(|| failure::not_acceptable(OBJECT_TYPES))
+}
+
+/// The form of a failure: what the client accepts, or JSON.
+pub fn failure_form(headers: &HeaderMap) -> Form {
+    let accept = accept_header(headers);
+    let form = parse_accept(&accept).iter().find_map(|clause| clause.form(Offer::Collection, false));
+    Form { shape: Shape::Object, ..form.unwrap_or(Form::JSON) }
+}
+
+/// All Accept headers as one; absent means anything.
+fn accept_header(headers: &HeaderMap) -> String {
+    let values: Vec<&str> = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+    match values.join(",") {
+        empty if empty.trim().is_empty() => "*/*".to_owned(),
+        accept => accept,
+    }
+}
+
+/// The alternatives, best first; equally good ones in the order given, wildcards last.
+pub fn parse_accept(accept: &str) -> Vec<Clause<'_>> {
+    let mut clauses: Vec<Clause<'_>> = accept.split(',').filter_map(Clause::parse).collect();
+    clauses.sort_by(|a, b| b.quality.total_cmp(&a.quality).then(a.wildcards().cmp(&b.wildcards())));
+    clauses
+}
+
+/// As Kubernetes: `?pretty`, else a person's user agent.
+fn wants_pretty(request: &ApiRequest) -> bool {
+    match request.query_value("pretty") {
+        Some(value) => matches!(value, "" | "1" | "t" | "T" | "true" | "TRUE" | "True"),
+        None => ["curl", "Wget", "Mozilla/5.0"].iter().any(|agent| request.user_agent().starts_with(agent)),
+    }
+}
+
+impl<'a> Clause<'a> {
+    fn parse(text: &'a str) -> Option<Self> {
+        let mut parts = text.split(';').map(str::trim);
+        let (kind, subtype) = match parts.next()? {
+            "*" => ("*", "*"),
+            range => range.split_once('/')?,
+        };
+        let mut clause = Clause { kind: kind.trim(), subtype: subtype.trim(), parameters: Vec::new(), quality: 1.0 };
+        for part in parts.filter(|part| !part.is_empty()) {
+            let (name, value) = part.split_once('=').unwrap_or((part, ""));
+            match name.trim() {
+                "q" => clause.quality = value.trim().parse().unwrap_or(1.0),
+                name => clause.parameters.push((name, value.trim().trim_matches('"'))),
+            }
+        }
+        Some(clause)
+    }
+
+    fn wildcards(&self) -> usize {
+        usize::from(self.kind == "*") + usize::from(self.subtype == "*")
+    }
+
+    pub fn is(&self, media_type: &str) -> bool {
+        let base = media_type.split(';').next().unwrap_or(media_type);
+        base.split_once('/').is_some_and(|(kind, subtype)| self.kind == kind && self.subtype == subtype)
+    }
+
+    /// Whether the route offers this type at all; `application/*` is not understood on this level.
+    fn names_any_of(&self, offered: &[&str]) -> bool {
+        self.wildcards() == 2 || offered.iter().any(|one| self.is(one))
+    }
+
+    fn parameter(&self, name: &str) -> &'a str {
+        self.parameters.iter().find(|(key, _)| *key == name).map_or("", |(_, value)| value)
+    }
+
+    fn form(&self, offer: Offer, pretty: bool) -> Option<Form> {
+        let media = match (self.kind, self.subtype) {
+            ("*", "*") | ("application", "*" | "json") => Media::Json { pretty },
+            ("application", "yaml") => Media::Yaml,
+            _ => return None,
+        };
+        let stream = self.parameter("stream");
+        if !stream.is_empty() && (stream != "watch" || offer != Offer::Collection) {
+            return None;
+        }
+        let shape = match self.parameter("as") {
+            "" => Shape::Object,
+            kind => offer.shape(kind, self.parameter("g"), self.parameter("v"))?,
+        };
+        Some(Form { media, shape })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn forms(accept: &str, offer: Offer) -> Result<Form, u16> {
+        let clauses = parse_accept(accept);
+        if !clauses.iter().any(|clause| clause.names_any_of(offer.types())) {
+            return Err(4060);
+        }
+        clauses.iter().find_map(|clause| clause.form(offer, false)).ok_or(406)
+    }
+
+    fn json(shape: Shape) -> Result<Form, u16> {
+        Ok(Form { shape, ..Form::JSON })
+    }
+
+    #[test]
+    fn accept_headers() {
+        let table = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
+        let discovery = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+        let cases = [
+            ("*/*", Offer::Object, json(Shape::Object)),
+            (table, Offer::Collection, json(Shape::Table)),
+            (table, Offer::Document, json(Shape::Object)),
+            ("application/json;as=Table;v=v9;g=meta.k8s.io", Offer::Collection, Err(406)),
+            ("application/json;as=Chair;v=v1;g=meta.k8s.io", Offer::Collection, Err(406)),
+            ("application/*", Offer::Collection, Err(4060)),
+            ("application/xml", Offer::Collection, Err(4060)),
+            ("text/html;q=0.9, application/json;q=0.1", Offer::Collection, json(Shape::Object)),
+            ("application/vnd.kubernetes.protobuf, application/json", Offer::Object, json(Shape::Object)),
+            ("application/vnd.kubernetes.protobuf", Offer::Object, Err(4060)),
+            ("application/json;stream=watch", Offer::Collection, json(Shape::Object)),
+            ("application/json;stream=watch", Offer::Object, Err(406)),
+            ("application/yaml", Offer::Object, Ok(Form { media: Media::Yaml, shape: Shape::Object })),
+            (discovery, Offer::DiscoveryRoot, json(Shape::AggregatedDiscovery)),
+            (discovery, Offer::Document, Err(406)),
+            (
+                "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList",
+                Offer::DiscoveryRoot,
+                Err(406),
+            ),
+        ];
+        for (accept, offer, expected) in cases {
+            assert_eq!(forms(accept, offer), expected, "{accept} for {offer:?}");
+        }
+    }
+}
