@@ -1,6 +1,7 @@
 //! What would otherwise become shell: setup, builds, tests, tidy, benchmarks.
 
 mod build;
+mod codegen;
 mod rocksdb;
 mod setup;
 mod tidy;
@@ -20,6 +21,12 @@ struct Arguments {
 enum Task {
     /// The release binary, at bin/kontiki
     Build,
+    /// Write the generated sources from the committed facts
+    Codegen {
+        /// Change nothing; fail when a generated file is stale
+        #[arg(long)]
+        check: bool,
+    },
     /// Licences, sources and duplicates of the dependencies
     Deny,
     /// Stop the cluster of this checkout
@@ -41,6 +48,7 @@ enum Task {
 fn main() -> Result<()> {
     match Arguments::parse().task {
         Task::Build => build::build(),
+        Task::Codegen { check } => codegen::run(check),
         Task::Deny => build::deny(),
         Task::Down => build::down(),
         Task::Fix => build::fix(),

@@ -3,12 +3,14 @@
 pub mod fault;
 pub mod head;
 pub mod key;
+pub mod quantity;
 pub mod selector;
 pub mod status;
 
 pub use fault::{Fault, FaultKind, Faults};
 pub use head::{Head, OwnerRef};
 pub use key::{Key, Scope};
+pub use quantity::{Quantity, QuantityError};
 pub use selector::{FieldSelector, LabelSelector};
 pub use status::{Cause, Status, StatusDetails};
 

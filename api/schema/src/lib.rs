@@ -1,1 +1,32 @@
-//! One schema engine over a type table: strict decoding, pruning, defaults, patches, OpenAPI.
+//! One schema engine over a type table: strict decoding, pruning, defaults, canonical form, patches, OpenAPI.
+//! Pure: no IO, no clock. Two sources of tables: the built-in one is generated, a CRD's compiles at run time.
+//!
+//! - [`builtin`] is the table of Kubernetes' own types; [`Table::lookup`] and [`Table::lookup_gvk`] find a [`TypeId`],
+//!   [`ids`] names them all.
+//! - [`decode_json`], [`decode_yaml`]: bytes to a [`Document`] (a value and the keys that were given twice).
+//! - [`Table::check`], [`Table::check_document`]: types that do not fit are an error, unknown fields are listed.
+//! - [`Table::prune`], [`Table::default`], [`Table::canonical`]: drop unknown fields, fill the schema's defaults,
+//!   write as a Go server would. The last is what is stored.
+//! - [`merge_patch`], [`json_patch`], [`Table::strategic_merge`]; [`decode_patch`] reads the body of the first and the last.
+//! - [`openapi::v3`], [`openapi::v2`], [`openapi::v2_protobuf`]: the published documents.
+
+mod canonical;
+mod check;
+mod decode;
+mod defaults;
+#[rustfmt::skip]
+mod generated;
+mod go;
+pub mod openapi;
+mod patch;
+mod prune;
+mod scalar;
+mod syntax;
+mod table;
+
+pub use check::strict_error;
+pub use decode::{DecodeError, Document, Duplicate, decode_json, decode_yaml};
+pub use generated::ids;
+pub use go::print as go_print;
+pub use patch::{PatchError, decode_patch, json_patch, merge_patch};
+pub use table::{Field, Form, Gvk, Item, ListType, Omit, Patch, Shape, Table, Text, Type, TypeId, builtin};

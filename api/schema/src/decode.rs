@@ -1,0 +1,263 @@
+//! Bytes to a value. Keys that occur twice are not lost: strict field validation reports them.
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+
+use crate::syntax;
+
+/// A decoded body.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Document {
+    pub value: Value,
+    pub duplicates: Vec<Duplicate>,
+}
+
+/// A key that was given more than once in one object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Duplicate {
+    /// `data.a`, `spec.containers[0].name`.
+    pub path: String,
+    /// The warning: `duplicate field "data.a"`.
+    pub message: String,
+}
+
+/// The body does not decode; the message is Kubernetes'.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct DecodeError(pub String);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Json,
+    Yaml,
+}
+
+/// JSON with Go's error messages. Objects given twice are merged, other values replaced, as Go's decoder does.
+pub fn decode_json(bytes: &[u8]) -> Result<Document, DecodeError> {
+    let text = String::from_utf8_lossy(bytes);
+    let mut reader = Reader { source: Source::Json, path: String::new(), duplicates: Vec::new() };
+    let mut deserializer = serde_json::Deserializer::from_str(&text);
+    let value = Node(&mut reader).deserialize(&mut deserializer).and_then(|value| {
+        deserializer.end()?;
+        Ok(value)
+    });
+    match value {
+        Ok(value) => Ok(Document { value, duplicates: reader.duplicates }),
+        Err(error) => Err(DecodeError(syntax::error(&text).unwrap_or_else(|| parser_words(&error)))),
+    }
+}
+
+/// Valid JSON that our parser refuses all the same: too deep, a number beyond any float, a lone surrogate.
+fn parser_words(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    if text.starts_with("recursion limit") { "exceeded max depth".to_owned() } else { text }
+}
+
+/// YAML as the API server reads it: version 1.1 booleans and octal numbers; of a key given twice the last counts.
+pub fn decode_yaml(bytes: &[u8]) -> Result<Document, DecodeError> {
+    let words = |text: String| DecodeError(format!("error converting YAML to JSON: yaml: {text}"));
+    let text = std::str::from_utf8(bytes).map_err(|_| words("control characters are not allowed".to_owned()))?;
+    let options = serde_saphyr::options! {
+        duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
+        legacy_octal_numbers: true,
+    };
+    let mut reader = Reader { source: Source::Yaml, path: String::new(), duplicates: Vec::new() };
+    let value = serde_saphyr::with_deserializer_from_str_with_options(text, options, |deserializer| {
+        Node(&mut reader).deserialize(deserializer)
+    });
+    match value {
+        Ok(value) => Ok(Document { value, duplicates: reader.duplicates }),
+        Err(error) => Err(words(yaml_words(&error))),
+    }
+}
+
+fn yaml_words(error: &serde_saphyr::Error) -> String {
+    let full = error.without_snippet().to_string();
+    let first = full.lines().next().unwrap_or_default().to_owned();
+    match error.location() {
+        Some(location) => format!("line {}: {first}", location.line()),
+        None => first,
+    }
+}
+
+struct Reader {
+    source: Source,
+    /// Where the reader is, in the notation of strict decoding errors.
+    path: String,
+    duplicates: Vec<Duplicate>,
+}
+
+impl Reader {
+    fn report(&mut self, key: &str, line: Option<u64>) {
+        let message = match line {
+            Some(line) => format!("line {line}: key {key:?} already set in map"),
+            None => format!("duplicate field {:?}", self.path),
+        };
+        let duplicate = Duplicate { path: self.path.clone(), message };
+        if !self.duplicates.contains(&duplicate) {
+            self.duplicates.push(duplicate);
+        }
+    }
+}
+
+/// One value of the document.
+struct Node<'a>(&'a mut Reader);
+
+impl<'de> DeserializeSeed<'de> for Node<'_> {
+    type Value = Value;
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Node<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
+        serde_json::Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("number is not finite"))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::String(value.to_owned()))
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(Value::String(value))
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_some<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let mut out = Vec::new();
+        let length = self.0.path.len();
+        loop {
+            self.0.path.push_str(&format!("[{}]", out.len()));
+            let next = seq.next_element_seed(Node(self.0))?;
+            self.0.path.truncate(length);
+            match next {
+                Some(value) => out.push(value),
+                None => return Ok(Value::Array(out)),
+            }
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut out = Map::new();
+        let length = self.0.path.len();
+        loop {
+            let (key, line) = match self.0.source {
+                Source::Json => match map.next_key::<String>()? {
+                    Some(key) => (key, None),
+                    None => return Ok(Value::Object(out)),
+                },
+                Source::Yaml => match map.next_key::<serde_saphyr::Spanned<String>>()? {
+                    Some(key) => (key.value, Some(key.referenced.line())),
+                    None => return Ok(Value::Object(out)),
+                },
+            };
+            if length > 0 {
+                self.0.path.push('.');
+            }
+            self.0.path.push_str(&key);
+            let seen = out.contains_key(&key);
+            if seen && line.is_some() {
+                self.0.report(&key, line);
+            }
+            let value = map.next_value_seed(Node(self.0))?;
+            if seen && line.is_none() {
+                self.0.report(&key, line);
+            }
+            self.0.path.truncate(length);
+            match (out.get_mut(&key), self.0.source) {
+                (Some(old), Source::Json) => overlay(old, value),
+                _ => {
+                    out.insert(key, value);
+                }
+            }
+        }
+    }
+}
+
+fn overlay(old: &mut Value, new: Value) {
+    match (old, new) {
+        (Value::Object(old), Value::Object(new)) => {
+            for (key, value) in new {
+                overlay(old.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (old, new) => *old = new,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn messages(document: &Document) -> Vec<&str> {
+        document.duplicates.iter().map(|one| one.message.as_str()).collect()
+    }
+
+    #[test]
+    fn json_keys_given_twice_are_merged_and_reported() {
+        let body = br#"{"kind":"ConfigMap","data":{"a":"1","a":"2"},"data":{"b":"1"}}"#;
+        let document = decode_json(body).unwrap();
+        assert_eq!(document.value, json!({"kind": "ConfigMap", "data": {"a": "2", "b": "1"}}));
+        assert_eq!(messages(&document), ["duplicate field \"data.a\"", "duplicate field \"data\""]);
+    }
+
+    #[test]
+    fn yaml_keys_given_twice_are_replaced_and_reported_by_line() {
+        let body = b"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: yy}\ndata: {a: \"1\"}\ndata: {b: \"2\"}\n";
+        let document = decode_yaml(body).unwrap();
+        assert_eq!(document.value["data"], json!({"b": "2"}));
+        assert_eq!(messages(&document), ["line 5: key \"data\" already set in map"]);
+    }
+
+    #[test]
+    fn yaml_is_read_as_version_1_1() {
+        let document = decode_yaml(b"a: yes\nb: 0644\nc: '0644'\nd: ~\ne: 1.5\nf: off\n1: x\n").unwrap();
+        let expected = json!({"a": true, "b": 420, "c": "0644", "d": null, "e": 1.5, "f": false, "1": "x"});
+        assert_eq!(document.value, expected);
+    }
+
+    #[test]
+    fn malformed_bodies_get_gos_words() {
+        assert_eq!(decode_json(b"").unwrap_err().0, "unexpected end of JSON input");
+        assert_eq!(decode_json(b"{} {}").unwrap_err().0, "invalid character '{' after top-level value");
+        let deep = "[".repeat(5000) + &"]".repeat(5000);
+        assert_eq!(decode_json(deep.as_bytes()).unwrap_err().0, "exceeded max depth");
+        let yaml = decode_yaml(b"a: b: c\n").unwrap_err().0;
+        assert!(yaml.starts_with("error converting YAML to JSON: yaml: line 1: "), "{yaml}");
+    }
+}

@@ -1,0 +1,4990 @@
+//! The built-in types, level 1.36. Written by `cargo xtask codegen` from api/schema/facts/types.json; do not edit.
+
+use std::borrow::Cow;
+
+use crate::table::{Field, Form, Item::*, ListType, Omit, Patch, Shape::*, Text, Type, field, gvk};
+
+/// Every built-in type by name, for code that knows what it wants.
+pub mod ids {
+    use crate::table::TypeId;
+
+    pub const ADMISSION_V1_ADMISSIONREQUEST: TypeId = TypeId(0);
+    pub const ADMISSION_V1_ADMISSIONRESPONSE: TypeId = TypeId(1);
+    pub const ADMISSION_V1_ADMISSIONREVIEW: TypeId = TypeId(2);
+    pub const ADMISSIONREGISTRATION_V1_APPLYCONFIGURATION: TypeId = TypeId(3);
+    pub const ADMISSIONREGISTRATION_V1_AUDITANNOTATION: TypeId = TypeId(4);
+    pub const ADMISSIONREGISTRATION_V1_EXPRESSIONWARNING: TypeId = TypeId(5);
+    pub const ADMISSIONREGISTRATION_V1_JSONPATCH: TypeId = TypeId(6);
+    pub const ADMISSIONREGISTRATION_V1_MATCHCONDITION: TypeId = TypeId(7);
+    pub const ADMISSIONREGISTRATION_V1_MATCHRESOURCES: TypeId = TypeId(8);
+    pub const ADMISSIONREGISTRATION_V1_MUTATINGADMISSIONPOLICY: TypeId = TypeId(9);
+    pub const ADMISSIONREGISTRATION_V1_MUTATINGADMISSIONPOLICYBINDING: TypeId = TypeId(10);
+    pub const ADMISSIONREGISTRATION_V1_MUTATINGADMISSIONPOLICYBINDINGLIST: TypeId = TypeId(11);
+    pub const ADMISSIONREGISTRATION_V1_MUTATINGADMISSIONPOLICYBINDINGSPEC: TypeId = TypeId(12);
+    pub const ADMISSIONREGISTRATION_V1_MUTATINGADMISSIONPOLICYLIST: TypeId = TypeId(13);
+    pub const ADMISSIONREGISTRATION_V1_MUTATINGADMISSIONPOLICYSPEC: TypeId = TypeId(14);
+    pub const ADMISSIONREGISTRATION_V1_MUTATINGWEBHOOK: TypeId = TypeId(15);
+    pub const ADMISSIONREGISTRATION_V1_MUTATINGWEBHOOKCONFIGURATION: TypeId = TypeId(16);
+    pub const ADMISSIONREGISTRATION_V1_MUTATINGWEBHOOKCONFIGURATIONLIST: TypeId = TypeId(17);
+    pub const ADMISSIONREGISTRATION_V1_MUTATION: TypeId = TypeId(18);
+    pub const ADMISSIONREGISTRATION_V1_NAMEDRULEWITHOPERATIONS: TypeId = TypeId(19);
+    pub const ADMISSIONREGISTRATION_V1_PARAMKIND: TypeId = TypeId(20);
+    pub const ADMISSIONREGISTRATION_V1_PARAMREF: TypeId = TypeId(21);
+    pub const ADMISSIONREGISTRATION_V1_RULE: TypeId = TypeId(22);
+    pub const ADMISSIONREGISTRATION_V1_RULEWITHOPERATIONS: TypeId = TypeId(23);
+    pub const ADMISSIONREGISTRATION_V1_SERVICEREFERENCE: TypeId = TypeId(24);
+    pub const ADMISSIONREGISTRATION_V1_TYPECHECKING: TypeId = TypeId(25);
+    pub const ADMISSIONREGISTRATION_V1_VALIDATINGADMISSIONPOLICY: TypeId = TypeId(26);
+    pub const ADMISSIONREGISTRATION_V1_VALIDATINGADMISSIONPOLICYBINDING: TypeId = TypeId(27);
+    pub const ADMISSIONREGISTRATION_V1_VALIDATINGADMISSIONPOLICYBINDINGLIST: TypeId = TypeId(28);
+    pub const ADMISSIONREGISTRATION_V1_VALIDATINGADMISSIONPOLICYBINDINGSPEC: TypeId = TypeId(29);
+    pub const ADMISSIONREGISTRATION_V1_VALIDATINGADMISSIONPOLICYLIST: TypeId = TypeId(30);
+    pub const ADMISSIONREGISTRATION_V1_VALIDATINGADMISSIONPOLICYSPEC: TypeId = TypeId(31);
+    pub const ADMISSIONREGISTRATION_V1_VALIDATINGADMISSIONPOLICYSTATUS: TypeId = TypeId(32);
+    pub const ADMISSIONREGISTRATION_V1_VALIDATINGWEBHOOK: TypeId = TypeId(33);
+    pub const ADMISSIONREGISTRATION_V1_VALIDATINGWEBHOOKCONFIGURATION: TypeId = TypeId(34);
+    pub const ADMISSIONREGISTRATION_V1_VALIDATINGWEBHOOKCONFIGURATIONLIST: TypeId = TypeId(35);
+    pub const ADMISSIONREGISTRATION_V1_VALIDATION: TypeId = TypeId(36);
+    pub const ADMISSIONREGISTRATION_V1_VARIABLE: TypeId = TypeId(37);
+    pub const ADMISSIONREGISTRATION_V1_WEBHOOKCLIENTCONFIG: TypeId = TypeId(38);
+    pub const APIDISCOVERY_V2_APIGROUPDISCOVERY: TypeId = TypeId(39);
+    pub const APIDISCOVERY_V2_APIGROUPDISCOVERYLIST: TypeId = TypeId(40);
+    pub const APIDISCOVERY_V2_APIRESOURCEDISCOVERY: TypeId = TypeId(41);
+    pub const APIDISCOVERY_V2_APISUBRESOURCEDISCOVERY: TypeId = TypeId(42);
+    pub const APIDISCOVERY_V2_APIVERSIONDISCOVERY: TypeId = TypeId(43);
+    pub const APIEXTENSIONS_V1_CONVERSIONREQUEST: TypeId = TypeId(44);
+    pub const APIEXTENSIONS_V1_CONVERSIONRESPONSE: TypeId = TypeId(45);
+    pub const APIEXTENSIONS_V1_CONVERSIONREVIEW: TypeId = TypeId(46);
+    pub const APIEXTENSIONS_V1_CUSTOMRESOURCECOLUMNDEFINITION: TypeId = TypeId(47);
+    pub const APIEXTENSIONS_V1_CUSTOMRESOURCECONVERSION: TypeId = TypeId(48);
+    pub const APIEXTENSIONS_V1_CUSTOMRESOURCEDEFINITION: TypeId = TypeId(49);
+    pub const APIEXTENSIONS_V1_CUSTOMRESOURCEDEFINITIONCONDITION: TypeId = TypeId(50);
+    pub const APIEXTENSIONS_V1_CUSTOMRESOURCEDEFINITIONLIST: TypeId = TypeId(51);
+    pub const APIEXTENSIONS_V1_CUSTOMRESOURCEDEFINITIONNAMES: TypeId = TypeId(52);
+    pub const APIEXTENSIONS_V1_CUSTOMRESOURCEDEFINITIONSPEC: TypeId = TypeId(53);
+    pub const APIEXTENSIONS_V1_CUSTOMRESOURCEDEFINITIONSTATUS: TypeId = TypeId(54);
+    pub const APIEXTENSIONS_V1_CUSTOMRESOURCEDEFINITIONVERSION: TypeId = TypeId(55);
+    pub const APIEXTENSIONS_V1_CUSTOMRESOURCESUBRESOURCESCALE: TypeId = TypeId(56);
+    pub const APIEXTENSIONS_V1_CUSTOMRESOURCESUBRESOURCESTATUS: TypeId = TypeId(57);
+    pub const APIEXTENSIONS_V1_CUSTOMRESOURCESUBRESOURCES: TypeId = TypeId(58);
+    pub const APIEXTENSIONS_V1_CUSTOMRESOURCEVALIDATION: TypeId = TypeId(59);
+    pub const APIEXTENSIONS_V1_EXTERNALDOCUMENTATION: TypeId = TypeId(60);
+    pub const APIEXTENSIONS_V1_JSON: TypeId = TypeId(61);
+    pub const APIEXTENSIONS_V1_JSONSCHEMAPROPS: TypeId = TypeId(62);
+    pub const APIEXTENSIONS_V1_JSONSCHEMAPROPSORARRAY: TypeId = TypeId(63);
+    pub const APIEXTENSIONS_V1_JSONSCHEMAPROPSORBOOL: TypeId = TypeId(64);
+    pub const APIEXTENSIONS_V1_JSONSCHEMAPROPSORSTRINGARRAY: TypeId = TypeId(65);
+    pub const APIEXTENSIONS_V1_SELECTABLEFIELD: TypeId = TypeId(66);
+    pub const APIEXTENSIONS_V1_SERVICEREFERENCE: TypeId = TypeId(67);
+    pub const APIEXTENSIONS_V1_VALIDATIONRULE: TypeId = TypeId(68);
+    pub const APIEXTENSIONS_V1_WEBHOOKCLIENTCONFIG: TypeId = TypeId(69);
+    pub const APIEXTENSIONS_V1_WEBHOOKCONVERSION: TypeId = TypeId(70);
+    pub const APIREGISTRATION_V1_APISERVICE: TypeId = TypeId(71);
+    pub const APIREGISTRATION_V1_APISERVICECONDITION: TypeId = TypeId(72);
+    pub const APIREGISTRATION_V1_APISERVICELIST: TypeId = TypeId(73);
+    pub const APIREGISTRATION_V1_APISERVICESPEC: TypeId = TypeId(74);
+    pub const APIREGISTRATION_V1_APISERVICESTATUS: TypeId = TypeId(75);
+    pub const APIREGISTRATION_V1_SERVICEREFERENCE: TypeId = TypeId(76);
+    pub const APPS_V1_CONTROLLERREVISION: TypeId = TypeId(77);
+    pub const APPS_V1_CONTROLLERREVISIONLIST: TypeId = TypeId(78);
+    pub const APPS_V1_DAEMONSET: TypeId = TypeId(79);
+    pub const APPS_V1_DAEMONSETCONDITION: TypeId = TypeId(80);
+    pub const APPS_V1_DAEMONSETLIST: TypeId = TypeId(81);
+    pub const APPS_V1_DAEMONSETSPEC: TypeId = TypeId(82);
+    pub const APPS_V1_DAEMONSETSTATUS: TypeId = TypeId(83);
+    pub const APPS_V1_DAEMONSETUPDATESTRATEGY: TypeId = TypeId(84);
+    pub const APPS_V1_DEPLOYMENT: TypeId = TypeId(85);
+    pub const APPS_V1_DEPLOYMENTCONDITION: TypeId = TypeId(86);
+    pub const APPS_V1_DEPLOYMENTLIST: TypeId = TypeId(87);
+    pub const APPS_V1_DEPLOYMENTSPEC: TypeId = TypeId(88);
+    pub const APPS_V1_DEPLOYMENTSTATUS: TypeId = TypeId(89);
+    pub const APPS_V1_DEPLOYMENTSTRATEGY: TypeId = TypeId(90);
+    pub const APPS_V1_REPLICASET: TypeId = TypeId(91);
+    pub const APPS_V1_REPLICASETCONDITION: TypeId = TypeId(92);
+    pub const APPS_V1_REPLICASETLIST: TypeId = TypeId(93);
+    pub const APPS_V1_REPLICASETSPEC: TypeId = TypeId(94);
+    pub const APPS_V1_REPLICASETSTATUS: TypeId = TypeId(95);
+    pub const APPS_V1_ROLLINGUPDATEDAEMONSET: TypeId = TypeId(96);
+    pub const APPS_V1_ROLLINGUPDATEDEPLOYMENT: TypeId = TypeId(97);
+    pub const APPS_V1_ROLLINGUPDATESTATEFULSETSTRATEGY: TypeId = TypeId(98);
+    pub const APPS_V1_STATEFULSET: TypeId = TypeId(99);
+    pub const APPS_V1_STATEFULSETCONDITION: TypeId = TypeId(100);
+    pub const APPS_V1_STATEFULSETLIST: TypeId = TypeId(101);
+    pub const APPS_V1_STATEFULSETORDINALS: TypeId = TypeId(102);
+    pub const APPS_V1_STATEFULSETPERSISTENTVOLUMECLAIMRETENTIONPOLICY: TypeId = TypeId(103);
+    pub const APPS_V1_STATEFULSETSPEC: TypeId = TypeId(104);
+    pub const APPS_V1_STATEFULSETSTATUS: TypeId = TypeId(105);
+    pub const APPS_V1_STATEFULSETUPDATESTRATEGY: TypeId = TypeId(106);
+    pub const AUTHENTICATION_V1_BOUNDOBJECTREFERENCE: TypeId = TypeId(107);
+    pub const AUTHENTICATION_V1_EXTRAVALUE: TypeId = TypeId(108);
+    pub const AUTHENTICATION_V1_SELFSUBJECTREVIEW: TypeId = TypeId(109);
+    pub const AUTHENTICATION_V1_SELFSUBJECTREVIEWSTATUS: TypeId = TypeId(110);
+    pub const AUTHENTICATION_V1_TOKENREQUEST: TypeId = TypeId(111);
+    pub const AUTHENTICATION_V1_TOKENREQUESTSPEC: TypeId = TypeId(112);
+    pub const AUTHENTICATION_V1_TOKENREQUESTSTATUS: TypeId = TypeId(113);
+    pub const AUTHENTICATION_V1_TOKENREVIEW: TypeId = TypeId(114);
+    pub const AUTHENTICATION_V1_TOKENREVIEWSPEC: TypeId = TypeId(115);
+    pub const AUTHENTICATION_V1_TOKENREVIEWSTATUS: TypeId = TypeId(116);
+    pub const AUTHENTICATION_V1_USERINFO: TypeId = TypeId(117);
+    pub const AUTHORIZATION_V1_EXTRAVALUE: TypeId = TypeId(118);
+    pub const AUTHORIZATION_V1_FIELDSELECTORATTRIBUTES: TypeId = TypeId(119);
+    pub const AUTHORIZATION_V1_LABELSELECTORATTRIBUTES: TypeId = TypeId(120);
+    pub const AUTHORIZATION_V1_LOCALSUBJECTACCESSREVIEW: TypeId = TypeId(121);
+    pub const AUTHORIZATION_V1_NONRESOURCEATTRIBUTES: TypeId = TypeId(122);
+    pub const AUTHORIZATION_V1_NONRESOURCERULE: TypeId = TypeId(123);
+    pub const AUTHORIZATION_V1_RESOURCEATTRIBUTES: TypeId = TypeId(124);
+    pub const AUTHORIZATION_V1_RESOURCERULE: TypeId = TypeId(125);
+    pub const AUTHORIZATION_V1_SELFSUBJECTACCESSREVIEW: TypeId = TypeId(126);
+    pub const AUTHORIZATION_V1_SELFSUBJECTACCESSREVIEWSPEC: TypeId = TypeId(127);
+    pub const AUTHORIZATION_V1_SELFSUBJECTRULESREVIEW: TypeId = TypeId(128);
+    pub const AUTHORIZATION_V1_SELFSUBJECTRULESREVIEWSPEC: TypeId = TypeId(129);
+    pub const AUTHORIZATION_V1_SUBJECTACCESSREVIEW: TypeId = TypeId(130);
+    pub const AUTHORIZATION_V1_SUBJECTACCESSREVIEWSPEC: TypeId = TypeId(131);
+    pub const AUTHORIZATION_V1_SUBJECTACCESSREVIEWSTATUS: TypeId = TypeId(132);
+    pub const AUTHORIZATION_V1_SUBJECTRULESREVIEWSTATUS: TypeId = TypeId(133);
+    pub const AUTOSCALING_V1_CONTAINERRESOURCEMETRICSOURCE: TypeId = TypeId(134);
+    pub const AUTOSCALING_V1_CONTAINERRESOURCEMETRICSTATUS: TypeId = TypeId(135);
+    pub const AUTOSCALING_V1_CROSSVERSIONOBJECTREFERENCE: TypeId = TypeId(136);
+    pub const AUTOSCALING_V1_EXTERNALMETRICSOURCE: TypeId = TypeId(137);
+    pub const AUTOSCALING_V1_EXTERNALMETRICSTATUS: TypeId = TypeId(138);
+    pub const AUTOSCALING_V1_HORIZONTALPODAUTOSCALER: TypeId = TypeId(139);
+    pub const AUTOSCALING_V1_HORIZONTALPODAUTOSCALERCONDITION: TypeId = TypeId(140);
+    pub const AUTOSCALING_V1_HORIZONTALPODAUTOSCALERLIST: TypeId = TypeId(141);
+    pub const AUTOSCALING_V1_HORIZONTALPODAUTOSCALERSPEC: TypeId = TypeId(142);
+    pub const AUTOSCALING_V1_HORIZONTALPODAUTOSCALERSTATUS: TypeId = TypeId(143);
+    pub const AUTOSCALING_V1_METRICSPEC: TypeId = TypeId(144);
+    pub const AUTOSCALING_V1_METRICSTATUS: TypeId = TypeId(145);
+    pub const AUTOSCALING_V1_OBJECTMETRICSOURCE: TypeId = TypeId(146);
+    pub const AUTOSCALING_V1_OBJECTMETRICSTATUS: TypeId = TypeId(147);
+    pub const AUTOSCALING_V1_PODSMETRICSOURCE: TypeId = TypeId(148);
+    pub const AUTOSCALING_V1_PODSMETRICSTATUS: TypeId = TypeId(149);
+    pub const AUTOSCALING_V1_RESOURCEMETRICSOURCE: TypeId = TypeId(150);
+    pub const AUTOSCALING_V1_RESOURCEMETRICSTATUS: TypeId = TypeId(151);
+    pub const AUTOSCALING_V1_SCALE: TypeId = TypeId(152);
+    pub const AUTOSCALING_V1_SCALESPEC: TypeId = TypeId(153);
+    pub const AUTOSCALING_V1_SCALESTATUS: TypeId = TypeId(154);
+    pub const AUTOSCALING_V2_CONTAINERRESOURCEMETRICSOURCE: TypeId = TypeId(155);
+    pub const AUTOSCALING_V2_CONTAINERRESOURCEMETRICSTATUS: TypeId = TypeId(156);
+    pub const AUTOSCALING_V2_CROSSVERSIONOBJECTREFERENCE: TypeId = TypeId(157);
+    pub const AUTOSCALING_V2_EXTERNALMETRICSOURCE: TypeId = TypeId(158);
+    pub const AUTOSCALING_V2_EXTERNALMETRICSTATUS: TypeId = TypeId(159);
+    pub const AUTOSCALING_V2_HPASCALINGPOLICY: TypeId = TypeId(160);
+    pub const AUTOSCALING_V2_HPASCALINGRULES: TypeId = TypeId(161);
+    pub const AUTOSCALING_V2_HORIZONTALPODAUTOSCALER: TypeId = TypeId(162);
+    pub const AUTOSCALING_V2_HORIZONTALPODAUTOSCALERBEHAVIOR: TypeId = TypeId(163);
+    pub const AUTOSCALING_V2_HORIZONTALPODAUTOSCALERCONDITION: TypeId = TypeId(164);
+    pub const AUTOSCALING_V2_HORIZONTALPODAUTOSCALERLIST: TypeId = TypeId(165);
+    pub const AUTOSCALING_V2_HORIZONTALPODAUTOSCALERSPEC: TypeId = TypeId(166);
+    pub const AUTOSCALING_V2_HORIZONTALPODAUTOSCALERSTATUS: TypeId = TypeId(167);
+    pub const AUTOSCALING_V2_METRICIDENTIFIER: TypeId = TypeId(168);
+    pub const AUTOSCALING_V2_METRICSPEC: TypeId = TypeId(169);
+    pub const AUTOSCALING_V2_METRICSTATUS: TypeId = TypeId(170);
+    pub const AUTOSCALING_V2_METRICTARGET: TypeId = TypeId(171);
+    pub const AUTOSCALING_V2_METRICVALUESTATUS: TypeId = TypeId(172);
+    pub const AUTOSCALING_V2_OBJECTMETRICSOURCE: TypeId = TypeId(173);
+    pub const AUTOSCALING_V2_OBJECTMETRICSTATUS: TypeId = TypeId(174);
+    pub const AUTOSCALING_V2_PODSMETRICSOURCE: TypeId = TypeId(175);
+    pub const AUTOSCALING_V2_PODSMETRICSTATUS: TypeId = TypeId(176);
+    pub const AUTOSCALING_V2_RESOURCEMETRICSOURCE: TypeId = TypeId(177);
+    pub const AUTOSCALING_V2_RESOURCEMETRICSTATUS: TypeId = TypeId(178);
+    pub const BATCH_V1_CRONJOB: TypeId = TypeId(179);
+    pub const BATCH_V1_CRONJOBLIST: TypeId = TypeId(180);
+    pub const BATCH_V1_CRONJOBSPEC: TypeId = TypeId(181);
+    pub const BATCH_V1_CRONJOBSTATUS: TypeId = TypeId(182);
+    pub const BATCH_V1_JOB: TypeId = TypeId(183);
+    pub const BATCH_V1_JOBCONDITION: TypeId = TypeId(184);
+    pub const BATCH_V1_JOBLIST: TypeId = TypeId(185);
+    pub const BATCH_V1_JOBSPEC: TypeId = TypeId(186);
+    pub const BATCH_V1_JOBSTATUS: TypeId = TypeId(187);
+    pub const BATCH_V1_JOBTEMPLATESPEC: TypeId = TypeId(188);
+    pub const BATCH_V1_PODFAILUREPOLICY: TypeId = TypeId(189);
+    pub const BATCH_V1_PODFAILUREPOLICYONEXITCODESREQUIREMENT: TypeId = TypeId(190);
+    pub const BATCH_V1_PODFAILUREPOLICYONPODCONDITIONSPATTERN: TypeId = TypeId(191);
+    pub const BATCH_V1_PODFAILUREPOLICYRULE: TypeId = TypeId(192);
+    pub const BATCH_V1_SUCCESSPOLICY: TypeId = TypeId(193);
+    pub const BATCH_V1_SUCCESSPOLICYRULE: TypeId = TypeId(194);
+    pub const BATCH_V1_UNCOUNTEDTERMINATEDPODS: TypeId = TypeId(195);
+    pub const CERTIFICATES_V1_CERTIFICATESIGNINGREQUEST: TypeId = TypeId(196);
+    pub const CERTIFICATES_V1_CERTIFICATESIGNINGREQUESTCONDITION: TypeId = TypeId(197);
+    pub const CERTIFICATES_V1_CERTIFICATESIGNINGREQUESTLIST: TypeId = TypeId(198);
+    pub const CERTIFICATES_V1_CERTIFICATESIGNINGREQUESTSPEC: TypeId = TypeId(199);
+    pub const CERTIFICATES_V1_CERTIFICATESIGNINGREQUESTSTATUS: TypeId = TypeId(200);
+    pub const CERTIFICATES_V1_EXTRAVALUE: TypeId = TypeId(201);
+    pub const COORDINATION_V1_LEASE: TypeId = TypeId(202);
+    pub const COORDINATION_V1_LEASELIST: TypeId = TypeId(203);
+    pub const COORDINATION_V1_LEASESPEC: TypeId = TypeId(204);
+    pub const CORE_V1_AWSELASTICBLOCKSTOREVOLUMESOURCE: TypeId = TypeId(205);
+    pub const CORE_V1_AFFINITY: TypeId = TypeId(206);
+    pub const CORE_V1_APPARMORPROFILE: TypeId = TypeId(207);
+    pub const CORE_V1_ATTACHEDVOLUME: TypeId = TypeId(208);
+    pub const CORE_V1_AVOIDPODS: TypeId = TypeId(209);
+    pub const CORE_V1_AZUREDISKVOLUMESOURCE: TypeId = TypeId(210);
+    pub const CORE_V1_AZUREFILEPERSISTENTVOLUMESOURCE: TypeId = TypeId(211);
+    pub const CORE_V1_AZUREFILEVOLUMESOURCE: TypeId = TypeId(212);
+    pub const CORE_V1_BINDING: TypeId = TypeId(213);
+    pub const CORE_V1_CSIPERSISTENTVOLUMESOURCE: TypeId = TypeId(214);
+    pub const CORE_V1_CSIVOLUMESOURCE: TypeId = TypeId(215);
+    pub const CORE_V1_CAPABILITIES: TypeId = TypeId(216);
+    pub const CORE_V1_CEPHFSPERSISTENTVOLUMESOURCE: TypeId = TypeId(217);
+    pub const CORE_V1_CEPHFSVOLUMESOURCE: TypeId = TypeId(218);
+    pub const CORE_V1_CINDERPERSISTENTVOLUMESOURCE: TypeId = TypeId(219);
+    pub const CORE_V1_CINDERVOLUMESOURCE: TypeId = TypeId(220);
+    pub const CORE_V1_CLIENTIPCONFIG: TypeId = TypeId(221);
+    pub const CORE_V1_CLUSTERTRUSTBUNDLEPROJECTION: TypeId = TypeId(222);
+    pub const CORE_V1_COMPONENTCONDITION: TypeId = TypeId(223);
+    pub const CORE_V1_COMPONENTSTATUS: TypeId = TypeId(224);
+    pub const CORE_V1_COMPONENTSTATUSLIST: TypeId = TypeId(225);
+    pub const CORE_V1_CONFIGMAP: TypeId = TypeId(226);
+    pub const CORE_V1_CONFIGMAPENVSOURCE: TypeId = TypeId(227);
+    pub const CORE_V1_CONFIGMAPKEYSELECTOR: TypeId = TypeId(228);
+    pub const CORE_V1_CONFIGMAPLIST: TypeId = TypeId(229);
+    pub const CORE_V1_CONFIGMAPNODECONFIGSOURCE: TypeId = TypeId(230);
+    pub const CORE_V1_CONFIGMAPPROJECTION: TypeId = TypeId(231);
+    pub const CORE_V1_CONFIGMAPVOLUMESOURCE: TypeId = TypeId(232);
+    pub const CORE_V1_CONTAINER: TypeId = TypeId(233);
+    pub const CORE_V1_CONTAINEREXTENDEDRESOURCEREQUEST: TypeId = TypeId(234);
+    pub const CORE_V1_CONTAINERIMAGE: TypeId = TypeId(235);
+    pub const CORE_V1_CONTAINERPORT: TypeId = TypeId(236);
+    pub const CORE_V1_CONTAINERRESIZEPOLICY: TypeId = TypeId(237);
+    pub const CORE_V1_CONTAINERRESTARTRULE: TypeId = TypeId(238);
+    pub const CORE_V1_CONTAINERRESTARTRULEONEXITCODES: TypeId = TypeId(239);
+    pub const CORE_V1_CONTAINERSTATE: TypeId = TypeId(240);
+    pub const CORE_V1_CONTAINERSTATERUNNING: TypeId = TypeId(241);
+    pub const CORE_V1_CONTAINERSTATETERMINATED: TypeId = TypeId(242);
+    pub const CORE_V1_CONTAINERSTATEWAITING: TypeId = TypeId(243);
+    pub const CORE_V1_CONTAINERSTATUS: TypeId = TypeId(244);
+    pub const CORE_V1_CONTAINERUSER: TypeId = TypeId(245);
+    pub const CORE_V1_DAEMONENDPOINT: TypeId = TypeId(246);
+    pub const CORE_V1_DOWNWARDAPIPROJECTION: TypeId = TypeId(247);
+    pub const CORE_V1_DOWNWARDAPIVOLUMEFILE: TypeId = TypeId(248);
+    pub const CORE_V1_DOWNWARDAPIVOLUMESOURCE: TypeId = TypeId(249);
+    pub const CORE_V1_EMPTYDIRVOLUMESOURCE: TypeId = TypeId(250);
+    pub const CORE_V1_ENDPOINTADDRESS: TypeId = TypeId(251);
+    pub const CORE_V1_ENDPOINTPORT: TypeId = TypeId(252);
+    pub const CORE_V1_ENDPOINTSUBSET: TypeId = TypeId(253);
+    pub const CORE_V1_ENDPOINTS: TypeId = TypeId(254);
+    pub const CORE_V1_ENDPOINTSLIST: TypeId = TypeId(255);
+    pub const CORE_V1_ENVFROMSOURCE: TypeId = TypeId(256);
+    pub const CORE_V1_ENVVAR: TypeId = TypeId(257);
+    pub const CORE_V1_ENVVARSOURCE: TypeId = TypeId(258);
+    pub const CORE_V1_EPHEMERALCONTAINER: TypeId = TypeId(259);
+    pub const CORE_V1_EPHEMERALCONTAINERCOMMON: TypeId = TypeId(260);
+    pub const CORE_V1_EPHEMERALVOLUMESOURCE: TypeId = TypeId(261);
+    pub const CORE_V1_EVENT: TypeId = TypeId(262);
+    pub const CORE_V1_EVENTLIST: TypeId = TypeId(263);
+    pub const CORE_V1_EVENTSERIES: TypeId = TypeId(264);
+    pub const CORE_V1_EVENTSOURCE: TypeId = TypeId(265);
+    pub const CORE_V1_EXECACTION: TypeId = TypeId(266);
+    pub const CORE_V1_FCVOLUMESOURCE: TypeId = TypeId(267);
+    pub const CORE_V1_FILEKEYSELECTOR: TypeId = TypeId(268);
+    pub const CORE_V1_FLEXPERSISTENTVOLUMESOURCE: TypeId = TypeId(269);
+    pub const CORE_V1_FLEXVOLUMESOURCE: TypeId = TypeId(270);
+    pub const CORE_V1_FLOCKERVOLUMESOURCE: TypeId = TypeId(271);
+    pub const CORE_V1_GCEPERSISTENTDISKVOLUMESOURCE: TypeId = TypeId(272);
+    pub const CORE_V1_GRPCACTION: TypeId = TypeId(273);
+    pub const CORE_V1_GITREPOVOLUMESOURCE: TypeId = TypeId(274);
+    pub const CORE_V1_GLUSTERFSPERSISTENTVOLUMESOURCE: TypeId = TypeId(275);
+    pub const CORE_V1_GLUSTERFSVOLUMESOURCE: TypeId = TypeId(276);
+    pub const CORE_V1_HTTPGETACTION: TypeId = TypeId(277);
+    pub const CORE_V1_HTTPHEADER: TypeId = TypeId(278);
+    pub const CORE_V1_HOSTALIAS: TypeId = TypeId(279);
+    pub const CORE_V1_HOSTIP: TypeId = TypeId(280);
+    pub const CORE_V1_HOSTPATHVOLUMESOURCE: TypeId = TypeId(281);
+    pub const CORE_V1_ISCSIPERSISTENTVOLUMESOURCE: TypeId = TypeId(282);
+    pub const CORE_V1_ISCSIVOLUMESOURCE: TypeId = TypeId(283);
+    pub const CORE_V1_IMAGEVOLUMESOURCE: TypeId = TypeId(284);
+    pub const CORE_V1_IMAGEVOLUMESTATUS: TypeId = TypeId(285);
+    pub const CORE_V1_KEYTOPATH: TypeId = TypeId(286);
+    pub const CORE_V1_LIFECYCLE: TypeId = TypeId(287);
+    pub const CORE_V1_LIFECYCLEHANDLER: TypeId = TypeId(288);
+    pub const CORE_V1_LIMITRANGE: TypeId = TypeId(289);
+    pub const CORE_V1_LIMITRANGEITEM: TypeId = TypeId(290);
+    pub const CORE_V1_LIMITRANGELIST: TypeId = TypeId(291);
+    pub const CORE_V1_LIMITRANGESPEC: TypeId = TypeId(292);
+    pub const CORE_V1_LINUXCONTAINERUSER: TypeId = TypeId(293);
+    pub const CORE_V1_LIST: TypeId = TypeId(294);
+    pub const CORE_V1_LOADBALANCERINGRESS: TypeId = TypeId(295);
+    pub const CORE_V1_LOADBALANCERSTATUS: TypeId = TypeId(296);
+    pub const CORE_V1_LOCALOBJECTREFERENCE: TypeId = TypeId(297);
+    pub const CORE_V1_LOCALVOLUMESOURCE: TypeId = TypeId(298);
+    pub const CORE_V1_MODIFYVOLUMESTATUS: TypeId = TypeId(299);
+    pub const CORE_V1_NFSVOLUMESOURCE: TypeId = TypeId(300);
+    pub const CORE_V1_NAMESPACE: TypeId = TypeId(301);
+    pub const CORE_V1_NAMESPACECONDITION: TypeId = TypeId(302);
+    pub const CORE_V1_NAMESPACELIST: TypeId = TypeId(303);
+    pub const CORE_V1_NAMESPACESPEC: TypeId = TypeId(304);
+    pub const CORE_V1_NAMESPACESTATUS: TypeId = TypeId(305);
+    pub const CORE_V1_NODE: TypeId = TypeId(306);
+    pub const CORE_V1_NODEADDRESS: TypeId = TypeId(307);
+    pub const CORE_V1_NODEAFFINITY: TypeId = TypeId(308);
+    pub const CORE_V1_NODEALLOCATABLERESOURCECLAIMSTATUS: TypeId = TypeId(309);
+    pub const CORE_V1_NODECONDITION: TypeId = TypeId(310);
+    pub const CORE_V1_NODECONFIGSOURCE: TypeId = TypeId(311);
+    pub const CORE_V1_NODECONFIGSTATUS: TypeId = TypeId(312);
+    pub const CORE_V1_NODEDAEMONENDPOINTS: TypeId = TypeId(313);
+    pub const CORE_V1_NODEFEATURES: TypeId = TypeId(314);
+    pub const CORE_V1_NODELIST: TypeId = TypeId(315);
+    pub const CORE_V1_NODEPROXYOPTIONS: TypeId = TypeId(316);
+    pub const CORE_V1_NODERUNTIMEHANDLER: TypeId = TypeId(317);
+    pub const CORE_V1_NODERUNTIMEHANDLERFEATURES: TypeId = TypeId(318);
+    pub const CORE_V1_NODESELECTOR: TypeId = TypeId(319);
+    pub const CORE_V1_NODESELECTORREQUIREMENT: TypeId = TypeId(320);
+    pub const CORE_V1_NODESELECTORTERM: TypeId = TypeId(321);
+    pub const CORE_V1_NODESPEC: TypeId = TypeId(322);
+    pub const CORE_V1_NODESTATUS: TypeId = TypeId(323);
+    pub const CORE_V1_NODESWAPSTATUS: TypeId = TypeId(324);
+    pub const CORE_V1_NODESYSTEMINFO: TypeId = TypeId(325);
+    pub const CORE_V1_OBJECTFIELDSELECTOR: TypeId = TypeId(326);
+    pub const CORE_V1_OBJECTREFERENCE: TypeId = TypeId(327);
+    pub const CORE_V1_PERSISTENTVOLUME: TypeId = TypeId(328);
+    pub const CORE_V1_PERSISTENTVOLUMECLAIM: TypeId = TypeId(329);
+    pub const CORE_V1_PERSISTENTVOLUMECLAIMCONDITION: TypeId = TypeId(330);
+    pub const CORE_V1_PERSISTENTVOLUMECLAIMLIST: TypeId = TypeId(331);
+    pub const CORE_V1_PERSISTENTVOLUMECLAIMSPEC: TypeId = TypeId(332);
+    pub const CORE_V1_PERSISTENTVOLUMECLAIMSTATUS: TypeId = TypeId(333);
+    pub const CORE_V1_PERSISTENTVOLUMECLAIMTEMPLATE: TypeId = TypeId(334);
+    pub const CORE_V1_PERSISTENTVOLUMECLAIMVOLUMESOURCE: TypeId = TypeId(335);
+    pub const CORE_V1_PERSISTENTVOLUMELIST: TypeId = TypeId(336);
+    pub const CORE_V1_PERSISTENTVOLUMESOURCE: TypeId = TypeId(337);
+    pub const CORE_V1_PERSISTENTVOLUMESPEC: TypeId = TypeId(338);
+    pub const CORE_V1_PERSISTENTVOLUMESTATUS: TypeId = TypeId(339);
+    pub const CORE_V1_PHOTONPERSISTENTDISKVOLUMESOURCE: TypeId = TypeId(340);
+    pub const CORE_V1_POD: TypeId = TypeId(341);
+    pub const CORE_V1_PODAFFINITY: TypeId = TypeId(342);
+    pub const CORE_V1_PODAFFINITYTERM: TypeId = TypeId(343);
+    pub const CORE_V1_PODANTIAFFINITY: TypeId = TypeId(344);
+    pub const CORE_V1_PODATTACHOPTIONS: TypeId = TypeId(345);
+    pub const CORE_V1_PODCERTIFICATEPROJECTION: TypeId = TypeId(346);
+    pub const CORE_V1_PODCONDITION: TypeId = TypeId(347);
+    pub const CORE_V1_PODDNSCONFIG: TypeId = TypeId(348);
+    pub const CORE_V1_PODDNSCONFIGOPTION: TypeId = TypeId(349);
+    pub const CORE_V1_PODEXECOPTIONS: TypeId = TypeId(350);
+    pub const CORE_V1_PODEXTENDEDRESOURCECLAIMSTATUS: TypeId = TypeId(351);
+    pub const CORE_V1_PODIP: TypeId = TypeId(352);
+    pub const CORE_V1_PODLIST: TypeId = TypeId(353);
+    pub const CORE_V1_PODLOGOPTIONS: TypeId = TypeId(354);
+    pub const CORE_V1_PODOS: TypeId = TypeId(355);
+    pub const CORE_V1_PODPORTFORWARDOPTIONS: TypeId = TypeId(356);
+    pub const CORE_V1_PODPROXYOPTIONS: TypeId = TypeId(357);
+    pub const CORE_V1_PODREADINESSGATE: TypeId = TypeId(358);
+    pub const CORE_V1_PODRESOURCECLAIM: TypeId = TypeId(359);
+    pub const CORE_V1_PODRESOURCECLAIMSTATUS: TypeId = TypeId(360);
+    pub const CORE_V1_PODSCHEDULINGGATE: TypeId = TypeId(361);
+    pub const CORE_V1_PODSCHEDULINGGROUP: TypeId = TypeId(362);
+    pub const CORE_V1_PODSECURITYCONTEXT: TypeId = TypeId(363);
+    pub const CORE_V1_PODSIGNATURE: TypeId = TypeId(364);
+    pub const CORE_V1_PODSPEC: TypeId = TypeId(365);
+    pub const CORE_V1_PODSTATUS: TypeId = TypeId(366);
+    pub const CORE_V1_PODSTATUSRESULT: TypeId = TypeId(367);
+    pub const CORE_V1_PODTEMPLATE: TypeId = TypeId(368);
+    pub const CORE_V1_PODTEMPLATELIST: TypeId = TypeId(369);
+    pub const CORE_V1_PODTEMPLATESPEC: TypeId = TypeId(370);
+    pub const CORE_V1_PORTSTATUS: TypeId = TypeId(371);
+    pub const CORE_V1_PORTWORXVOLUMESOURCE: TypeId = TypeId(372);
+    pub const CORE_V1_PRECONDITIONS: TypeId = TypeId(373);
+    pub const CORE_V1_PREFERAVOIDPODSENTRY: TypeId = TypeId(374);
+    pub const CORE_V1_PREFERREDSCHEDULINGTERM: TypeId = TypeId(375);
+    pub const CORE_V1_PROBE: TypeId = TypeId(376);
+    pub const CORE_V1_PROBEHANDLER: TypeId = TypeId(377);
+    pub const CORE_V1_PROJECTEDVOLUMESOURCE: TypeId = TypeId(378);
+    pub const CORE_V1_QUOBYTEVOLUMESOURCE: TypeId = TypeId(379);
+    pub const CORE_V1_RBDPERSISTENTVOLUMESOURCE: TypeId = TypeId(380);
+    pub const CORE_V1_RBDVOLUMESOURCE: TypeId = TypeId(381);
+    pub const CORE_V1_RANGEALLOCATION: TypeId = TypeId(382);
+    pub const CORE_V1_REPLICATIONCONTROLLER: TypeId = TypeId(383);
+    pub const CORE_V1_REPLICATIONCONTROLLERCONDITION: TypeId = TypeId(384);
+    pub const CORE_V1_REPLICATIONCONTROLLERLIST: TypeId = TypeId(385);
+    pub const CORE_V1_REPLICATIONCONTROLLERSPEC: TypeId = TypeId(386);
+    pub const CORE_V1_REPLICATIONCONTROLLERSTATUS: TypeId = TypeId(387);
+    pub const CORE_V1_RESOURCECLAIM: TypeId = TypeId(388);
+    pub const CORE_V1_RESOURCEFIELDSELECTOR: TypeId = TypeId(389);
+    pub const CORE_V1_RESOURCEHEALTH: TypeId = TypeId(390);
+    pub const CORE_V1_RESOURCEQUOTA: TypeId = TypeId(391);
+    pub const CORE_V1_RESOURCEQUOTALIST: TypeId = TypeId(392);
+    pub const CORE_V1_RESOURCEQUOTASPEC: TypeId = TypeId(393);
+    pub const CORE_V1_RESOURCEQUOTASTATUS: TypeId = TypeId(394);
+    pub const CORE_V1_RESOURCEREQUIREMENTS: TypeId = TypeId(395);
+    pub const CORE_V1_RESOURCESTATUS: TypeId = TypeId(396);
+    pub const CORE_V1_SELINUXOPTIONS: TypeId = TypeId(397);
+    pub const CORE_V1_SCALEIOPERSISTENTVOLUMESOURCE: TypeId = TypeId(398);
+    pub const CORE_V1_SCALEIOVOLUMESOURCE: TypeId = TypeId(399);
+    pub const CORE_V1_SCOPESELECTOR: TypeId = TypeId(400);
+    pub const CORE_V1_SCOPEDRESOURCESELECTORREQUIREMENT: TypeId = TypeId(401);
+    pub const CORE_V1_SECCOMPPROFILE: TypeId = TypeId(402);
+    pub const CORE_V1_SECRET: TypeId = TypeId(403);
+    pub const CORE_V1_SECRETENVSOURCE: TypeId = TypeId(404);
+    pub const CORE_V1_SECRETKEYSELECTOR: TypeId = TypeId(405);
+    pub const CORE_V1_SECRETLIST: TypeId = TypeId(406);
+    pub const CORE_V1_SECRETPROJECTION: TypeId = TypeId(407);
+    pub const CORE_V1_SECRETREFERENCE: TypeId = TypeId(408);
+    pub const CORE_V1_SECRETVOLUMESOURCE: TypeId = TypeId(409);
+    pub const CORE_V1_SECURITYCONTEXT: TypeId = TypeId(410);
+    pub const CORE_V1_SERIALIZEDREFERENCE: TypeId = TypeId(411);
+    pub const CORE_V1_SERVICE: TypeId = TypeId(412);
+    pub const CORE_V1_SERVICEACCOUNT: TypeId = TypeId(413);
+    pub const CORE_V1_SERVICEACCOUNTLIST: TypeId = TypeId(414);
+    pub const CORE_V1_SERVICEACCOUNTTOKENPROJECTION: TypeId = TypeId(415);
+    pub const CORE_V1_SERVICELIST: TypeId = TypeId(416);
+    pub const CORE_V1_SERVICEPORT: TypeId = TypeId(417);
+    pub const CORE_V1_SERVICEPROXYOPTIONS: TypeId = TypeId(418);
+    pub const CORE_V1_SERVICESPEC: TypeId = TypeId(419);
+    pub const CORE_V1_SERVICESTATUS: TypeId = TypeId(420);
+    pub const CORE_V1_SESSIONAFFINITYCONFIG: TypeId = TypeId(421);
+    pub const CORE_V1_SLEEPACTION: TypeId = TypeId(422);
+    pub const CORE_V1_STORAGEOSPERSISTENTVOLUMESOURCE: TypeId = TypeId(423);
+    pub const CORE_V1_STORAGEOSVOLUMESOURCE: TypeId = TypeId(424);
+    pub const CORE_V1_SYSCTL: TypeId = TypeId(425);
+    pub const CORE_V1_TCPSOCKETACTION: TypeId = TypeId(426);
+    pub const CORE_V1_TAINT: TypeId = TypeId(427);
+    pub const CORE_V1_TOLERATION: TypeId = TypeId(428);
+    pub const CORE_V1_TOPOLOGYSELECTORLABELREQUIREMENT: TypeId = TypeId(429);
+    pub const CORE_V1_TOPOLOGYSELECTORTERM: TypeId = TypeId(430);
+    pub const CORE_V1_TOPOLOGYSPREADCONSTRAINT: TypeId = TypeId(431);
+    pub const CORE_V1_TYPEDLOCALOBJECTREFERENCE: TypeId = TypeId(432);
+    pub const CORE_V1_TYPEDOBJECTREFERENCE: TypeId = TypeId(433);
+    pub const CORE_V1_VOLUME: TypeId = TypeId(434);
+    pub const CORE_V1_VOLUMEDEVICE: TypeId = TypeId(435);
+    pub const CORE_V1_VOLUMEMOUNT: TypeId = TypeId(436);
+    pub const CORE_V1_VOLUMEMOUNTSTATUS: TypeId = TypeId(437);
+    pub const CORE_V1_VOLUMENODEAFFINITY: TypeId = TypeId(438);
+    pub const CORE_V1_VOLUMEPROJECTION: TypeId = TypeId(439);
+    pub const CORE_V1_VOLUMERESOURCEREQUIREMENTS: TypeId = TypeId(440);
+    pub const CORE_V1_VOLUMESOURCE: TypeId = TypeId(441);
+    pub const CORE_V1_VOLUMESTATUS: TypeId = TypeId(442);
+    pub const CORE_V1_VSPHEREVIRTUALDISKVOLUMESOURCE: TypeId = TypeId(443);
+    pub const CORE_V1_WEIGHTEDPODAFFINITYTERM: TypeId = TypeId(444);
+    pub const CORE_V1_WINDOWSSECURITYCONTEXTOPTIONS: TypeId = TypeId(445);
+    pub const DISCOVERY_V1_ENDPOINT: TypeId = TypeId(446);
+    pub const DISCOVERY_V1_ENDPOINTCONDITIONS: TypeId = TypeId(447);
+    pub const DISCOVERY_V1_ENDPOINTHINTS: TypeId = TypeId(448);
+    pub const DISCOVERY_V1_ENDPOINTPORT: TypeId = TypeId(449);
+    pub const DISCOVERY_V1_ENDPOINTSLICE: TypeId = TypeId(450);
+    pub const DISCOVERY_V1_ENDPOINTSLICELIST: TypeId = TypeId(451);
+    pub const DISCOVERY_V1_FORNODE: TypeId = TypeId(452);
+    pub const DISCOVERY_V1_FORZONE: TypeId = TypeId(453);
+    pub const EVENTS_V1_EVENT: TypeId = TypeId(454);
+    pub const EVENTS_V1_EVENTLIST: TypeId = TypeId(455);
+    pub const EVENTS_V1_EVENTSERIES: TypeId = TypeId(456);
+    pub const FLOWCONTROL_V1_EXEMPTPRIORITYLEVELCONFIGURATION: TypeId = TypeId(457);
+    pub const FLOWCONTROL_V1_FLOWDISTINGUISHERMETHOD: TypeId = TypeId(458);
+    pub const FLOWCONTROL_V1_FLOWSCHEMA: TypeId = TypeId(459);
+    pub const FLOWCONTROL_V1_FLOWSCHEMACONDITION: TypeId = TypeId(460);
+    pub const FLOWCONTROL_V1_FLOWSCHEMALIST: TypeId = TypeId(461);
+    pub const FLOWCONTROL_V1_FLOWSCHEMASPEC: TypeId = TypeId(462);
+    pub const FLOWCONTROL_V1_FLOWSCHEMASTATUS: TypeId = TypeId(463);
+    pub const FLOWCONTROL_V1_GROUPSUBJECT: TypeId = TypeId(464);
+    pub const FLOWCONTROL_V1_LIMITRESPONSE: TypeId = TypeId(465);
+    pub const FLOWCONTROL_V1_LIMITEDPRIORITYLEVELCONFIGURATION: TypeId = TypeId(466);
+    pub const FLOWCONTROL_V1_NONRESOURCEPOLICYRULE: TypeId = TypeId(467);
+    pub const FLOWCONTROL_V1_POLICYRULESWITHSUBJECTS: TypeId = TypeId(468);
+    pub const FLOWCONTROL_V1_PRIORITYLEVELCONFIGURATION: TypeId = TypeId(469);
+    pub const FLOWCONTROL_V1_PRIORITYLEVELCONFIGURATIONCONDITION: TypeId = TypeId(470);
+    pub const FLOWCONTROL_V1_PRIORITYLEVELCONFIGURATIONLIST: TypeId = TypeId(471);
+    pub const FLOWCONTROL_V1_PRIORITYLEVELCONFIGURATIONREFERENCE: TypeId = TypeId(472);
+    pub const FLOWCONTROL_V1_PRIORITYLEVELCONFIGURATIONSPEC: TypeId = TypeId(473);
+    pub const FLOWCONTROL_V1_PRIORITYLEVELCONFIGURATIONSTATUS: TypeId = TypeId(474);
+    pub const FLOWCONTROL_V1_QUEUINGCONFIGURATION: TypeId = TypeId(475);
+    pub const FLOWCONTROL_V1_RESOURCEPOLICYRULE: TypeId = TypeId(476);
+    pub const FLOWCONTROL_V1_SERVICEACCOUNTSUBJECT: TypeId = TypeId(477);
+    pub const FLOWCONTROL_V1_SUBJECT: TypeId = TypeId(478);
+    pub const FLOWCONTROL_V1_USERSUBJECT: TypeId = TypeId(479);
+    pub const INTSTR_INTORSTRING: TypeId = TypeId(480);
+    pub const META_V1_APIGROUP: TypeId = TypeId(481);
+    pub const META_V1_APIGROUPLIST: TypeId = TypeId(482);
+    pub const META_V1_APIRESOURCE: TypeId = TypeId(483);
+    pub const META_V1_APIRESOURCELIST: TypeId = TypeId(484);
+    pub const META_V1_APIVERSIONS: TypeId = TypeId(485);
+    pub const META_V1_APPLYOPTIONS: TypeId = TypeId(486);
+    pub const META_V1_CONDITION: TypeId = TypeId(487);
+    pub const META_V1_CREATEOPTIONS: TypeId = TypeId(488);
+    pub const META_V1_DELETEOPTIONS: TypeId = TypeId(489);
+    pub const META_V1_DURATION: TypeId = TypeId(490);
+    pub const META_V1_FIELDSELECTORREQUIREMENT: TypeId = TypeId(491);
+    pub const META_V1_FIELDSV1: TypeId = TypeId(492);
+    pub const META_V1_GETOPTIONS: TypeId = TypeId(493);
+    pub const META_V1_GROUPKIND: TypeId = TypeId(494);
+    pub const META_V1_GROUPRESOURCE: TypeId = TypeId(495);
+    pub const META_V1_GROUPVERSION: TypeId = TypeId(496);
+    pub const META_V1_GROUPVERSIONFORDISCOVERY: TypeId = TypeId(497);
+    pub const META_V1_GROUPVERSIONKIND: TypeId = TypeId(498);
+    pub const META_V1_GROUPVERSIONRESOURCE: TypeId = TypeId(499);
+    pub const META_V1_LABELSELECTOR: TypeId = TypeId(500);
+    pub const META_V1_LABELSELECTORREQUIREMENT: TypeId = TypeId(501);
+    pub const META_V1_LIST: TypeId = TypeId(502);
+    pub const META_V1_LISTMETA: TypeId = TypeId(503);
+    pub const META_V1_LISTOPTIONS: TypeId = TypeId(504);
+    pub const META_V1_MANAGEDFIELDSENTRY: TypeId = TypeId(505);
+    pub const META_V1_MICROTIME: TypeId = TypeId(506);
+    pub const META_V1_OBJECTMETA: TypeId = TypeId(507);
+    pub const META_V1_OWNERREFERENCE: TypeId = TypeId(508);
+    pub const META_V1_PARTIALOBJECTMETADATA: TypeId = TypeId(509);
+    pub const META_V1_PARTIALOBJECTMETADATALIST: TypeId = TypeId(510);
+    pub const META_V1_PATCH: TypeId = TypeId(511);
+    pub const META_V1_PATCHOPTIONS: TypeId = TypeId(512);
+    pub const META_V1_PRECONDITIONS: TypeId = TypeId(513);
+    pub const META_V1_ROOTPATHS: TypeId = TypeId(514);
+    pub const META_V1_SERVERADDRESSBYCLIENTCIDR: TypeId = TypeId(515);
+    pub const META_V1_SHARDINFO: TypeId = TypeId(516);
+    pub const META_V1_STATUS: TypeId = TypeId(517);
+    pub const META_V1_STATUSCAUSE: TypeId = TypeId(518);
+    pub const META_V1_STATUSDETAILS: TypeId = TypeId(519);
+    pub const META_V1_TABLE: TypeId = TypeId(520);
+    pub const META_V1_TABLECOLUMNDEFINITION: TypeId = TypeId(521);
+    pub const META_V1_TABLEROW: TypeId = TypeId(522);
+    pub const META_V1_TABLEROWCONDITION: TypeId = TypeId(523);
+    pub const META_V1_TIME: TypeId = TypeId(524);
+    pub const META_V1_UPDATEOPTIONS: TypeId = TypeId(525);
+    pub const META_V1_VERBS: TypeId = TypeId(526);
+    pub const META_V1_WATCHEVENT: TypeId = TypeId(527);
+    pub const NETWORKING_V1_HTTPINGRESSPATH: TypeId = TypeId(528);
+    pub const NETWORKING_V1_HTTPINGRESSRULEVALUE: TypeId = TypeId(529);
+    pub const NETWORKING_V1_IPADDRESS: TypeId = TypeId(530);
+    pub const NETWORKING_V1_IPADDRESSLIST: TypeId = TypeId(531);
+    pub const NETWORKING_V1_IPADDRESSSPEC: TypeId = TypeId(532);
+    pub const NETWORKING_V1_IPBLOCK: TypeId = TypeId(533);
+    pub const NETWORKING_V1_INGRESS: TypeId = TypeId(534);
+    pub const NETWORKING_V1_INGRESSBACKEND: TypeId = TypeId(535);
+    pub const NETWORKING_V1_INGRESSCLASS: TypeId = TypeId(536);
+    pub const NETWORKING_V1_INGRESSCLASSLIST: TypeId = TypeId(537);
+    pub const NETWORKING_V1_INGRESSCLASSPARAMETERSREFERENCE: TypeId = TypeId(538);
+    pub const NETWORKING_V1_INGRESSCLASSSPEC: TypeId = TypeId(539);
+    pub const NETWORKING_V1_INGRESSLIST: TypeId = TypeId(540);
+    pub const NETWORKING_V1_INGRESSLOADBALANCERINGRESS: TypeId = TypeId(541);
+    pub const NETWORKING_V1_INGRESSLOADBALANCERSTATUS: TypeId = TypeId(542);
+    pub const NETWORKING_V1_INGRESSPORTSTATUS: TypeId = TypeId(543);
+    pub const NETWORKING_V1_INGRESSRULE: TypeId = TypeId(544);
+    pub const NETWORKING_V1_INGRESSRULEVALUE: TypeId = TypeId(545);
+    pub const NETWORKING_V1_INGRESSSERVICEBACKEND: TypeId = TypeId(546);
+    pub const NETWORKING_V1_INGRESSSPEC: TypeId = TypeId(547);
+    pub const NETWORKING_V1_INGRESSSTATUS: TypeId = TypeId(548);
+    pub const NETWORKING_V1_INGRESSTLS: TypeId = TypeId(549);
+    pub const NETWORKING_V1_NETWORKPOLICY: TypeId = TypeId(550);
+    pub const NETWORKING_V1_NETWORKPOLICYEGRESSRULE: TypeId = TypeId(551);
+    pub const NETWORKING_V1_NETWORKPOLICYINGRESSRULE: TypeId = TypeId(552);
+    pub const NETWORKING_V1_NETWORKPOLICYLIST: TypeId = TypeId(553);
+    pub const NETWORKING_V1_NETWORKPOLICYPEER: TypeId = TypeId(554);
+    pub const NETWORKING_V1_NETWORKPOLICYPORT: TypeId = TypeId(555);
+    pub const NETWORKING_V1_NETWORKPOLICYSPEC: TypeId = TypeId(556);
+    pub const NETWORKING_V1_PARENTREFERENCE: TypeId = TypeId(557);
+    pub const NETWORKING_V1_SERVICEBACKENDPORT: TypeId = TypeId(558);
+    pub const NETWORKING_V1_SERVICECIDR: TypeId = TypeId(559);
+    pub const NETWORKING_V1_SERVICECIDRLIST: TypeId = TypeId(560);
+    pub const NETWORKING_V1_SERVICECIDRSPEC: TypeId = TypeId(561);
+    pub const NETWORKING_V1_SERVICECIDRSTATUS: TypeId = TypeId(562);
+    pub const NODE_V1_OVERHEAD: TypeId = TypeId(563);
+    pub const NODE_V1_RUNTIMECLASS: TypeId = TypeId(564);
+    pub const NODE_V1_RUNTIMECLASSLIST: TypeId = TypeId(565);
+    pub const NODE_V1_SCHEDULING: TypeId = TypeId(566);
+    pub const POLICY_V1_EVICTION: TypeId = TypeId(567);
+    pub const POLICY_V1_PODDISRUPTIONBUDGET: TypeId = TypeId(568);
+    pub const POLICY_V1_PODDISRUPTIONBUDGETLIST: TypeId = TypeId(569);
+    pub const POLICY_V1_PODDISRUPTIONBUDGETSPEC: TypeId = TypeId(570);
+    pub const POLICY_V1_PODDISRUPTIONBUDGETSTATUS: TypeId = TypeId(571);
+    pub const QUANTITY_QUANTITY: TypeId = TypeId(572);
+    pub const RBAC_V1_AGGREGATIONRULE: TypeId = TypeId(573);
+    pub const RBAC_V1_CLUSTERROLE: TypeId = TypeId(574);
+    pub const RBAC_V1_CLUSTERROLEBINDING: TypeId = TypeId(575);
+    pub const RBAC_V1_CLUSTERROLEBINDINGLIST: TypeId = TypeId(576);
+    pub const RBAC_V1_CLUSTERROLELIST: TypeId = TypeId(577);
+    pub const RBAC_V1_POLICYRULE: TypeId = TypeId(578);
+    pub const RBAC_V1_ROLE: TypeId = TypeId(579);
+    pub const RBAC_V1_ROLEBINDING: TypeId = TypeId(580);
+    pub const RBAC_V1_ROLEBINDINGLIST: TypeId = TypeId(581);
+    pub const RBAC_V1_ROLELIST: TypeId = TypeId(582);
+    pub const RBAC_V1_ROLEREF: TypeId = TypeId(583);
+    pub const RBAC_V1_SUBJECT: TypeId = TypeId(584);
+    pub const RESOURCE_V1_ALLOCATEDDEVICESTATUS: TypeId = TypeId(585);
+    pub const RESOURCE_V1_ALLOCATIONRESULT: TypeId = TypeId(586);
+    pub const RESOURCE_V1_CELDEVICESELECTOR: TypeId = TypeId(587);
+    pub const RESOURCE_V1_CAPACITYREQUESTPOLICY: TypeId = TypeId(588);
+    pub const RESOURCE_V1_CAPACITYREQUESTPOLICYRANGE: TypeId = TypeId(589);
+    pub const RESOURCE_V1_CAPACITYREQUIREMENTS: TypeId = TypeId(590);
+    pub const RESOURCE_V1_COUNTER: TypeId = TypeId(591);
+    pub const RESOURCE_V1_COUNTERSET: TypeId = TypeId(592);
+    pub const RESOURCE_V1_DEVICE: TypeId = TypeId(593);
+    pub const RESOURCE_V1_DEVICEALLOCATIONCONFIGURATION: TypeId = TypeId(594);
+    pub const RESOURCE_V1_DEVICEALLOCATIONRESULT: TypeId = TypeId(595);
+    pub const RESOURCE_V1_DEVICEATTRIBUTE: TypeId = TypeId(596);
+    pub const RESOURCE_V1_DEVICECAPACITY: TypeId = TypeId(597);
+    pub const RESOURCE_V1_DEVICECLAIM: TypeId = TypeId(598);
+    pub const RESOURCE_V1_DEVICECLAIMCONFIGURATION: TypeId = TypeId(599);
+    pub const RESOURCE_V1_DEVICECLASS: TypeId = TypeId(600);
+    pub const RESOURCE_V1_DEVICECLASSCONFIGURATION: TypeId = TypeId(601);
+    pub const RESOURCE_V1_DEVICECLASSLIST: TypeId = TypeId(602);
+    pub const RESOURCE_V1_DEVICECLASSSPEC: TypeId = TypeId(603);
+    pub const RESOURCE_V1_DEVICECONFIGURATION: TypeId = TypeId(604);
+    pub const RESOURCE_V1_DEVICECONSTRAINT: TypeId = TypeId(605);
+    pub const RESOURCE_V1_DEVICECOUNTERCONSUMPTION: TypeId = TypeId(606);
+    pub const RESOURCE_V1_DEVICEREQUEST: TypeId = TypeId(607);
+    pub const RESOURCE_V1_DEVICEREQUESTALLOCATIONRESULT: TypeId = TypeId(608);
+    pub const RESOURCE_V1_DEVICESELECTOR: TypeId = TypeId(609);
+    pub const RESOURCE_V1_DEVICESUBREQUEST: TypeId = TypeId(610);
+    pub const RESOURCE_V1_DEVICETAINT: TypeId = TypeId(611);
+    pub const RESOURCE_V1_DEVICETOLERATION: TypeId = TypeId(612);
+    pub const RESOURCE_V1_EXACTDEVICEREQUEST: TypeId = TypeId(613);
+    pub const RESOURCE_V1_NETWORKDEVICEDATA: TypeId = TypeId(614);
+    pub const RESOURCE_V1_NODEALLOCATABLERESOURCEMAPPING: TypeId = TypeId(615);
+    pub const RESOURCE_V1_OPAQUEDEVICECONFIGURATION: TypeId = TypeId(616);
+    pub const RESOURCE_V1_RESOURCECLAIM: TypeId = TypeId(617);
+    pub const RESOURCE_V1_RESOURCECLAIMCONSUMERREFERENCE: TypeId = TypeId(618);
+    pub const RESOURCE_V1_RESOURCECLAIMLIST: TypeId = TypeId(619);
+    pub const RESOURCE_V1_RESOURCECLAIMSPEC: TypeId = TypeId(620);
+    pub const RESOURCE_V1_RESOURCECLAIMSTATUS: TypeId = TypeId(621);
+    pub const RESOURCE_V1_RESOURCECLAIMTEMPLATE: TypeId = TypeId(622);
+    pub const RESOURCE_V1_RESOURCECLAIMTEMPLATELIST: TypeId = TypeId(623);
+    pub const RESOURCE_V1_RESOURCECLAIMTEMPLATESPEC: TypeId = TypeId(624);
+    pub const RESOURCE_V1_RESOURCEPOOL: TypeId = TypeId(625);
+    pub const RESOURCE_V1_RESOURCESLICE: TypeId = TypeId(626);
+    pub const RESOURCE_V1_RESOURCESLICELIST: TypeId = TypeId(627);
+    pub const RESOURCE_V1_RESOURCESLICESPEC: TypeId = TypeId(628);
+    pub const RUNTIME_RAWEXTENSION: TypeId = TypeId(629);
+    pub const RUNTIME_TYPEMETA: TypeId = TypeId(630);
+    pub const RUNTIME_UNKNOWN: TypeId = TypeId(631);
+    pub const SCHEDULING_V1_PRIORITYCLASS: TypeId = TypeId(632);
+    pub const SCHEDULING_V1_PRIORITYCLASSLIST: TypeId = TypeId(633);
+    pub const STORAGE_V1_CSIDRIVER: TypeId = TypeId(634);
+    pub const STORAGE_V1_CSIDRIVERLIST: TypeId = TypeId(635);
+    pub const STORAGE_V1_CSIDRIVERSPEC: TypeId = TypeId(636);
+    pub const STORAGE_V1_CSINODE: TypeId = TypeId(637);
+    pub const STORAGE_V1_CSINODEDRIVER: TypeId = TypeId(638);
+    pub const STORAGE_V1_CSINODELIST: TypeId = TypeId(639);
+    pub const STORAGE_V1_CSINODESPEC: TypeId = TypeId(640);
+    pub const STORAGE_V1_CSISTORAGECAPACITY: TypeId = TypeId(641);
+    pub const STORAGE_V1_CSISTORAGECAPACITYLIST: TypeId = TypeId(642);
+    pub const STORAGE_V1_STORAGECLASS: TypeId = TypeId(643);
+    pub const STORAGE_V1_STORAGECLASSLIST: TypeId = TypeId(644);
+    pub const STORAGE_V1_TOKENREQUEST: TypeId = TypeId(645);
+    pub const STORAGE_V1_VOLUMEATTACHMENT: TypeId = TypeId(646);
+    pub const STORAGE_V1_VOLUMEATTACHMENTLIST: TypeId = TypeId(647);
+    pub const STORAGE_V1_VOLUMEATTACHMENTSOURCE: TypeId = TypeId(648);
+    pub const STORAGE_V1_VOLUMEATTACHMENTSPEC: TypeId = TypeId(649);
+    pub const STORAGE_V1_VOLUMEATTACHMENTSTATUS: TypeId = TypeId(650);
+    pub const STORAGE_V1_VOLUMEATTRIBUTESCLASS: TypeId = TypeId(651);
+    pub const STORAGE_V1_VOLUMEATTRIBUTESCLASSLIST: TypeId = TypeId(652);
+    pub const STORAGE_V1_VOLUMEERROR: TypeId = TypeId(653);
+    pub const STORAGE_V1_VOLUMENODERESOURCES: TypeId = TypeId(654);
+}
+use ids::*;
+
+static KEYS_CONTAINERPORT_PROTOCOL: [Text; 2] = [Cow::Borrowed("containerPort"), Cow::Borrowed("protocol")];
+static KEYS_DEVICEPATH: [Text; 1] = [Cow::Borrowed("devicePath")];
+static KEYS_DRIVER_DEVICE_POOL_SHAREID: [Text; 4] = [Cow::Borrowed("driver"), Cow::Borrowed("device"), Cow::Borrowed("pool"), Cow::Borrowed("shareID")];
+static KEYS_IP: [Text; 1] = [Cow::Borrowed("ip")];
+static KEYS_MOUNTPATH: [Text; 1] = [Cow::Borrowed("mountPath")];
+static KEYS_NAME: [Text; 1] = [Cow::Borrowed("name")];
+static KEYS_PORT_PROTOCOL: [Text; 2] = [Cow::Borrowed("port"), Cow::Borrowed("protocol")];
+static KEYS_RESOURCEID: [Text; 1] = [Cow::Borrowed("resourceID")];
+static KEYS_RULE: [Text; 1] = [Cow::Borrowed("rule")];
+static KEYS_TOPOLOGYKEY_WHENUNSATISFIABLE: [Text; 2] = [Cow::Borrowed("topologyKey"), Cow::Borrowed("whenUnsatisfiable")];
+static KEYS_TYPE: [Text; 1] = [Cow::Borrowed("type")];
+static KEYS_UID: [Text; 1] = [Cow::Borrowed("uid")];
+
+static ADMISSION_V1_ADMISSIONREQUEST_FIELDS: [Field; 15] = [
+    field("uid", 1, One(String)).omit(Omit::Never),
+    field("kind", 2, One(Of(META_V1_GROUPVERSIONKIND))).omit(Omit::Never),
+    field("resource", 3, One(Of(META_V1_GROUPVERSIONRESOURCE))).omit(Omit::Never),
+    field("subResource", 4, One(String)),
+    field("requestKind", 13, One(Of(META_V1_GROUPVERSIONKIND))).pointer(),
+    field("requestResource", 14, One(Of(META_V1_GROUPVERSIONRESOURCE))).pointer(),
+    field("requestSubResource", 15, One(String)),
+    field("name", 5, One(String)),
+    field("namespace", 6, One(String)),
+    field("operation", 7, One(String)).omit(Omit::Never),
+    field("userInfo", 8, One(Of(AUTHENTICATION_V1_USERINFO))).omit(Omit::Never),
+    field("object", 9, One(Of(RUNTIME_RAWEXTENSION))),
+    field("oldObject", 10, One(Of(RUNTIME_RAWEXTENSION))),
+    field("dryRun", 11, One(Bool)).pointer(),
+    field("options", 12, One(Of(RUNTIME_RAWEXTENSION))),
+];
+static ADMISSION_V1_ADMISSIONRESPONSE_FIELDS: [Field; 7] = [
+    field("uid", 1, One(String)).omit(Omit::Never),
+    field("allowed", 2, One(Bool)).omit(Omit::Never),
+    field("status", 3, One(Of(META_V1_STATUS))).pointer(),
+    field("patch", 4, One(Bytes)),
+    field("patchType", 5, One(String)).pointer(),
+    field("auditAnnotations", 6, Map(String)),
+    field("warnings", 7, List(String)),
+];
+static ADMISSION_V1_ADMISSIONREVIEW_FIELDS: [Field; 2] = [
+    field("request", 1, One(Of(ADMISSION_V1_ADMISSIONREQUEST))).pointer(),
+    field("response", 2, One(Of(ADMISSION_V1_ADMISSIONRESPONSE))).pointer(),
+];
+static ADMISSIONREGISTRATION_V1_APPLYCONFIGURATION_FIELDS: [Field; 1] = [
+    field("expression", 1, One(String)),
+];
+static ADMISSIONREGISTRATION_V1_AUDITANNOTATION_FIELDS: [Field; 2] = [
+    field("key", 1, One(String)).omit(Omit::Never).required(),
+    field("valueExpression", 2, One(String)).omit(Omit::Never).required(),
+];
+static ADMISSIONREGISTRATION_V1_EXPRESSIONWARNING_FIELDS: [Field; 2] = [
+    field("fieldRef", 2, One(String)).omit(Omit::Never).required(),
+    field("warning", 3, One(String)).omit(Omit::Never).required(),
+];
+static ADMISSIONREGISTRATION_V1_JSONPATCH_FIELDS: [Field; 1] = [
+    field("expression", 1, One(String)),
+];
+static ADMISSIONREGISTRATION_V1_MATCHCONDITION_FIELDS: [Field; 2] = [
+    field("name", 1, One(String)).omit(Omit::Never).required(),
+    field("expression", 2, One(String)).omit(Omit::Never).required(),
+];
+static ADMISSIONREGISTRATION_V1_MATCHRESOURCES_FIELDS: [Field; 5] = [
+    field("namespaceSelector", 1, One(Of(META_V1_LABELSELECTOR))).pointer(),
+    field("objectSelector", 2, One(Of(META_V1_LABELSELECTOR))).pointer(),
+    field("resourceRules", 3, List(Of(ADMISSIONREGISTRATION_V1_NAMEDRULEWITHOPERATIONS))).list(ListType::Atomic),
+    field("excludeResourceRules", 4, List(Of(ADMISSIONREGISTRATION_V1_NAMEDRULEWITHOPERATIONS))).list(ListType::Atomic),
+    field("matchPolicy", 7, One(String)).pointer(),
+];
+static ADMISSIONREGISTRATION_V1_MUTATINGADMISSIONPOLICY_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("spec", 2, One(Of(ADMISSIONREGISTRATION_V1_MUTATINGADMISSIONPOLICYSPEC))),
+];
+static ADMISSIONREGISTRATION_V1_MUTATINGADMISSIONPOLICYBINDING_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("spec", 2, One(Of(ADMISSIONREGISTRATION_V1_MUTATINGADMISSIONPOLICYBINDINGSPEC))),
+];
+static ADMISSIONREGISTRATION_V1_MUTATINGADMISSIONPOLICYBINDINGLIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(ADMISSIONREGISTRATION_V1_MUTATINGADMISSIONPOLICYBINDING))).omit(Omit::Never).required(),
+];
+static ADMISSIONREGISTRATION_V1_MUTATINGADMISSIONPOLICYBINDINGSPEC_FIELDS: [Field; 3] = [
+    field("policyName", 1, One(String)),
+    field("paramRef", 2, One(Of(ADMISSIONREGISTRATION_V1_PARAMREF))).pointer(),
+    field("matchResources", 3, One(Of(ADMISSIONREGISTRATION_V1_MATCHRESOURCES))).pointer(),
+];
+static ADMISSIONREGISTRATION_V1_MUTATINGADMISSIONPOLICYLIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(ADMISSIONREGISTRATION_V1_MUTATINGADMISSIONPOLICY))).omit(Omit::Never).required(),
+];
+static ADMISSIONREGISTRATION_V1_MUTATINGADMISSIONPOLICYSPEC_FIELDS: [Field; 7] = [
+    field("paramKind", 1, One(Of(ADMISSIONREGISTRATION_V1_PARAMKIND))).pointer(),
+    field("matchConstraints", 2, One(Of(ADMISSIONREGISTRATION_V1_MATCHRESOURCES))).pointer(),
+    field("variables", 3, List(Of(ADMISSIONREGISTRATION_V1_VARIABLE))).list(ListType::Atomic),
+    field("mutations", 4, List(Of(ADMISSIONREGISTRATION_V1_MUTATION))).list(ListType::Atomic),
+    field("failurePolicy", 5, One(String)).pointer(),
+    field("matchConditions", 6, List(Of(ADMISSIONREGISTRATION_V1_MATCHCONDITION))).keys(&KEYS_NAME).patch(Patch::Merge, "name"),
+    field("reinvocationPolicy", 7, One(String)),
+];
+static ADMISSIONREGISTRATION_V1_MUTATINGWEBHOOK_FIELDS: [Field; 12] = [
+    field("name", 1, One(String)).omit(Omit::Never).required(),
+    field("clientConfig", 2, One(Of(ADMISSIONREGISTRATION_V1_WEBHOOKCLIENTCONFIG))).omit(Omit::Never).required(),
+    field("rules", 3, List(Of(ADMISSIONREGISTRATION_V1_RULEWITHOPERATIONS))).list(ListType::Atomic),
+    field("failurePolicy", 4, One(String)).pointer(),
+    field("matchPolicy", 9, One(String)).pointer(),
+    field("namespaceSelector", 5, One(Of(META_V1_LABELSELECTOR))).pointer(),
+    field("objectSelector", 11, One(Of(META_V1_LABELSELECTOR))).pointer(),
+    field("sideEffects", 6, One(String)).pointer().omit(Omit::Never).required(),
+    field("timeoutSeconds", 7, One(Int32)).pointer(),
+    field("admissionReviewVersions", 8, List(String)).omit(Omit::Never).required().list(ListType::Atomic),
+    field("reinvocationPolicy", 10, One(String)).pointer(),
+    field("matchConditions", 12, List(Of(ADMISSIONREGISTRATION_V1_MATCHCONDITION))).keys(&KEYS_NAME).patch(Patch::Merge, "name"),
+];
+static ADMISSIONREGISTRATION_V1_MUTATINGWEBHOOKCONFIGURATION_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("webhooks", 2, List(Of(ADMISSIONREGISTRATION_V1_MUTATINGWEBHOOK))).keys(&KEYS_NAME).patch(Patch::Merge, "name"),
+];
+static ADMISSIONREGISTRATION_V1_MUTATINGWEBHOOKCONFIGURATIONLIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(ADMISSIONREGISTRATION_V1_MUTATINGWEBHOOKCONFIGURATION))).omit(Omit::Never).required(),
+];
+static ADMISSIONREGISTRATION_V1_MUTATION_FIELDS: [Field; 3] = [
+    field("patchType", 2, One(String)).omit(Omit::Never).required(),
+    field("applyConfiguration", 3, One(Of(ADMISSIONREGISTRATION_V1_APPLYCONFIGURATION))).pointer(),
+    field("jsonPatch", 4, One(Of(ADMISSIONREGISTRATION_V1_JSONPATCH))).pointer(),
+];
+static ADMISSIONREGISTRATION_V1_NAMEDRULEWITHOPERATIONS_FIELDS: [Field; 2] = [
+    field("resourceNames", 1, List(String)).list(ListType::Atomic),
+    field("", 2, One(Of(ADMISSIONREGISTRATION_V1_RULEWITHOPERATIONS))).inline(),
+];
+static ADMISSIONREGISTRATION_V1_PARAMKIND_FIELDS: [Field; 2] = [
+    field("apiVersion", 1, One(String)),
+    field("kind", 2, One(String)),
+];
+static ADMISSIONREGISTRATION_V1_PARAMREF_FIELDS: [Field; 4] = [
+    field("name", 1, One(String)),
+    field("namespace", 2, One(String)),
+    field("selector", 3, One(Of(META_V1_LABELSELECTOR))).pointer(),
+    field("parameterNotFoundAction", 4, One(String)).pointer(),
+];
+static ADMISSIONREGISTRATION_V1_RULE_FIELDS: [Field; 4] = [
+    field("apiGroups", 1, List(String)).list(ListType::Atomic),
+    field("apiVersions", 2, List(String)).list(ListType::Atomic),
+    field("resources", 3, List(String)).list(ListType::Atomic),
+    field("scope", 4, One(String)).pointer(),
+];
+static ADMISSIONREGISTRATION_V1_RULEWITHOPERATIONS_FIELDS: [Field; 2] = [
+    field("operations", 1, List(String)).list(ListType::Atomic),
+    field("", 2, One(Of(ADMISSIONREGISTRATION_V1_RULE))).inline(),
+];
+static ADMISSIONREGISTRATION_V1_SERVICEREFERENCE_FIELDS: [Field; 4] = [
+    field("namespace", 1, One(String)).omit(Omit::Never).required(),
+    field("name", 2, One(String)).omit(Omit::Never).required(),
+    field("path", 3, One(String)).pointer(),
+    field("port", 4, One(Int32)).pointer(),
+];
+static ADMISSIONREGISTRATION_V1_TYPECHECKING_FIELDS: [Field; 1] = [
+    field("expressionWarnings", 1, List(Of(ADMISSIONREGISTRATION_V1_EXPRESSIONWARNING))).list(ListType::Atomic),
+];
+static ADMISSIONREGISTRATION_V1_VALIDATINGADMISSIONPOLICY_FIELDS: [Field; 3] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("spec", 2, One(Of(ADMISSIONREGISTRATION_V1_VALIDATINGADMISSIONPOLICYSPEC))),
+    field("status", 3, One(Of(ADMISSIONREGISTRATION_V1_VALIDATINGADMISSIONPOLICYSTATUS))),
+];
+static ADMISSIONREGISTRATION_V1_VALIDATINGADMISSIONPOLICYBINDING_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("spec", 2, One(Of(ADMISSIONREGISTRATION_V1_VALIDATINGADMISSIONPOLICYBINDINGSPEC))).required(),
+];
+static ADMISSIONREGISTRATION_V1_VALIDATINGADMISSIONPOLICYBINDINGLIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(ADMISSIONREGISTRATION_V1_VALIDATINGADMISSIONPOLICYBINDING))).omit(Omit::Never).required(),
+];
+static ADMISSIONREGISTRATION_V1_VALIDATINGADMISSIONPOLICYBINDINGSPEC_FIELDS: [Field; 4] = [
+    field("policyName", 1, One(String)).required(),
+    field("paramRef", 2, One(Of(ADMISSIONREGISTRATION_V1_PARAMREF))).pointer(),
+    field("matchResources", 3, One(Of(ADMISSIONREGISTRATION_V1_MATCHRESOURCES))).pointer(),
+    field("validationActions", 4, List(String)).required().list(ListType::Set),
+];
+static ADMISSIONREGISTRATION_V1_VALIDATINGADMISSIONPOLICYLIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(ADMISSIONREGISTRATION_V1_VALIDATINGADMISSIONPOLICY))).omit(Omit::Never).required(),
+];
+static ADMISSIONREGISTRATION_V1_VALIDATINGADMISSIONPOLICYSPEC_FIELDS: [Field; 7] = [
+    field("paramKind", 1, One(Of(ADMISSIONREGISTRATION_V1_PARAMKIND))).pointer(),
+    field("matchConstraints", 2, One(Of(ADMISSIONREGISTRATION_V1_MATCHRESOURCES))).pointer(),
+    field("validations", 3, List(Of(ADMISSIONREGISTRATION_V1_VALIDATION))).list(ListType::Atomic),
+    field("failurePolicy", 4, One(String)).pointer(),
+    field("auditAnnotations", 5, List(Of(ADMISSIONREGISTRATION_V1_AUDITANNOTATION))).list(ListType::Atomic),
+    field("matchConditions", 6, List(Of(ADMISSIONREGISTRATION_V1_MATCHCONDITION))).keys(&KEYS_NAME).patch(Patch::Merge, "name"),
+    field("variables", 7, List(Of(ADMISSIONREGISTRATION_V1_VARIABLE))).keys(&KEYS_NAME).patch(Patch::Merge, "name"),
+];
+static ADMISSIONREGISTRATION_V1_VALIDATINGADMISSIONPOLICYSTATUS_FIELDS: [Field; 3] = [
+    field("observedGeneration", 1, One(Int64)),
+    field("typeChecking", 2, One(Of(ADMISSIONREGISTRATION_V1_TYPECHECKING))).pointer(),
+    field("conditions", 3, List(Of(META_V1_CONDITION))).keys(&KEYS_TYPE),
+];
+static ADMISSIONREGISTRATION_V1_VALIDATINGWEBHOOK_FIELDS: [Field; 11] = [
+    field("name", 1, One(String)).omit(Omit::Never).required(),
+    field("clientConfig", 2, One(Of(ADMISSIONREGISTRATION_V1_WEBHOOKCLIENTCONFIG))).omit(Omit::Never).required(),
+    field("rules", 3, List(Of(ADMISSIONREGISTRATION_V1_RULEWITHOPERATIONS))).list(ListType::Atomic),
+    field("failurePolicy", 4, One(String)).pointer(),
+    field("matchPolicy", 9, One(String)).pointer(),
+    field("namespaceSelector", 5, One(Of(META_V1_LABELSELECTOR))).pointer(),
+    field("objectSelector", 10, One(Of(META_V1_LABELSELECTOR))).pointer(),
+    field("sideEffects", 6, One(String)).pointer().omit(Omit::Never).required(),
+    field("timeoutSeconds", 7, One(Int32)).pointer(),
+    field("admissionReviewVersions", 8, List(String)).omit(Omit::Never).required().list(ListType::Atomic),
+    field("matchConditions", 11, List(Of(ADMISSIONREGISTRATION_V1_MATCHCONDITION))).keys(&KEYS_NAME).patch(Patch::Merge, "name"),
+];
+static ADMISSIONREGISTRATION_V1_VALIDATINGWEBHOOKCONFIGURATION_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("webhooks", 2, List(Of(ADMISSIONREGISTRATION_V1_VALIDATINGWEBHOOK))).keys(&KEYS_NAME).patch(Patch::Merge, "name"),
+];
+static ADMISSIONREGISTRATION_V1_VALIDATINGWEBHOOKCONFIGURATIONLIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(ADMISSIONREGISTRATION_V1_VALIDATINGWEBHOOKCONFIGURATION))).omit(Omit::Never).required(),
+];
+static ADMISSIONREGISTRATION_V1_VALIDATION_FIELDS: [Field; 4] = [
+    field("expression", 1, One(String)).omit(Omit::Never).required(),
+    field("message", 2, One(String)),
+    field("reason", 3, One(String)).pointer(),
+    field("messageExpression", 4, One(String)),
+];
+static ADMISSIONREGISTRATION_V1_VARIABLE_FIELDS: [Field; 2] = [
+    field("name", 1, One(String)).omit(Omit::Never).required(),
+    field("expression", 2, One(String)).omit(Omit::Never).required(),
+];
+static ADMISSIONREGISTRATION_V1_WEBHOOKCLIENTCONFIG_FIELDS: [Field; 3] = [
+    field("url", 3, One(String)).pointer(),
+    field("service", 1, One(Of(ADMISSIONREGISTRATION_V1_SERVICEREFERENCE))).pointer(),
+    field("caBundle", 2, One(Bytes)),
+];
+static APIDISCOVERY_V2_APIGROUPDISCOVERY_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("versions", 2, List(Of(APIDISCOVERY_V2_APIVERSIONDISCOVERY))),
+];
+static APIDISCOVERY_V2_APIGROUPDISCOVERYLIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(APIDISCOVERY_V2_APIGROUPDISCOVERY))).omit(Omit::Never),
+];
+static APIDISCOVERY_V2_APIRESOURCEDISCOVERY_FIELDS: [Field; 8] = [
+    field("resource", 1, One(String)).omit(Omit::Never),
+    field("responseKind", 2, One(Of(META_V1_GROUPVERSIONKIND))).pointer(),
+    field("scope", 3, One(String)).omit(Omit::Never),
+    field("singularResource", 4, One(String)).omit(Omit::Never),
+    field("verbs", 5, List(String)).omit(Omit::Never),
+    field("shortNames", 6, List(String)),
+    field("categories", 7, List(String)),
+    field("subresources", 8, List(Of(APIDISCOVERY_V2_APISUBRESOURCEDISCOVERY))),
+];
+static APIDISCOVERY_V2_APISUBRESOURCEDISCOVERY_FIELDS: [Field; 4] = [
+    field("subresource", 1, One(String)).omit(Omit::Never),
+    field("responseKind", 2, One(Of(META_V1_GROUPVERSIONKIND))).pointer(),
+    field("acceptedTypes", 3, List(Of(META_V1_GROUPVERSIONKIND))),
+    field("verbs", 4, List(String)).omit(Omit::Never),
+];
+static APIDISCOVERY_V2_APIVERSIONDISCOVERY_FIELDS: [Field; 3] = [
+    field("version", 1, One(String)).omit(Omit::Never),
+    field("resources", 2, List(Of(APIDISCOVERY_V2_APIRESOURCEDISCOVERY))),
+    field("freshness", 3, One(String)),
+];
+static APIEXTENSIONS_V1_CONVERSIONREQUEST_FIELDS: [Field; 3] = [
+    field("uid", 1, One(String)).omit(Omit::Never),
+    field("desiredAPIVersion", 2, One(String)).omit(Omit::Never),
+    field("objects", 3, List(Of(RUNTIME_RAWEXTENSION))).omit(Omit::Never),
+];
+static APIEXTENSIONS_V1_CONVERSIONRESPONSE_FIELDS: [Field; 3] = [
+    field("uid", 1, One(String)).omit(Omit::Never),
+    field("convertedObjects", 2, List(Of(RUNTIME_RAWEXTENSION))).omit(Omit::Never),
+    field("result", 3, One(Of(META_V1_STATUS))).omit(Omit::Never),
+];
+static APIEXTENSIONS_V1_CONVERSIONREVIEW_FIELDS: [Field; 2] = [
+    field("request", 1, One(Of(APIEXTENSIONS_V1_CONVERSIONREQUEST))).pointer(),
+    field("response", 2, One(Of(APIEXTENSIONS_V1_CONVERSIONRESPONSE))).pointer(),
+];
+static APIEXTENSIONS_V1_CUSTOMRESOURCECOLUMNDEFINITION_FIELDS: [Field; 6] = [
+    field("name", 1, One(String)).omit(Omit::Never).required(),
+    field("type", 2, One(String)).omit(Omit::Never).required(),
+    field("format", 3, One(String)),
+    field("description", 4, One(String)),
+    field("priority", 5, One(Int32)),
+    field("jsonPath", 6, One(String)).omit(Omit::Never).required(),
+];
+static APIEXTENSIONS_V1_CUSTOMRESOURCECONVERSION_FIELDS: [Field; 2] = [
+    field("strategy", 1, One(String)).omit(Omit::Never).required(),
+    field("webhook", 2, One(Of(APIEXTENSIONS_V1_WEBHOOKCONVERSION))).pointer(),
+];
+static APIEXTENSIONS_V1_CUSTOMRESOURCEDEFINITION_FIELDS: [Field; 3] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("spec", 2, One(Of(APIEXTENSIONS_V1_CUSTOMRESOURCEDEFINITIONSPEC))).omit(Omit::Never).required(),
+    field("status", 3, One(Of(APIEXTENSIONS_V1_CUSTOMRESOURCEDEFINITIONSTATUS))),
+];
+static APIEXTENSIONS_V1_CUSTOMRESOURCEDEFINITIONCONDITION_FIELDS: [Field; 6] = [
+    field("type", 1, One(String)).omit(Omit::Never).required(),
+    field("status", 2, One(String)).omit(Omit::Never).required(),
+    field("lastTransitionTime", 3, One(Of(META_V1_TIME))),
+    field("reason", 4, One(String)),
+    field("message", 5, One(String)),
+    field("observedGeneration", 6, One(Int64)),
+];
+static APIEXTENSIONS_V1_CUSTOMRESOURCEDEFINITIONLIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(APIEXTENSIONS_V1_CUSTOMRESOURCEDEFINITION))).omit(Omit::Never).required(),
+];
+static APIEXTENSIONS_V1_CUSTOMRESOURCEDEFINITIONNAMES_FIELDS: [Field; 6] = [
+    field("plural", 1, One(String)).omit(Omit::Never).required(),
+    field("singular", 2, One(String)),
+    field("shortNames", 3, List(String)).list(ListType::Atomic),
+    field("kind", 4, One(String)).omit(Omit::Never).required(),
+    field("listKind", 5, One(String)),
+    field("categories", 6, List(String)).list(ListType::Atomic),
+];
+static APIEXTENSIONS_V1_CUSTOMRESOURCEDEFINITIONSPEC_FIELDS: [Field; 6] = [
+    field("group", 1, One(String)).omit(Omit::Never).required(),
+    field("names", 3, One(Of(APIEXTENSIONS_V1_CUSTOMRESOURCEDEFINITIONNAMES))).omit(Omit::Never).required(),
+    field("scope", 4, One(String)).omit(Omit::Never).required(),
+    field("versions", 7, List(Of(APIEXTENSIONS_V1_CUSTOMRESOURCEDEFINITIONVERSION))).omit(Omit::Never).required().list(ListType::Atomic),
+    field("conversion", 9, One(Of(APIEXTENSIONS_V1_CUSTOMRESOURCECONVERSION))).pointer(),
+    field("preserveUnknownFields", 10, One(Bool)),
+];
+static APIEXTENSIONS_V1_CUSTOMRESOURCEDEFINITIONSTATUS_FIELDS: [Field; 4] = [
+    field("conditions", 1, List(Of(APIEXTENSIONS_V1_CUSTOMRESOURCEDEFINITIONCONDITION))).omit(Omit::Never).keys(&KEYS_TYPE),
+    field("acceptedNames", 2, One(Of(APIEXTENSIONS_V1_CUSTOMRESOURCEDEFINITIONNAMES))).omit(Omit::Never),
+    field("storedVersions", 3, List(String)).omit(Omit::Never).list(ListType::Atomic),
+    field("observedGeneration", 4, One(Int64)),
+];
+static APIEXTENSIONS_V1_CUSTOMRESOURCEDEFINITIONVERSION_FIELDS: [Field; 9] = [
+    field("name", 1, One(String)).omit(Omit::Never).required(),
+    field("served", 2, One(Bool)).omit(Omit::Never).required(),
+    field("storage", 3, One(Bool)).omit(Omit::Never).required(),
+    field("deprecated", 7, One(Bool)),
+    field("deprecationWarning", 8, One(String)).pointer(),
+    field("schema", 4, One(Of(APIEXTENSIONS_V1_CUSTOMRESOURCEVALIDATION))).pointer(),
+    field("subresources", 5, One(Of(APIEXTENSIONS_V1_CUSTOMRESOURCESUBRESOURCES))).pointer(),
+    field("additionalPrinterColumns", 6, List(Of(APIEXTENSIONS_V1_CUSTOMRESOURCECOLUMNDEFINITION))).list(ListType::Atomic),
+    field("selectableFields", 9, List(Of(APIEXTENSIONS_V1_SELECTABLEFIELD))).list(ListType::Atomic),
+];
+static APIEXTENSIONS_V1_CUSTOMRESOURCESUBRESOURCESCALE_FIELDS: [Field; 3] = [
+    field("specReplicasPath", 1, One(String)).omit(Omit::Never).required(),
+    field("statusReplicasPath", 2, One(String)).omit(Omit::Never).required(),
+    field("labelSelectorPath", 3, One(String)).pointer(),
+];
+static APIEXTENSIONS_V1_CUSTOMRESOURCESUBRESOURCES_FIELDS: [Field; 2] = [
+    field("status", 1, One(Of(APIEXTENSIONS_V1_CUSTOMRESOURCESUBRESOURCESTATUS))).pointer(),
+    field("scale", 2, One(Of(APIEXTENSIONS_V1_CUSTOMRESOURCESUBRESOURCESCALE))).pointer(),
+];
+static APIEXTENSIONS_V1_CUSTOMRESOURCEVALIDATION_FIELDS: [Field; 1] = [
+    field("openAPIV3Schema", 1, One(Of(APIEXTENSIONS_V1_JSONSCHEMAPROPS))).pointer(),
+];
+static APIEXTENSIONS_V1_EXTERNALDOCUMENTATION_FIELDS: [Field; 2] = [
+    field("description", 1, One(String)),
+    field("url", 2, One(String)),
+];
+static APIEXTENSIONS_V1_JSONSCHEMAPROPS_FIELDS: [Field; 44] = [
+    field("id", 1, One(String)),
+    field("$schema", 2, One(String)),
+    field("$ref", 3, One(String)).pointer(),
+    field("description", 4, One(String)),
+    field("type", 5, One(String)),
+    field("format", 6, One(String)),
+    field("title", 7, One(String)),
+    field("default", 8, One(Of(APIEXTENSIONS_V1_JSON))).pointer(),
+    field("maximum", 9, One(Double)).pointer(),
+    field("exclusiveMaximum", 10, One(Bool)),
+    field("minimum", 11, One(Double)).pointer(),
+    field("exclusiveMinimum", 12, One(Bool)),
+    field("maxLength", 13, One(Int64)).pointer(),
+    field("minLength", 14, One(Int64)).pointer(),
+    field("pattern", 15, One(String)),
+    field("maxItems", 16, One(Int64)).pointer(),
+    field("minItems", 17, One(Int64)).pointer(),
+    field("uniqueItems", 18, One(Bool)),
+    field("multipleOf", 19, One(Double)).pointer(),
+    field("enum", 20, List(Of(APIEXTENSIONS_V1_JSON))).list(ListType::Atomic),
+    field("maxProperties", 21, One(Int64)).pointer(),
+    field("minProperties", 22, One(Int64)).pointer(),
+    field("required", 23, List(String)).list(ListType::Atomic),
+    field("items", 24, One(Of(APIEXTENSIONS_V1_JSONSCHEMAPROPSORARRAY))).pointer(),
+    field("allOf", 25, List(Of(APIEXTENSIONS_V1_JSONSCHEMAPROPS))).list(ListType::Atomic),
+    field("oneOf", 26, List(Of(APIEXTENSIONS_V1_JSONSCHEMAPROPS))).list(ListType::Atomic),
+    field("anyOf", 27, List(Of(APIEXTENSIONS_V1_JSONSCHEMAPROPS))).list(ListType::Atomic),
+    field("not", 28, One(Of(APIEXTENSIONS_V1_JSONSCHEMAPROPS))).pointer(),
+    field("properties", 29, Map(Of(APIEXTENSIONS_V1_JSONSCHEMAPROPS))),
+    field("additionalProperties", 30, One(Of(APIEXTENSIONS_V1_JSONSCHEMAPROPSORBOOL))).pointer(),
+    field("patternProperties", 31, Map(Of(APIEXTENSIONS_V1_JSONSCHEMAPROPS))),
+    field("dependencies", 32, Map(Of(APIEXTENSIONS_V1_JSONSCHEMAPROPSORSTRINGARRAY))),
+    field("additionalItems", 33, One(Of(APIEXTENSIONS_V1_JSONSCHEMAPROPSORBOOL))).pointer(),
+    field("definitions", 34, Map(Of(APIEXTENSIONS_V1_JSONSCHEMAPROPS))),
+    field("externalDocs", 35, One(Of(APIEXTENSIONS_V1_EXTERNALDOCUMENTATION))).pointer(),
+    field("example", 36, One(Of(APIEXTENSIONS_V1_JSON))).pointer(),
+    field("nullable", 37, One(Bool)),
+    field("x-kubernetes-preserve-unknown-fields", 38, One(Bool)).pointer(),
+    field("x-kubernetes-embedded-resource", 39, One(Bool)),
+    field("x-kubernetes-int-or-string", 40, One(Bool)),
+    field("x-kubernetes-list-map-keys", 41, List(String)).list(ListType::Atomic),
+    field("x-kubernetes-list-type", 42, One(String)).pointer(),
+    field("x-kubernetes-map-type", 43, One(String)).pointer(),
+    field("x-kubernetes-validations", 44, List(Of(APIEXTENSIONS_V1_VALIDATIONRULE))).keys(&KEYS_RULE).patch(Patch::Merge, "rule"),
+];
+static APIEXTENSIONS_V1_SELECTABLEFIELD_FIELDS: [Field; 1] = [
+    field("jsonPath", 1, One(String)).omit(Omit::Never).required(),
+];
+static APIEXTENSIONS_V1_SERVICEREFERENCE_FIELDS: [Field; 4] = [
+    field("namespace", 1, One(String)).omit(Omit::Never).required(),
+    field("name", 2, One(String)).omit(Omit::Never).required(),
+    field("path", 3, One(String)).pointer(),
+    field("port", 4, One(Int32)).pointer(),
+];
+static APIEXTENSIONS_V1_VALIDATIONRULE_FIELDS: [Field; 6] = [
+    field("rule", 1, One(String)).omit(Omit::Never).required(),
+    field("message", 2, One(String)),
+    field("messageExpression", 3, One(String)),
+    field("reason", 4, One(String)).pointer(),
+    field("fieldPath", 5, One(String)),
+    field("optionalOldSelf", 6, One(Bool)).pointer(),
+];
+static APIEXTENSIONS_V1_WEBHOOKCLIENTCONFIG_FIELDS: [Field; 3] = [
+    field("url", 3, One(String)).pointer(),
+    field("service", 1, One(Of(APIEXTENSIONS_V1_SERVICEREFERENCE))).pointer(),
+    field("caBundle", 2, One(Bytes)),
+];
+static APIEXTENSIONS_V1_WEBHOOKCONVERSION_FIELDS: [Field; 2] = [
+    field("clientConfig", 2, One(Of(APIEXTENSIONS_V1_WEBHOOKCLIENTCONFIG))).pointer(),
+    field("conversionReviewVersions", 3, List(String)).omit(Omit::Never).required().list(ListType::Atomic),
+];
+static APIREGISTRATION_V1_APISERVICE_FIELDS: [Field; 3] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("spec", 2, One(Of(APIREGISTRATION_V1_APISERVICESPEC))),
+    field("status", 3, One(Of(APIREGISTRATION_V1_APISERVICESTATUS))),
+];
+static APIREGISTRATION_V1_APISERVICECONDITION_FIELDS: [Field; 5] = [
+    field("type", 1, One(String)).omit(Omit::Never).required(),
+    field("status", 2, One(String)).omit(Omit::Never).required(),
+    field("lastTransitionTime", 3, One(Of(META_V1_TIME))),
+    field("reason", 4, One(String)),
+    field("message", 5, One(String)),
+];
+static APIREGISTRATION_V1_APISERVICELIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(APIREGISTRATION_V1_APISERVICE))).omit(Omit::Never).required(),
+];
+static APIREGISTRATION_V1_APISERVICESPEC_FIELDS: [Field; 7] = [
+    field("service", 1, One(Of(APIREGISTRATION_V1_SERVICEREFERENCE))).pointer(),
+    field("group", 2, One(String)),
+    field("version", 3, One(String)),
+    field("insecureSkipTLSVerify", 4, One(Bool)),
+    field("caBundle", 5, One(Bytes)).list(ListType::Atomic),
+    field("groupPriorityMinimum", 7, One(Int32)).omit(Omit::Never).required(),
+    field("versionPriority", 8, One(Int32)).omit(Omit::Never).required(),
+];
+static APIREGISTRATION_V1_APISERVICESTATUS_FIELDS: [Field; 1] = [
+    field("conditions", 1, List(Of(APIREGISTRATION_V1_APISERVICECONDITION))).keys(&KEYS_TYPE).patch(Patch::Merge, "type"),
+];
+static APIREGISTRATION_V1_SERVICEREFERENCE_FIELDS: [Field; 3] = [
+    field("namespace", 1, One(String)),
+    field("name", 2, One(String)),
+    field("port", 3, One(Int32)).pointer(),
+];
+static APPS_V1_CONTROLLERREVISION_FIELDS: [Field; 3] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("data", 2, One(Of(RUNTIME_RAWEXTENSION))),
+    field("revision", 3, One(Int64)).omit(Omit::Never).required(),
+];
+static APPS_V1_CONTROLLERREVISIONLIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(APPS_V1_CONTROLLERREVISION))).omit(Omit::Never).required(),
+];
+static APPS_V1_DAEMONSET_FIELDS: [Field; 3] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("spec", 2, One(Of(APPS_V1_DAEMONSETSPEC))),
+    field("status", 3, One(Of(APPS_V1_DAEMONSETSTATUS))),
+];
+static APPS_V1_DAEMONSETCONDITION_FIELDS: [Field; 5] = [
+    field("type", 1, One(String)).omit(Omit::Never).required(),
+    field("status", 2, One(String)).omit(Omit::Never).required(),
+    field("lastTransitionTime", 3, One(Of(META_V1_TIME))),
+    field("reason", 4, One(String)),
+    field("message", 5, One(String)),
+];
+static APPS_V1_DAEMONSETLIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(APPS_V1_DAEMONSET))).omit(Omit::Never).required(),
+];
+static APPS_V1_DAEMONSETSPEC_FIELDS: [Field; 5] = [
+    field("selector", 1, One(Of(META_V1_LABELSELECTOR))).pointer().omit(Omit::Never).required(),
+    field("template", 2, One(Of(CORE_V1_PODTEMPLATESPEC))).omit(Omit::Never).required(),
+    field("updateStrategy", 3, One(Of(APPS_V1_DAEMONSETUPDATESTRATEGY))),
+    field("minReadySeconds", 4, One(Int32)),
+    field("revisionHistoryLimit", 6, One(Int32)).pointer(),
+];
+static APPS_V1_DAEMONSETSTATUS_FIELDS: [Field; 10] = [
+    field("currentNumberScheduled", 1, One(Int32)).omit(Omit::Never).required(),
+    field("numberMisscheduled", 2, One(Int32)).omit(Omit::Never).required(),
+    field("desiredNumberScheduled", 3, One(Int32)).omit(Omit::Never).required(),
+    field("numberReady", 4, One(Int32)).omit(Omit::Never).required(),
+    field("observedGeneration", 5, One(Int64)),
+    field("updatedNumberScheduled", 6, One(Int32)),
+    field("numberAvailable", 7, One(Int32)),
+    field("numberUnavailable", 8, One(Int32)),
+    field("collisionCount", 9, One(Int32)).pointer(),
+    field("conditions", 10, List(Of(APPS_V1_DAEMONSETCONDITION))).keys(&KEYS_TYPE).patch(Patch::Merge, "type"),
+];
+static APPS_V1_DAEMONSETUPDATESTRATEGY_FIELDS: [Field; 2] = [
+    field("type", 1, One(String)),
+    field("rollingUpdate", 2, One(Of(APPS_V1_ROLLINGUPDATEDAEMONSET))).pointer(),
+];
+static APPS_V1_DEPLOYMENT_FIELDS: [Field; 3] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("spec", 2, One(Of(APPS_V1_DEPLOYMENTSPEC))),
+    field("status", 3, One(Of(APPS_V1_DEPLOYMENTSTATUS))),
+];
+static APPS_V1_DEPLOYMENTCONDITION_FIELDS: [Field; 6] = [
+    field("type", 1, One(String)).omit(Omit::Never).required(),
+    field("status", 2, One(String)).omit(Omit::Never).required(),
+    field("lastUpdateTime", 6, One(Of(META_V1_TIME))),
+    field("lastTransitionTime", 7, One(Of(META_V1_TIME))),
+    field("reason", 4, One(String)),
+    field("message", 5, One(String)),
+];
+static APPS_V1_DEPLOYMENTLIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(APPS_V1_DEPLOYMENT))).omit(Omit::Never).required(),
+];
+static APPS_V1_DEPLOYMENTSPEC_FIELDS: [Field; 8] = [
+    field("replicas", 1, One(Int32)).pointer(),
+    field("selector", 2, One(Of(META_V1_LABELSELECTOR))).pointer().omit(Omit::Never).required(),
+    field("template", 3, One(Of(CORE_V1_PODTEMPLATESPEC))).omit(Omit::Never).required(),
+    field("strategy", 4, One(Of(APPS_V1_DEPLOYMENTSTRATEGY))).patch(Patch::RetainKeys, ""),
+    field("minReadySeconds", 5, One(Int32)),
+    field("revisionHistoryLimit", 6, One(Int32)).pointer(),
+    field("paused", 7, One(Bool)),
+    field("progressDeadlineSeconds", 9, One(Int32)).pointer(),
+];
+static APPS_V1_DEPLOYMENTSTATUS_FIELDS: [Field; 9] = [
+    field("observedGeneration", 1, One(Int64)),
+    field("replicas", 2, One(Int32)),
+    field("updatedReplicas", 3, One(Int32)),
+    field("readyReplicas", 7, One(Int32)),
+    field("availableReplicas", 4, One(Int32)),
+    field("unavailableReplicas", 5, One(Int32)),
+    field("terminatingReplicas", 9, One(Int32)).pointer(),
+    field("conditions", 6, List(Of(APPS_V1_DEPLOYMENTCONDITION))).keys(&KEYS_TYPE).patch(Patch::Merge, "type"),
+    field("collisionCount", 8, One(Int32)).pointer(),
+];
+static APPS_V1_DEPLOYMENTSTRATEGY_FIELDS: [Field; 2] = [
+    field("type", 1, One(String)),
+    field("rollingUpdate", 2, One(Of(APPS_V1_ROLLINGUPDATEDEPLOYMENT))).pointer(),
+];
+static APPS_V1_REPLICASET_FIELDS: [Field; 3] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("spec", 2, One(Of(APPS_V1_REPLICASETSPEC))),
+    field("status", 3, One(Of(APPS_V1_REPLICASETSTATUS))),
+];
+static APPS_V1_REPLICASETCONDITION_FIELDS: [Field; 5] = [
+    field("type", 1, One(String)).omit(Omit::Never).required(),
+    field("status", 2, One(String)).omit(Omit::Never).required(),
+    field("lastTransitionTime", 3, One(Of(META_V1_TIME))),
+    field("reason", 4, One(String)),
+    field("message", 5, One(String)),
+];
+static APPS_V1_REPLICASETLIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(APPS_V1_REPLICASET))).omit(Omit::Never).required(),
+];
+static APPS_V1_REPLICASETSPEC_FIELDS: [Field; 4] = [
+    field("replicas", 1, One(Int32)).pointer(),
+    field("minReadySeconds", 4, One(Int32)),
+    field("selector", 2, One(Of(META_V1_LABELSELECTOR))).pointer().omit(Omit::Never).required(),
+    field("template", 3, One(Of(CORE_V1_PODTEMPLATESPEC))),
+];
+static APPS_V1_REPLICASETSTATUS_FIELDS: [Field; 7] = [
+    field("replicas", 1, One(Int32)).omit(Omit::Never).required(),
+    field("fullyLabeledReplicas", 2, One(Int32)),
+    field("readyReplicas", 4, One(Int32)),
+    field("availableReplicas", 5, One(Int32)),
+    field("terminatingReplicas", 7, One(Int32)).pointer(),
+    field("observedGeneration", 3, One(Int64)),
+    field("conditions", 6, List(Of(APPS_V1_REPLICASETCONDITION))).keys(&KEYS_TYPE).patch(Patch::Merge, "type"),
+];
+static APPS_V1_ROLLINGUPDATEDAEMONSET_FIELDS: [Field; 2] = [
+    field("maxUnavailable", 1, One(Of(INTSTR_INTORSTRING))).pointer(),
+    field("maxSurge", 2, One(Of(INTSTR_INTORSTRING))).pointer(),
+];
+static APPS_V1_ROLLINGUPDATEDEPLOYMENT_FIELDS: [Field; 2] = [
+    field("maxUnavailable", 1, One(Of(INTSTR_INTORSTRING))).pointer(),
+    field("maxSurge", 2, One(Of(INTSTR_INTORSTRING))).pointer(),
+];
+static APPS_V1_ROLLINGUPDATESTATEFULSETSTRATEGY_FIELDS: [Field; 2] = [
+    field("partition", 1, One(Int32)).pointer(),
+    field("maxUnavailable", 2, One(Of(INTSTR_INTORSTRING))).pointer(),
+];
+static APPS_V1_STATEFULSET_FIELDS: [Field; 3] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("spec", 2, One(Of(APPS_V1_STATEFULSETSPEC))),
+    field("status", 3, One(Of(APPS_V1_STATEFULSETSTATUS))),
+];
+static APPS_V1_STATEFULSETCONDITION_FIELDS: [Field; 5] = [
+    field("type", 1, One(String)).omit(Omit::Never).required(),
+    field("status", 2, One(String)).omit(Omit::Never).required(),
+    field("lastTransitionTime", 3, One(Of(META_V1_TIME))),
+    field("reason", 4, One(String)),
+    field("message", 5, One(String)),
+];
+static APPS_V1_STATEFULSETLIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(APPS_V1_STATEFULSET))).omit(Omit::Never).required(),
+];
+static APPS_V1_STATEFULSETORDINALS_FIELDS: [Field; 1] = [
+    field("start", 1, One(Int32)).omit(Omit::Never),
+];
+static APPS_V1_STATEFULSETPERSISTENTVOLUMECLAIMRETENTIONPOLICY_FIELDS: [Field; 2] = [
+    field("whenDeleted", 1, One(String)),
+    field("whenScaled", 2, One(String)),
+];
+static APPS_V1_STATEFULSETSPEC_FIELDS: [Field; 11] = [
+    field("replicas", 1, One(Int32)).pointer(),
+    field("selector", 2, One(Of(META_V1_LABELSELECTOR))).pointer().omit(Omit::Never).required(),
+    field("template", 3, One(Of(CORE_V1_PODTEMPLATESPEC))).omit(Omit::Never).required(),
+    field("volumeClaimTemplates", 4, List(Of(CORE_V1_PERSISTENTVOLUMECLAIM))).list(ListType::Atomic),
+    field("serviceName", 5, One(String)).omit(Omit::Never),
+    field("podManagementPolicy", 6, One(String)),
+    field("updateStrategy", 7, One(Of(APPS_V1_STATEFULSETUPDATESTRATEGY))),
+    field("revisionHistoryLimit", 8, One(Int32)).pointer(),
+    field("minReadySeconds", 9, One(Int32)),
+    field("persistentVolumeClaimRetentionPolicy", 10, One(Of(APPS_V1_STATEFULSETPERSISTENTVOLUMECLAIMRETENTIONPOLICY))).pointer(),
+    field("ordinals", 11, One(Of(APPS_V1_STATEFULSETORDINALS))).pointer(),
+];
+static APPS_V1_STATEFULSETSTATUS_FIELDS: [Field; 10] = [
+    field("observedGeneration", 1, One(Int64)),
+    field("replicas", 2, One(Int32)).omit(Omit::Never).required(),
+    field("readyReplicas", 3, One(Int32)),
+    field("currentReplicas", 4, One(Int32)),
+    field("updatedReplicas", 5, One(Int32)),
+    field("currentRevision", 6, One(String)),
+    field("updateRevision", 7, One(String)),
+    field("collisionCount", 9, One(Int32)).pointer(),
+    field("conditions", 10, List(Of(APPS_V1_STATEFULSETCONDITION))).keys(&KEYS_TYPE).patch(Patch::Merge, "type"),
+    field("availableReplicas", 11, One(Int32)).omit(Omit::Never),
+];
+static APPS_V1_STATEFULSETUPDATESTRATEGY_FIELDS: [Field; 2] = [
+    field("type", 1, One(String)),
+    field("rollingUpdate", 2, One(Of(APPS_V1_ROLLINGUPDATESTATEFULSETSTRATEGY))).pointer(),
+];
+static AUTHENTICATION_V1_BOUNDOBJECTREFERENCE_FIELDS: [Field; 4] = [
+    field("kind", 1, One(String)),
+    field("apiVersion", 2, One(String)),
+    field("name", 3, One(String)),
+    field("uid", 4, One(String)),
+];
+static AUTHENTICATION_V1_SELFSUBJECTREVIEW_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("status", 2, One(Of(AUTHENTICATION_V1_SELFSUBJECTREVIEWSTATUS))),
+];
+static AUTHENTICATION_V1_SELFSUBJECTREVIEWSTATUS_FIELDS: [Field; 1] = [
+    field("userInfo", 1, One(Of(AUTHENTICATION_V1_USERINFO))),
+];
+static AUTHENTICATION_V1_TOKENREQUEST_FIELDS: [Field; 3] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("spec", 2, One(Of(AUTHENTICATION_V1_TOKENREQUESTSPEC))).omit(Omit::Never),
+    field("status", 3, One(Of(AUTHENTICATION_V1_TOKENREQUESTSTATUS))),
+];
+static AUTHENTICATION_V1_TOKENREQUESTSPEC_FIELDS: [Field; 3] = [
+    field("audiences", 1, List(String)).omit(Omit::Never).list(ListType::Atomic),
+    field("expirationSeconds", 4, One(Int64)).pointer().omit(Omit::Never),
+    field("boundObjectRef", 3, One(Of(AUTHENTICATION_V1_BOUNDOBJECTREFERENCE))).pointer().omit(Omit::Never),
+];
+static AUTHENTICATION_V1_TOKENREQUESTSTATUS_FIELDS: [Field; 2] = [
+    field("token", 1, One(String)).omit(Omit::Never),
+    field("expirationTimestamp", 2, One(Of(META_V1_TIME))).omit(Omit::Never),
+];
+static AUTHENTICATION_V1_TOKENREVIEW_FIELDS: [Field; 3] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("spec", 2, One(Of(AUTHENTICATION_V1_TOKENREVIEWSPEC))).omit(Omit::Never).required(),
+    field("status", 3, One(Of(AUTHENTICATION_V1_TOKENREVIEWSTATUS))),
+];
+static AUTHENTICATION_V1_TOKENREVIEWSPEC_FIELDS: [Field; 2] = [
+    field("token", 1, One(String)).required(),
+    field("audiences", 2, List(String)).list(ListType::Atomic),
+];
+static AUTHENTICATION_V1_TOKENREVIEWSTATUS_FIELDS: [Field; 4] = [
+    field("authenticated", 1, One(Bool)),
+    field("user", 2, One(Of(AUTHENTICATION_V1_USERINFO))),
+    field("audiences", 4, List(String)).list(ListType::Atomic),
+    field("error", 3, One(String)),
+];
+static AUTHENTICATION_V1_USERINFO_FIELDS: [Field; 4] = [
+    field("username", 1, One(String)),
+    field("uid", 2, One(String)),
+    field("groups", 3, List(String)).list(ListType::Atomic),
+    field("extra", 4, Map(Of(AUTHENTICATION_V1_EXTRAVALUE))),
+];
+static AUTHORIZATION_V1_FIELDSELECTORATTRIBUTES_FIELDS: [Field; 2] = [
+    field("rawSelector", 1, One(String)),
+    field("requirements", 2, List(Of(META_V1_FIELDSELECTORREQUIREMENT))).list(ListType::Atomic),
+];
+static AUTHORIZATION_V1_LABELSELECTORATTRIBUTES_FIELDS: [Field; 2] = [
+    field("rawSelector", 1, One(String)),
+    field("requirements", 2, List(Of(META_V1_LABELSELECTORREQUIREMENT))).list(ListType::Atomic),
+];
+static AUTHORIZATION_V1_LOCALSUBJECTACCESSREVIEW_FIELDS: [Field; 3] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("spec", 2, One(Of(AUTHORIZATION_V1_SUBJECTACCESSREVIEWSPEC))).omit(Omit::Never).required(),
+    field("status", 3, One(Of(AUTHORIZATION_V1_SUBJECTACCESSREVIEWSTATUS))),
+];
+static AUTHORIZATION_V1_NONRESOURCEATTRIBUTES_FIELDS: [Field; 2] = [
+    field("path", 1, One(String)),
+    field("verb", 2, One(String)),
+];
+static AUTHORIZATION_V1_NONRESOURCERULE_FIELDS: [Field; 2] = [
+    field("verbs", 1, List(String)).omit(Omit::Never).required().list(ListType::Atomic),
+    field("nonResourceURLs", 2, List(String)).list(ListType::Atomic),
+];
+static AUTHORIZATION_V1_RESOURCEATTRIBUTES_FIELDS: [Field; 9] = [
+    field("namespace", 1, One(String)),
+    field("verb", 2, One(String)),
+    field("group", 3, One(String)),
+    field("version", 4, One(String)),
+    field("resource", 5, One(String)),
+    field("subresource", 6, One(String)),
+    field("name", 7, One(String)),
+    field("fieldSelector", 8, One(Of(AUTHORIZATION_V1_FIELDSELECTORATTRIBUTES))).pointer(),
+    field("labelSelector", 9, One(Of(AUTHORIZATION_V1_LABELSELECTORATTRIBUTES))).pointer(),
+];
+static AUTHORIZATION_V1_RESOURCERULE_FIELDS: [Field; 4] = [
+    field("verbs", 1, List(String)).omit(Omit::Never).required().list(ListType::Atomic),
+    field("apiGroups", 2, List(String)).list(ListType::Atomic),
+    field("resources", 3, List(String)).list(ListType::Atomic),
+    field("resourceNames", 4, List(String)).list(ListType::Atomic),
+];
+static AUTHORIZATION_V1_SELFSUBJECTACCESSREVIEW_FIELDS: [Field; 3] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("spec", 2, One(Of(AUTHORIZATION_V1_SELFSUBJECTACCESSREVIEWSPEC))).omit(Omit::Never).required(),
+    field("status", 3, One(Of(AUTHORIZATION_V1_SUBJECTACCESSREVIEWSTATUS))),
+];
+static AUTHORIZATION_V1_SELFSUBJECTACCESSREVIEWSPEC_FIELDS: [Field; 2] = [
+    field("resourceAttributes", 1, One(Of(AUTHORIZATION_V1_RESOURCEATTRIBUTES))).pointer(),
+    field("nonResourceAttributes", 2, One(Of(AUTHORIZATION_V1_NONRESOURCEATTRIBUTES))).pointer(),
+];
+static AUTHORIZATION_V1_SELFSUBJECTRULESREVIEW_FIELDS: [Field; 3] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("spec", 2, One(Of(AUTHORIZATION_V1_SELFSUBJECTRULESREVIEWSPEC))).omit(Omit::Never).required(),
+    field("status", 3, One(Of(AUTHORIZATION_V1_SUBJECTRULESREVIEWSTATUS))),
+];
+static AUTHORIZATION_V1_SELFSUBJECTRULESREVIEWSPEC_FIELDS: [Field; 1] = [
+    field("namespace", 1, One(String)),
+];
+static AUTHORIZATION_V1_SUBJECTACCESSREVIEW_FIELDS: [Field; 3] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("spec", 2, One(Of(AUTHORIZATION_V1_SUBJECTACCESSREVIEWSPEC))).omit(Omit::Never).required(),
+    field("status", 3, One(Of(AUTHORIZATION_V1_SUBJECTACCESSREVIEWSTATUS))),
+];
+static AUTHORIZATION_V1_SUBJECTACCESSREVIEWSPEC_FIELDS: [Field; 6] = [
+    field("resourceAttributes", 1, One(Of(AUTHORIZATION_V1_RESOURCEATTRIBUTES))).pointer(),
+    field("nonResourceAttributes", 2, One(Of(AUTHORIZATION_V1_NONRESOURCEATTRIBUTES))).pointer(),
+    field("user", 3, One(String)),
+    field("groups", 4, List(String)).list(ListType::Atomic),
+    field("extra", 5, Map(Of(AUTHORIZATION_V1_EXTRAVALUE))),
+    field("uid", 6, One(String)),
+];
+static AUTHORIZATION_V1_SUBJECTACCESSREVIEWSTATUS_FIELDS: [Field; 4] = [
+    field("allowed", 1, One(Bool)).omit(Omit::Never).required(),
+    field("denied", 4, One(Bool)),
+    field("reason", 2, One(String)),
+    field("evaluationError", 3, One(String)),
+];
+static AUTHORIZATION_V1_SUBJECTRULESREVIEWSTATUS_FIELDS: [Field; 4] = [
+    field("resourceRules", 1, List(Of(AUTHORIZATION_V1_RESOURCERULE))).omit(Omit::Never).required().list(ListType::Atomic),
+    field("nonResourceRules", 2, List(Of(AUTHORIZATION_V1_NONRESOURCERULE))).omit(Omit::Never).required().list(ListType::Atomic),
+    field("incomplete", 3, One(Bool)).omit(Omit::Never).required(),
+    field("evaluationError", 4, One(String)),
+];
+static AUTOSCALING_V1_CONTAINERRESOURCEMETRICSOURCE_FIELDS: [Field; 4] = [
+    field("name", 1, One(String)).omit(Omit::Never),
+    field("targetAverageUtilization", 2, One(Int32)).pointer(),
+    field("targetAverageValue", 3, One(Of(QUANTITY_QUANTITY))).pointer(),
+    field("container", 5, One(String)).omit(Omit::Never),
+];
+static AUTOSCALING_V1_CONTAINERRESOURCEMETRICSTATUS_FIELDS: [Field; 4] = [
+    field("name", 1, One(String)).omit(Omit::Never),
+    field("currentAverageUtilization", 2, One(Int32)).pointer(),
+    field("currentAverageValue", 3, One(Of(QUANTITY_QUANTITY))).omit(Omit::Never),
+    field("container", 4, One(String)).omit(Omit::Never),
+];
+static AUTOSCALING_V1_CROSSVERSIONOBJECTREFERENCE_FIELDS: [Field; 3] = [
+    field("kind", 1, One(String)).omit(Omit::Never).required(),
+    field("name", 2, One(String)).omit(Omit::Never).required(),
+    field("apiVersion", 3, One(String)),
+];
+static AUTOSCALING_V1_EXTERNALMETRICSOURCE_FIELDS: [Field; 4] = [
+    field("metricName", 1, One(String)).omit(Omit::Never),
+    field("metricSelector", 2, One(Of(META_V1_LABELSELECTOR))).pointer(),
+    field("targetValue", 3, One(Of(QUANTITY_QUANTITY))).pointer(),
+    field("targetAverageValue", 4, One(Of(QUANTITY_QUANTITY))).pointer(),
+];
+static AUTOSCALING_V1_EXTERNALMETRICSTATUS_FIELDS: [Field; 4] = [
+    field("metricName", 1, One(String)).omit(Omit::Never),
+    field("metricSelector", 2, One(Of(META_V1_LABELSELECTOR))).pointer(),
+    field("currentValue", 3, One(Of(QUANTITY_QUANTITY))).omit(Omit::Never),
+    field("currentAverageValue", 4, One(Of(QUANTITY_QUANTITY))).pointer(),
+];
+static AUTOSCALING_V1_HORIZONTALPODAUTOSCALER_FIELDS: [Field; 3] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("spec", 2, One(Of(AUTOSCALING_V1_HORIZONTALPODAUTOSCALERSPEC))).required(),
+    field("status", 3, One(Of(AUTOSCALING_V1_HORIZONTALPODAUTOSCALERSTATUS))),
+];
+static AUTOSCALING_V1_HORIZONTALPODAUTOSCALERCONDITION_FIELDS: [Field; 5] = [
+    field("type", 1, One(String)).omit(Omit::Never),
+    field("status", 2, One(String)).omit(Omit::Never),
+    field("lastTransitionTime", 3, One(Of(META_V1_TIME))),
+    field("reason", 4, One(String)),
+    field("message", 5, One(String)),
+];
+static AUTOSCALING_V1_HORIZONTALPODAUTOSCALERLIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(AUTOSCALING_V1_HORIZONTALPODAUTOSCALER))).omit(Omit::Never).required(),
+];
+static AUTOSCALING_V1_HORIZONTALPODAUTOSCALERSPEC_FIELDS: [Field; 4] = [
+    field("scaleTargetRef", 1, One(Of(AUTOSCALING_V1_CROSSVERSIONOBJECTREFERENCE))).omit(Omit::Never).required(),
+    field("minReplicas", 2, One(Int32)).pointer(),
+    field("maxReplicas", 3, One(Int32)).omit(Omit::Never).required(),
+    field("targetCPUUtilizationPercentage", 4, One(Int32)).pointer(),
+];
+static AUTOSCALING_V1_HORIZONTALPODAUTOSCALERSTATUS_FIELDS: [Field; 5] = [
+    field("observedGeneration", 1, One(Int64)).pointer(),
+    field("lastScaleTime", 2, One(Of(META_V1_TIME))).pointer(),
+    field("currentReplicas", 3, One(Int32)).omit(Omit::Never).required(),
+    field("desiredReplicas", 4, One(Int32)).omit(Omit::Never).required(),
+    field("currentCPUUtilizationPercentage", 5, One(Int32)).pointer(),
+];
+static AUTOSCALING_V1_METRICSPEC_FIELDS: [Field; 6] = [
+    field("type", 1, One(String)).omit(Omit::Never),
+    field("object", 2, One(Of(AUTOSCALING_V1_OBJECTMETRICSOURCE))).pointer(),
+    field("pods", 3, One(Of(AUTOSCALING_V1_PODSMETRICSOURCE))).pointer(),
+    field("resource", 4, One(Of(AUTOSCALING_V1_RESOURCEMETRICSOURCE))).pointer(),
+    field("containerResource", 7, One(Of(AUTOSCALING_V1_CONTAINERRESOURCEMETRICSOURCE))).pointer(),
+    field("external", 5, One(Of(AUTOSCALING_V1_EXTERNALMETRICSOURCE))).pointer(),
+];
+static AUTOSCALING_V1_METRICSTATUS_FIELDS: [Field; 6] = [
+    field("type", 1, One(String)).omit(Omit::Never),
+    field("object", 2, One(Of(AUTOSCALING_V1_OBJECTMETRICSTATUS))).pointer(),
+    field("pods", 3, One(Of(AUTOSCALING_V1_PODSMETRICSTATUS))).pointer(),
+    field("resource", 4, One(Of(AUTOSCALING_V1_RESOURCEMETRICSTATUS))).pointer(),
+    field("containerResource", 7, One(Of(AUTOSCALING_V1_CONTAINERRESOURCEMETRICSTATUS))).pointer(),
+    field("external", 5, One(Of(AUTOSCALING_V1_EXTERNALMETRICSTATUS))).pointer(),
+];
+static AUTOSCALING_V1_OBJECTMETRICSOURCE_FIELDS: [Field; 5] = [
+    field("target", 1, One(Of(AUTOSCALING_V1_CROSSVERSIONOBJECTREFERENCE))).omit(Omit::Never),
+    field("metricName", 2, One(String)).omit(Omit::Never),
+    field("targetValue", 3, One(Of(QUANTITY_QUANTITY))).omit(Omit::Never),
+    field("selector", 4, One(Of(META_V1_LABELSELECTOR))).pointer(),
+    field("averageValue", 5, One(Of(QUANTITY_QUANTITY))).pointer(),
+];
+static AUTOSCALING_V1_OBJECTMETRICSTATUS_FIELDS: [Field; 5] = [
+    field("target", 1, One(Of(AUTOSCALING_V1_CROSSVERSIONOBJECTREFERENCE))).omit(Omit::Never),
+    field("metricName", 2, One(String)).omit(Omit::Never),
+    field("currentValue", 3, One(Of(QUANTITY_QUANTITY))).omit(Omit::Never),
+    field("selector", 4, One(Of(META_V1_LABELSELECTOR))).pointer(),
+    field("averageValue", 5, One(Of(QUANTITY_QUANTITY))).pointer(),
+];
+static AUTOSCALING_V1_PODSMETRICSOURCE_FIELDS: [Field; 3] = [
+    field("metricName", 1, One(String)).omit(Omit::Never),
+    field("targetAverageValue", 2, One(Of(QUANTITY_QUANTITY))).omit(Omit::Never),
+    field("selector", 3, One(Of(META_V1_LABELSELECTOR))).pointer(),
+];
+static AUTOSCALING_V1_PODSMETRICSTATUS_FIELDS: [Field; 3] = [
+    field("metricName", 1, One(String)).omit(Omit::Never),
+    field("currentAverageValue", 2, One(Of(QUANTITY_QUANTITY))).omit(Omit::Never),
+    field("selector", 3, One(Of(META_V1_LABELSELECTOR))).pointer(),
+];
+static AUTOSCALING_V1_RESOURCEMETRICSOURCE_FIELDS: [Field; 3] = [
+    field("name", 1, One(String)).omit(Omit::Never),
+    field("targetAverageUtilization", 2, One(Int32)).pointer(),
+    field("targetAverageValue", 3, One(Of(QUANTITY_QUANTITY))).pointer(),
+];
+static AUTOSCALING_V1_RESOURCEMETRICSTATUS_FIELDS: [Field; 3] = [
+    field("name", 1, One(String)).omit(Omit::Never),
+    field("currentAverageUtilization", 2, One(Int32)).pointer(),
+    field("currentAverageValue", 3, One(Of(QUANTITY_QUANTITY))).omit(Omit::Never),
+];
+static AUTOSCALING_V1_SCALE_FIELDS: [Field; 3] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("spec", 2, One(Of(AUTOSCALING_V1_SCALESPEC))),
+    field("status", 3, One(Of(AUTOSCALING_V1_SCALESTATUS))),
+];
+static AUTOSCALING_V1_SCALESPEC_FIELDS: [Field; 1] = [
+    field("replicas", 1, One(Int32)),
+];
+static AUTOSCALING_V1_SCALESTATUS_FIELDS: [Field; 2] = [
+    field("replicas", 1, One(Int32)).omit(Omit::Never).required(),
+    field("selector", 2, One(String)),
+];
+static AUTOSCALING_V2_CONTAINERRESOURCEMETRICSOURCE_FIELDS: [Field; 3] = [
+    field("name", 1, One(String)).omit(Omit::Never).required(),
+    field("target", 2, One(Of(AUTOSCALING_V2_METRICTARGET))).omit(Omit::Never).required(),
+    field("container", 3, One(String)).omit(Omit::Never).required(),
+];
+static AUTOSCALING_V2_CONTAINERRESOURCEMETRICSTATUS_FIELDS: [Field; 3] = [
+    field("name", 1, One(String)).omit(Omit::Never).required(),
+    field("current", 2, One(Of(AUTOSCALING_V2_METRICVALUESTATUS))).omit(Omit::Never).required(),
+    field("container", 3, One(String)).omit(Omit::Never).required(),
+];
+static AUTOSCALING_V2_CROSSVERSIONOBJECTREFERENCE_FIELDS: [Field; 3] = [
+    field("kind", 1, One(String)).omit(Omit::Never).required(),
+    field("name", 2, One(String)).omit(Omit::Never).required(),
+    field("apiVersion", 3, One(String)),
+];
+static AUTOSCALING_V2_EXTERNALMETRICSOURCE_FIELDS: [Field; 2] = [
+    field("metric", 1, One(Of(AUTOSCALING_V2_METRICIDENTIFIER))).omit(Omit::Never).required(),
+    field("target", 2, One(Of(AUTOSCALING_V2_METRICTARGET))).omit(Omit::Never).required(),
+];
+static AUTOSCALING_V2_EXTERNALMETRICSTATUS_FIELDS: [Field; 2] = [
+    field("metric", 1, One(Of(AUTOSCALING_V2_METRICIDENTIFIER))).omit(Omit::Never).required(),
+    field("current", 2, One(Of(AUTOSCALING_V2_METRICVALUESTATUS))).omit(Omit::Never).required(),
+];
+static AUTOSCALING_V2_HPASCALINGPOLICY_FIELDS: [Field; 3] = [
+    field("type", 1, One(String)).omit(Omit::Never).required(),
+    field("value", 2, One(Int32)).omit(Omit::Never).required(),
+    field("periodSeconds", 3, One(Int32)).omit(Omit::Never).required(),
+];
+static AUTOSCALING_V2_HPASCALINGRULES_FIELDS: [Field; 4] = [
+    field("stabilizationWindowSeconds", 3, One(Int32)).pointer(),
+    field("selectPolicy", 1, One(String)).pointer(),
+    field("policies", 2, List(Of(AUTOSCALING_V2_HPASCALINGPOLICY))).list(ListType::Atomic),
+    field("tolerance", 4, One(Of(QUANTITY_QUANTITY))).pointer(),
+];
+static AUTOSCALING_V2_HORIZONTALPODAUTOSCALER_FIELDS: [Field; 3] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("spec", 2, One(Of(AUTOSCALING_V2_HORIZONTALPODAUTOSCALERSPEC))).required(),
+    field("status", 3, One(Of(AUTOSCALING_V2_HORIZONTALPODAUTOSCALERSTATUS))),
+];
+static AUTOSCALING_V2_HORIZONTALPODAUTOSCALERBEHAVIOR_FIELDS: [Field; 2] = [
+    field("scaleUp", 1, One(Of(AUTOSCALING_V2_HPASCALINGRULES))).pointer(),
+    field("scaleDown", 2, One(Of(AUTOSCALING_V2_HPASCALINGRULES))).pointer(),
+];
+static AUTOSCALING_V2_HORIZONTALPODAUTOSCALERCONDITION_FIELDS: [Field; 5] = [
+    field("type", 1, One(String)).omit(Omit::Never).required(),
+    field("status", 2, One(String)).omit(Omit::Never).required(),
+    field("lastTransitionTime", 3, One(Of(META_V1_TIME))),
+    field("reason", 4, One(String)),
+    field("message", 5, One(String)),
+];
+static AUTOSCALING_V2_HORIZONTALPODAUTOSCALERLIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(AUTOSCALING_V2_HORIZONTALPODAUTOSCALER))).omit(Omit::Never).required(),
+];
+static AUTOSCALING_V2_HORIZONTALPODAUTOSCALERSPEC_FIELDS: [Field; 5] = [
+    field("scaleTargetRef", 1, One(Of(AUTOSCALING_V2_CROSSVERSIONOBJECTREFERENCE))).omit(Omit::Never).required(),
+    field("minReplicas", 2, One(Int32)).pointer(),
+    field("maxReplicas", 3, One(Int32)).omit(Omit::Never).required(),
+    field("metrics", 4, List(Of(AUTOSCALING_V2_METRICSPEC))).list(ListType::Atomic),
+    field("behavior", 5, One(Of(AUTOSCALING_V2_HORIZONTALPODAUTOSCALERBEHAVIOR))).pointer(),
+];
+static AUTOSCALING_V2_HORIZONTALPODAUTOSCALERSTATUS_FIELDS: [Field; 6] = [
+    field("observedGeneration", 1, One(Int64)).pointer(),
+    field("lastScaleTime", 2, One(Of(META_V1_TIME))).pointer(),
+    field("currentReplicas", 3, One(Int32)),
+    field("desiredReplicas", 4, One(Int32)).omit(Omit::Never).required(),
+    field("currentMetrics", 5, List(Of(AUTOSCALING_V2_METRICSTATUS))).omit(Omit::Never).list(ListType::Atomic),
+    field("conditions", 6, List(Of(AUTOSCALING_V2_HORIZONTALPODAUTOSCALERCONDITION))).keys(&KEYS_TYPE).patch(Patch::Merge, "type"),
+];
+static AUTOSCALING_V2_METRICIDENTIFIER_FIELDS: [Field; 2] = [
+    field("name", 1, One(String)).omit(Omit::Never).required(),
+    field("selector", 2, One(Of(META_V1_LABELSELECTOR))).pointer(),
+];
+static AUTOSCALING_V2_METRICSPEC_FIELDS: [Field; 6] = [
+    field("type", 1, One(String)).omit(Omit::Never).required(),
+    field("object", 2, One(Of(AUTOSCALING_V2_OBJECTMETRICSOURCE))).pointer(),
+    field("pods", 3, One(Of(AUTOSCALING_V2_PODSMETRICSOURCE))).pointer(),
+    field("resource", 4, One(Of(AUTOSCALING_V2_RESOURCEMETRICSOURCE))).pointer(),
+    field("containerResource", 7, One(Of(AUTOSCALING_V2_CONTAINERRESOURCEMETRICSOURCE))).pointer(),
+    field("external", 5, One(Of(AUTOSCALING_V2_EXTERNALMETRICSOURCE))).pointer(),
+];
+static AUTOSCALING_V2_METRICSTATUS_FIELDS: [Field; 6] = [
+    field("type", 1, One(String)).omit(Omit::Never).required(),
+    field("object", 2, One(Of(AUTOSCALING_V2_OBJECTMETRICSTATUS))).pointer(),
+    field("pods", 3, One(Of(AUTOSCALING_V2_PODSMETRICSTATUS))).pointer(),
+    field("resource", 4, One(Of(AUTOSCALING_V2_RESOURCEMETRICSTATUS))).pointer(),
+    field("containerResource", 7, One(Of(AUTOSCALING_V2_CONTAINERRESOURCEMETRICSTATUS))).pointer(),
+    field("external", 5, One(Of(AUTOSCALING_V2_EXTERNALMETRICSTATUS))).pointer(),
+];
+static AUTOSCALING_V2_METRICTARGET_FIELDS: [Field; 4] = [
+    field("type", 1, One(String)).omit(Omit::Never).required(),
+    field("value", 2, One(Of(QUANTITY_QUANTITY))).pointer(),
+    field("averageValue", 3, One(Of(QUANTITY_QUANTITY))).pointer(),
+    field("averageUtilization", 4, One(Int32)).pointer(),
+];
+static AUTOSCALING_V2_METRICVALUESTATUS_FIELDS: [Field; 3] = [
+    field("value", 1, One(Of(QUANTITY_QUANTITY))).pointer(),
+    field("averageValue", 2, One(Of(QUANTITY_QUANTITY))).pointer(),
+    field("averageUtilization", 3, One(Int32)).pointer(),
+];
+static AUTOSCALING_V2_OBJECTMETRICSOURCE_FIELDS: [Field; 3] = [
+    field("describedObject", 1, One(Of(AUTOSCALING_V2_CROSSVERSIONOBJECTREFERENCE))).omit(Omit::Never).required(),
+    field("target", 2, One(Of(AUTOSCALING_V2_METRICTARGET))).omit(Omit::Never).required(),
+    field("metric", 3, One(Of(AUTOSCALING_V2_METRICIDENTIFIER))).omit(Omit::Never).required(),
+];
+static AUTOSCALING_V2_OBJECTMETRICSTATUS_FIELDS: [Field; 3] = [
+    field("metric", 1, One(Of(AUTOSCALING_V2_METRICIDENTIFIER))).omit(Omit::Never).required(),
+    field("current", 2, One(Of(AUTOSCALING_V2_METRICVALUESTATUS))).omit(Omit::Never).required(),
+    field("describedObject", 3, One(Of(AUTOSCALING_V2_CROSSVERSIONOBJECTREFERENCE))).omit(Omit::Never).required(),
+];
+static AUTOSCALING_V2_PODSMETRICSOURCE_FIELDS: [Field; 2] = [
+    field("metric", 1, One(Of(AUTOSCALING_V2_METRICIDENTIFIER))).omit(Omit::Never).required(),
+    field("target", 2, One(Of(AUTOSCALING_V2_METRICTARGET))).omit(Omit::Never).required(),
+];
+static AUTOSCALING_V2_PODSMETRICSTATUS_FIELDS: [Field; 2] = [
+    field("metric", 1, One(Of(AUTOSCALING_V2_METRICIDENTIFIER))).omit(Omit::Never).required(),
+    field("current", 2, One(Of(AUTOSCALING_V2_METRICVALUESTATUS))).omit(Omit::Never).required(),
+];
+static AUTOSCALING_V2_RESOURCEMETRICSOURCE_FIELDS: [Field; 2] = [
+    field("name", 1, One(String)).omit(Omit::Never).required(),
+    field("target", 2, One(Of(AUTOSCALING_V2_METRICTARGET))).omit(Omit::Never).required(),
+];
+static AUTOSCALING_V2_RESOURCEMETRICSTATUS_FIELDS: [Field; 2] = [
+    field("name", 1, One(String)).omit(Omit::Never).required(),
+    field("current", 2, One(Of(AUTOSCALING_V2_METRICVALUESTATUS))).omit(Omit::Never).required(),
+];
+static BATCH_V1_CRONJOB_FIELDS: [Field; 3] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("spec", 2, One(Of(BATCH_V1_CRONJOBSPEC))).required(),
+    field("status", 3, One(Of(BATCH_V1_CRONJOBSTATUS))),
+];
+static BATCH_V1_CRONJOBLIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(BATCH_V1_CRONJOB))).omit(Omit::Never).required(),
+];
+static BATCH_V1_CRONJOBSPEC_FIELDS: [Field; 8] = [
+    field("schedule", 1, One(String)).omit(Omit::Never).required(),
+    field("timeZone", 8, One(String)).pointer(),
+    field("startingDeadlineSeconds", 2, One(Int64)).pointer(),
+    field("concurrencyPolicy", 3, One(String)),
+    field("suspend", 4, One(Bool)).pointer(),
+    field("jobTemplate", 5, One(Of(BATCH_V1_JOBTEMPLATESPEC))).omit(Omit::Never).required(),
+    field("successfulJobsHistoryLimit", 6, One(Int32)).pointer(),
+    field("failedJobsHistoryLimit", 7, One(Int32)).pointer(),
+];
+static BATCH_V1_CRONJOBSTATUS_FIELDS: [Field; 3] = [
+    field("active", 1, List(Of(CORE_V1_OBJECTREFERENCE))).list(ListType::Atomic),
+    field("lastScheduleTime", 4, One(Of(META_V1_TIME))).pointer(),
+    field("lastSuccessfulTime", 5, One(Of(META_V1_TIME))).pointer(),
+];
+static BATCH_V1_JOB_FIELDS: [Field; 3] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("spec", 2, One(Of(BATCH_V1_JOBSPEC))),
+    field("status", 3, One(Of(BATCH_V1_JOBSTATUS))),
+];
+static BATCH_V1_JOBCONDITION_FIELDS: [Field; 6] = [
+    field("type", 1, One(String)).omit(Omit::Never).required(),
+    field("status", 2, One(String)).omit(Omit::Never).required(),
+    field("lastProbeTime", 3, One(Of(META_V1_TIME))),
+    field("lastTransitionTime", 4, One(Of(META_V1_TIME))),
+    field("reason", 5, One(String)),
+    field("message", 6, One(String)),
+];
+static BATCH_V1_JOBLIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(BATCH_V1_JOB))).omit(Omit::Never).required(),
+];
+static BATCH_V1_JOBSPEC_FIELDS: [Field; 16] = [
+    field("parallelism", 1, One(Int32)).pointer(),
+    field("completions", 2, One(Int32)).pointer(),
+    field("activeDeadlineSeconds", 3, One(Int64)).pointer(),
+    field("podFailurePolicy", 11, One(Of(BATCH_V1_PODFAILUREPOLICY))).pointer(),
+    field("successPolicy", 16, One(Of(BATCH_V1_SUCCESSPOLICY))).pointer(),
+    field("backoffLimit", 7, One(Int32)).pointer(),
+    field("backoffLimitPerIndex", 12, One(Int32)).pointer(),
+    field("maxFailedIndexes", 13, One(Int32)).pointer(),
+    field("selector", 4, One(Of(META_V1_LABELSELECTOR))).pointer(),
+    field("manualSelector", 5, One(Bool)).pointer(),
+    field("template", 6, One(Of(CORE_V1_PODTEMPLATESPEC))).omit(Omit::Never).required(),
+    field("ttlSecondsAfterFinished", 8, One(Int32)).pointer(),
+    field("completionMode", 9, One(String)).pointer(),
+    field("suspend", 10, One(Bool)).pointer(),
+    field("podReplacementPolicy", 14, One(String)).pointer(),
+    field("managedBy", 15, One(String)).pointer(),
+];
+static BATCH_V1_JOBSTATUS_FIELDS: [Field; 11] = [
+    field("conditions", 1, List(Of(BATCH_V1_JOBCONDITION))).list(ListType::Atomic).patch(Patch::Merge, "type"),
+    field("startTime", 2, One(Of(META_V1_TIME))).pointer(),
+    field("completionTime", 3, One(Of(META_V1_TIME))).pointer(),
+    field("active", 4, One(Int32)),
+    field("succeeded", 5, One(Int32)),
+    field("failed", 6, One(Int32)),
+    field("terminating", 11, One(Int32)).pointer(),
+    field("completedIndexes", 7, One(String)),
+    field("failedIndexes", 10, One(String)).pointer(),
+    field("uncountedTerminatedPods", 8, One(Of(BATCH_V1_UNCOUNTEDTERMINATEDPODS))).pointer(),
+    field("ready", 9, One(Int32)).pointer(),
+];
+static BATCH_V1_JOBTEMPLATESPEC_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("spec", 2, One(Of(BATCH_V1_JOBSPEC))),
+];
+static BATCH_V1_PODFAILUREPOLICY_FIELDS: [Field; 1] = [
+    field("rules", 1, List(Of(BATCH_V1_PODFAILUREPOLICYRULE))).omit(Omit::Never).required().list(ListType::Atomic),
+];
+static BATCH_V1_PODFAILUREPOLICYONEXITCODESREQUIREMENT_FIELDS: [Field; 3] = [
+    field("containerName", 1, One(String)).pointer(),
+    field("operator", 2, One(String)).omit(Omit::Never).required(),
+    field("values", 3, List(Int32)).omit(Omit::Never).required().list(ListType::Set),
+];
+static BATCH_V1_PODFAILUREPOLICYONPODCONDITIONSPATTERN_FIELDS: [Field; 2] = [
+    field("type", 1, One(String)).omit(Omit::Never).required(),
+    field("status", 2, One(String)).omit(Omit::Never),
+];
+static BATCH_V1_PODFAILUREPOLICYRULE_FIELDS: [Field; 3] = [
+    field("action", 1, One(String)).omit(Omit::Never).required(),
+    field("onExitCodes", 2, One(Of(BATCH_V1_PODFAILUREPOLICYONEXITCODESREQUIREMENT))).pointer(),
+    field("onPodConditions", 3, List(Of(BATCH_V1_PODFAILUREPOLICYONPODCONDITIONSPATTERN))).list(ListType::Atomic),
+];
+static BATCH_V1_SUCCESSPOLICY_FIELDS: [Field; 1] = [
+    field("rules", 1, List(Of(BATCH_V1_SUCCESSPOLICYRULE))).omit(Omit::Never).required().list(ListType::Atomic),
+];
+static BATCH_V1_SUCCESSPOLICYRULE_FIELDS: [Field; 2] = [
+    field("succeededIndexes", 1, One(String)).pointer(),
+    field("succeededCount", 2, One(Int32)).pointer(),
+];
+static BATCH_V1_UNCOUNTEDTERMINATEDPODS_FIELDS: [Field; 2] = [
+    field("succeeded", 1, List(String)).list(ListType::Set),
+    field("failed", 2, List(String)).list(ListType::Set),
+];
+static CERTIFICATES_V1_CERTIFICATESIGNINGREQUEST_FIELDS: [Field; 3] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("spec", 2, One(Of(CERTIFICATES_V1_CERTIFICATESIGNINGREQUESTSPEC))).omit(Omit::Never).required(),
+    field("status", 3, One(Of(CERTIFICATES_V1_CERTIFICATESIGNINGREQUESTSTATUS))),
+];
+static CERTIFICATES_V1_CERTIFICATESIGNINGREQUESTCONDITION_FIELDS: [Field; 6] = [
+    field("type", 1, One(String)).omit(Omit::Never).required(),
+    field("status", 6, One(String)).omit(Omit::Never).required(),
+    field("reason", 2, One(String)),
+    field("message", 3, One(String)),
+    field("lastUpdateTime", 4, One(Of(META_V1_TIME))),
+    field("lastTransitionTime", 5, One(Of(META_V1_TIME))),
+];
+static CERTIFICATES_V1_CERTIFICATESIGNINGREQUESTLIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(CERTIFICATES_V1_CERTIFICATESIGNINGREQUEST))).omit(Omit::Never).required(),
+];
+static CERTIFICATES_V1_CERTIFICATESIGNINGREQUESTSPEC_FIELDS: [Field; 8] = [
+    field("request", 1, One(Bytes)).omit(Omit::Never).required(),
+    field("signerName", 7, One(String)).omit(Omit::Never).required(),
+    field("expirationSeconds", 8, One(Int32)).pointer(),
+    field("usages", 5, List(String)).list(ListType::Atomic),
+    field("username", 2, One(String)),
+    field("uid", 3, One(String)),
+    field("groups", 4, List(String)).list(ListType::Atomic),
+    field("extra", 6, Map(Of(CERTIFICATES_V1_EXTRAVALUE))),
+];
+static CERTIFICATES_V1_CERTIFICATESIGNINGREQUESTSTATUS_FIELDS: [Field; 2] = [
+    field("conditions", 1, List(Of(CERTIFICATES_V1_CERTIFICATESIGNINGREQUESTCONDITION))).keys(&KEYS_TYPE),
+    field("certificate", 2, One(Bytes)),
+];
+static COORDINATION_V1_LEASE_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("spec", 2, One(Of(COORDINATION_V1_LEASESPEC))),
+];
+static COORDINATION_V1_LEASELIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(COORDINATION_V1_LEASE))).omit(Omit::Never).required(),
+];
+static COORDINATION_V1_LEASESPEC_FIELDS: [Field; 7] = [
+    field("holderIdentity", 1, One(String)).pointer(),
+    field("leaseDurationSeconds", 2, One(Int32)).pointer(),
+    field("acquireTime", 3, One(Of(META_V1_MICROTIME))).pointer(),
+    field("renewTime", 4, One(Of(META_V1_MICROTIME))).pointer(),
+    field("leaseTransitions", 5, One(Int32)).pointer(),
+    field("strategy", 6, One(String)).pointer(),
+    field("preferredHolder", 7, One(String)).pointer(),
+];
+static CORE_V1_AWSELASTICBLOCKSTOREVOLUMESOURCE_FIELDS: [Field; 4] = [
+    field("volumeID", 1, One(String)).omit(Omit::Never).required(),
+    field("fsType", 2, One(String)),
+    field("partition", 3, One(Int32)),
+    field("readOnly", 4, One(Bool)),
+];
+static CORE_V1_AFFINITY_FIELDS: [Field; 3] = [
+    field("nodeAffinity", 1, One(Of(CORE_V1_NODEAFFINITY))).pointer(),
+    field("podAffinity", 2, One(Of(CORE_V1_PODAFFINITY))).pointer(),
+    field("podAntiAffinity", 3, One(Of(CORE_V1_PODANTIAFFINITY))).pointer(),
+];
+static CORE_V1_APPARMORPROFILE_FIELDS: [Field; 2] = [
+    field("type", 1, One(String)).omit(Omit::Never).required(),
+    field("localhostProfile", 2, One(String)).pointer(),
+];
+static CORE_V1_ATTACHEDVOLUME_FIELDS: [Field; 2] = [
+    field("name", 1, One(String)).omit(Omit::Never).required(),
+    field("devicePath", 2, One(String)).omit(Omit::Never).required(),
+];
+static CORE_V1_AVOIDPODS_FIELDS: [Field; 1] = [
+    field("preferAvoidPods", 1, List(Of(CORE_V1_PREFERAVOIDPODSENTRY))),
+];
+static CORE_V1_AZUREDISKVOLUMESOURCE_FIELDS: [Field; 6] = [
+    field("diskName", 1, One(String)).omit(Omit::Never).required(),
+    field("diskURI", 2, One(String)).omit(Omit::Never).required(),
+    field("cachingMode", 3, One(String)).pointer().default("\"ReadWrite\""),
+    field("fsType", 4, One(String)).pointer().default("\"ext4\""),
+    field("readOnly", 5, One(Bool)).pointer().default("false"),
+    field("kind", 6, One(String)).pointer().default("\"Shared\""),
+];
+static CORE_V1_AZUREFILEPERSISTENTVOLUMESOURCE_FIELDS: [Field; 4] = [
+    field("secretName", 1, One(String)).omit(Omit::Never).required(),
+    field("shareName", 2, One(String)).omit(Omit::Never).required(),
+    field("readOnly", 3, One(Bool)),
+    field("secretNamespace", 4, One(String)).pointer().omit(Omit::Never),
+];
+static CORE_V1_AZUREFILEVOLUMESOURCE_FIELDS: [Field; 3] = [
+    field("secretName", 1, One(String)).omit(Omit::Never).required(),
+    field("shareName", 2, One(String)).omit(Omit::Never).required(),
+    field("readOnly", 3, One(Bool)),
+];
+static CORE_V1_BINDING_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("target", 2, One(Of(CORE_V1_OBJECTREFERENCE))).omit(Omit::Never).required(),
+];
+static CORE_V1_CSIPERSISTENTVOLUMESOURCE_FIELDS: [Field; 10] = [
+    field("driver", 1, One(String)).omit(Omit::Never).required(),
+    field("volumeHandle", 2, One(String)).omit(Omit::Never).required(),
+    field("readOnly", 3, One(Bool)),
+    field("fsType", 4, One(String)),
+    field("volumeAttributes", 5, Map(String)),
+    field("controllerPublishSecretRef", 6, One(Of(CORE_V1_SECRETREFERENCE))).pointer(),
+    field("nodeStageSecretRef", 7, One(Of(CORE_V1_SECRETREFERENCE))).pointer(),
+    field("nodePublishSecretRef", 8, One(Of(CORE_V1_SECRETREFERENCE))).pointer(),
+    field("controllerExpandSecretRef", 9, One(Of(CORE_V1_SECRETREFERENCE))).pointer(),
+    field("nodeExpandSecretRef", 10, One(Of(CORE_V1_SECRETREFERENCE))).pointer(),
+];
+static CORE_V1_CSIVOLUMESOURCE_FIELDS: [Field; 5] = [
+    field("driver", 1, One(String)).omit(Omit::Never).required(),
+    field("readOnly", 2, One(Bool)).pointer(),
+    field("fsType", 3, One(String)).pointer(),
+    field("volumeAttributes", 4, Map(String)),
+    field("nodePublishSecretRef", 5, One(Of(CORE_V1_LOCALOBJECTREFERENCE))).pointer(),
+];
+static CORE_V1_CAPABILITIES_FIELDS: [Field; 2] = [
+    field("add", 1, List(String)).list(ListType::Atomic),
+    field("drop", 2, List(String)).list(ListType::Atomic),
+];
+static CORE_V1_CEPHFSPERSISTENTVOLUMESOURCE_FIELDS: [Field; 6] = [
+    field("monitors", 1, List(String)).omit(Omit::Never).required().list(ListType::Atomic),
+    field("path", 2, One(String)),
+    field("user", 3, One(String)),
+    field("secretFile", 4, One(String)),
+    field("secretRef", 5, One(Of(CORE_V1_SECRETREFERENCE))).pointer(),
+    field("readOnly", 6, One(Bool)),
+];
+static CORE_V1_CEPHFSVOLUMESOURCE_FIELDS: [Field; 6] = [
+    field("monitors", 1, List(String)).omit(Omit::Never).required().list(ListType::Atomic),
+    field("path", 2, One(String)),
+    field("user", 3, One(String)),
+    field("secretFile", 4, One(String)),
+    field("secretRef", 5, One(Of(CORE_V1_LOCALOBJECTREFERENCE))).pointer(),
+    field("readOnly", 6, One(Bool)),
+];
+static CORE_V1_CINDERPERSISTENTVOLUMESOURCE_FIELDS: [Field; 4] = [
+    field("volumeID", 1, One(String)).omit(Omit::Never).required(),
+    field("fsType", 2, One(String)),
+    field("readOnly", 3, One(Bool)),
+    field("secretRef", 4, One(Of(CORE_V1_SECRETREFERENCE))).pointer(),
+];
+static CORE_V1_CINDERVOLUMESOURCE_FIELDS: [Field; 4] = [
+    field("volumeID", 1, One(String)).omit(Omit::Never).required(),
+    field("fsType", 2, One(String)),
+    field("readOnly", 3, One(Bool)),
+    field("secretRef", 4, One(Of(CORE_V1_LOCALOBJECTREFERENCE))).pointer(),
+];
+static CORE_V1_CLIENTIPCONFIG_FIELDS: [Field; 1] = [
+    field("timeoutSeconds", 1, One(Int32)).pointer(),
+];
+static CORE_V1_CLUSTERTRUSTBUNDLEPROJECTION_FIELDS: [Field; 5] = [
+    field("name", 1, One(String)).pointer(),
+    field("signerName", 2, One(String)).pointer(),
+    field("labelSelector", 3, One(Of(META_V1_LABELSELECTOR))).pointer(),
+    field("optional", 5, One(Bool)).pointer(),
+    field("path", 4, One(String)).omit(Omit::Never).required(),
+];
+static CORE_V1_COMPONENTCONDITION_FIELDS: [Field; 4] = [
+    field("type", 1, One(String)).omit(Omit::Never).required(),
+    field("status", 2, One(String)).omit(Omit::Never).required(),
+    field("message", 3, One(String)),
+    field("error", 4, One(String)),
+];
+static CORE_V1_COMPONENTSTATUS_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("conditions", 2, List(Of(CORE_V1_COMPONENTCONDITION))).keys(&KEYS_TYPE).patch(Patch::Merge, "type"),
+];
+static CORE_V1_COMPONENTSTATUSLIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(CORE_V1_COMPONENTSTATUS))).omit(Omit::Never).required(),
+];
+static CORE_V1_CONFIGMAP_FIELDS: [Field; 4] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("immutable", 4, One(Bool)).pointer(),
+    field("data", 2, Map(String)),
+    field("binaryData", 3, Map(Bytes)),
+];
+static CORE_V1_CONFIGMAPENVSOURCE_FIELDS: [Field; 2] = [
+    field("", 1, One(Of(CORE_V1_LOCALOBJECTREFERENCE))).inline(),
+    field("optional", 2, One(Bool)).pointer(),
+];
+static CORE_V1_CONFIGMAPKEYSELECTOR_FIELDS: [Field; 3] = [
+    field("", 1, One(Of(CORE_V1_LOCALOBJECTREFERENCE))).inline(),
+    field("key", 2, One(String)).omit(Omit::Never).required(),
+    field("optional", 3, One(Bool)).pointer(),
+];
+static CORE_V1_CONFIGMAPLIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(CORE_V1_CONFIGMAP))).omit(Omit::Never).required(),
+];
+static CORE_V1_CONFIGMAPNODECONFIGSOURCE_FIELDS: [Field; 5] = [
+    field("namespace", 1, One(String)).omit(Omit::Never).required(),
+    field("name", 2, One(String)).omit(Omit::Never).required(),
+    field("uid", 3, One(String)),
+    field("resourceVersion", 4, One(String)),
+    field("kubeletConfigKey", 5, One(String)).omit(Omit::Never).required(),
+];
+static CORE_V1_CONFIGMAPPROJECTION_FIELDS: [Field; 3] = [
+    field("", 1, One(Of(CORE_V1_LOCALOBJECTREFERENCE))).inline(),
+    field("items", 2, List(Of(CORE_V1_KEYTOPATH))).list(ListType::Atomic),
+    field("optional", 4, One(Bool)).pointer(),
+];
+static CORE_V1_CONFIGMAPVOLUMESOURCE_FIELDS: [Field; 4] = [
+    field("", 1, One(Of(CORE_V1_LOCALOBJECTREFERENCE))).inline(),
+    field("items", 2, List(Of(CORE_V1_KEYTOPATH))).list(ListType::Atomic),
+    field("defaultMode", 3, One(Int32)).pointer(),
+    field("optional", 4, One(Bool)).pointer(),
+];
+static CORE_V1_CONTAINER_FIELDS: [Field; 25] = [
+    field("name", 1, One(String)).omit(Omit::Never).required(),
+    field("image", 2, One(String)),
+    field("command", 3, List(String)).list(ListType::Atomic),
+    field("args", 4, List(String)).list(ListType::Atomic),
+    field("workingDir", 5, One(String)),
+    field("ports", 6, List(Of(CORE_V1_CONTAINERPORT))).keys(&KEYS_CONTAINERPORT_PROTOCOL).patch(Patch::Merge, "containerPort"),
+    field("envFrom", 19, List(Of(CORE_V1_ENVFROMSOURCE))).list(ListType::Atomic),
+    field("env", 7, List(Of(CORE_V1_ENVVAR))).keys(&KEYS_NAME).patch(Patch::Merge, "name"),
+    field("resources", 8, One(Of(CORE_V1_RESOURCEREQUIREMENTS))),
+    field("resizePolicy", 23, List(Of(CORE_V1_CONTAINERRESIZEPOLICY))).list(ListType::Atomic),
+    field("restartPolicy", 24, One(String)).pointer(),
+    field("restartPolicyRules", 25, List(Of(CORE_V1_CONTAINERRESTARTRULE))).list(ListType::Atomic),
+    field("volumeMounts", 9, List(Of(CORE_V1_VOLUMEMOUNT))).keys(&KEYS_MOUNTPATH).patch(Patch::Merge, "mountPath"),
+    field("volumeDevices", 21, List(Of(CORE_V1_VOLUMEDEVICE))).keys(&KEYS_DEVICEPATH).patch(Patch::Merge, "devicePath"),
+    field("livenessProbe", 10, One(Of(CORE_V1_PROBE))).pointer(),
+    field("readinessProbe", 11, One(Of(CORE_V1_PROBE))).pointer(),
+    field("startupProbe", 22, One(Of(CORE_V1_PROBE))).pointer(),
+    field("lifecycle", 12, One(Of(CORE_V1_LIFECYCLE))).pointer(),
+    field("terminationMessagePath", 13, One(String)),
+    field("terminationMessagePolicy", 20, One(String)),
+    field("imagePullPolicy", 14, One(String)),
+    field("securityContext", 15, One(Of(CORE_V1_SECURITYCONTEXT))).pointer(),
+    field("stdin", 16, One(Bool)),
+    field("stdinOnce", 17, One(Bool)),
+    field("tty", 18, One(Bool)),
+];
+static CORE_V1_CONTAINEREXTENDEDRESOURCEREQUEST_FIELDS: [Field; 3] = [
+    field("containerName", 1, One(String)).omit(Omit::Never).required(),
+    field("resourceName", 2, One(String)).omit(Omit::Never).required(),
+    field("requestName", 3, One(String)).omit(Omit::Never).required(),
+];
+static CORE_V1_CONTAINERIMAGE_FIELDS: [Field; 2] = [
+    field("names", 1, List(String)).omit(Omit::Never).list(ListType::Atomic),
+    field("sizeBytes", 2, One(Int64)),
+];
+static CORE_V1_CONTAINERPORT_FIELDS: [Field; 5] = [
+    field("name", 1, One(String)),
+    field("hostPort", 2, One(Int32)),
+    field("containerPort", 3, One(Int32)).omit(Omit::Never).required(),
+    field("protocol", 4, One(String)).default("\"TCP\""),
+    field("hostIP", 5, One(String)),
+];
+static CORE_V1_CONTAINERRESIZEPOLICY_FIELDS: [Field; 2] = [
+    field("resourceName", 1, One(String)).omit(Omit::Never).required(),
+    field("restartPolicy", 2, One(String)).omit(Omit::Never).required(),
+];
+static CORE_V1_CONTAINERRESTARTRULE_FIELDS: [Field; 2] = [
+    field("action", 1, One(String)).required(),
+    field("exitCodes", 2, One(Of(CORE_V1_CONTAINERRESTARTRULEONEXITCODES))).pointer(),
+];
+static CORE_V1_CONTAINERRESTARTRULEONEXITCODES_FIELDS: [Field; 2] = [
+    field("operator", 1, One(String)).required(),
+    field("values", 2, List(Int32)).list(ListType::Set),
+];
+static CORE_V1_CONTAINERSTATE_FIELDS: [Field; 3] = [
+    field("waiting", 1, One(Of(CORE_V1_CONTAINERSTATEWAITING))).pointer(),
+    field("running", 2, One(Of(CORE_V1_CONTAINERSTATERUNNING))).pointer(),
+    field("terminated", 3, One(Of(CORE_V1_CONTAINERSTATETERMINATED))).pointer(),
+];
+static CORE_V1_CONTAINERSTATERUNNING_FIELDS: [Field; 1] = [
+    field("startedAt", 1, One(Of(META_V1_TIME))),
+];
+static CORE_V1_CONTAINERSTATETERMINATED_FIELDS: [Field; 7] = [
+    field("exitCode", 1, One(Int32)).omit(Omit::Never).required(),
+    field("signal", 2, One(Int32)),
+    field("reason", 3, One(String)),
+    field("message", 4, One(String)),
+    field("startedAt", 5, One(Of(META_V1_TIME))),
+    field("finishedAt", 6, One(Of(META_V1_TIME))),
+    field("containerID", 7, One(String)),
+];
+static CORE_V1_CONTAINERSTATEWAITING_FIELDS: [Field; 2] = [
+    field("reason", 1, One(String)),
+    field("message", 2, One(String)),
+];
+static CORE_V1_CONTAINERSTATUS_FIELDS: [Field; 15] = [
+    field("name", 1, One(String)).omit(Omit::Never).required(),
+    field("state", 2, One(Of(CORE_V1_CONTAINERSTATE))),
+    field("lastState", 3, One(Of(CORE_V1_CONTAINERSTATE))),
+    field("ready", 4, One(Bool)).omit(Omit::Never).required(),
+    field("restartCount", 5, One(Int32)).omit(Omit::Never).required(),
+    field("image", 6, One(String)).omit(Omit::Never).required(),
+    field("imageID", 7, One(String)).omit(Omit::Never).required(),
+    field("containerID", 8, One(String)),
+    field("started", 9, One(Bool)).pointer(),
+    field("allocatedResources", 10, Map(Of(QUANTITY_QUANTITY))),
+    field("resources", 11, One(Of(CORE_V1_RESOURCEREQUIREMENTS))).pointer(),
+    field("volumeMounts", 12, List(Of(CORE_V1_VOLUMEMOUNTSTATUS))).keys(&KEYS_MOUNTPATH).patch(Patch::Merge, "mountPath"),
+    field("user", 13, One(Of(CORE_V1_CONTAINERUSER))).pointer(),
+    field("allocatedResourcesStatus", 14, List(Of(CORE_V1_RESOURCESTATUS))).keys(&KEYS_NAME).patch(Patch::Merge, "name"),
+    field("stopSignal", 15, One(String)).pointer(),
+];
+static CORE_V1_CONTAINERUSER_FIELDS: [Field; 1] = [
+    field("linux", 1, One(Of(CORE_V1_LINUXCONTAINERUSER))).pointer(),
+];
+static CORE_V1_DAEMONENDPOINT_FIELDS: [Field; 1] = [
+    field("Port", 1, One(Int32)).omit(Omit::Never).required(),
+];
+static CORE_V1_DOWNWARDAPIPROJECTION_FIELDS: [Field; 1] = [
+    field("items", 1, List(Of(CORE_V1_DOWNWARDAPIVOLUMEFILE))).list(ListType::Atomic),
+];
+static CORE_V1_DOWNWARDAPIVOLUMEFILE_FIELDS: [Field; 4] = [
+    field("path", 1, One(String)).omit(Omit::Never).required(),
+    field("fieldRef", 2, One(Of(CORE_V1_OBJECTFIELDSELECTOR))).pointer(),
+    field("resourceFieldRef", 3, One(Of(CORE_V1_RESOURCEFIELDSELECTOR))).pointer(),
+    field("mode", 4, One(Int32)).pointer(),
+];
+static CORE_V1_DOWNWARDAPIVOLUMESOURCE_FIELDS: [Field; 2] = [
+    field("items", 1, List(Of(CORE_V1_DOWNWARDAPIVOLUMEFILE))).list(ListType::Atomic),
+    field("defaultMode", 2, One(Int32)).pointer(),
+];
+static CORE_V1_EMPTYDIRVOLUMESOURCE_FIELDS: [Field; 2] = [
+    field("medium", 1, One(String)),
+    field("sizeLimit", 2, One(Of(QUANTITY_QUANTITY))).pointer(),
+];
+static CORE_V1_ENDPOINTADDRESS_FIELDS: [Field; 4] = [
+    field("ip", 1, One(String)).omit(Omit::Never).required(),
+    field("hostname", 3, One(String)),
+    field("nodeName", 4, One(String)).pointer(),
+    field("targetRef", 2, One(Of(CORE_V1_OBJECTREFERENCE))).pointer(),
+];
+static CORE_V1_ENDPOINTPORT_FIELDS: [Field; 4] = [
+    field("name", 1, One(String)),
+    field("port", 2, One(Int32)).omit(Omit::Never).required(),
+    field("protocol", 3, One(String)),
+    field("appProtocol", 4, One(String)).pointer(),
+];
+static CORE_V1_ENDPOINTSUBSET_FIELDS: [Field; 3] = [
+    field("addresses", 1, List(Of(CORE_V1_ENDPOINTADDRESS))).list(ListType::Atomic),
+    field("notReadyAddresses", 2, List(Of(CORE_V1_ENDPOINTADDRESS))).list(ListType::Atomic),
+    field("ports", 3, List(Of(CORE_V1_ENDPOINTPORT))).list(ListType::Atomic),
+];
+static CORE_V1_ENDPOINTS_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("subsets", 2, List(Of(CORE_V1_ENDPOINTSUBSET))).list(ListType::Atomic),
+];
+static CORE_V1_ENDPOINTSLIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(CORE_V1_ENDPOINTS))).omit(Omit::Never).required(),
+];
+static CORE_V1_ENVFROMSOURCE_FIELDS: [Field; 3] = [
+    field("prefix", 1, One(String)),
+    field("configMapRef", 2, One(Of(CORE_V1_CONFIGMAPENVSOURCE))).pointer(),
+    field("secretRef", 3, One(Of(CORE_V1_SECRETENVSOURCE))).pointer(),
+];
+static CORE_V1_ENVVAR_FIELDS: [Field; 3] = [
+    field("name", 1, One(String)).omit(Omit::Never).required(),
+    field("value", 2, One(String)),
+    field("valueFrom", 3, One(Of(CORE_V1_ENVVARSOURCE))).pointer(),
+];
+static CORE_V1_ENVVARSOURCE_FIELDS: [Field; 5] = [
+    field("fieldRef", 1, One(Of(CORE_V1_OBJECTFIELDSELECTOR))).pointer(),
+    field("resourceFieldRef", 2, One(Of(CORE_V1_RESOURCEFIELDSELECTOR))).pointer(),
+    field("configMapKeyRef", 3, One(Of(CORE_V1_CONFIGMAPKEYSELECTOR))).pointer(),
+    field("secretKeyRef", 4, One(Of(CORE_V1_SECRETKEYSELECTOR))).pointer(),
+    field("fileKeyRef", 5, One(Of(CORE_V1_FILEKEYSELECTOR))).pointer(),
+];
+static CORE_V1_EPHEMERALCONTAINER_FIELDS: [Field; 2] = [
+    field("", 1, One(Of(CORE_V1_EPHEMERALCONTAINERCOMMON))).inline(),
+    field("targetContainerName", 2, One(String)),
+];
+static CORE_V1_EPHEMERALCONTAINERCOMMON_FIELDS: [Field; 25] = [
+    field("name", 1, One(String)).omit(Omit::Never).required(),
+    field("image", 2, One(String)),
+    field("command", 3, List(String)).list(ListType::Atomic),
+    field("args", 4, List(String)).list(ListType::Atomic),
+    field("workingDir", 5, One(String)),
+    field("ports", 6, List(Of(CORE_V1_CONTAINERPORT))).keys(&KEYS_CONTAINERPORT_PROTOCOL).patch(Patch::Merge, "containerPort"),
+    field("envFrom", 19, List(Of(CORE_V1_ENVFROMSOURCE))).list(ListType::Atomic),
+    field("env", 7, List(Of(CORE_V1_ENVVAR))).keys(&KEYS_NAME).patch(Patch::Merge, "name"),
+    field("resources", 8, One(Of(CORE_V1_RESOURCEREQUIREMENTS))),
+    field("resizePolicy", 23, List(Of(CORE_V1_CONTAINERRESIZEPOLICY))).list(ListType::Atomic),
+    field("restartPolicy", 24, One(String)).pointer(),
+    field("restartPolicyRules", 25, List(Of(CORE_V1_CONTAINERRESTARTRULE))).list(ListType::Atomic),
+    field("volumeMounts", 9, List(Of(CORE_V1_VOLUMEMOUNT))).keys(&KEYS_MOUNTPATH).patch(Patch::Merge, "mountPath"),
+    field("volumeDevices", 21, List(Of(CORE_V1_VOLUMEDEVICE))).keys(&KEYS_DEVICEPATH).patch(Patch::Merge, "devicePath"),
+    field("livenessProbe", 10, One(Of(CORE_V1_PROBE))).pointer(),
+    field("readinessProbe", 11, One(Of(CORE_V1_PROBE))).pointer(),
+    field("startupProbe", 22, One(Of(CORE_V1_PROBE))).pointer(),
+    field("lifecycle", 12, One(Of(CORE_V1_LIFECYCLE))).pointer(),
+    field("terminationMessagePath", 13, One(String)),
+    field("terminationMessagePolicy", 20, One(String)),
+    field("imagePullPolicy", 14, One(String)),
+    field("securityContext", 15, One(Of(CORE_V1_SECURITYCONTEXT))).pointer(),
+    field("stdin", 16, One(Bool)),
+    field("stdinOnce", 17, One(Bool)),
+    field("tty", 18, One(Bool)),
+];
+static CORE_V1_EPHEMERALVOLUMESOURCE_FIELDS: [Field; 1] = [
+    field("volumeClaimTemplate", 1, One(Of(CORE_V1_PERSISTENTVOLUMECLAIMTEMPLATE))).pointer(),
+];
+static CORE_V1_EVENT_FIELDS: [Field; 15] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))).omit(Omit::Never).required(),
+    field("involvedObject", 2, One(Of(CORE_V1_OBJECTREFERENCE))).omit(Omit::Never).required(),
+    field("reason", 3, One(String)),
+    field("message", 4, One(String)),
+    field("source", 5, One(Of(CORE_V1_EVENTSOURCE))),
+    field("firstTimestamp", 6, One(Of(META_V1_TIME))),
+    field("lastTimestamp", 7, One(Of(META_V1_TIME))),
+    field("count", 8, One(Int32)),
+    field("type", 9, One(String)),
+    field("eventTime", 10, One(Of(META_V1_MICROTIME))),
+    field("series", 11, One(Of(CORE_V1_EVENTSERIES))).pointer(),
+    field("action", 12, One(String)),
+    field("related", 13, One(Of(CORE_V1_OBJECTREFERENCE))).pointer(),
+    field("reportingComponent", 14, One(String)).omit(Omit::Never),
+    field("reportingInstance", 15, One(String)).omit(Omit::Never),
+];
+static CORE_V1_EVENTLIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(CORE_V1_EVENT))).omit(Omit::Never).required(),
+];
+static CORE_V1_EVENTSERIES_FIELDS: [Field; 2] = [
+    field("count", 1, One(Int32)),
+    field("lastObservedTime", 2, One(Of(META_V1_MICROTIME))),
+];
+static CORE_V1_EVENTSOURCE_FIELDS: [Field; 2] = [
+    field("component", 1, One(String)),
+    field("host", 2, One(String)),
+];
+static CORE_V1_EXECACTION_FIELDS: [Field; 1] = [
+    field("command", 1, List(String)).list(ListType::Atomic),
+];
+static CORE_V1_FCVOLUMESOURCE_FIELDS: [Field; 5] = [
+    field("targetWWNs", 1, List(String)).list(ListType::Atomic),
+    field("lun", 2, One(Int32)).pointer(),
+    field("fsType", 3, One(String)),
+    field("readOnly", 4, One(Bool)),
+    field("wwids", 5, List(String)).list(ListType::Atomic),
+];
+static CORE_V1_FILEKEYSELECTOR_FIELDS: [Field; 4] = [
+    field("volumeName", 1, One(String)).omit(Omit::Never).required(),
+    field("path", 2, One(String)).omit(Omit::Never).required(),
+    field("key", 3, One(String)).omit(Omit::Never).required(),
+    field("optional", 4, One(Bool)).pointer().default("false"),
+];
+static CORE_V1_FLEXPERSISTENTVOLUMESOURCE_FIELDS: [Field; 5] = [
+    field("driver", 1, One(String)).omit(Omit::Never).required(),
+    field("fsType", 2, One(String)),
+    field("secretRef", 3, One(Of(CORE_V1_SECRETREFERENCE))).pointer(),
+    field("readOnly", 4, One(Bool)),
+    field("options", 5, Map(String)),
+];
+static CORE_V1_FLEXVOLUMESOURCE_FIELDS: [Field; 5] = [
+    field("driver", 1, One(String)).omit(Omit::Never).required(),
+    field("fsType", 2, One(String)),
+    field("secretRef", 3, One(Of(CORE_V1_LOCALOBJECTREFERENCE))).pointer(),
+    field("readOnly", 4, One(Bool)),
+    field("options", 5, Map(String)),
+];
+static CORE_V1_FLOCKERVOLUMESOURCE_FIELDS: [Field; 2] = [
+    field("datasetName", 1, One(String)),
+    field("datasetUUID", 2, One(String)),
+];
+static CORE_V1_GCEPERSISTENTDISKVOLUMESOURCE_FIELDS: [Field; 4] = [
+    field("pdName", 1, One(String)).omit(Omit::Never).required(),
+    field("fsType", 2, One(String)),
+    field("partition", 3, One(Int32)),
+    field("readOnly", 4, One(Bool)),
+];
+static CORE_V1_GRPCACTION_FIELDS: [Field; 2] = [
+    field("port", 1, One(Int32)).omit(Omit::Never).required(),
+    field("service", 2, One(String)).pointer().omit(Omit::Never).default("\"\""),
+];
+static CORE_V1_GITREPOVOLUMESOURCE_FIELDS: [Field; 3] = [
+    field("repository", 1, One(String)).omit(Omit::Never).required(),
+    field("revision", 2, One(String)),
+    field("directory", 3, One(String)),
+];
+static CORE_V1_GLUSTERFSPERSISTENTVOLUMESOURCE_FIELDS: [Field; 4] = [
+    field("endpoints", 1, One(String)).omit(Omit::Never).required(),
+    field("path", 2, One(String)).omit(Omit::Never).required(),
+    field("readOnly", 3, One(Bool)),
+    field("endpointsNamespace", 4, One(String)).pointer(),
+];
+static CORE_V1_GLUSTERFSVOLUMESOURCE_FIELDS: [Field; 3] = [
+    field("endpoints", 1, One(String)).omit(Omit::Never).required(),
+    field("path", 2, One(String)).omit(Omit::Never).required(),
+    field("readOnly", 3, One(Bool)),
+];
+static CORE_V1_HTTPGETACTION_FIELDS: [Field; 5] = [
+    field("path", 1, One(String)),
+    field("port", 2, One(Of(INTSTR_INTORSTRING))).omit(Omit::Never).required(),
+    field("host", 3, One(String)),
+    field("scheme", 4, One(String)),
+    field("httpHeaders", 5, List(Of(CORE_V1_HTTPHEADER))).list(ListType::Atomic),
+];
+static CORE_V1_HTTPHEADER_FIELDS: [Field; 2] = [
+    field("name", 1, One(String)).omit(Omit::Never).required(),
+    field("value", 2, One(String)).omit(Omit::Never).required(),
+];
+static CORE_V1_HOSTALIAS_FIELDS: [Field; 2] = [
+    field("ip", 1, One(String)).omit(Omit::Never).required(),
+    field("hostnames", 2, List(String)).list(ListType::Atomic),
+];
+static CORE_V1_HOSTIP_FIELDS: [Field; 1] = [
+    field("ip", 1, One(String)).omit(Omit::Never).required(),
+];
+static CORE_V1_HOSTPATHVOLUMESOURCE_FIELDS: [Field; 2] = [
+    field("path", 1, One(String)).omit(Omit::Never).required(),
+    field("type", 2, One(String)).pointer(),
+];
+static CORE_V1_ISCSIPERSISTENTVOLUMESOURCE_FIELDS: [Field; 11] = [
+    field("targetPortal", 1, One(String)).omit(Omit::Never).required(),
+    field("iqn", 2, One(String)).omit(Omit::Never).required(),
+    field("lun", 3, One(Int32)).omit(Omit::Never).required(),
+    field("iscsiInterface", 4, One(String)).default("\"default\""),
+    field("fsType", 5, One(String)),
+    field("readOnly", 6, One(Bool)),
+    field("portals", 7, List(String)).list(ListType::Atomic),
+    field("chapAuthDiscovery", 8, One(Bool)),
+    field("chapAuthSession", 11, One(Bool)),
+    field("secretRef", 10, One(Of(CORE_V1_SECRETREFERENCE))).pointer(),
+    field("initiatorName", 12, One(String)).pointer(),
+];
+static CORE_V1_ISCSIVOLUMESOURCE_FIELDS: [Field; 11] = [
+    field("targetPortal", 1, One(String)).omit(Omit::Never).required(),
+    field("iqn", 2, One(String)).omit(Omit::Never).required(),
+    field("lun", 3, One(Int32)).omit(Omit::Never).required(),
+    field("iscsiInterface", 4, One(String)).default("\"default\""),
+    field("fsType", 5, One(String)),
+    field("readOnly", 6, One(Bool)),
+    field("portals", 7, List(String)).list(ListType::Atomic),
+    field("chapAuthDiscovery", 8, One(Bool)),
+    field("chapAuthSession", 11, One(Bool)),
+    field("secretRef", 10, One(Of(CORE_V1_LOCALOBJECTREFERENCE))).pointer(),
+    field("initiatorName", 12, One(String)).pointer(),
+];
+static CORE_V1_IMAGEVOLUMESOURCE_FIELDS: [Field; 2] = [
+    field("reference", 1, One(String)),
+    field("pullPolicy", 2, One(String)),
+];
+static CORE_V1_IMAGEVOLUMESTATUS_FIELDS: [Field; 1] = [
+    field("imageRef", 1, One(String)).required(),
+];
+static CORE_V1_KEYTOPATH_FIELDS: [Field; 3] = [
+    field("key", 1, One(String)).omit(Omit::Never).required(),
+    field("path", 2, One(String)).omit(Omit::Never).required(),
+    field("mode", 3, One(Int32)).pointer(),
+];
+static CORE_V1_LIFECYCLE_FIELDS: [Field; 3] = [
+    field("postStart", 1, One(Of(CORE_V1_LIFECYCLEHANDLER))).pointer(),
+    field("preStop", 2, One(Of(CORE_V1_LIFECYCLEHANDLER))).pointer(),
+    field("stopSignal", 3, One(String)).pointer(),
+];
+static CORE_V1_LIFECYCLEHANDLER_FIELDS: [Field; 4] = [
+    field("exec", 1, One(Of(CORE_V1_EXECACTION))).pointer(),
+    field("httpGet", 2, One(Of(CORE_V1_HTTPGETACTION))).pointer(),
+    field("tcpSocket", 3, One(Of(CORE_V1_TCPSOCKETACTION))).pointer(),
+    field("sleep", 4, One(Of(CORE_V1_SLEEPACTION))).pointer(),
+];
+static CORE_V1_LIMITRANGE_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("spec", 2, One(Of(CORE_V1_LIMITRANGESPEC))),
+];
+static CORE_V1_LIMITRANGEITEM_FIELDS: [Field; 6] = [
+    field("type", 1, One(String)).omit(Omit::Never).required(),
+    field("max", 2, Map(Of(QUANTITY_QUANTITY))),
+    field("min", 3, Map(Of(QUANTITY_QUANTITY))),
+    field("default", 4, Map(Of(QUANTITY_QUANTITY))),
+    field("defaultRequest", 5, Map(Of(QUANTITY_QUANTITY))),
+    field("maxLimitRequestRatio", 6, Map(Of(QUANTITY_QUANTITY))),
+];
+static CORE_V1_LIMITRANGELIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(CORE_V1_LIMITRANGE))).omit(Omit::Never).required(),
+];
+static CORE_V1_LIMITRANGESPEC_FIELDS: [Field; 1] = [
+    field("limits", 1, List(Of(CORE_V1_LIMITRANGEITEM))).omit(Omit::Never).required().list(ListType::Atomic),
+];
+static CORE_V1_LINUXCONTAINERUSER_FIELDS: [Field; 3] = [
+    field("uid", 1, One(Int64)).omit(Omit::Never).required(),
+    field("gid", 2, One(Int64)).omit(Omit::Never).required(),
+    field("supplementalGroups", 3, List(Int64)).list(ListType::Atomic),
+];
+static CORE_V1_LIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(RUNTIME_RAWEXTENSION))).omit(Omit::Never),
+];
+static CORE_V1_LOADBALANCERINGRESS_FIELDS: [Field; 4] = [
+    field("ip", 1, One(String)),
+    field("hostname", 2, One(String)),
+    field("ipMode", 3, One(String)).pointer(),
+    field("ports", 4, List(Of(CORE_V1_PORTSTATUS))).list(ListType::Atomic),
+];
+static CORE_V1_LOADBALANCERSTATUS_FIELDS: [Field; 1] = [
+    field("ingress", 1, List(Of(CORE_V1_LOADBALANCERINGRESS))).list(ListType::Atomic),
+];
+static CORE_V1_LOCALOBJECTREFERENCE_FIELDS: [Field; 1] = [
+    field("name", 1, One(String)),
+];
+static CORE_V1_LOCALVOLUMESOURCE_FIELDS: [Field; 2] = [
+    field("path", 1, One(String)).omit(Omit::Never).required(),
+    field("fsType", 2, One(String)).pointer(),
+];
+static CORE_V1_MODIFYVOLUMESTATUS_FIELDS: [Field; 2] = [
+    field("targetVolumeAttributesClassName", 1, One(String)),
+    field("status", 2, One(String)).omit(Omit::Never).required(),
+];
+static CORE_V1_NFSVOLUMESOURCE_FIELDS: [Field; 3] = [
+    field("server", 1, One(String)).omit(Omit::Never).required(),
+    field("path", 2, One(String)).omit(Omit::Never).required(),
+    field("readOnly", 3, One(Bool)),
+];
+static CORE_V1_NAMESPACE_FIELDS: [Field; 3] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("spec", 2, One(Of(CORE_V1_NAMESPACESPEC))),
+    field("status", 3, One(Of(CORE_V1_NAMESPACESTATUS))),
+];
+static CORE_V1_NAMESPACECONDITION_FIELDS: [Field; 5] = [
+    field("type", 1, One(String)).omit(Omit::Never).required(),
+    field("status", 2, One(String)).omit(Omit::Never).required(),
+    field("lastTransitionTime", 4, One(Of(META_V1_TIME))),
+    field("reason", 5, One(String)),
+    field("message", 6, One(String)),
+];
+static CORE_V1_NAMESPACELIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(CORE_V1_NAMESPACE))).omit(Omit::Never).required(),
+];
+static CORE_V1_NAMESPACESPEC_FIELDS: [Field; 1] = [
+    field("finalizers", 1, List(String)).list(ListType::Atomic),
+];
+static CORE_V1_NAMESPACESTATUS_FIELDS: [Field; 2] = [
+    field("phase", 1, One(String)),
+    field("conditions", 2, List(Of(CORE_V1_NAMESPACECONDITION))).keys(&KEYS_TYPE).patch(Patch::Merge, "type"),
+];
+static CORE_V1_NODE_FIELDS: [Field; 3] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("spec", 2, One(Of(CORE_V1_NODESPEC))),
+    field("status", 3, One(Of(CORE_V1_NODESTATUS))),
+];
+static CORE_V1_NODEADDRESS_FIELDS: [Field; 2] = [
+    field("type", 1, One(String)).omit(Omit::Never).required(),
+    field("address", 2, One(String)).omit(Omit::Never).required(),
+];
+static CORE_V1_NODEAFFINITY_FIELDS: [Field; 2] = [
+    field("requiredDuringSchedulingIgnoredDuringExecution", 1, One(Of(CORE_V1_NODESELECTOR))).pointer(),
+    field("preferredDuringSchedulingIgnoredDuringExecution", 2, List(Of(CORE_V1_PREFERREDSCHEDULINGTERM))).list(ListType::Atomic),
+];
+static CORE_V1_NODEALLOCATABLERESOURCECLAIMSTATUS_FIELDS: [Field; 3] = [
+    field("resourceClaimName", 1, One(String)).omit(Omit::Never).required(),
+    field("containers", 2, List(String)).list(ListType::Set),
+    field("resources", 3, Map(Of(QUANTITY_QUANTITY))).omit(Omit::Never).required(),
+];
+static CORE_V1_NODECONDITION_FIELDS: [Field; 6] = [
+    field("type", 1, One(String)).omit(Omit::Never).required(),
+    field("status", 2, One(String)).omit(Omit::Never).required(),
+    field("lastHeartbeatTime", 3, One(Of(META_V1_TIME))),
+    field("lastTransitionTime", 4, One(Of(META_V1_TIME))),
+    field("reason", 5, One(String)),
+    field("message", 6, One(String)),
+];
+static CORE_V1_NODECONFIGSOURCE_FIELDS: [Field; 1] = [
+    field("configMap", 2, One(Of(CORE_V1_CONFIGMAPNODECONFIGSOURCE))).pointer(),
+];
+static CORE_V1_NODECONFIGSTATUS_FIELDS: [Field; 4] = [
+    field("assigned", 1, One(Of(CORE_V1_NODECONFIGSOURCE))).pointer(),
+    field("active", 2, One(Of(CORE_V1_NODECONFIGSOURCE))).pointer(),
+    field("lastKnownGood", 3, One(Of(CORE_V1_NODECONFIGSOURCE))).pointer(),
+    field("error", 4, One(String)),
+];
+static CORE_V1_NODEDAEMONENDPOINTS_FIELDS: [Field; 1] = [
+    field("kubeletEndpoint", 1, One(Of(CORE_V1_DAEMONENDPOINT))),
+];
+static CORE_V1_NODEFEATURES_FIELDS: [Field; 1] = [
+    field("supplementalGroupsPolicy", 1, One(Bool)).pointer(),
+];
+static CORE_V1_NODELIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(CORE_V1_NODE))).omit(Omit::Never).required(),
+];
+static CORE_V1_NODEPROXYOPTIONS_FIELDS: [Field; 1] = [
+    field("path", 1, One(String)),
+];
+static CORE_V1_NODERUNTIMEHANDLER_FIELDS: [Field; 2] = [
+    field("name", 1, One(String)).omit(Omit::Never),
+    field("features", 2, One(Of(CORE_V1_NODERUNTIMEHANDLERFEATURES))).pointer(),
+];
+static CORE_V1_NODERUNTIMEHANDLERFEATURES_FIELDS: [Field; 2] = [
+    field("recursiveReadOnlyMounts", 1, One(Bool)).pointer(),
+    field("userNamespaces", 2, One(Bool)).pointer(),
+];
+static CORE_V1_NODESELECTOR_FIELDS: [Field; 1] = [
+    field("nodeSelectorTerms", 1, List(Of(CORE_V1_NODESELECTORTERM))).omit(Omit::Never).required().list(ListType::Atomic),
+];
+static CORE_V1_NODESELECTORREQUIREMENT_FIELDS: [Field; 3] = [
+    field("key", 1, One(String)).omit(Omit::Never).required(),
+    field("operator", 2, One(String)).omit(Omit::Never).required(),
+    field("values", 3, List(String)).list(ListType::Atomic),
+];
+static CORE_V1_NODESELECTORTERM_FIELDS: [Field; 2] = [
+    field("matchExpressions", 1, List(Of(CORE_V1_NODESELECTORREQUIREMENT))).list(ListType::Atomic),
+    field("matchFields", 2, List(Of(CORE_V1_NODESELECTORREQUIREMENT))).list(ListType::Atomic),
+];
+static CORE_V1_NODESPEC_FIELDS: [Field; 7] = [
+    field("podCIDR", 1, One(String)),
+    field("podCIDRs", 7, List(String)).list(ListType::Set).patch(Patch::Merge, ""),
+    field("providerID", 3, One(String)),
+    field("unschedulable", 4, One(Bool)),
+    field("taints", 5, List(Of(CORE_V1_TAINT))).list(ListType::Atomic),
+    field("configSource", 6, One(Of(CORE_V1_NODECONFIGSOURCE))).pointer(),
+    field("externalID", 2, One(String)),
+];
+static CORE_V1_NODESTATUS_FIELDS: [Field; 14] = [
+    field("capacity", 1, Map(Of(QUANTITY_QUANTITY))),
+    field("allocatable", 2, Map(Of(QUANTITY_QUANTITY))),
+    field("phase", 3, One(String)),
+    field("conditions", 4, List(Of(CORE_V1_NODECONDITION))).keys(&KEYS_TYPE).patch(Patch::Merge, "type"),
+    field("addresses", 5, List(Of(CORE_V1_NODEADDRESS))).keys(&KEYS_TYPE).patch(Patch::Merge, "type"),
+    field("daemonEndpoints", 6, One(Of(CORE_V1_NODEDAEMONENDPOINTS))),
+    field("nodeInfo", 7, One(Of(CORE_V1_NODESYSTEMINFO))),
+    field("images", 8, List(Of(CORE_V1_CONTAINERIMAGE))).list(ListType::Atomic),
+    field("volumesInUse", 9, List(String)).list(ListType::Atomic),
+    field("volumesAttached", 10, List(Of(CORE_V1_ATTACHEDVOLUME))).list(ListType::Atomic),
+    field("config", 11, One(Of(CORE_V1_NODECONFIGSTATUS))).pointer(),
+    field("runtimeHandlers", 12, List(Of(CORE_V1_NODERUNTIMEHANDLER))).list(ListType::Atomic),
+    field("features", 13, One(Of(CORE_V1_NODEFEATURES))).pointer(),
+    field("declaredFeatures", 14, List(String)).list(ListType::Atomic),
+];
+static CORE_V1_NODESWAPSTATUS_FIELDS: [Field; 1] = [
+    field("capacity", 1, One(Int64)).pointer(),
+];
+static CORE_V1_NODESYSTEMINFO_FIELDS: [Field; 11] = [
+    field("machineID", 1, One(String)).omit(Omit::Never).required(),
+    field("systemUUID", 2, One(String)).omit(Omit::Never).required(),
+    field("bootID", 3, One(String)).omit(Omit::Never).required(),
+    field("kernelVersion", 4, One(String)).omit(Omit::Never).required(),
+    field("osImage", 5, One(String)).omit(Omit::Never).required(),
+    field("containerRuntimeVersion", 6, One(String)).omit(Omit::Never).required(),
+    field("kubeletVersion", 7, One(String)).omit(Omit::Never).required(),
+    field("kubeProxyVersion", 8, One(String)).omit(Omit::Never).required(),
+    field("operatingSystem", 9, One(String)).omit(Omit::Never).required(),
+    field("architecture", 10, One(String)).omit(Omit::Never).required(),
+    field("swap", 11, One(Of(CORE_V1_NODESWAPSTATUS))).pointer(),
+];
+static CORE_V1_OBJECTFIELDSELECTOR_FIELDS: [Field; 2] = [
+    field("apiVersion", 1, One(String)),
+    field("fieldPath", 2, One(String)).omit(Omit::Never).required(),
+];
+static CORE_V1_OBJECTREFERENCE_FIELDS: [Field; 7] = [
+    field("kind", 1, One(String)),
+    field("namespace", 2, One(String)),
+    field("name", 3, One(String)),
+    field("uid", 4, One(String)),
+    field("apiVersion", 5, One(String)),
+    field("resourceVersion", 6, One(String)),
+    field("fieldPath", 7, One(String)),
+];
+static CORE_V1_PERSISTENTVOLUME_FIELDS: [Field; 3] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("spec", 2, One(Of(CORE_V1_PERSISTENTVOLUMESPEC))),
+    field("status", 3, One(Of(CORE_V1_PERSISTENTVOLUMESTATUS))),
+];
+static CORE_V1_PERSISTENTVOLUMECLAIM_FIELDS: [Field; 3] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("spec", 2, One(Of(CORE_V1_PERSISTENTVOLUMECLAIMSPEC))),
+    field("status", 3, One(Of(CORE_V1_PERSISTENTVOLUMECLAIMSTATUS))),
+];
+static CORE_V1_PERSISTENTVOLUMECLAIMCONDITION_FIELDS: [Field; 6] = [
+    field("type", 1, One(String)).omit(Omit::Never).required(),
+    field("status", 2, One(String)).omit(Omit::Never).required(),
+    field("lastProbeTime", 3, One(Of(META_V1_TIME))),
+    field("lastTransitionTime", 4, One(Of(META_V1_TIME))),
+    field("reason", 5, One(String)),
+    field("message", 6, One(String)),
+];
+static CORE_V1_PERSISTENTVOLUMECLAIMLIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(CORE_V1_PERSISTENTVOLUMECLAIM))).omit(Omit::Never).required(),
+];
+static CORE_V1_PERSISTENTVOLUMECLAIMSPEC_FIELDS: [Field; 9] = [
+    field("accessModes", 1, List(String)).list(ListType::Atomic),
+    field("selector", 4, One(Of(META_V1_LABELSELECTOR))).pointer(),
+    field("resources", 2, One(Of(CORE_V1_VOLUMERESOURCEREQUIREMENTS))),
+    field("volumeName", 3, One(String)),
+    field("storageClassName", 5, One(String)).pointer(),
+    field("volumeMode", 6, One(String)).pointer(),
+    field("dataSource", 7, One(Of(CORE_V1_TYPEDLOCALOBJECTREFERENCE))).pointer(),
+    field("dataSourceRef", 8, One(Of(CORE_V1_TYPEDOBJECTREFERENCE))).pointer(),
+    field("volumeAttributesClassName", 9, One(String)).pointer(),
+];
+static CORE_V1_PERSISTENTVOLUMECLAIMSTATUS_FIELDS: [Field; 8] = [
+    field("phase", 1, One(String)),
+    field("accessModes", 2, List(String)).list(ListType::Atomic),
+    field("capacity", 3, Map(Of(QUANTITY_QUANTITY))),
+    field("conditions", 4, List(Of(CORE_V1_PERSISTENTVOLUMECLAIMCONDITION))).keys(&KEYS_TYPE).patch(Patch::Merge, "type"),
+    field("allocatedResources", 5, Map(Of(QUANTITY_QUANTITY))),
+    field("allocatedResourceStatuses", 7, Map(String)).atomic(false),
+    field("currentVolumeAttributesClassName", 8, One(String)).pointer(),
+    field("modifyVolumeStatus", 9, One(Of(CORE_V1_MODIFYVOLUMESTATUS))).pointer(),
+];
+static CORE_V1_PERSISTENTVOLUMECLAIMTEMPLATE_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("spec", 2, One(Of(CORE_V1_PERSISTENTVOLUMECLAIMSPEC))).omit(Omit::Never).required(),
+];
+static CORE_V1_PERSISTENTVOLUMECLAIMVOLUMESOURCE_FIELDS: [Field; 2] = [
+    field("claimName", 1, One(String)).omit(Omit::Never).required(),
+    field("readOnly", 2, One(Bool)),
+];
+static CORE_V1_PERSISTENTVOLUMELIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(CORE_V1_PERSISTENTVOLUME))).omit(Omit::Never).required(),
+];
+static CORE_V1_PERSISTENTVOLUMESOURCE_FIELDS: [Field; 22] = [
+    field("gcePersistentDisk", 1, One(Of(CORE_V1_GCEPERSISTENTDISKVOLUMESOURCE))).pointer(),
+    field("awsElasticBlockStore", 2, One(Of(CORE_V1_AWSELASTICBLOCKSTOREVOLUMESOURCE))).pointer(),
+    field("hostPath", 3, One(Of(CORE_V1_HOSTPATHVOLUMESOURCE))).pointer(),
+    field("glusterfs", 4, One(Of(CORE_V1_GLUSTERFSPERSISTENTVOLUMESOURCE))).pointer(),
+    field("nfs", 5, One(Of(CORE_V1_NFSVOLUMESOURCE))).pointer(),
+    field("rbd", 6, One(Of(CORE_V1_RBDPERSISTENTVOLUMESOURCE))).pointer(),
+    field("iscsi", 7, One(Of(CORE_V1_ISCSIPERSISTENTVOLUMESOURCE))).pointer(),
+    field("cinder", 8, One(Of(CORE_V1_CINDERPERSISTENTVOLUMESOURCE))).pointer(),
+    field("cephfs", 9, One(Of(CORE_V1_CEPHFSPERSISTENTVOLUMESOURCE))).pointer(),
+    field("fc", 10, One(Of(CORE_V1_FCVOLUMESOURCE))).pointer(),
+    field("flocker", 11, One(Of(CORE_V1_FLOCKERVOLUMESOURCE))).pointer(),
+    field("flexVolume", 12, One(Of(CORE_V1_FLEXPERSISTENTVOLUMESOURCE))).pointer(),
+    field("azureFile", 13, One(Of(CORE_V1_AZUREFILEPERSISTENTVOLUMESOURCE))).pointer(),
+    field("vsphereVolume", 14, One(Of(CORE_V1_VSPHEREVIRTUALDISKVOLUMESOURCE))).pointer(),
+    field("quobyte", 15, One(Of(CORE_V1_QUOBYTEVOLUMESOURCE))).pointer(),
+    field("azureDisk", 16, One(Of(CORE_V1_AZUREDISKVOLUMESOURCE))).pointer(),
+    field("photonPersistentDisk", 17, One(Of(CORE_V1_PHOTONPERSISTENTDISKVOLUMESOURCE))).pointer(),
+    field("portworxVolume", 18, One(Of(CORE_V1_PORTWORXVOLUMESOURCE))).pointer(),
+    field("scaleIO", 19, One(Of(CORE_V1_SCALEIOPERSISTENTVOLUMESOURCE))).pointer(),
+    field("local", 20, One(Of(CORE_V1_LOCALVOLUMESOURCE))).pointer(),
+    field("storageos", 21, One(Of(CORE_V1_STORAGEOSPERSISTENTVOLUMESOURCE))).pointer(),
+    field("csi", 22, One(Of(CORE_V1_CSIPERSISTENTVOLUMESOURCE))).pointer(),
+];
+static CORE_V1_PERSISTENTVOLUMESPEC_FIELDS: [Field; 10] = [
+    field("capacity", 1, Map(Of(QUANTITY_QUANTITY))),
+    field("", 2, One(Of(CORE_V1_PERSISTENTVOLUMESOURCE))).inline(),
+    field("accessModes", 3, List(String)).list(ListType::Atomic),
+    field("claimRef", 4, One(Of(CORE_V1_OBJECTREFERENCE))).pointer().atomic(false),
+    field("persistentVolumeReclaimPolicy", 5, One(String)),
+    field("storageClassName", 6, One(String)),
+    field("mountOptions", 7, List(String)).list(ListType::Atomic),
+    field("volumeMode", 8, One(String)).pointer(),
+    field("nodeAffinity", 9, One(Of(CORE_V1_VOLUMENODEAFFINITY))).pointer(),
+    field("volumeAttributesClassName", 10, One(String)).pointer(),
+];
+static CORE_V1_PERSISTENTVOLUMESTATUS_FIELDS: [Field; 4] = [
+    field("phase", 1, One(String)),
+    field("message", 2, One(String)),
+    field("reason", 3, One(String)),
+    field("lastPhaseTransitionTime", 4, One(Of(META_V1_TIME))).pointer(),
+];
+static CORE_V1_PHOTONPERSISTENTDISKVOLUMESOURCE_FIELDS: [Field; 2] = [
+    field("pdID", 1, One(String)).omit(Omit::Never).required(),
+    field("fsType", 2, One(String)),
+];
+static CORE_V1_POD_FIELDS: [Field; 3] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("spec", 2, One(Of(CORE_V1_PODSPEC))),
+    field("status", 3, One(Of(CORE_V1_PODSTATUS))),
+];
+static CORE_V1_PODAFFINITY_FIELDS: [Field; 2] = [
+    field("requiredDuringSchedulingIgnoredDuringExecution", 1, List(Of(CORE_V1_PODAFFINITYTERM))).list(ListType::Atomic),
+    field("preferredDuringSchedulingIgnoredDuringExecution", 2, List(Of(CORE_V1_WEIGHTEDPODAFFINITYTERM))).list(ListType::Atomic),
+];
+static CORE_V1_PODAFFINITYTERM_FIELDS: [Field; 6] = [
+    field("labelSelector", 1, One(Of(META_V1_LABELSELECTOR))).pointer(),
+    field("namespaces", 2, List(String)).list(ListType::Atomic),
+    field("topologyKey", 3, One(String)).omit(Omit::Never).required(),
+    field("namespaceSelector", 4, One(Of(META_V1_LABELSELECTOR))).pointer(),
+    field("matchLabelKeys", 5, List(String)).list(ListType::Atomic),
+    field("mismatchLabelKeys", 6, List(String)).list(ListType::Atomic),
+];
+static CORE_V1_PODANTIAFFINITY_FIELDS: [Field; 2] = [
+    field("requiredDuringSchedulingIgnoredDuringExecution", 1, List(Of(CORE_V1_PODAFFINITYTERM))).list(ListType::Atomic),
+    field("preferredDuringSchedulingIgnoredDuringExecution", 2, List(Of(CORE_V1_WEIGHTEDPODAFFINITYTERM))).list(ListType::Atomic),
+];
+static CORE_V1_PODATTACHOPTIONS_FIELDS: [Field; 5] = [
+    field("stdin", 1, One(Bool)),
+    field("stdout", 2, One(Bool)),
+    field("stderr", 3, One(Bool)),
+    field("tty", 4, One(Bool)),
+    field("container", 5, One(String)),
+];
+static CORE_V1_PODCERTIFICATEPROJECTION_FIELDS: [Field; 7] = [
+    field("signerName", 1, One(String)).required(),
+    field("keyType", 2, One(String)).required(),
+    field("maxExpirationSeconds", 3, One(Int32)).pointer(),
+    field("credentialBundlePath", 4, One(String)),
+    field("keyPath", 5, One(String)),
+    field("certificateChainPath", 6, One(String)),
+    field("userAnnotations", 7, Map(String)),
+];
+static CORE_V1_PODCONDITION_FIELDS: [Field; 7] = [
+    field("type", 1, One(String)).omit(Omit::Never).required(),
+    field("observedGeneration", 7, One(Int64)),
+    field("status", 2, One(String)).omit(Omit::Never).required(),
+    field("lastProbeTime", 3, One(Of(META_V1_TIME))),
+    field("lastTransitionTime", 4, One(Of(META_V1_TIME))),
+    field("reason", 5, One(String)),
+    field("message", 6, One(String)),
+];
+static CORE_V1_PODDNSCONFIG_FIELDS: [Field; 3] = [
+    field("nameservers", 1, List(String)).list(ListType::Atomic),
+    field("searches", 2, List(String)).list(ListType::Atomic),
+    field("options", 3, List(Of(CORE_V1_PODDNSCONFIGOPTION))).list(ListType::Atomic),
+];
+static CORE_V1_PODDNSCONFIGOPTION_FIELDS: [Field; 2] = [
+    field("name", 1, One(String)),
+    field("value", 2, One(String)).pointer(),
+];
+static CORE_V1_PODEXECOPTIONS_FIELDS: [Field; 6] = [
+    field("stdin", 1, One(Bool)),
+    field("stdout", 2, One(Bool)),
+    field("stderr", 3, One(Bool)),
+    field("tty", 4, One(Bool)),
+    field("container", 5, One(String)),
+    field("command", 6, List(String)).omit(Omit::Never),
+];
+static CORE_V1_PODEXTENDEDRESOURCECLAIMSTATUS_FIELDS: [Field; 2] = [
+    field("requestMappings", 1, List(Of(CORE_V1_CONTAINEREXTENDEDRESOURCEREQUEST))).omit(Omit::Never).required().list(ListType::Atomic),
+    field("resourceClaimName", 2, One(String)).omit(Omit::Never).required(),
+];
+static CORE_V1_PODIP_FIELDS: [Field; 1] = [
+    field("ip", 1, One(String)).omit(Omit::Never).required(),
+];
+static CORE_V1_PODLIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(CORE_V1_POD))).omit(Omit::Never).required(),
+];
+static CORE_V1_PODLOGOPTIONS_FIELDS: [Field; 10] = [
+    field("container", 1, One(String)),
+    field("follow", 2, One(Bool)),
+    field("previous", 3, One(Bool)),
+    field("sinceSeconds", 4, One(Int64)).pointer(),
+    field("sinceTime", 5, One(Of(META_V1_TIME))).pointer(),
+    field("timestamps", 6, One(Bool)),
+    field("tailLines", 7, One(Int64)).pointer(),
+    field("limitBytes", 8, One(Int64)).pointer(),
+    field("insecureSkipTLSVerifyBackend", 9, One(Bool)),
+    field("stream", 10, One(String)).pointer(),
+];
+static CORE_V1_PODOS_FIELDS: [Field; 1] = [
+    field("name", 1, One(String)).omit(Omit::Never).required(),
+];
+static CORE_V1_PODPORTFORWARDOPTIONS_FIELDS: [Field; 1] = [
+    field("ports", 1, List(Int32)),
+];
+static CORE_V1_PODPROXYOPTIONS_FIELDS: [Field; 1] = [
+    field("path", 1, One(String)),
+];
+static CORE_V1_PODREADINESSGATE_FIELDS: [Field; 1] = [
+    field("conditionType", 1, One(String)).omit(Omit::Never).required(),
+];
+static CORE_V1_PODRESOURCECLAIM_FIELDS: [Field; 3] = [
+    field("name", 1, One(String)).omit(Omit::Never).required(),
+    field("resourceClaimName", 3, One(String)).pointer(),
+    field("resourceClaimTemplateName", 4, One(String)).pointer(),
+];
+static CORE_V1_PODRESOURCECLAIMSTATUS_FIELDS: [Field; 2] = [
+    field("name", 1, One(String)).omit(Omit::Never).required(),
+    field("resourceClaimName", 2, One(String)).pointer(),
+];
+static CORE_V1_PODSCHEDULINGGATE_FIELDS: [Field; 1] = [
+    field("name", 1, One(String)).omit(Omit::Never).required(),
+];
+static CORE_V1_PODSCHEDULINGGROUP_FIELDS: [Field; 1] = [
+    field("podGroupName", 1, One(String)).pointer(),
+];
+static CORE_V1_PODSECURITYCONTEXT_FIELDS: [Field; 13] = [
+    field("seLinuxOptions", 1, One(Of(CORE_V1_SELINUXOPTIONS))).pointer(),
+    field("windowsOptions", 8, One(Of(CORE_V1_WINDOWSSECURITYCONTEXTOPTIONS))).pointer(),
+    field("runAsUser", 2, One(Int64)).pointer(),
+    field("runAsGroup", 6, One(Int64)).pointer(),
+    field("runAsNonRoot", 3, One(Bool)).pointer(),
+    field("supplementalGroups", 4, List(Int64)).list(ListType::Atomic),
+    field("supplementalGroupsPolicy", 12, One(String)).pointer(),
+    field("fsGroup", 5, One(Int64)).pointer(),
+    field("sysctls", 7, List(Of(CORE_V1_SYSCTL))).list(ListType::Atomic),
+    field("fsGroupChangePolicy", 9, One(String)).pointer(),
+    field("seccompProfile", 10, One(Of(CORE_V1_SECCOMPPROFILE))).pointer(),
+    field("appArmorProfile", 11, One(Of(CORE_V1_APPARMORPROFILE))).pointer(),
+    field("seLinuxChangePolicy", 13, One(String)).pointer(),
+];
+static CORE_V1_PODSIGNATURE_FIELDS: [Field; 1] = [
+    field("podController", 1, One(Of(META_V1_OWNERREFERENCE))).pointer(),
+];
+static CORE_V1_PODSPEC_FIELDS: [Field; 42] = [
+    field("volumes", 1, List(Of(CORE_V1_VOLUME))).keys(&KEYS_NAME).patch(Patch::MergeRetainKeys, "name"),
+    field("initContainers", 20, List(Of(CORE_V1_CONTAINER))).keys(&KEYS_NAME).patch(Patch::Merge, "name"),
+    field("containers", 2, List(Of(CORE_V1_CONTAINER))).omit(Omit::Never).required().keys(&KEYS_NAME).patch(Patch::Merge, "name"),
+    field("ephemeralContainers", 34, List(Of(CORE_V1_EPHEMERALCONTAINER))).keys(&KEYS_NAME).patch(Patch::Merge, "name"),
+    field("restartPolicy", 3, One(String)),
+    field("terminationGracePeriodSeconds", 4, One(Int64)).pointer(),
+    field("activeDeadlineSeconds", 5, One(Int64)).pointer(),
+    field("dnsPolicy", 6, One(String)),
+    field("nodeSelector", 7, Map(String)).atomic(true),
+    field("serviceAccountName", 8, One(String)),
+    field("serviceAccount", 9, One(String)),
+    field("automountServiceAccountToken", 21, One(Bool)).pointer(),
+    field("nodeName", 10, One(String)),
+    field("hostNetwork", 11, One(Bool)),
+    field("hostPID", 12, One(Bool)),
+    field("hostIPC", 13, One(Bool)),
+    field("shareProcessNamespace", 27, One(Bool)).pointer(),
+    field("securityContext", 14, One(Of(CORE_V1_PODSECURITYCONTEXT))).pointer(),
+    field("imagePullSecrets", 15, List(Of(CORE_V1_LOCALOBJECTREFERENCE))).keys(&KEYS_NAME).patch(Patch::Merge, "name"),
+    field("hostname", 16, One(String)),
+    field("subdomain", 17, One(String)),
+    field("affinity", 18, One(Of(CORE_V1_AFFINITY))).pointer(),
+    field("schedulerName", 19, One(String)),
+    field("tolerations", 22, List(Of(CORE_V1_TOLERATION))).list(ListType::Atomic),
+    field("hostAliases", 23, List(Of(CORE_V1_HOSTALIAS))).keys(&KEYS_IP).patch(Patch::Merge, "ip"),
+    field("priorityClassName", 24, One(String)),
+    field("priority", 25, One(Int32)).pointer(),
+    field("dnsConfig", 26, One(Of(CORE_V1_PODDNSCONFIG))).pointer(),
+    field("readinessGates", 28, List(Of(CORE_V1_PODREADINESSGATE))).list(ListType::Atomic),
+    field("runtimeClassName", 29, One(String)).pointer(),
+    field("enableServiceLinks", 30, One(Bool)).pointer(),
+    field("preemptionPolicy", 31, One(String)).pointer(),
+    field("overhead", 32, Map(Of(QUANTITY_QUANTITY))),
+    field("topologySpreadConstraints", 33, List(Of(CORE_V1_TOPOLOGYSPREADCONSTRAINT))).keys(&KEYS_TOPOLOGYKEY_WHENUNSATISFIABLE).patch(Patch::Merge, "topologyKey"),
+    field("setHostnameAsFQDN", 35, One(Bool)).pointer(),
+    field("os", 36, One(Of(CORE_V1_PODOS))).pointer(),
+    field("hostUsers", 37, One(Bool)).pointer(),
+    field("schedulingGates", 38, List(Of(CORE_V1_PODSCHEDULINGGATE))).keys(&KEYS_NAME).patch(Patch::Merge, "name"),
+    field("resourceClaims", 39, List(Of(CORE_V1_PODRESOURCECLAIM))).keys(&KEYS_NAME).patch(Patch::MergeRetainKeys, "name"),
+    field("resources", 40, One(Of(CORE_V1_RESOURCEREQUIREMENTS))).pointer(),
+    field("hostnameOverride", 41, One(String)).pointer(),
+    field("schedulingGroup", 43, One(Of(CORE_V1_PODSCHEDULINGGROUP))).pointer(),
+];
+static CORE_V1_PODSTATUS_FIELDS: [Field; 21] = [
+    field("observedGeneration", 17, One(Int64)),
+    field("phase", 1, One(String)),
+    field("conditions", 2, List(Of(CORE_V1_PODCONDITION))).keys(&KEYS_TYPE).patch(Patch::Merge, "type"),
+    field("message", 3, One(String)),
+    field("reason", 4, One(String)),
+    field("nominatedNodeName", 11, One(String)),
+    field("hostIP", 5, One(String)),
+    field("hostIPs", 16, List(Of(CORE_V1_HOSTIP))).list(ListType::Atomic).patch(Patch::Merge, "ip"),
+    field("podIP", 6, One(String)),
+    field("podIPs", 12, List(Of(CORE_V1_PODIP))).keys(&KEYS_IP).patch(Patch::Merge, "ip"),
+    field("startTime", 7, One(Of(META_V1_TIME))).pointer(),
+    field("initContainerStatuses", 10, List(Of(CORE_V1_CONTAINERSTATUS))).list(ListType::Atomic),
+    field("containerStatuses", 8, List(Of(CORE_V1_CONTAINERSTATUS))).list(ListType::Atomic),
+    field("qosClass", 9, One(String)),
+    field("ephemeralContainerStatuses", 13, List(Of(CORE_V1_CONTAINERSTATUS))).list(ListType::Atomic),
+    field("resize", 14, One(String)),
+    field("resourceClaimStatuses", 15, List(Of(CORE_V1_PODRESOURCECLAIMSTATUS))).keys(&KEYS_NAME).patch(Patch::MergeRetainKeys, "name"),
+    field("extendedResourceClaimStatus", 18, One(Of(CORE_V1_PODEXTENDEDRESOURCECLAIMSTATUS))).pointer(),
+    field("allocatedResources", 19, Map(Of(QUANTITY_QUANTITY))),
+    field("resources", 20, One(Of(CORE_V1_RESOURCEREQUIREMENTS))).pointer(),
+    field("nodeAllocatableResourceClaimStatuses", 21, List(Of(CORE_V1_NODEALLOCATABLERESOURCECLAIMSTATUS))).list(ListType::Atomic),
+];
+static CORE_V1_PODSTATUSRESULT_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("status", 2, One(Of(CORE_V1_PODSTATUS))),
+];
+static CORE_V1_PODTEMPLATE_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("template", 2, One(Of(CORE_V1_PODTEMPLATESPEC))),
+];
+static CORE_V1_PODTEMPLATELIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(CORE_V1_PODTEMPLATE))).omit(Omit::Never).required(),
+];
+static CORE_V1_PODTEMPLATESPEC_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("spec", 2, One(Of(CORE_V1_PODSPEC))),
+];
+static CORE_V1_PORTSTATUS_FIELDS: [Field; 3] = [
+    field("port", 1, One(Int32)).omit(Omit::Never).required(),
+    field("protocol", 2, One(String)).omit(Omit::Never).required(),
+    field("error", 3, One(String)).pointer(),
+];
+static CORE_V1_PORTWORXVOLUMESOURCE_FIELDS: [Field; 3] = [
+    field("volumeID", 1, One(String)).omit(Omit::Never).required(),
+    field("fsType", 2, One(String)),
+    field("readOnly", 3, One(Bool)),
+];
+static CORE_V1_PRECONDITIONS_FIELDS: [Field; 1] = [
+    field("uid", 1, One(String)).pointer(),
+];
+static CORE_V1_PREFERAVOIDPODSENTRY_FIELDS: [Field; 4] = [
+    field("podSignature", 1, One(Of(CORE_V1_PODSIGNATURE))).omit(Omit::Never),
+    field("evictionTime", 2, One(Of(META_V1_TIME))),
+    field("reason", 3, One(String)),
+    field("message", 4, One(String)),
+];
+static CORE_V1_PREFERREDSCHEDULINGTERM_FIELDS: [Field; 2] = [
+    field("weight", 1, One(Int32)).omit(Omit::Never).required(),
+    field("preference", 2, One(Of(CORE_V1_NODESELECTORTERM))).omit(Omit::Never).required(),
+];
+static CORE_V1_PROBE_FIELDS: [Field; 7] = [
+    field("", 1, One(Of(CORE_V1_PROBEHANDLER))).inline(),
+    field("initialDelaySeconds", 2, One(Int32)),
+    field("timeoutSeconds", 3, One(Int32)),
+    field("periodSeconds", 4, One(Int32)),
+    field("successThreshold", 5, One(Int32)),
+    field("failureThreshold", 6, One(Int32)),
+    field("terminationGracePeriodSeconds", 7, One(Int64)).pointer(),
+];
+static CORE_V1_PROBEHANDLER_FIELDS: [Field; 4] = [
+    field("exec", 1, One(Of(CORE_V1_EXECACTION))).pointer(),
+    field("httpGet", 2, One(Of(CORE_V1_HTTPGETACTION))).pointer(),
+    field("tcpSocket", 3, One(Of(CORE_V1_TCPSOCKETACTION))).pointer(),
+    field("grpc", 4, One(Of(CORE_V1_GRPCACTION))).pointer(),
+];
+static CORE_V1_PROJECTEDVOLUMESOURCE_FIELDS: [Field; 2] = [
+    field("sources", 1, List(Of(CORE_V1_VOLUMEPROJECTION))).omit(Omit::Never).list(ListType::Atomic),
+    field("defaultMode", 2, One(Int32)).pointer(),
+];
+static CORE_V1_QUOBYTEVOLUMESOURCE_FIELDS: [Field; 6] = [
+    field("registry", 1, One(String)).omit(Omit::Never).required(),
+    field("volume", 2, One(String)).omit(Omit::Never).required(),
+    field("readOnly", 3, One(Bool)),
+    field("user", 4, One(String)),
+    field("group", 5, One(String)),
+    field("tenant", 6, One(String)),
+];
+static CORE_V1_RBDPERSISTENTVOLUMESOURCE_FIELDS: [Field; 8] = [
+    field("monitors", 1, List(String)).omit(Omit::Never).required().list(ListType::Atomic),
+    field("image", 2, One(String)).omit(Omit::Never).required(),
+    field("fsType", 3, One(String)),
+    field("pool", 4, One(String)).default("\"rbd\""),
+    field("user", 5, One(String)).default("\"admin\""),
+    field("keyring", 6, One(String)).default("\"/etc/ceph/keyring\""),
+    field("secretRef", 7, One(Of(CORE_V1_SECRETREFERENCE))).pointer(),
+    field("readOnly", 8, One(Bool)),
+];
+static CORE_V1_RBDVOLUMESOURCE_FIELDS: [Field; 8] = [
+    field("monitors", 1, List(String)).omit(Omit::Never).required().list(ListType::Atomic),
+    field("image", 2, One(String)).omit(Omit::Never).required(),
+    field("fsType", 3, One(String)),
+    field("pool", 4, One(String)).default("\"rbd\""),
+    field("user", 5, One(String)).default("\"admin\""),
+    field("keyring", 6, One(String)).default("\"/etc/ceph/keyring\""),
+    field("secretRef", 7, One(Of(CORE_V1_LOCALOBJECTREFERENCE))).pointer(),
+    field("readOnly", 8, One(Bool)),
+];
+static CORE_V1_RANGEALLOCATION_FIELDS: [Field; 3] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("range", 2, One(String)).omit(Omit::Never),
+    field("data", 3, One(Bytes)).omit(Omit::Never),
+];
+static CORE_V1_REPLICATIONCONTROLLER_FIELDS: [Field; 3] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("spec", 2, One(Of(CORE_V1_REPLICATIONCONTROLLERSPEC))),
+    field("status", 3, One(Of(CORE_V1_REPLICATIONCONTROLLERSTATUS))),
+];
+static CORE_V1_REPLICATIONCONTROLLERCONDITION_FIELDS: [Field; 5] = [
+    field("type", 1, One(String)).omit(Omit::Never).required(),
+    field("status", 2, One(String)).omit(Omit::Never).required(),
+    field("lastTransitionTime", 3, One(Of(META_V1_TIME))),
+    field("reason", 4, One(String)),
+    field("message", 5, One(String)),
+];
+static CORE_V1_REPLICATIONCONTROLLERLIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(CORE_V1_REPLICATIONCONTROLLER))).omit(Omit::Never).required(),
+];
+static CORE_V1_REPLICATIONCONTROLLERSPEC_FIELDS: [Field; 4] = [
+    field("replicas", 1, One(Int32)).pointer().default("1"),
+    field("minReadySeconds", 4, One(Int32)),
+    field("selector", 2, Map(String)).atomic(true),
+    field("template", 3, One(Of(CORE_V1_PODTEMPLATESPEC))).pointer(),
+];
+static CORE_V1_REPLICATIONCONTROLLERSTATUS_FIELDS: [Field; 6] = [
+    field("replicas", 1, One(Int32)).omit(Omit::Never).required(),
+    field("fullyLabeledReplicas", 2, One(Int32)),
+    field("readyReplicas", 4, One(Int32)),
+    field("availableReplicas", 5, One(Int32)),
+    field("observedGeneration", 3, One(Int64)),
+    field("conditions", 6, List(Of(CORE_V1_REPLICATIONCONTROLLERCONDITION))).keys(&KEYS_TYPE).patch(Patch::Merge, "type"),
+];
+static CORE_V1_RESOURCECLAIM_FIELDS: [Field; 2] = [
+    field("name", 1, One(String)).omit(Omit::Never).required(),
+    field("request", 2, One(String)),
+];
+static CORE_V1_RESOURCEFIELDSELECTOR_FIELDS: [Field; 3] = [
+    field("containerName", 1, One(String)),
+    field("resource", 2, One(String)).omit(Omit::Never).required(),
+    field("divisor", 3, One(Of(QUANTITY_QUANTITY))),
+];
+static CORE_V1_RESOURCEHEALTH_FIELDS: [Field; 3] = [
+    field("resourceID", 1, One(String)).omit(Omit::Never).required(),
+    field("health", 2, One(String)),
+    field("message", 6, One(String)).pointer(),
+];
+static CORE_V1_RESOURCEQUOTA_FIELDS: [Field; 3] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("spec", 2, One(Of(CORE_V1_RESOURCEQUOTASPEC))),
+    field("status", 3, One(Of(CORE_V1_RESOURCEQUOTASTATUS))),
+];
+static CORE_V1_RESOURCEQUOTALIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(CORE_V1_RESOURCEQUOTA))).omit(Omit::Never).required(),
+];
+static CORE_V1_RESOURCEQUOTASPEC_FIELDS: [Field; 3] = [
+    field("hard", 1, Map(Of(QUANTITY_QUANTITY))),
+    field("scopes", 2, List(String)).list(ListType::Atomic),
+    field("scopeSelector", 3, One(Of(CORE_V1_SCOPESELECTOR))).pointer(),
+];
+static CORE_V1_RESOURCEQUOTASTATUS_FIELDS: [Field; 2] = [
+    field("hard", 1, Map(Of(QUANTITY_QUANTITY))),
+    field("used", 2, Map(Of(QUANTITY_QUANTITY))),
+];
+static CORE_V1_RESOURCEREQUIREMENTS_FIELDS: [Field; 3] = [
+    field("limits", 1, Map(Of(QUANTITY_QUANTITY))),
+    field("requests", 2, Map(Of(QUANTITY_QUANTITY))),
+    field("claims", 3, List(Of(CORE_V1_RESOURCECLAIM))).keys(&KEYS_NAME),
+];
+static CORE_V1_RESOURCESTATUS_FIELDS: [Field; 2] = [
+    field("name", 1, One(String)).omit(Omit::Never).required(),
+    field("resources", 2, List(Of(CORE_V1_RESOURCEHEALTH))).keys(&KEYS_RESOURCEID),
+];
+static CORE_V1_SELINUXOPTIONS_FIELDS: [Field; 4] = [
+    field("user", 1, One(String)),
+    field("role", 2, One(String)),
+    field("type", 3, One(String)),
+    field("level", 4, One(String)),
+];
+static CORE_V1_SCALEIOPERSISTENTVOLUMESOURCE_FIELDS: [Field; 10] = [
+    field("gateway", 1, One(String)).omit(Omit::Never).required(),
+    field("system", 2, One(String)).omit(Omit::Never).required(),
+    field("secretRef", 3, One(Of(CORE_V1_SECRETREFERENCE))).pointer().omit(Omit::Never).required(),
+    field("sslEnabled", 4, One(Bool)),
+    field("protectionDomain", 5, One(String)),
+    field("storagePool", 6, One(String)),
+    field("storageMode", 7, One(String)).default("\"ThinProvisioned\""),
+    field("volumeName", 8, One(String)),
+    field("fsType", 9, One(String)).default("\"xfs\""),
+    field("readOnly", 10, One(Bool)),
+];
+static CORE_V1_SCALEIOVOLUMESOURCE_FIELDS: [Field; 10] = [
+    field("gateway", 1, One(String)).omit(Omit::Never).required(),
+    field("system", 2, One(String)).omit(Omit::Never).required(),
+    field("secretRef", 3, One(Of(CORE_V1_LOCALOBJECTREFERENCE))).pointer().omit(Omit::Never).required(),
+    field("sslEnabled", 4, One(Bool)),
+    field("protectionDomain", 5, One(String)),
+    field("storagePool", 6, One(String)),
+    field("storageMode", 7, One(String)).default("\"ThinProvisioned\""),
+    field("volumeName", 8, One(String)),
+    field("fsType", 9, One(String)).default("\"xfs\""),
+    field("readOnly", 10, One(Bool)),
+];
+static CORE_V1_SCOPESELECTOR_FIELDS: [Field; 1] = [
+    field("matchExpressions", 1, List(Of(CORE_V1_SCOPEDRESOURCESELECTORREQUIREMENT))).list(ListType::Atomic),
+];
+static CORE_V1_SCOPEDRESOURCESELECTORREQUIREMENT_FIELDS: [Field; 3] = [
+    field("scopeName", 1, One(String)).omit(Omit::Never).required(),
+    field("operator", 2, One(String)).omit(Omit::Never).required(),
+    field("values", 3, List(String)).list(ListType::Atomic),
+];
+static CORE_V1_SECCOMPPROFILE_FIELDS: [Field; 2] = [
+    field("type", 1, One(String)).omit(Omit::Never).required(),
+    field("localhostProfile", 2, One(String)).pointer(),
+];
+static CORE_V1_SECRET_FIELDS: [Field; 5] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("immutable", 5, One(Bool)).pointer(),
+    field("data", 2, Map(Bytes)),
+    field("stringData", 4, Map(String)),
+    field("type", 3, One(String)),
+];
+static CORE_V1_SECRETENVSOURCE_FIELDS: [Field; 2] = [
+    field("", 1, One(Of(CORE_V1_LOCALOBJECTREFERENCE))).inline(),
+    field("optional", 2, One(Bool)).pointer(),
+];
+static CORE_V1_SECRETKEYSELECTOR_FIELDS: [Field; 3] = [
+    field("", 1, One(Of(CORE_V1_LOCALOBJECTREFERENCE))).inline(),
+    field("key", 2, One(String)).omit(Omit::Never).required(),
+    field("optional", 3, One(Bool)).pointer(),
+];
+static CORE_V1_SECRETLIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(CORE_V1_SECRET))).omit(Omit::Never).required(),
+];
+static CORE_V1_SECRETPROJECTION_FIELDS: [Field; 3] = [
+    field("", 1, One(Of(CORE_V1_LOCALOBJECTREFERENCE))).inline(),
+    field("items", 2, List(Of(CORE_V1_KEYTOPATH))).list(ListType::Atomic),
+    field("optional", 4, One(Bool)).pointer(),
+];
+static CORE_V1_SECRETREFERENCE_FIELDS: [Field; 2] = [
+    field("name", 1, One(String)),
+    field("namespace", 2, One(String)),
+];
+static CORE_V1_SECRETVOLUMESOURCE_FIELDS: [Field; 4] = [
+    field("secretName", 1, One(String)),
+    field("items", 2, List(Of(CORE_V1_KEYTOPATH))).list(ListType::Atomic),
+    field("defaultMode", 3, One(Int32)).pointer(),
+    field("optional", 4, One(Bool)).pointer(),
+];
+static CORE_V1_SECURITYCONTEXT_FIELDS: [Field; 12] = [
+    field("capabilities", 1, One(Of(CORE_V1_CAPABILITIES))).pointer(),
+    field("privileged", 2, One(Bool)).pointer(),
+    field("seLinuxOptions", 3, One(Of(CORE_V1_SELINUXOPTIONS))).pointer(),
+    field("windowsOptions", 10, One(Of(CORE_V1_WINDOWSSECURITYCONTEXTOPTIONS))).pointer(),
+    field("runAsUser", 4, One(Int64)).pointer(),
+    field("runAsGroup", 8, One(Int64)).pointer(),
+    field("runAsNonRoot", 5, One(Bool)).pointer(),
+    field("readOnlyRootFilesystem", 6, One(Bool)).pointer(),
+    field("allowPrivilegeEscalation", 7, One(Bool)).pointer(),
+    field("procMount", 9, One(String)).pointer(),
+    field("seccompProfile", 11, One(Of(CORE_V1_SECCOMPPROFILE))).pointer(),
+    field("appArmorProfile", 12, One(Of(CORE_V1_APPARMORPROFILE))).pointer(),
+];
+static CORE_V1_SERIALIZEDREFERENCE_FIELDS: [Field; 1] = [
+    field("reference", 1, One(Of(CORE_V1_OBJECTREFERENCE))),
+];
+static CORE_V1_SERVICE_FIELDS: [Field; 3] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("spec", 2, One(Of(CORE_V1_SERVICESPEC))),
+    field("status", 3, One(Of(CORE_V1_SERVICESTATUS))),
+];
+static CORE_V1_SERVICEACCOUNT_FIELDS: [Field; 4] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("secrets", 2, List(Of(CORE_V1_OBJECTREFERENCE))).keys(&KEYS_NAME).patch(Patch::Merge, "name"),
+    field("imagePullSecrets", 3, List(Of(CORE_V1_LOCALOBJECTREFERENCE))).list(ListType::Atomic),
+    field("automountServiceAccountToken", 4, One(Bool)).pointer(),
+];
+static CORE_V1_SERVICEACCOUNTLIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(CORE_V1_SERVICEACCOUNT))).omit(Omit::Never).required(),
+];
+static CORE_V1_SERVICEACCOUNTTOKENPROJECTION_FIELDS: [Field; 3] = [
+    field("audience", 1, One(String)),
+    field("expirationSeconds", 2, One(Int64)).pointer(),
+    field("path", 3, One(String)).omit(Omit::Never).required(),
+];
+static CORE_V1_SERVICELIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(CORE_V1_SERVICE))).omit(Omit::Never).required(),
+];
+static CORE_V1_SERVICEPORT_FIELDS: [Field; 6] = [
+    field("name", 1, One(String)),
+    field("protocol", 2, One(String)).default("\"TCP\""),
+    field("appProtocol", 6, One(String)).pointer(),
+    field("port", 3, One(Int32)).omit(Omit::Never).required(),
+    field("targetPort", 4, One(Of(INTSTR_INTORSTRING))),
+    field("nodePort", 5, One(Int32)),
+];
+static CORE_V1_SERVICEPROXYOPTIONS_FIELDS: [Field; 1] = [
+    field("path", 1, One(String)),
+];
+static CORE_V1_SERVICESPEC_FIELDS: [Field; 20] = [
+    field("ports", 1, List(Of(CORE_V1_SERVICEPORT))).keys(&KEYS_PORT_PROTOCOL).patch(Patch::Merge, "port"),
+    field("selector", 2, Map(String)).atomic(true),
+    field("clusterIP", 3, One(String)),
+    field("clusterIPs", 18, List(String)).list(ListType::Atomic),
+    field("type", 4, One(String)),
+    field("externalIPs", 5, List(String)).list(ListType::Atomic),
+    field("sessionAffinity", 7, One(String)),
+    field("loadBalancerIP", 8, One(String)),
+    field("loadBalancerSourceRanges", 9, List(String)).list(ListType::Atomic),
+    field("externalName", 10, One(String)),
+    field("externalTrafficPolicy", 11, One(String)),
+    field("healthCheckNodePort", 12, One(Int32)),
+    field("publishNotReadyAddresses", 13, One(Bool)),
+    field("sessionAffinityConfig", 14, One(Of(CORE_V1_SESSIONAFFINITYCONFIG))).pointer(),
+    field("ipFamilies", 19, List(String)).list(ListType::Atomic),
+    field("ipFamilyPolicy", 17, One(String)).pointer(),
+    field("allocateLoadBalancerNodePorts", 20, One(Bool)).pointer(),
+    field("loadBalancerClass", 21, One(String)).pointer(),
+    field("internalTrafficPolicy", 22, One(String)).pointer(),
+    field("trafficDistribution", 23, One(String)).pointer(),
+];
+static CORE_V1_SERVICESTATUS_FIELDS: [Field; 2] = [
+    field("loadBalancer", 1, One(Of(CORE_V1_LOADBALANCERSTATUS))),
+    field("conditions", 2, List(Of(META_V1_CONDITION))).keys(&KEYS_TYPE).patch(Patch::Merge, "type"),
+];
+static CORE_V1_SESSIONAFFINITYCONFIG_FIELDS: [Field; 1] = [
+    field("clientIP", 1, One(Of(CORE_V1_CLIENTIPCONFIG))).pointer(),
+];
+static CORE_V1_SLEEPACTION_FIELDS: [Field; 1] = [
+    field("seconds", 1, One(Int64)).omit(Omit::Never).required(),
+];
+static CORE_V1_STORAGEOSPERSISTENTVOLUMESOURCE_FIELDS: [Field; 5] = [
+    field("volumeName", 1, One(String)),
+    field("volumeNamespace", 2, One(String)),
+    field("fsType", 3, One(String)),
+    field("readOnly", 4, One(Bool)),
+    field("secretRef", 5, One(Of(CORE_V1_OBJECTREFERENCE))).pointer(),
+];
+static CORE_V1_STORAGEOSVOLUMESOURCE_FIELDS: [Field; 5] = [
+    field("volumeName", 1, One(String)),
+    field("volumeNamespace", 2, One(String)),
+    field("fsType", 3, One(String)),
+    field("readOnly", 4, One(Bool)),
+    field("secretRef", 5, One(Of(CORE_V1_LOCALOBJECTREFERENCE))).pointer(),
+];
+static CORE_V1_SYSCTL_FIELDS: [Field; 2] = [
+    field("name", 1, One(String)).omit(Omit::Never).required(),
+    field("value", 2, One(String)).omit(Omit::Never).required(),
+];
+static CORE_V1_TCPSOCKETACTION_FIELDS: [Field; 2] = [
+    field("port", 1, One(Of(INTSTR_INTORSTRING))).omit(Omit::Never).required(),
+    field("host", 2, One(String)),
+];
+static CORE_V1_TAINT_FIELDS: [Field; 4] = [
+    field("key", 1, One(String)).omit(Omit::Never).required(),
+    field("value", 2, One(String)),
+    field("effect", 3, One(String)).omit(Omit::Never).required(),
+    field("timeAdded", 4, One(Of(META_V1_TIME))).pointer(),
+];
+static CORE_V1_TOLERATION_FIELDS: [Field; 5] = [
+    field("key", 1, One(String)),
+    field("operator", 2, One(String)),
+    field("value", 3, One(String)),
+    field("effect", 4, One(String)),
+    field("tolerationSeconds", 5, One(Int64)).pointer(),
+];
+static CORE_V1_TOPOLOGYSELECTORLABELREQUIREMENT_FIELDS: [Field; 2] = [
+    field("key", 1, One(String)).omit(Omit::Never).required(),
+    field("values", 2, List(String)).omit(Omit::Never).required().list(ListType::Atomic),
+];
+static CORE_V1_TOPOLOGYSELECTORTERM_FIELDS: [Field; 1] = [
+    field("matchLabelExpressions", 1, List(Of(CORE_V1_TOPOLOGYSELECTORLABELREQUIREMENT))).list(ListType::Atomic),
+];
+static CORE_V1_TOPOLOGYSPREADCONSTRAINT_FIELDS: [Field; 8] = [
+    field("maxSkew", 1, One(Int32)).omit(Omit::Never).required(),
+    field("topologyKey", 2, One(String)).omit(Omit::Never).required(),
+    field("whenUnsatisfiable", 3, One(String)).omit(Omit::Never).required(),
+    field("labelSelector", 4, One(Of(META_V1_LABELSELECTOR))).pointer(),
+    field("minDomains", 5, One(Int32)).pointer(),
+    field("nodeAffinityPolicy", 6, One(String)).pointer(),
+    field("nodeTaintsPolicy", 7, One(String)).pointer(),
+    field("matchLabelKeys", 8, List(String)).list(ListType::Atomic),
+];
+static CORE_V1_TYPEDLOCALOBJECTREFERENCE_FIELDS: [Field; 3] = [
+    field("apiGroup", 1, One(String)).pointer().omit(Omit::Never),
+    field("kind", 2, One(String)).omit(Omit::Never).required(),
+    field("name", 3, One(String)).omit(Omit::Never).required(),
+];
+static CORE_V1_TYPEDOBJECTREFERENCE_FIELDS: [Field; 4] = [
+    field("apiGroup", 1, One(String)).pointer().omit(Omit::Never),
+    field("kind", 2, One(String)).omit(Omit::Never).required(),
+    field("name", 3, One(String)).omit(Omit::Never).required(),
+    field("namespace", 4, One(String)).pointer(),
+];
+static CORE_V1_VOLUME_FIELDS: [Field; 2] = [
+    field("name", 1, One(String)).omit(Omit::Never).required(),
+    field("", 2, One(Of(CORE_V1_VOLUMESOURCE))).inline(),
+];
+static CORE_V1_VOLUMEDEVICE_FIELDS: [Field; 2] = [
+    field("name", 1, One(String)).omit(Omit::Never).required(),
+    field("devicePath", 2, One(String)).omit(Omit::Never).required(),
+];
+static CORE_V1_VOLUMEMOUNT_FIELDS: [Field; 7] = [
+    field("name", 1, One(String)).omit(Omit::Never).required(),
+    field("readOnly", 2, One(Bool)),
+    field("recursiveReadOnly", 7, One(String)).pointer(),
+    field("mountPath", 3, One(String)).omit(Omit::Never).required(),
+    field("subPath", 4, One(String)),
+    field("mountPropagation", 5, One(String)).pointer(),
+    field("subPathExpr", 6, One(String)),
+];
+static CORE_V1_VOLUMEMOUNTSTATUS_FIELDS: [Field; 5] = [
+    field("name", 1, One(String)).omit(Omit::Never).required(),
+    field("mountPath", 2, One(String)).omit(Omit::Never).required(),
+    field("readOnly", 3, One(Bool)),
+    field("recursiveReadOnly", 4, One(String)).pointer(),
+    field("volumeStatus", 5, One(Of(CORE_V1_VOLUMESTATUS))).pointer(),
+];
+static CORE_V1_VOLUMENODEAFFINITY_FIELDS: [Field; 1] = [
+    field("required", 1, One(Of(CORE_V1_NODESELECTOR))).pointer(),
+];
+static CORE_V1_VOLUMEPROJECTION_FIELDS: [Field; 6] = [
+    field("secret", 1, One(Of(CORE_V1_SECRETPROJECTION))).pointer(),
+    field("downwardAPI", 2, One(Of(CORE_V1_DOWNWARDAPIPROJECTION))).pointer(),
+    field("configMap", 3, One(Of(CORE_V1_CONFIGMAPPROJECTION))).pointer(),
+    field("serviceAccountToken", 4, One(Of(CORE_V1_SERVICEACCOUNTTOKENPROJECTION))).pointer(),
+    field("clusterTrustBundle", 5, One(Of(CORE_V1_CLUSTERTRUSTBUNDLEPROJECTION))).pointer(),
+    field("podCertificate", 6, One(Of(CORE_V1_PODCERTIFICATEPROJECTION))).pointer(),
+];
+static CORE_V1_VOLUMERESOURCEREQUIREMENTS_FIELDS: [Field; 2] = [
+    field("limits", 1, Map(Of(QUANTITY_QUANTITY))),
+    field("requests", 2, Map(Of(QUANTITY_QUANTITY))),
+];
+static CORE_V1_VOLUMESOURCE_FIELDS: [Field; 30] = [
+    field("hostPath", 1, One(Of(CORE_V1_HOSTPATHVOLUMESOURCE))).pointer(),
+    field("emptyDir", 2, One(Of(CORE_V1_EMPTYDIRVOLUMESOURCE))).pointer(),
+    field("gcePersistentDisk", 3, One(Of(CORE_V1_GCEPERSISTENTDISKVOLUMESOURCE))).pointer(),
+    field("awsElasticBlockStore", 4, One(Of(CORE_V1_AWSELASTICBLOCKSTOREVOLUMESOURCE))).pointer(),
+    field("gitRepo", 5, One(Of(CORE_V1_GITREPOVOLUMESOURCE))).pointer(),
+    field("secret", 6, One(Of(CORE_V1_SECRETVOLUMESOURCE))).pointer(),
+    field("nfs", 7, One(Of(CORE_V1_NFSVOLUMESOURCE))).pointer(),
+    field("iscsi", 8, One(Of(CORE_V1_ISCSIVOLUMESOURCE))).pointer(),
+    field("glusterfs", 9, One(Of(CORE_V1_GLUSTERFSVOLUMESOURCE))).pointer(),
+    field("persistentVolumeClaim", 10, One(Of(CORE_V1_PERSISTENTVOLUMECLAIMVOLUMESOURCE))).pointer(),
+    field("rbd", 11, One(Of(CORE_V1_RBDVOLUMESOURCE))).pointer(),
+    field("flexVolume", 12, One(Of(CORE_V1_FLEXVOLUMESOURCE))).pointer(),
+    field("cinder", 13, One(Of(CORE_V1_CINDERVOLUMESOURCE))).pointer(),
+    field("cephfs", 14, One(Of(CORE_V1_CEPHFSVOLUMESOURCE))).pointer(),
+    field("flocker", 15, One(Of(CORE_V1_FLOCKERVOLUMESOURCE))).pointer(),
+    field("downwardAPI", 16, One(Of(CORE_V1_DOWNWARDAPIVOLUMESOURCE))).pointer(),
+    field("fc", 17, One(Of(CORE_V1_FCVOLUMESOURCE))).pointer(),
+    field("azureFile", 18, One(Of(CORE_V1_AZUREFILEVOLUMESOURCE))).pointer(),
+    field("configMap", 19, One(Of(CORE_V1_CONFIGMAPVOLUMESOURCE))).pointer(),
+    field("vsphereVolume", 20, One(Of(CORE_V1_VSPHEREVIRTUALDISKVOLUMESOURCE))).pointer(),
+    field("quobyte", 21, One(Of(CORE_V1_QUOBYTEVOLUMESOURCE))).pointer(),
+    field("azureDisk", 22, One(Of(CORE_V1_AZUREDISKVOLUMESOURCE))).pointer(),
+    field("photonPersistentDisk", 23, One(Of(CORE_V1_PHOTONPERSISTENTDISKVOLUMESOURCE))).pointer(),
+    field("projected", 26, One(Of(CORE_V1_PROJECTEDVOLUMESOURCE))).pointer(),
+    field("portworxVolume", 24, One(Of(CORE_V1_PORTWORXVOLUMESOURCE))).pointer(),
+    field("scaleIO", 25, One(Of(CORE_V1_SCALEIOVOLUMESOURCE))).pointer(),
+    field("storageos", 27, One(Of(CORE_V1_STORAGEOSVOLUMESOURCE))).pointer(),
+    field("csi", 28, One(Of(CORE_V1_CSIVOLUMESOURCE))).pointer(),
+    field("ephemeral", 29, One(Of(CORE_V1_EPHEMERALVOLUMESOURCE))).pointer(),
+    field("image", 30, One(Of(CORE_V1_IMAGEVOLUMESOURCE))).pointer(),
+];
+static CORE_V1_VOLUMESTATUS_FIELDS: [Field; 1] = [
+    field("image", 1, One(Of(CORE_V1_IMAGEVOLUMESTATUS))).pointer(),
+];
+static CORE_V1_VSPHEREVIRTUALDISKVOLUMESOURCE_FIELDS: [Field; 4] = [
+    field("volumePath", 1, One(String)).omit(Omit::Never).required(),
+    field("fsType", 2, One(String)),
+    field("storagePolicyName", 3, One(String)),
+    field("storagePolicyID", 4, One(String)),
+];
+static CORE_V1_WEIGHTEDPODAFFINITYTERM_FIELDS: [Field; 2] = [
+    field("weight", 1, One(Int32)).omit(Omit::Never).required(),
+    field("podAffinityTerm", 2, One(Of(CORE_V1_PODAFFINITYTERM))).omit(Omit::Never).required(),
+];
+static CORE_V1_WINDOWSSECURITYCONTEXTOPTIONS_FIELDS: [Field; 4] = [
+    field("gmsaCredentialSpecName", 1, One(String)).pointer(),
+    field("gmsaCredentialSpec", 2, One(String)).pointer(),
+    field("runAsUserName", 3, One(String)).pointer(),
+    field("hostProcess", 4, One(Bool)).pointer(),
+];
+static DISCOVERY_V1_ENDPOINT_FIELDS: [Field; 8] = [
+    field("addresses", 1, List(String)).omit(Omit::Never).required().list(ListType::Set),
+    field("conditions", 2, One(Of(DISCOVERY_V1_ENDPOINTCONDITIONS))),
+    field("hostname", 3, One(String)).pointer(),
+    field("targetRef", 4, One(Of(CORE_V1_OBJECTREFERENCE))).pointer(),
+    field("deprecatedTopology", 5, Map(String)),
+    field("nodeName", 6, One(String)).pointer(),
+    field("zone", 7, One(String)).pointer(),
+    field("hints", 8, One(Of(DISCOVERY_V1_ENDPOINTHINTS))).pointer(),
+];
+static DISCOVERY_V1_ENDPOINTCONDITIONS_FIELDS: [Field; 3] = [
+    field("ready", 1, One(Bool)).pointer(),
+    field("serving", 2, One(Bool)).pointer(),
+    field("terminating", 3, One(Bool)).pointer(),
+];
+static DISCOVERY_V1_ENDPOINTHINTS_FIELDS: [Field; 2] = [
+    field("forZones", 1, List(Of(DISCOVERY_V1_FORZONE))).list(ListType::Atomic),
+    field("forNodes", 2, List(Of(DISCOVERY_V1_FORNODE))).list(ListType::Atomic),
+];
+static DISCOVERY_V1_ENDPOINTPORT_FIELDS: [Field; 4] = [
+    field("name", 1, One(String)).pointer(),
+    field("protocol", 2, One(String)).pointer(),
+    field("port", 3, One(Int32)).pointer(),
+    field("appProtocol", 4, One(String)).pointer(),
+];
+static DISCOVERY_V1_ENDPOINTSLICE_FIELDS: [Field; 4] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("addressType", 4, One(String)).omit(Omit::Never).required(),
+    field("endpoints", 2, List(Of(DISCOVERY_V1_ENDPOINT))).omit(Omit::Never).list(ListType::Atomic),
+    field("ports", 3, List(Of(DISCOVERY_V1_ENDPOINTPORT))).omit(Omit::Never).list(ListType::Atomic),
+];
+static DISCOVERY_V1_ENDPOINTSLICELIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(DISCOVERY_V1_ENDPOINTSLICE))).omit(Omit::Never).required(),
+];
+static DISCOVERY_V1_FORNODE_FIELDS: [Field; 1] = [
+    field("name", 1, One(String)).omit(Omit::Never).required(),
+];
+static DISCOVERY_V1_FORZONE_FIELDS: [Field; 1] = [
+    field("name", 1, One(String)).omit(Omit::Never).required(),
+];
+static EVENTS_V1_EVENT_FIELDS: [Field; 15] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))).omit(Omit::Never),
+    field("eventTime", 2, One(Of(META_V1_MICROTIME))).omit(Omit::Never).required(),
+    field("series", 3, One(Of(EVENTS_V1_EVENTSERIES))).pointer(),
+    field("reportingController", 4, One(String)),
+    field("reportingInstance", 5, One(String)),
+    field("action", 6, One(String)),
+    field("reason", 7, One(String)),
+    field("regarding", 8, One(Of(CORE_V1_OBJECTREFERENCE))),
+    field("related", 9, One(Of(CORE_V1_OBJECTREFERENCE))).pointer(),
+    field("note", 10, One(String)),
+    field("type", 11, One(String)),
+    field("deprecatedSource", 12, One(Of(CORE_V1_EVENTSOURCE))),
+    field("deprecatedFirstTimestamp", 13, One(Of(META_V1_TIME))),
+    field("deprecatedLastTimestamp", 14, One(Of(META_V1_TIME))),
+    field("deprecatedCount", 15, One(Int32)),
+];
+static EVENTS_V1_EVENTLIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(EVENTS_V1_EVENT))).omit(Omit::Never).required(),
+];
+static EVENTS_V1_EVENTSERIES_FIELDS: [Field; 2] = [
+    field("count", 1, One(Int32)).omit(Omit::Never).required(),
+    field("lastObservedTime", 2, One(Of(META_V1_MICROTIME))).omit(Omit::Never).required(),
+];
+static FLOWCONTROL_V1_EXEMPTPRIORITYLEVELCONFIGURATION_FIELDS: [Field; 2] = [
+    field("nominalConcurrencyShares", 1, One(Int32)).pointer(),
+    field("lendablePercent", 2, One(Int32)).pointer(),
+];
+static FLOWCONTROL_V1_FLOWDISTINGUISHERMETHOD_FIELDS: [Field; 1] = [
+    field("type", 1, One(String)).omit(Omit::Never).required(),
+];
+static FLOWCONTROL_V1_FLOWSCHEMA_FIELDS: [Field; 3] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("spec", 2, One(Of(FLOWCONTROL_V1_FLOWSCHEMASPEC))),
+    field("status", 3, One(Of(FLOWCONTROL_V1_FLOWSCHEMASTATUS))),
+];
+static FLOWCONTROL_V1_FLOWSCHEMACONDITION_FIELDS: [Field; 5] = [
+    field("type", 1, One(String)),
+    field("status", 2, One(String)),
+    field("lastTransitionTime", 3, One(Of(META_V1_TIME))),
+    field("reason", 4, One(String)),
+    field("message", 5, One(String)),
+];
+static FLOWCONTROL_V1_FLOWSCHEMALIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(FLOWCONTROL_V1_FLOWSCHEMA))).omit(Omit::Never).required(),
+];
+static FLOWCONTROL_V1_FLOWSCHEMASPEC_FIELDS: [Field; 4] = [
+    field("priorityLevelConfiguration", 1, One(Of(FLOWCONTROL_V1_PRIORITYLEVELCONFIGURATIONREFERENCE))).omit(Omit::Never).required(),
+    field("matchingPrecedence", 2, One(Int32)).omit(Omit::Never),
+    field("distinguisherMethod", 3, One(Of(FLOWCONTROL_V1_FLOWDISTINGUISHERMETHOD))).pointer(),
+    field("rules", 4, List(Of(FLOWCONTROL_V1_POLICYRULESWITHSUBJECTS))).list(ListType::Atomic),
+];
+static FLOWCONTROL_V1_FLOWSCHEMASTATUS_FIELDS: [Field; 1] = [
+    field("conditions", 1, List(Of(FLOWCONTROL_V1_FLOWSCHEMACONDITION))).keys(&KEYS_TYPE).patch(Patch::Merge, "type"),
+];
+static FLOWCONTROL_V1_GROUPSUBJECT_FIELDS: [Field; 1] = [
+    field("name", 1, One(String)).omit(Omit::Never).required(),
+];
+static FLOWCONTROL_V1_LIMITRESPONSE_FIELDS: [Field; 2] = [
+    field("type", 1, One(String)).omit(Omit::Never).required(),
+    field("queuing", 2, One(Of(FLOWCONTROL_V1_QUEUINGCONFIGURATION))).pointer(),
+];
+static FLOWCONTROL_V1_LIMITEDPRIORITYLEVELCONFIGURATION_FIELDS: [Field; 4] = [
+    field("nominalConcurrencyShares", 1, One(Int32)).pointer().omit(Omit::Never),
+    field("limitResponse", 2, One(Of(FLOWCONTROL_V1_LIMITRESPONSE))),
+    field("lendablePercent", 3, One(Int32)).pointer(),
+    field("borrowingLimitPercent", 4, One(Int32)).pointer(),
+];
+static FLOWCONTROL_V1_NONRESOURCEPOLICYRULE_FIELDS: [Field; 2] = [
+    field("verbs", 1, List(String)).omit(Omit::Never).required().list(ListType::Set),
+    field("nonResourceURLs", 6, List(String)).omit(Omit::Never).required().list(ListType::Set),
+];
+static FLOWCONTROL_V1_POLICYRULESWITHSUBJECTS_FIELDS: [Field; 3] = [
+    field("subjects", 1, List(Of(FLOWCONTROL_V1_SUBJECT))).omit(Omit::Never).required().list(ListType::Atomic),
+    field("resourceRules", 2, List(Of(FLOWCONTROL_V1_RESOURCEPOLICYRULE))).list(ListType::Atomic),
+    field("nonResourceRules", 3, List(Of(FLOWCONTROL_V1_NONRESOURCEPOLICYRULE))).list(ListType::Atomic),
+];
+static FLOWCONTROL_V1_PRIORITYLEVELCONFIGURATION_FIELDS: [Field; 3] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("spec", 2, One(Of(FLOWCONTROL_V1_PRIORITYLEVELCONFIGURATIONSPEC))),
+    field("status", 3, One(Of(FLOWCONTROL_V1_PRIORITYLEVELCONFIGURATIONSTATUS))),
+];
+static FLOWCONTROL_V1_PRIORITYLEVELCONFIGURATIONCONDITION_FIELDS: [Field; 5] = [
+    field("type", 1, One(String)),
+    field("status", 2, One(String)),
+    field("lastTransitionTime", 3, One(Of(META_V1_TIME))),
+    field("reason", 4, One(String)),
+    field("message", 5, One(String)),
+];
+static FLOWCONTROL_V1_PRIORITYLEVELCONFIGURATIONLIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(FLOWCONTROL_V1_PRIORITYLEVELCONFIGURATION))).omit(Omit::Never).required(),
+];
+static FLOWCONTROL_V1_PRIORITYLEVELCONFIGURATIONREFERENCE_FIELDS: [Field; 1] = [
+    field("name", 1, One(String)).omit(Omit::Never).required(),
+];
+static FLOWCONTROL_V1_PRIORITYLEVELCONFIGURATIONSPEC_FIELDS: [Field; 3] = [
+    field("type", 1, One(String)).omit(Omit::Never).required(),
+    field("limited", 2, One(Of(FLOWCONTROL_V1_LIMITEDPRIORITYLEVELCONFIGURATION))).pointer(),
+    field("exempt", 3, One(Of(FLOWCONTROL_V1_EXEMPTPRIORITYLEVELCONFIGURATION))).pointer(),
+];
+static FLOWCONTROL_V1_PRIORITYLEVELCONFIGURATIONSTATUS_FIELDS: [Field; 1] = [
+    field("conditions", 1, List(Of(FLOWCONTROL_V1_PRIORITYLEVELCONFIGURATIONCONDITION))).keys(&KEYS_TYPE).patch(Patch::Merge, "type"),
+];
+static FLOWCONTROL_V1_QUEUINGCONFIGURATION_FIELDS: [Field; 3] = [
+    field("queues", 1, One(Int32)).omit(Omit::Never),
+    field("handSize", 2, One(Int32)).omit(Omit::Never),
+    field("queueLengthLimit", 3, One(Int32)).omit(Omit::Never),
+];
+static FLOWCONTROL_V1_RESOURCEPOLICYRULE_FIELDS: [Field; 5] = [
+    field("verbs", 1, List(String)).omit(Omit::Never).required().list(ListType::Set),
+    field("apiGroups", 2, List(String)).omit(Omit::Never).required().list(ListType::Set),
+    field("resources", 3, List(String)).omit(Omit::Never).required().list(ListType::Set),
+    field("clusterScope", 4, One(Bool)),
+    field("namespaces", 5, List(String)).omit(Omit::Never).list(ListType::Set),
+];
+static FLOWCONTROL_V1_SERVICEACCOUNTSUBJECT_FIELDS: [Field; 2] = [
+    field("namespace", 1, One(String)).omit(Omit::Never).required(),
+    field("name", 2, One(String)).omit(Omit::Never).required(),
+];
+static FLOWCONTROL_V1_SUBJECT_FIELDS: [Field; 4] = [
+    field("kind", 1, One(String)).omit(Omit::Never).required(),
+    field("user", 2, One(Of(FLOWCONTROL_V1_USERSUBJECT))).pointer(),
+    field("group", 3, One(Of(FLOWCONTROL_V1_GROUPSUBJECT))).pointer(),
+    field("serviceAccount", 4, One(Of(FLOWCONTROL_V1_SERVICEACCOUNTSUBJECT))).pointer(),
+];
+static FLOWCONTROL_V1_USERSUBJECT_FIELDS: [Field; 1] = [
+    field("name", 1, One(String)).omit(Omit::Never).required(),
+];
+static META_V1_APIGROUP_FIELDS: [Field; 4] = [
+    field("name", 1, One(String)).omit(Omit::Never).required(),
+    field("versions", 2, List(Of(META_V1_GROUPVERSIONFORDISCOVERY))).omit(Omit::Never).required().list(ListType::Atomic),
+    field("preferredVersion", 3, One(Of(META_V1_GROUPVERSIONFORDISCOVERY))),
+    field("serverAddressByClientCIDRs", 4, List(Of(META_V1_SERVERADDRESSBYCLIENTCIDR))).list(ListType::Atomic),
+];
+static META_V1_APIGROUPLIST_FIELDS: [Field; 1] = [
+    field("groups", 1, List(Of(META_V1_APIGROUP))).omit(Omit::Never).required().list(ListType::Atomic),
+];
+static META_V1_APIRESOURCE_FIELDS: [Field; 10] = [
+    field("name", 1, One(String)).omit(Omit::Never).required(),
+    field("singularName", 6, One(String)).omit(Omit::Never).required(),
+    field("namespaced", 2, One(Bool)).omit(Omit::Never).required(),
+    field("group", 8, One(String)),
+    field("version", 9, One(String)),
+    field("kind", 3, One(String)).omit(Omit::Never).required(),
+    field("verbs", 4, One(Of(META_V1_VERBS))).omit(Omit::Never).required(),
+    field("shortNames", 5, List(String)).list(ListType::Atomic),
+    field("categories", 7, List(String)).list(ListType::Atomic),
+    field("storageVersionHash", 10, One(String)),
+];
+static META_V1_APIRESOURCELIST_FIELDS: [Field; 2] = [
+    field("groupVersion", 1, One(String)).omit(Omit::Never).required(),
+    field("resources", 2, List(Of(META_V1_APIRESOURCE))).omit(Omit::Never).required().list(ListType::Atomic),
+];
+static META_V1_APIVERSIONS_FIELDS: [Field; 2] = [
+    field("versions", 1, List(String)).omit(Omit::Never).required().list(ListType::Atomic),
+    field("serverAddressByClientCIDRs", 2, List(Of(META_V1_SERVERADDRESSBYCLIENTCIDR))).omit(Omit::Never).required().list(ListType::Atomic),
+];
+static META_V1_APPLYOPTIONS_FIELDS: [Field; 3] = [
+    field("dryRun", 1, List(String)),
+    field("force", 2, One(Bool)).omit(Omit::Never),
+    field("fieldManager", 3, One(String)).omit(Omit::Never),
+];
+static META_V1_CONDITION_FIELDS: [Field; 6] = [
+    field("type", 1, One(String)).omit(Omit::Never).required(),
+    field("status", 2, One(String)).omit(Omit::Never).required(),
+    field("observedGeneration", 3, One(Int64)),
+    field("lastTransitionTime", 4, One(Of(META_V1_TIME))).omit(Omit::Never).required(),
+    field("reason", 5, One(String)).omit(Omit::Never).required(),
+    field("message", 6, One(String)).omit(Omit::Never).required(),
+];
+static META_V1_CREATEOPTIONS_FIELDS: [Field; 3] = [
+    field("dryRun", 1, List(String)),
+    field("fieldManager", 3, One(String)),
+    field("fieldValidation", 4, One(String)),
+];
+static META_V1_DELETEOPTIONS_FIELDS: [Field; 6] = [
+    field("gracePeriodSeconds", 1, One(Int64)).pointer(),
+    field("preconditions", 2, One(Of(META_V1_PRECONDITIONS))).pointer(),
+    field("orphanDependents", 3, One(Bool)).pointer(),
+    field("propagationPolicy", 4, One(String)).pointer(),
+    field("dryRun", 5, List(String)).list(ListType::Atomic),
+    field("ignoreStoreReadErrorWithClusterBreakingPotential", 6, One(Bool)).pointer(),
+];
+static META_V1_FIELDSELECTORREQUIREMENT_FIELDS: [Field; 3] = [
+    field("key", 1, One(String)).omit(Omit::Never).required(),
+    field("operator", 2, One(String)).omit(Omit::Never).required(),
+    field("values", 3, List(String)).list(ListType::Atomic),
+];
+static META_V1_GETOPTIONS_FIELDS: [Field; 1] = [
+    field("resourceVersion", 1, One(String)),
+];
+static META_V1_GROUPKIND_FIELDS: [Field; 2] = [
+    field("group", 1, One(String)).omit(Omit::Never),
+    field("kind", 2, One(String)).omit(Omit::Never),
+];
+static META_V1_GROUPRESOURCE_FIELDS: [Field; 2] = [
+    field("group", 1, One(String)).omit(Omit::Never).required(),
+    field("resource", 2, One(String)).omit(Omit::Never).required(),
+];
+static META_V1_GROUPVERSION_FIELDS: [Field; 2] = [
+    field("group", 1, One(String)).omit(Omit::Never),
+    field("version", 2, One(String)).omit(Omit::Never),
+];
+static META_V1_GROUPVERSIONFORDISCOVERY_FIELDS: [Field; 2] = [
+    field("groupVersion", 1, One(String)).omit(Omit::Never).required(),
+    field("version", 2, One(String)).omit(Omit::Never).required(),
+];
+static META_V1_GROUPVERSIONKIND_FIELDS: [Field; 3] = [
+    field("group", 1, One(String)).omit(Omit::Never),
+    field("version", 2, One(String)).omit(Omit::Never),
+    field("kind", 3, One(String)).omit(Omit::Never),
+];
+static META_V1_GROUPVERSIONRESOURCE_FIELDS: [Field; 3] = [
+    field("group", 1, One(String)).omit(Omit::Never),
+    field("version", 2, One(String)).omit(Omit::Never),
+    field("resource", 3, One(String)).omit(Omit::Never),
+];
+static META_V1_LABELSELECTOR_FIELDS: [Field; 2] = [
+    field("matchLabels", 1, Map(String)),
+    field("matchExpressions", 2, List(Of(META_V1_LABELSELECTORREQUIREMENT))).list(ListType::Atomic),
+];
+static META_V1_LABELSELECTORREQUIREMENT_FIELDS: [Field; 3] = [
+    field("key", 1, One(String)).omit(Omit::Never).required(),
+    field("operator", 2, One(String)).omit(Omit::Never).required(),
+    field("values", 3, List(String)).list(ListType::Atomic),
+];
+static META_V1_LIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(RUNTIME_RAWEXTENSION))).omit(Omit::Never),
+];
+static META_V1_LISTMETA_FIELDS: [Field; 5] = [
+    field("selfLink", 1, One(String)),
+    field("resourceVersion", 2, One(String)),
+    field("continue", 3, One(String)),
+    field("remainingItemCount", 4, One(Int64)).pointer(),
+    field("shardInfo", 5, One(Of(META_V1_SHARDINFO))).pointer(),
+];
+static META_V1_LISTOPTIONS_FIELDS: [Field; 11] = [
+    field("labelSelector", 1, One(String)),
+    field("fieldSelector", 2, One(String)),
+    field("watch", 3, One(Bool)),
+    field("allowWatchBookmarks", 9, One(Bool)),
+    field("resourceVersion", 4, One(String)),
+    field("resourceVersionMatch", 10, One(String)),
+    field("timeoutSeconds", 5, One(Int64)).pointer(),
+    field("limit", 7, One(Int64)),
+    field("continue", 8, One(String)),
+    field("sendInitialEvents", 11, One(Bool)).pointer(),
+    field("shardSelector", 15, One(String)),
+];
+static META_V1_MANAGEDFIELDSENTRY_FIELDS: [Field; 7] = [
+    field("manager", 1, One(String)),
+    field("operation", 2, One(String)),
+    field("apiVersion", 3, One(String)),
+    field("time", 4, One(Of(META_V1_TIME))).pointer(),
+    field("fieldsType", 6, One(String)),
+    field("fieldsV1", 7, One(Of(META_V1_FIELDSV1))).pointer(),
+    field("subresource", 8, One(String)),
+];
+static META_V1_OBJECTMETA_FIELDS: [Field; 15] = [
+    field("name", 1, One(String)),
+    field("generateName", 2, One(String)),
+    field("namespace", 3, One(String)),
+    field("selfLink", 4, One(String)),
+    field("uid", 5, One(String)),
+    field("resourceVersion", 6, One(String)),
+    field("generation", 7, One(Int64)),
+    field("creationTimestamp", 8, One(Of(META_V1_TIME))).omit(Omit::Zero),
+    field("deletionTimestamp", 9, One(Of(META_V1_TIME))).pointer(),
+    field("deletionGracePeriodSeconds", 10, One(Int64)).pointer(),
+    field("labels", 11, Map(String)),
+    field("annotations", 12, Map(String)),
+    field("ownerReferences", 13, List(Of(META_V1_OWNERREFERENCE))).keys(&KEYS_UID).patch(Patch::Merge, "uid"),
+    field("finalizers", 14, List(String)).list(ListType::Set).patch(Patch::Merge, ""),
+    field("managedFields", 17, List(Of(META_V1_MANAGEDFIELDSENTRY))).list(ListType::Atomic),
+];
+static META_V1_OWNERREFERENCE_FIELDS: [Field; 6] = [
+    field("apiVersion", 5, One(String)).omit(Omit::Never).required(),
+    field("kind", 1, One(String)).omit(Omit::Never).required(),
+    field("name", 3, One(String)).omit(Omit::Never).required(),
+    field("uid", 4, One(String)).omit(Omit::Never).required(),
+    field("controller", 6, One(Bool)).pointer(),
+    field("blockOwnerDeletion", 7, One(Bool)).pointer(),
+];
+static META_V1_PARTIALOBJECTMETADATA_FIELDS: [Field; 1] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+];
+static META_V1_PARTIALOBJECTMETADATALIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(META_V1_PARTIALOBJECTMETADATA))).omit(Omit::Never),
+];
+static META_V1_PATCHOPTIONS_FIELDS: [Field; 4] = [
+    field("dryRun", 1, List(String)),
+    field("force", 2, One(Bool)).pointer(),
+    field("fieldManager", 3, One(String)),
+    field("fieldValidation", 4, One(String)),
+];
+static META_V1_PRECONDITIONS_FIELDS: [Field; 2] = [
+    field("uid", 1, One(String)).pointer(),
+    field("resourceVersion", 2, One(String)).pointer(),
+];
+static META_V1_ROOTPATHS_FIELDS: [Field; 1] = [
+    field("paths", 1, List(String)).omit(Omit::Never),
+];
+static META_V1_SERVERADDRESSBYCLIENTCIDR_FIELDS: [Field; 2] = [
+    field("clientCIDR", 1, One(String)).omit(Omit::Never).required(),
+    field("serverAddress", 2, One(String)).omit(Omit::Never).required(),
+];
+static META_V1_SHARDINFO_FIELDS: [Field; 1] = [
+    field("selector", 1, One(String)).omit(Omit::Never).required(),
+];
+static META_V1_STATUS_FIELDS: [Field; 6] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("status", 2, One(String)),
+    field("message", 3, One(String)),
+    field("reason", 4, One(String)),
+    field("details", 5, One(Of(META_V1_STATUSDETAILS))).pointer(),
+    field("code", 6, One(Int32)),
+];
+static META_V1_STATUSCAUSE_FIELDS: [Field; 3] = [
+    field("reason", 1, One(String)),
+    field("message", 2, One(String)),
+    field("field", 3, One(String)),
+];
+static META_V1_STATUSDETAILS_FIELDS: [Field; 6] = [
+    field("name", 1, One(String)),
+    field("group", 2, One(String)),
+    field("kind", 3, One(String)),
+    field("uid", 6, One(String)),
+    field("causes", 4, List(Of(META_V1_STATUSCAUSE))).list(ListType::Atomic),
+    field("retryAfterSeconds", 5, One(Int32)),
+];
+static META_V1_TABLE_FIELDS: [Field; 3] = [
+    field("metadata", 0, One(Of(META_V1_LISTMETA))),
+    field("columnDefinitions", 0, List(Of(META_V1_TABLECOLUMNDEFINITION))).omit(Omit::Never),
+    field("rows", 0, List(Of(META_V1_TABLEROW))).omit(Omit::Never),
+];
+static META_V1_TABLECOLUMNDEFINITION_FIELDS: [Field; 5] = [
+    field("name", 0, One(String)).omit(Omit::Never),
+    field("type", 0, One(String)).omit(Omit::Never),
+    field("format", 0, One(String)).omit(Omit::Never),
+    field("description", 0, One(String)).omit(Omit::Never),
+    field("priority", 0, One(Int32)).omit(Omit::Never),
+];
+static META_V1_TABLEROW_FIELDS: [Field; 2] = [
+    field("conditions", 0, List(Of(META_V1_TABLEROWCONDITION))),
+    field("object", 0, One(Of(RUNTIME_RAWEXTENSION))),
+];
+static META_V1_TABLEROWCONDITION_FIELDS: [Field; 4] = [
+    field("type", 0, One(String)).omit(Omit::Never),
+    field("status", 0, One(String)).omit(Omit::Never),
+    field("reason", 0, One(String)),
+    field("message", 0, One(String)),
+];
+static META_V1_UPDATEOPTIONS_FIELDS: [Field; 3] = [
+    field("dryRun", 1, List(String)),
+    field("fieldManager", 2, One(String)),
+    field("fieldValidation", 3, One(String)),
+];
+static META_V1_WATCHEVENT_FIELDS: [Field; 2] = [
+    field("type", 1, One(String)).omit(Omit::Never).required(),
+    field("object", 2, One(Of(RUNTIME_RAWEXTENSION))).omit(Omit::Never).required(),
+];
+static NETWORKING_V1_HTTPINGRESSPATH_FIELDS: [Field; 3] = [
+    field("path", 1, One(String)),
+    field("pathType", 3, One(String)).pointer().omit(Omit::Never).required(),
+    field("backend", 2, One(Of(NETWORKING_V1_INGRESSBACKEND))).omit(Omit::Never).required(),
+];
+static NETWORKING_V1_HTTPINGRESSRULEVALUE_FIELDS: [Field; 1] = [
+    field("paths", 1, List(Of(NETWORKING_V1_HTTPINGRESSPATH))).omit(Omit::Never).required().list(ListType::Atomic),
+];
+static NETWORKING_V1_IPADDRESS_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("spec", 2, One(Of(NETWORKING_V1_IPADDRESSSPEC))).required(),
+];
+static NETWORKING_V1_IPADDRESSLIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(NETWORKING_V1_IPADDRESS))).omit(Omit::Never).required(),
+];
+static NETWORKING_V1_IPADDRESSSPEC_FIELDS: [Field; 1] = [
+    field("parentRef", 1, One(Of(NETWORKING_V1_PARENTREFERENCE))).pointer().required(),
+];
+static NETWORKING_V1_IPBLOCK_FIELDS: [Field; 2] = [
+    field("cidr", 1, One(String)).omit(Omit::Never).required(),
+    field("except", 2, List(String)).list(ListType::Atomic),
+];
+static NETWORKING_V1_INGRESS_FIELDS: [Field; 3] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("spec", 2, One(Of(NETWORKING_V1_INGRESSSPEC))),
+    field("status", 3, One(Of(NETWORKING_V1_INGRESSSTATUS))),
+];
+static NETWORKING_V1_INGRESSBACKEND_FIELDS: [Field; 2] = [
+    field("service", 4, One(Of(NETWORKING_V1_INGRESSSERVICEBACKEND))).pointer(),
+    field("resource", 3, One(Of(CORE_V1_TYPEDLOCALOBJECTREFERENCE))).pointer(),
+];
+static NETWORKING_V1_INGRESSCLASS_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("spec", 2, One(Of(NETWORKING_V1_INGRESSCLASSSPEC))),
+];
+static NETWORKING_V1_INGRESSCLASSLIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(NETWORKING_V1_INGRESSCLASS))).omit(Omit::Never).required(),
+];
+static NETWORKING_V1_INGRESSCLASSPARAMETERSREFERENCE_FIELDS: [Field; 5] = [
+    field("apiGroup", 1, One(String)).pointer(),
+    field("kind", 2, One(String)).omit(Omit::Never).required(),
+    field("name", 3, One(String)).omit(Omit::Never).required(),
+    field("scope", 4, One(String)).pointer().omit(Omit::Never),
+    field("namespace", 5, One(String)).pointer(),
+];
+static NETWORKING_V1_INGRESSCLASSSPEC_FIELDS: [Field; 2] = [
+    field("controller", 1, One(String)),
+    field("parameters", 2, One(Of(NETWORKING_V1_INGRESSCLASSPARAMETERSREFERENCE))).pointer(),
+];
+static NETWORKING_V1_INGRESSLIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(NETWORKING_V1_INGRESS))).omit(Omit::Never).required(),
+];
+static NETWORKING_V1_INGRESSLOADBALANCERINGRESS_FIELDS: [Field; 3] = [
+    field("ip", 1, One(String)),
+    field("hostname", 2, One(String)),
+    field("ports", 4, List(Of(NETWORKING_V1_INGRESSPORTSTATUS))).list(ListType::Atomic),
+];
+static NETWORKING_V1_INGRESSLOADBALANCERSTATUS_FIELDS: [Field; 1] = [
+    field("ingress", 1, List(Of(NETWORKING_V1_INGRESSLOADBALANCERINGRESS))).list(ListType::Atomic),
+];
+static NETWORKING_V1_INGRESSPORTSTATUS_FIELDS: [Field; 3] = [
+    field("port", 1, One(Int32)).omit(Omit::Never).required(),
+    field("protocol", 2, One(String)).omit(Omit::Never).required(),
+    field("error", 3, One(String)).pointer(),
+];
+static NETWORKING_V1_INGRESSRULE_FIELDS: [Field; 2] = [
+    field("host", 1, One(String)),
+    field("", 2, One(Of(NETWORKING_V1_INGRESSRULEVALUE))).inline(),
+];
+static NETWORKING_V1_INGRESSRULEVALUE_FIELDS: [Field; 1] = [
+    field("http", 1, One(Of(NETWORKING_V1_HTTPINGRESSRULEVALUE))).pointer(),
+];
+static NETWORKING_V1_INGRESSSERVICEBACKEND_FIELDS: [Field; 2] = [
+    field("name", 1, One(String)).omit(Omit::Never).required(),
+    field("port", 2, One(Of(NETWORKING_V1_SERVICEBACKENDPORT))),
+];
+static NETWORKING_V1_INGRESSSPEC_FIELDS: [Field; 4] = [
+    field("ingressClassName", 4, One(String)).pointer(),
+    field("defaultBackend", 1, One(Of(NETWORKING_V1_INGRESSBACKEND))).pointer(),
+    field("tls", 2, List(Of(NETWORKING_V1_INGRESSTLS))).list(ListType::Atomic),
+    field("rules", 3, List(Of(NETWORKING_V1_INGRESSRULE))).list(ListType::Atomic),
+];
+static NETWORKING_V1_INGRESSSTATUS_FIELDS: [Field; 1] = [
+    field("loadBalancer", 1, One(Of(NETWORKING_V1_INGRESSLOADBALANCERSTATUS))),
+];
+static NETWORKING_V1_INGRESSTLS_FIELDS: [Field; 2] = [
+    field("hosts", 1, List(String)).list(ListType::Atomic),
+    field("secretName", 2, One(String)),
+];
+static NETWORKING_V1_NETWORKPOLICY_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("spec", 2, One(Of(NETWORKING_V1_NETWORKPOLICYSPEC))),
+];
+static NETWORKING_V1_NETWORKPOLICYEGRESSRULE_FIELDS: [Field; 2] = [
+    field("ports", 1, List(Of(NETWORKING_V1_NETWORKPOLICYPORT))).list(ListType::Atomic),
+    field("to", 2, List(Of(NETWORKING_V1_NETWORKPOLICYPEER))).list(ListType::Atomic),
+];
+static NETWORKING_V1_NETWORKPOLICYINGRESSRULE_FIELDS: [Field; 2] = [
+    field("ports", 1, List(Of(NETWORKING_V1_NETWORKPOLICYPORT))).list(ListType::Atomic),
+    field("from", 2, List(Of(NETWORKING_V1_NETWORKPOLICYPEER))).list(ListType::Atomic),
+];
+static NETWORKING_V1_NETWORKPOLICYLIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(NETWORKING_V1_NETWORKPOLICY))).omit(Omit::Never).required(),
+];
+static NETWORKING_V1_NETWORKPOLICYPEER_FIELDS: [Field; 3] = [
+    field("podSelector", 1, One(Of(META_V1_LABELSELECTOR))).pointer(),
+    field("namespaceSelector", 2, One(Of(META_V1_LABELSELECTOR))).pointer(),
+    field("ipBlock", 3, One(Of(NETWORKING_V1_IPBLOCK))).pointer(),
+];
+static NETWORKING_V1_NETWORKPOLICYPORT_FIELDS: [Field; 3] = [
+    field("protocol", 1, One(String)).pointer(),
+    field("port", 2, One(Of(INTSTR_INTORSTRING))).pointer(),
+    field("endPort", 3, One(Int32)).pointer(),
+];
+static NETWORKING_V1_NETWORKPOLICYSPEC_FIELDS: [Field; 4] = [
+    field("podSelector", 1, One(Of(META_V1_LABELSELECTOR))).omit(Omit::Never),
+    field("ingress", 2, List(Of(NETWORKING_V1_NETWORKPOLICYINGRESSRULE))).list(ListType::Atomic),
+    field("egress", 3, List(Of(NETWORKING_V1_NETWORKPOLICYEGRESSRULE))).list(ListType::Atomic),
+    field("policyTypes", 4, List(String)).list(ListType::Atomic),
+];
+static NETWORKING_V1_PARENTREFERENCE_FIELDS: [Field; 4] = [
+    field("group", 1, One(String)),
+    field("resource", 2, One(String)).required(),
+    field("namespace", 3, One(String)),
+    field("name", 4, One(String)).required(),
+];
+static NETWORKING_V1_SERVICEBACKENDPORT_FIELDS: [Field; 2] = [
+    field("name", 1, One(String)),
+    field("number", 2, One(Int32)),
+];
+static NETWORKING_V1_SERVICECIDR_FIELDS: [Field; 3] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("spec", 2, One(Of(NETWORKING_V1_SERVICECIDRSPEC))),
+    field("status", 3, One(Of(NETWORKING_V1_SERVICECIDRSTATUS))),
+];
+static NETWORKING_V1_SERVICECIDRLIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(NETWORKING_V1_SERVICECIDR))).omit(Omit::Never).required(),
+];
+static NETWORKING_V1_SERVICECIDRSPEC_FIELDS: [Field; 1] = [
+    field("cidrs", 1, List(String)).list(ListType::Atomic),
+];
+static NETWORKING_V1_SERVICECIDRSTATUS_FIELDS: [Field; 1] = [
+    field("conditions", 1, List(Of(META_V1_CONDITION))).keys(&KEYS_TYPE).patch(Patch::Merge, "type"),
+];
+static NODE_V1_OVERHEAD_FIELDS: [Field; 1] = [
+    field("podFixed", 1, Map(Of(QUANTITY_QUANTITY))),
+];
+static NODE_V1_RUNTIMECLASS_FIELDS: [Field; 4] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("handler", 2, One(String)).omit(Omit::Never).required(),
+    field("overhead", 3, One(Of(NODE_V1_OVERHEAD))).pointer(),
+    field("scheduling", 4, One(Of(NODE_V1_SCHEDULING))).pointer(),
+];
+static NODE_V1_RUNTIMECLASSLIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(NODE_V1_RUNTIMECLASS))).omit(Omit::Never).required(),
+];
+static NODE_V1_SCHEDULING_FIELDS: [Field; 2] = [
+    field("nodeSelector", 1, Map(String)).atomic(true),
+    field("tolerations", 2, List(Of(CORE_V1_TOLERATION))).list(ListType::Atomic),
+];
+static POLICY_V1_EVICTION_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("deleteOptions", 2, One(Of(META_V1_DELETEOPTIONS))).pointer(),
+];
+static POLICY_V1_PODDISRUPTIONBUDGET_FIELDS: [Field; 3] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("spec", 2, One(Of(POLICY_V1_PODDISRUPTIONBUDGETSPEC))),
+    field("status", 3, One(Of(POLICY_V1_PODDISRUPTIONBUDGETSTATUS))),
+];
+static POLICY_V1_PODDISRUPTIONBUDGETLIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(POLICY_V1_PODDISRUPTIONBUDGET))).omit(Omit::Never).required(),
+];
+static POLICY_V1_PODDISRUPTIONBUDGETSPEC_FIELDS: [Field; 4] = [
+    field("minAvailable", 1, One(Of(INTSTR_INTORSTRING))).pointer(),
+    field("selector", 2, One(Of(META_V1_LABELSELECTOR))).pointer().patch(Patch::Replace, ""),
+    field("maxUnavailable", 3, One(Of(INTSTR_INTORSTRING))).pointer(),
+    field("unhealthyPodEvictionPolicy", 4, One(String)).pointer(),
+];
+static POLICY_V1_PODDISRUPTIONBUDGETSTATUS_FIELDS: [Field; 7] = [
+    field("observedGeneration", 1, One(Int64)),
+    field("disruptedPods", 2, Map(Of(META_V1_TIME))),
+    field("disruptionsAllowed", 3, One(Int32)).omit(Omit::Never),
+    field("currentHealthy", 4, One(Int32)).omit(Omit::Never),
+    field("desiredHealthy", 5, One(Int32)).omit(Omit::Never),
+    field("expectedPods", 6, One(Int32)).omit(Omit::Never),
+    field("conditions", 7, List(Of(META_V1_CONDITION))).keys(&KEYS_TYPE).patch(Patch::Merge, "type"),
+];
+static RBAC_V1_AGGREGATIONRULE_FIELDS: [Field; 1] = [
+    field("clusterRoleSelectors", 1, List(Of(META_V1_LABELSELECTOR))).list(ListType::Atomic),
+];
+static RBAC_V1_CLUSTERROLE_FIELDS: [Field; 3] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("rules", 2, List(Of(RBAC_V1_POLICYRULE))).omit(Omit::Never).list(ListType::Atomic),
+    field("aggregationRule", 3, One(Of(RBAC_V1_AGGREGATIONRULE))).pointer(),
+];
+static RBAC_V1_CLUSTERROLEBINDING_FIELDS: [Field; 3] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("subjects", 2, List(Of(RBAC_V1_SUBJECT))).list(ListType::Atomic),
+    field("roleRef", 3, One(Of(RBAC_V1_ROLEREF))).omit(Omit::Never).required(),
+];
+static RBAC_V1_CLUSTERROLEBINDINGLIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(RBAC_V1_CLUSTERROLEBINDING))).omit(Omit::Never).required(),
+];
+static RBAC_V1_CLUSTERROLELIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(RBAC_V1_CLUSTERROLE))).omit(Omit::Never).required(),
+];
+static RBAC_V1_POLICYRULE_FIELDS: [Field; 5] = [
+    field("verbs", 1, List(String)).omit(Omit::Never).required().list(ListType::Atomic),
+    field("apiGroups", 2, List(String)).list(ListType::Atomic),
+    field("resources", 3, List(String)).list(ListType::Atomic),
+    field("resourceNames", 4, List(String)).list(ListType::Atomic),
+    field("nonResourceURLs", 5, List(String)).list(ListType::Atomic),
+];
+static RBAC_V1_ROLE_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("rules", 2, List(Of(RBAC_V1_POLICYRULE))).omit(Omit::Never).list(ListType::Atomic),
+];
+static RBAC_V1_ROLEBINDING_FIELDS: [Field; 3] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("subjects", 2, List(Of(RBAC_V1_SUBJECT))).list(ListType::Atomic),
+    field("roleRef", 3, One(Of(RBAC_V1_ROLEREF))).omit(Omit::Never).required(),
+];
+static RBAC_V1_ROLEBINDINGLIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(RBAC_V1_ROLEBINDING))).omit(Omit::Never).required(),
+];
+static RBAC_V1_ROLELIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(RBAC_V1_ROLE))).omit(Omit::Never).required(),
+];
+static RBAC_V1_ROLEREF_FIELDS: [Field; 3] = [
+    field("apiGroup", 1, One(String)).omit(Omit::Never),
+    field("kind", 2, One(String)).omit(Omit::Never).required(),
+    field("name", 3, One(String)).omit(Omit::Never).required(),
+];
+static RBAC_V1_SUBJECT_FIELDS: [Field; 4] = [
+    field("kind", 1, One(String)).omit(Omit::Never).required(),
+    field("apiGroup", 2, One(String)),
+    field("name", 3, One(String)).omit(Omit::Never).required(),
+    field("namespace", 4, One(String)),
+];
+static RESOURCE_V1_ALLOCATEDDEVICESTATUS_FIELDS: [Field; 7] = [
+    field("driver", 1, One(String)).omit(Omit::Never).required(),
+    field("pool", 2, One(String)).omit(Omit::Never).required(),
+    field("device", 3, One(String)).omit(Omit::Never).required(),
+    field("shareID", 7, One(String)).pointer(),
+    field("conditions", 4, List(Of(META_V1_CONDITION))).omit(Omit::Never).keys(&KEYS_TYPE),
+    field("data", 5, One(Of(RUNTIME_RAWEXTENSION))).pointer(),
+    field("networkData", 6, One(Of(RESOURCE_V1_NETWORKDEVICEDATA))).pointer(),
+];
+static RESOURCE_V1_ALLOCATIONRESULT_FIELDS: [Field; 3] = [
+    field("devices", 1, One(Of(RESOURCE_V1_DEVICEALLOCATIONRESULT))),
+    field("nodeSelector", 3, One(Of(CORE_V1_NODESELECTOR))).pointer(),
+    field("allocationTimestamp", 5, One(Of(META_V1_TIME))).pointer(),
+];
+static RESOURCE_V1_CELDEVICESELECTOR_FIELDS: [Field; 1] = [
+    field("expression", 1, One(String)).omit(Omit::Never).required(),
+];
+static RESOURCE_V1_CAPACITYREQUESTPOLICY_FIELDS: [Field; 3] = [
+    field("default", 1, One(Of(QUANTITY_QUANTITY))).pointer().omit(Omit::Never),
+    field("validValues", 3, List(Of(QUANTITY_QUANTITY))).list(ListType::Atomic),
+    field("validRange", 4, One(Of(RESOURCE_V1_CAPACITYREQUESTPOLICYRANGE))).pointer(),
+];
+static RESOURCE_V1_CAPACITYREQUESTPOLICYRANGE_FIELDS: [Field; 3] = [
+    field("min", 1, One(Of(QUANTITY_QUANTITY))).pointer().required(),
+    field("max", 2, One(Of(QUANTITY_QUANTITY))).pointer(),
+    field("step", 3, One(Of(QUANTITY_QUANTITY))).pointer(),
+];
+static RESOURCE_V1_CAPACITYREQUIREMENTS_FIELDS: [Field; 1] = [
+    field("requests", 1, Map(Of(QUANTITY_QUANTITY))),
+];
+static RESOURCE_V1_COUNTER_FIELDS: [Field; 1] = [
+    field("value", 1, One(Of(QUANTITY_QUANTITY))).omit(Omit::Never).required(),
+];
+static RESOURCE_V1_COUNTERSET_FIELDS: [Field; 2] = [
+    field("name", 1, One(String)).omit(Omit::Never).required(),
+    field("counters", 2, Map(Of(RESOURCE_V1_COUNTER))).required(),
+];
+static RESOURCE_V1_DEVICE_FIELDS: [Field; 13] = [
+    field("name", 1, One(String)).omit(Omit::Never).required(),
+    field("attributes", 2, Map(Of(RESOURCE_V1_DEVICEATTRIBUTE))),
+    field("capacity", 3, Map(Of(RESOURCE_V1_DEVICECAPACITY))),
+    field("consumesCounters", 4, List(Of(RESOURCE_V1_DEVICECOUNTERCONSUMPTION))).list(ListType::Atomic),
+    field("nodeName", 5, One(String)).pointer(),
+    field("nodeSelector", 6, One(Of(CORE_V1_NODESELECTOR))).pointer(),
+    field("allNodes", 7, One(Bool)).pointer(),
+    field("taints", 8, List(Of(RESOURCE_V1_DEVICETAINT))).list(ListType::Atomic),
+    field("bindsToNode", 9, One(Bool)).pointer(),
+    field("bindingConditions", 10, List(String)).list(ListType::Atomic),
+    field("bindingFailureConditions", 11, List(String)).list(ListType::Atomic),
+    field("allowMultipleAllocations", 12, One(Bool)).pointer(),
+    field("nodeAllocatableResourceMappings", 13, Map(Of(RESOURCE_V1_NODEALLOCATABLERESOURCEMAPPING))),
+];
+static RESOURCE_V1_DEVICEALLOCATIONCONFIGURATION_FIELDS: [Field; 3] = [
+    field("source", 1, One(String)).omit(Omit::Never).required(),
+    field("requests", 2, List(String)).list(ListType::Atomic),
+    field("", 3, One(Of(RESOURCE_V1_DEVICECONFIGURATION))).inline(),
+];
+static RESOURCE_V1_DEVICEALLOCATIONRESULT_FIELDS: [Field; 2] = [
+    field("results", 1, List(Of(RESOURCE_V1_DEVICEREQUESTALLOCATIONRESULT))).list(ListType::Atomic),
+    field("config", 2, List(Of(RESOURCE_V1_DEVICEALLOCATIONCONFIGURATION))).list(ListType::Atomic),
+];
+static RESOURCE_V1_DEVICEATTRIBUTE_FIELDS: [Field; 8] = [
+    field("int", 2, One(Int64)).pointer(),
+    field("bool", 3, One(Bool)).pointer(),
+    field("string", 4, One(String)).pointer(),
+    field("version", 5, One(String)).pointer(),
+    field("ints", 6, List(Int64)).list(ListType::Atomic),
+    field("bools", 7, List(Bool)).list(ListType::Atomic),
+    field("strings", 8, List(String)).list(ListType::Atomic),
+    field("versions", 9, List(String)).list(ListType::Atomic),
+];
+static RESOURCE_V1_DEVICECAPACITY_FIELDS: [Field; 2] = [
+    field("value", 1, One(Of(QUANTITY_QUANTITY))).omit(Omit::Never).required(),
+    field("requestPolicy", 2, One(Of(RESOURCE_V1_CAPACITYREQUESTPOLICY))).pointer(),
+];
+static RESOURCE_V1_DEVICECLAIM_FIELDS: [Field; 3] = [
+    field("requests", 1, List(Of(RESOURCE_V1_DEVICEREQUEST))).omit(Omit::Never).list(ListType::Atomic),
+    field("constraints", 2, List(Of(RESOURCE_V1_DEVICECONSTRAINT))).list(ListType::Atomic),
+    field("config", 3, List(Of(RESOURCE_V1_DEVICECLAIMCONFIGURATION))).list(ListType::Atomic),
+];
+static RESOURCE_V1_DEVICECLAIMCONFIGURATION_FIELDS: [Field; 2] = [
+    field("requests", 1, List(String)).list(ListType::Atomic),
+    field("", 2, One(Of(RESOURCE_V1_DEVICECONFIGURATION))).inline(),
+];
+static RESOURCE_V1_DEVICECLASS_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("spec", 2, One(Of(RESOURCE_V1_DEVICECLASSSPEC))).omit(Omit::Never).required(),
+];
+static RESOURCE_V1_DEVICECLASSCONFIGURATION_FIELDS: [Field; 1] = [
+    field("", 1, One(Of(RESOURCE_V1_DEVICECONFIGURATION))).inline(),
+];
+static RESOURCE_V1_DEVICECLASSLIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(RESOURCE_V1_DEVICECLASS))).omit(Omit::Never).required(),
+];
+static RESOURCE_V1_DEVICECLASSSPEC_FIELDS: [Field; 3] = [
+    field("selectors", 1, List(Of(RESOURCE_V1_DEVICESELECTOR))).list(ListType::Atomic),
+    field("config", 2, List(Of(RESOURCE_V1_DEVICECLASSCONFIGURATION))).list(ListType::Atomic),
+    field("extendedResourceName", 4, One(String)).pointer(),
+];
+static RESOURCE_V1_DEVICECONFIGURATION_FIELDS: [Field; 1] = [
+    field("opaque", 1, One(Of(RESOURCE_V1_OPAQUEDEVICECONFIGURATION))).pointer(),
+];
+static RESOURCE_V1_DEVICECONSTRAINT_FIELDS: [Field; 3] = [
+    field("requests", 1, List(String)).list(ListType::Atomic),
+    field("matchAttribute", 2, One(String)).pointer(),
+    field("distinctAttribute", 3, One(String)).pointer(),
+];
+static RESOURCE_V1_DEVICECOUNTERCONSUMPTION_FIELDS: [Field; 2] = [
+    field("counterSet", 1, One(String)).omit(Omit::Never).required(),
+    field("counters", 2, Map(Of(RESOURCE_V1_COUNTER))).required(),
+];
+static RESOURCE_V1_DEVICEREQUEST_FIELDS: [Field; 3] = [
+    field("name", 1, One(String)).omit(Omit::Never).required(),
+    field("exactly", 2, One(Of(RESOURCE_V1_EXACTDEVICEREQUEST))).pointer(),
+    field("firstAvailable", 3, List(Of(RESOURCE_V1_DEVICESUBREQUEST))).list(ListType::Atomic),
+];
+static RESOURCE_V1_DEVICEREQUESTALLOCATIONRESULT_FIELDS: [Field; 10] = [
+    field("request", 1, One(String)).omit(Omit::Never).required(),
+    field("driver", 2, One(String)).omit(Omit::Never).required(),
+    field("pool", 3, One(String)).omit(Omit::Never).required(),
+    field("device", 4, One(String)).omit(Omit::Never).required(),
+    field("adminAccess", 5, One(Bool)).pointer(),
+    field("tolerations", 6, List(Of(RESOURCE_V1_DEVICETOLERATION))).list(ListType::Atomic),
+    field("bindingConditions", 7, List(String)).list(ListType::Atomic),
+    field("bindingFailureConditions", 8, List(String)).list(ListType::Atomic),
+    field("shareID", 9, One(String)).pointer(),
+    field("consumedCapacity", 10, Map(Of(QUANTITY_QUANTITY))),
+];
+static RESOURCE_V1_DEVICESELECTOR_FIELDS: [Field; 1] = [
+    field("cel", 1, One(Of(RESOURCE_V1_CELDEVICESELECTOR))).pointer(),
+];
+static RESOURCE_V1_DEVICESUBREQUEST_FIELDS: [Field; 7] = [
+    field("name", 1, One(String)).omit(Omit::Never).required(),
+    field("deviceClassName", 2, One(String)).omit(Omit::Never).required(),
+    field("selectors", 3, List(Of(RESOURCE_V1_DEVICESELECTOR))).list(ListType::Atomic),
+    field("allocationMode", 4, One(String)),
+    field("count", 5, One(Int64)),
+    field("tolerations", 6, List(Of(RESOURCE_V1_DEVICETOLERATION))).list(ListType::Atomic),
+    field("capacity", 7, One(Of(RESOURCE_V1_CAPACITYREQUIREMENTS))).pointer(),
+];
+static RESOURCE_V1_DEVICETAINT_FIELDS: [Field; 4] = [
+    field("key", 1, One(String)).omit(Omit::Never).required(),
+    field("value", 2, One(String)),
+    field("effect", 3, One(String)).omit(Omit::Never).required(),
+    field("timeAdded", 4, One(Of(META_V1_TIME))).pointer(),
+];
+static RESOURCE_V1_DEVICETOLERATION_FIELDS: [Field; 5] = [
+    field("key", 1, One(String)),
+    field("operator", 2, One(String)).default("\"Equal\""),
+    field("value", 3, One(String)),
+    field("effect", 4, One(String)),
+    field("tolerationSeconds", 5, One(Int64)).pointer(),
+];
+static RESOURCE_V1_EXACTDEVICEREQUEST_FIELDS: [Field; 7] = [
+    field("deviceClassName", 1, One(String)).omit(Omit::Never).required(),
+    field("selectors", 2, List(Of(RESOURCE_V1_DEVICESELECTOR))).list(ListType::Atomic),
+    field("allocationMode", 3, One(String)),
+    field("count", 4, One(Int64)),
+    field("adminAccess", 5, One(Bool)).pointer(),
+    field("tolerations", 6, List(Of(RESOURCE_V1_DEVICETOLERATION))).list(ListType::Atomic),
+    field("capacity", 7, One(Of(RESOURCE_V1_CAPACITYREQUIREMENTS))).pointer(),
+];
+static RESOURCE_V1_NETWORKDEVICEDATA_FIELDS: [Field; 3] = [
+    field("interfaceName", 1, One(String)),
+    field("ips", 2, List(String)).list(ListType::Atomic),
+    field("hardwareAddress", 3, One(String)),
+];
+static RESOURCE_V1_NODEALLOCATABLERESOURCEMAPPING_FIELDS: [Field; 2] = [
+    field("capacityKey", 1, One(String)).pointer(),
+    field("allocationMultiplier", 2, One(Of(QUANTITY_QUANTITY))).pointer(),
+];
+static RESOURCE_V1_OPAQUEDEVICECONFIGURATION_FIELDS: [Field; 2] = [
+    field("driver", 1, One(String)).omit(Omit::Never).required(),
+    field("parameters", 2, One(Of(RUNTIME_RAWEXTENSION))).omit(Omit::Never).required(),
+];
+static RESOURCE_V1_RESOURCECLAIM_FIELDS: [Field; 3] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("spec", 2, One(Of(RESOURCE_V1_RESOURCECLAIMSPEC))).omit(Omit::Never).required(),
+    field("status", 3, One(Of(RESOURCE_V1_RESOURCECLAIMSTATUS))),
+];
+static RESOURCE_V1_RESOURCECLAIMCONSUMERREFERENCE_FIELDS: [Field; 4] = [
+    field("apiGroup", 1, One(String)),
+    field("resource", 3, One(String)).omit(Omit::Never).required(),
+    field("name", 4, One(String)).omit(Omit::Never).required(),
+    field("uid", 5, One(String)).omit(Omit::Never).required(),
+];
+static RESOURCE_V1_RESOURCECLAIMLIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(RESOURCE_V1_RESOURCECLAIM))).omit(Omit::Never).required(),
+];
+static RESOURCE_V1_RESOURCECLAIMSPEC_FIELDS: [Field; 1] = [
+    field("devices", 1, One(Of(RESOURCE_V1_DEVICECLAIM))).omit(Omit::Never),
+];
+static RESOURCE_V1_RESOURCECLAIMSTATUS_FIELDS: [Field; 3] = [
+    field("allocation", 1, One(Of(RESOURCE_V1_ALLOCATIONRESULT))).pointer(),
+    field("reservedFor", 2, List(Of(RESOURCE_V1_RESOURCECLAIMCONSUMERREFERENCE))).keys(&KEYS_UID).patch(Patch::Merge, "uid"),
+    field("devices", 4, List(Of(RESOURCE_V1_ALLOCATEDDEVICESTATUS))).keys(&KEYS_DRIVER_DEVICE_POOL_SHAREID),
+];
+static RESOURCE_V1_RESOURCECLAIMTEMPLATE_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("spec", 2, One(Of(RESOURCE_V1_RESOURCECLAIMTEMPLATESPEC))).omit(Omit::Never).required(),
+];
+static RESOURCE_V1_RESOURCECLAIMTEMPLATELIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(RESOURCE_V1_RESOURCECLAIMTEMPLATE))).omit(Omit::Never).required(),
+];
+static RESOURCE_V1_RESOURCECLAIMTEMPLATESPEC_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("spec", 2, One(Of(RESOURCE_V1_RESOURCECLAIMSPEC))).omit(Omit::Never).required(),
+];
+static RESOURCE_V1_RESOURCEPOOL_FIELDS: [Field; 3] = [
+    field("name", 1, One(String)).omit(Omit::Never).required(),
+    field("generation", 2, One(Int64)).omit(Omit::Never).required(),
+    field("resourceSliceCount", 3, One(Int64)).omit(Omit::Never).required(),
+];
+static RESOURCE_V1_RESOURCESLICE_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("spec", 2, One(Of(RESOURCE_V1_RESOURCESLICESPEC))).omit(Omit::Never).required(),
+];
+static RESOURCE_V1_RESOURCESLICELIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(RESOURCE_V1_RESOURCESLICE))).omit(Omit::Never).required(),
+];
+static RESOURCE_V1_RESOURCESLICESPEC_FIELDS: [Field; 8] = [
+    field("driver", 1, One(String)).omit(Omit::Never).required(),
+    field("pool", 2, One(Of(RESOURCE_V1_RESOURCEPOOL))).omit(Omit::Never).required(),
+    field("nodeName", 3, One(String)).pointer(),
+    field("nodeSelector", 4, One(Of(CORE_V1_NODESELECTOR))).pointer(),
+    field("allNodes", 5, One(Bool)).pointer(),
+    field("devices", 6, List(Of(RESOURCE_V1_DEVICE))).list(ListType::Atomic),
+    field("perDeviceNodeSelection", 7, One(Bool)).pointer(),
+    field("sharedCounters", 8, List(Of(RESOURCE_V1_COUNTERSET))).list(ListType::Atomic),
+];
+static RUNTIME_TYPEMETA_FIELDS: [Field; 2] = [
+    field("apiVersion", 1, One(String)),
+    field("kind", 2, One(String)),
+];
+static SCHEDULING_V1_PRIORITYCLASS_FIELDS: [Field; 5] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("value", 2, One(Int32)).omit(Omit::Never),
+    field("globalDefault", 3, One(Bool)),
+    field("description", 4, One(String)),
+    field("preemptionPolicy", 5, One(String)).pointer(),
+];
+static SCHEDULING_V1_PRIORITYCLASSLIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(SCHEDULING_V1_PRIORITYCLASS))).omit(Omit::Never).required(),
+];
+static STORAGE_V1_CSIDRIVER_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("spec", 2, One(Of(STORAGE_V1_CSIDRIVERSPEC))).omit(Omit::Never).required(),
+];
+static STORAGE_V1_CSIDRIVERLIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(STORAGE_V1_CSIDRIVER))).omit(Omit::Never).required(),
+];
+static STORAGE_V1_CSIDRIVERSPEC_FIELDS: [Field; 11] = [
+    field("attachRequired", 1, One(Bool)).pointer(),
+    field("podInfoOnMount", 2, One(Bool)).pointer(),
+    field("volumeLifecycleModes", 3, List(String)).list(ListType::Set),
+    field("storageCapacity", 4, One(Bool)).pointer(),
+    field("fsGroupPolicy", 5, One(String)).pointer(),
+    field("tokenRequests", 6, List(Of(STORAGE_V1_TOKENREQUEST))).list(ListType::Atomic),
+    field("requiresRepublish", 7, One(Bool)).pointer(),
+    field("seLinuxMount", 8, One(Bool)).pointer(),
+    field("nodeAllocatableUpdatePeriodSeconds", 9, One(Int64)).pointer(),
+    field("serviceAccountTokenInSecrets", 10, One(Bool)).pointer(),
+    field("preventPodSchedulingIfMissing", 11, One(Bool)).pointer(),
+];
+static STORAGE_V1_CSINODE_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("spec", 2, One(Of(STORAGE_V1_CSINODESPEC))).omit(Omit::Never).required(),
+];
+static STORAGE_V1_CSINODEDRIVER_FIELDS: [Field; 4] = [
+    field("name", 1, One(String)).omit(Omit::Never).required(),
+    field("nodeID", 2, One(String)).omit(Omit::Never).required(),
+    field("topologyKeys", 3, List(String)).omit(Omit::Never).list(ListType::Atomic),
+    field("allocatable", 4, One(Of(STORAGE_V1_VOLUMENODERESOURCES))).pointer(),
+];
+static STORAGE_V1_CSINODELIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(STORAGE_V1_CSINODE))).omit(Omit::Never).required(),
+];
+static STORAGE_V1_CSINODESPEC_FIELDS: [Field; 1] = [
+    field("drivers", 1, List(Of(STORAGE_V1_CSINODEDRIVER))).omit(Omit::Never).required().keys(&KEYS_NAME).patch(Patch::Merge, "name"),
+];
+static STORAGE_V1_CSISTORAGECAPACITY_FIELDS: [Field; 5] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("nodeTopology", 2, One(Of(META_V1_LABELSELECTOR))).pointer(),
+    field("storageClassName", 3, One(String)).omit(Omit::Never).required(),
+    field("capacity", 4, One(Of(QUANTITY_QUANTITY))).pointer(),
+    field("maximumVolumeSize", 5, One(Of(QUANTITY_QUANTITY))).pointer(),
+];
+static STORAGE_V1_CSISTORAGECAPACITYLIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(STORAGE_V1_CSISTORAGECAPACITY))).omit(Omit::Never).required(),
+];
+static STORAGE_V1_STORAGECLASS_FIELDS: [Field; 8] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("provisioner", 2, One(String)).omit(Omit::Never).required(),
+    field("parameters", 3, Map(String)),
+    field("reclaimPolicy", 4, One(String)).pointer(),
+    field("mountOptions", 5, List(String)).list(ListType::Atomic),
+    field("allowVolumeExpansion", 6, One(Bool)).pointer(),
+    field("volumeBindingMode", 7, One(String)).pointer(),
+    field("allowedTopologies", 8, List(Of(CORE_V1_TOPOLOGYSELECTORTERM))).list(ListType::Atomic),
+];
+static STORAGE_V1_STORAGECLASSLIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(STORAGE_V1_STORAGECLASS))).omit(Omit::Never).required(),
+];
+static STORAGE_V1_TOKENREQUEST_FIELDS: [Field; 2] = [
+    field("audience", 1, One(String)).omit(Omit::Never).required(),
+    field("expirationSeconds", 2, One(Int64)).pointer(),
+];
+static STORAGE_V1_VOLUMEATTACHMENT_FIELDS: [Field; 3] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("spec", 2, One(Of(STORAGE_V1_VOLUMEATTACHMENTSPEC))).omit(Omit::Never).required(),
+    field("status", 3, One(Of(STORAGE_V1_VOLUMEATTACHMENTSTATUS))),
+];
+static STORAGE_V1_VOLUMEATTACHMENTLIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(STORAGE_V1_VOLUMEATTACHMENT))).omit(Omit::Never).required(),
+];
+static STORAGE_V1_VOLUMEATTACHMENTSOURCE_FIELDS: [Field; 2] = [
+    field("persistentVolumeName", 1, One(String)).pointer(),
+    field("inlineVolumeSpec", 2, One(Of(CORE_V1_PERSISTENTVOLUMESPEC))).pointer(),
+];
+static STORAGE_V1_VOLUMEATTACHMENTSPEC_FIELDS: [Field; 3] = [
+    field("attacher", 1, One(String)).omit(Omit::Never).required(),
+    field("source", 2, One(Of(STORAGE_V1_VOLUMEATTACHMENTSOURCE))).omit(Omit::Never).required(),
+    field("nodeName", 3, One(String)).omit(Omit::Never).required(),
+];
+static STORAGE_V1_VOLUMEATTACHMENTSTATUS_FIELDS: [Field; 4] = [
+    field("attached", 1, One(Bool)).omit(Omit::Never).required(),
+    field("attachmentMetadata", 2, Map(String)),
+    field("attachError", 3, One(Of(STORAGE_V1_VOLUMEERROR))).pointer(),
+    field("detachError", 4, One(Of(STORAGE_V1_VOLUMEERROR))).pointer(),
+];
+static STORAGE_V1_VOLUMEATTRIBUTESCLASS_FIELDS: [Field; 3] = [
+    field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
+    field("driverName", 2, One(String)).omit(Omit::Never).required(),
+    field("parameters", 3, Map(String)),
+];
+static STORAGE_V1_VOLUMEATTRIBUTESCLASSLIST_FIELDS: [Field; 2] = [
+    field("metadata", 1, One(Of(META_V1_LISTMETA))),
+    field("items", 2, List(Of(STORAGE_V1_VOLUMEATTRIBUTESCLASS))).omit(Omit::Never).required(),
+];
+static STORAGE_V1_VOLUMEERROR_FIELDS: [Field; 3] = [
+    field("time", 1, One(Of(META_V1_TIME))),
+    field("message", 2, One(String)),
+    field("errorCode", 3, One(Int32)).pointer(),
+];
+static STORAGE_V1_VOLUMENODERESOURCES_FIELDS: [Field; 1] = [
+    field("count", 1, One(Int32)).pointer(),
+];
+
+pub static TYPES: [Type; 655] = [
+    Type::named("admission.v1.AdmissionRequest", Form::Struct, &ADMISSION_V1_ADMISSIONREQUEST_FIELDS),
+    Type::named("admission.v1.AdmissionResponse", Form::Struct, &ADMISSION_V1_ADMISSIONRESPONSE_FIELDS),
+    Type::named("admission.v1.AdmissionReview", Form::Struct, &ADMISSION_V1_ADMISSIONREVIEW_FIELDS).top(None),
+    Type::named("admissionregistration.v1.ApplyConfiguration", Form::Struct, &ADMISSIONREGISTRATION_V1_APPLYCONFIGURATION_FIELDS),
+    Type::named("admissionregistration.v1.AuditAnnotation", Form::Struct, &ADMISSIONREGISTRATION_V1_AUDITANNOTATION_FIELDS),
+    Type::named("admissionregistration.v1.ExpressionWarning", Form::Struct, &ADMISSIONREGISTRATION_V1_EXPRESSIONWARNING_FIELDS),
+    Type::named("admissionregistration.v1.JSONPatch", Form::Struct, &ADMISSIONREGISTRATION_V1_JSONPATCH_FIELDS),
+    Type::named("admissionregistration.v1.MatchCondition", Form::Struct, &ADMISSIONREGISTRATION_V1_MATCHCONDITION_FIELDS),
+    Type::named("admissionregistration.v1.MatchResources", Form::Struct, &ADMISSIONREGISTRATION_V1_MATCHRESOURCES_FIELDS).atomic(),
+    Type::named("admissionregistration.v1.MutatingAdmissionPolicy", Form::Struct, &ADMISSIONREGISTRATION_V1_MUTATINGADMISSIONPOLICY_FIELDS).top(gvk("admissionregistration.k8s.io", "v1", "MutatingAdmissionPolicy")),
+    Type::named("admissionregistration.v1.MutatingAdmissionPolicyBinding", Form::Struct, &ADMISSIONREGISTRATION_V1_MUTATINGADMISSIONPOLICYBINDING_FIELDS).top(gvk("admissionregistration.k8s.io", "v1", "MutatingAdmissionPolicyBinding")),
+    Type::named("admissionregistration.v1.MutatingAdmissionPolicyBindingList", Form::Struct, &ADMISSIONREGISTRATION_V1_MUTATINGADMISSIONPOLICYBINDINGLIST_FIELDS).top(gvk("admissionregistration.k8s.io", "v1", "MutatingAdmissionPolicyBindingList")),
+    Type::named("admissionregistration.v1.MutatingAdmissionPolicyBindingSpec", Form::Struct, &ADMISSIONREGISTRATION_V1_MUTATINGADMISSIONPOLICYBINDINGSPEC_FIELDS),
+    Type::named("admissionregistration.v1.MutatingAdmissionPolicyList", Form::Struct, &ADMISSIONREGISTRATION_V1_MUTATINGADMISSIONPOLICYLIST_FIELDS).top(gvk("admissionregistration.k8s.io", "v1", "MutatingAdmissionPolicyList")),
+    Type::named("admissionregistration.v1.MutatingAdmissionPolicySpec", Form::Struct, &ADMISSIONREGISTRATION_V1_MUTATINGADMISSIONPOLICYSPEC_FIELDS),
+    Type::named("admissionregistration.v1.MutatingWebhook", Form::Struct, &ADMISSIONREGISTRATION_V1_MUTATINGWEBHOOK_FIELDS),
+    Type::named("admissionregistration.v1.MutatingWebhookConfiguration", Form::Struct, &ADMISSIONREGISTRATION_V1_MUTATINGWEBHOOKCONFIGURATION_FIELDS).top(gvk("admissionregistration.k8s.io", "v1", "MutatingWebhookConfiguration")),
+    Type::named("admissionregistration.v1.MutatingWebhookConfigurationList", Form::Struct, &ADMISSIONREGISTRATION_V1_MUTATINGWEBHOOKCONFIGURATIONLIST_FIELDS).top(gvk("admissionregistration.k8s.io", "v1", "MutatingWebhookConfigurationList")),
+    Type::named("admissionregistration.v1.Mutation", Form::Struct, &ADMISSIONREGISTRATION_V1_MUTATION_FIELDS),
+    Type::named("admissionregistration.v1.NamedRuleWithOperations", Form::Struct, &ADMISSIONREGISTRATION_V1_NAMEDRULEWITHOPERATIONS_FIELDS).atomic(),
+    Type::named("admissionregistration.v1.ParamKind", Form::Struct, &ADMISSIONREGISTRATION_V1_PARAMKIND_FIELDS).atomic(),
+    Type::named("admissionregistration.v1.ParamRef", Form::Struct, &ADMISSIONREGISTRATION_V1_PARAMREF_FIELDS).atomic(),
+    Type::named("admissionregistration.v1.Rule", Form::Struct, &ADMISSIONREGISTRATION_V1_RULE_FIELDS),
+    Type::named("admissionregistration.v1.RuleWithOperations", Form::Struct, &ADMISSIONREGISTRATION_V1_RULEWITHOPERATIONS_FIELDS),
+    Type::named("admissionregistration.v1.ServiceReference", Form::Struct, &ADMISSIONREGISTRATION_V1_SERVICEREFERENCE_FIELDS),
+    Type::named("admissionregistration.v1.TypeChecking", Form::Struct, &ADMISSIONREGISTRATION_V1_TYPECHECKING_FIELDS),
+    Type::named("admissionregistration.v1.ValidatingAdmissionPolicy", Form::Struct, &ADMISSIONREGISTRATION_V1_VALIDATINGADMISSIONPOLICY_FIELDS).top(gvk("admissionregistration.k8s.io", "v1", "ValidatingAdmissionPolicy")),
+    Type::named("admissionregistration.v1.ValidatingAdmissionPolicyBinding", Form::Struct, &ADMISSIONREGISTRATION_V1_VALIDATINGADMISSIONPOLICYBINDING_FIELDS).top(gvk("admissionregistration.k8s.io", "v1", "ValidatingAdmissionPolicyBinding")),
+    Type::named("admissionregistration.v1.ValidatingAdmissionPolicyBindingList", Form::Struct, &ADMISSIONREGISTRATION_V1_VALIDATINGADMISSIONPOLICYBINDINGLIST_FIELDS).top(gvk("admissionregistration.k8s.io", "v1", "ValidatingAdmissionPolicyBindingList")),
+    Type::named("admissionregistration.v1.ValidatingAdmissionPolicyBindingSpec", Form::Struct, &ADMISSIONREGISTRATION_V1_VALIDATINGADMISSIONPOLICYBINDINGSPEC_FIELDS),
+    Type::named("admissionregistration.v1.ValidatingAdmissionPolicyList", Form::Struct, &ADMISSIONREGISTRATION_V1_VALIDATINGADMISSIONPOLICYLIST_FIELDS).top(gvk("admissionregistration.k8s.io", "v1", "ValidatingAdmissionPolicyList")),
+    Type::named("admissionregistration.v1.ValidatingAdmissionPolicySpec", Form::Struct, &ADMISSIONREGISTRATION_V1_VALIDATINGADMISSIONPOLICYSPEC_FIELDS),
+    Type::named("admissionregistration.v1.ValidatingAdmissionPolicyStatus", Form::Struct, &ADMISSIONREGISTRATION_V1_VALIDATINGADMISSIONPOLICYSTATUS_FIELDS),
+    Type::named("admissionregistration.v1.ValidatingWebhook", Form::Struct, &ADMISSIONREGISTRATION_V1_VALIDATINGWEBHOOK_FIELDS),
+    Type::named("admissionregistration.v1.ValidatingWebhookConfiguration", Form::Struct, &ADMISSIONREGISTRATION_V1_VALIDATINGWEBHOOKCONFIGURATION_FIELDS).top(gvk("admissionregistration.k8s.io", "v1", "ValidatingWebhookConfiguration")),
+    Type::named("admissionregistration.v1.ValidatingWebhookConfigurationList", Form::Struct, &ADMISSIONREGISTRATION_V1_VALIDATINGWEBHOOKCONFIGURATIONLIST_FIELDS).top(gvk("admissionregistration.k8s.io", "v1", "ValidatingWebhookConfigurationList")),
+    Type::named("admissionregistration.v1.Validation", Form::Struct, &ADMISSIONREGISTRATION_V1_VALIDATION_FIELDS),
+    Type::named("admissionregistration.v1.Variable", Form::Struct, &ADMISSIONREGISTRATION_V1_VARIABLE_FIELDS).atomic(),
+    Type::named("admissionregistration.v1.WebhookClientConfig", Form::Struct, &ADMISSIONREGISTRATION_V1_WEBHOOKCLIENTCONFIG_FIELDS),
+    Type::named("apidiscovery.v2.APIGroupDiscovery", Form::Struct, &APIDISCOVERY_V2_APIGROUPDISCOVERY_FIELDS).top(None),
+    Type::named("apidiscovery.v2.APIGroupDiscoveryList", Form::Struct, &APIDISCOVERY_V2_APIGROUPDISCOVERYLIST_FIELDS).top(None),
+    Type::named("apidiscovery.v2.APIResourceDiscovery", Form::Struct, &APIDISCOVERY_V2_APIRESOURCEDISCOVERY_FIELDS),
+    Type::named("apidiscovery.v2.APISubresourceDiscovery", Form::Struct, &APIDISCOVERY_V2_APISUBRESOURCEDISCOVERY_FIELDS),
+    Type::named("apidiscovery.v2.APIVersionDiscovery", Form::Struct, &APIDISCOVERY_V2_APIVERSIONDISCOVERY_FIELDS),
+    Type::named("apiextensions.v1.ConversionRequest", Form::Struct, &APIEXTENSIONS_V1_CONVERSIONREQUEST_FIELDS),
+    Type::named("apiextensions.v1.ConversionResponse", Form::Struct, &APIEXTENSIONS_V1_CONVERSIONRESPONSE_FIELDS),
+    Type::named("apiextensions.v1.ConversionReview", Form::Struct, &APIEXTENSIONS_V1_CONVERSIONREVIEW_FIELDS).top(None),
+    Type::named("apiextensions.v1.CustomResourceColumnDefinition", Form::Struct, &APIEXTENSIONS_V1_CUSTOMRESOURCECOLUMNDEFINITION_FIELDS),
+    Type::named("apiextensions.v1.CustomResourceConversion", Form::Struct, &APIEXTENSIONS_V1_CUSTOMRESOURCECONVERSION_FIELDS),
+    Type::named("apiextensions.v1.CustomResourceDefinition", Form::Struct, &APIEXTENSIONS_V1_CUSTOMRESOURCEDEFINITION_FIELDS).top(gvk("apiextensions.k8s.io", "v1", "CustomResourceDefinition")),
+    Type::named("apiextensions.v1.CustomResourceDefinitionCondition", Form::Struct, &APIEXTENSIONS_V1_CUSTOMRESOURCEDEFINITIONCONDITION_FIELDS),
+    Type::named("apiextensions.v1.CustomResourceDefinitionList", Form::Struct, &APIEXTENSIONS_V1_CUSTOMRESOURCEDEFINITIONLIST_FIELDS).top(gvk("apiextensions.k8s.io", "v1", "CustomResourceDefinitionList")),
+    Type::named("apiextensions.v1.CustomResourceDefinitionNames", Form::Struct, &APIEXTENSIONS_V1_CUSTOMRESOURCEDEFINITIONNAMES_FIELDS),
+    Type::named("apiextensions.v1.CustomResourceDefinitionSpec", Form::Struct, &APIEXTENSIONS_V1_CUSTOMRESOURCEDEFINITIONSPEC_FIELDS),
+    Type::named("apiextensions.v1.CustomResourceDefinitionStatus", Form::Struct, &APIEXTENSIONS_V1_CUSTOMRESOURCEDEFINITIONSTATUS_FIELDS),
+    Type::named("apiextensions.v1.CustomResourceDefinitionVersion", Form::Struct, &APIEXTENSIONS_V1_CUSTOMRESOURCEDEFINITIONVERSION_FIELDS),
+    Type::named("apiextensions.v1.CustomResourceSubresourceScale", Form::Struct, &APIEXTENSIONS_V1_CUSTOMRESOURCESUBRESOURCESCALE_FIELDS),
+    Type::named("apiextensions.v1.CustomResourceSubresourceStatus", Form::Struct, &[]),
+    Type::named("apiextensions.v1.CustomResourceSubresources", Form::Struct, &APIEXTENSIONS_V1_CUSTOMRESOURCESUBRESOURCES_FIELDS),
+    Type::named("apiextensions.v1.CustomResourceValidation", Form::Struct, &APIEXTENSIONS_V1_CUSTOMRESOURCEVALIDATION_FIELDS),
+    Type::named("apiextensions.v1.ExternalDocumentation", Form::Struct, &APIEXTENSIONS_V1_EXTERNALDOCUMENTATION_FIELDS),
+    Type::named("apiextensions.v1.JSON", Form::Json, &[]),
+    Type::named("apiextensions.v1.JSONSchemaProps", Form::Struct, &APIEXTENSIONS_V1_JSONSCHEMAPROPS_FIELDS),
+    Type::named("apiextensions.v1.JSONSchemaPropsOrArray", Form::SchemaOrArray, &[]),
+    Type::named("apiextensions.v1.JSONSchemaPropsOrBool", Form::SchemaOrBool, &[]),
+    Type::named("apiextensions.v1.JSONSchemaPropsOrStringArray", Form::SchemaOrStringArray, &[]),
+    Type::named("apiextensions.v1.SelectableField", Form::Struct, &APIEXTENSIONS_V1_SELECTABLEFIELD_FIELDS),
+    Type::named("apiextensions.v1.ServiceReference", Form::Struct, &APIEXTENSIONS_V1_SERVICEREFERENCE_FIELDS),
+    Type::named("apiextensions.v1.ValidationRule", Form::Struct, &APIEXTENSIONS_V1_VALIDATIONRULE_FIELDS),
+    Type::named("apiextensions.v1.WebhookClientConfig", Form::Struct, &APIEXTENSIONS_V1_WEBHOOKCLIENTCONFIG_FIELDS),
+    Type::named("apiextensions.v1.WebhookConversion", Form::Struct, &APIEXTENSIONS_V1_WEBHOOKCONVERSION_FIELDS),
+    Type::named("apiregistration.v1.APIService", Form::Struct, &APIREGISTRATION_V1_APISERVICE_FIELDS).top(gvk("apiregistration.k8s.io", "v1", "APIService")),
+    Type::named("apiregistration.v1.APIServiceCondition", Form::Struct, &APIREGISTRATION_V1_APISERVICECONDITION_FIELDS),
+    Type::named("apiregistration.v1.APIServiceList", Form::Struct, &APIREGISTRATION_V1_APISERVICELIST_FIELDS).top(gvk("apiregistration.k8s.io", "v1", "APIServiceList")),
+    Type::named("apiregistration.v1.APIServiceSpec", Form::Struct, &APIREGISTRATION_V1_APISERVICESPEC_FIELDS),
+    Type::named("apiregistration.v1.APIServiceStatus", Form::Struct, &APIREGISTRATION_V1_APISERVICESTATUS_FIELDS),
+    Type::named("apiregistration.v1.ServiceReference", Form::Struct, &APIREGISTRATION_V1_SERVICEREFERENCE_FIELDS),
+    Type::named("apps.v1.ControllerRevision", Form::Struct, &APPS_V1_CONTROLLERREVISION_FIELDS).top(gvk("apps", "v1", "ControllerRevision")),
+    Type::named("apps.v1.ControllerRevisionList", Form::Struct, &APPS_V1_CONTROLLERREVISIONLIST_FIELDS).top(gvk("apps", "v1", "ControllerRevisionList")),
+    Type::named("apps.v1.DaemonSet", Form::Struct, &APPS_V1_DAEMONSET_FIELDS).top(gvk("apps", "v1", "DaemonSet")),
+    Type::named("apps.v1.DaemonSetCondition", Form::Struct, &APPS_V1_DAEMONSETCONDITION_FIELDS),
+    Type::named("apps.v1.DaemonSetList", Form::Struct, &APPS_V1_DAEMONSETLIST_FIELDS).top(gvk("apps", "v1", "DaemonSetList")),
+    Type::named("apps.v1.DaemonSetSpec", Form::Struct, &APPS_V1_DAEMONSETSPEC_FIELDS),
+    Type::named("apps.v1.DaemonSetStatus", Form::Struct, &APPS_V1_DAEMONSETSTATUS_FIELDS),
+    Type::named("apps.v1.DaemonSetUpdateStrategy", Form::Struct, &APPS_V1_DAEMONSETUPDATESTRATEGY_FIELDS),
+    Type::named("apps.v1.Deployment", Form::Struct, &APPS_V1_DEPLOYMENT_FIELDS).top(gvk("apps", "v1", "Deployment")),
+    Type::named("apps.v1.DeploymentCondition", Form::Struct, &APPS_V1_DEPLOYMENTCONDITION_FIELDS),
+    Type::named("apps.v1.DeploymentList", Form::Struct, &APPS_V1_DEPLOYMENTLIST_FIELDS).top(gvk("apps", "v1", "DeploymentList")),
+    Type::named("apps.v1.DeploymentSpec", Form::Struct, &APPS_V1_DEPLOYMENTSPEC_FIELDS),
+    Type::named("apps.v1.DeploymentStatus", Form::Struct, &APPS_V1_DEPLOYMENTSTATUS_FIELDS),
+    Type::named("apps.v1.DeploymentStrategy", Form::Struct, &APPS_V1_DEPLOYMENTSTRATEGY_FIELDS),
+    Type::named("apps.v1.ReplicaSet", Form::Struct, &APPS_V1_REPLICASET_FIELDS).top(gvk("apps", "v1", "ReplicaSet")),
+    Type::named("apps.v1.ReplicaSetCondition", Form::Struct, &APPS_V1_REPLICASETCONDITION_FIELDS),
+    Type::named("apps.v1.ReplicaSetList", Form::Struct, &APPS_V1_REPLICASETLIST_FIELDS).top(gvk("apps", "v1", "ReplicaSetList")),
+    Type::named("apps.v1.ReplicaSetSpec", Form::Struct, &APPS_V1_REPLICASETSPEC_FIELDS),
+    Type::named("apps.v1.ReplicaSetStatus", Form::Struct, &APPS_V1_REPLICASETSTATUS_FIELDS),
+    Type::named("apps.v1.RollingUpdateDaemonSet", Form::Struct, &APPS_V1_ROLLINGUPDATEDAEMONSET_FIELDS),
+    Type::named("apps.v1.RollingUpdateDeployment", Form::Struct, &APPS_V1_ROLLINGUPDATEDEPLOYMENT_FIELDS),
+    Type::named("apps.v1.RollingUpdateStatefulSetStrategy", Form::Struct, &APPS_V1_ROLLINGUPDATESTATEFULSETSTRATEGY_FIELDS),
+    Type::named("apps.v1.StatefulSet", Form::Struct, &APPS_V1_STATEFULSET_FIELDS).top(gvk("apps", "v1", "StatefulSet")),
+    Type::named("apps.v1.StatefulSetCondition", Form::Struct, &APPS_V1_STATEFULSETCONDITION_FIELDS),
+    Type::named("apps.v1.StatefulSetList", Form::Struct, &APPS_V1_STATEFULSETLIST_FIELDS).top(gvk("apps", "v1", "StatefulSetList")),
+    Type::named("apps.v1.StatefulSetOrdinals", Form::Struct, &APPS_V1_STATEFULSETORDINALS_FIELDS),
+    Type::named("apps.v1.StatefulSetPersistentVolumeClaimRetentionPolicy", Form::Struct, &APPS_V1_STATEFULSETPERSISTENTVOLUMECLAIMRETENTIONPOLICY_FIELDS),
+    Type::named("apps.v1.StatefulSetSpec", Form::Struct, &APPS_V1_STATEFULSETSPEC_FIELDS),
+    Type::named("apps.v1.StatefulSetStatus", Form::Struct, &APPS_V1_STATEFULSETSTATUS_FIELDS),
+    Type::named("apps.v1.StatefulSetUpdateStrategy", Form::Struct, &APPS_V1_STATEFULSETUPDATESTRATEGY_FIELDS),
+    Type::named("authentication.v1.BoundObjectReference", Form::Struct, &AUTHENTICATION_V1_BOUNDOBJECTREFERENCE_FIELDS),
+    Type::named("authentication.v1.ExtraValue", Form::StringList, &[]),
+    Type::named("authentication.v1.SelfSubjectReview", Form::Struct, &AUTHENTICATION_V1_SELFSUBJECTREVIEW_FIELDS).top(gvk("authentication.k8s.io", "v1", "SelfSubjectReview")),
+    Type::named("authentication.v1.SelfSubjectReviewStatus", Form::Struct, &AUTHENTICATION_V1_SELFSUBJECTREVIEWSTATUS_FIELDS),
+    Type::named("authentication.v1.TokenRequest", Form::Struct, &AUTHENTICATION_V1_TOKENREQUEST_FIELDS).top(gvk("authentication.k8s.io", "v1", "TokenRequest")),
+    Type::named("authentication.v1.TokenRequestSpec", Form::Struct, &AUTHENTICATION_V1_TOKENREQUESTSPEC_FIELDS),
+    Type::named("authentication.v1.TokenRequestStatus", Form::Struct, &AUTHENTICATION_V1_TOKENREQUESTSTATUS_FIELDS),
+    Type::named("authentication.v1.TokenReview", Form::Struct, &AUTHENTICATION_V1_TOKENREVIEW_FIELDS).top(gvk("authentication.k8s.io", "v1", "TokenReview")),
+    Type::named("authentication.v1.TokenReviewSpec", Form::Struct, &AUTHENTICATION_V1_TOKENREVIEWSPEC_FIELDS),
+    Type::named("authentication.v1.TokenReviewStatus", Form::Struct, &AUTHENTICATION_V1_TOKENREVIEWSTATUS_FIELDS),
+    Type::named("authentication.v1.UserInfo", Form::Struct, &AUTHENTICATION_V1_USERINFO_FIELDS),
+    Type::named("authorization.v1.ExtraValue", Form::StringList, &[]),
+    Type::named("authorization.v1.FieldSelectorAttributes", Form::Struct, &AUTHORIZATION_V1_FIELDSELECTORATTRIBUTES_FIELDS),
+    Type::named("authorization.v1.LabelSelectorAttributes", Form::Struct, &AUTHORIZATION_V1_LABELSELECTORATTRIBUTES_FIELDS),
+    Type::named("authorization.v1.LocalSubjectAccessReview", Form::Struct, &AUTHORIZATION_V1_LOCALSUBJECTACCESSREVIEW_FIELDS).top(gvk("authorization.k8s.io", "v1", "LocalSubjectAccessReview")),
+    Type::named("authorization.v1.NonResourceAttributes", Form::Struct, &AUTHORIZATION_V1_NONRESOURCEATTRIBUTES_FIELDS),
+    Type::named("authorization.v1.NonResourceRule", Form::Struct, &AUTHORIZATION_V1_NONRESOURCERULE_FIELDS),
+    Type::named("authorization.v1.ResourceAttributes", Form::Struct, &AUTHORIZATION_V1_RESOURCEATTRIBUTES_FIELDS),
+    Type::named("authorization.v1.ResourceRule", Form::Struct, &AUTHORIZATION_V1_RESOURCERULE_FIELDS),
+    Type::named("authorization.v1.SelfSubjectAccessReview", Form::Struct, &AUTHORIZATION_V1_SELFSUBJECTACCESSREVIEW_FIELDS).top(gvk("authorization.k8s.io", "v1", "SelfSubjectAccessReview")),
+    Type::named("authorization.v1.SelfSubjectAccessReviewSpec", Form::Struct, &AUTHORIZATION_V1_SELFSUBJECTACCESSREVIEWSPEC_FIELDS),
+    Type::named("authorization.v1.SelfSubjectRulesReview", Form::Struct, &AUTHORIZATION_V1_SELFSUBJECTRULESREVIEW_FIELDS).top(gvk("authorization.k8s.io", "v1", "SelfSubjectRulesReview")),
+    Type::named("authorization.v1.SelfSubjectRulesReviewSpec", Form::Struct, &AUTHORIZATION_V1_SELFSUBJECTRULESREVIEWSPEC_FIELDS),
+    Type::named("authorization.v1.SubjectAccessReview", Form::Struct, &AUTHORIZATION_V1_SUBJECTACCESSREVIEW_FIELDS).top(gvk("authorization.k8s.io", "v1", "SubjectAccessReview")),
+    Type::named("authorization.v1.SubjectAccessReviewSpec", Form::Struct, &AUTHORIZATION_V1_SUBJECTACCESSREVIEWSPEC_FIELDS),
+    Type::named("authorization.v1.SubjectAccessReviewStatus", Form::Struct, &AUTHORIZATION_V1_SUBJECTACCESSREVIEWSTATUS_FIELDS),
+    Type::named("authorization.v1.SubjectRulesReviewStatus", Form::Struct, &AUTHORIZATION_V1_SUBJECTRULESREVIEWSTATUS_FIELDS),
+    Type::named("autoscaling.v1.ContainerResourceMetricSource", Form::Struct, &AUTOSCALING_V1_CONTAINERRESOURCEMETRICSOURCE_FIELDS),
+    Type::named("autoscaling.v1.ContainerResourceMetricStatus", Form::Struct, &AUTOSCALING_V1_CONTAINERRESOURCEMETRICSTATUS_FIELDS),
+    Type::named("autoscaling.v1.CrossVersionObjectReference", Form::Struct, &AUTOSCALING_V1_CROSSVERSIONOBJECTREFERENCE_FIELDS).atomic(),
+    Type::named("autoscaling.v1.ExternalMetricSource", Form::Struct, &AUTOSCALING_V1_EXTERNALMETRICSOURCE_FIELDS),
+    Type::named("autoscaling.v1.ExternalMetricStatus", Form::Struct, &AUTOSCALING_V1_EXTERNALMETRICSTATUS_FIELDS),
+    Type::named("autoscaling.v1.HorizontalPodAutoscaler", Form::Struct, &AUTOSCALING_V1_HORIZONTALPODAUTOSCALER_FIELDS).top(gvk("autoscaling", "v1", "HorizontalPodAutoscaler")),
+    Type::named("autoscaling.v1.HorizontalPodAutoscalerCondition", Form::Struct, &AUTOSCALING_V1_HORIZONTALPODAUTOSCALERCONDITION_FIELDS),
+    Type::named("autoscaling.v1.HorizontalPodAutoscalerList", Form::Struct, &AUTOSCALING_V1_HORIZONTALPODAUTOSCALERLIST_FIELDS).top(gvk("autoscaling", "v1", "HorizontalPodAutoscalerList")),
+    Type::named("autoscaling.v1.HorizontalPodAutoscalerSpec", Form::Struct, &AUTOSCALING_V1_HORIZONTALPODAUTOSCALERSPEC_FIELDS),
+    Type::named("autoscaling.v1.HorizontalPodAutoscalerStatus", Form::Struct, &AUTOSCALING_V1_HORIZONTALPODAUTOSCALERSTATUS_FIELDS),
+    Type::named("autoscaling.v1.MetricSpec", Form::Struct, &AUTOSCALING_V1_METRICSPEC_FIELDS),
+    Type::named("autoscaling.v1.MetricStatus", Form::Struct, &AUTOSCALING_V1_METRICSTATUS_FIELDS),
+    Type::named("autoscaling.v1.ObjectMetricSource", Form::Struct, &AUTOSCALING_V1_OBJECTMETRICSOURCE_FIELDS),
+    Type::named("autoscaling.v1.ObjectMetricStatus", Form::Struct, &AUTOSCALING_V1_OBJECTMETRICSTATUS_FIELDS),
+    Type::named("autoscaling.v1.PodsMetricSource", Form::Struct, &AUTOSCALING_V1_PODSMETRICSOURCE_FIELDS),
+    Type::named("autoscaling.v1.PodsMetricStatus", Form::Struct, &AUTOSCALING_V1_PODSMETRICSTATUS_FIELDS),
+    Type::named("autoscaling.v1.ResourceMetricSource", Form::Struct, &AUTOSCALING_V1_RESOURCEMETRICSOURCE_FIELDS),
+    Type::named("autoscaling.v1.ResourceMetricStatus", Form::Struct, &AUTOSCALING_V1_RESOURCEMETRICSTATUS_FIELDS),
+    Type::named("autoscaling.v1.Scale", Form::Struct, &AUTOSCALING_V1_SCALE_FIELDS).top(gvk("autoscaling", "v1", "Scale")),
+    Type::named("autoscaling.v1.ScaleSpec", Form::Struct, &AUTOSCALING_V1_SCALESPEC_FIELDS),
+    Type::named("autoscaling.v1.ScaleStatus", Form::Struct, &AUTOSCALING_V1_SCALESTATUS_FIELDS),
+    Type::named("autoscaling.v2.ContainerResourceMetricSource", Form::Struct, &AUTOSCALING_V2_CONTAINERRESOURCEMETRICSOURCE_FIELDS),
+    Type::named("autoscaling.v2.ContainerResourceMetricStatus", Form::Struct, &AUTOSCALING_V2_CONTAINERRESOURCEMETRICSTATUS_FIELDS),
+    Type::named("autoscaling.v2.CrossVersionObjectReference", Form::Struct, &AUTOSCALING_V2_CROSSVERSIONOBJECTREFERENCE_FIELDS),
+    Type::named("autoscaling.v2.ExternalMetricSource", Form::Struct, &AUTOSCALING_V2_EXTERNALMETRICSOURCE_FIELDS),
+    Type::named("autoscaling.v2.ExternalMetricStatus", Form::Struct, &AUTOSCALING_V2_EXTERNALMETRICSTATUS_FIELDS),
+    Type::named("autoscaling.v2.HPAScalingPolicy", Form::Struct, &AUTOSCALING_V2_HPASCALINGPOLICY_FIELDS),
+    Type::named("autoscaling.v2.HPAScalingRules", Form::Struct, &AUTOSCALING_V2_HPASCALINGRULES_FIELDS),
+    Type::named("autoscaling.v2.HorizontalPodAutoscaler", Form::Struct, &AUTOSCALING_V2_HORIZONTALPODAUTOSCALER_FIELDS).top(gvk("autoscaling", "v2", "HorizontalPodAutoscaler")),
+    Type::named("autoscaling.v2.HorizontalPodAutoscalerBehavior", Form::Struct, &AUTOSCALING_V2_HORIZONTALPODAUTOSCALERBEHAVIOR_FIELDS),
+    Type::named("autoscaling.v2.HorizontalPodAutoscalerCondition", Form::Struct, &AUTOSCALING_V2_HORIZONTALPODAUTOSCALERCONDITION_FIELDS),
+    Type::named("autoscaling.v2.HorizontalPodAutoscalerList", Form::Struct, &AUTOSCALING_V2_HORIZONTALPODAUTOSCALERLIST_FIELDS).top(gvk("autoscaling", "v2", "HorizontalPodAutoscalerList")),
+    Type::named("autoscaling.v2.HorizontalPodAutoscalerSpec", Form::Struct, &AUTOSCALING_V2_HORIZONTALPODAUTOSCALERSPEC_FIELDS),
+    Type::named("autoscaling.v2.HorizontalPodAutoscalerStatus", Form::Struct, &AUTOSCALING_V2_HORIZONTALPODAUTOSCALERSTATUS_FIELDS),
+    Type::named("autoscaling.v2.MetricIdentifier", Form::Struct, &AUTOSCALING_V2_METRICIDENTIFIER_FIELDS),
+    Type::named("autoscaling.v2.MetricSpec", Form::Struct, &AUTOSCALING_V2_METRICSPEC_FIELDS),
+    Type::named("autoscaling.v2.MetricStatus", Form::Struct, &AUTOSCALING_V2_METRICSTATUS_FIELDS),
+    Type::named("autoscaling.v2.MetricTarget", Form::Struct, &AUTOSCALING_V2_METRICTARGET_FIELDS),
+    Type::named("autoscaling.v2.MetricValueStatus", Form::Struct, &AUTOSCALING_V2_METRICVALUESTATUS_FIELDS),
+    Type::named("autoscaling.v2.ObjectMetricSource", Form::Struct, &AUTOSCALING_V2_OBJECTMETRICSOURCE_FIELDS),
+    Type::named("autoscaling.v2.ObjectMetricStatus", Form::Struct, &AUTOSCALING_V2_OBJECTMETRICSTATUS_FIELDS),
+    Type::named("autoscaling.v2.PodsMetricSource", Form::Struct, &AUTOSCALING_V2_PODSMETRICSOURCE_FIELDS),
+    Type::named("autoscaling.v2.PodsMetricStatus", Form::Struct, &AUTOSCALING_V2_PODSMETRICSTATUS_FIELDS),
+    Type::named("autoscaling.v2.ResourceMetricSource", Form::Struct, &AUTOSCALING_V2_RESOURCEMETRICSOURCE_FIELDS),
+    Type::named("autoscaling.v2.ResourceMetricStatus", Form::Struct, &AUTOSCALING_V2_RESOURCEMETRICSTATUS_FIELDS),
+    Type::named("batch.v1.CronJob", Form::Struct, &BATCH_V1_CRONJOB_FIELDS).top(gvk("batch", "v1", "CronJob")),
+    Type::named("batch.v1.CronJobList", Form::Struct, &BATCH_V1_CRONJOBLIST_FIELDS).top(gvk("batch", "v1", "CronJobList")),
+    Type::named("batch.v1.CronJobSpec", Form::Struct, &BATCH_V1_CRONJOBSPEC_FIELDS),
+    Type::named("batch.v1.CronJobStatus", Form::Struct, &BATCH_V1_CRONJOBSTATUS_FIELDS),
+    Type::named("batch.v1.Job", Form::Struct, &BATCH_V1_JOB_FIELDS).top(gvk("batch", "v1", "Job")),
+    Type::named("batch.v1.JobCondition", Form::Struct, &BATCH_V1_JOBCONDITION_FIELDS),
+    Type::named("batch.v1.JobList", Form::Struct, &BATCH_V1_JOBLIST_FIELDS).top(gvk("batch", "v1", "JobList")),
+    Type::named("batch.v1.JobSpec", Form::Struct, &BATCH_V1_JOBSPEC_FIELDS),
+    Type::named("batch.v1.JobStatus", Form::Struct, &BATCH_V1_JOBSTATUS_FIELDS),
+    Type::named("batch.v1.JobTemplateSpec", Form::Struct, &BATCH_V1_JOBTEMPLATESPEC_FIELDS),
+    Type::named("batch.v1.PodFailurePolicy", Form::Struct, &BATCH_V1_PODFAILUREPOLICY_FIELDS),
+    Type::named("batch.v1.PodFailurePolicyOnExitCodesRequirement", Form::Struct, &BATCH_V1_PODFAILUREPOLICYONEXITCODESREQUIREMENT_FIELDS),
+    Type::named("batch.v1.PodFailurePolicyOnPodConditionsPattern", Form::Struct, &BATCH_V1_PODFAILUREPOLICYONPODCONDITIONSPATTERN_FIELDS),
+    Type::named("batch.v1.PodFailurePolicyRule", Form::Struct, &BATCH_V1_PODFAILUREPOLICYRULE_FIELDS),
+    Type::named("batch.v1.SuccessPolicy", Form::Struct, &BATCH_V1_SUCCESSPOLICY_FIELDS),
+    Type::named("batch.v1.SuccessPolicyRule", Form::Struct, &BATCH_V1_SUCCESSPOLICYRULE_FIELDS),
+    Type::named("batch.v1.UncountedTerminatedPods", Form::Struct, &BATCH_V1_UNCOUNTEDTERMINATEDPODS_FIELDS),
+    Type::named("certificates.v1.CertificateSigningRequest", Form::Struct, &CERTIFICATES_V1_CERTIFICATESIGNINGREQUEST_FIELDS).top(gvk("certificates.k8s.io", "v1", "CertificateSigningRequest")),
+    Type::named("certificates.v1.CertificateSigningRequestCondition", Form::Struct, &CERTIFICATES_V1_CERTIFICATESIGNINGREQUESTCONDITION_FIELDS),
+    Type::named("certificates.v1.CertificateSigningRequestList", Form::Struct, &CERTIFICATES_V1_CERTIFICATESIGNINGREQUESTLIST_FIELDS).top(gvk("certificates.k8s.io", "v1", "CertificateSigningRequestList")),
+    Type::named("certificates.v1.CertificateSigningRequestSpec", Form::Struct, &CERTIFICATES_V1_CERTIFICATESIGNINGREQUESTSPEC_FIELDS),
+    Type::named("certificates.v1.CertificateSigningRequestStatus", Form::Struct, &CERTIFICATES_V1_CERTIFICATESIGNINGREQUESTSTATUS_FIELDS),
+    Type::named("certificates.v1.ExtraValue", Form::StringList, &[]),
+    Type::named("coordination.v1.Lease", Form::Struct, &COORDINATION_V1_LEASE_FIELDS).top(gvk("coordination.k8s.io", "v1", "Lease")),
+    Type::named("coordination.v1.LeaseList", Form::Struct, &COORDINATION_V1_LEASELIST_FIELDS).top(gvk("coordination.k8s.io", "v1", "LeaseList")),
+    Type::named("coordination.v1.LeaseSpec", Form::Struct, &COORDINATION_V1_LEASESPEC_FIELDS),
+    Type::named("core.v1.AWSElasticBlockStoreVolumeSource", Form::Struct, &CORE_V1_AWSELASTICBLOCKSTOREVOLUMESOURCE_FIELDS),
+    Type::named("core.v1.Affinity", Form::Struct, &CORE_V1_AFFINITY_FIELDS),
+    Type::named("core.v1.AppArmorProfile", Form::Struct, &CORE_V1_APPARMORPROFILE_FIELDS),
+    Type::named("core.v1.AttachedVolume", Form::Struct, &CORE_V1_ATTACHEDVOLUME_FIELDS),
+    Type::named("core.v1.AvoidPods", Form::Struct, &CORE_V1_AVOIDPODS_FIELDS),
+    Type::named("core.v1.AzureDiskVolumeSource", Form::Struct, &CORE_V1_AZUREDISKVOLUMESOURCE_FIELDS),
+    Type::named("core.v1.AzureFilePersistentVolumeSource", Form::Struct, &CORE_V1_AZUREFILEPERSISTENTVOLUMESOURCE_FIELDS),
+    Type::named("core.v1.AzureFileVolumeSource", Form::Struct, &CORE_V1_AZUREFILEVOLUMESOURCE_FIELDS),
+    Type::named("core.v1.Binding", Form::Struct, &CORE_V1_BINDING_FIELDS).top(gvk("", "v1", "Binding")),
+    Type::named("core.v1.CSIPersistentVolumeSource", Form::Struct, &CORE_V1_CSIPERSISTENTVOLUMESOURCE_FIELDS),
+    Type::named("core.v1.CSIVolumeSource", Form::Struct, &CORE_V1_CSIVOLUMESOURCE_FIELDS),
+    Type::named("core.v1.Capabilities", Form::Struct, &CORE_V1_CAPABILITIES_FIELDS),
+    Type::named("core.v1.CephFSPersistentVolumeSource", Form::Struct, &CORE_V1_CEPHFSPERSISTENTVOLUMESOURCE_FIELDS),
+    Type::named("core.v1.CephFSVolumeSource", Form::Struct, &CORE_V1_CEPHFSVOLUMESOURCE_FIELDS),
+    Type::named("core.v1.CinderPersistentVolumeSource", Form::Struct, &CORE_V1_CINDERPERSISTENTVOLUMESOURCE_FIELDS),
+    Type::named("core.v1.CinderVolumeSource", Form::Struct, &CORE_V1_CINDERVOLUMESOURCE_FIELDS),
+    Type::named("core.v1.ClientIPConfig", Form::Struct, &CORE_V1_CLIENTIPCONFIG_FIELDS),
+    Type::named("core.v1.ClusterTrustBundleProjection", Form::Struct, &CORE_V1_CLUSTERTRUSTBUNDLEPROJECTION_FIELDS),
+    Type::named("core.v1.ComponentCondition", Form::Struct, &CORE_V1_COMPONENTCONDITION_FIELDS),
+    Type::named("core.v1.ComponentStatus", Form::Struct, &CORE_V1_COMPONENTSTATUS_FIELDS).top(gvk("", "v1", "ComponentStatus")),
+    Type::named("core.v1.ComponentStatusList", Form::Struct, &CORE_V1_COMPONENTSTATUSLIST_FIELDS).top(gvk("", "v1", "ComponentStatusList")),
+    Type::named("core.v1.ConfigMap", Form::Struct, &CORE_V1_CONFIGMAP_FIELDS).top(gvk("", "v1", "ConfigMap")),
+    Type::named("core.v1.ConfigMapEnvSource", Form::Struct, &CORE_V1_CONFIGMAPENVSOURCE_FIELDS),
+    Type::named("core.v1.ConfigMapKeySelector", Form::Struct, &CORE_V1_CONFIGMAPKEYSELECTOR_FIELDS).atomic(),
+    Type::named("core.v1.ConfigMapList", Form::Struct, &CORE_V1_CONFIGMAPLIST_FIELDS).top(gvk("", "v1", "ConfigMapList")),
+    Type::named("core.v1.ConfigMapNodeConfigSource", Form::Struct, &CORE_V1_CONFIGMAPNODECONFIGSOURCE_FIELDS),
+    Type::named("core.v1.ConfigMapProjection", Form::Struct, &CORE_V1_CONFIGMAPPROJECTION_FIELDS),
+    Type::named("core.v1.ConfigMapVolumeSource", Form::Struct, &CORE_V1_CONFIGMAPVOLUMESOURCE_FIELDS),
+    Type::named("core.v1.Container", Form::Struct, &CORE_V1_CONTAINER_FIELDS),
+    Type::named("core.v1.ContainerExtendedResourceRequest", Form::Struct, &CORE_V1_CONTAINEREXTENDEDRESOURCEREQUEST_FIELDS),
+    Type::named("core.v1.ContainerImage", Form::Struct, &CORE_V1_CONTAINERIMAGE_FIELDS),
+    Type::named("core.v1.ContainerPort", Form::Struct, &CORE_V1_CONTAINERPORT_FIELDS),
+    Type::named("core.v1.ContainerResizePolicy", Form::Struct, &CORE_V1_CONTAINERRESIZEPOLICY_FIELDS),
+    Type::named("core.v1.ContainerRestartRule", Form::Struct, &CORE_V1_CONTAINERRESTARTRULE_FIELDS),
+    Type::named("core.v1.ContainerRestartRuleOnExitCodes", Form::Struct, &CORE_V1_CONTAINERRESTARTRULEONEXITCODES_FIELDS),
+    Type::named("core.v1.ContainerState", Form::Struct, &CORE_V1_CONTAINERSTATE_FIELDS),
+    Type::named("core.v1.ContainerStateRunning", Form::Struct, &CORE_V1_CONTAINERSTATERUNNING_FIELDS),
+    Type::named("core.v1.ContainerStateTerminated", Form::Struct, &CORE_V1_CONTAINERSTATETERMINATED_FIELDS),
+    Type::named("core.v1.ContainerStateWaiting", Form::Struct, &CORE_V1_CONTAINERSTATEWAITING_FIELDS),
+    Type::named("core.v1.ContainerStatus", Form::Struct, &CORE_V1_CONTAINERSTATUS_FIELDS),
+    Type::named("core.v1.ContainerUser", Form::Struct, &CORE_V1_CONTAINERUSER_FIELDS),
+    Type::named("core.v1.DaemonEndpoint", Form::Struct, &CORE_V1_DAEMONENDPOINT_FIELDS),
+    Type::named("core.v1.DownwardAPIProjection", Form::Struct, &CORE_V1_DOWNWARDAPIPROJECTION_FIELDS),
+    Type::named("core.v1.DownwardAPIVolumeFile", Form::Struct, &CORE_V1_DOWNWARDAPIVOLUMEFILE_FIELDS),
+    Type::named("core.v1.DownwardAPIVolumeSource", Form::Struct, &CORE_V1_DOWNWARDAPIVOLUMESOURCE_FIELDS),
+    Type::named("core.v1.EmptyDirVolumeSource", Form::Struct, &CORE_V1_EMPTYDIRVOLUMESOURCE_FIELDS),
+    Type::named("core.v1.EndpointAddress", Form::Struct, &CORE_V1_ENDPOINTADDRESS_FIELDS).atomic(),
+    Type::named("core.v1.EndpointPort", Form::Struct, &CORE_V1_ENDPOINTPORT_FIELDS).atomic(),
+    Type::named("core.v1.EndpointSubset", Form::Struct, &CORE_V1_ENDPOINTSUBSET_FIELDS),
+    Type::named("core.v1.Endpoints", Form::Struct, &CORE_V1_ENDPOINTS_FIELDS).top(gvk("", "v1", "Endpoints")),
+    Type::named("core.v1.EndpointsList", Form::Struct, &CORE_V1_ENDPOINTSLIST_FIELDS).top(gvk("", "v1", "EndpointsList")),
+    Type::named("core.v1.EnvFromSource", Form::Struct, &CORE_V1_ENVFROMSOURCE_FIELDS),
+    Type::named("core.v1.EnvVar", Form::Struct, &CORE_V1_ENVVAR_FIELDS),
+    Type::named("core.v1.EnvVarSource", Form::Struct, &CORE_V1_ENVVARSOURCE_FIELDS),
+    Type::named("core.v1.EphemeralContainer", Form::Struct, &CORE_V1_EPHEMERALCONTAINER_FIELDS),
+    Type::named("core.v1.EphemeralContainerCommon", Form::Struct, &CORE_V1_EPHEMERALCONTAINERCOMMON_FIELDS),
+    Type::named("core.v1.EphemeralVolumeSource", Form::Struct, &CORE_V1_EPHEMERALVOLUMESOURCE_FIELDS),
+    Type::named("core.v1.Event", Form::Struct, &CORE_V1_EVENT_FIELDS).top(gvk("", "v1", "Event")),
+    Type::named("core.v1.EventList", Form::Struct, &CORE_V1_EVENTLIST_FIELDS).top(gvk("", "v1", "EventList")),
+    Type::named("core.v1.EventSeries", Form::Struct, &CORE_V1_EVENTSERIES_FIELDS),
+    Type::named("core.v1.EventSource", Form::Struct, &CORE_V1_EVENTSOURCE_FIELDS),
+    Type::named("core.v1.ExecAction", Form::Struct, &CORE_V1_EXECACTION_FIELDS),
+    Type::named("core.v1.FCVolumeSource", Form::Struct, &CORE_V1_FCVOLUMESOURCE_FIELDS),
+    Type::named("core.v1.FileKeySelector", Form::Struct, &CORE_V1_FILEKEYSELECTOR_FIELDS).atomic(),
+    Type::named("core.v1.FlexPersistentVolumeSource", Form::Struct, &CORE_V1_FLEXPERSISTENTVOLUMESOURCE_FIELDS),
+    Type::named("core.v1.FlexVolumeSource", Form::Struct, &CORE_V1_FLEXVOLUMESOURCE_FIELDS),
+    Type::named("core.v1.FlockerVolumeSource", Form::Struct, &CORE_V1_FLOCKERVOLUMESOURCE_FIELDS),
+    Type::named("core.v1.GCEPersistentDiskVolumeSource", Form::Struct, &CORE_V1_GCEPERSISTENTDISKVOLUMESOURCE_FIELDS),
+    Type::named("core.v1.GRPCAction", Form::Struct, &CORE_V1_GRPCACTION_FIELDS),
+    Type::named("core.v1.GitRepoVolumeSource", Form::Struct, &CORE_V1_GITREPOVOLUMESOURCE_FIELDS),
+    Type::named("core.v1.GlusterfsPersistentVolumeSource", Form::Struct, &CORE_V1_GLUSTERFSPERSISTENTVOLUMESOURCE_FIELDS),
+    Type::named("core.v1.GlusterfsVolumeSource", Form::Struct, &CORE_V1_GLUSTERFSVOLUMESOURCE_FIELDS),
+    Type::named("core.v1.HTTPGetAction", Form::Struct, &CORE_V1_HTTPGETACTION_FIELDS),
+    Type::named("core.v1.HTTPHeader", Form::Struct, &CORE_V1_HTTPHEADER_FIELDS),
+    Type::named("core.v1.HostAlias", Form::Struct, &CORE_V1_HOSTALIAS_FIELDS),
+    Type::named("core.v1.HostIP", Form::Struct, &CORE_V1_HOSTIP_FIELDS),
+    Type::named("core.v1.HostPathVolumeSource", Form::Struct, &CORE_V1_HOSTPATHVOLUMESOURCE_FIELDS),
+    Type::named("core.v1.ISCSIPersistentVolumeSource", Form::Struct, &CORE_V1_ISCSIPERSISTENTVOLUMESOURCE_FIELDS),
+    Type::named("core.v1.ISCSIVolumeSource", Form::Struct, &CORE_V1_ISCSIVOLUMESOURCE_FIELDS),
+    Type::named("core.v1.ImageVolumeSource", Form::Struct, &CORE_V1_IMAGEVOLUMESOURCE_FIELDS),
+    Type::named("core.v1.ImageVolumeStatus", Form::Struct, &CORE_V1_IMAGEVOLUMESTATUS_FIELDS),
+    Type::named("core.v1.KeyToPath", Form::Struct, &CORE_V1_KEYTOPATH_FIELDS),
+    Type::named("core.v1.Lifecycle", Form::Struct, &CORE_V1_LIFECYCLE_FIELDS),
+    Type::named("core.v1.LifecycleHandler", Form::Struct, &CORE_V1_LIFECYCLEHANDLER_FIELDS),
+    Type::named("core.v1.LimitRange", Form::Struct, &CORE_V1_LIMITRANGE_FIELDS).top(gvk("", "v1", "LimitRange")),
+    Type::named("core.v1.LimitRangeItem", Form::Struct, &CORE_V1_LIMITRANGEITEM_FIELDS),
+    Type::named("core.v1.LimitRangeList", Form::Struct, &CORE_V1_LIMITRANGELIST_FIELDS).top(gvk("", "v1", "LimitRangeList")),
+    Type::named("core.v1.LimitRangeSpec", Form::Struct, &CORE_V1_LIMITRANGESPEC_FIELDS),
+    Type::named("core.v1.LinuxContainerUser", Form::Struct, &CORE_V1_LINUXCONTAINERUSER_FIELDS),
+    Type::named("core.v1.List", Form::Struct, &CORE_V1_LIST_FIELDS).top(None),
+    Type::named("core.v1.LoadBalancerIngress", Form::Struct, &CORE_V1_LOADBALANCERINGRESS_FIELDS),
+    Type::named("core.v1.LoadBalancerStatus", Form::Struct, &CORE_V1_LOADBALANCERSTATUS_FIELDS),
+    Type::named("core.v1.LocalObjectReference", Form::Struct, &CORE_V1_LOCALOBJECTREFERENCE_FIELDS).atomic(),
+    Type::named("core.v1.LocalVolumeSource", Form::Struct, &CORE_V1_LOCALVOLUMESOURCE_FIELDS),
+    Type::named("core.v1.ModifyVolumeStatus", Form::Struct, &CORE_V1_MODIFYVOLUMESTATUS_FIELDS),
+    Type::named("core.v1.NFSVolumeSource", Form::Struct, &CORE_V1_NFSVOLUMESOURCE_FIELDS),
+    Type::named("core.v1.Namespace", Form::Struct, &CORE_V1_NAMESPACE_FIELDS).top(gvk("", "v1", "Namespace")),
+    Type::named("core.v1.NamespaceCondition", Form::Struct, &CORE_V1_NAMESPACECONDITION_FIELDS),
+    Type::named("core.v1.NamespaceList", Form::Struct, &CORE_V1_NAMESPACELIST_FIELDS).top(gvk("", "v1", "NamespaceList")),
+    Type::named("core.v1.NamespaceSpec", Form::Struct, &CORE_V1_NAMESPACESPEC_FIELDS),
+    Type::named("core.v1.NamespaceStatus", Form::Struct, &CORE_V1_NAMESPACESTATUS_FIELDS),
+    Type::named("core.v1.Node", Form::Struct, &CORE_V1_NODE_FIELDS).top(gvk("", "v1", "Node")),
+    Type::named("core.v1.NodeAddress", Form::Struct, &CORE_V1_NODEADDRESS_FIELDS),
+    Type::named("core.v1.NodeAffinity", Form::Struct, &CORE_V1_NODEAFFINITY_FIELDS),
+    Type::named("core.v1.NodeAllocatableResourceClaimStatus", Form::Struct, &CORE_V1_NODEALLOCATABLERESOURCECLAIMSTATUS_FIELDS),
+    Type::named("core.v1.NodeCondition", Form::Struct, &CORE_V1_NODECONDITION_FIELDS),
+    Type::named("core.v1.NodeConfigSource", Form::Struct, &CORE_V1_NODECONFIGSOURCE_FIELDS),
+    Type::named("core.v1.NodeConfigStatus", Form::Struct, &CORE_V1_NODECONFIGSTATUS_FIELDS),
+    Type::named("core.v1.NodeDaemonEndpoints", Form::Struct, &CORE_V1_NODEDAEMONENDPOINTS_FIELDS),
+    Type::named("core.v1.NodeFeatures", Form::Struct, &CORE_V1_NODEFEATURES_FIELDS),
+    Type::named("core.v1.NodeList", Form::Struct, &CORE_V1_NODELIST_FIELDS).top(gvk("", "v1", "NodeList")),
+    Type::named("core.v1.NodeProxyOptions", Form::Struct, &CORE_V1_NODEPROXYOPTIONS_FIELDS).top(None),
+    Type::named("core.v1.NodeRuntimeHandler", Form::Struct, &CORE_V1_NODERUNTIMEHANDLER_FIELDS),
+    Type::named("core.v1.NodeRuntimeHandlerFeatures", Form::Struct, &CORE_V1_NODERUNTIMEHANDLERFEATURES_FIELDS),
+    Type::named("core.v1.NodeSelector", Form::Struct, &CORE_V1_NODESELECTOR_FIELDS).atomic(),
+    Type::named("core.v1.NodeSelectorRequirement", Form::Struct, &CORE_V1_NODESELECTORREQUIREMENT_FIELDS),
+    Type::named("core.v1.NodeSelectorTerm", Form::Struct, &CORE_V1_NODESELECTORTERM_FIELDS).atomic(),
+    Type::named("core.v1.NodeSpec", Form::Struct, &CORE_V1_NODESPEC_FIELDS),
+    Type::named("core.v1.NodeStatus", Form::Struct, &CORE_V1_NODESTATUS_FIELDS),
+    Type::named("core.v1.NodeSwapStatus", Form::Struct, &CORE_V1_NODESWAPSTATUS_FIELDS),
+    Type::named("core.v1.NodeSystemInfo", Form::Struct, &CORE_V1_NODESYSTEMINFO_FIELDS),
+    Type::named("core.v1.ObjectFieldSelector", Form::Struct, &CORE_V1_OBJECTFIELDSELECTOR_FIELDS).atomic(),
+    Type::named("core.v1.ObjectReference", Form::Struct, &CORE_V1_OBJECTREFERENCE_FIELDS).atomic(),
+    Type::named("core.v1.PersistentVolume", Form::Struct, &CORE_V1_PERSISTENTVOLUME_FIELDS).top(gvk("", "v1", "PersistentVolume")),
+    Type::named("core.v1.PersistentVolumeClaim", Form::Struct, &CORE_V1_PERSISTENTVOLUMECLAIM_FIELDS).top(gvk("", "v1", "PersistentVolumeClaim")),
+    Type::named("core.v1.PersistentVolumeClaimCondition", Form::Struct, &CORE_V1_PERSISTENTVOLUMECLAIMCONDITION_FIELDS),
+    Type::named("core.v1.PersistentVolumeClaimList", Form::Struct, &CORE_V1_PERSISTENTVOLUMECLAIMLIST_FIELDS).top(gvk("", "v1", "PersistentVolumeClaimList")),
+    Type::named("core.v1.PersistentVolumeClaimSpec", Form::Struct, &CORE_V1_PERSISTENTVOLUMECLAIMSPEC_FIELDS),
+    Type::named("core.v1.PersistentVolumeClaimStatus", Form::Struct, &CORE_V1_PERSISTENTVOLUMECLAIMSTATUS_FIELDS),
+    Type::named("core.v1.PersistentVolumeClaimTemplate", Form::Struct, &CORE_V1_PERSISTENTVOLUMECLAIMTEMPLATE_FIELDS),
+    Type::named("core.v1.PersistentVolumeClaimVolumeSource", Form::Struct, &CORE_V1_PERSISTENTVOLUMECLAIMVOLUMESOURCE_FIELDS),
+    Type::named("core.v1.PersistentVolumeList", Form::Struct, &CORE_V1_PERSISTENTVOLUMELIST_FIELDS).top(gvk("", "v1", "PersistentVolumeList")),
+    Type::named("core.v1.PersistentVolumeSource", Form::Struct, &CORE_V1_PERSISTENTVOLUMESOURCE_FIELDS),
+    Type::named("core.v1.PersistentVolumeSpec", Form::Struct, &CORE_V1_PERSISTENTVOLUMESPEC_FIELDS),
+    Type::named("core.v1.PersistentVolumeStatus", Form::Struct, &CORE_V1_PERSISTENTVOLUMESTATUS_FIELDS),
+    Type::named("core.v1.PhotonPersistentDiskVolumeSource", Form::Struct, &CORE_V1_PHOTONPERSISTENTDISKVOLUMESOURCE_FIELDS),
+    Type::named("core.v1.Pod", Form::Struct, &CORE_V1_POD_FIELDS).top(gvk("", "v1", "Pod")),
+    Type::named("core.v1.PodAffinity", Form::Struct, &CORE_V1_PODAFFINITY_FIELDS),
+    Type::named("core.v1.PodAffinityTerm", Form::Struct, &CORE_V1_PODAFFINITYTERM_FIELDS),
+    Type::named("core.v1.PodAntiAffinity", Form::Struct, &CORE_V1_PODANTIAFFINITY_FIELDS),
+    Type::named("core.v1.PodAttachOptions", Form::Struct, &CORE_V1_PODATTACHOPTIONS_FIELDS).top(None),
+    Type::named("core.v1.PodCertificateProjection", Form::Struct, &CORE_V1_PODCERTIFICATEPROJECTION_FIELDS),
+    Type::named("core.v1.PodCondition", Form::Struct, &CORE_V1_PODCONDITION_FIELDS),
+    Type::named("core.v1.PodDNSConfig", Form::Struct, &CORE_V1_PODDNSCONFIG_FIELDS),
+    Type::named("core.v1.PodDNSConfigOption", Form::Struct, &CORE_V1_PODDNSCONFIGOPTION_FIELDS),
+    Type::named("core.v1.PodExecOptions", Form::Struct, &CORE_V1_PODEXECOPTIONS_FIELDS).top(None),
+    Type::named("core.v1.PodExtendedResourceClaimStatus", Form::Struct, &CORE_V1_PODEXTENDEDRESOURCECLAIMSTATUS_FIELDS),
+    Type::named("core.v1.PodIP", Form::Struct, &CORE_V1_PODIP_FIELDS),
+    Type::named("core.v1.PodList", Form::Struct, &CORE_V1_PODLIST_FIELDS).top(gvk("", "v1", "PodList")),
+    Type::named("core.v1.PodLogOptions", Form::Struct, &CORE_V1_PODLOGOPTIONS_FIELDS).top(None),
+    Type::named("core.v1.PodOS", Form::Struct, &CORE_V1_PODOS_FIELDS),
+    Type::named("core.v1.PodPortForwardOptions", Form::Struct, &CORE_V1_PODPORTFORWARDOPTIONS_FIELDS).top(None),
+    Type::named("core.v1.PodProxyOptions", Form::Struct, &CORE_V1_PODPROXYOPTIONS_FIELDS).top(None),
+    Type::named("core.v1.PodReadinessGate", Form::Struct, &CORE_V1_PODREADINESSGATE_FIELDS),
+    Type::named("core.v1.PodResourceClaim", Form::Struct, &CORE_V1_PODRESOURCECLAIM_FIELDS),
+    Type::named("core.v1.PodResourceClaimStatus", Form::Struct, &CORE_V1_PODRESOURCECLAIMSTATUS_FIELDS),
+    Type::named("core.v1.PodSchedulingGate", Form::Struct, &CORE_V1_PODSCHEDULINGGATE_FIELDS),
+    Type::named("core.v1.PodSchedulingGroup", Form::Struct, &CORE_V1_PODSCHEDULINGGROUP_FIELDS),
+    Type::named("core.v1.PodSecurityContext", Form::Struct, &CORE_V1_PODSECURITYCONTEXT_FIELDS),
+    Type::named("core.v1.PodSignature", Form::Struct, &CORE_V1_PODSIGNATURE_FIELDS),
+    Type::named("core.v1.PodSpec", Form::Struct, &CORE_V1_PODSPEC_FIELDS),
+    Type::named("core.v1.PodStatus", Form::Struct, &CORE_V1_PODSTATUS_FIELDS),
+    Type::named("core.v1.PodStatusResult", Form::Struct, &CORE_V1_PODSTATUSRESULT_FIELDS).top(None),
+    Type::named("core.v1.PodTemplate", Form::Struct, &CORE_V1_PODTEMPLATE_FIELDS).top(gvk("", "v1", "PodTemplate")),
+    Type::named("core.v1.PodTemplateList", Form::Struct, &CORE_V1_PODTEMPLATELIST_FIELDS).top(gvk("", "v1", "PodTemplateList")),
+    Type::named("core.v1.PodTemplateSpec", Form::Struct, &CORE_V1_PODTEMPLATESPEC_FIELDS),
+    Type::named("core.v1.PortStatus", Form::Struct, &CORE_V1_PORTSTATUS_FIELDS),
+    Type::named("core.v1.PortworxVolumeSource", Form::Struct, &CORE_V1_PORTWORXVOLUMESOURCE_FIELDS),
+    Type::named("core.v1.Preconditions", Form::Struct, &CORE_V1_PRECONDITIONS_FIELDS),
+    Type::named("core.v1.PreferAvoidPodsEntry", Form::Struct, &CORE_V1_PREFERAVOIDPODSENTRY_FIELDS),
+    Type::named("core.v1.PreferredSchedulingTerm", Form::Struct, &CORE_V1_PREFERREDSCHEDULINGTERM_FIELDS),
+    Type::named("core.v1.Probe", Form::Struct, &CORE_V1_PROBE_FIELDS),
+    Type::named("core.v1.ProbeHandler", Form::Struct, &CORE_V1_PROBEHANDLER_FIELDS),
+    Type::named("core.v1.ProjectedVolumeSource", Form::Struct, &CORE_V1_PROJECTEDVOLUMESOURCE_FIELDS),
+    Type::named("core.v1.QuobyteVolumeSource", Form::Struct, &CORE_V1_QUOBYTEVOLUMESOURCE_FIELDS),
+    Type::named("core.v1.RBDPersistentVolumeSource", Form::Struct, &CORE_V1_RBDPERSISTENTVOLUMESOURCE_FIELDS),
+    Type::named("core.v1.RBDVolumeSource", Form::Struct, &CORE_V1_RBDVOLUMESOURCE_FIELDS),
+    Type::named("core.v1.RangeAllocation", Form::Struct, &CORE_V1_RANGEALLOCATION_FIELDS).top(None),
+    Type::named("core.v1.ReplicationController", Form::Struct, &CORE_V1_REPLICATIONCONTROLLER_FIELDS).top(gvk("", "v1", "ReplicationController")),
+    Type::named("core.v1.ReplicationControllerCondition", Form::Struct, &CORE_V1_REPLICATIONCONTROLLERCONDITION_FIELDS),
+    Type::named("core.v1.ReplicationControllerList", Form::Struct, &CORE_V1_REPLICATIONCONTROLLERLIST_FIELDS).top(gvk("", "v1", "ReplicationControllerList")),
+    Type::named("core.v1.ReplicationControllerSpec", Form::Struct, &CORE_V1_REPLICATIONCONTROLLERSPEC_FIELDS),
+    Type::named("core.v1.ReplicationControllerStatus", Form::Struct, &CORE_V1_REPLICATIONCONTROLLERSTATUS_FIELDS),
+    Type::named("core.v1.ResourceClaim", Form::Struct, &CORE_V1_RESOURCECLAIM_FIELDS),
+    Type::named("core.v1.ResourceFieldSelector", Form::Struct, &CORE_V1_RESOURCEFIELDSELECTOR_FIELDS).atomic(),
+    Type::named("core.v1.ResourceHealth", Form::Struct, &CORE_V1_RESOURCEHEALTH_FIELDS),
+    Type::named("core.v1.ResourceQuota", Form::Struct, &CORE_V1_RESOURCEQUOTA_FIELDS).top(gvk("", "v1", "ResourceQuota")),
+    Type::named("core.v1.ResourceQuotaList", Form::Struct, &CORE_V1_RESOURCEQUOTALIST_FIELDS).top(gvk("", "v1", "ResourceQuotaList")),
+    Type::named("core.v1.ResourceQuotaSpec", Form::Struct, &CORE_V1_RESOURCEQUOTASPEC_FIELDS),
+    Type::named("core.v1.ResourceQuotaStatus", Form::Struct, &CORE_V1_RESOURCEQUOTASTATUS_FIELDS),
+    Type::named("core.v1.ResourceRequirements", Form::Struct, &CORE_V1_RESOURCEREQUIREMENTS_FIELDS),
+    Type::named("core.v1.ResourceStatus", Form::Struct, &CORE_V1_RESOURCESTATUS_FIELDS),
+    Type::named("core.v1.SELinuxOptions", Form::Struct, &CORE_V1_SELINUXOPTIONS_FIELDS),
+    Type::named("core.v1.ScaleIOPersistentVolumeSource", Form::Struct, &CORE_V1_SCALEIOPERSISTENTVOLUMESOURCE_FIELDS),
+    Type::named("core.v1.ScaleIOVolumeSource", Form::Struct, &CORE_V1_SCALEIOVOLUMESOURCE_FIELDS),
+    Type::named("core.v1.ScopeSelector", Form::Struct, &CORE_V1_SCOPESELECTOR_FIELDS).atomic(),
+    Type::named("core.v1.ScopedResourceSelectorRequirement", Form::Struct, &CORE_V1_SCOPEDRESOURCESELECTORREQUIREMENT_FIELDS),
+    Type::named("core.v1.SeccompProfile", Form::Struct, &CORE_V1_SECCOMPPROFILE_FIELDS),
+    Type::named("core.v1.Secret", Form::Struct, &CORE_V1_SECRET_FIELDS).top(gvk("", "v1", "Secret")),
+    Type::named("core.v1.SecretEnvSource", Form::Struct, &CORE_V1_SECRETENVSOURCE_FIELDS),
+    Type::named("core.v1.SecretKeySelector", Form::Struct, &CORE_V1_SECRETKEYSELECTOR_FIELDS).atomic(),
+    Type::named("core.v1.SecretList", Form::Struct, &CORE_V1_SECRETLIST_FIELDS).top(gvk("", "v1", "SecretList")),
+    Type::named("core.v1.SecretProjection", Form::Struct, &CORE_V1_SECRETPROJECTION_FIELDS),
+    Type::named("core.v1.SecretReference", Form::Struct, &CORE_V1_SECRETREFERENCE_FIELDS).atomic(),
+    Type::named("core.v1.SecretVolumeSource", Form::Struct, &CORE_V1_SECRETVOLUMESOURCE_FIELDS),
+    Type::named("core.v1.SecurityContext", Form::Struct, &CORE_V1_SECURITYCONTEXT_FIELDS),
+    Type::named("core.v1.SerializedReference", Form::Struct, &CORE_V1_SERIALIZEDREFERENCE_FIELDS).top(None),
+    Type::named("core.v1.Service", Form::Struct, &CORE_V1_SERVICE_FIELDS).top(gvk("", "v1", "Service")),
+    Type::named("core.v1.ServiceAccount", Form::Struct, &CORE_V1_SERVICEACCOUNT_FIELDS).top(gvk("", "v1", "ServiceAccount")),
+    Type::named("core.v1.ServiceAccountList", Form::Struct, &CORE_V1_SERVICEACCOUNTLIST_FIELDS).top(gvk("", "v1", "ServiceAccountList")),
+    Type::named("core.v1.ServiceAccountTokenProjection", Form::Struct, &CORE_V1_SERVICEACCOUNTTOKENPROJECTION_FIELDS),
+    Type::named("core.v1.ServiceList", Form::Struct, &CORE_V1_SERVICELIST_FIELDS).top(gvk("", "v1", "ServiceList")),
+    Type::named("core.v1.ServicePort", Form::Struct, &CORE_V1_SERVICEPORT_FIELDS),
+    Type::named("core.v1.ServiceProxyOptions", Form::Struct, &CORE_V1_SERVICEPROXYOPTIONS_FIELDS).top(None),
+    Type::named("core.v1.ServiceSpec", Form::Struct, &CORE_V1_SERVICESPEC_FIELDS),
+    Type::named("core.v1.ServiceStatus", Form::Struct, &CORE_V1_SERVICESTATUS_FIELDS),
+    Type::named("core.v1.SessionAffinityConfig", Form::Struct, &CORE_V1_SESSIONAFFINITYCONFIG_FIELDS),
+    Type::named("core.v1.SleepAction", Form::Struct, &CORE_V1_SLEEPACTION_FIELDS),
+    Type::named("core.v1.StorageOSPersistentVolumeSource", Form::Struct, &CORE_V1_STORAGEOSPERSISTENTVOLUMESOURCE_FIELDS),
+    Type::named("core.v1.StorageOSVolumeSource", Form::Struct, &CORE_V1_STORAGEOSVOLUMESOURCE_FIELDS),
+    Type::named("core.v1.Sysctl", Form::Struct, &CORE_V1_SYSCTL_FIELDS),
+    Type::named("core.v1.TCPSocketAction", Form::Struct, &CORE_V1_TCPSOCKETACTION_FIELDS),
+    Type::named("core.v1.Taint", Form::Struct, &CORE_V1_TAINT_FIELDS),
+    Type::named("core.v1.Toleration", Form::Struct, &CORE_V1_TOLERATION_FIELDS),
+    Type::named("core.v1.TopologySelectorLabelRequirement", Form::Struct, &CORE_V1_TOPOLOGYSELECTORLABELREQUIREMENT_FIELDS),
+    Type::named("core.v1.TopologySelectorTerm", Form::Struct, &CORE_V1_TOPOLOGYSELECTORTERM_FIELDS).atomic(),
+    Type::named("core.v1.TopologySpreadConstraint", Form::Struct, &CORE_V1_TOPOLOGYSPREADCONSTRAINT_FIELDS),
+    Type::named("core.v1.TypedLocalObjectReference", Form::Struct, &CORE_V1_TYPEDLOCALOBJECTREFERENCE_FIELDS).atomic(),
+    Type::named("core.v1.TypedObjectReference", Form::Struct, &CORE_V1_TYPEDOBJECTREFERENCE_FIELDS),
+    Type::named("core.v1.Volume", Form::Struct, &CORE_V1_VOLUME_FIELDS),
+    Type::named("core.v1.VolumeDevice", Form::Struct, &CORE_V1_VOLUMEDEVICE_FIELDS),
+    Type::named("core.v1.VolumeMount", Form::Struct, &CORE_V1_VOLUMEMOUNT_FIELDS),
+    Type::named("core.v1.VolumeMountStatus", Form::Struct, &CORE_V1_VOLUMEMOUNTSTATUS_FIELDS),
+    Type::named("core.v1.VolumeNodeAffinity", Form::Struct, &CORE_V1_VOLUMENODEAFFINITY_FIELDS),
+    Type::named("core.v1.VolumeProjection", Form::Struct, &CORE_V1_VOLUMEPROJECTION_FIELDS),
+    Type::named("core.v1.VolumeResourceRequirements", Form::Struct, &CORE_V1_VOLUMERESOURCEREQUIREMENTS_FIELDS),
+    Type::named("core.v1.VolumeSource", Form::Struct, &CORE_V1_VOLUMESOURCE_FIELDS),
+    Type::named("core.v1.VolumeStatus", Form::Struct, &CORE_V1_VOLUMESTATUS_FIELDS),
+    Type::named("core.v1.VsphereVirtualDiskVolumeSource", Form::Struct, &CORE_V1_VSPHEREVIRTUALDISKVOLUMESOURCE_FIELDS),
+    Type::named("core.v1.WeightedPodAffinityTerm", Form::Struct, &CORE_V1_WEIGHTEDPODAFFINITYTERM_FIELDS),
+    Type::named("core.v1.WindowsSecurityContextOptions", Form::Struct, &CORE_V1_WINDOWSSECURITYCONTEXTOPTIONS_FIELDS),
+    Type::named("discovery.v1.Endpoint", Form::Struct, &DISCOVERY_V1_ENDPOINT_FIELDS),
+    Type::named("discovery.v1.EndpointConditions", Form::Struct, &DISCOVERY_V1_ENDPOINTCONDITIONS_FIELDS),
+    Type::named("discovery.v1.EndpointHints", Form::Struct, &DISCOVERY_V1_ENDPOINTHINTS_FIELDS),
+    Type::named("discovery.v1.EndpointPort", Form::Struct, &DISCOVERY_V1_ENDPOINTPORT_FIELDS).atomic(),
+    Type::named("discovery.v1.EndpointSlice", Form::Struct, &DISCOVERY_V1_ENDPOINTSLICE_FIELDS).top(gvk("discovery.k8s.io", "v1", "EndpointSlice")),
+    Type::named("discovery.v1.EndpointSliceList", Form::Struct, &DISCOVERY_V1_ENDPOINTSLICELIST_FIELDS).top(gvk("discovery.k8s.io", "v1", "EndpointSliceList")),
+    Type::named("discovery.v1.ForNode", Form::Struct, &DISCOVERY_V1_FORNODE_FIELDS),
+    Type::named("discovery.v1.ForZone", Form::Struct, &DISCOVERY_V1_FORZONE_FIELDS),
+    Type::named("events.v1.Event", Form::Struct, &EVENTS_V1_EVENT_FIELDS).top(gvk("events.k8s.io", "v1", "Event")),
+    Type::named("events.v1.EventList", Form::Struct, &EVENTS_V1_EVENTLIST_FIELDS).top(gvk("events.k8s.io", "v1", "EventList")),
+    Type::named("events.v1.EventSeries", Form::Struct, &EVENTS_V1_EVENTSERIES_FIELDS),
+    Type::named("flowcontrol.v1.ExemptPriorityLevelConfiguration", Form::Struct, &FLOWCONTROL_V1_EXEMPTPRIORITYLEVELCONFIGURATION_FIELDS),
+    Type::named("flowcontrol.v1.FlowDistinguisherMethod", Form::Struct, &FLOWCONTROL_V1_FLOWDISTINGUISHERMETHOD_FIELDS),
+    Type::named("flowcontrol.v1.FlowSchema", Form::Struct, &FLOWCONTROL_V1_FLOWSCHEMA_FIELDS).top(gvk("flowcontrol.apiserver.k8s.io", "v1", "FlowSchema")),
+    Type::named("flowcontrol.v1.FlowSchemaCondition", Form::Struct, &FLOWCONTROL_V1_FLOWSCHEMACONDITION_FIELDS),
+    Type::named("flowcontrol.v1.FlowSchemaList", Form::Struct, &FLOWCONTROL_V1_FLOWSCHEMALIST_FIELDS).top(gvk("flowcontrol.apiserver.k8s.io", "v1", "FlowSchemaList")),
+    Type::named("flowcontrol.v1.FlowSchemaSpec", Form::Struct, &FLOWCONTROL_V1_FLOWSCHEMASPEC_FIELDS),
+    Type::named("flowcontrol.v1.FlowSchemaStatus", Form::Struct, &FLOWCONTROL_V1_FLOWSCHEMASTATUS_FIELDS),
+    Type::named("flowcontrol.v1.GroupSubject", Form::Struct, &FLOWCONTROL_V1_GROUPSUBJECT_FIELDS),
+    Type::named("flowcontrol.v1.LimitResponse", Form::Struct, &FLOWCONTROL_V1_LIMITRESPONSE_FIELDS),
+    Type::named("flowcontrol.v1.LimitedPriorityLevelConfiguration", Form::Struct, &FLOWCONTROL_V1_LIMITEDPRIORITYLEVELCONFIGURATION_FIELDS),
+    Type::named("flowcontrol.v1.NonResourcePolicyRule", Form::Struct, &FLOWCONTROL_V1_NONRESOURCEPOLICYRULE_FIELDS),
+    Type::named("flowcontrol.v1.PolicyRulesWithSubjects", Form::Struct, &FLOWCONTROL_V1_POLICYRULESWITHSUBJECTS_FIELDS),
+    Type::named("flowcontrol.v1.PriorityLevelConfiguration", Form::Struct, &FLOWCONTROL_V1_PRIORITYLEVELCONFIGURATION_FIELDS).top(gvk("flowcontrol.apiserver.k8s.io", "v1", "PriorityLevelConfiguration")),
+    Type::named("flowcontrol.v1.PriorityLevelConfigurationCondition", Form::Struct, &FLOWCONTROL_V1_PRIORITYLEVELCONFIGURATIONCONDITION_FIELDS),
+    Type::named("flowcontrol.v1.PriorityLevelConfigurationList", Form::Struct, &FLOWCONTROL_V1_PRIORITYLEVELCONFIGURATIONLIST_FIELDS).top(gvk("flowcontrol.apiserver.k8s.io", "v1", "PriorityLevelConfigurationList")),
+    Type::named("flowcontrol.v1.PriorityLevelConfigurationReference", Form::Struct, &FLOWCONTROL_V1_PRIORITYLEVELCONFIGURATIONREFERENCE_FIELDS),
+    Type::named("flowcontrol.v1.PriorityLevelConfigurationSpec", Form::Struct, &FLOWCONTROL_V1_PRIORITYLEVELCONFIGURATIONSPEC_FIELDS),
+    Type::named("flowcontrol.v1.PriorityLevelConfigurationStatus", Form::Struct, &FLOWCONTROL_V1_PRIORITYLEVELCONFIGURATIONSTATUS_FIELDS),
+    Type::named("flowcontrol.v1.QueuingConfiguration", Form::Struct, &FLOWCONTROL_V1_QUEUINGCONFIGURATION_FIELDS),
+    Type::named("flowcontrol.v1.ResourcePolicyRule", Form::Struct, &FLOWCONTROL_V1_RESOURCEPOLICYRULE_FIELDS),
+    Type::named("flowcontrol.v1.ServiceAccountSubject", Form::Struct, &FLOWCONTROL_V1_SERVICEACCOUNTSUBJECT_FIELDS),
+    Type::named("flowcontrol.v1.Subject", Form::Struct, &FLOWCONTROL_V1_SUBJECT_FIELDS),
+    Type::named("flowcontrol.v1.UserSubject", Form::Struct, &FLOWCONTROL_V1_USERSUBJECT_FIELDS),
+    Type::named("intstr.IntOrString", Form::IntOrString, &[]),
+    Type::named("meta.v1.APIGroup", Form::Struct, &META_V1_APIGROUP_FIELDS).top(gvk("", "v1", "APIGroup")),
+    Type::named("meta.v1.APIGroupList", Form::Struct, &META_V1_APIGROUPLIST_FIELDS).top(gvk("", "v1", "APIGroupList")),
+    Type::named("meta.v1.APIResource", Form::Struct, &META_V1_APIRESOURCE_FIELDS),
+    Type::named("meta.v1.APIResourceList", Form::Struct, &META_V1_APIRESOURCELIST_FIELDS).top(gvk("", "v1", "APIResourceList")),
+    Type::named("meta.v1.APIVersions", Form::Struct, &META_V1_APIVERSIONS_FIELDS).top(gvk("", "v1", "APIVersions")),
+    Type::named("meta.v1.ApplyOptions", Form::Struct, &META_V1_APPLYOPTIONS_FIELDS).top(None),
+    Type::named("meta.v1.Condition", Form::Struct, &META_V1_CONDITION_FIELDS),
+    Type::named("meta.v1.CreateOptions", Form::Struct, &META_V1_CREATEOPTIONS_FIELDS).top(None),
+    Type::named("meta.v1.DeleteOptions", Form::Struct, &META_V1_DELETEOPTIONS_FIELDS).top(None),
+    Type::named("meta.v1.Duration", Form::Duration, &[]),
+    Type::named("meta.v1.FieldSelectorRequirement", Form::Struct, &META_V1_FIELDSELECTORREQUIREMENT_FIELDS),
+    Type::named("meta.v1.FieldsV1", Form::FieldsV1, &[]),
+    Type::named("meta.v1.GetOptions", Form::Struct, &META_V1_GETOPTIONS_FIELDS).top(None),
+    Type::named("meta.v1.GroupKind", Form::Struct, &META_V1_GROUPKIND_FIELDS),
+    Type::named("meta.v1.GroupResource", Form::Struct, &META_V1_GROUPRESOURCE_FIELDS),
+    Type::named("meta.v1.GroupVersion", Form::Struct, &META_V1_GROUPVERSION_FIELDS),
+    Type::named("meta.v1.GroupVersionForDiscovery", Form::Struct, &META_V1_GROUPVERSIONFORDISCOVERY_FIELDS),
+    Type::named("meta.v1.GroupVersionKind", Form::Struct, &META_V1_GROUPVERSIONKIND_FIELDS),
+    Type::named("meta.v1.GroupVersionResource", Form::Struct, &META_V1_GROUPVERSIONRESOURCE_FIELDS),
+    Type::named("meta.v1.LabelSelector", Form::Struct, &META_V1_LABELSELECTOR_FIELDS).atomic(),
+    Type::named("meta.v1.LabelSelectorRequirement", Form::Struct, &META_V1_LABELSELECTORREQUIREMENT_FIELDS),
+    Type::named("meta.v1.List", Form::Struct, &META_V1_LIST_FIELDS).top(None),
+    Type::named("meta.v1.ListMeta", Form::Struct, &META_V1_LISTMETA_FIELDS),
+    Type::named("meta.v1.ListOptions", Form::Struct, &META_V1_LISTOPTIONS_FIELDS).top(None),
+    Type::named("meta.v1.ManagedFieldsEntry", Form::Struct, &META_V1_MANAGEDFIELDSENTRY_FIELDS),
+    Type::named("meta.v1.MicroTime", Form::MicroTime, &[]),
+    Type::named("meta.v1.ObjectMeta", Form::Struct, &META_V1_OBJECTMETA_FIELDS),
+    Type::named("meta.v1.OwnerReference", Form::Struct, &META_V1_OWNERREFERENCE_FIELDS).atomic(),
+    Type::named("meta.v1.PartialObjectMetadata", Form::Struct, &META_V1_PARTIALOBJECTMETADATA_FIELDS).top(None),
+    Type::named("meta.v1.PartialObjectMetadataList", Form::Struct, &META_V1_PARTIALOBJECTMETADATALIST_FIELDS).top(None),
+    Type::named("meta.v1.Patch", Form::Struct, &[]),
+    Type::named("meta.v1.PatchOptions", Form::Struct, &META_V1_PATCHOPTIONS_FIELDS).top(None),
+    Type::named("meta.v1.Preconditions", Form::Struct, &META_V1_PRECONDITIONS_FIELDS),
+    Type::named("meta.v1.RootPaths", Form::Struct, &META_V1_ROOTPATHS_FIELDS),
+    Type::named("meta.v1.ServerAddressByClientCIDR", Form::Struct, &META_V1_SERVERADDRESSBYCLIENTCIDR_FIELDS),
+    Type::named("meta.v1.ShardInfo", Form::Struct, &META_V1_SHARDINFO_FIELDS),
+    Type::named("meta.v1.Status", Form::Struct, &META_V1_STATUS_FIELDS).top(gvk("", "v1", "Status")),
+    Type::named("meta.v1.StatusCause", Form::Struct, &META_V1_STATUSCAUSE_FIELDS),
+    Type::named("meta.v1.StatusDetails", Form::Struct, &META_V1_STATUSDETAILS_FIELDS),
+    Type::named("meta.v1.Table", Form::Struct, &META_V1_TABLE_FIELDS).top(None),
+    Type::named("meta.v1.TableColumnDefinition", Form::Struct, &META_V1_TABLECOLUMNDEFINITION_FIELDS),
+    Type::named("meta.v1.TableRow", Form::Struct, &META_V1_TABLEROW_FIELDS),
+    Type::named("meta.v1.TableRowCondition", Form::Struct, &META_V1_TABLEROWCONDITION_FIELDS),
+    Type::named("meta.v1.Time", Form::Time, &[]),
+    Type::named("meta.v1.UpdateOptions", Form::Struct, &META_V1_UPDATEOPTIONS_FIELDS).top(None),
+    Type::named("meta.v1.Verbs", Form::StringList, &[]),
+    Type::named("meta.v1.WatchEvent", Form::Struct, &META_V1_WATCHEVENT_FIELDS),
+    Type::named("networking.v1.HTTPIngressPath", Form::Struct, &NETWORKING_V1_HTTPINGRESSPATH_FIELDS),
+    Type::named("networking.v1.HTTPIngressRuleValue", Form::Struct, &NETWORKING_V1_HTTPINGRESSRULEVALUE_FIELDS),
+    Type::named("networking.v1.IPAddress", Form::Struct, &NETWORKING_V1_IPADDRESS_FIELDS).top(gvk("networking.k8s.io", "v1", "IPAddress")),
+    Type::named("networking.v1.IPAddressList", Form::Struct, &NETWORKING_V1_IPADDRESSLIST_FIELDS).top(gvk("networking.k8s.io", "v1", "IPAddressList")),
+    Type::named("networking.v1.IPAddressSpec", Form::Struct, &NETWORKING_V1_IPADDRESSSPEC_FIELDS),
+    Type::named("networking.v1.IPBlock", Form::Struct, &NETWORKING_V1_IPBLOCK_FIELDS),
+    Type::named("networking.v1.Ingress", Form::Struct, &NETWORKING_V1_INGRESS_FIELDS).top(gvk("networking.k8s.io", "v1", "Ingress")),
+    Type::named("networking.v1.IngressBackend", Form::Struct, &NETWORKING_V1_INGRESSBACKEND_FIELDS),
+    Type::named("networking.v1.IngressClass", Form::Struct, &NETWORKING_V1_INGRESSCLASS_FIELDS).top(gvk("networking.k8s.io", "v1", "IngressClass")),
+    Type::named("networking.v1.IngressClassList", Form::Struct, &NETWORKING_V1_INGRESSCLASSLIST_FIELDS).top(gvk("networking.k8s.io", "v1", "IngressClassList")),
+    Type::named("networking.v1.IngressClassParametersReference", Form::Struct, &NETWORKING_V1_INGRESSCLASSPARAMETERSREFERENCE_FIELDS),
+    Type::named("networking.v1.IngressClassSpec", Form::Struct, &NETWORKING_V1_INGRESSCLASSSPEC_FIELDS),
+    Type::named("networking.v1.IngressList", Form::Struct, &NETWORKING_V1_INGRESSLIST_FIELDS).top(gvk("networking.k8s.io", "v1", "IngressList")),
+    Type::named("networking.v1.IngressLoadBalancerIngress", Form::Struct, &NETWORKING_V1_INGRESSLOADBALANCERINGRESS_FIELDS),
+    Type::named("networking.v1.IngressLoadBalancerStatus", Form::Struct, &NETWORKING_V1_INGRESSLOADBALANCERSTATUS_FIELDS),
+    Type::named("networking.v1.IngressPortStatus", Form::Struct, &NETWORKING_V1_INGRESSPORTSTATUS_FIELDS),
+    Type::named("networking.v1.IngressRule", Form::Struct, &NETWORKING_V1_INGRESSRULE_FIELDS),
+    Type::named("networking.v1.IngressRuleValue", Form::Struct, &NETWORKING_V1_INGRESSRULEVALUE_FIELDS),
+    Type::named("networking.v1.IngressServiceBackend", Form::Struct, &NETWORKING_V1_INGRESSSERVICEBACKEND_FIELDS),
+    Type::named("networking.v1.IngressSpec", Form::Struct, &NETWORKING_V1_INGRESSSPEC_FIELDS),
+    Type::named("networking.v1.IngressStatus", Form::Struct, &NETWORKING_V1_INGRESSSTATUS_FIELDS),
+    Type::named("networking.v1.IngressTLS", Form::Struct, &NETWORKING_V1_INGRESSTLS_FIELDS),
+    Type::named("networking.v1.NetworkPolicy", Form::Struct, &NETWORKING_V1_NETWORKPOLICY_FIELDS).top(gvk("networking.k8s.io", "v1", "NetworkPolicy")),
+    Type::named("networking.v1.NetworkPolicyEgressRule", Form::Struct, &NETWORKING_V1_NETWORKPOLICYEGRESSRULE_FIELDS),
+    Type::named("networking.v1.NetworkPolicyIngressRule", Form::Struct, &NETWORKING_V1_NETWORKPOLICYINGRESSRULE_FIELDS),
+    Type::named("networking.v1.NetworkPolicyList", Form::Struct, &NETWORKING_V1_NETWORKPOLICYLIST_FIELDS).top(gvk("networking.k8s.io", "v1", "NetworkPolicyList")),
+    Type::named("networking.v1.NetworkPolicyPeer", Form::Struct, &NETWORKING_V1_NETWORKPOLICYPEER_FIELDS),
+    Type::named("networking.v1.NetworkPolicyPort", Form::Struct, &NETWORKING_V1_NETWORKPOLICYPORT_FIELDS),
+    Type::named("networking.v1.NetworkPolicySpec", Form::Struct, &NETWORKING_V1_NETWORKPOLICYSPEC_FIELDS),
+    Type::named("networking.v1.ParentReference", Form::Struct, &NETWORKING_V1_PARENTREFERENCE_FIELDS),
+    Type::named("networking.v1.ServiceBackendPort", Form::Struct, &NETWORKING_V1_SERVICEBACKENDPORT_FIELDS).atomic(),
+    Type::named("networking.v1.ServiceCIDR", Form::Struct, &NETWORKING_V1_SERVICECIDR_FIELDS).top(gvk("networking.k8s.io", "v1", "ServiceCIDR")),
+    Type::named("networking.v1.ServiceCIDRList", Form::Struct, &NETWORKING_V1_SERVICECIDRLIST_FIELDS).top(gvk("networking.k8s.io", "v1", "ServiceCIDRList")),
+    Type::named("networking.v1.ServiceCIDRSpec", Form::Struct, &NETWORKING_V1_SERVICECIDRSPEC_FIELDS),
+    Type::named("networking.v1.ServiceCIDRStatus", Form::Struct, &NETWORKING_V1_SERVICECIDRSTATUS_FIELDS),
+    Type::named("node.v1.Overhead", Form::Struct, &NODE_V1_OVERHEAD_FIELDS),
+    Type::named("node.v1.RuntimeClass", Form::Struct, &NODE_V1_RUNTIMECLASS_FIELDS).top(gvk("node.k8s.io", "v1", "RuntimeClass")),
+    Type::named("node.v1.RuntimeClassList", Form::Struct, &NODE_V1_RUNTIMECLASSLIST_FIELDS).top(gvk("node.k8s.io", "v1", "RuntimeClassList")),
+    Type::named("node.v1.Scheduling", Form::Struct, &NODE_V1_SCHEDULING_FIELDS),
+    Type::named("policy.v1.Eviction", Form::Struct, &POLICY_V1_EVICTION_FIELDS).top(gvk("policy", "v1", "Eviction")),
+    Type::named("policy.v1.PodDisruptionBudget", Form::Struct, &POLICY_V1_PODDISRUPTIONBUDGET_FIELDS).top(gvk("policy", "v1", "PodDisruptionBudget")),
+    Type::named("policy.v1.PodDisruptionBudgetList", Form::Struct, &POLICY_V1_PODDISRUPTIONBUDGETLIST_FIELDS).top(gvk("policy", "v1", "PodDisruptionBudgetList")),
+    Type::named("policy.v1.PodDisruptionBudgetSpec", Form::Struct, &POLICY_V1_PODDISRUPTIONBUDGETSPEC_FIELDS),
+    Type::named("policy.v1.PodDisruptionBudgetStatus", Form::Struct, &POLICY_V1_PODDISRUPTIONBUDGETSTATUS_FIELDS),
+    Type::named("quantity.Quantity", Form::Quantity, &[]),
+    Type::named("rbac.v1.AggregationRule", Form::Struct, &RBAC_V1_AGGREGATIONRULE_FIELDS),
+    Type::named("rbac.v1.ClusterRole", Form::Struct, &RBAC_V1_CLUSTERROLE_FIELDS).top(gvk("rbac.authorization.k8s.io", "v1", "ClusterRole")),
+    Type::named("rbac.v1.ClusterRoleBinding", Form::Struct, &RBAC_V1_CLUSTERROLEBINDING_FIELDS).top(gvk("rbac.authorization.k8s.io", "v1", "ClusterRoleBinding")),
+    Type::named("rbac.v1.ClusterRoleBindingList", Form::Struct, &RBAC_V1_CLUSTERROLEBINDINGLIST_FIELDS).top(gvk("rbac.authorization.k8s.io", "v1", "ClusterRoleBindingList")),
+    Type::named("rbac.v1.ClusterRoleList", Form::Struct, &RBAC_V1_CLUSTERROLELIST_FIELDS).top(gvk("rbac.authorization.k8s.io", "v1", "ClusterRoleList")),
+    Type::named("rbac.v1.PolicyRule", Form::Struct, &RBAC_V1_POLICYRULE_FIELDS),
+    Type::named("rbac.v1.Role", Form::Struct, &RBAC_V1_ROLE_FIELDS).top(gvk("rbac.authorization.k8s.io", "v1", "Role")),
+    Type::named("rbac.v1.RoleBinding", Form::Struct, &RBAC_V1_ROLEBINDING_FIELDS).top(gvk("rbac.authorization.k8s.io", "v1", "RoleBinding")),
+    Type::named("rbac.v1.RoleBindingList", Form::Struct, &RBAC_V1_ROLEBINDINGLIST_FIELDS).top(gvk("rbac.authorization.k8s.io", "v1", "RoleBindingList")),
+    Type::named("rbac.v1.RoleList", Form::Struct, &RBAC_V1_ROLELIST_FIELDS).top(gvk("rbac.authorization.k8s.io", "v1", "RoleList")),
+    Type::named("rbac.v1.RoleRef", Form::Struct, &RBAC_V1_ROLEREF_FIELDS).atomic(),
+    Type::named("rbac.v1.Subject", Form::Struct, &RBAC_V1_SUBJECT_FIELDS).atomic(),
+    Type::named("resource.v1.AllocatedDeviceStatus", Form::Struct, &RESOURCE_V1_ALLOCATEDDEVICESTATUS_FIELDS),
+    Type::named("resource.v1.AllocationResult", Form::Struct, &RESOURCE_V1_ALLOCATIONRESULT_FIELDS),
+    Type::named("resource.v1.CELDeviceSelector", Form::Struct, &RESOURCE_V1_CELDEVICESELECTOR_FIELDS),
+    Type::named("resource.v1.CapacityRequestPolicy", Form::Struct, &RESOURCE_V1_CAPACITYREQUESTPOLICY_FIELDS),
+    Type::named("resource.v1.CapacityRequestPolicyRange", Form::Struct, &RESOURCE_V1_CAPACITYREQUESTPOLICYRANGE_FIELDS),
+    Type::named("resource.v1.CapacityRequirements", Form::Struct, &RESOURCE_V1_CAPACITYREQUIREMENTS_FIELDS),
+    Type::named("resource.v1.Counter", Form::Struct, &RESOURCE_V1_COUNTER_FIELDS),
+    Type::named("resource.v1.CounterSet", Form::Struct, &RESOURCE_V1_COUNTERSET_FIELDS),
+    Type::named("resource.v1.Device", Form::Struct, &RESOURCE_V1_DEVICE_FIELDS),
+    Type::named("resource.v1.DeviceAllocationConfiguration", Form::Struct, &RESOURCE_V1_DEVICEALLOCATIONCONFIGURATION_FIELDS),
+    Type::named("resource.v1.DeviceAllocationResult", Form::Struct, &RESOURCE_V1_DEVICEALLOCATIONRESULT_FIELDS),
+    Type::named("resource.v1.DeviceAttribute", Form::Struct, &RESOURCE_V1_DEVICEATTRIBUTE_FIELDS),
+    Type::named("resource.v1.DeviceCapacity", Form::Struct, &RESOURCE_V1_DEVICECAPACITY_FIELDS),
+    Type::named("resource.v1.DeviceClaim", Form::Struct, &RESOURCE_V1_DEVICECLAIM_FIELDS),
+    Type::named("resource.v1.DeviceClaimConfiguration", Form::Struct, &RESOURCE_V1_DEVICECLAIMCONFIGURATION_FIELDS),
+    Type::named("resource.v1.DeviceClass", Form::Struct, &RESOURCE_V1_DEVICECLASS_FIELDS).top(gvk("resource.k8s.io", "v1", "DeviceClass")),
+    Type::named("resource.v1.DeviceClassConfiguration", Form::Struct, &RESOURCE_V1_DEVICECLASSCONFIGURATION_FIELDS),
+    Type::named("resource.v1.DeviceClassList", Form::Struct, &RESOURCE_V1_DEVICECLASSLIST_FIELDS).top(gvk("resource.k8s.io", "v1", "DeviceClassList")),
+    Type::named("resource.v1.DeviceClassSpec", Form::Struct, &RESOURCE_V1_DEVICECLASSSPEC_FIELDS),
+    Type::named("resource.v1.DeviceConfiguration", Form::Struct, &RESOURCE_V1_DEVICECONFIGURATION_FIELDS),
+    Type::named("resource.v1.DeviceConstraint", Form::Struct, &RESOURCE_V1_DEVICECONSTRAINT_FIELDS),
+    Type::named("resource.v1.DeviceCounterConsumption", Form::Struct, &RESOURCE_V1_DEVICECOUNTERCONSUMPTION_FIELDS),
+    Type::named("resource.v1.DeviceRequest", Form::Struct, &RESOURCE_V1_DEVICEREQUEST_FIELDS),
+    Type::named("resource.v1.DeviceRequestAllocationResult", Form::Struct, &RESOURCE_V1_DEVICEREQUESTALLOCATIONRESULT_FIELDS),
+    Type::named("resource.v1.DeviceSelector", Form::Struct, &RESOURCE_V1_DEVICESELECTOR_FIELDS),
+    Type::named("resource.v1.DeviceSubRequest", Form::Struct, &RESOURCE_V1_DEVICESUBREQUEST_FIELDS),
+    Type::named("resource.v1.DeviceTaint", Form::Struct, &RESOURCE_V1_DEVICETAINT_FIELDS),
+    Type::named("resource.v1.DeviceToleration", Form::Struct, &RESOURCE_V1_DEVICETOLERATION_FIELDS),
+    Type::named("resource.v1.ExactDeviceRequest", Form::Struct, &RESOURCE_V1_EXACTDEVICEREQUEST_FIELDS),
+    Type::named("resource.v1.NetworkDeviceData", Form::Struct, &RESOURCE_V1_NETWORKDEVICEDATA_FIELDS),
+    Type::named("resource.v1.NodeAllocatableResourceMapping", Form::Struct, &RESOURCE_V1_NODEALLOCATABLERESOURCEMAPPING_FIELDS),
+    Type::named("resource.v1.OpaqueDeviceConfiguration", Form::Struct, &RESOURCE_V1_OPAQUEDEVICECONFIGURATION_FIELDS),
+    Type::named("resource.v1.ResourceClaim", Form::Struct, &RESOURCE_V1_RESOURCECLAIM_FIELDS).top(gvk("resource.k8s.io", "v1", "ResourceClaim")),
+    Type::named("resource.v1.ResourceClaimConsumerReference", Form::Struct, &RESOURCE_V1_RESOURCECLAIMCONSUMERREFERENCE_FIELDS),
+    Type::named("resource.v1.ResourceClaimList", Form::Struct, &RESOURCE_V1_RESOURCECLAIMLIST_FIELDS).top(gvk("resource.k8s.io", "v1", "ResourceClaimList")),
+    Type::named("resource.v1.ResourceClaimSpec", Form::Struct, &RESOURCE_V1_RESOURCECLAIMSPEC_FIELDS),
+    Type::named("resource.v1.ResourceClaimStatus", Form::Struct, &RESOURCE_V1_RESOURCECLAIMSTATUS_FIELDS),
+    Type::named("resource.v1.ResourceClaimTemplate", Form::Struct, &RESOURCE_V1_RESOURCECLAIMTEMPLATE_FIELDS).top(gvk("resource.k8s.io", "v1", "ResourceClaimTemplate")),
+    Type::named("resource.v1.ResourceClaimTemplateList", Form::Struct, &RESOURCE_V1_RESOURCECLAIMTEMPLATELIST_FIELDS).top(gvk("resource.k8s.io", "v1", "ResourceClaimTemplateList")),
+    Type::named("resource.v1.ResourceClaimTemplateSpec", Form::Struct, &RESOURCE_V1_RESOURCECLAIMTEMPLATESPEC_FIELDS),
+    Type::named("resource.v1.ResourcePool", Form::Struct, &RESOURCE_V1_RESOURCEPOOL_FIELDS),
+    Type::named("resource.v1.ResourceSlice", Form::Struct, &RESOURCE_V1_RESOURCESLICE_FIELDS).top(gvk("resource.k8s.io", "v1", "ResourceSlice")),
+    Type::named("resource.v1.ResourceSliceList", Form::Struct, &RESOURCE_V1_RESOURCESLICELIST_FIELDS).top(gvk("resource.k8s.io", "v1", "ResourceSliceList")),
+    Type::named("resource.v1.ResourceSliceSpec", Form::Struct, &RESOURCE_V1_RESOURCESLICESPEC_FIELDS),
+    Type::named("runtime.RawExtension", Form::RawExtension, &[]),
+    Type::named("runtime.TypeMeta", Form::Struct, &RUNTIME_TYPEMETA_FIELDS),
+    Type::named("runtime.Unknown", Form::Struct, &[]),
+    Type::named("scheduling.v1.PriorityClass", Form::Struct, &SCHEDULING_V1_PRIORITYCLASS_FIELDS).top(gvk("scheduling.k8s.io", "v1", "PriorityClass")),
+    Type::named("scheduling.v1.PriorityClassList", Form::Struct, &SCHEDULING_V1_PRIORITYCLASSLIST_FIELDS).top(gvk("scheduling.k8s.io", "v1", "PriorityClassList")),
+    Type::named("storage.v1.CSIDriver", Form::Struct, &STORAGE_V1_CSIDRIVER_FIELDS).top(gvk("storage.k8s.io", "v1", "CSIDriver")),
+    Type::named("storage.v1.CSIDriverList", Form::Struct, &STORAGE_V1_CSIDRIVERLIST_FIELDS).top(gvk("storage.k8s.io", "v1", "CSIDriverList")),
+    Type::named("storage.v1.CSIDriverSpec", Form::Struct, &STORAGE_V1_CSIDRIVERSPEC_FIELDS),
+    Type::named("storage.v1.CSINode", Form::Struct, &STORAGE_V1_CSINODE_FIELDS).top(gvk("storage.k8s.io", "v1", "CSINode")),
+    Type::named("storage.v1.CSINodeDriver", Form::Struct, &STORAGE_V1_CSINODEDRIVER_FIELDS),
+    Type::named("storage.v1.CSINodeList", Form::Struct, &STORAGE_V1_CSINODELIST_FIELDS).top(gvk("storage.k8s.io", "v1", "CSINodeList")),
+    Type::named("storage.v1.CSINodeSpec", Form::Struct, &STORAGE_V1_CSINODESPEC_FIELDS),
+    Type::named("storage.v1.CSIStorageCapacity", Form::Struct, &STORAGE_V1_CSISTORAGECAPACITY_FIELDS).top(gvk("storage.k8s.io", "v1", "CSIStorageCapacity")),
+    Type::named("storage.v1.CSIStorageCapacityList", Form::Struct, &STORAGE_V1_CSISTORAGECAPACITYLIST_FIELDS).top(gvk("storage.k8s.io", "v1", "CSIStorageCapacityList")),
+    Type::named("storage.v1.StorageClass", Form::Struct, &STORAGE_V1_STORAGECLASS_FIELDS).top(gvk("storage.k8s.io", "v1", "StorageClass")),
+    Type::named("storage.v1.StorageClassList", Form::Struct, &STORAGE_V1_STORAGECLASSLIST_FIELDS).top(gvk("storage.k8s.io", "v1", "StorageClassList")),
+    Type::named("storage.v1.TokenRequest", Form::Struct, &STORAGE_V1_TOKENREQUEST_FIELDS),
+    Type::named("storage.v1.VolumeAttachment", Form::Struct, &STORAGE_V1_VOLUMEATTACHMENT_FIELDS).top(gvk("storage.k8s.io", "v1", "VolumeAttachment")),
+    Type::named("storage.v1.VolumeAttachmentList", Form::Struct, &STORAGE_V1_VOLUMEATTACHMENTLIST_FIELDS).top(gvk("storage.k8s.io", "v1", "VolumeAttachmentList")),
+    Type::named("storage.v1.VolumeAttachmentSource", Form::Struct, &STORAGE_V1_VOLUMEATTACHMENTSOURCE_FIELDS),
+    Type::named("storage.v1.VolumeAttachmentSpec", Form::Struct, &STORAGE_V1_VOLUMEATTACHMENTSPEC_FIELDS),
+    Type::named("storage.v1.VolumeAttachmentStatus", Form::Struct, &STORAGE_V1_VOLUMEATTACHMENTSTATUS_FIELDS),
+    Type::named("storage.v1.VolumeAttributesClass", Form::Struct, &STORAGE_V1_VOLUMEATTRIBUTESCLASS_FIELDS).top(gvk("storage.k8s.io", "v1", "VolumeAttributesClass")),
+    Type::named("storage.v1.VolumeAttributesClassList", Form::Struct, &STORAGE_V1_VOLUMEATTRIBUTESCLASSLIST_FIELDS).top(gvk("storage.k8s.io", "v1", "VolumeAttributesClassList")),
+    Type::named("storage.v1.VolumeError", Form::Struct, &STORAGE_V1_VOLUMEERROR_FIELDS),
+    Type::named("storage.v1.VolumeNodeResources", Form::Struct, &STORAGE_V1_VOLUMENODERESOURCES_FIELDS),
+];

@@ -1,0 +1,479 @@
+//! Strategic merge patch: lists merge by the keys that the type table states, and the patch may carry directives
+//! (`$patch`, `$retainKeys`, `$deleteFromPrimitiveList/…`, `$setElementOrder/…`).
+//! Follows `k8s.io/apimachinery/pkg/util/strategicpatch` in order and in errors.
+
+use serde_json::{Map, Value};
+
+use super::PatchError;
+use crate::go;
+use crate::table::{Field, Form, Item, Patch, Shape, Table, TypeId};
+
+const DIRECTIVE: &str = "$patch";
+const RETAIN_KEYS: &str = "$retainKeys";
+const DELETE_PREFIX: &str = "$deleteFromPrimitiveList/";
+const ORDER_PREFIX: &str = "$setElementOrder/";
+
+type Members = Map<String, Value>;
+
+impl Table {
+    /// `original` after the patch. Both must be objects of the type.
+    pub fn strategic_merge(&self, id: TypeId, original: Value, patch: Value) -> Result<Value, PatchError> {
+        match (original, patch) {
+            (Value::Object(original), Value::Object(patch)) => {
+                let merge = Merge { table: self };
+                merge.map(original, patch, Place::Struct(id)).map(Value::Object)
+            }
+            _ => Err(bad_request("invalid JSON document")),
+        }
+    }
+}
+
+struct Merge<'a> {
+    table: &'a Table,
+}
+
+/// What the table knows about the members of an object.
+#[derive(Clone, Copy)]
+enum Place {
+    Struct(TypeId),
+    Map(Item),
+    /// Raw values: whatever is below merges as plain objects.
+    Free,
+}
+
+/// How a member merges.
+struct Rule<'a> {
+    place: Place,
+    patch: Patch,
+    merge_key: &'a str,
+}
+
+fn bad_request(message: &str) -> PatchError {
+    PatchError::BadRequest(message.to_owned())
+}
+
+fn no_merge_key(item: &Value, merge_key: &str) -> PatchError {
+    PatchError::Internal(format!("map: {} does not contain declared merge key: {merge_key}", go::print(item)))
+}
+
+fn unknown_directive(directive: &Value, item: &Members) -> PatchError {
+    let item = go::print(&Value::Object(item.clone()));
+    PatchError::Internal(format!("unknown patch type: {} in map: {item}", go::print(directive)))
+}
+
+impl Merge<'_> {
+    fn rule(&self, place: Place, key: &str) -> Result<Rule<'_>, PatchError> {
+        let free = Rule { place: Place::Free, patch: Patch::Default, merge_key: "" };
+        match place {
+            Place::Free => Ok(free),
+            Place::Map(item) => Ok(Rule { place: self.below(item), ..free }),
+            Place::Struct(id) => match self.table.field(id, key) {
+                Some(field) => Ok(self.field_rule(field)),
+                None => {
+                    let name = self.table.get(id).short_name();
+                    let message = format!("unable to find api field in struct {name} for the json field {key:?}");
+                    Err(PatchError::Internal(message))
+                }
+            },
+        }
+    }
+
+    fn field_rule<'a>(&'a self, field: &'a Field) -> Rule<'a> {
+        let place = match field.shape {
+            Shape::One(item) | Shape::List(item) => self.below(item),
+            Shape::Map(item) => Place::Map(item),
+        };
+        Rule { place, patch: field.patch, merge_key: &field.merge_key }
+    }
+
+    fn below(&self, item: Item) -> Place {
+        match item {
+            Item::Of(id) if self.table.get(id).form == Form::Struct => Place::Struct(id),
+            _ => Place::Free,
+        }
+    }
+
+    fn map(&self, mut original: Members, mut patch: Members, place: Place) -> Result<Members, PatchError> {
+        if let Some(directive) = patch.shift_remove(DIRECTIVE) {
+            return match directive.as_str() {
+                Some("replace") => Ok(patch),
+                Some("delete") => Ok(Members::new()),
+                _ => {
+                    patch.insert(DIRECTIVE.to_owned(), directive.clone());
+                    Err(unknown_directive(&directive, &patch))
+                }
+            };
+        }
+        retain_keys(&mut original, &mut patch)?;
+        self.ordered_lists(&mut original, &mut patch, place)?;
+        for (key, value) in patch {
+            self.member(&mut original, &key, value, place)?;
+        }
+        Ok(original)
+    }
+
+    fn member(&self, original: &mut Members, key: &str, value: Value, place: Place) -> Result<(), PatchError> {
+        let (key, delete) = match key.strip_prefix(DELETE_PREFIX) {
+            Some(key) => (key, true),
+            None => (key, false),
+        };
+        if value.is_null() {
+            original.shift_remove(key);
+            return Ok(());
+        }
+        let Some(old) = original.get_mut(key) else {
+            if !delete {
+                original.insert(key.to_owned(), added(value));
+            }
+            return Ok(());
+        };
+        match (old.take(), value) {
+            (Value::Object(old_members), Value::Object(members)) => {
+                let rule = self.rule(place, key)?;
+                *old = match rule.patch {
+                    Patch::Replace => Value::Object(members),
+                    Patch::Default | Patch::Merge | Patch::MergeRetainKeys | Patch::RetainKeys => {
+                        Value::Object(self.map(old_members, members, rule.place)?)
+                    }
+                };
+            }
+            (Value::Array(old_items), Value::Array(items)) => {
+                let rule = self.rule(place, key)?;
+                *old = Value::Array(self.list_by_strategy(old_items, items, &rule, delete)?);
+            }
+            (previous, _) if delete => *old = previous,
+            (_, value) => *old = added(value),
+        }
+        Ok(())
+    }
+
+    fn list_by_strategy(
+        &self,
+        original: Vec<Value>,
+        patch: Vec<Value>,
+        rule: &Rule<'_>,
+        delete: bool,
+    ) -> Result<Vec<Value>, PatchError> {
+        match rule.patch {
+            Patch::Merge | Patch::MergeRetainKeys => self.list(original, patch, rule, delete),
+            Patch::Default | Patch::Replace | Patch::RetainKeys if delete => self.list(original, patch, rule, delete),
+            Patch::Default | Patch::Replace | Patch::RetainKeys => Ok(patch),
+        }
+    }
+
+    fn list(
+        &self,
+        original: Vec<Value>,
+        patch: Vec<Value>,
+        rule: &Rule<'_>,
+        delete: bool,
+    ) -> Result<Vec<Value>, PatchError> {
+        let Some(first) = original.first().or(patch.first()) else { return Ok(original) };
+        let objects = first.is_object();
+        if original.iter().chain(&patch).any(|item| item.is_array()) {
+            return Err(PatchError::Unprocessable("lists of lists are not supported".to_owned()));
+        }
+        if original.iter().chain(&patch).any(|item| item.is_object() != objects) {
+            return Err(PatchError::Internal("list element types are not identical".to_owned()));
+        }
+        if !objects {
+            if delete {
+                return Ok(original.into_iter().filter(|item| !patch.contains(item)).collect());
+            }
+            let mut merged = original.clone();
+            merged.extend(patch.iter().cloned());
+            return Ok(ordered(deduplicated(merged), &patch, &original, ""));
+        }
+        if rule.merge_key.is_empty() {
+            let name = match rule.place {
+                Place::Struct(id) => self.table.get(id).short_name(),
+                Place::Map(_) | Place::Free => "",
+            };
+            return Err(PatchError::Internal(format!("cannot merge lists without merge key for {name}")));
+        }
+        let (original, patch) = special_elements(original, patch, rule.merge_key)?;
+        let mut merged = original.clone();
+        for item in &patch {
+            let key = item.get(rule.merge_key).ok_or_else(|| no_merge_key(item, rule.merge_key))?;
+            let found = merged.iter_mut().find(|old| old.get(rule.merge_key) == Some(key));
+            match (found, item) {
+                (Some(old), Value::Object(members)) => {
+                    let Value::Object(old_members) = old.take() else {
+                        return Err(bad_request("invalid JSON document"));
+                    };
+                    *old = Value::Object(self.map(old_members, members.clone(), rule.place)?);
+                }
+                _ => merged.push(added(item.clone())),
+            }
+        }
+        Ok(ordered(merged, &patch, &original, rule.merge_key))
+    }
+
+    /// Lists whose order the patch states. They are merged here and leave the patch.
+    fn ordered_lists(&self, original: &mut Members, patch: &mut Members, place: Place) -> Result<(), PatchError> {
+        let directives: Vec<String> = patch.keys().filter(|key| key.starts_with(ORDER_PREFIX)).cloned().collect();
+        let malformed = || bad_request("invalid patch format of setElementOrder list");
+        for directive in directives {
+            let key = directive[ORDER_PREFIX.len()..].to_owned();
+            let Some(Value::Array(order)) = patch.shift_remove(&directive) else { return Err(malformed()) };
+            let old = match original.get(&key) {
+                None | Some(Value::Null) => None,
+                Some(Value::Array(items)) => Some(items.clone()),
+                Some(_) => return Err(malformed()),
+            };
+            let new = match patch.get(&key) {
+                None | Some(Value::Null) => None,
+                Some(Value::Array(items)) => Some(items.clone()),
+                Some(_) => return Err(malformed()),
+            };
+            let removed = patch.get(&key).is_some_and(Value::is_null);
+            let rule = self.rule(place, &key)?;
+            check_order(new.as_deref().unwrap_or_default(), &order, rule.merge_key)?;
+            let merged = match (&old, &new) {
+                (Some(old), None) if !removed => old.clone(),
+                (None, Some(new)) => new.iter().cloned().map(added).collect(),
+                (Some(old), Some(new)) => self.list_by_strategy(old.clone(), new.clone(), &rule, false)?,
+                (_, None) => continue,
+            };
+            let items = ordered(merged, &order, old.as_deref().unwrap_or_default(), rule.merge_key);
+            original.insert(key.clone(), Value::Array(items));
+            patch.shift_remove(&key);
+        }
+        Ok(())
+    }
+}
+
+fn retain_keys(original: &mut Members, patch: &mut Members) -> Result<(), PatchError> {
+    let malformed = || bad_request("invalid patch format of retainKeys");
+    let keys = match patch.shift_remove(RETAIN_KEYS) {
+        None => return Ok(()),
+        Some(Value::Array(keys)) => keys,
+        Some(_) => return Err(malformed()),
+    };
+    let retained = |key: &str| keys.iter().any(|one| one.as_str() == Some(key));
+    let directive = |key: &str| key.starts_with(DELETE_PREFIX) || key.starts_with(ORDER_PREFIX);
+    if patch.iter().any(|(key, value)| !value.is_null() && !directive(key) && !retained(key)) {
+        return Err(malformed());
+    }
+    original.retain(|key, _| retained(key));
+    Ok(())
+}
+
+/// Takes the elements with a directive out of a list patch and applies them to the original.
+fn special_elements(
+    mut original: Vec<Value>,
+    patch: Vec<Value>,
+    merge_key: &str,
+) -> Result<(Vec<Value>, Vec<Value>), PatchError> {
+    let mut plain = Vec::with_capacity(patch.len());
+    let mut replace = false;
+    for item in patch {
+        let Some(directive) = item.get(DIRECTIVE) else {
+            plain.push(item);
+            continue;
+        };
+        match directive.as_str() {
+            Some("delete") => {
+                let key = item.get(merge_key).ok_or_else(|| no_merge_key(&item, merge_key))?;
+                original.retain(|old| old.get(merge_key) != Some(key));
+            }
+            Some("replace") => replace = true,
+            Some("merge") => {
+                return Err(PatchError::Internal("merging lists cannot yet be specified in the patch".to_owned()));
+            }
+            _ => {
+                let members = item.as_object().cloned().unwrap_or_default();
+                return Err(unknown_directive(directive, &members));
+            }
+        }
+    }
+    Ok(if replace { (plain, Vec::new()) } else { (original, plain) })
+}
+
+/// A value that the original did not have: without nulls and directives, which have nothing to act on.
+fn added(value: Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let keep = |key: &str, value: &Value| {
+                !value.is_null()
+                    && key != DIRECTIVE
+                    && key != RETAIN_KEYS
+                    && !key.starts_with(DELETE_PREFIX)
+                    && !key.starts_with(ORDER_PREFIX)
+            };
+            let members = members.into_iter().filter(|(key, value)| keep(key, value));
+            Value::Object(members.map(|(key, value)| (key, added(value))).collect())
+        }
+        Value::Array(items) => {
+            let items = items.into_iter().filter(|item| item.get(DIRECTIVE).is_none());
+            Value::Array(items.map(added).collect())
+        }
+        other => other,
+    }
+}
+
+fn deduplicated(items: Vec<Value>) -> Vec<Value> {
+    let mut out: Vec<Value> = Vec::with_capacity(items.len());
+    for item in items {
+        if !out.contains(&item) {
+            out.push(item);
+        }
+    }
+    out
+}
+
+fn same(left: &Value, right: &Value, merge_key: &str) -> bool {
+    if merge_key.is_empty() {
+        left == right
+    } else {
+        left.get(merge_key).is_some() && left.get(merge_key) == right.get(merge_key)
+    }
+}
+
+fn index(list: &[Value], item: &Value, merge_key: &str) -> Option<usize> {
+    list.iter().position(|one| same(one, item, merge_key))
+}
+
+/// Orders a merged list: what `order` names follows it, the rest keeps the server's order, and the two are interleaved
+/// by the server's order as far as it knows both.
+fn ordered(merged: Vec<Value>, order: &[Value], server: &[Value], merge_key: &str) -> Vec<Value> {
+    let (mut named, mut rest): (Vec<Value>, Vec<Value>) =
+        merged.into_iter().partition(|item| index(order, item, merge_key).is_some());
+    named.sort_by_key(|item| index(order, item, merge_key));
+    rest.sort_by_key(|item| index(server, item, merge_key));
+    let mut out = Vec::with_capacity(named.len() + rest.len());
+    let (mut named, mut rest) = (named.into_iter().peekable(), rest.into_iter().peekable());
+    while let (Some(left), Some(right)) = (rest.peek(), named.peek()) {
+        let before = match (index(server, left, merge_key), index(server, right, merge_key)) {
+            (Some(left), Some(right)) => left < right,
+            _ => false,
+        };
+        out.extend(if before { rest.next() } else { named.next() });
+    }
+    out.extend(rest);
+    out.extend(named);
+    out
+}
+
+/// The elements of the patch must come in the order that `$setElementOrder` states.
+fn check_order(patch: &[Value], order: &[Value], merge_key: &str) -> Result<(), PatchError> {
+    let kept: Vec<&Value> =
+        patch.iter().filter(|item| item.get(DIRECTIVE).and_then(Value::as_str) != Some("delete")).collect();
+    let mut positions = order.iter();
+    for item in &kept {
+        if !positions.any(|one| same(one, item, merge_key)) {
+            let patch = go::print(&Value::Array(patch.to_vec()));
+            let order = go::print(&Value::Array(order.to_vec()));
+            let message =
+                format!("The order in patch list:\n{patch}\n doesn't match $setElementOrder list:\n{order}\n");
+            return Err(PatchError::Internal(message));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{builtin, ids};
+
+    fn pod(original: Value, patch: Value) -> Result<Value, PatchError> {
+        builtin().strategic_merge(ids::CORE_V1_PODSPEC, original, patch)
+    }
+
+    #[test]
+    fn lists_merge_by_their_key_and_new_elements_come_first() {
+        let original = json!({"containers": [
+            {"name": "a", "image": "i:1", "args": ["1", "2"], "env": [{"name": "X", "value": "1"}, {"name": "Y", "value": "2"}]},
+            {"name": "b", "image": "i:1"},
+        ]});
+        let patch = json!({"containers": [
+            {"name": "a", "args": ["9"], "env": [{"name": "X", "$patch": "delete"}, {"name": "Z", "value": "3"}]},
+            {"name": "c", "image": "i:2", "workingDir": null},
+        ]});
+        let expected = json!({"containers": [
+            {"name": "a", "image": "i:1", "args": ["9"], "env": [{"name": "Z", "value": "3"}, {"name": "Y", "value": "2"}]},
+            {"name": "c", "image": "i:2"},
+            {"name": "b", "image": "i:1"},
+        ]});
+        assert_eq!(pod(original, patch).unwrap(), expected);
+    }
+
+    #[test]
+    fn lists_without_merge_strategy_are_replaced() {
+        let original = json!({"tolerations": [{"key": "t1"}]});
+        assert_eq!(
+            pod(original, json!({"tolerations": [{"key": "t2"}]})).unwrap(),
+            json!({"tolerations": [{"key": "t2"}]})
+        );
+    }
+
+    #[test]
+    fn element_order_is_set() {
+        let original = json!({"containers": [{"name": "a"}, {"name": "b"}, {"name": "server"}]});
+        let patch = json!({
+            "$setElementOrder/containers": [{"name": "b"}, {"name": "a"}],
+            "containers": [{"name": "a", "workingDir": "/w"}],
+        });
+        let expected = json!({"containers": [{"name": "b"}, {"name": "a", "workingDir": "/w"}, {"name": "server"}]});
+        assert_eq!(pod(original.clone(), patch).unwrap(), expected);
+        let only_order = json!({"$setElementOrder/containers": [{"name": "server"}, {"name": "a"}]});
+        let expected = json!({"containers": [{"name": "b"}, {"name": "server"}, {"name": "a"}]});
+        assert_eq!(pod(original, only_order).unwrap(), expected);
+        let wrong = json!({"$setElementOrder/containers": [{"name": "b"}], "containers": [{"name": "a"}]});
+        assert!(matches!(pod(json!({}), wrong), Err(PatchError::Internal(_))));
+    }
+
+    #[test]
+    fn retained_keys_clear_the_others() {
+        let original = json!({"volumes": [{"name": "v1", "emptyDir": {}}, {"name": "v2"}]});
+        let patch =
+            json!({"volumes": [{"name": "v1", "$retainKeys": ["name", "secret"], "secret": {"secretName": "s"}}]});
+        let expected = json!({"volumes": [{"name": "v1", "secret": {"secretName": "s"}}, {"name": "v2"}]});
+        assert_eq!(pod(original, patch).unwrap(), expected);
+        let wrong = json!({"volumes": [{"name": "v1", "$retainKeys": ["name"], "secret": {}}]});
+        let refused = pod(json!({"volumes": [{"name": "v1"}]}), wrong);
+        assert_eq!(refused, Err(bad_request("invalid patch format of retainKeys")));
+    }
+
+    #[test]
+    fn lists_and_maps_are_replaced_on_demand() {
+        let original = json!({"containers": [{"name": "a"}, {"name": "b"}]});
+        let patch = json!({"containers": [{"$patch": "replace"}, {"name": "only", "image": "i"}]});
+        assert_eq!(pod(original, patch).unwrap(), json!({"containers": [{"name": "only", "image": "i"}]}));
+        let spec = json!({"strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1}}});
+        let patch = json!({"strategy": {"$patch": "replace", "type": "Recreate"}});
+        let merged = builtin().strategic_merge(ids::APPS_V1_DEPLOYMENTSPEC, spec, patch).unwrap();
+        assert_eq!(merged, json!({"strategy": {"type": "Recreate"}}));
+    }
+
+    #[test]
+    fn primitive_lists_merge_and_shrink() {
+        let meta = |original: Value, patch: Value| {
+            builtin().strategic_merge(ids::META_V1_OBJECTMETA, original, patch).unwrap()
+        };
+        let original = json!({"finalizers": ["a", "b"]});
+        assert_eq!(meta(original.clone(), json!({"finalizers": ["c", "a"]})), json!({"finalizers": ["c", "a", "b"]}));
+        assert_eq!(meta(original, json!({"$deleteFromPrimitiveList/finalizers": ["a"]})), json!({"finalizers": ["b"]}));
+        let labels = json!({"labels": {"a": "1", "b": "2"}});
+        assert_eq!(meta(labels, json!({"labels": {"a": null, "c": "3"}})), json!({"labels": {"b": "2", "c": "3"}}));
+    }
+
+    #[test]
+    fn refusals_use_kubernetes_words() {
+        let original = json!({"containers": [{"name": "a"}]});
+        let refuse = |patch: Value| pod(original.clone(), patch).unwrap_err();
+        assert_eq!(
+            refuse(json!({"containers": [{"image": "example.local/app:1"}]})),
+            PatchError::Internal(
+                "map: map[image:example.local/app:1] does not contain declared merge key: name".to_owned()
+            )
+        );
+        assert_eq!(
+            refuse(json!({"containers": [{"name": "x", "$patch": "frob"}]})),
+            PatchError::Internal("unknown patch type: frob in map: map[$patch:frob name:x]".to_owned())
+        );
+    }
+}

@@ -1,0 +1,324 @@
+//! The type table: what the engine knows of every type, whichever source it came from.
+//!
+//! The built-in table is static data (`generated.rs`, written by `cargo xtask codegen`). A CRD's schema compiles at run
+//! time into another [`Table`] of the same shape, which is why every text and list here is a `Cow`. This module knows
+//! no operation on values.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use crate::generated;
+
+pub type Text = Cow<'static, str>;
+
+/// Index of a type in its table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TypeId(pub u16);
+
+/// All types one schema operation can meet, closed under reference.
+#[derive(Debug)]
+pub struct Table {
+    types: Cow<'static, [Type]>,
+    by_name: HashMap<Text, TypeId>,
+    by_gvk: HashMap<Gvk, TypeId>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Type {
+    /// `core.v1.Pod`: package and Go name.
+    pub name: Text,
+    pub gvk: Option<Gvk>,
+    pub form: Form,
+    /// JSON starts with `kind` and `apiVersion`, which are not among the fields.
+    pub type_meta: bool,
+    /// Apply treats the whole value as one.
+    pub atomic: bool,
+    /// Members that are no fields are data, not mistakes.
+    pub preserve_unknown: bool,
+    /// In the order of their declaration, which is the order of JSON output.
+    pub fields: Cow<'static, [Field]>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Gvk {
+    pub group: Text,
+    pub version: Text,
+    pub kind: Text,
+}
+
+/// What the JSON form of a type looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// An object of the type's fields.
+    Struct,
+    Quantity,
+    Time,
+    MicroTime,
+    Duration,
+    IntOrString,
+    /// Any object, kept as it is.
+    RawExtension,
+    FieldsV1,
+    /// Any JSON, kept as it is.
+    Json,
+    SchemaOrArray,
+    SchemaOrBool,
+    SchemaOrStringArray,
+    /// An array of strings.
+    StringList,
+}
+
+#[derive(Clone, Debug)]
+pub struct Field {
+    /// Empty for an inlined struct.
+    pub json: Text,
+    /// Protobuf field number; 0 where the type has no protobuf form.
+    pub number: u32,
+    pub shape: Shape,
+    /// The members of the struct stand in the parent's JSON.
+    pub inline: bool,
+    /// Presence is explicit: absent differs from zero.
+    pub pointer: bool,
+    pub omit: Omit,
+    pub required: bool,
+    /// JSON text of a default that changes the object (zero defaults of plain fields are not here).
+    pub default: Option<Text>,
+    pub list: ListType,
+    /// Keys of a `ListType::Map`.
+    pub keys: Cow<'static, [Text]>,
+    /// `Some(true)`: the map or struct is one value for apply; `Some(false)`: granular although its type is atomic.
+    pub atomic: Option<bool>,
+    pub patch: Patch,
+    /// Strategic merge patch: the key that identifies a list's elements; empty for lists of scalars.
+    pub merge_key: Text,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    One(Item),
+    List(Item),
+    /// Keys are strings.
+    Map(Item),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Item {
+    String,
+    Bool,
+    Int32,
+    Int64,
+    Double,
+    /// Base64 in JSON.
+    Bytes,
+    /// Anything.
+    Any,
+    Of(TypeId),
+}
+
+/// When a member is left out of the JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Omit {
+    /// Never: it is written also when it is zero or null.
+    Never,
+    /// Go's `omitempty`: structs that are no pointers are written all the same.
+    Empty,
+    /// Go's `omitzero`.
+    Zero,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListType {
+    Unset,
+    Atomic,
+    Set,
+    Map,
+}
+
+/// Strategy of a strategic merge patch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patch {
+    Default,
+    Merge,
+    MergeRetainKeys,
+    Replace,
+    RetainKeys,
+}
+
+/// The table of the built-in types.
+pub fn builtin() -> &'static Table {
+    static BUILTIN: LazyLock<Table> = LazyLock::new(|| Table::new(Cow::Borrowed(&generated::TYPES)));
+    &BUILTIN
+}
+
+impl Table {
+    pub fn new(types: Cow<'static, [Type]>) -> Self {
+        let id = |index: usize| TypeId(u16::try_from(index).expect("a table holds fewer than 65536 types"));
+        let named = types.iter().enumerate();
+        let by_name = named.clone().map(|(index, one)| (one.name.clone(), id(index))).collect();
+        let by_gvk = named.filter_map(|(index, one)| Some((one.gvk.clone()?, id(index)))).collect();
+        Table { types, by_name, by_gvk }
+    }
+
+    /// A type by name: `core.v1.Pod`.
+    pub fn lookup(&self, name: &str) -> Option<TypeId> {
+        self.by_name.get(name).copied()
+    }
+
+    /// A type by `(group, version, kind)`; the core group is empty.
+    pub fn lookup_gvk(&self, group: &str, version: &str, kind: &str) -> Option<TypeId> {
+        let text = |part: &str| Cow::Owned(part.to_owned());
+        self.by_gvk.get(&Gvk { group: text(group), version: text(version), kind: text(kind) }).copied()
+    }
+
+    pub fn get(&self, id: TypeId) -> &Type {
+        &self.types[usize::from(id.0)]
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (TypeId, &Type)> {
+        (0u16..).map(TypeId).zip(self.types.iter())
+    }
+
+    /// The field a JSON member belongs to, looked up through inlined structs.
+    pub fn field(&self, id: TypeId, json: &str) -> Option<&Field> {
+        self.get(id).fields.iter().find_map(|field| match (field.inline, field.shape) {
+            (false, _) => (field.json == json).then_some(field),
+            (true, Shape::One(Item::Of(inner))) => self.field(inner, json),
+            (true, _) => None,
+        })
+    }
+
+    /// The fields as they stand in JSON: inlined structs replaced by their members.
+    pub fn flat_fields(&self, id: TypeId) -> Vec<&Field> {
+        let mut out = Vec::new();
+        self.flatten(id, &mut out);
+        out
+    }
+
+    fn flatten<'a>(&'a self, id: TypeId, out: &mut Vec<&'a Field>) {
+        for field in self.get(id).fields.iter() {
+            match (field.inline, field.shape) {
+                (true, Shape::One(Item::Of(inner))) => self.flatten(inner, out),
+                _ => out.push(field),
+            }
+        }
+    }
+}
+
+impl Type {
+    /// The Go name without its package: `PodSpec`.
+    pub fn short_name(&self) -> &str {
+        self.name.rsplit('.').next().unwrap_or(&self.name)
+    }
+
+    /// The name as Go prints it: `v1.PodSpec`.
+    pub fn go_name(&self) -> &str {
+        self.name.split_once('.').map_or(&self.name, |(_, rest)| rest)
+    }
+}
+
+impl Field {
+    pub fn item(&self) -> Item {
+        match self.shape {
+            Shape::One(item) | Shape::List(item) | Shape::Map(item) => item,
+        }
+    }
+}
+
+// Builders for the generated statics.
+
+pub(crate) const fn gvk(group: &'static str, version: &'static str, kind: &'static str) -> Option<Gvk> {
+    Some(Gvk { group: Cow::Borrowed(group), version: Cow::Borrowed(version), kind: Cow::Borrowed(kind) })
+}
+
+impl Type {
+    pub(crate) const fn named(name: &'static str, form: Form, fields: &'static [Field]) -> Self {
+        Type {
+            name: Cow::Borrowed(name),
+            gvk: None,
+            form,
+            type_meta: false,
+            atomic: false,
+            preserve_unknown: false,
+            fields: Cow::Borrowed(fields),
+        }
+    }
+
+    pub(crate) const fn top(mut self, gvk: Option<Gvk>) -> Self {
+        self.type_meta = true;
+        std::mem::forget(std::mem::replace(&mut self.gvk, gvk));
+        self
+    }
+
+    pub(crate) const fn atomic(mut self) -> Self {
+        self.atomic = true;
+        self
+    }
+}
+
+pub(crate) const fn field(json: &'static str, number: u32, shape: Shape) -> Field {
+    Field {
+        json: Cow::Borrowed(json),
+        number,
+        shape,
+        inline: false,
+        pointer: false,
+        omit: Omit::Empty,
+        required: false,
+        default: None,
+        list: ListType::Unset,
+        keys: Cow::Borrowed(&[]),
+        atomic: None,
+        patch: Patch::Default,
+        merge_key: Cow::Borrowed(""),
+    }
+}
+
+impl Field {
+    pub(crate) const fn inline(mut self) -> Self {
+        self.inline = true;
+        self
+    }
+
+    pub(crate) const fn pointer(mut self) -> Self {
+        self.pointer = true;
+        self
+    }
+
+    pub(crate) const fn omit(mut self, omit: Omit) -> Self {
+        self.omit = omit;
+        self
+    }
+
+    pub(crate) const fn required(mut self) -> Self {
+        self.required = true;
+        self
+    }
+
+    pub(crate) const fn default(mut self, json: &'static str) -> Self {
+        std::mem::forget(std::mem::replace(&mut self.default, Some(Cow::Borrowed(json))));
+        self
+    }
+
+    pub(crate) const fn list(mut self, list: ListType) -> Self {
+        self.list = list;
+        self
+    }
+
+    pub(crate) const fn keys(mut self, keys: &'static [Text]) -> Self {
+        self.list = ListType::Map;
+        std::mem::forget(std::mem::replace(&mut self.keys, Cow::Borrowed(keys)));
+        self
+    }
+
+    pub(crate) const fn atomic(mut self, atomic: bool) -> Self {
+        self.atomic = Some(atomic);
+        self
+    }
+
+    pub(crate) const fn patch(mut self, patch: Patch, merge_key: &'static str) -> Self {
+        self.patch = patch;
+        std::mem::forget(std::mem::replace(&mut self.merge_key, Cow::Borrowed(merge_key)));
+        self
+    }
+}
