@@ -62,7 +62,7 @@ impl FaultKind {
     }
 
     fn shows_value(self) -> bool {
-        !matches!(self, FaultKind::Forbidden | FaultKind::Required | FaultKind::TooLong | FaultKind::TooMany)
+        !matches!(self, FaultKind::Forbidden | FaultKind::Required | FaultKind::TooLong)
     }
 }
 
@@ -105,12 +105,28 @@ impl Faults {
         self.add(FaultKind::Duplicate, field, Some(value.into()), "");
     }
 
-    /// `supported values: "A", "B"`, sorted as Kubernetes sorts them.
+    /// `supported values: "A", "B"`, in the order given.
     pub fn not_supported(&mut self, field: impl Into<String>, value: impl Into<Value>, supported: &[&str]) {
-        let mut quoted: Vec<String> = supported.iter().map(|one| format!("{one:?}")).collect();
-        quoted.sort();
+        let quoted: Vec<String> = supported.iter().map(|one| format!("{one:?}")).collect();
         let detail = format!("supported values: {}", quoted.join(", "));
         self.add(FaultKind::NotSupported, field, Some(value.into()), detail);
+    }
+
+    pub fn too_long(&mut self, field: impl Into<String>, bytes_max: usize) {
+        self.add(FaultKind::TooLong, field, None, format!("may not be more than {bytes_max} bytes"));
+    }
+
+    pub fn too_many(&mut self, field: impl Into<String>, count: usize, items_max: usize) {
+        let detail = format!("must have at most {items_max} items");
+        self.add(FaultKind::TooMany, field, Some(count.into()), detail);
+    }
+
+    pub fn push(&mut self, fault: Fault) {
+        self.0.push(fault);
+    }
+
+    pub fn extend(&mut self, faults: Faults) {
+        self.0.extend(faults.0);
     }
 
     pub fn is_empty(&self) -> bool {

@@ -60,7 +60,7 @@ struct Checker<'a> {
     unknown: Vec<String>,
 }
 
-impl Checker<'_> {
+impl<'a> Checker<'a> {
     fn item(&mut self, item: Item, value: &Value) {
         if value.is_null() {
             return;
@@ -84,7 +84,7 @@ impl Checker<'_> {
         match self.table.get(id).form {
             Form::Struct => match value.as_object() {
                 Some(members) => self.members(id, members),
-                None => self.expect(false, value, &self.table.get(id).go_name().to_owned()),
+                None => self.expect(false, value, self.table.get(id).go_name()),
             },
             Form::Quantity => match value {
                 Value::String(text) => {
@@ -96,7 +96,7 @@ impl Checker<'_> {
             Form::MicroTime => self.text(value, scalar::micro_time),
             Form::Duration => self.text(value, scalar::duration),
             Form::IntOrString => self.int_or_string(value),
-            Form::StringList => self.list(Item::String, value, "string"),
+            Form::StringList => self.list(Item::String, value),
             Form::SchemaOrBool => {
                 self.alternative(value.is_boolean() || value.is_object(), "boolean or JSON schema expected")
             }
@@ -115,12 +115,13 @@ impl Checker<'_> {
                 self.path.push('.');
             }
             self.path.push_str(key);
-            let kind = self.table.get(id);
+            let table: &'a Table = self.table;
+            let kind = table.get(id);
             let type_meta = kind.type_meta && (key == "kind" || key == "apiVersion");
             self.fields.push(key.clone());
-            match self.table.field(id, key) {
+            match table.field(id, key) {
                 _ if type_meta => self.item(Item::String, value),
-                Some(field) => self.field(&field.clone(), value),
+                Some(field) => self.field(field, value),
                 None if kind.preserve_unknown => {}
                 None if self.unknown.len() < UNKNOWN_MAX => self.unknown.push(self.path.clone()),
                 None => {}
@@ -134,12 +135,12 @@ impl Checker<'_> {
     fn field(&mut self, field: &Field, value: &Value) {
         match field.shape {
             Shape::One(item) => self.item(item, value),
-            Shape::List(item) => self.list(item, value, ""),
+            Shape::List(item) => self.list(item, value),
             Shape::Map(item) => self.map(item, value),
         }
     }
 
-    fn list(&mut self, item: Item, value: &Value, _name: &str) {
+    fn list(&mut self, item: Item, value: &Value) {
         match value {
             Value::Null => {}
             Value::Array(items) => {

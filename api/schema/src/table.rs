@@ -227,6 +227,11 @@ impl Field {
 
 // Builders for the generated statics.
 
+/// Assignment in `const fn`, where the old value may not be dropped; the builders only replace borrowed ones.
+const fn put<T>(place: &mut T, value: T) {
+    std::mem::forget(std::mem::replace(place, value));
+}
+
 pub(crate) const fn gvk(group: &'static str, version: &'static str, kind: &'static str) -> Option<Gvk> {
     Some(Gvk { group: Cow::Borrowed(group), version: Cow::Borrowed(version), kind: Cow::Borrowed(kind) })
 }
@@ -246,7 +251,7 @@ impl Type {
 
     pub(crate) const fn top(mut self, gvk: Option<Gvk>) -> Self {
         self.type_meta = true;
-        std::mem::forget(std::mem::replace(&mut self.gvk, gvk));
+        put(&mut self.gvk, gvk);
         self
     }
 
@@ -296,7 +301,7 @@ impl Field {
     }
 
     pub(crate) const fn default(mut self, json: &'static str) -> Self {
-        std::mem::forget(std::mem::replace(&mut self.default, Some(Cow::Borrowed(json))));
+        put(&mut self.default, Some(Cow::Borrowed(json)));
         self
     }
 
@@ -307,7 +312,7 @@ impl Field {
 
     pub(crate) const fn keys(mut self, keys: &'static [Text]) -> Self {
         self.list = ListType::Map;
-        std::mem::forget(std::mem::replace(&mut self.keys, Cow::Borrowed(keys)));
+        put(&mut self.keys, Cow::Borrowed(keys));
         self
     }
 
@@ -318,7 +323,7 @@ impl Field {
 
     pub(crate) const fn patch(mut self, patch: Patch, merge_key: &'static str) -> Self {
         self.patch = patch;
-        std::mem::forget(std::mem::replace(&mut self.merge_key, Cow::Borrowed(merge_key)));
+        put(&mut self.merge_key, Cow::Borrowed(merge_key));
         self
     }
 }
