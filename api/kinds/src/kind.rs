@@ -4,7 +4,12 @@ use chrono::{DateTime, Utc};
 use kontiki_model::{Fault, Faults};
 use serde_json::Value;
 
+use crate::{column, tree};
+
 /// One kind, declared. All functions are pure and get objects that passed the schema (right types, known fields).
+///
+/// The server calls them in Kubernetes' order. Create: `default`, `admit`, `prepare_create`, `validate`. Update: `default`,
+/// `prepare_update`, `validate`, `validate_update`. Status: `default`, `prepare_status`, `validate_status`.
 pub struct Kind {
     pub group: &'static str,
     pub version: &'static str,
@@ -20,34 +25,53 @@ pub struct Kind {
     pub type_name: &'static str,
     pub verbs: &'static [&'static str],
     pub name_rule: NameRule,
-    /// Spec changes raise `metadata.generation`.
+    /// `metadata.generation` is kept; changes of anything but metadata and status raise it.
     pub generation: bool,
     pub subresources: &'static [Subresource],
+    /// Where `…/scale` finds its numbers; set exactly when `subresources` has [`Subresource::Scale`].
+    pub scale: Option<Scale>,
     pub deletion: Deletion,
+    /// Seconds a graceful deletion waits when the request names none.
+    pub grace_period: fn(&Value) -> i64,
+    /// The object can be removed at once in spite of [`Deletion::Graceful`]: nobody runs it (an unscheduled or finished Pod).
+    pub removable_now: fn(&Value) -> bool,
     /// DELETE answers with the object instead of a Status.
     pub delete_returns_object: bool,
     /// An update may name an object that does not exist and so create it.
     pub create_on_update: bool,
+    /// An update may leave out `metadata.resourceVersion`.
+    pub unconditional_update: bool,
     /// Selectable fields besides `metadata.name` and `metadata.namespace`.
     pub fields: &'static [Field],
     pub columns: &'static [Column],
     /// One value per column. `now` gives ages.
     pub cells: fn(&Value, DateTime<Utc>) -> Vec<Value>,
+    /// Conditions of the Table row, e.g. `Completed` of a finished Pod (kubectl greys such rows out).
+    pub row_conditions: fn(&Value) -> Vec<Value>,
     /// Fills what the schema's own defaults cannot: values that depend on other fields. Idempotent.
     pub default: fn(&mut Value),
+    /// The objects whose state `admit` depends on.
+    pub lookups: fn(&Value) -> Vec<Lookup>,
+    /// Built-in admission of a new object. An error is the reason a Forbidden answer gives.
+    pub admit: fn(&mut Value, &AdmitFacts<'_>) -> Result<(), String>,
     /// Before a create: resets what a client may not set (status), sets the initial state.
     pub prepare_create: fn(&mut Value),
     /// Before an update of the main resource: `(new, old)`; keeps what a client may not change (status).
     pub prepare_update: fn(&mut Value, &Value),
     /// Before an update of `…/status`: `(new, old)`; keeps all but the status.
     pub prepare_status: fn(&mut Value, &Value),
+    /// Everything below `metadata` is checked by [`crate::metadata`]; this checks the rest.
     pub validate: fn(&Value, &mut Faults),
     /// `(new, old)`: immutable fields and the like, on top of `validate`.
     pub validate_update: fn(&Value, &Value, &mut Faults),
+    /// `(new, old)`: what an update of `…/status` must satisfy.
+    pub validate_status: fn(&Value, &Value, &mut Faults),
     /// Cluster-wide values that this object must be the only one to hold.
     pub claims: fn(&Value) -> Vec<Claim>,
-    /// Warnings to the client about a valid object (deprecated fields, surprising values).
-    pub warnings: fn(&Value) -> Vec<String>,
+    /// Told to the client with every answer about this resource.
+    pub deprecation: Option<&'static str>,
+    /// Warnings to the client about a valid object: `(new, old)`; `old` on updates only.
+    pub warnings: fn(&Value, Option<&Value>) -> Vec<String>,
     pub retention: Retention,
 }
 
@@ -57,7 +81,7 @@ pub enum NameRule {
     Subdomain,
     /// RFC 1123 label, up to 63 characters.
     Label,
-    /// RFC 1035 label (Services).
+    /// RFC 1035 label (Services before 1.34).
     Rfc1035Label,
     /// Any path segment (RBAC).
     PathSegment,
@@ -85,14 +109,72 @@ pub enum Subresource {
     Finalize,
     /// `pods/log`: proxied to the node agent.
     Log,
-    /// `pods/exec` and `pods/attach`, `pods/portforward`: upgraded and proxied to the node agent.
+    /// `pods/attach`, `pods/exec`, `pods/portforward`: upgraded and proxied to the node agent.
+    Attach,
     Exec,
+    PortForward,
     /// `pods/eviction`.
     Eviction,
     /// `nodes/proxy`.
     NodeProxy,
     /// `serviceaccounts/token`.
     Token,
+}
+
+impl Subresource {
+    /// The last segment of its URL.
+    pub fn name(self) -> &'static str {
+        match self {
+            Subresource::Attach => "attach",
+            Subresource::Binding => "binding",
+            Subresource::Eviction => "eviction",
+            Subresource::Exec => "exec",
+            Subresource::Finalize => "finalize",
+            Subresource::Log => "log",
+            Subresource::NodeProxy => "proxy",
+            Subresource::PortForward => "portforward",
+            Subresource::Scale => "scale",
+            Subresource::Status => "status",
+            Subresource::Token => "token",
+        }
+    }
+
+    /// Request verbs, as discovery lists them.
+    pub fn verbs(self) -> &'static [&'static str] {
+        match self {
+            Subresource::Attach | Subresource::Exec | Subresource::PortForward => &["create", "get"],
+            Subresource::Binding | Subresource::Eviction | Subresource::Token => &["create"],
+            Subresource::Finalize => &["update"],
+            Subresource::Log => &["get"],
+            Subresource::NodeProxy => &["create", "delete", "get", "patch", "update"],
+            Subresource::Scale | Subresource::Status => &["get", "patch", "update"],
+        }
+    }
+
+    /// `(group, version, kind)` of what it answers with; `None` where that is the kind itself.
+    pub fn response_kind(self) -> Option<(&'static str, &'static str, &'static str)> {
+        match self {
+            Subresource::Attach => Some(("", "", "PodAttachOptions")),
+            Subresource::Binding => Some(("", "", "Binding")),
+            Subresource::Eviction => Some(("policy", "v1", "Eviction")),
+            Subresource::Exec => Some(("", "", "PodExecOptions")),
+            Subresource::NodeProxy => Some(("", "", "NodeProxyOptions")),
+            Subresource::PortForward => Some(("", "", "PodPortForwardOptions")),
+            Subresource::Scale => Some(("autoscaling", "v1", "Scale")),
+            Subresource::Token => Some(("authentication.k8s.io", "v1", "TokenRequest")),
+            Subresource::Finalize | Subresource::Log | Subresource::Status => None,
+        }
+    }
+}
+
+/// JSON pointers that the Scale form reads, and the one it writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scale {
+    /// Read and written.
+    pub spec_replicas: &'static str,
+    pub status_replicas: &'static str,
+    /// A `metav1.LabelSelector`; [`crate::selector::to_string`] gives its text form.
+    pub selector: &'static str,
 }
 
 /// A selectable field.
@@ -112,15 +194,32 @@ pub struct Column {
     pub priority: i32,
 }
 
+/// An object that admission must see: the storage resource, the namespace (empty: cluster-scoped) and the name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lookup {
+    pub resource: &'static str,
+    pub namespace: String,
+    pub name: String,
+}
+
+/// What admission may use besides the object itself, all chosen before the command is proposed.
+#[derive(Clone, Copy, Debug)]
+pub struct AdmitFacts<'a> {
+    /// Five random characters, as generated names end in.
+    pub suffix: &'a str,
+    /// The objects that `lookups` asked for, in its order; `None` where there is none.
+    pub found: &'a [Option<Value>],
+}
+
 /// A value from a pool that only one object may hold: a cluster address, a node port.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Claim {
     pub pool: Pool,
-    /// Where the value stands in the object, as a JSON pointer.
-    pub pointer: String,
+    /// Where the value belongs in the object, as JSON pointers; the same value in each place.
+    pub pointers: Vec<String>,
     /// The value asked for; `None` lets the server choose.
     pub value: Option<String>,
-    /// The fault to report when the value is taken or outside the pool; its detail is completed by the server.
+    /// The fault to report when the value cannot be had; its detail is completed by [`Pool::taken`] or [`Pool::outside`].
     pub fault: Fault,
 }
 
@@ -130,10 +229,127 @@ pub enum Pool {
     NodePort,
 }
 
+impl Claim {
+    /// Writes the value that was claimed: addresses as text, ports as numbers.
+    pub fn write(&self, object: &mut Value, value: &str) {
+        let value: Value = match self.pool {
+            Pool::ClusterIp => value.into(),
+            Pool::NodePort => value.parse::<i64>().expect("a node port is a number").into(),
+        };
+        for pointer in &self.pointers {
+            let (parent, member) = pointer.rsplit_once('/').expect("a pointer starts with a slash");
+            match member.parse::<usize>() {
+                Ok(_) => tree::set(object, parent, Value::Array(vec![value.clone()])),
+                Err(_) => tree::set(object, pointer, value.clone()),
+            }
+        }
+    }
+}
+
+impl Pool {
+    /// Why a value that somebody else holds cannot be had.
+    pub fn taken(self) -> &'static str {
+        match self {
+            Pool::ClusterIp => "provided IP is already allocated",
+            Pool::NodePort => "provided port is already allocated",
+        }
+    }
+
+    /// Why a value outside the pool cannot be had; `range` is how the pool's bounds are written: `30000-32767`.
+    pub fn outside(self, range: &str) -> String {
+        match self {
+            Pool::ClusterIp => "the provided network does not match the current range".to_owned(),
+            Pool::NodePort => format!("provided port is not in the valid range. The range of valid ports is {range}"),
+        }
+    }
+}
+
 /// How long history keeps changes of this kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retention {
     Normal,
     /// Leases and Events.
     Short,
+}
+
+impl Kind {
+    /// Reading, watching and writing, one by one and all at once.
+    pub const ALL_VERBS: &'static [&'static str] =
+        &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+
+    /// What most kinds have in common, for `..Kind::BASE` in a declaration.
+    pub const BASE: Kind = Kind {
+        group: "",
+        version: "v1",
+        kind: "",
+        resource: "",
+        singular: "",
+        short_names: &[],
+        categories: &[],
+        namespaced: true,
+        type_name: "",
+        verbs: Kind::ALL_VERBS,
+        name_rule: NameRule::Subdomain,
+        generation: false,
+        subresources: &[],
+        scale: None,
+        deletion: Deletion::Immediate,
+        grace_period: |_| 0,
+        removable_now: |_| true,
+        delete_returns_object: false,
+        create_on_update: false,
+        unconditional_update: true,
+        fields: &[],
+        columns: &[column::NAME, column::AGE],
+        cells: |object, now| vec![column::name(object), column::age(object, now)],
+        row_conditions: |_| Vec::new(),
+        default: |_| {},
+        lookups: |_| Vec::new(),
+        admit: |_, _| Ok(()),
+        prepare_create: |_| {},
+        prepare_update: |_, _| {},
+        prepare_status: tree::keep_all_but_status,
+        validate: |_, _| {},
+        validate_update: |_, _, _| {},
+        validate_status: |_, _, _| {},
+        claims: |_| Vec::new(),
+        deprecation: None,
+        warnings: |_, _| Vec::new(),
+        retention: Retention::Normal,
+    };
+
+    /// `(group, version, resource)`.
+    pub fn gvr(&self) -> (&'static str, &'static str, &'static str) {
+        (self.group, self.version, self.resource)
+    }
+
+    /// The `apiVersion` of its objects: `v1`, `apps/v1`.
+    pub fn group_version(&self) -> String {
+        if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }
+    }
+
+    /// The resource in store keys: `pods`, `deployments.apps`.
+    pub fn storage_resource(&self) -> String {
+        if self.group.is_empty() { self.resource.to_owned() } else { format!("{}.{}", self.resource, self.group) }
+    }
+
+    /// The kind as error messages name it: `Pod`, `Deployment.apps`.
+    pub fn group_kind(&self) -> String {
+        if self.group.is_empty() { self.kind.to_owned() } else { format!("{}.{}", self.kind, self.group) }
+    }
+
+    /// Whether `…/<name>` is answered below an object of this kind.
+    pub fn has(&self, subresource: Subresource) -> bool {
+        self.subresources.contains(&subresource)
+    }
+
+    /// What a field selector may name, as Kubernetes lists it: cluster-scoped kinds with own fields know no namespace.
+    pub fn selectable(&self) -> Vec<&'static str> {
+        let mut out = vec!["metadata.name"];
+        if self.namespaced || self.fields.is_empty() {
+            out.push("metadata.namespace");
+        }
+        out.extend(self.fields.iter().map(|field| field.path));
+        out
+    }
 }

@@ -1,7 +1,93 @@
 //! One declaration per kind, and the list of all of them.
+//!
+//! Routes, discovery, Table columns, field selectors, defaults, admission and validation of the built-in kinds derive from
+//! [`KINDS`]. Everything here is pure: no IO, no clock (callers pass `now`), no random numbers (callers pass suffixes).
 pub mod kind;
 
-pub use kind::{Claim, Column, Deletion, Field, Kind, NameRule, Pool, Retention, Subresource};
+mod age;
+mod column;
+mod configmap;
+mod deployment;
+mod endpoints;
+mod endpointslice;
+mod event;
+mod lease;
+pub mod metadata;
+pub mod names;
+mod namespace;
+mod node;
+pub mod pod;
+mod replicaset;
+mod secret;
+pub mod selector;
+mod service;
+mod serviceaccount;
+mod tree;
+mod workload;
+
+pub use age::{age, human_duration};
+pub use kind::{
+    AdmitFacts, Claim, Column, Deletion, Field, Kind, Lookup, NameRule, Pool, Retention, Scale, Subresource,
+};
 
 /// Every kind this server knows, in alphabetical order of `(group, resource)`.
-pub static KINDS: &[&Kind] = &[];
+pub static KINDS: &[&Kind] = &[
+    &configmap::KIND,
+    &endpoints::KIND,
+    &event::KIND,
+    &namespace::KIND,
+    &node::KIND,
+    &pod::KIND,
+    &secret::KIND,
+    &serviceaccount::KIND,
+    &service::KIND,
+    &deployment::KIND,
+    &replicaset::KIND,
+    &lease::KIND,
+    &endpointslice::KIND,
+];
+
+/// The kind served below `/apis/<group>/<version>/…/<resource>` (the core group is the empty string).
+pub fn by_resource(group: &str, version: &str, resource: &str) -> Option<&'static Kind> {
+    KINDS.iter().copied().find(|kind| kind.group == group && kind.version == version && kind.resource == resource)
+}
+
+/// The kind that objects with this `apiVersion` and `kind` are of.
+pub fn by_gvk(group: &str, version: &str, kind: &str) -> Option<&'static Kind> {
+    KINDS.iter().copied().find(|one| one.group == group && one.version == version && one.kind == kind)
+}
+
+/// The kind stored under this resource, as [`Kind::storage_resource`] names it.
+pub fn by_storage_resource(resource: &str) -> Option<&'static Kind> {
+    KINDS.iter().copied().find(|kind| {
+        let suffix = resource.strip_prefix(kind.resource);
+        suffix.is_some_and(|rest| rest.strip_prefix('.').unwrap_or(rest) == kind.group && rest.len() != 1)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_listed_once_in_order() {
+        let order: Vec<_> = KINDS.iter().map(|kind| (kind.group, kind.resource, kind.version)).collect();
+        let mut sorted = order.clone();
+        sorted.sort_unstable();
+        sorted.dedup();
+        assert_eq!(order, sorted);
+    }
+
+    #[test]
+    fn lookups_find_each_kind() {
+        for kind in KINDS {
+            let same = |found: Option<&'static Kind>| found.is_some_and(|found| std::ptr::eq(found, *kind));
+            assert!(same(by_resource(kind.group, kind.version, kind.resource)), "{}", kind.resource);
+            assert!(same(by_gvk(kind.group, kind.version, kind.kind)), "{}", kind.kind);
+            assert!(same(by_storage_resource(&kind.storage_resource())), "{}", kind.storage_resource());
+        }
+        assert!(by_storage_resource("pods.apps").is_none());
+        assert!(by_storage_resource("pods.").is_none());
+        assert!(by_storage_resource("podsx").is_none());
+    }
+}

@@ -1,0 +1,176 @@
+//! EndpointSlice (discovery.k8s.io).
+
+use kontiki_model::{FaultKind, Faults};
+use serde_json::{Value, json};
+
+use crate::column::{self, text_column};
+use crate::endpoints::{first_few, validate_usable_ip};
+use crate::names::{dns1123_label, dns1123_subdomain, ip, label_key, port_name, report};
+use crate::tree::{at, fill, list, list_mut, members, text};
+use crate::{Column, Kind, metadata, names};
+
+pub static KIND: Kind = Kind {
+    group: "discovery.k8s.io",
+    kind: "EndpointSlice",
+    resource: "endpointslices",
+    singular: "endpointslice",
+    type_name: "discovery.v1.EndpointSlice",
+    generation: true,
+    columns: COLUMNS,
+    cells,
+    default,
+    validate,
+    validate_update,
+    ..Kind::BASE
+};
+
+const COLUMNS: &[Column] = &[
+    column::NAME,
+    text_column("AddressType", 0, "Type of the addresses of all endpoints of this slice."),
+    text_column("Ports", 0, "Ports of each endpoint of this slice."),
+    text_column("Endpoints", 0, "Addresses of this slice."),
+    column::AGE,
+];
+
+const ENDPOINTS_MAX: usize = 1000;
+const ADDRESSES_MAX: usize = 100;
+const PORTS_MAX: usize = 20_000;
+const TOPOLOGY_LABELS_MAX: usize = 16;
+
+fn cells(slice: &Value, now: chrono::DateTime<chrono::Utc>) -> Vec<Value> {
+    let unset = |all: Vec<String>| if all.is_empty() { "<unset>".to_owned() } else { first_few(&all) };
+    let ports =
+        list(slice, "/ports").iter().map(|port| port.get("port").map_or("*".to_owned(), Value::to_string)).collect();
+    let addresses = list(slice, "/endpoints")
+        .iter()
+        .flat_map(|endpoint| list(endpoint, "/addresses"))
+        .filter_map(Value::as_str)
+        .map(str::to_owned)
+        .collect();
+    vec![
+        column::name(slice),
+        text(slice, "/addressType").into(),
+        unset(ports).into(),
+        unset(addresses).into(),
+        column::age(slice, now),
+    ]
+}
+
+fn default(slice: &mut Value) {
+    for endpoint in list_mut(slice, "/endpoints") {
+        fill(endpoint, "conditions", json!({}));
+    }
+    for port in list_mut(slice, "/ports") {
+        fill(port, "name", "");
+        fill(port, "protocol", "TCP");
+    }
+}
+
+fn validate(slice: &Value, faults: &mut Faults) {
+    let kind = text(slice, "/addressType");
+    match kind {
+        "" => faults.required("addressType", ""),
+        "IPv4" | "IPv6" | "FQDN" => {}
+        other => faults.not_supported("addressType", other, &["FQDN", "IPv4", "IPv6"]),
+    }
+    let endpoints = list(slice, "/endpoints");
+    if endpoints.len() > ENDPOINTS_MAX {
+        too_many("endpoints", ENDPOINTS_MAX, faults);
+        return;
+    }
+    for (index, endpoint) in endpoints.iter().enumerate() {
+        validate_endpoint(endpoint, kind, &format!("endpoints[{index}]"), faults);
+    }
+    validate_ports(list(slice, "/ports"), faults);
+}
+
+fn too_many(path: &str, limit: usize, faults: &mut Faults) {
+    faults.add(FaultKind::TooMany, path, None, format!("must have at most {limit} items"));
+}
+
+fn validate_endpoint(endpoint: &Value, kind: &str, path: &str, faults: &mut Faults) {
+    let addresses = list(endpoint, "/addresses");
+    match addresses.len() {
+        0 => faults.required(format!("{path}.addresses"), "must contain at least 1 address"),
+        many if many > ADDRESSES_MAX => too_many(&format!("{path}.addresses"), ADDRESSES_MAX, faults),
+        _ => {}
+    }
+    for (index, address) in addresses.iter().filter_map(Value::as_str).enumerate() {
+        validate_address(address, kind, &format!("{path}.addresses[{index}]"), faults);
+    }
+    let node = text(endpoint, "/nodeName");
+    if !node.is_empty() {
+        report(dns1123_subdomain(node), node, &format!("{path}.nodeName"), faults);
+    }
+    if members(endpoint, "/deprecatedTopology").count() > TOPOLOGY_LABELS_MAX {
+        too_many(&format!("{path}.deprecatedTopology"), TOPOLOGY_LABELS_MAX, faults);
+    }
+    names::validate_labels(at(endpoint, "/deprecatedTopology"), &format!("{path}.deprecatedTopology"), faults);
+    let hostname = text(endpoint, "/hostname");
+    if !hostname.is_empty() {
+        report(dns1123_label(hostname), hostname, &format!("{path}.hostname"), faults);
+    }
+}
+
+fn validate_address(address: &str, kind: &str, path: &str, faults: &mut Faults) {
+    match kind {
+        "FQDN" => report(fqdn(address), address, path, faults),
+        "IPv4" | "IPv6" => {
+            let wrong = ip(address);
+            if !wrong.is_empty() {
+                report(wrong, address, path, faults);
+                return;
+            }
+            if address.contains(':') != (kind == "IPv6") {
+                faults.invalid(path, address, format!("must be an {kind} address"));
+            }
+            validate_usable_ip(address, path, faults);
+        }
+        _ => {}
+    }
+}
+
+/// A subdomain with at least two labels.
+fn fqdn(name: &str) -> Vec<String> {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let wrong = dns1123_subdomain(name);
+    if wrong.is_empty() && !name.contains('.') {
+        return vec!["should be a domain with at least two segments separated by dots".to_owned()];
+    }
+    wrong
+}
+
+fn validate_ports(ports: &[Value], faults: &mut Faults) {
+    if ports.len() > PORTS_MAX {
+        too_many("ports", PORTS_MAX, faults);
+        return;
+    }
+    let mut seen = Vec::new();
+    for (index, port) in ports.iter().enumerate() {
+        let path = format!("ports[{index}]");
+        let name = text(port, "/name");
+        if !name.is_empty() {
+            report(port_name(name), name, &format!("{path}.name"), faults);
+        }
+        if seen.contains(&name) {
+            faults.duplicate(format!("{path}.name"), name);
+        }
+        seen.push(name);
+        match text(port, "/protocol") {
+            "" => faults.required(format!("{path}.protocol"), ""),
+            "TCP" | "UDP" | "SCTP" => {}
+            other => faults.not_supported(format!("{path}.protocol"), other, &["SCTP", "TCP", "UDP"]),
+        }
+        let protocol = text(port, "/appProtocol");
+        if !protocol.is_empty() {
+            report(label_key(protocol), protocol, &format!("{path}.appProtocol"), faults);
+        }
+    }
+}
+
+fn validate_update(new: &Value, old: &Value, faults: &mut Faults) {
+    metadata::validate_update(new, old, faults);
+    if text(new, "/addressType") != text(old, "/addressType") {
+        faults.invalid("addressType", text(new, "/addressType"), "field is immutable");
+    }
+}

@@ -1,0 +1,81 @@
+//! Namespace.
+
+use kontiki_model::Faults;
+use serde_json::{Value, json};
+
+use crate::column::{self, text_column};
+use crate::names::{label_key, report};
+use crate::tree::{fill, keep, list, missing, object, text};
+use crate::{Column, Deletion, Field, Kind, NameRule, Subresource, metadata};
+
+pub static KIND: Kind = Kind {
+    kind: "Namespace",
+    resource: "namespaces",
+    singular: "namespace",
+    short_names: &["ns"],
+    namespaced: false,
+    type_name: "core.v1.Namespace",
+    verbs: &["create", "delete", "get", "list", "patch", "update", "watch"],
+    name_rule: NameRule::Label,
+    subresources: &[Subresource::Finalize, Subresource::Status],
+    deletion: Deletion::SpecFinalizers,
+    fields: &[Field { path: "status.phase", get: |namespace| text(namespace, "/status/phase").to_owned() }],
+    columns: COLUMNS,
+    cells: |namespace, now| {
+        vec![column::name(namespace), text(namespace, "/status/phase").into(), column::age(namespace, now)]
+    },
+    default,
+    prepare_create,
+    prepare_update: |new, old| {
+        keep(new, old, "spec");
+        keep(new, old, "status");
+    },
+    validate,
+    validate_update: |new, old, faults| metadata::validate_update(new, old, faults),
+    validate_status,
+    ..Kind::BASE
+};
+
+const COLUMNS: &[Column] = &[column::NAME, text_column("Status", 0, "The status of the namespace."), column::AGE];
+const NAME_LABEL: &str = "kubernetes.io/metadata.name";
+
+/// Every namespace carries its own name as a label, so that selectors can name it.
+fn default(namespace: &mut Value) {
+    let name = text(namespace, "/metadata/name").to_owned();
+    if !name.is_empty() {
+        object(object(namespace, "metadata"), "labels")[NAME_LABEL] = name.into();
+    }
+    fill(object(namespace, "status"), "phase", "Active");
+}
+
+fn prepare_create(namespace: &mut Value) {
+    default(namespace);
+    namespace["status"] = json!({"phase": "Active"});
+    let mut finalizers = list(namespace, "/spec/finalizers").to_vec();
+    if !finalizers.iter().any(|one| one == "kubernetes") {
+        finalizers.push("kubernetes".into());
+    }
+    object(namespace, "spec")["finalizers"] = finalizers.into();
+}
+
+fn validate(namespace: &Value, faults: &mut Faults) {
+    for (index, finalizer) in list(namespace, "/spec/finalizers").iter().filter_map(Value::as_str).enumerate() {
+        let path = format!("spec.finalizers[{index}]");
+        report(label_key(finalizer), finalizer, &path, faults);
+        if !finalizer.contains('/') && finalizer != "kubernetes" {
+            faults.invalid(path, finalizer, "name is neither a standard finalizer name nor is it fully qualified");
+        }
+    }
+}
+
+fn validate_status(new: &Value, old: &Value, faults: &mut Faults) {
+    metadata::validate_update(new, old, faults);
+    let phase = text(new, "/status/phase");
+    if missing(new, "/metadata/deletionTimestamp") {
+        if phase != "Active" {
+            faults.invalid("status.Phase", phase, "may only be 'Active' if `deletionTimestamp` is empty");
+        }
+    } else if phase != "Terminating" {
+        faults.invalid("status.Phase", phase, "may only be 'Terminating' if `deletionTimestamp` is not empty");
+    }
+}

@@ -1,0 +1,165 @@
+//! Node.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, Utc};
+use kontiki_model::Faults;
+use serde_json::{Value, json};
+
+use crate::column::{self, text_column};
+use crate::tree::{at, flag, keep, list, members, object, text};
+use crate::{Column, Field, Kind, Subresource, metadata};
+
+pub static KIND: Kind = Kind {
+    kind: "Node",
+    resource: "nodes",
+    singular: "node",
+    short_names: &["no"],
+    namespaced: false,
+    type_name: "core.v1.Node",
+    subresources: &[Subresource::NodeProxy, Subresource::Status],
+    fields: &[Field { path: "spec.unschedulable", get: |node| flag(node, "/spec/unschedulable").to_string() }],
+    columns: COLUMNS,
+    cells,
+    default,
+    prepare_update: |new, old| keep(new, old, "status"),
+    admit,
+    validate,
+    validate_update,
+    validate_status: |new, old, faults| metadata::validate_update(new, old, faults),
+    ..Kind::BASE
+};
+
+const COLUMNS: &[Column] = &[
+    column::NAME,
+    text_column("Status", 0, "Ready, NotReady or Unknown, and whether pods may be scheduled to it."),
+    text_column("Roles", 0, "The roles of the node."),
+    column::AGE,
+    text_column("Version", 0, "Version of the node agent."),
+    text_column("Internal-IP", 1, "Address within the cluster's network."),
+    text_column("External-IP", 1, "Address outside of the cluster's network."),
+    text_column("OS-Image", 1, "Operating system."),
+    text_column("Kernel-Version", 1, "Kernel and architecture."),
+    text_column("Container-Runtime", 1, "Container runtime and its version."),
+];
+
+fn cells(node: &Value, now: DateTime<Utc>) -> Vec<Value> {
+    let mut status = match list(node, "/status/conditions").iter().find(|one| text(one, "/type") == "Ready") {
+        None => "Unknown".to_owned(),
+        Some(ready) if text(ready, "/status") == "True" => "Ready".to_owned(),
+        Some(_) => "NotReady".to_owned(),
+    };
+    if flag(node, "/spec/unschedulable") {
+        status.push_str(",SchedulingDisabled");
+    }
+    let address = |kind: &str| {
+        let found = list(node, "/status/addresses").iter().find(|one| text(one, "/type") == kind);
+        column::or(found.map_or("", |one| text(one, "/address")), "<none>")
+    };
+    let info = |member: &str| text(node, &format!("/status/nodeInfo/{member}"));
+    let kernel = match (info("kernelVersion"), info("architecture")) {
+        ("", _) => "<unknown>".to_owned(),
+        (kernel, "") => kernel.to_owned(),
+        (kernel, architecture) => format!("{kernel} ({architecture})"),
+    };
+    vec![
+        column::name(node),
+        status.into(),
+        column::or(&roles(node), "<none>"),
+        column::age(node, now),
+        info("kubeletVersion").into(),
+        address("InternalIP"),
+        address("ExternalIP"),
+        column::or(info("osImage"), "<unknown>"),
+        kernel.into(),
+        column::or(info("containerRuntimeVersion"), "<unknown>"),
+    ]
+}
+
+fn roles(node: &Value) -> String {
+    let role = |(key, value): (&'_ String, &'_ Value)| match key.strip_prefix("node-role.kubernetes.io/") {
+        Some(role) => Some(role.to_owned()).filter(|role| !role.is_empty()),
+        None if key == "kubernetes.io/role" => value.as_str().filter(|role| !role.is_empty()).map(str::to_owned),
+        None => None,
+    };
+    let all: BTreeSet<String> = members(node, "/metadata/labels").filter_map(role).collect();
+    all.into_iter().collect::<Vec<_>>().join(",")
+}
+
+const INFO: [&str; 10] = [
+    "machineID",
+    "systemUUID",
+    "bootID",
+    "kernelVersion",
+    "osImage",
+    "containerRuntimeVersion",
+    "kubeletVersion",
+    "kubeProxyVersion",
+    "operatingSystem",
+    "architecture",
+];
+
+/// Members that Kubernetes writes even when they are empty, and the two forms of the pod range in agreement.
+fn default(node: &mut Value) {
+    object(node, "spec");
+    let status = object(node, "status");
+    let endpoint = object(object(status, "daemonEndpoints"), "kubeletEndpoint");
+    crate::tree::fill(endpoint, "Port", 0);
+    let info = object(status, "nodeInfo");
+    for member in INFO {
+        crate::tree::fill(info, member, "");
+    }
+    if let (Some(capacity), true) = (status.get("capacity").cloned(), status["allocatable"].is_null()) {
+        status["allocatable"] = capacity;
+    } else if status["allocatable"].is_null() {
+        crate::tree::remove(status, "allocatable");
+    }
+    crate::tree::single_and_list(&mut node["spec"], "podCIDR", "podCIDRs", None);
+}
+
+/// A new node takes no pods until its agent has reported it ready (admission `TaintNodesByCondition`).
+fn admit(node: &mut Value, _: &crate::AdmitFacts<'_>) -> Result<(), String> {
+    const NOT_READY: &str = "node.kubernetes.io/not-ready";
+    let mut taints = list(node, "/spec/taints").to_vec();
+    if !taints.iter().any(|taint| text(taint, "/key") == NOT_READY && text(taint, "/effect") == "NoSchedule") {
+        taints.push(json!({"key": NOT_READY, "effect": "NoSchedule"}));
+    }
+    object(node, "spec")["taints"] = taints.into();
+    Ok(())
+}
+
+fn validate(node: &Value, faults: &mut Faults) {
+    let mut seen = Vec::new();
+    for (index, taint) in list(node, "/spec/taints").iter().enumerate() {
+        let path = format!("spec.taints[{index}]");
+        let (key, value, effect) = (text(taint, "/key"), text(taint, "/value"), text(taint, "/effect"));
+        crate::names::validate_label_key(key, &format!("{path}.key"), faults);
+        crate::names::report(crate::names::label_value(value), value, &format!("{path}.value"), faults);
+        match effect {
+            "NoSchedule" | "PreferNoSchedule" | "NoExecute" => {}
+            "" => faults.required(format!("{path}.effect"), ""),
+            other => {
+                faults.not_supported(format!("{path}.effect"), other, &["NoSchedule", "PreferNoSchedule", "NoExecute"]);
+            }
+        }
+        if seen.contains(&(key, effect)) {
+            faults.duplicate(path.as_str(), taint.clone());
+        }
+        seen.push((key, effect));
+    }
+    for (index, range) in list(node, "/spec/podCIDRs").iter().filter_map(Value::as_str).enumerate() {
+        crate::names::report(crate::names::cidr(range), range, &format!("spec.podCIDRs[{index}]"), faults);
+    }
+}
+
+/// The pod ranges and the provider's id may be set once.
+fn validate_update(new: &Value, old: &Value, faults: &mut Faults) {
+    metadata::validate_update(new, old, faults);
+    if !list(old, "/spec/podCIDRs").is_empty() && at(new, "/spec/podCIDRs") != at(old, "/spec/podCIDRs") {
+        faults.forbidden("spec.podCIDRs", "node updates may not change podCIDR except from \"\" to valid");
+    }
+    let had = text(old, "/spec/providerID");
+    if !had.is_empty() && text(new, "/spec/providerID") != had {
+        faults.forbidden("spec.providerID", "node updates may not change providerID except from \"\" to valid");
+    }
+}

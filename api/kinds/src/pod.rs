@@ -1,0 +1,115 @@
+//! Pod: declaration, lifecycle facts. The pod spec, which workloads embed too, is in the modules below.
+
+mod admission;
+mod containers;
+mod defaults;
+mod probes;
+mod resources;
+mod spec;
+mod table;
+mod update;
+mod volumes;
+mod warnings;
+
+use kontiki_model::Faults;
+use serde_json::{Value, json};
+
+pub use admission::{TOKEN_MOUNT_PATH, mount_service_account_token};
+pub use resources::{QosClass, qos_class};
+
+use crate::tree::{at, flag, text};
+use crate::{Deletion, Field, Kind, Subresource};
+
+pub static KIND: Kind = Kind {
+    kind: "Pod",
+    resource: "pods",
+    singular: "pod",
+    short_names: &["po"],
+    categories: &["all"],
+    type_name: "core.v1.Pod",
+    generation: true,
+    subresources: &[
+        Subresource::Attach,
+        Subresource::Binding,
+        Subresource::Eviction,
+        Subresource::Exec,
+        Subresource::Log,
+        Subresource::PortForward,
+        Subresource::Status,
+    ],
+    deletion: Deletion::Graceful,
+    grace_period,
+    removable_now: |pod| !is_scheduled(pod) || is_finished(pod),
+    delete_returns_object: true,
+    fields: FIELDS,
+    columns: table::COLUMNS,
+    cells: table::cells,
+    row_conditions: table::row_conditions,
+    default: defaults::pod,
+    lookups: admission::lookups,
+    admit: admission::admit,
+    prepare_create: |pod| {
+        let class = qos_class(pod).name();
+        pod["status"] = json!({"phase": "Pending", "qosClass": class});
+    },
+    prepare_update: update::prepare,
+    prepare_status: update::prepare_status,
+    validate,
+    validate_update: update::validate,
+    validate_status: update::validate_status,
+    warnings: |pod, old| warnings::pod(pod, old),
+    ..Kind::BASE
+};
+
+const FIELDS: &[Field] = &[
+    Field { path: "spec.nodeName", get: |pod| text(pod, "/spec/nodeName").to_owned() },
+    Field { path: "spec.restartPolicy", get: |pod| text(pod, "/spec/restartPolicy").to_owned() },
+    Field { path: "spec.schedulerName", get: |pod| text(pod, "/spec/schedulerName").to_owned() },
+    Field { path: "spec.serviceAccountName", get: |pod| text(pod, "/spec/serviceAccountName").to_owned() },
+    Field { path: "spec.hostNetwork", get: |pod| flag(pod, "/spec/hostNetwork").to_string() },
+    Field { path: "status.phase", get: |pod| text(pod, "/status/phase").to_owned() },
+    Field { path: "status.podIP", get: |pod| text(pod, "/status/podIP").to_owned() },
+    // Kubernetes accepts this one and selects by the empty string.
+    Field { path: "status.podIPs", get: |_| String::new() },
+    Field { path: "status.nominatedNodeName", get: |pod| text(pod, "/status/nominatedNodeName").to_owned() },
+];
+
+/// Seconds between the request to stop and the kill, unless the deletion says otherwise.
+pub fn grace_period(pod: &Value) -> i64 {
+    match at(pod, "/spec/terminationGracePeriodSeconds").as_i64() {
+        // Negative periods were once accepted and mean one second.
+        Some(seconds) if seconds < 0 => 1,
+        Some(seconds) => seconds,
+        None => 30,
+    }
+}
+
+/// A node has been chosen.
+pub fn is_scheduled(pod: &Value) -> bool {
+    !text(pod, "/spec/nodeName").is_empty()
+}
+
+/// It ran to its end and will not run again.
+pub fn is_finished(pod: &Value) -> bool {
+    matches!(text(pod, "/status/phase"), "Succeeded" | "Failed")
+}
+
+/// Fills a pod spec, also inside a template.
+pub fn default_spec(spec: &mut Value) {
+    defaults::spec(spec);
+}
+
+/// Checks a pod spec; `template` is what it stands in (with the metadata that volumes and environment may refer to).
+pub fn validate_spec(spec: &Value, template: &Value, path: &str, faults: &mut Faults) {
+    spec::validate(spec, template, path, faults);
+}
+
+/// Warnings about the template of a workload.
+pub fn template_warnings(workload: &Value, old: Option<&Value>) -> Vec<String> {
+    let old = old.map(|old| at(old, "/spec/template"));
+    warnings::template(at(workload, "/spec/template"), old)
+}
+
+fn validate(pod: &Value, faults: &mut Faults) {
+    spec::validate(at(pod, "/spec"), pod, "spec", faults);
+}

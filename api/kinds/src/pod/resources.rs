@@ -1,0 +1,181 @@
+//! Requests and limits of containers, and the quality of service class they amount to.
+
+use kontiki_model::{Faults, Quantity};
+use serde_json::Value;
+
+use crate::names::{dns1123_subdomain, label_key, report};
+use crate::tree::{at, list, members};
+
+/// How a pod fares when its node runs out of something: the last to suffer, the middle, the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QosClass {
+    Guaranteed,
+    Burstable,
+    BestEffort,
+}
+
+impl QosClass {
+    pub fn name(self) -> &'static str {
+        match self {
+            QosClass::Guaranteed => "Guaranteed",
+            QosClass::Burstable => "Burstable",
+            QosClass::BestEffort => "BestEffort",
+        }
+    }
+}
+
+/// Cpu and memory decide: all containers limited to what they request, some request or limit, or none.
+pub fn qos_class(pod: &Value) -> QosClass {
+    let containers = || list(pod, "/spec/containers").iter().chain(list(pod, "/spec/initContainers"));
+    let pod_level = at(pod, "/spec/resources");
+    let quantity = |holder: &Value, pointer: &str| quantity(at(holder, pointer)).filter(|one| !one.is_zero());
+    let any = |resources: &Value| {
+        ["/requests/cpu", "/requests/memory", "/limits/cpu", "/limits/memory"]
+            .iter()
+            .any(|pointer| quantity(resources, pointer).is_some())
+    };
+    let guaranteed = |resources: &Value| {
+        ["cpu", "memory"].iter().all(|name| {
+            let limit = quantity(resources, &format!("/limits/{name}"));
+            let request = quantity(resources, &format!("/requests/{name}"));
+            limit.is_some() && (request.is_none() || request == limit)
+        })
+    };
+    if any(pod_level) {
+        return if guaranteed(pod_level) { QosClass::Guaranteed } else { QosClass::Burstable };
+    }
+    if !containers().any(|one| any(at(one, "/resources"))) {
+        QosClass::BestEffort
+    } else if containers().all(|one| guaranteed(at(one, "/resources"))) {
+        QosClass::Guaranteed
+    } else {
+        QosClass::Burstable
+    }
+}
+
+/// A quantity of an object; the schema has checked that it is one.
+pub fn quantity(value: &Value) -> Option<Quantity> {
+    match value {
+        Value::String(text) => text.parse().ok(),
+        Value::Number(number) => number.to_string().parse().ok(),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+/// Resource lists are kept to thousandths and in canonical notation: `1000m` is `1`.
+pub fn round(resources: &mut Value) {
+    for (_, value) in resources.as_object_mut().into_iter().flatten() {
+        if let Some(quantity) = quantity(value) {
+            *value = quantity.rounded_to_milli().to_string().into();
+        }
+    }
+}
+
+/// Checks `resources` of a container.
+pub fn validate(resources: &Value, path: &str, faults: &mut Faults) {
+    for (name, limit) in members(resources, "/limits") {
+        validate_entry(name, limit, &format!("{path}.limits[{name}]"), faults);
+    }
+    for (name, request) in members(resources, "/requests") {
+        let path_requests = format!("{path}.requests");
+        validate_entry(name, request, &format!("{path_requests}[{name}]"), faults);
+        let limit = at(resources, "/limits").get(name).and_then(quantity);
+        let Some(request) = quantity(request) else { continue };
+        match limit {
+            Some(limit) if !overcommits(name) && request != limit => {
+                faults.invalid(path_requests, request.to_string(), format!("must be equal to {name} limit of {limit}"));
+            }
+            Some(limit) if request > limit => {
+                let detail = format!("must be less than or equal to {name} limit of {limit}");
+                faults.invalid(path_requests, request.to_string(), detail);
+            }
+            Some(_) => {}
+            None if !overcommits(name) => {
+                faults.required(format!("{path}.limits"), "Limit must be set for non overcommitable resources");
+            }
+            None => {}
+        }
+    }
+}
+
+fn overcommits(name: &str) -> bool {
+    matches!(name, "cpu" | "memory" | "ephemeral-storage")
+}
+
+fn validate_entry(name: &str, value: &Value, path: &str, faults: &mut Faults) {
+    let wrong = label_key(name);
+    if wrong.is_empty() && !name.contains('/') {
+        if !overcommits(name) && !name.starts_with("hugepages-") {
+            faults.invalid(path, name, "must be a standard resource for containers");
+        }
+    } else if wrong.is_empty() && !is_extended(name) {
+        faults.invalid(path, name, "doesn't follow extended resource name standard");
+    }
+    report(wrong, name, path, faults);
+    let Some(value) = quantity(value) else { return };
+    if value.is_negative() {
+        faults.invalid(path, value.to_string(), "must be greater than or equal to 0");
+    } else if name.contains('/') && value.milli_value() % 1000 != 0 {
+        faults.invalid(path, value.to_string(), "must be an integer");
+    }
+}
+
+/// `example.com/thing`: outside of `kubernetes.io`, and short enough for a quota's `requests.` prefix.
+fn is_extended(name: &str) -> bool {
+    let Some((domain, _)) = name.split_once('/') else { return false };
+    !domain.ends_with("kubernetes.io") && !name.starts_with("requests.") && dns1123_subdomain(domain).is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn quality_of_service_follows_cpu_and_memory() {
+        let full = json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "1000m", "memory": "1Gi"}});
+        let cases = [
+            (json!([{}]), "BestEffort"),
+            (json!([{"resources": {"requests": {"example.com/x": "1"}}}]), "BestEffort"),
+            (json!([{"resources": {"requests": {"cpu": "0"}}}]), "BestEffort"),
+            (json!([{"resources": {"requests": {"cpu": "1"}}}]), "Burstable"),
+            (json!([{"resources": full}]), "Guaranteed"),
+            (json!([{"resources": full}, {}]), "Burstable"),
+            (json!([{"resources": {"limits": {"cpu": "1", "memory": "1"}, "requests": {"cpu": "1m"}}}]), "Burstable"),
+        ];
+        for (containers, class) in cases {
+            assert_eq!(qos_class(&json!({"spec": {"containers": containers}})).name(), class, "{containers}");
+        }
+    }
+
+    #[test]
+    fn requests_stay_within_limits() {
+        let check = |resources: Value| {
+            let mut faults = Faults::default();
+            validate(&resources, "r", &mut faults);
+            faults.iter().map(|one| format!("{}: {}", one.field, one.message())).collect::<Vec<_>>()
+        };
+        let cases = [
+            (json!({"limits": {"cpu": "1"}, "requests": {"cpu": "1"}}), vec![]),
+            (
+                json!({"limits": {"cpu": "1"}, "requests": {"cpu": "2"}}),
+                vec!["r.requests: Invalid value: \"2\": must be less than or equal to cpu limit of 1"],
+            ),
+            (
+                json!({"limits": {"cpu": "-1"}}),
+                vec!["r.limits[cpu]: Invalid value: \"-1\": must be greater than or equal to 0"],
+            ),
+            (
+                json!({"requests": {"gpus": "1"}}),
+                vec![
+                    "r.requests[gpus]: Invalid value: \"gpus\": must be a standard resource for containers",
+                    "r.limits: Required value: Limit must be set for non overcommitable resources",
+                ],
+            ),
+        ];
+        for (resources, expected) in cases {
+            assert_eq!(check(resources), expected);
+        }
+    }
+}

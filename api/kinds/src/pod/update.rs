@@ -1,0 +1,165 @@
+//! What may change in a Pod that exists: images, deadlines, tolerations; and its status (`ValidatePodUpdate`).
+
+use kontiki_model::Faults;
+use serde_json::Value;
+
+use crate::metadata;
+use crate::tree::{at, int, keep, keep_all_but_status, list, list_mut, missing, remove, text};
+
+/// Keeps what only a subresource or the server changes, and what admission keeps up.
+pub fn prepare(new: &mut Value, old: &Value) {
+    keep(new, old, "status");
+    for member in ["priority", "preemptionPolicy"] {
+        if missing(new, &format!("/spec/{member}")) {
+            keep(&mut new["spec"], &old["spec"], member);
+        }
+    }
+    super::admission::tolerate(new);
+}
+
+/// `…/status`: spec and owners stay.
+pub fn prepare_status(new: &mut Value, old: &Value) {
+    keep_all_but_status(new, old);
+    keep(&mut new["metadata"], &old["metadata"], "ownerReferences");
+    if text(new, "/status/qosClass").is_empty() && !missing(old, "/status/qosClass") {
+        new["status"]["qosClass"] = at(old, "/status/qosClass").clone();
+    }
+}
+
+const UPDATABLE: &str = "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,\
+    `spec.tolerations` (only additions to existing tolerations),\
+    `spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
+
+pub fn validate(new: &Value, old: &Value, faults: &mut Faults) {
+    metadata::validate_update(new, old, faults);
+    for member in ["containers", "initContainers"] {
+        let pointer = format!("/spec/{member}");
+        if list(new, &pointer).len() != list(old, &pointer).len() {
+            faults.forbidden(format!("spec.{member}"), "pod updates may not add or remove containers");
+            return;
+        }
+    }
+    if !deadline(new, old, faults) {
+        return;
+    }
+    added_tolerations(new, old, faults);
+    removed_gates(new, old, faults);
+    let mut munged = new["spec"].clone();
+    allow_updatable(&mut munged, &old["spec"]);
+    if munged != old["spec"] {
+        let mut changed = Vec::new();
+        differences(&munged, &old["spec"], "spec", &mut changed);
+        let detail =
+            format!("pod updates may not change fields other than {UPDATABLE}\nchanged: {}", changed.join(", "));
+        faults.forbidden("spec", detail);
+    }
+}
+
+/// May be set, and shortened.
+fn deadline(new: &Value, old: &Value, faults: &mut Faults) -> bool {
+    const PATH: &str = "spec.activeDeadlineSeconds";
+    let seconds = |pod: &Value| at(pod, "/spec/activeDeadlineSeconds").as_i64();
+    match (seconds(new), seconds(old)) {
+        (Some(new), Some(old)) if new > old => {
+            faults.invalid(PATH, new, "must be less than or equal to previous value");
+            false
+        }
+        (None, Some(_)) => {
+            faults.invalid(PATH, Value::Null, "must not update from a positive integer to nil value");
+            false
+        }
+        _ => true,
+    }
+}
+
+fn added_tolerations(new: &Value, old: &Value, faults: &mut Faults) {
+    let bare = |one: &Value| {
+        let mut one = one.clone();
+        remove(&mut one, "tolerationSeconds");
+        one
+    };
+    let kept: Vec<Value> = list(new, "/spec/tolerations").iter().map(bare).collect();
+    if !list(old, "/spec/tolerations").iter().all(|one| kept.contains(&bare(one))) {
+        faults.forbidden("spec.tolerations", "existing toleration can not be modified except its tolerationSeconds");
+    }
+}
+
+fn removed_gates(new: &Value, old: &Value, faults: &mut Faults) {
+    let had = list(old, "/spec/schedulingGates");
+    for (index, gate) in list(new, "/spec/schedulingGates").iter().enumerate() {
+        if !had.contains(gate) {
+            let detail = format!("only deletion is allowed, but found new scheduling gate '{}'", text(gate, "/name"));
+            faults.forbidden(format!("spec.schedulingGates[{index}]"), detail);
+        }
+    }
+}
+
+/// Makes the fields that may change what they were.
+fn allow_updatable(spec: &mut Value, old: &Value) {
+    for member in ["containers", "initContainers"] {
+        let pointer = format!("/{member}");
+        let had = list(old, &pointer);
+        for (container, before) in list_mut(spec, &pointer).iter_mut().zip(had) {
+            keep(container, before, "image");
+        }
+    }
+    for member in ["activeDeadlineSeconds", "tolerations", "schedulingGates"] {
+        keep(spec, old, member);
+    }
+    if int(old, "/terminationGracePeriodSeconds") < 0 && int(spec, "/terminationGracePeriodSeconds") == 1 {
+        keep(spec, old, "terminationGracePeriodSeconds");
+    }
+}
+
+/// The paths at which two trees differ.
+fn differences(new: &Value, old: &Value, path: &str, out: &mut Vec<String>) {
+    match (new, old) {
+        (Value::Object(new), Value::Object(old)) => {
+            let added = new.keys().filter(|name| !old.contains_key(*name));
+            for name in old.keys().chain(added) {
+                let get = |map: &serde_json::Map<String, Value>| map.get(name).cloned().unwrap_or(Value::Null);
+                differences(&get(new), &get(old), &format!("{path}.{name}"), out);
+            }
+        }
+        (Value::Array(new), Value::Array(old)) if new.len() == old.len() => {
+            for (index, (new, old)) in new.iter().zip(old).enumerate() {
+                differences(new, old, &format!("{path}[{index}]"), out);
+            }
+        }
+        (new, old) if new == old => {}
+        _ => out.push(format!("`{path}`")),
+    }
+}
+
+pub fn validate_status(new: &Value, old: &Value, faults: &mut Faults) {
+    metadata::validate_update(new, old, faults);
+    let class = text(new, "/status/qosClass");
+    if class != text(old, "/status/qosClass") && !text(old, "/status/qosClass").is_empty() {
+        faults.invalid("status.qosClass", class, "field is immutable");
+    }
+    let restarts = text(old, "/spec/restartPolicy");
+    if restarts != "Always" {
+        ended_stays_ended(new, old, restarts, faults);
+    }
+    for (index, one) in list(new, "/status/podIPs").iter().enumerate() {
+        let address = text(one, "/ip");
+        crate::names::report(crate::names::ip(address), address, &format!("status.podIPs[{index}]"), faults);
+    }
+}
+
+/// A container that has ended and is not restarted may not run again.
+fn ended_stays_ended(new: &Value, old: &Value, restarts: &str, faults: &mut Faults) {
+    let now = list(new, "/status/containerStatuses");
+    for before in list(old, "/status/containerStatuses") {
+        let ended = at(before, "/state/terminated");
+        if ended.is_null() || (restarts == "OnFailure" && int(ended, "/exitCode") != 0) {
+            continue;
+        }
+        for (index, status) in now.iter().enumerate() {
+            if text(status, "/name") == text(before, "/name") && missing(status, "/state/terminated") {
+                let path = format!("status.containerStatuses[{index}].state");
+                faults.forbidden(path, "may not be transitioned to non-terminated state");
+            }
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! Which volumes are valid (`ValidateVolumes`). Sources of storage vendors are checked by the schema alone.
+
+use kontiki_model::Faults;
+use serde_json::Value;
+
+use super::containers::{VOLUME_FIELDS, field_reference, resource_reference};
+use super::resources::quantity;
+use crate::names::{config_key, dns1123_label, report};
+use crate::tree::{at, int, list, text};
+
+const MODE_RULE: &str = "must be a number between 0 and 0777 (octal), both inclusive";
+const TOKEN_SECONDS_MIN: i64 = 600;
+
+pub fn validate(volumes: &[Value], path: &str, faults: &mut Faults) {
+    let mut seen = Vec::new();
+    for (index, volume) in volumes.iter().enumerate() {
+        let path = format!("{path}[{index}]");
+        validate_source(volume, &path, faults);
+        let name = text(volume, "/name");
+        if name.is_empty() {
+            faults.required(format!("{path}.name"), "");
+            continue;
+        }
+        report(dns1123_label(name), name, &format!("{path}.name"), faults);
+        if seen.contains(&name) {
+            faults.duplicate(format!("{path}.name"), name);
+        }
+        seen.push(name);
+    }
+}
+
+fn validate_source(volume: &Value, path: &str, faults: &mut Faults) {
+    let mut given = 0;
+    for (kind, source) in volume.as_object().into_iter().flatten() {
+        if kind == "name" || source.is_null() {
+            continue;
+        }
+        given += 1;
+        let path = format!("{path}.{kind}");
+        if given > 1 {
+            faults.forbidden(path, "may not specify more than 1 volume type");
+            continue;
+        }
+        match kind.as_str() {
+            "emptyDir" => {
+                if quantity(at(source, "/sizeLimit")).is_some_and(|limit| limit.is_negative()) {
+                    faults.forbidden(format!("{path}.sizeLimit"), "SizeLimit field must be a valid resource quantity");
+                }
+            }
+            "hostPath" => host_path(source, &path, faults),
+            "secret" => {
+                required(source, "secretName", &path, faults);
+                files(source, &path, faults);
+            }
+            "configMap" => {
+                required(source, "name", &path, faults);
+                files(source, &path, faults);
+            }
+            "downwardAPI" => downward(source, &path, faults),
+            "projected" => projected(source, &path, faults),
+            "persistentVolumeClaim" => required(source, "claimName", &path, faults),
+            "nfs" => {
+                required(source, "server", &path, faults);
+                required(source, "path", &path, faults);
+                let target = text(source, "/path");
+                if !target.is_empty() && !target.starts_with('/') {
+                    faults.invalid(format!("{path}.path"), target, "must be an absolute path");
+                }
+            }
+            _ => {}
+        }
+    }
+    if given == 0 {
+        faults.required(path, "must specify a volume type");
+    }
+}
+
+fn required(source: &Value, member: &str, path: &str, faults: &mut Faults) {
+    if text(source, &format!("/{member}")).is_empty() {
+        faults.required(format!("{path}.{member}"), "");
+    }
+}
+
+fn host_path(source: &Value, path: &str, faults: &mut Faults) {
+    const TYPES: &[&str] =
+        &["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
+    let target = text(source, "/path");
+    if target.is_empty() {
+        faults.required(format!("{path}.path"), "");
+        return;
+    }
+    no_back_steps(target, &format!("{path}.path"), faults);
+    let kind = text(source, "/type");
+    if !TYPES.contains(&kind) {
+        faults.not_supported(format!("{path}.type"), kind, TYPES);
+    }
+}
+
+/// Modes and items of a volume made of a Secret or a ConfigMap.
+fn files(source: &Value, path: &str, faults: &mut Faults) {
+    mode(source, "defaultMode", path, faults);
+    items(source, path, faults);
+}
+
+fn items(source: &Value, path: &str, faults: &mut Faults) {
+    for (index, item) in list(source, "/items").iter().enumerate() {
+        let path = format!("{path}.items[{index}]");
+        match text(item, "/key") {
+            "" => faults.required(format!("{path}.key"), ""),
+            key => report(config_key(key), key, &format!("{path}.key"), faults),
+        }
+        item_path(item, &path, faults);
+        mode(item, "mode", &path, faults);
+    }
+}
+
+fn item_path(item: &Value, path: &str, faults: &mut Faults) {
+    match text(item, "/path") {
+        "" => faults.required(format!("{path}.path"), ""),
+        target => {
+            relative_path(target, &format!("{path}.path"), faults);
+            if target.starts_with("..") && !target.starts_with("../") && target != ".." {
+                faults.invalid(format!("{path}.path"), target, "must not start with '..'");
+            }
+        }
+    }
+}
+
+fn mode(source: &Value, member: &str, path: &str, faults: &mut Faults) {
+    let value = int(source, &format!("/{member}"));
+    if !(0..=0o777).contains(&value) {
+        faults.invalid(format!("{path}.{member}"), value, MODE_RULE);
+    }
+}
+
+fn downward(source: &Value, path: &str, faults: &mut Faults) {
+    mode(source, "defaultMode", path, faults);
+    downward_items(source, path, faults);
+}
+
+fn downward_items(source: &Value, path: &str, faults: &mut Faults) {
+    for (index, item) in list(source, "/items").iter().enumerate() {
+        let path = format!("{path}.items[{index}]");
+        item_path(item, &path, faults);
+        mode(item, "mode", &path, faults);
+        let (field, resource) = (at(item, "/fieldRef"), at(item, "/resourceFieldRef"));
+        match (field.is_null(), resource.is_null()) {
+            (false, true) => field_reference(field, VOLUME_FIELDS, &format!("{path}.fieldRef"), faults),
+            (true, false) => resource_reference(resource, true, &format!("{path}.resourceFieldRef"), faults),
+            (false, false) => {
+                faults.invalid(path, "resource", "fieldRef and resourceFieldRef can not be specified simultaneously")
+            }
+            (true, true) => faults.required(path, "one of fieldRef and resourceFieldRef is required"),
+        }
+    }
+}
+
+fn projected(source: &Value, path: &str, faults: &mut Faults) {
+    mode(source, "defaultMode", path, faults);
+    for (index, one) in list(source, "/sources").iter().enumerate() {
+        let path = format!("{path}.sources[{index}]");
+        let mut given = 0;
+        for (kind, source) in one.as_object().into_iter().flatten().filter(|(_, source)| !source.is_null()) {
+            given += 1;
+            let path = format!("{path}.{kind}");
+            if given > 1 {
+                faults.forbidden(path, "may not specify more than 1 volume type per source");
+                continue;
+            }
+            match kind.as_str() {
+                "secret" | "configMap" => {
+                    required(source, "name", &path, faults);
+                    items(source, &path, faults);
+                }
+                "downwardAPI" => downward_items(source, &path, faults),
+                "serviceAccountToken" => token(source, &path, faults),
+                _ => {}
+            }
+        }
+        if given == 0 {
+            faults.required(path, "must specify a volume source");
+        }
+    }
+}
+
+fn token(source: &Value, path: &str, faults: &mut Faults) {
+    let seconds = int(source, "/expirationSeconds");
+    if seconds < TOKEN_SECONDS_MIN {
+        faults.invalid(format!("{path}.expirationSeconds"), seconds, "may not specify a duration less than 10 minutes");
+    } else if seconds > 1 << 32 {
+        faults.invalid(
+            format!("{path}.expirationSeconds"),
+            seconds,
+            "may not specify a duration larger than 2^32 seconds",
+        );
+    }
+    item_path(source, path, faults);
+}
+
+/// A path below something: relative, and never upwards.
+pub fn relative_path(target: &str, path: &str, faults: &mut Faults) {
+    if target.starts_with('/') {
+        faults.invalid(path, target, "must be a relative path");
+    }
+    no_back_steps(target, path, faults);
+}
+
+fn no_back_steps(target: &str, path: &str, faults: &mut Faults) {
+    if target.split('/').any(|part| part == "..") {
+        faults.invalid(path, target, "must not contain '..'");
+    }
+}

@@ -1,0 +1,88 @@
+//! ReplicaSet (apps).
+
+use kontiki_model::Faults;
+use serde_json::{Value, json};
+
+use crate::column::{self, text_column};
+use crate::tree::{at, fill, int, keep, object};
+use crate::{Column, Kind, Subresource, metadata, pod, selector, workload};
+
+pub static KIND: Kind = Kind {
+    group: "apps",
+    kind: "ReplicaSet",
+    resource: "replicasets",
+    singular: "replicaset",
+    short_names: &["rs"],
+    categories: &["all"],
+    type_name: "apps.v1.ReplicaSet",
+    generation: true,
+    subresources: &[Subresource::Scale, Subresource::Status],
+    scale: Some(workload::SCALE),
+    columns: COLUMNS,
+    cells: |set, now| {
+        vec![
+            column::name(set),
+            int(set, "/spec/replicas").into(),
+            int(set, "/status/replicas").into(),
+            int(set, "/status/readyReplicas").into(),
+            column::age(set, now),
+            column::joined(set, "/spec/template/spec/containers", "/name"),
+            column::joined(set, "/spec/template/spec/containers", "/image"),
+            selector::to_cell(at(set, "/spec/selector")),
+        ]
+    },
+    default: |set| {
+        workload::default(set);
+        fill(object(set, "status"), "replicas", 0);
+    },
+    prepare_create: |set| set["status"] = json!({"replicas": 0}),
+    prepare_update: |new, old| keep(new, old, "status"),
+    validate,
+    validate_update: |new, old, faults| {
+        metadata::validate_update(new, old, faults);
+        workload::validate_selector_kept(new, old, faults);
+    },
+    validate_status,
+    warnings: |set, old| pod::template_warnings(set, old),
+    ..Kind::BASE
+};
+
+const fn number_column(name: &'static str, description: &'static str) -> Column {
+    Column { r#type: "integer", ..text_column(name, 0, description) }
+}
+
+const COLUMNS: &[Column] = &[
+    column::NAME,
+    number_column("Desired", "Number of desired pods."),
+    number_column("Current", "Number of observed pods."),
+    number_column("Ready", "Number of ready pods."),
+    column::AGE,
+    column::CONTAINERS,
+    column::IMAGES,
+    column::SELECTOR,
+];
+
+fn validate(set: &Value, faults: &mut Faults) {
+    workload::not_negative(set, "/spec/replicas", faults);
+    workload::not_negative(set, "/spec/minReadySeconds", faults);
+    workload::validate_selector(set, "empty selector is invalid for deployment", faults);
+    workload::validate_template(set, faults);
+}
+
+fn validate_status(new: &Value, old: &Value, faults: &mut Faults) {
+    metadata::validate_update(new, old, faults);
+    for member in ["replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration"] {
+        workload::not_negative(new, &format!("/status/{member}"), faults);
+    }
+    let replicas = int(new, "/status/replicas");
+    for member in ["fullyLabeledReplicas", "readyReplicas", "availableReplicas"] {
+        let value = int(new, &format!("/status/{member}"));
+        if value > replicas {
+            faults.invalid(format!("status.{member}"), value, "cannot be greater than status.replicas");
+        }
+    }
+    let (available, ready) = (int(new, "/status/availableReplicas"), int(new, "/status/readyReplicas"));
+    if available > ready {
+        faults.invalid("status.availableReplicas", available, "cannot be greater than readyReplicas");
+    }
+}

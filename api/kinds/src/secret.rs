@@ -1,0 +1,119 @@
+//! Secret.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use kontiki_model::{FaultKind, Faults};
+use serde_json::Value;
+
+use crate::column::{self, text_column};
+use crate::configmap::{DATA_BYTES_MAX, decoded_length, immutable_data};
+use crate::names::{config_key, report};
+use crate::tree::{at, count, fill_text, members, object, remove, text};
+use crate::{Column, Field, Kind, metadata};
+
+pub static KIND: Kind = Kind {
+    kind: "Secret",
+    resource: "secrets",
+    singular: "secret",
+    type_name: "core.v1.Secret",
+    fields: &[Field { path: "type", get: |secret| text(secret, "/type").to_owned() }],
+    columns: COLUMNS,
+    cells: |secret, now| {
+        vec![
+            column::name(secret),
+            text(secret, "/type").into(),
+            count(secret, "/data").into(),
+            column::age(secret, now),
+        ]
+    },
+    default,
+    prepare_update: |new, old| {
+        if text(new, "/type").is_empty() {
+            new["type"] = at(old, "/type").clone();
+        }
+    },
+    validate,
+    validate_update,
+    ..Kind::BASE
+};
+
+const COLUMNS: &[Column] = &[
+    column::NAME,
+    text_column("Type", 0, "Used to facilitate programmatic handling of secret data."),
+    text_column("Data", 0, "Number of entries in data."),
+    column::AGE,
+];
+
+/// `stringData` is a form for writing: it is merged into `data` and never stored.
+fn default(secret: &mut Value) {
+    fill_text(secret, "type", "Opaque");
+    let Some(plain) = remove(secret, "stringData") else { return };
+    for (key, value) in plain.as_object().into_iter().flatten() {
+        let encoded = STANDARD.encode(value.as_str().unwrap_or_default());
+        object(secret, "data")[key.as_str()] = encoded.into();
+    }
+}
+
+/// What each built-in type must hold: `(type, keys; any of them suffices)`.
+const REQUIRED_KEYS: &[(&str, &[&str])] = &[
+    ("kubernetes.io/dockercfg", &[".dockercfg"]),
+    ("kubernetes.io/dockerconfigjson", &[".dockerconfigjson"]),
+    ("kubernetes.io/ssh-auth", &["ssh-privatekey"]),
+];
+
+fn validate(secret: &Value, faults: &mut Faults) {
+    let mut bytes = 0;
+    for (key, value) in members(secret, "/data") {
+        report(config_key(key), key, &format!("data[{key}]"), faults);
+        bytes += decoded_length(value);
+    }
+    if bytes > DATA_BYTES_MAX {
+        faults.add(FaultKind::TooLong, "data", None, format!("may not be more than {DATA_BYTES_MAX} bytes"));
+    }
+    let kind = text(secret, "/type");
+    let has = |key: &str| secret.pointer("/data").and_then(|data| data.get(key)).is_some();
+    for (_, keys) in REQUIRED_KEYS.iter().filter(|(one, _)| *one == kind) {
+        for key in keys.iter().filter(|key| !has(key)) {
+            faults.required(format!("data[{key}]"), "");
+        }
+    }
+    validate_by_type(secret, kind, &has, faults);
+}
+
+fn validate_by_type(secret: &Value, kind: &str, has: &dyn Fn(&str) -> bool, faults: &mut Faults) {
+    match kind {
+        "kubernetes.io/service-account-token" => {
+            let annotation = "kubernetes.io/service-account.name";
+            if secret.pointer("/metadata/annotations").and_then(|all| all.get(annotation)).is_none_or(|one| one == "") {
+                faults.required(format!("metadata.annotations[{annotation}]"), "");
+            }
+        }
+        "kubernetes.io/basic-auth" if !has("username") && !has("password") => {
+            faults.required("data[username]", "");
+            faults.required("data[password]", "");
+        }
+        "kubernetes.io/tls" => {
+            for key in ["tls.crt", "tls.key"].into_iter().filter(|key| !has(key)) {
+                faults.required(format!("data[{key}]"), "");
+            }
+        }
+        "kubernetes.io/dockercfg" | "kubernetes.io/dockerconfigjson" => {
+            let key = if kind.ends_with("json") { ".dockerconfigjson" } else { ".dockercfg" };
+            let text = secret.pointer("/data").and_then(|data| data.get(key)).and_then(Value::as_str);
+            let decoded = text.and_then(|text| STANDARD.decode(text).ok());
+            let parsed = decoded.map(|bytes| serde_json::from_slice::<serde_json::Map<String, Value>>(&bytes));
+            if let Some(Err(fault)) = parsed {
+                faults.invalid(format!("data[{key}]"), "<secret contents redacted>", fault.to_string());
+            }
+        }
+        _ => {}
+    }
+}
+
+fn validate_update(new: &Value, old: &Value, faults: &mut Faults) {
+    metadata::validate_update(new, old, faults);
+    if text(new, "/type") != text(old, "/type") {
+        faults.invalid("type", text(new, "/type"), "field is immutable");
+    }
+    immutable_data(new, old, &["data"], faults);
+}

@@ -1,0 +1,322 @@
+//! Which Services are valid (`ValidateService`), and what to warn about.
+
+use kontiki_model::Faults;
+use serde_json::{Value, json};
+
+use super::{is_external, is_headless, needs_address, needs_health_check_port};
+use crate::names::{self, cidr, dns1123_label, dns1123_subdomain, ip, label_key, port_name, port_number, report};
+use crate::tree::{at, int, list, missing, text};
+use crate::{endpoints, metadata};
+
+const KUBELET_PORT: i64 = 10250;
+const AFFINITY_SECONDS_MAX: i64 = 86_400;
+
+pub fn validate(service: &Value, faults: &mut Faults) {
+    let ports = list(service, "/spec/ports");
+    if ports.is_empty() && !is_headless(service) && text(service, "/spec/type") != "ExternalName" {
+        faults.required("spec.ports", "");
+    }
+    validate_type(service, faults);
+    let mut names = Vec::new();
+    for (index, port) in ports.iter().enumerate() {
+        validate_port(port, ports.len() > 1, &mut names, &format!("spec.ports[{index}]"), faults);
+    }
+    names::validate_labels(at(service, "/spec/selector"), "spec.selector", faults);
+    validate_affinity(service, faults);
+    validate_addresses(service, faults);
+    validate_duplicates(service, faults);
+    validate_balancer(service, faults);
+    validate_policies(service, faults);
+}
+
+fn validate_type(service: &Value, faults: &mut Faults) {
+    let kind = text(service, "/spec/type");
+    match kind {
+        "NodePort" | "LoadBalancer" => {
+            if kind == "LoadBalancer" {
+                for (index, port) in list(service, "/spec/ports").iter().enumerate() {
+                    if int(port, "/port") == KUBELET_PORT {
+                        let detail =
+                            format!("may not expose port {KUBELET_PORT} externally since it is used by kubelet");
+                        faults.invalid(format!("spec.ports[{index}]"), KUBELET_PORT, detail);
+                    }
+                }
+            }
+            if is_headless(service) {
+                faults.invalid("spec.clusterIPs[0]", "None", format!("may not be set to 'None' for {kind} services"));
+            }
+        }
+        "ExternalName" => {
+            for member in ["clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+                if !missing(service, &format!("/spec/{member}")) {
+                    faults.forbidden(format!("spec.{member}"), "may not be set for ExternalName services");
+                }
+            }
+            let name = text(service, "/spec/externalName");
+            match name.strip_suffix('.').unwrap_or(name) {
+                "" => faults.required("spec.externalName", ""),
+                name => report(dns1123_subdomain(name), name, "spec.externalName", faults),
+            }
+        }
+        "ClusterIP" => {
+            for (index, port) in list(service, "/spec/ports").iter().enumerate() {
+                if int(port, "/nodePort") != 0 {
+                    let path = format!("spec.ports[{index}].nodePort");
+                    faults.forbidden(path, "may not be used when `type` is 'ClusterIP'");
+                }
+            }
+        }
+        "" => faults.required("spec.type", ""),
+        other => {
+            faults.not_supported("spec.type", other, &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"]);
+        }
+    }
+}
+
+fn validate_port<'a>(port: &'a Value, name_required: bool, seen: &mut Vec<&'a str>, path: &str, faults: &mut Faults) {
+    let name = text(port, "/name");
+    if name.is_empty() {
+        if name_required {
+            faults.required(format!("{path}.name"), "");
+        }
+    } else {
+        report(dns1123_label(name), name, &format!("{path}.name"), faults);
+        if seen.contains(&name) {
+            faults.duplicate(format!("{path}.name"), name);
+        }
+        seen.push(name);
+    }
+    let number = int(port, "/port");
+    for fault in port_number(number) {
+        faults.invalid(format!("{path}.port"), number, fault);
+    }
+    match text(port, "/protocol") {
+        "" => faults.required(format!("{path}.protocol"), ""),
+        "TCP" | "UDP" | "SCTP" => {}
+        other => faults.not_supported(format!("{path}.protocol"), other, &["SCTP", "TCP", "UDP"]),
+    }
+    validate_port_reference(at(port, "/targetPort"), &format!("{path}.targetPort"), faults);
+    let protocol = text(port, "/appProtocol");
+    if !protocol.is_empty() {
+        report(label_key(protocol), protocol, &format!("{path}.appProtocol"), faults);
+    }
+}
+
+/// A port by number or by the name it has in the pod.
+pub fn validate_port_reference(target: &Value, path: &str, faults: &mut Faults) {
+    match (target.as_i64(), target.as_str()) {
+        (Some(number), _) => {
+            for fault in port_number(number) {
+                faults.invalid(path, number, fault);
+            }
+        }
+        (None, Some(name)) => report(port_name(name), name, path, faults),
+        (None, None) => {}
+    }
+}
+
+fn validate_affinity(service: &Value, faults: &mut Faults) {
+    match text(service, "/spec/sessionAffinity") {
+        "" => faults.required("spec.sessionAffinity", ""),
+        "None" => {
+            if !missing(service, "/spec/sessionAffinityConfig") {
+                faults.forbidden("spec.sessionAffinityConfig", "must not be set when session affinity is None");
+            }
+        }
+        "ClientIP" => {
+            let path = "spec.sessionAffinityConfig.clientIP.timeoutSeconds";
+            let seconds = int(service, "/spec/sessionAffinityConfig/clientIP/timeoutSeconds");
+            if seconds <= 0 || seconds > AFFINITY_SECONDS_MAX {
+                faults.invalid(path, seconds, format!("must be greater than 0 and less than {AFFINITY_SECONDS_MAX}"));
+            }
+        }
+        other => faults.not_supported("spec.sessionAffinity", other, &["ClientIP", "None"]),
+    }
+}
+
+/// Cluster and external addresses, and the families they are of: this is a single-stack IPv4 cluster.
+fn validate_addresses(service: &Value, faults: &mut Faults) {
+    let all = list(service, "/spec/clusterIPs");
+    if needs_address(service) {
+        let first = all.first().and_then(Value::as_str).unwrap_or_default();
+        if !all.is_empty() && text(service, "/spec/clusterIP") != first {
+            faults.invalid(
+                "spec.clusterIPs",
+                at(service, "/spec/clusterIPs").clone(),
+                "first value must match `clusterIP`",
+            );
+        }
+        for (index, address) in all.iter().filter_map(Value::as_str).enumerate() {
+            let path = format!("spec.clusterIPs[{index}]");
+            match address {
+                "None" if index == 0 => {}
+                "None" => faults.invalid(path, address, "'None' must be the first and only value"),
+                address => report(ip(address), address, &path, faults),
+            }
+        }
+        if all.len() > 2 {
+            let detail = "may only hold up to 2 values";
+            faults.invalid("spec.clusterIPs", at(service, "/spec/clusterIPs").clone(), detail);
+        }
+        validate_families(service, faults);
+    }
+    for (index, address) in list(service, "/spec/externalIPs").iter().filter_map(Value::as_str).enumerate() {
+        let path = format!("spec.externalIPs[{index}]");
+        report(ip(address), address, &path, faults);
+        endpoints::validate_usable_ip(address, &path, faults);
+    }
+}
+
+fn validate_families(service: &Value, faults: &mut Faults) {
+    let mut seen = Vec::new();
+    let headless = is_headless(service);
+    let any = headless && at(service, "/spec/selector").as_object().is_none_or(serde_json::Map::is_empty);
+    for (index, family) in list(service, "/spec/ipFamilies").iter().filter_map(Value::as_str).enumerate() {
+        let path = format!("spec.ipFamilies[{index}]");
+        match family {
+            "IPv4" => {}
+            "IPv6" if any => {}
+            "IPv6" => faults.invalid(path.as_str(), family, "not configured on this cluster"),
+            other => faults.not_supported(path.as_str(), other, &["IPv4", "IPv6"]),
+        }
+        if seen.contains(&family) {
+            faults.duplicate(path, family);
+        }
+        seen.push(family);
+    }
+    match text(service, "/spec/ipFamilyPolicy") {
+        "" | "SingleStack" | "PreferDualStack" => {}
+        "RequireDualStack" if any => {}
+        "RequireDualStack" => {
+            let detail = "this cluster is not configured for dual-stack services";
+            faults.invalid("spec.ipFamilyPolicy", "RequireDualStack", detail);
+        }
+        other => {
+            let supported = ["SingleStack", "PreferDualStack", "RequireDualStack"];
+            faults.not_supported("spec.ipFamilyPolicy", other, &supported);
+        }
+    }
+}
+
+/// No two ports with the same protocol and number, inside or on the nodes.
+fn validate_duplicates(service: &Value, faults: &mut Faults) {
+    let (mut nodes, mut numbers) = (Vec::new(), Vec::new());
+    for (index, port) in list(service, "/spec/ports").iter().enumerate() {
+        let (protocol, number, node) = (text(port, "/protocol"), int(port, "/port"), int(port, "/nodePort"));
+        if node != 0 && nodes.contains(&(protocol, node)) {
+            faults.duplicate(format!("spec.ports[{index}].nodePort"), node);
+        }
+        if numbers.contains(&(protocol, number)) {
+            let value = json!({"Name": "", "Protocol": protocol, "AppProtocol": null, "Port": number, "TargetPort": 0, "NodePort": 0});
+            faults.duplicate(format!("spec.ports[{index}]"), value);
+        }
+        nodes.push((protocol, node));
+        numbers.push((protocol, number));
+    }
+}
+
+fn validate_balancer(service: &Value, faults: &mut Faults) {
+    const ONLY: &str = "may only be used when `type` is 'LoadBalancer'";
+    let balanced = text(service, "/spec/type") == "LoadBalancer";
+    let ranges = list(service, "/spec/loadBalancerSourceRanges");
+    if !ranges.is_empty() && !balanced {
+        faults.forbidden("spec.LoadBalancerSourceRanges", ONLY);
+    }
+    for (index, range) in ranges.iter().filter_map(Value::as_str).enumerate() {
+        report(cidr(range.trim()), range, &format!("spec.LoadBalancerSourceRanges[{index}]"), faults);
+    }
+    if balanced && missing(service, "/spec/allocateLoadBalancerNodePorts") {
+        faults.required("spec.allocateLoadBalancerNodePorts", "");
+    }
+    if !balanced && !missing(service, "/spec/allocateLoadBalancerNodePorts") {
+        faults.forbidden("spec.allocateLoadBalancerNodePorts", ONLY);
+    }
+    let class = at(service, "/spec/loadBalancerClass");
+    match class.as_str() {
+        Some(_) if !balanced => faults.forbidden("spec.loadBalancerClass", ONLY),
+        Some(class) => report(label_key(class), class, "spec.loadBalancerClass", faults),
+        None => {}
+    }
+}
+
+fn validate_policies(service: &Value, faults: &mut Faults) {
+    let external = text(service, "/spec/externalTrafficPolicy");
+    match (is_external(service), external) {
+        (false, "") | (true, "Cluster" | "Local") => {}
+        (false, other) => {
+            faults.invalid("spec.externalTrafficPolicy", other, "may only be set for externally-accessible services");
+        }
+        (true, "") => faults.required("spec.externalTrafficPolicy", ""),
+        (true, other) => faults.not_supported("spec.externalTrafficPolicy", other, &["Cluster", "Local"]),
+    }
+    let health = int(service, "/spec/healthCheckNodePort");
+    if health < 0 {
+        faults.invalid("spec.healthCheckNodePort", health, "must be between 1 and 65535, inclusive");
+    } else if health > 0 && !needs_health_check_port(service) {
+        let detail = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
+        faults.invalid("spec.healthCheckNodePort", health, detail);
+    }
+    let internal = text(service, "/spec/internalTrafficPolicy");
+    match internal {
+        "Cluster" | "Local" => {}
+        "" if needs_address(service) => faults.required("spec.internalTrafficPolicy", ""),
+        "" => {}
+        other => faults.not_supported("spec.internalTrafficPolicy", other, &["Cluster", "Local"]),
+    }
+    match at(service, "/spec/trafficDistribution").as_str() {
+        None | Some("PreferClose" | "PreferSameNode" | "PreferSameZone") => {}
+        Some(other) => {
+            let supported = ["PreferClose", "PreferSameNode", "PreferSameZone"];
+            faults.not_supported("spec.trafficDistribution", other, &supported);
+        }
+    }
+}
+
+pub fn validate_status(new: &Value, old: &Value, faults: &mut Faults) {
+    metadata::validate_update(new, old, faults);
+    let ingresses = list(new, "/status/loadBalancer/ingress");
+    if !ingresses.is_empty() && text(new, "/spec/type") != "LoadBalancer" {
+        faults.forbidden("status.loadBalancer.ingress", "may only be used when `spec.type` is 'LoadBalancer'");
+        return;
+    }
+    for (index, ingress) in ingresses.iter().enumerate() {
+        let path = format!("status.loadBalancer.ingress[{index}]");
+        let (address, host) = (text(ingress, "/ip"), text(ingress, "/hostname"));
+        if !address.is_empty() {
+            report(ip(address), address, &format!("{path}.ip"), faults);
+        }
+        match (address.is_empty(), text(ingress, "/ipMode")) {
+            (_, "") | (false, "VIP" | "Proxy") => {}
+            (true, _) => faults.forbidden(format!("{path}.ipMode"), "may not be specified when `ip` is not set"),
+            (false, other) => faults.not_supported(format!("{path}.ipMode"), other, &["Proxy", "VIP"]),
+        }
+        if !host.is_empty() {
+            report(dns1123_subdomain(host), host, &format!("{path}.hostname"), faults);
+            if ip(host).is_empty() {
+                faults.invalid(format!("{path}.hostname"), host, "must be a DNS name, not an IP address");
+            }
+        }
+    }
+}
+
+pub fn warnings(service: &Value) -> Vec<String> {
+    let mut out = Vec::new();
+    if is_headless(service) {
+        if !text(service, "/spec/loadBalancerIP").is_empty() {
+            out.push("spec.loadBalancerIP is ignored when spec.clusterIP is \"None\"".to_owned());
+        }
+        if !list(service, "/spec/externalIPs").is_empty() {
+            out.push("spec.externalIPs is ignored when spec.clusterIP is \"None\"".to_owned());
+        }
+        if text(service, "/spec/sessionAffinity") == "ClientIP" {
+            out.push("spec.SessionAffinity is ignored for headless services".to_owned());
+        }
+    }
+    if text(service, "/spec/trafficDistribution") == "PreferClose" {
+        out.push(
+            "spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\" or \"PreferSameNode\""
+                .to_owned(),
+        );
+    }
+    out
+}
