@@ -1,1 +1,47 @@
-//! Controllers: level-based, each a pure `reconcile(view) -> actions` with a thin loop around it, through the `kube` client only.
+//! Controllers: level-based, each a pure `reconcile(view) -> actions` with a thin loop around it.
+//! They reach the cluster through a Kubernetes API only, and so could run against any.
+
+mod context;
+mod deployment;
+mod endpoints;
+mod garbage;
+mod namespace;
+mod node;
+mod podgc;
+mod pods;
+mod replicaset;
+mod serviceaccount;
+
+use kontiki_informer::Clients;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use context::Context;
+pub use context::ControllerError;
+
+/// What controllers need to be told.
+#[derive(Clone, Debug)]
+pub struct ControllerConfig {
+    /// PEM of the cluster's CA, published to every namespace as ConfigMap `kube-root-ca.crt`.
+    pub root_ca: String,
+}
+
+/// Runs every controller until `cancel`; returns when all have stopped.
+pub async fn run(clients: Clients, config: ControllerConfig, cancel: CancellationToken) {
+    let context = Context::new(clients, config, cancel);
+    let mut running = JoinSet::new();
+    running.spawn(deployment::run(context.clone()));
+    running.spawn(endpoints::run(context.clone()));
+    running.spawn(garbage::run(context.clone()));
+    running.spawn(namespace::run(context.clone()));
+    running.spawn(node::run(context.clone()));
+    running.spawn(podgc::run(context.clone()));
+    running.spawn(replicaset::run(context.clone()));
+    running.spawn(serviceaccount::run(context));
+    while let Some(ended) = running.join_next().await {
+        if let Err(error) = ended {
+            // The others go on; the process's supervisor sees the log line.
+            tracing::error!(%error, "a controller ended by panic");
+        }
+    }
+}

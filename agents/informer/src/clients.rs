@@ -1,5 +1,7 @@
 //! Clients over one transport that say which revision a write reacts to.
 
+use std::sync::{Arc, Mutex};
+
 use http::{HeaderValue, Request, Response};
 use kube::client::{Body, Client};
 use tower::{BoxError, Service, ServiceExt, util::BoxCloneService};
@@ -7,10 +9,12 @@ use tower::{BoxError, Service, ServiceExt, util::BoxCloneService};
 /// The request header that names the revision a write reacts to.
 pub const CAUSE_HEADER: &str = "kontiki-cause";
 
+type Transport = BoxCloneService<Request<Body>, Response<Body>, BoxError>;
+
 /// Makes `kube` clients that share one transport, each naming the cause of what it writes.
 #[derive(Clone)]
 pub struct Clients {
-    transport: std::sync::Arc<std::sync::Mutex<BoxCloneService<Request<Body>, Response<Body>, BoxError>>>,
+    transport: Arc<Mutex<Transport>>,
     plain: Client,
     user_agent: HeaderValue,
 }
@@ -24,9 +28,9 @@ impl Clients {
         S::Future: Send + 'static,
     {
         let user_agent = HeaderValue::from_static(user_agent);
-        let transport = BoxCloneService::new(transport);
+        let transport = Transport::new(transport);
         let plain = client(transport.clone(), user_agent.clone(), None);
-        Clients { transport: std::sync::Arc::new(std::sync::Mutex::new(transport)), plain, user_agent }
+        Clients { transport: Arc::new(Mutex::new(transport)), plain, user_agent }
     }
 
     /// A client for reads and for writes that nothing in particular caused.
@@ -47,11 +51,7 @@ impl Clients {
     }
 }
 
-fn client(
-    transport: BoxCloneService<Request<Body>, Response<Body>, BoxError>,
-    user_agent: HeaderValue,
-    cause: Option<HeaderValue>,
-) -> Client {
+fn client(transport: Transport, user_agent: HeaderValue, cause: Option<HeaderValue>) -> Client {
     let stamped = transport.map_request(move |mut request: Request<Body>| {
         request.headers_mut().insert(http::header::USER_AGENT, user_agent.clone());
         if let Some(cause) = &cause {

@@ -1,0 +1,122 @@
+//! What every controller's loop is made of: clients, informers, and waiting for one's own writes to come back.
+
+use std::{
+    collections::HashMap,
+    fmt::Debug,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kontiki_informer::{Clients, Informer, ObjectKey, Recorder, Subscription};
+use kube::{Api, Resource, ResourceExt, runtime::watcher};
+use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::ControllerConfig;
+
+/// How long a reconcile waits to see the last one's writes; past it, it works with what it sees.
+const OWN_WRITES_SEEN_MAX: Duration = Duration::from_secs(5);
+
+/// Why a reconcile did not finish; it is tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum ControllerError {
+    #[error("the API refused: {0}")]
+    Api(#[from] kube::Error),
+    #[error("bad selector: {0}")]
+    Selector(String),
+    #[error("{0} has no uid: not an object of the API")]
+    NoUid(String),
+}
+
+#[derive(Clone)]
+pub struct Context {
+    pub clients: Clients,
+    pub config: Arc<ControllerConfig>,
+    pub cancel: CancellationToken,
+}
+
+impl Context {
+    pub fn new(clients: Clients, config: ControllerConfig, cancel: CancellationToken) -> Self {
+        Context { clients, config: Arc::new(config), cancel }
+    }
+
+    /// Follows all objects of a kind.
+    pub fn informer<K>(&self, subscriptions: Vec<Subscription<K>>) -> Informer<K>
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    {
+        let api = Api::all(self.clients.plain());
+        Informer::start(api, watcher::Config::default(), subscriptions, self.cancel.clone())
+    }
+
+    /// An API whose writes name the object that caused them.
+    pub fn api<K, C>(&self, namespace: &str, cause: &C) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
+        C: ResourceExt,
+    {
+        Api::namespaced(self.clients.caused_by(cause.resource_version().as_deref()), namespace)
+    }
+
+    pub fn recorder(&self, component: &'static str) -> Recorder {
+        Recorder::new(self.clients.plain(), component, None)
+    }
+}
+
+/// The revisions of a controller's last writes, by the object it wrote for.
+#[derive(Clone, Default)]
+pub struct OwnWrites(Arc<Mutex<HashMap<ObjectKey, u64>>>);
+
+impl OwnWrites {
+    /// Notes that work on `key` produced `written`.
+    pub fn note<K: ResourceExt>(&self, key: &ObjectKey, written: &K) {
+        let Some(revision) = written.resource_version().and_then(|version| version.parse::<u64>().ok()) else { return };
+        let mut writes = self.0.lock().expect("nobody panics while holding this lock");
+        let last = writes.entry(key.clone()).or_insert(0);
+        *last = revision.max(*last);
+    }
+
+    /// Waits until `informer` shows what was written for `key`, so that nothing is done twice.
+    pub async fn seen<K>(&self, key: &ObjectKey, informer: &Informer<K>)
+    where
+        K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    {
+        let revision = self.0.lock().expect("nobody panics while holding this lock").get(key).copied();
+        let Some(revision) = revision else { return };
+        if tokio::time::timeout(OWN_WRITES_SEEN_MAX, informer.caught_up(revision)).await.is_err() {
+            warn!(?key, revision, "own writes are not back after {OWN_WRITES_SEEN_MAX:?}");
+        }
+        let mut writes = self.0.lock().expect("nobody panics while holding this lock");
+        if writes.get(key) == Some(&revision) {
+            writes.remove(key);
+        }
+    }
+}
+
+/// A reference for events about `object`.
+pub fn reference<K: Resource<DynamicType = ()>>(object: &K) -> ObjectReference {
+    object.object_ref(&())
+}
+
+/// Logs a failed reconcile; the queue brings it back. A conflict or an object that is gone is everyday life.
+pub fn settled(controller: &str, key: &ObjectKey, outcome: Result<(), ControllerError>) -> bool {
+    match outcome {
+        Ok(()) => true,
+        Err(ControllerError::Api(kube::Error::Api(status))) if status.code == 409 || status.code == 404 => false,
+        Err(error) => {
+            warn!(controller, ?key, %error, "reconcile failed");
+            false
+        }
+    }
+}
+
+/// Turns "not found" into success: what should go is gone.
+pub fn gone_is_fine<T>(result: Result<T, kube::Error>) -> Result<Option<T>, kube::Error> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+        Err(error) => Err(error),
+    }
+}

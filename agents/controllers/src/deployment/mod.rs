@@ -1,0 +1,223 @@
+//! Deployments: ReplicaSets of one template after another, moved over without losing availability.
+
+mod conditions;
+mod plan;
+mod template;
+
+use std::{sync::Arc, time::Duration};
+
+use k8s_openapi::{
+    api::{
+        apps::v1::{Deployment, ReplicaSet},
+        core::v1::Pod,
+    },
+    jiff::Timestamp,
+};
+use kontiki_informer::{Change, Informer, Note, ObjectKey, Queue, Recorder};
+use kube::{
+    Resource, ResourceExt,
+    api::{DeleteParams, Patch, PatchParams, PostParams},
+};
+use serde_json::json;
+
+use crate::{
+    ControllerError,
+    context::{Context, OwnWrites, gone_is_fine, reference, settled},
+    pods,
+};
+use plan::{Action, View};
+
+const WORKERS: usize = 4;
+/// Which revision of its Deployment a ReplicaSet is; what `kubectl rollout history` lists.
+pub(crate) const REVISION: &str = "deployment.kubernetes.io/revision";
+
+struct Controller {
+    context: Context,
+    deployments: Informer<Deployment>,
+    sets: Informer<ReplicaSet>,
+    pods: Informer<Pod>,
+    writes: OwnWrites,
+    queue: Queue<ObjectKey>,
+    recorder: Recorder,
+}
+
+pub async fn run(context: Context) {
+    let queue: Queue<ObjectKey> = Queue::default();
+    let of_deployment = queue.clone();
+    let deployments = context.informer::<Deployment>(vec![Box::new(move |change: &Change<Deployment>| {
+        if let Some(deployment) = change.any() {
+            of_deployment.add(ObjectKey::of(&**deployment));
+        }
+    })]);
+    let (of_set, all) = (queue.clone(), deployments.clone());
+    let sets = context.informer::<ReplicaSet>(vec![Box::new(move |change: &Change<ReplicaSet>| {
+        [&change.old, &change.new].into_iter().flatten().for_each(|set| wake(&of_set, &all, set));
+    })]);
+    // Only Recreate waits for pods to go: a deletion wakes the Deployment through its set's owner.
+    let (of_pod, owners) = (queue.clone(), sets.clone());
+    let pods = context.informer::<Pod>(vec![Box::new(move |change: &Change<Pod>| {
+        if let (Some(pod), None) = (&change.old, &change.new)
+            && let Some(set) = pod.owner_references().iter().find(|owner| owner.controller == Some(true))
+            && let Some(set) = owners.get(&ObjectKey::new(pod.namespace().unwrap_or_default(), &set.name))
+            && let Some(owner) = set.owner_references().iter().find(|owner| owner.controller == Some(true))
+        {
+            of_pod.add(ObjectKey::new(set.namespace().unwrap_or_default(), &owner.name));
+        }
+    })]);
+    if !deployments.synced().await || !sets.synced().await || !pods.synced().await {
+        return;
+    }
+    let recorder = context.recorder("deployment-controller");
+    let writes = OwnWrites::default();
+    let controller = Arc::new(Controller { deployments, sets, pods, writes, queue: queue.clone(), recorder, context });
+    let cancel = controller.context.cancel.clone();
+    queue
+        .drain(WORKERS, cancel, move |key| {
+            let controller = controller.clone();
+            async move { settled("deployment", &key, controller.reconcile(&key).await) }
+        })
+        .await;
+}
+
+fn wake(queue: &Queue<ObjectKey>, deployments: &Informer<Deployment>, set: &ReplicaSet) {
+    let namespace = set.namespace().unwrap_or_default();
+    if let Some(owner) = set.owner_references().iter().find(|owner| owner.controller == Some(true)) {
+        if owner.kind == Deployment::kind(&()) {
+            queue.add(ObjectKey::new(namespace, &owner.name));
+        }
+        return;
+    }
+    for deployment in deployments.list(Some(&namespace)) {
+        let selector = deployment.spec.as_ref().map(|spec| pods::selector(&spec.selector));
+        if let Some(Ok(selector)) = selector
+            && pods::matches(&selector, set.metadata.labels.as_ref())
+        {
+            queue.add(ObjectKey::of(&*deployment));
+        }
+    }
+}
+
+impl Controller {
+    async fn reconcile(&self, key: &ObjectKey) -> Result<(), ControllerError> {
+        self.writes.seen(key, &self.sets).await;
+        let Some(deployment) = self.deployments.get(key) else { return Ok(()) };
+        let sets = self.adopt(key, &deployment).await?;
+        let pods: Vec<Arc<Pod>> =
+            sets.iter().filter_map(|set| set.uid()).flat_map(|uid| self.pods.owned_by(&uid)).collect();
+        let view = View { deployment: &deployment, sets: &sets, pods: &pods, now: Timestamp::now() };
+        let plan = plan::decide(&view);
+        for action in &plan.actions {
+            self.perform(key, &deployment, action).await?;
+        }
+        self.report(key, &deployment, &plan).await?;
+        if let Some(seconds) = plan.again_in_s {
+            self.queue.add_after(key.clone(), Duration::from_secs(seconds.unsigned_abs()));
+        }
+        Ok(())
+    }
+
+    /// The deployment's sets: those it owns, and orphans that match, which it adopts.
+    async fn adopt(&self, key: &ObjectKey, deployment: &Deployment) -> Result<Vec<Arc<ReplicaSet>>, ControllerError> {
+        let uid = deployment.uid().ok_or_else(|| ControllerError::NoUid(key.name.clone()))?;
+        let mut sets = self.sets.owned_by(&uid);
+        let Some(spec) = &deployment.spec else { return Ok(sets) };
+        if deployment.metadata.deletion_timestamp.is_some() {
+            return Ok(sets);
+        }
+        let selector = pods::selector(&spec.selector)?;
+        let api = self.context.api::<ReplicaSet, _>(&key.namespace, deployment);
+        for set in self.sets.list(Some(&key.namespace)) {
+            let orphan = set.owner_references().iter().all(|owner| owner.controller != Some(true));
+            let alive = set.metadata.deletion_timestamp.is_none();
+            if orphan && alive && pods::matches(&selector, set.metadata.labels.as_ref()) {
+                let owner = template::owner_reference(deployment);
+                let patch = json!({"metadata": {"uid": set.uid(), "ownerReferences": [owner]}});
+                let adopted = api.patch(&set.name_any(), &PatchParams::default(), &Patch::Strategic(patch)).await?;
+                self.writes.note(key, &adopted);
+                sets.push(Arc::new(adopted));
+            }
+        }
+        Ok(sets)
+    }
+
+    async fn perform(&self, key: &ObjectKey, deployment: &Deployment, action: &Action) -> Result<(), ControllerError> {
+        let api = self.context.api::<ReplicaSet, _>(&key.namespace, deployment);
+        let parameters = PatchParams::default();
+        match action {
+            Action::Create(set) => match api.create(&PostParams::default(), set).await {
+                Ok(created) => {
+                    self.writes.note(key, &created);
+                    self.tell_scaled(deployment, &created.name_any(), 0, replicas_of(&created)).await;
+                }
+                // Another template with the same hash: the next try mixes the count into it.
+                Err(kube::Error::Api(status)) if status.code == 409 => {
+                    let count = deployment.status.as_ref().and_then(|status| status.collision_count).unwrap_or(0);
+                    let api = self.context.api::<Deployment, _>(&key.namespace, deployment);
+                    let patch = json!({"status": {"collisionCount": count + 1}});
+                    api.patch_status(&key.name, &parameters, &Patch::Merge(patch)).await?;
+                    return Err(kube::Error::Api(status).into());
+                }
+                Err(error) => return Err(error.into()),
+            },
+            Action::Scale { name, from, to, annotations } => {
+                let patch = json!({"metadata": {"annotations": annotations}, "spec": {"replicas": to}});
+                let scaled = api.patch(name, &parameters, &Patch::Merge(patch)).await?;
+                self.writes.note(key, &scaled);
+                if from != to {
+                    self.tell_scaled(deployment, name, *from, *to).await;
+                }
+            }
+            Action::AnnotateSet { name, annotations, min_ready_seconds } => {
+                let patch = json!({
+                    "metadata": {"annotations": annotations}, "spec": {"minReadySeconds": min_ready_seconds},
+                });
+                let annotated = api.patch(name, &parameters, &Patch::Merge(patch)).await?;
+                self.writes.note(key, &annotated);
+            }
+            Action::AnnotateDeployment { revision } => {
+                let api = self.context.api::<Deployment, _>(&key.namespace, deployment);
+                let patch = json!({"metadata": {"annotations": {REVISION: revision.to_string()}}});
+                api.patch(&key.name, &parameters, &Patch::Merge(patch)).await?;
+            }
+            Action::Delete { name } => {
+                let deleted = gone_is_fine(api.delete(name, &DeleteParams::background()).await)?;
+                if let Some(set) = deleted.and_then(|answer| answer.left()) {
+                    self.writes.note(key, &set);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn tell_scaled(&self, deployment: &Deployment, set: &str, from: i32, to: i32) {
+        let direction = if to > from { "up" } else { "down" };
+        let message = format!("Scaled {direction} replica set {set} from {from} to {to}");
+        let note = Note { warning: false, reason: "ScalingReplicaSet", message: &message };
+        self.recorder.record(&reference(deployment), note).await;
+    }
+
+    async fn report(&self, key: &ObjectKey, deployment: &Deployment, plan: &plan::Plan) -> Result<(), ControllerError> {
+        let old = serde_json::to_value(deployment.status.clone().unwrap_or_default());
+        let new = serde_json::to_value(&plan.status);
+        let (Ok(old), Ok(new)) = (old, new) else { return Ok(()) };
+        if without_zeros(old) == without_zeros(new.clone()) {
+            return Ok(());
+        }
+        let api = self.context.api::<Deployment, _>(&key.namespace, deployment);
+        let patch = json!({"metadata": {"uid": deployment.uid()}, "status": new});
+        gone_is_fine(api.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(&patch)).await)?;
+        Ok(())
+    }
+}
+
+/// The server leaves zeros out; absent and zero tell the same.
+fn without_zeros(mut status: serde_json::Value) -> serde_json::Value {
+    if let Some(fields) = status.as_object_mut() {
+        fields.retain(|_, value| !value.is_null() && *value != json!(0));
+    }
+    status
+}
+
+fn replicas_of(set: &ReplicaSet) -> i32 {
+    set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)
+}

@@ -1,0 +1,176 @@
+//! Endpoints and EndpointSlices: the addresses behind each Service that selects pods.
+
+mod slices;
+mod subsets;
+mod view;
+
+use std::sync::Arc;
+
+use k8s_openapi::api::{
+    core::v1::{Endpoints, Pod, Service},
+    discovery::v1::EndpointSlice,
+};
+use kontiki_informer::{Change, Informer, ObjectKey, Queue};
+use kube::{
+    ResourceExt,
+    api::{DeleteParams, PostParams},
+};
+
+use crate::{
+    ControllerError,
+    context::{Context, OwnWrites, gone_is_fine, settled},
+    pods,
+};
+
+const WORKERS: usize = 4;
+const SERVICE_LABEL: &str = "kubernetes.io/service-name";
+const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+const MANAGER: &str = "endpointslice-controller.k8s.io";
+
+struct Controller {
+    context: Context,
+    services: Informer<Service>,
+    pods: Informer<Pod>,
+    endpoints: Informer<Endpoints>,
+    slices: Informer<EndpointSlice>,
+    endpoints_written: OwnWrites,
+    slices_written: OwnWrites,
+}
+
+pub async fn run(context: Context) {
+    let queue: Queue<ObjectKey> = Queue::default();
+    let of_service = queue.clone();
+    let services = context.informer::<Service>(vec![Box::new(move |change: &Change<Service>| {
+        if let Some(service) = change.any() {
+            of_service.add(ObjectKey::of(&**service));
+        }
+    })]);
+    let (of_pod, selecting) = (queue.clone(), services.clone());
+    let pods = context.informer::<Pod>(vec![Box::new(move |change: &Change<Pod>| {
+        if change.old.as_ref().zip(change.new.as_ref()).is_some_and(|(old, new)| view::same_endpoint(old, new)) {
+            return;
+        }
+        for pod in [&change.old, &change.new].into_iter().flatten() {
+            for service in selecting.list(pod.namespace().as_deref()) {
+                if view::selects(&service, pod) {
+                    of_pod.add(ObjectKey::of(&*service));
+                }
+            }
+        }
+    })]);
+    let of_endpoints = queue.clone();
+    let endpoints = context.informer::<Endpoints>(vec![Box::new(move |change: &Change<Endpoints>| {
+        // Somebody else's change is put right.
+        if let Some(endpoints) = change.any() {
+            of_endpoints.add(ObjectKey::of(&**endpoints));
+        }
+    })]);
+    let of_slice = queue.clone();
+    let slices = context.informer::<EndpointSlice>(vec![Box::new(move |change: &Change<EndpointSlice>| {
+        if let Some(slice) = change.any()
+            && let Some(service) = slice.labels().get(SERVICE_LABEL)
+        {
+            of_slice.add(ObjectKey::new(slice.namespace().unwrap_or_default(), service));
+        }
+    })]);
+    let synced = services.synced().await && pods.synced().await && endpoints.synced().await && slices.synced().await;
+    if !synced {
+        return;
+    }
+    let (endpoints_written, slices_written) = (OwnWrites::default(), OwnWrites::default());
+    let controller =
+        Arc::new(Controller { context, services, pods, endpoints, slices, endpoints_written, slices_written });
+    let cancel = controller.context.cancel.clone();
+    queue
+        .drain(WORKERS, cancel, move |key| {
+            let controller = controller.clone();
+            async move { settled("endpoints", &key, controller.reconcile(&key).await) }
+        })
+        .await;
+}
+
+impl Controller {
+    async fn reconcile(&self, key: &ObjectKey) -> Result<(), ControllerError> {
+        self.endpoints_written.seen(key, &self.endpoints).await;
+        self.slices_written.seen(key, &self.slices).await;
+        // Endpoints of a deleted Service go with it: slices by owner reference, Endpoints here (they have none).
+        let Some(service) = self.services.get(key) else { return self.forget(key).await };
+        if service.metadata.deletion_timestamp.is_some() || !view::has_selector(&service) {
+            return Ok(());
+        }
+        let selected: Vec<Arc<Pod>> =
+            self.pods.list(Some(&key.namespace)).into_iter().filter(|pod| view::selects(&service, pod)).collect();
+        let found = view::endpoints(&service, &selected);
+        self.write_endpoints(key, &service, &found).await?;
+        self.write_slices(key, &service, &found).await
+    }
+
+    async fn forget(&self, key: &ObjectKey) -> Result<(), ControllerError> {
+        let Some(endpoints) = self.endpoints.get(key) else { return Ok(()) };
+        if !endpoints.labels().contains_key(subsets::MANAGED_BY) {
+            return Ok(());
+        }
+        let api = self.context.api::<Endpoints, _>(&key.namespace, &*endpoints);
+        gone_is_fine(api.delete(&key.name, &DeleteParams::default()).await)?;
+        Ok(())
+    }
+
+    async fn write_endpoints(
+        &self,
+        key: &ObjectKey,
+        service: &Service,
+        found: &[view::Endpoint],
+    ) -> Result<(), ControllerError> {
+        let wanted = subsets::object(service, found);
+        let api = self.context.api::<Endpoints, _>(&key.namespace, service);
+        let written = match self.endpoints.get(key) {
+            None => api.create(&PostParams::default(), &wanted).await?,
+            Some(old) if subsets::same(&old, &wanted) => return Ok(()),
+            Some(old) => {
+                let mut new = (*old).clone();
+                new.subsets = wanted.subsets;
+                new.metadata.labels = wanted.metadata.labels;
+                api.replace(&key.name, &PostParams::default(), &new).await?
+            }
+        };
+        self.endpoints_written.note(key, &written);
+        Ok(())
+    }
+
+    async fn write_slices(
+        &self,
+        key: &ObjectKey,
+        service: &Service,
+        found: &[view::Endpoint],
+    ) -> Result<(), ControllerError> {
+        let ours = |slice: &Arc<EndpointSlice>| {
+            slice.labels().get(SERVICE_LABEL) == Some(&key.name)
+                && slice.labels().get(MANAGED_BY).map(String::as_str) == Some(MANAGER)
+                && slice.metadata.deletion_timestamp.is_none()
+        };
+        let existing: Vec<Arc<EndpointSlice>> =
+            self.slices.list(Some(&key.namespace)).into_iter().filter(ours).collect();
+        let api = self.context.api::<EndpointSlice, _>(&key.namespace, service);
+        for change in slices::plan(service, found, &existing) {
+            match change {
+                slices::Change::Create(slice) => {
+                    self.slices_written.note(key, &api.create(&PostParams::default(), &slice).await?);
+                }
+                slices::Change::Replace(slice) => {
+                    let replaced = api.replace(&slice.name_any(), &PostParams::default(), &slice).await?;
+                    self.slices_written.note(key, &replaced);
+                }
+                slices::Change::Delete(name) => {
+                    gone_is_fine(api.delete(&name, &DeleteParams::default()).await)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a pod can be reached at all.
+fn has_address(pod: &Pod) -> bool {
+    pod.status.as_ref().and_then(|status| status.pod_ip.as_deref()).is_some_and(|ip| !ip.is_empty())
+        && !pods::is_finished(pod)
+}

@@ -1,0 +1,277 @@
+//! Garbage collection by owner reference: dependents of what is gone go too, in the order their owner's deletion asked for.
+
+mod graph;
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use futures::StreamExt;
+use kontiki_informer::Queue;
+use kube::{
+    Api, ResourceExt,
+    api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions, PropagationPolicy},
+    core::PartialObjectMeta,
+    discovery::{Discovery, Scope, verbs},
+    runtime::{WatchStreamExt, watcher},
+};
+use serde_json::json;
+use tokio::sync::RwLock;
+use tracing::warn;
+
+use crate::{
+    ControllerError,
+    context::{Context, gone_is_fine},
+};
+use graph::{Decision, Graph, Identity};
+
+const WORKERS: usize = 8;
+/// How often new resources are looked for.
+const DISCOVERY_ROUND: Duration = Duration::from_secs(30);
+const DISCOVERY_RETRY: Duration = Duration::from_millis(500);
+pub const FOREGROUND: &str = "foregroundDeletion";
+pub const ORPHAN: &str = "orphan";
+
+/// Objects of these are many, short-lived and own nothing.
+const IGNORED: &[&str] = &["events"];
+
+struct Collector {
+    context: Context,
+    graph: Arc<RwLock<Graph>>,
+}
+
+pub async fn run(context: Context) {
+    let graph = Arc::new(RwLock::new(Graph::default()));
+    let queue: Queue<String> = Queue::default();
+    let collector = Arc::new(Collector { context: context.clone(), graph: graph.clone() });
+    let followers = tokio::spawn(follow_all(context.clone(), graph, queue.clone()));
+    queue
+        .drain(WORKERS, context.cancel.clone(), move |uid| {
+            let collector = collector.clone();
+            async move {
+                match collector.attend(&uid).await {
+                    Ok(()) => true,
+                    Err(ControllerError::Api(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => false,
+                    Err(error) => {
+                        warn!(uid, %error, "garbage collection of an object failed");
+                        false
+                    }
+                }
+            }
+        })
+        .await;
+    if let Err(error) = followers.await {
+        warn!(%error, "following resources for garbage collection ended by panic");
+    }
+}
+
+/// Starts a follower for each resource, those that appear later too.
+async fn follow_all(context: Context, graph: Arc<RwLock<Graph>>, queue: Queue<String>) {
+    let mut followed: BTreeSet<(String, String)> = BTreeSet::new();
+    let mut tasks = tokio::task::JoinSet::new();
+    loop {
+        let mut pause = DISCOVERY_ROUND;
+        match Discovery::new(context.clients.plain()).run().await {
+            Ok(discovery) => {
+                for (resource, scope) in deletable(&discovery) {
+                    if followed.insert((resource.group.clone(), resource.plural.clone())) {
+                        tasks.spawn(follow(context.clone(), resource, scope, graph.clone(), queue.clone()));
+                    }
+                }
+            }
+            Err(error) => {
+                warn!(%error, "discovery failed");
+                pause = DISCOVERY_RETRY;
+            }
+        }
+        tokio::select! {
+            () = context.cancel.cancelled() => break,
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+    while tasks.join_next().await.is_some() {}
+}
+
+fn deletable(discovery: &Discovery) -> Vec<(ApiResource, Scope)> {
+    let all = discovery.groups().flat_map(|group| group.recommended_resources());
+    all.filter(|(resource, capabilities)| {
+        capabilities.supports_operation(verbs::DELETE)
+            && capabilities.supports_operation(verbs::WATCH)
+            && !IGNORED.contains(&resource.plural.as_str())
+    })
+    .map(|(resource, capabilities)| (resource, capabilities.scope))
+    .collect()
+}
+
+async fn follow(
+    context: Context,
+    resource: ApiResource,
+    scope: Scope,
+    graph: Arc<RwLock<Graph>>,
+    queue: Queue<String>,
+) {
+    let api: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(context.clients.plain(), &resource);
+    let mut stream = std::pin::pin!(watcher(api, watcher::Config::default()).default_backoff());
+    let mut listed: Option<BTreeSet<String>> = None;
+    loop {
+        let event = tokio::select! {
+            () = context.cancel.cancelled() => return,
+            event = stream.next() => event,
+        };
+        let Some(event) = event else { return };
+        let mut graph = graph.write().await;
+        let wake = match event {
+            Ok(watcher::Event::Init) => {
+                listed = Some(BTreeSet::new());
+                continue;
+            }
+            Ok(watcher::Event::InitApply(object) | watcher::Event::Apply(object)) => {
+                let identity = identity(&resource, scope.clone(), &object);
+                if let (Some(listed), Some(uid)) = (&mut listed, object.uid()) {
+                    listed.insert(uid);
+                }
+                graph.put(identity, &object.metadata)
+            }
+            Ok(watcher::Event::InitDone) => {
+                let kept = listed.take().unwrap_or_default();
+                graph.retain(&resource.group, &resource.plural, &kept)
+            }
+            Ok(watcher::Event::Delete(object)) => graph.remove(&object.uid().unwrap_or_default()),
+            Err(error) => {
+                warn!(resource = resource.plural, %error, "watch interrupted");
+                continue;
+            }
+        };
+        drop(graph);
+        wake.into_iter().for_each(|uid| queue.add(uid));
+    }
+}
+
+fn identity(resource: &ApiResource, scope: Scope, object: &PartialObjectMeta<DynamicObject>) -> Identity {
+    Identity {
+        resource: resource.clone(),
+        namespace: if scope == Scope::Namespaced { object.namespace() } else { None },
+        name: object.name_any(),
+    }
+}
+
+impl Collector {
+    async fn attend(&self, uid: &str) -> Result<(), ControllerError> {
+        let decision = self.graph.read().await.decide(uid);
+        match decision {
+            Decision::Nothing => Ok(()),
+            Decision::CheckOwners { object, owners, blocking_only_foreground } => {
+                self.check_owners(uid, &object, &owners, blocking_only_foreground).await
+            }
+            Decision::DeleteDependents(dependents) => {
+                for (uid, dependent, policy) in dependents {
+                    self.delete(&uid, &dependent, policy).await?;
+                }
+                Ok(())
+            }
+            Decision::ReleaseDependents { object, dependents } => {
+                for (dependent_uid, dependent) in dependents {
+                    let patch = json!({"metadata": {
+                        "uid": dependent_uid, "ownerReferences": [{"$patch": "delete", "uid": uid}],
+                    }});
+                    self.patch(&dependent, &object, &Patch::Strategic(patch)).await?;
+                }
+                self.drop_finalizer(uid, &object, ORPHAN).await
+            }
+            Decision::DropFinalizer { object, finalizer } => self.drop_finalizer(uid, &object, finalizer).await,
+        }
+    }
+
+    /// Deletes the object if none of its owners lives. The graph may lag behind, so owners are asked for.
+    async fn check_owners(
+        &self,
+        uid: &str,
+        object: &Identity,
+        owners: &[graph::Owner],
+        foreground: bool,
+    ) -> Result<(), ControllerError> {
+        let mut gone = Vec::new();
+        for owner in owners {
+            if self.lives(object, owner).await? {
+                continue;
+            }
+            gone.push(owner.uid.as_str());
+        }
+        if gone.len() == owners.len() {
+            let policy = if foreground { PropagationPolicy::Foreground } else { PropagationPolicy::Background };
+            return self.delete(uid, object, policy).await;
+        }
+        if !gone.is_empty() {
+            let dangling: Vec<_> = gone.iter().map(|uid| json!({"$patch": "delete", "uid": uid})).collect();
+            let patch = json!({"metadata": {"uid": uid, "ownerReferences": dangling}});
+            self.patch(object, object, &Patch::Strategic(patch)).await?;
+        }
+        Ok(())
+    }
+
+    async fn lives(&self, dependent: &Identity, owner: &graph::Owner) -> Result<bool, ControllerError> {
+        let known = self.graph.read().await.find(&owner.uid);
+        let (resource, namespace) = match &known {
+            Some(known) => (known.resource.clone(), known.namespace.clone()),
+            None => {
+                let group_version = kube::core::GroupVersion::gv(&owner.group, &owner.version);
+                let kind = kube::core::GroupVersionKind::gvk(&group_version.group, &group_version.version, &owner.kind);
+                match self.graph.read().await.resource_of(&owner.group, &owner.kind) {
+                    Some((resource, namespaced)) => (resource, dependent.namespace.clone().filter(|_| namespaced)),
+                    None => (ApiResource::from_gvk(&kind), dependent.namespace.clone()),
+                }
+            }
+        };
+        let api = self.api(&Identity { resource, namespace, name: owner.name.clone() }, self.context.clients.plain());
+        let found = gone_is_fine(api.get_metadata(&owner.name).await)?;
+        Ok(found.is_some_and(|found| found.uid().as_deref() == Some(owner.uid.as_str())))
+    }
+
+    async fn delete(&self, uid: &str, object: &Identity, policy: PropagationPolicy) -> Result<(), ControllerError> {
+        let cause = self.graph.read().await.cause_of(uid);
+        let api = self.api(object, self.context.clients.caused_by(cause.as_deref()));
+        let parameters = DeleteParams {
+            propagation_policy: Some(policy),
+            preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
+            ..DeleteParams::default()
+        };
+        match gone_is_fine(api.delete(&object.name, &parameters).await) {
+            // Another object has its name by now.
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+            other => {
+                other?;
+                Ok(())
+            }
+        }
+    }
+
+    async fn drop_finalizer(&self, uid: &str, object: &Identity, finalizer: &str) -> Result<(), ControllerError> {
+        let api = self.api(object, self.context.clients.plain());
+        let Some(current) = gone_is_fine(api.get_metadata(&object.name).await)? else { return Ok(()) };
+        if current.uid().as_deref() != Some(uid) {
+            return Ok(());
+        }
+        let left: Vec<&String> = current.finalizers().iter().filter(|one| *one != finalizer).collect();
+        let patch = json!({"metadata": {
+            "uid": uid, "resourceVersion": current.resource_version(), "finalizers": left,
+        }});
+        self.patch(object, object, &Patch::Merge(patch)).await
+    }
+
+    async fn patch(
+        &self,
+        object: &Identity,
+        cause: &Identity,
+        patch: &Patch<serde_json::Value>,
+    ) -> Result<(), ControllerError> {
+        let cause = self.graph.read().await.revision_of(cause);
+        let api = self.api(object, self.context.clients.caused_by(cause.as_deref()));
+        gone_is_fine(api.patch_metadata(&object.name, &PatchParams::default(), patch).await)?;
+        Ok(())
+    }
+
+    fn api(&self, object: &Identity, client: kube::Client) -> Api<DynamicObject> {
+        match &object.namespace {
+            Some(namespace) => Api::namespaced_with(client, namespace, &object.resource),
+            None => Api::all_with(client, &object.resource),
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Namespaces being deleted: everything in them goes first, then the namespace itself.
+
+use std::{sync::Arc, time::Duration};
+
+use k8s_openapi::{
+    api::core::v1::{Namespace, NamespaceCondition},
+    apimachinery::pkg::apis::meta::v1::Time,
+    jiff::Timestamp,
+};
+use kontiki_informer::{Change, Informer, ObjectKey, Queue};
+use kube::{
+    Api, ResourceExt,
+    api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
+    core::PartialObjectMeta,
+    discovery::{Discovery, Scope, verbs},
+};
+use serde_json::json;
+
+use crate::{
+    ControllerError,
+    context::{Context, gone_is_fine, settled},
+};
+
+const WORKERS: usize = 2;
+/// How often a namespace is looked at again while its contents are still going.
+const AGAIN: Duration = Duration::from_millis(500);
+/// The finalizer that stands for this controller.
+const FINALIZER: &str = "kubernetes";
+
+struct Controller {
+    context: Context,
+    namespaces: Informer<Namespace>,
+    queue: Queue<ObjectKey>,
+}
+
+pub async fn run(context: Context) {
+    let queue: Queue<ObjectKey> = Queue::default();
+    let of_namespace = queue.clone();
+    let namespaces = context.informer::<Namespace>(vec![Box::new(move |change: &Change<Namespace>| {
+        if let Some(namespace) = &change.new
+            && namespace.metadata.deletion_timestamp.is_some()
+        {
+            of_namespace.add(ObjectKey::of(&**namespace));
+        }
+    })]);
+    if !namespaces.synced().await {
+        return;
+    }
+    let controller = Arc::new(Controller { context, namespaces, queue: queue.clone() });
+    let cancel = controller.context.cancel.clone();
+    queue
+        .drain(WORKERS, cancel, move |key| {
+            let controller = controller.clone();
+            async move { settled("namespace", &key, controller.reconcile(&key).await) }
+        })
+        .await;
+}
+
+/// What stands in the way of a namespace's end.
+#[derive(Default)]
+struct Remaining {
+    /// `pods. has 2 resource instances`
+    contents: Vec<String>,
+    /// `x.io/hold in 1 resource instances`
+    finalizers: std::collections::BTreeMap<String, usize>,
+}
+
+impl Controller {
+    async fn reconcile(&self, key: &ObjectKey) -> Result<(), ControllerError> {
+        let Some(namespace) = self.namespaces.get(key) else { return Ok(()) };
+        let finalizers = namespace.spec.as_ref().and_then(|spec| spec.finalizers.clone()).unwrap_or_default();
+        if namespace.metadata.deletion_timestamp.is_none() || !finalizers.iter().any(|one| one == FINALIZER) {
+            return Ok(());
+        }
+        let client = self.context.clients.caused_by(namespace.resource_version().as_deref());
+        let discovery = Discovery::new(client.clone()).run().await?;
+        let mut remaining = Remaining::default();
+        for group in discovery.groups() {
+            for (resource, capabilities) in group.recommended_resources() {
+                let emptied = capabilities.scope == Scope::Namespaced
+                    && capabilities.supports_operation(verbs::DELETE)
+                    && capabilities.supports_operation(verbs::LIST);
+                if emptied {
+                    self.empty(&client, &key.name, &resource, &mut remaining).await?;
+                }
+            }
+        }
+        self.report(key, &namespace, &remaining).await?;
+        if !remaining.contents.is_empty() {
+            self.queue.add_after(key.clone(), AGAIN);
+            return Ok(());
+        }
+        let mut finalized = (*namespace).clone();
+        finalized.metadata.resource_version = None;
+        finalized.spec.get_or_insert_default().finalizers =
+            Some(finalizers.into_iter().filter(|one| one != FINALIZER).collect());
+        let api: Api<Namespace> = Api::all(client);
+        gone_is_fine(api.replace_subresource("finalize", &key.name, &PostParams::default(), &finalized).await)?;
+        Ok(())
+    }
+
+    /// Deletes all of one resource; notes what is still there.
+    async fn empty(
+        &self,
+        client: &kube::Client,
+        namespace: &str,
+        resource: &ApiResource,
+        remaining: &mut Remaining,
+    ) -> Result<(), ControllerError> {
+        let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, resource);
+        let all = ListParams::default();
+        let before = api.list_metadata(&all).await?;
+        if before.items.is_empty() {
+            return Ok(());
+        }
+        let background = DeleteParams::background();
+        match api.delete_collection(&background, &all).await {
+            // Not every resource has the collection verb.
+            Err(kube::Error::Api(status)) if status.code == 405 => {
+                for object in &before.items {
+                    gone_is_fine(api.delete(&object.name_any(), &background).await)?;
+                }
+            }
+            other => drop(other?),
+        }
+        let left: Vec<PartialObjectMeta<DynamicObject>> = api.list_metadata(&all).await?.items;
+        if !left.is_empty() {
+            let (plural, group) = (&resource.plural, &resource.group);
+            remaining.contents.push(format!("{plural}.{group} has {} resource instances", left.len()));
+            for finalizer in left.iter().flat_map(|object| object.finalizers()) {
+                *remaining.finalizers.entry(finalizer.clone()).or_insert(0) += 1;
+            }
+        }
+        Ok(())
+    }
+
+    async fn report(
+        &self,
+        key: &ObjectKey,
+        namespace: &Namespace,
+        remaining: &Remaining,
+    ) -> Result<(), ControllerError> {
+        let old = namespace.status.as_ref().and_then(|status| status.conditions.clone()).unwrap_or_default();
+        let new = conditions(&old, remaining, Timestamp::now());
+        if new == old {
+            return Ok(());
+        }
+        let client = self.context.clients.caused_by(namespace.resource_version().as_deref());
+        let patch = json!({"status": {"conditions": new}});
+        let api: Api<Namespace> = Api::all(client);
+        gone_is_fine(api.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(&patch)).await)?;
+        Ok(())
+    }
+}
+
+fn conditions(old: &[NamespaceCondition], remaining: &Remaining, now: Timestamp) -> Vec<NamespaceCondition> {
+    let mut contents = remaining.contents.clone();
+    contents.sort();
+    let finalizers: Vec<String> =
+        remaining.finalizers.iter().map(|(name, count)| format!("{name} in {count} resource instances")).collect();
+    let told = [
+        ("NamespaceDeletionDiscoveryFailure", false, "ResourcesDiscovered", "All resources successfully discovered"),
+        (
+            "NamespaceDeletionGroupVersionParsingFailure",
+            false,
+            "ParsedGroupVersions",
+            "All legacy kube types successfully parsed",
+        ),
+        (
+            "NamespaceDeletionContentFailure",
+            false,
+            "ContentDeleted",
+            "All content successfully deleted, may be waiting on finalization",
+        ),
+    ]
+    .map(|(kind, holds, reason, message)| (kind, holds, reason, message.to_owned()));
+    let content = if contents.is_empty() {
+        ("NamespaceContentRemaining", false, "ContentRemoved", "All content successfully removed".to_owned())
+    } else {
+        let message = format!("Some resources are remaining: {}", contents.join(", "));
+        ("NamespaceContentRemaining", true, "SomeResourcesRemain", message)
+    };
+    let held = if finalizers.is_empty() {
+        (
+            "NamespaceFinalizersRemaining",
+            false,
+            "ContentHasNoFinalizers",
+            "All content-preserving finalizers finished".to_owned(),
+        )
+    } else {
+        let message = format!("Some content in the namespace has finalizers remaining: {}", finalizers.join(", "));
+        ("NamespaceFinalizersRemaining", true, "SomeFinalizersRemain", message)
+    };
+    let condition = |(kind, holds, reason, message): (&str, bool, &str, String)| {
+        let status = if holds { "True" } else { "False" };
+        let before = old.iter().find(|condition| condition.type_ == kind && condition.status == status);
+        NamespaceCondition {
+            type_: kind.to_owned(),
+            status: status.to_owned(),
+            reason: Some(reason.to_owned()),
+            message: Some(message),
+            last_transition_time: before.and_then(|before| before.last_transition_time.clone()).or(Some(Time(now))),
+        }
+    };
+    told.into_iter().chain([content, held]).map(condition).collect()
+}

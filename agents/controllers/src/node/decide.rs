@@ -1,0 +1,203 @@
+//! `(node, how long it was silent, now) → conditions, taints, who must leave`. Pure.
+
+use k8s_openapi::{
+    api::core::v1::{Node, NodeCondition, Pod, PodCondition, Taint, Toleration},
+    apimachinery::pkg::apis::meta::v1::Time,
+    jiff::Timestamp,
+};
+
+use crate::pods;
+
+/// A node is silent this long before its status is Unknown; its lease lasts 40 s and is renewed every 10 s.
+const SILENT_MAX_S: i64 = 40;
+const NOT_READY: &str = "node.kubernetes.io/not-ready";
+const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
+const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
+/// Taints this controller sets and removes; all others are somebody else's.
+const OURS: &[&str] = &[NOT_READY, UNREACHABLE, UNSCHEDULABLE];
+
+#[derive(Debug, Default, PartialEq)]
+pub struct Verdict {
+    /// Conditions to set because the node no longer says them itself.
+    pub conditions: Option<Vec<NodeCondition>>,
+    /// All taints the node should have, if they differ.
+    pub taints: Option<Vec<Taint>>,
+    pub pods_not_ready: bool,
+}
+
+pub fn verdict(node: &Node, silent_s: i64, now: Timestamp) -> Verdict {
+    let silent = silent_s >= SILENT_MAX_S;
+    let ready = if silent { "Unknown" } else { ready_status(node) };
+    let conditions = (silent && ready_status(node) != "Unknown").then(|| unknown(node, now));
+    let taints = wanted_taints(node, ready, now);
+    let current = node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
+    let same = taints.len() == current.len() && taints.iter().all(|taint| current.iter().any(|one| alike(one, taint)));
+    Verdict { conditions, taints: (!same).then_some(taints), pods_not_ready: ready == "Unknown" }
+}
+
+fn ready_status(node: &Node) -> &str {
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let ready = conditions.into_iter().flatten().find(|condition| condition.type_ == "Ready");
+    ready.map_or("Missing", |condition| condition.status.as_str())
+}
+
+fn unknown(node: &Node, now: Timestamp) -> Vec<NodeCondition> {
+    let old = node.status.as_ref().and_then(|status| status.conditions.clone()).unwrap_or_default();
+    let kinds = ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"];
+    let condition = |kind: &str| {
+        let old = old.iter().find(|condition| condition.type_ == kind);
+        let never = old.is_none();
+        NodeCondition {
+            type_: kind.to_owned(),
+            status: "Unknown".into(),
+            reason: Some(if never { "NodeStatusNeverUpdated" } else { "NodeStatusUnknown" }.into()),
+            message: Some(
+                if never { "Kubelet never posted node status." } else { "Kubelet stopped posting node status." }.into(),
+            ),
+            last_heartbeat_time: old.and_then(|old| old.last_heartbeat_time.clone()),
+            last_transition_time: Some(Time(now)),
+        }
+    };
+    kinds.map(condition).to_vec()
+}
+
+fn wanted_taints(node: &Node, ready: &str, now: Timestamp) -> Vec<Taint> {
+    let current = node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
+    let mut wanted: Vec<Taint> = current.iter().filter(|taint| !OURS.contains(&taint.key.as_str())).cloned().collect();
+    let mut add = |key: &str, effect: &str| {
+        let taint = Taint { key: key.into(), effect: effect.into(), value: None, time_added: None };
+        let old = current.iter().find(|one| alike(one, &taint)).cloned();
+        let time_added = (effect == "NoExecute").then_some(Time(now));
+        wanted.push(old.unwrap_or(Taint { time_added, ..taint }));
+    };
+    match ready {
+        "True" => {}
+        "Unknown" => {
+            add(UNREACHABLE, "NoSchedule");
+            add(UNREACHABLE, "NoExecute");
+        }
+        _ => {
+            add(NOT_READY, "NoSchedule");
+            add(NOT_READY, "NoExecute");
+        }
+    }
+    if node.spec.as_ref().and_then(|spec| spec.unschedulable) == Some(true) {
+        add(UNSCHEDULABLE, "NoSchedule");
+    }
+    wanted
+}
+
+fn alike(a: &Taint, b: &Taint) -> bool {
+    a.key == b.key && a.effect == b.effect
+}
+
+/// The conditions of a ready pod on a silent node, turned to not ready; `None` if it says so already.
+pub fn not_ready(pod: &Pod, now: Timestamp) -> Option<Vec<PodCondition>> {
+    if !pods::is_ready(pod) {
+        return None;
+    }
+    Some(vec![PodCondition {
+        type_: "Ready".into(),
+        status: "False".into(),
+        reason: Some("NodeNotReady".into()),
+        last_transition_time: Some(Time(now)),
+        ..PodCondition::default()
+    }])
+}
+
+/// Whether a NoExecute taint drives the pod out by now.
+pub fn must_leave(pod: &Pod, node: &Node, now: Timestamp) -> bool {
+    let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
+    let tolerations = pod.spec.as_ref().and_then(|spec| spec.tolerations.as_deref()).unwrap_or(&[]);
+    taints.into_iter().flatten().filter(|taint| taint.effect == "NoExecute").any(|taint| {
+        let tolerated: Vec<&Toleration> = tolerations.iter().filter(|one| tolerates(one, taint)).collect();
+        if tolerated.is_empty() {
+            return true;
+        }
+        // The shortest of the limits counts; a toleration without one is for ever.
+        let Some(limit) = tolerated.iter().filter_map(|one| one.toleration_seconds).min() else { return false };
+        let since = taint.time_added.as_ref().map_or(now, |time| time.0);
+        now.as_second() - since.as_second() >= limit.max(0)
+    })
+}
+
+fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
+    let effect = toleration.effect.as_deref().unwrap_or("");
+    let key = toleration.key.as_deref().unwrap_or("");
+    if (!effect.is_empty() && effect != taint.effect) || (!key.is_empty() && key != taint.key) {
+        return false;
+    }
+    match toleration.operator.as_deref().unwrap_or("Equal") {
+        "Exists" => true,
+        _ => !key.is_empty() && toleration.value.as_deref().unwrap_or("") == taint.value.as_deref().unwrap_or(""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn node(ready: &str, taints: serde_json::Value, unschedulable: bool) -> Node {
+        let value = json!({
+            "metadata": {"name": "n"}, "spec": {"taints": taints, "unschedulable": unschedulable},
+            "status": {"conditions": [{"type": "Ready", "status": ready}]},
+        });
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn keys(verdict: &Verdict) -> Option<Vec<(String, String)>> {
+        let pairs = |taints: &Vec<Taint>| taints.iter().map(|one| (one.key.clone(), one.effect.clone())).collect();
+        verdict.taints.as_ref().map(pairs)
+    }
+
+    fn now() -> Timestamp {
+        "2026-01-01T01:00:00Z".parse().unwrap()
+    }
+
+    #[test]
+    fn a_silent_node_is_unknown_and_unreachable() {
+        let verdict = verdict(&node("True", json!([]), false), SILENT_MAX_S, now());
+        assert_eq!(verdict.conditions.as_ref().unwrap()[0].status, "Unknown");
+        let wanted = ["NoSchedule", "NoExecute"].map(|effect| (UNREACHABLE.to_owned(), effect.to_owned()));
+        assert_eq!(keys(&verdict), Some(wanted.to_vec()));
+        assert!(verdict.pods_not_ready);
+    }
+
+    #[test]
+    fn a_healthy_node_loses_our_taints_and_keeps_others() {
+        let taints = json!([{"key": NOT_READY, "effect": "NoSchedule"}, {"key": "mine", "effect": "NoSchedule"}]);
+        let verdict = verdict(&node("True", taints, false), 1, now());
+        assert_eq!(keys(&verdict), Some(vec![("mine".to_owned(), "NoSchedule".to_owned())]));
+        assert_eq!((verdict.conditions, verdict.pods_not_ready), (None, false));
+    }
+
+    #[test]
+    fn a_cordoned_node_says_so() {
+        let first = verdict(&node("True", json!([]), true), 1, now());
+        assert_eq!(keys(&first), Some(vec![(UNSCHEDULABLE.to_owned(), "NoSchedule".to_owned())]));
+        let settled = json!([{"key": UNSCHEDULABLE, "effect": "NoSchedule"}]);
+        assert_eq!(verdict(&node("True", settled, true), 1, now()), Verdict::default());
+    }
+
+    #[test]
+    fn pods_leave_when_their_toleration_ends() {
+        let taint = json!([{"key": UNREACHABLE, "effect": "NoExecute", "timeAdded": "2026-01-01T00:59:00Z"}]);
+        let node = node("Unknown", taint, false);
+        let pod = |tolerations: serde_json::Value| -> Pod {
+            serde_json::from_value(json!({"spec": {"containers": [], "tolerations": tolerations}})).unwrap()
+        };
+        let table = [
+            (json!([]), true),
+            (json!([{"key": UNREACHABLE, "operator": "Exists", "effect": "NoExecute"}]), false),
+            (json!([{"key": UNREACHABLE, "operator": "Exists", "tolerationSeconds": 60}]), true),
+            (json!([{"key": UNREACHABLE, "operator": "Exists", "tolerationSeconds": 61}]), false),
+            (json!([{"operator": "Exists"}]), false),
+            (json!([{"key": "other", "operator": "Exists"}]), true),
+        ];
+        for (tolerations, leaves) in table {
+            assert_eq!(must_leave(&pod(tolerations.clone()), &node, now()), leaves, "{tolerations}");
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Nodes whose agent went silent: told as such, tainted, and emptied as pods' tolerations allow.
+
+mod decide;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use k8s_openapi::{
+    api::{
+        coordination::v1::Lease,
+        core::v1::{Node, Pod},
+    },
+    jiff::Timestamp,
+};
+use kontiki_informer::{Informer, Note, ObjectKey, Recorder};
+use kube::{
+    Api, ResourceExt,
+    api::{DeleteParams, Patch, PatchParams, Preconditions},
+    runtime::watcher,
+};
+use serde_json::json;
+use tracing::{info, warn};
+
+use crate::{
+    ControllerError,
+    context::{Context, gone_is_fine, reference},
+};
+
+/// How often every node is looked at.
+const ROUND: Duration = Duration::from_secs(1);
+const LEASES: &str = "kube-node-lease";
+
+struct Controller {
+    context: Context,
+    nodes: Informer<Node>,
+    leases: Informer<Lease>,
+    pods: Informer<Pod>,
+    recorder: Recorder,
+    /// When each node's heartbeat last changed, by this process's clock: clocks of nodes are not trusted.
+    heard: BTreeMap<String, (Option<Timestamp>, Timestamp)>,
+}
+
+pub async fn run(context: Context) {
+    let nodes = context.informer::<Node>(Vec::new());
+    let pods = context.informer::<Pod>(Vec::new());
+    let leases = Informer::start(
+        Api::namespaced(context.clients.plain(), LEASES),
+        watcher::Config::default(),
+        Vec::new(),
+        context.cancel.clone(),
+    );
+    if !nodes.synced().await || !leases.synced().await || !pods.synced().await {
+        return;
+    }
+    let recorder = context.recorder("node-controller");
+    let mut controller = Controller { context, nodes, leases, pods, recorder, heard: BTreeMap::new() };
+    loop {
+        controller.round(Timestamp::now()).await;
+        tokio::select! {
+            () = controller.context.cancel.cancelled() => return,
+            () = tokio::time::sleep(ROUND) => {}
+        }
+    }
+}
+
+impl Controller {
+    async fn round(&mut self, now: Timestamp) {
+        let nodes = self.nodes.list(None);
+        self.heard.retain(|name, _| nodes.iter().any(|node| node.name_any() == *name));
+        for node in nodes {
+            if let Err(error) = self.attend(&node, now).await {
+                warn!(node = node.name_any(), %error, "node not attended to; next round");
+            }
+        }
+    }
+
+    async fn attend(&mut self, node: &Arc<Node>, now: Timestamp) -> Result<(), ControllerError> {
+        let name = node.name_any();
+        let lease = self.leases.get(&ObjectKey::new(LEASES, &name));
+        let renewed = lease.and_then(|lease| lease.spec.as_ref()?.renew_time.as_ref().map(|time| time.0));
+        let (last, since) = self.heard.entry(name.clone()).or_insert((renewed, now));
+        if *last != renewed {
+            (*last, *since) = (renewed, now);
+        }
+        let silent_s = now.as_second() - since.as_second();
+        let verdict = decide::verdict(node, silent_s, now);
+        if let Some(conditions) = &verdict.conditions {
+            info!(node = name, silent_s, "node went silent");
+            let api: Api<Node> = Api::all(self.context.clients.caused_by(node.resource_version().as_deref()));
+            let patch = json!({"status": {"conditions": conditions}});
+            api.patch_status(&name, &PatchParams::default(), &Patch::Strategic(patch)).await?;
+            let message = format!("Node {name} status is now: NodeNotReady");
+            let note = Note { warning: false, reason: "NodeNotReady", message: &message };
+            self.recorder.record(&reference(&**node), note).await;
+        }
+        if let Some(taints) = &verdict.taints {
+            let api: Api<Node> = Api::all(self.context.clients.caused_by(node.resource_version().as_deref()));
+            let patch = json!({
+                "metadata": {"resourceVersion": node.resource_version()}, "spec": {"taints": taints},
+            });
+            api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+        }
+        if verdict.pods_not_ready {
+            self.pods_not_ready(node, now).await?;
+        }
+        self.evict(node, now).await
+    }
+
+    /// Pods of a silent node leave their Services: nobody knows whether they still answer.
+    async fn pods_not_ready(&self, node: &Node, now: Timestamp) -> Result<(), ControllerError> {
+        for pod in self.pods_of(node) {
+            let Some(conditions) = decide::not_ready(&pod, now) else { continue };
+            let api = self.context.api::<Pod, _>(&pod.namespace().unwrap_or_default(), node);
+            let patch = json!({"metadata": {"uid": pod.uid()}, "status": {"conditions": conditions}});
+            let patched = api.patch_status(&pod.name_any(), &PatchParams::default(), &Patch::Strategic(patch)).await;
+            gone_is_fine(patched)?;
+        }
+        Ok(())
+    }
+
+    async fn evict(&self, node: &Node, now: Timestamp) -> Result<(), ControllerError> {
+        for pod in self.pods_of(node) {
+            if pod.metadata.deletion_timestamp.is_some() || !decide::must_leave(&pod, node, now) {
+                continue;
+            }
+            let message =
+                format!("Marking for deletion Pod {}/{}", pod.namespace().unwrap_or_default(), pod.name_any());
+            let note = Note { warning: false, reason: "TaintManagerEviction", message: &message };
+            self.recorder.record(&reference(&*pod), note).await;
+            let api = self.context.api::<Pod, _>(&pod.namespace().unwrap_or_default(), node);
+            let preconditions = Preconditions { uid: pod.uid(), resource_version: None };
+            let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+            gone_is_fine(api.delete(&pod.name_any(), &parameters).await)?;
+        }
+        Ok(())
+    }
+
+    fn pods_of(&self, node: &Node) -> Vec<Arc<Pod>> {
+        let name = node.name_any();
+        let here = |pod: &Arc<Pod>| pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) == Some(name.as_str());
+        self.pods.list(None).into_iter().filter(here).collect()
+    }
+}

@@ -1,0 +1,412 @@
+//! ReplicaSets: as many pods of one template as asked for.
+
+use std::{cmp::Reverse, sync::Arc, time::Duration};
+
+use futures::future::join_all;
+use k8s_openapi::{
+    api::{
+        apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStatus},
+        core::v1::Pod,
+    },
+    apimachinery::pkg::apis::meta::v1::{OwnerReference, Time},
+    jiff::Timestamp,
+};
+use kontiki_informer::{Change, Informer, Note, ObjectKey, Queue, Recorder};
+use kube::{
+    Resource, ResourceExt,
+    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
+    core::{ObjectMeta, Selector},
+};
+use serde_json::json;
+
+use crate::{
+    ControllerError,
+    context::{Context, OwnWrites, gone_is_fine, reference, settled},
+    pods,
+};
+
+const WORKERS: usize = 8;
+/// Pods created or deleted in one reconcile at the most; the rest follows in the next.
+const BURST_MAX: usize = 500;
+/// First batch of creates, doubled while all succeed, so that a refused template is not tried a hundred times.
+const BATCH_FIRST: usize = 1;
+
+/// What one reconcile decided. Pure result of [`decide`].
+#[derive(Debug, Default, PartialEq)]
+struct Plan {
+    /// Pods that match and have no controller.
+    adopt: Vec<String>,
+    /// Owned pods that match no more.
+    release: Vec<String>,
+    create: usize,
+    delete: Vec<String>,
+    status: ReplicaSetStatus,
+    /// When the status will change by time alone.
+    again_in_s: Option<i64>,
+}
+
+struct Controller {
+    context: Context,
+    sets: Informer<ReplicaSet>,
+    pods: Informer<Pod>,
+    writes: OwnWrites,
+    queue: Queue<ObjectKey>,
+    recorder: Recorder,
+}
+
+pub async fn run(context: Context) {
+    let queue: Queue<ObjectKey> = Queue::default();
+    let of_set = queue.clone();
+    let sets = context.informer::<ReplicaSet>(vec![Box::new(move |change: &Change<ReplicaSet>| {
+        if let Some(set) = change.any() {
+            of_set.add(ObjectKey::of(&**set));
+        }
+    })]);
+    let (of_pod, all_sets) = (queue.clone(), sets.clone());
+    let pods = context.informer::<Pod>(vec![Box::new(move |change: &Change<Pod>| {
+        [&change.old, &change.new].into_iter().flatten().for_each(|pod| wake(&of_pod, &all_sets, pod));
+    })]);
+    if !sets.synced().await || !pods.synced().await {
+        return;
+    }
+    let recorder = context.recorder("replicaset-controller");
+    let controller =
+        Arc::new(Controller { sets, pods, writes: OwnWrites::default(), queue: queue.clone(), recorder, context });
+    let cancel = controller.context.cancel.clone();
+    queue
+        .drain(WORKERS, cancel, move |key| {
+            let controller = controller.clone();
+            async move { settled("replicaset", &key, controller.reconcile(&key).await) }
+        })
+        .await;
+}
+
+/// Queues the owner of a pod or, for an orphan, every set that might adopt it.
+fn wake(queue: &Queue<ObjectKey>, sets: &Informer<ReplicaSet>, pod: &Pod) {
+    let namespace = pod.namespace().unwrap_or_default();
+    if let Some(owner) = pod.owner_references().iter().find(|owner| owner.controller == Some(true)) {
+        if owner.kind == ReplicaSet::kind(&()) {
+            queue.add(ObjectKey::new(namespace, &owner.name));
+        }
+        return;
+    }
+    for set in sets.list(Some(&namespace)) {
+        let selector = set.spec.as_ref().map(|spec| pods::selector(&spec.selector));
+        if let Some(Ok(selector)) = selector
+            && pods::matches(&selector, pod.metadata.labels.as_ref())
+        {
+            queue.add(ObjectKey::of(&*set));
+        }
+    }
+}
+
+impl Controller {
+    async fn reconcile(&self, key: &ObjectKey) -> Result<(), ControllerError> {
+        self.writes.seen(key, &self.pods).await;
+        let Some(set) = self.sets.get(key) else { return Ok(()) };
+        let Some(spec) = &set.spec else { return Ok(()) };
+        let selector = pods::selector(&spec.selector)?;
+        let uid = set.uid().ok_or_else(|| ControllerError::NoUid(key.name.clone()))?;
+        let mut candidates = self.pods.owned_by(&uid);
+        let orphans = self.pods.list(Some(&key.namespace)).into_iter().filter(|pod| {
+            pod.owner_references().iter().all(|owner| owner.controller != Some(true))
+                && pods::matches(&selector, pod.metadata.labels.as_ref())
+        });
+        candidates.extend(orphans);
+        let mut plan = decide(&set, &selector, &candidates, Timestamp::now());
+        let failure = self.act(key, &set, &uid, &plan).await;
+        if let Err(error) = &failure {
+            plan.status.conditions = Some(vec![replica_failure(error, Timestamp::now())]);
+        }
+        self.report(key, &set, plan.status).await?;
+        if let Some(seconds) = plan.again_in_s {
+            self.queue.add_after(key.clone(), Duration::from_secs(seconds.unsigned_abs()));
+        }
+        failure
+    }
+
+    async fn act(&self, key: &ObjectKey, set: &Arc<ReplicaSet>, uid: &str, plan: &Plan) -> Result<(), ControllerError> {
+        let api = self.context.api::<Pod, _>(&key.namespace, &**set);
+        for name in &plan.adopt {
+            let patch = json!({"metadata": {"ownerReferences": [owner_reference(set, uid)]}});
+            if let Some(pod) = gone_is_fine(api.patch(name, &PatchParams::default(), &Patch::Strategic(patch)).await)? {
+                self.writes.note(key, &pod);
+            }
+        }
+        for name in &plan.release {
+            let patch = json!({"metadata": {"ownerReferences": [{"$patch": "delete", "uid": uid}]}});
+            if let Some(pod) = gone_is_fine(api.patch(name, &PatchParams::default(), &Patch::Strategic(patch)).await)? {
+                self.writes.note(key, &pod);
+            }
+        }
+        self.create(key, set, uid, plan.create).await?;
+        let api = &api;
+        let deletes = plan.delete.iter().map(|name| async move {
+            let pod = self.pods.get(&ObjectKey::new(&key.namespace, name));
+            let preconditions = Preconditions { uid: pod.and_then(|pod| pod.uid()), resource_version: None };
+            let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+            let deleted = gone_is_fine(api.delete(name, &parameters).await)?;
+            if let Some(pod) = deleted.and_then(|answer| answer.left()) {
+                self.writes.note(key, &pod);
+            }
+            let message = format!("Deleted pod: {name}");
+            self.recorder
+                .record(&reference(&**set), Note { warning: false, reason: "SuccessfulDelete", message: &message })
+                .await;
+            Ok::<(), ControllerError>(())
+        });
+        join_all(deletes).await.into_iter().collect()
+    }
+
+    /// Creates in batches that double while all goes well.
+    async fn create(
+        &self,
+        key: &ObjectKey,
+        set: &Arc<ReplicaSet>,
+        uid: &str,
+        count: usize,
+    ) -> Result<(), ControllerError> {
+        let api = self.context.api::<Pod, _>(&key.namespace, &**set);
+        let pod = pod_from_template(set, uid);
+        let (mut left, mut batch) = (count, BATCH_FIRST);
+        while left > 0 {
+            let now = batch.min(left);
+            let (api, pod, parameters) = (&api, &pod, &PostParams::default());
+            let created = join_all((0..now).map(|_| api.create(parameters, pod))).await;
+            let mut failed = None;
+            for outcome in created {
+                match outcome {
+                    Ok(pod) => {
+                        self.writes.note(key, &pod);
+                        let message = format!("Created pod: {}", pod.name_any());
+                        let note = Note { warning: false, reason: "SuccessfulCreate", message: &message };
+                        self.recorder.record(&reference(&**set), note).await;
+                    }
+                    Err(error) => failed = Some(error),
+                }
+            }
+            if let Some(error) = failed {
+                let message = format!("Error creating: {error}");
+                let note = Note { warning: true, reason: "FailedCreate", message: &message };
+                self.recorder.record(&reference(&**set), note).await;
+                return Err(error.into());
+            }
+            left -= now;
+            batch *= 2;
+        }
+        Ok(())
+    }
+
+    async fn report(&self, key: &ObjectKey, set: &ReplicaSet, status: ReplicaSetStatus) -> Result<(), ControllerError> {
+        if set.status.as_ref().is_some_and(|old| same_status(old, &status)) {
+            return Ok(());
+        }
+        let api = self.context.api::<ReplicaSet, _>(&key.namespace, set);
+        let mut patch = json!({"metadata": {"uid": set.uid()}, "status": status});
+        if status.conditions.is_none() {
+            patch["status"]["conditions"] = serde_json::Value::Null;
+        }
+        gone_is_fine(api.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(&patch)).await)?;
+        Ok(())
+    }
+}
+
+/// `(set, its candidates, now) → what to do`.
+fn decide(set: &ReplicaSet, selector: &Selector, candidates: &[Arc<Pod>], now: Timestamp) -> Plan {
+    let spec = set.spec.as_ref();
+    let wanted = spec.and_then(|spec| spec.replicas).unwrap_or(1).max(0);
+    let min_ready = spec.and_then(|spec| spec.min_ready_seconds).unwrap_or(0);
+    let deleting = set.metadata.deletion_timestamp.is_some();
+    let mut plan = Plan::default();
+    let mut mine: Vec<&Arc<Pod>> = Vec::new();
+    for pod in candidates {
+        let owned = pod.owner_references().iter().any(|owner| owner.controller == Some(true));
+        let matching = pods::matches(selector, pod.metadata.labels.as_ref());
+        match (owned, matching) {
+            (true, true) => mine.push(pod),
+            (true, false) if !deleting => plan.release.push(pod.name_any()),
+            (false, true) if !deleting && pods::is_active(pod) => {
+                plan.adopt.push(pod.name_any());
+                mine.push(pod);
+            }
+            _ => {}
+        }
+    }
+    mine.retain(|pod| pods::is_active(pod));
+    plan.status = status_of(set, &mine, min_ready, now);
+    plan.again_in_s = mine.iter().filter_map(|pod| pods::available_in(pod, min_ready, now)).filter(|s| *s > 0).min();
+    let have = mine.len();
+    let wanted = usize::try_from(wanted).expect("clamped to zero above");
+    if deleting {
+        return plan;
+    }
+    if have < wanted {
+        plan.create = (wanted - have).min(BURST_MAX);
+    } else if have > wanted {
+        mine.sort_by_cached_key(|pod| victim_rank(pod));
+        plan.delete = mine.iter().take((have - wanted).min(BURST_MAX)).map(|pod| pod.name_any()).collect();
+    }
+    plan
+}
+
+/// Sorts those first that are missed least: unassigned, pending, not ready, cheap to delete, ready for a short time,
+/// often restarted, young.
+fn victim_rank(pod: &Pod) -> impl Ord + use<> {
+    let phase = match pods::phase(pod) {
+        "Pending" => 0,
+        "Unknown" => 1,
+        _ => 2,
+    };
+    let cost: i64 = pod
+        .annotations()
+        .get("controller.kubernetes.io/pod-deletion-cost")
+        .and_then(|cost| cost.parse().ok())
+        .unwrap_or(0);
+    let ready_since = pods::ready_since(pod);
+    let created = pod.creation_timestamp().map(|time| time.0);
+    (
+        pods::is_assigned(pod),
+        phase,
+        ready_since.is_some(),
+        cost,
+        Reverse(ready_since),
+        Reverse(pods::restarts(pod)),
+        Reverse(created),
+        pod.name_any(),
+    )
+}
+
+fn status_of(set: &ReplicaSet, pods: &[&Arc<Pod>], min_ready: i32, now: Timestamp) -> ReplicaSetStatus {
+    let count = |holds: &dyn Fn(&Pod) -> bool| {
+        i32::try_from(pods.iter().filter(|pod| holds(pod)).count()).expect("fewer pods than two billion")
+    };
+    let template = set.spec.as_ref().and_then(|spec| spec.template.as_ref());
+    let template_labels = template.and_then(|template| template.metadata.as_ref()?.labels.clone()).unwrap_or_default();
+    ReplicaSetStatus {
+        replicas: count(&|_| true),
+        fully_labeled_replicas: Some(count(&|pod| {
+            template_labels.iter().all(|(key, value)| pod.labels().get(key) == Some(value))
+        })),
+        ready_replicas: Some(count(&pods::is_ready)),
+        available_replicas: Some(count(&|pod| pods::available_in(pod, min_ready, now) == Some(0))),
+        observed_generation: set.metadata.generation,
+        conditions: None,
+        terminating_replicas: None,
+    }
+}
+
+/// Whether two statuses tell the same, absent numbers being zero.
+fn same_status(old: &ReplicaSetStatus, new: &ReplicaSetStatus) -> bool {
+    let numbers = |status: &ReplicaSetStatus| {
+        let optional = [status.fully_labeled_replicas, status.ready_replicas, status.available_replicas];
+        (status.replicas, optional.map(Option::unwrap_or_default), status.observed_generation)
+    };
+    let failures = |status: &ReplicaSetStatus| -> Vec<(String, Option<String>)> {
+        let conditions = status.conditions.iter().flatten();
+        conditions.map(|condition| (condition.status.clone(), condition.message.clone())).collect()
+    };
+    numbers(old) == numbers(new) && failures(old) == failures(new)
+}
+
+fn replica_failure(error: &ControllerError, now: Timestamp) -> ReplicaSetCondition {
+    ReplicaSetCondition {
+        type_: "ReplicaFailure".into(),
+        status: "True".into(),
+        reason: Some("FailedCreate".into()),
+        message: Some(error.to_string()),
+        last_transition_time: Some(Time(now)),
+    }
+}
+
+fn owner_reference(set: &ReplicaSet, uid: &str) -> OwnerReference {
+    OwnerReference {
+        api_version: ReplicaSet::api_version(&()).into_owned(),
+        kind: ReplicaSet::kind(&()).into_owned(),
+        name: set.name_any(),
+        uid: uid.to_owned(),
+        controller: Some(true),
+        block_owner_deletion: Some(true),
+    }
+}
+
+fn pod_from_template(set: &ReplicaSet, uid: &str) -> Pod {
+    let template = set.spec.as_ref().and_then(|spec| spec.template.clone()).unwrap_or_default();
+    let from = template.metadata.unwrap_or_default();
+    let metadata = ObjectMeta {
+        generate_name: Some(format!("{}-", set.name_any())),
+        namespace: set.namespace(),
+        labels: from.labels,
+        annotations: from.annotations,
+        finalizers: from.finalizers,
+        owner_references: Some(vec![owner_reference(set, uid)]),
+        ..ObjectMeta::default()
+    };
+    Pod { metadata, spec: template.spec, status: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(replicas: i32) -> ReplicaSet {
+        serde_json::from_value(json!({
+            "metadata": {"name": "web", "namespace": "a", "uid": "u1", "generation": 3},
+            "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": "web"}},
+                     "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": []}}},
+        }))
+        .unwrap()
+    }
+
+    fn pod(name: &str, label: &str, owned: bool, node: bool, ready: bool) -> Arc<Pod> {
+        let owners = if owned {
+            json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": "u1", "controller": true}])
+        } else {
+            json!([])
+        };
+        let conditions = json!([{"type": "Ready", "status": if ready { "True" } else { "False" },
+                                 "lastTransitionTime": "2026-01-01T00:00:00Z"}]);
+        let value = json!({
+            "metadata": {"name": name, "namespace": "a", "labels": {"app": label}, "ownerReferences": owners},
+            "spec": {"containers": [], "nodeName": if node { Some("n") } else { None }},
+            "status": {"phase": if ready { "Running" } else { "Pending" }, "conditions": conditions},
+        });
+        Arc::new(serde_json::from_value(value).unwrap())
+    }
+
+    fn plan(set: &ReplicaSet, candidates: &[Arc<Pod>]) -> Plan {
+        let selector = pods::selector(&set.spec.as_ref().unwrap().selector).unwrap();
+        decide(set, &selector, candidates, "2026-01-01T00:01:00Z".parse().unwrap())
+    }
+
+    #[test]
+    fn missing_pods_are_created_and_orphans_adopted() {
+        let plan = plan(&set(3), &[pod("mine", "web", true, true, true), pod("orphan", "web", false, true, true)]);
+        assert_eq!((plan.create, plan.adopt, plan.release), (1, vec!["orphan".to_owned()], vec![]));
+        assert_eq!((plan.status.replicas, plan.status.available_replicas), (2, Some(2)));
+    }
+
+    #[test]
+    fn relabelled_pods_are_released_and_replaced() {
+        let plan = plan(&set(1), &[pod("mine", "other", true, true, true)]);
+        assert_eq!((plan.create, plan.release), (1, vec!["mine".to_owned()]));
+    }
+
+    #[test]
+    fn the_least_missed_are_deleted_first() {
+        let candidates = [
+            pod("ready", "web", true, true, true),
+            pod("assigned", "web", true, true, false),
+            pod("waiting", "web", true, false, false),
+        ];
+        assert_eq!(plan(&set(2), &candidates).delete, ["waiting"]);
+        assert_eq!(plan(&set(1), &candidates).delete, ["waiting", "assigned"]);
+    }
+
+    #[test]
+    fn a_set_being_deleted_makes_nothing() {
+        let mut set = set(3);
+        set.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+        let plan = plan(&set, &[pod("orphan", "web", false, true, true)]);
+        assert_eq!((plan.create, plan.adopt.len(), plan.delete.len()), (0, 0, 0));
+    }
+}
