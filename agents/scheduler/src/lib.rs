@@ -1,1 +1,9 @@
-//! The scheduler: pure cycles over a snapshot of the cluster, through the `kube` client only.
+//! The scheduler: pure cycles over a snapshot of the cluster, through a Kubernetes API only.
+
+mod cluster;
+mod filter;
+mod quantity;
+mod run;
+mod score;
+
+pub use run::{SchedulerConfig, run};

@@ -1,0 +1,144 @@
+//! Resource amounts as the scheduler counts them: whole units, cpu in thousandths. Pure.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{api::core::v1::PodSpec, apimachinery::pkg::api::resource::Quantity};
+
+/// Amounts by resource name; `cpu` in millicores, everything else in its own unit.
+pub type Amounts = BTreeMap<String, i64>;
+
+/// Parses a quantity into thousandths, rounding up. `None` if it is none.
+fn millis(text: &str) -> Option<i128> {
+    let text = text.trim();
+    let split = text.find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | '+' | '-'))).unwrap_or(text.len());
+    let (number, suffix) = text.split_at(split);
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if fraction.len() > 18 {
+        return None;
+    }
+    let scale = 10_i128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
+    let digits = format!("{whole}{fraction}");
+    let value: i128 = digits.parse().ok()?;
+    let (multiply, divide): (i128, i128) = match suffix {
+        "n" => (1, 1_000_000),
+        "u" => (1, 1_000),
+        "m" => (1, 1),
+        "" => (1_000, 1),
+        "k" => (1_000_000, 1),
+        "M" => (1_000_000_000, 1),
+        "G" => (1_000_000_000_000, 1),
+        "T" => (1_000_000_000_000_000, 1),
+        "P" => (1_000_000_000_000_000_000, 1),
+        "E" => (1_000_000_000_000_000_000_000, 1),
+        "Ki" => (1_000 << 10, 1),
+        "Mi" => (1_000 << 20, 1),
+        "Gi" => (1_000 << 30, 1),
+        "Ti" => (1_000 << 40, 1),
+        "Pi" => (1_000 << 50, 1),
+        "Ei" => (1_000 << 60, 1),
+        exponent => {
+            let power: i32 = exponent.strip_prefix(['e', 'E'])?.parse().ok()?;
+            let factor = 10_i128.checked_pow(power.unsigned_abs())?;
+            if power >= 0 { (factor.checked_mul(1_000)?, 1) } else { (1_000, factor) }
+        }
+    };
+    let (above, below) = (value.checked_mul(multiply)?, divide.checked_mul(scale)?);
+    Some(above.div_euclid(below) + i128::from(above.rem_euclid(below) != 0))
+}
+
+/// The amount of one resource in the scheduler's unit, rounded up.
+pub fn amount(resource: &str, quantity: &Quantity) -> i64 {
+    let Some(millis) = millis(&quantity.0) else { return 0 };
+    let units =
+        if resource == "cpu" { millis } else { millis.div_euclid(1000) + i128::from(millis.rem_euclid(1000) != 0) };
+    i64::try_from(units).unwrap_or(i64::MAX)
+}
+
+pub fn amounts(list: Option<&BTreeMap<String, Quantity>>) -> Amounts {
+    list.into_iter().flatten().map(|(name, quantity)| (name.clone(), amount(name, quantity))).collect()
+}
+
+fn add(to: &mut Amounts, from: &Amounts) {
+    for (name, value) in from {
+        let sum = to.entry(name.clone()).or_insert(0);
+        *sum = sum.saturating_add(*value);
+    }
+}
+
+fn raise(to: &mut Amounts, from: &Amounts) {
+    for (name, value) in from {
+        let most = to.entry(name.clone()).or_insert(0);
+        *most = (*most).max(*value);
+    }
+}
+
+/// What a pod asks for: its containers and sidecars together, or the largest init container if that is more,
+/// plus the overhead of its runtime class (as Kubernetes' resource helpers define it).
+pub fn requests(spec: &PodSpec) -> Amounts {
+    let asked = |resources: Option<&k8s_openapi::api::core::v1::ResourceRequirements>| {
+        amounts(resources.and_then(|resources| resources.requests.as_ref()))
+    };
+    let mut total = Amounts::new();
+    for container in &spec.containers {
+        add(&mut total, &asked(container.resources.as_ref()));
+    }
+    let (mut sidecars, mut peak) = (Amounts::new(), Amounts::new());
+    for init in spec.init_containers.iter().flatten() {
+        let mut now = asked(init.resources.as_ref());
+        if init.restart_policy.as_deref() == Some("Always") {
+            add(&mut sidecars, &now);
+            raise(&mut peak, &sidecars);
+        } else {
+            add(&mut now, &sidecars);
+            raise(&mut peak, &now);
+        }
+    }
+    add(&mut total, &sidecars);
+    raise(&mut total, &peak);
+    raise(&mut total, &asked(spec.resources.as_ref()));
+    add(&mut total, &amounts(spec.overhead.as_ref()));
+    total.retain(|_, value| *value > 0);
+    total
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantities_are_rounded_up_to_whole_units() {
+        let table = [
+            ("cpu", "100m", 100),
+            ("cpu", "1", 1000),
+            ("cpu", "0.1", 100),
+            ("cpu", "100u", 1),
+            ("memory", "1Ki", 1024),
+            ("memory", "1.5Gi", 1_610_612_736),
+            ("memory", "128M", 128_000_000),
+            ("memory", "100m", 1),
+            ("memory", "1e3", 1000),
+            ("memory", "12E", 12_000_000_000_000_000_000_i128.min(i64::MAX.into()) as i64),
+            ("memory", "nonsense", 0),
+        ];
+        for (resource, text, expected) in table {
+            assert_eq!(amount(resource, &Quantity(text.into())), expected, "{resource} {text}");
+        }
+    }
+
+    #[test]
+    fn init_containers_count_where_they_ask_for_more() {
+        let spec: PodSpec = serde_json::from_value(serde_json::json!({
+            "containers": [
+                {"name": "a", "resources": {"requests": {"cpu": "100m", "memory": "1Mi"}}},
+                {"name": "b", "resources": {"requests": {"cpu": "100m"}}},
+            ],
+            "initContainers": [
+                {"name": "side", "restartPolicy": "Always", "resources": {"requests": {"cpu": "50m"}}},
+                {"name": "once", "resources": {"requests": {"cpu": "500m"}}},
+            ],
+        }))
+        .unwrap();
+        let expected = Amounts::from([("cpu".to_owned(), 550), ("memory".to_owned(), 1 << 20)]);
+        assert_eq!(requests(&spec), expected);
+    }
+}
