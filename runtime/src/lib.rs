@@ -1,3 +1,15 @@
 //! Images, root filesystems, sandboxes and containers through libcontainer; the shim.
 //! Speaks OCI and its own spec: knows neither the API nor the cluster.
+mod cgroup;
+mod error;
+mod limits;
+mod oci;
+mod runtime;
+pub mod shim;
 pub mod spec;
+mod sys;
+
+pub use cgroup::Usage;
+pub use error::{Failure, FailureKind, RuntimeError};
+pub use runtime::{AttachSession, ExecSession, ExecSpec, Reader, Runtime, RuntimeConfig, Terminal, Writer};
+pub use shim::{is_shim_command, shim_main};

@@ -1,0 +1,278 @@
+//! Making, starting, ending and removing containers, and commands in them.
+
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::Spec;
+
+use super::{
+    Inner, Runtime,
+    connection::Connection,
+    machine, provision,
+    record::{check_id, make_folder, read_json, write_json},
+    sandbox::Sandbox,
+    sandboxes::{shim_namespace, wrong_state},
+    session::{AttachSession, ExecSession, ExecSpec, Pipes, terminal_streams},
+};
+use crate::{
+    error::{Failure, FailureKind, RuntimeError},
+    limits::SHIM_ANSWER_TIME_MAX,
+    oci::{self, Identity, PidNamespace, Surroundings},
+    shim::protocol::{CreateRequest, ExecRequest, Reply, Request},
+    spec::{ContainerSpec, Mount, SandboxNetwork, Seccomp},
+};
+
+impl Runtime {
+    /// Prepares a container up to the moment before its command is executed. A failure leaves nothing behind.
+    pub async fn create_container(&self, sandbox: &str, spec: ContainerSpec) -> Result<(), RuntimeError> {
+        check_id(&spec.id)?;
+        let gate = self.0.gate(sandbox);
+        let _held = gate.lock().await;
+        let sandbox = self.0.living(sandbox)?;
+        if sandbox.container(&spec.id).is_some() {
+            return Err(wrong_state(format!("container {:?} exists already", spec.id)));
+        }
+        let made = self.0.make_container(&sandbox, &spec).await;
+        if made.is_err()
+            && let Err(more) = self.0.clean_up_container(&sandbox.places, &spec.id).await
+        {
+            tracing::warn!(container = spec.id, error = %more, "a failed container was not removed completely");
+        }
+        made
+    }
+
+    /// Executes the container's command; a failure says why it could not be.
+    pub async fn start_container(&self, sandbox: &str, container: &str) -> Result<(), RuntimeError> {
+        let sandbox = self.0.living(sandbox)?;
+        self.0.ask(&sandbox, &Request::Start { container: container.to_owned() }).await.map(drop)
+    }
+
+    /// Sends a signal to the container's first process. One that has ended takes no signal, and that is no failure.
+    pub async fn kill_container(&self, sandbox: &str, container: &str, signal: i32) -> Result<(), RuntimeError> {
+        let sandbox = self.0.living(sandbox)?;
+        self.0.ask(&sandbox, &Request::Kill { container: container.to_owned(), signal }).await.map(drop)
+    }
+
+    /// Kills the container if it runs, and removes all of it. One that is not there is removed already.
+    pub async fn remove_container(&self, sandbox: &str, container: &str) -> Result<(), RuntimeError> {
+        check_id(container)?;
+        let gate = self.0.gate(sandbox);
+        let _held = gate.lock().await;
+        let sandbox = match self.0.sandbox(sandbox) {
+            Err(RuntimeError::SandboxNotFound(_)) => return Ok(()),
+            sandbox => sandbox?,
+        };
+        if !sandbox.lost() {
+            self.0.ask(&sandbox, &Request::Remove { container: container.to_owned() }).await?;
+        }
+        self.0.clean_up_container(&sandbox.places, container).await?;
+        sandbox.forget_container(container);
+        Ok(())
+    }
+
+    /// Runs a command in a running container.
+    pub async fn exec(&self, sandbox: &str, container: &str, spec: ExecSpec) -> Result<ExecSession, RuntimeError> {
+        check_id(container)?;
+        let sandbox = self.0.living(sandbox)?;
+        let id = sandbox.record.spec.id.clone();
+        let config = sandbox.places.container(container).join("config.json");
+        let config: Spec = read_json(&config)?
+            .ok_or_else(|| Failure::new(FailureKind::NotFound, format!("no container {container:?}")))?;
+        let process = oci::exec_process(&config, &spec.args, &spec.env, spec.tty)?;
+        let failed =
+            |error: std::io::Error| RuntimeError::ShimAnswer { sandbox: id.clone(), reason: error.to_string() };
+        let pipes = match spec.tty {
+            true => None,
+            false => Some(Pipes::open(spec.stdin).map_err(failed)?),
+        };
+        let request = ExecRequest { container: container.to_owned(), process, tty: spec.tty };
+        let theirs = pipes.as_ref().map_or(&[][..], |pipes| &pipes.theirs);
+        let (reply, connection, fds) = self.0.converse(&sandbox, &Request::Exec(request), theirs).await?;
+        let (stdin, stdout, stderr, terminal) = match (reply, pipes, fds.into_iter().next()) {
+            (Reply::ExecStarted { .. }, Some(pipes), _) => (pipes.stdin, pipes.stdout, pipes.stderr, None),
+            (Reply::ExecStarted { .. }, None, Some(master)) => {
+                let (reader, writer, terminal) = terminal_streams(master).map_err(failed)?;
+                let stdin = spec.stdin.then_some(writer);
+                (stdin, reader, Box::new(tokio::io::empty()) as super::Reader, Some(terminal))
+            }
+            (reply, _, _) => {
+                return Err(failed(std::io::Error::other(format!("unexpected answer {reply:?}"))));
+            }
+        };
+        Ok(ExecSession { stdin, stdout, stderr, terminal, connection, sandbox: id })
+    }
+
+    /// Follows a container's own streams from now on.
+    pub async fn attach(&self, sandbox: &str, container: &str) -> Result<AttachSession, RuntimeError> {
+        let sandbox = self.0.living(sandbox)?;
+        let id = sandbox.record.spec.id.clone();
+        let failed =
+            |error: std::io::Error| RuntimeError::ShimAnswer { sandbox: id.clone(), reason: error.to_string() };
+        let pipes = Pipes::open(true).map_err(failed)?;
+        let request = Request::Attach { container: container.to_owned() };
+        match self.0.converse(&sandbox, &request, &pipes.theirs).await? {
+            (Reply::Attached, connection, _) => {
+                Ok(AttachSession { stdin: pipes.stdin, stdout: pipes.stdout, stderr: pipes.stderr, connection })
+            }
+            (reply, _, _) => Err(failed(std::io::Error::other(format!("unexpected answer {reply:?}")))),
+        }
+    }
+
+    /// Sets the size of a container's own terminal; without one it does nothing.
+    pub async fn resize_container(
+        &self,
+        sandbox: &str,
+        container: &str,
+        rows: u16,
+        columns: u16,
+    ) -> Result<(), RuntimeError> {
+        let sandbox = self.0.living(sandbox)?;
+        self.0.ask(&sandbox, &Request::Resize { container: container.to_owned(), rows, columns }).await.map(drop)
+    }
+}
+
+impl Inner {
+    async fn make_container(&self, sandbox: &Sandbox, spec: &ContainerSpec) -> Result<(), RuntimeError> {
+        check_mounts(&spec.mounts)?;
+        let folder = sandbox.places.container(&spec.id);
+        make_folder(&folder)?;
+        let rootfs = provision::mount_rootfs(&spec.image, &folder)?;
+        let accounts = machine::accounts(&rootfs).map_err(RuntimeError::io("read the accounts in", &rootfs))?;
+        let around = self.surroundings(sandbox, spec, rootfs, Identity::find(&spec.user, &accounts)?)?;
+        make_working_folder(&around.rootfs, spec)?;
+        let built = oci::build(spec, &around)?;
+        for warning in built.warnings {
+            tracing::warn!(sandbox = sandbox.record.spec.id, container = spec.id, "{warning}");
+        }
+        write_json(&folder.join("config.json"), &built.spec)?;
+        let request = CreateRequest {
+            container: spec.id.clone(),
+            image: spec.image.clone(),
+            bundle: folder,
+            cgroup: around.cgroup,
+            log_path: spec.log_path.clone(),
+            stdin: spec.stdin,
+            stdin_once: spec.stdin_once,
+            tty: spec.tty,
+            own_pid_namespace: around.pid_namespace == PidNamespace::Own,
+            uid: around.identity.uid,
+            gid: around.identity.gid,
+        };
+        self.ask(sandbox, &Request::Create(request)).await.map(drop)
+    }
+
+    fn surroundings(
+        &self,
+        sandbox: &Sandbox,
+        spec: &ContainerSpec,
+        rootfs: PathBuf,
+        identity: Identity,
+    ) -> Result<Surroundings, RuntimeError> {
+        let asked = &sandbox.record.spec;
+        let mut machine = self.machine.clone();
+        if spec.privileged {
+            machine.devices = machine::devices().map_err(RuntimeError::io("read", "/dev"))?;
+        }
+        Ok(Surroundings {
+            rootfs,
+            cgroup: sandbox.places.container_cgroup(&spec.id),
+            hostname: asked.hostname.clone(),
+            network_namespace: sandbox.record.network_namespace.clone(),
+            ipc_namespace: (!asked.host_ipc).then(|| shim_namespace(&sandbox.shim, "ipc")),
+            uts_namespace: (asked.network != SandboxNetwork::Host).then(|| shim_namespace(&sandbox.shim, "uts")),
+            pid_namespace: match (asked.host_pid, sandbox.shim.pid_namespace_init) {
+                (true, _) => PidNamespace::Host,
+                (false, Some(init)) => PidNamespace::Sandbox(format!("/proc/{init}/ns/pid").into()),
+                (false, None) => PidNamespace::Own,
+            },
+            shared_memory: if asked.host_ipc { "/dev/shm".into() } else { sandbox.places.shared_memory() },
+            identity,
+            seccomp_profile: match &spec.seccomp {
+                Seccomp::Localhost(path) => Some(seccomp_profile(path)?),
+                Seccomp::RuntimeDefault | Seccomp::Unconfined => None,
+            },
+            machine,
+        })
+    }
+
+    /// A question whose connection goes on after the first answer.
+    async fn converse(
+        &self,
+        sandbox: &Sandbox,
+        request: &Request,
+        fds: &[std::os::fd::OwnedFd],
+    ) -> Result<(Reply, Connection, Vec<std::os::fd::OwnedFd>), RuntimeError> {
+        let id = &sandbox.record.spec.id;
+        let failed = |reason: String| RuntimeError::ShimAnswer { sandbox: id.clone(), reason };
+        let ask = async {
+            let mut connection = Connection::open(&sandbox.places.socket).await?;
+            connection.send(request, fds).await?;
+            Ok::<_, std::io::Error>((connection.receive().await?, connection))
+        };
+        match tokio::time::timeout(SHIM_ANSWER_TIME_MAX, ask).await {
+            Ok(Ok((Some((Reply::Failed(failure), _)), _))) => Err(failure.into()),
+            Ok(Ok((Some((reply, fds)), connection))) => Ok((reply, connection, fds)),
+            Ok(Ok((None, _))) => Err(RuntimeError::SandboxLost(id.clone())),
+            Ok(Err(error)) => Err(failed(error.to_string())),
+            Err(_) => Err(failed("it took too long".into())),
+        }
+    }
+}
+
+fn check_mounts(mounts: &[Mount]) -> Result<(), Failure> {
+    for Mount { source, destination, .. } in mounts {
+        let fault = if !destination.is_absolute() {
+            "its path in the container is not absolute".to_owned()
+        } else if let Err(error) = source.metadata() {
+            match error.kind() {
+                std::io::ErrorKind::NotFound => "its source does not exist".to_owned(),
+                _ => format!("its source cannot be used: {error}"),
+            }
+        } else {
+            continue;
+        };
+        let message = format!("cannot mount {} at {}: {fault}", source.display(), destination.display());
+        return Err(Failure::new(FailureKind::BadMount, message));
+    }
+    Ok(())
+}
+
+/// Makes the working directory where the container will see it: in the mount that it is below, else in the image.
+fn make_working_folder(rootfs: &Path, spec: &ContainerSpec) -> Result<(), RuntimeError> {
+    let cwd = Path::new(&spec.cwd);
+    if spec.cwd.is_empty() || cwd == Path::new("/") {
+        return Ok(());
+    }
+    let failure = |reason: String| {
+        RuntimeError::from(Failure::new(
+            FailureKind::InvalidSpec,
+            format!("cannot use {:?} as working directory: {reason}", spec.cwd),
+        ))
+    };
+    if !cwd.is_absolute() {
+        return Err(failure("it is not absolute".into()));
+    }
+    let mount = spec
+        .mounts
+        .iter()
+        .filter(|mount| cwd.starts_with(&mount.destination))
+        .max_by_key(|mount| mount.destination.components().count());
+    let made = match mount {
+        Some(mount) if mount.read_only => return Ok(()),
+        Some(mount) => {
+            machine::make_folder(&mount.source, cwd.strip_prefix(&mount.destination).unwrap_or(Path::new("")))
+        }
+        None => machine::make_folder(rootfs, cwd),
+    };
+    made.map_err(|error| failure(error.to_string()))
+}
+
+fn seccomp_profile(path: &Path) -> Result<serde_json::Value, RuntimeError> {
+    let invalid = |reason: String| {
+        RuntimeError::from(Failure::new(
+            FailureKind::InvalidSpec,
+            format!("cannot load seccomp profile {:?}: {reason}", path.display()),
+        ))
+    };
+    let bytes = std::fs::read(path).map_err(|error| invalid(error.to_string()))?;
+    serde_json::from_slice(&bytes).map_err(|error| invalid(error.to_string()))
+}

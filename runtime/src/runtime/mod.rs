@@ -1,0 +1,174 @@
+//! The agent's side of the runtime: sandboxes and containers, asked for in async calls. It owns everything outside of
+//! the containers' processes (folders, mounts, networks, cgroups); the processes are the shims'. Never calls libcontainer.
+
+mod cleanup;
+mod connection;
+mod containers;
+mod machine;
+mod provision;
+mod record;
+mod sandbox;
+mod sandboxes;
+mod session;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::broadcast;
+
+pub use session::{AttachSession, ExecSession, ExecSpec, Reader, Terminal, Writer};
+
+use crate::{
+    cgroup::{Cgroups, Usage},
+    error::RuntimeError,
+    limits::{CHANGES_MAX, SHIM_ANSWER_TIME_MAX},
+    oci::Machine,
+    shim::protocol::{Reply, Request},
+    spec::SandboxStatus,
+};
+use connection::Connection;
+use record::Places;
+use sandbox::Sandbox;
+
+#[derive(Clone, Debug)]
+pub struct RuntimeConfig {
+    /// Images and sandboxes; must be on a filesystem that overlayfs takes as upper layer.
+    pub state_dir: PathBuf,
+    /// Sockets: a short path, best on a filesystem that is empty after boot.
+    pub run_dir: PathBuf,
+    /// All cgroups are below this one, for instance `kontiki`.
+    pub cgroup_parent: String,
+    /// This program: executed again as shim, see [`crate::is_shim_command`].
+    pub executable: PathBuf,
+}
+
+/// A handle; clones share everything.
+#[derive(Clone)]
+pub struct Runtime(Arc<Inner>);
+
+struct Inner {
+    config: RuntimeConfig,
+    cgroups: Cgroups,
+    machine: Machine,
+    sandboxes: Mutex<BTreeMap<String, Arc<Sandbox>>>,
+    /// One operation that makes or removes things at a time, per sandbox.
+    gates: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    changes: broadcast::Sender<String>,
+}
+
+impl Runtime {
+    /// Adopts the living shims of an earlier agent, ends what the dead ones have left running, and removes what was
+    /// never finished. Sandboxes whose shim is gone stay listed as lost until they are removed.
+    pub async fn open(config: RuntimeConfig) -> Result<Runtime, RuntimeError> {
+        let cgroups = Cgroups::detect().map_err(RuntimeError::io("read", "/proc/self/mountinfo"))?;
+        let machine = machine::look(&cgroups)?;
+        record::make_folder(&config.state_dir.join("sandboxes"))?;
+        record::make_folder(&config.run_dir)?;
+        let runtime = Runtime(Arc::new(Inner {
+            config,
+            cgroups,
+            machine,
+            sandboxes: Mutex::default(),
+            gates: Mutex::default(),
+            changes: broadcast::Sender::new(CHANGES_MAX),
+        }));
+        runtime.adopt().await?;
+        Ok(runtime)
+    }
+
+    pub async fn list(&self) -> Result<Vec<SandboxStatus>, RuntimeError> {
+        Ok(self.0.sandboxes().values().map(|sandbox| sandbox.status()).collect())
+    }
+
+    pub async fn status(&self, sandbox: &str) -> Result<Option<SandboxStatus>, RuntimeError> {
+        Ok(self.0.sandboxes().get(sandbox).map(|sandbox| sandbox.status()))
+    }
+
+    /// Ids of sandboxes whose status has changed: a container started or ended, the shim was lost. A receiver that
+    /// lags must list.
+    pub fn changes(&self) -> broadcast::Receiver<String> {
+        self.0.changes.subscribe()
+    }
+
+    /// What a container has used; zero of what this machine does not count.
+    pub async fn stats(&self, sandbox: &str, container: &str) -> Result<Usage, RuntimeError> {
+        let sandbox = self.0.sandbox(sandbox)?;
+        let cgroup = sandbox.places.container_cgroup(container);
+        self.0.cgroups.usage(&cgroup).map_err(RuntimeError::io("read the usage of cgroup", cgroup))
+    }
+
+    /// What all containers of a sandbox have used together.
+    pub async fn sandbox_stats(&self, sandbox: &str) -> Result<Usage, RuntimeError> {
+        let cgroup = &self.0.sandbox(sandbox)?.places.cgroup;
+        self.0.cgroups.usage(cgroup).map_err(RuntimeError::io("read the usage of cgroup", cgroup))
+    }
+}
+
+impl Inner {
+    fn sandboxes(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Sandbox>>> {
+        self.sandboxes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sandbox(&self, id: &str) -> Result<Arc<Sandbox>, RuntimeError> {
+        self.sandboxes().get(id).cloned().ok_or_else(|| RuntimeError::SandboxNotFound(id.to_owned()))
+    }
+
+    fn living(&self, id: &str) -> Result<Arc<Sandbox>, RuntimeError> {
+        let sandbox = self.sandbox(id)?;
+        if sandbox.lost() { Err(RuntimeError::SandboxLost(id.to_owned())) } else { Ok(sandbox) }
+    }
+
+    fn gate(&self, id: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
+        gates.retain(|_, gate| Arc::strong_count(gate) > 1);
+        gates.entry(id.to_owned()).or_default().clone()
+    }
+
+    fn places(&self, id: &str) -> Places {
+        Places {
+            folder: self.config.state_dir.join("sandboxes").join(id),
+            socket: self.config.run_dir.join(format!("{id}.sock")),
+            cgroup: format!("/{}/pod{id}", self.config.cgroup_parent.trim_matches('/')),
+        }
+    }
+
+    /// Shims have a cgroup of their own: what they use is not the containers'.
+    fn shim_cgroup(&self) -> String {
+        format!("/{}/shims", self.config.cgroup_parent.trim_matches('/'))
+    }
+
+    /// One question and its answer, over a connection of its own.
+    async fn ask(&self, sandbox: &Sandbox, request: &Request) -> Result<Reply, RuntimeError> {
+        let id = &sandbox.record.spec.id;
+        let ask = async {
+            let mut connection = Connection::open(&sandbox.places.socket).await?;
+            connection.send(request, &[]).await?;
+            connection.receive().await
+        };
+        let answer = |reason: String| RuntimeError::ShimAnswer { sandbox: id.clone(), reason };
+        match tokio::time::timeout(SHIM_ANSWER_TIME_MAX, ask).await {
+            Ok(Ok(Some((Reply::Failed(failure), _)))) => Err(failure.into()),
+            Ok(Ok(Some((Reply::Done(snapshot), _)))) => {
+                if sandbox.learn(snapshot.clone()) {
+                    self.changed(id);
+                }
+                Ok(Reply::Done(snapshot))
+            }
+            Ok(Ok(Some((reply, _)))) => Ok(reply),
+            Ok(Ok(None)) => Err(RuntimeError::SandboxLost(id.clone())),
+            Ok(Err(error)) if sandbox.lost() || error.kind() == std::io::ErrorKind::ConnectionRefused => {
+                Err(RuntimeError::SandboxLost(id.clone()))
+            }
+            Ok(Err(error)) => Err(answer(error.to_string())),
+            Err(_) => Err(answer("it took too long".into())),
+        }
+    }
+
+    fn changed(&self, id: &str) {
+        // Nobody listening is no fault.
+        let _ = self.changes.send(id.to_owned());
+    }
+}

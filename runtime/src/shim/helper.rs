@@ -1,0 +1,414 @@
+//! The short-lived processes below a shim: one makes a container, one runs a command in it. The only module that
+//! names libcontainer. Each is a fresh single-threaded process, because libcontainer clones without `exec` and
+//! changes its caller (working directory, dumpable flag, oom score).
+//!
+//! stdin is the socket to the shim: it brings the request and the container's stdio, and takes reports.
+
+use std::{
+    collections::HashMap,
+    ffi::CString,
+    fmt::Write as _,
+    fs,
+    io::{self, BufReader},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::{ffi::OsStrExt, fs::PermissionsExt, net::UnixListener},
+    },
+    path::{Path, PathBuf},
+    process::ExitCode,
+    rc::Rc,
+    sync::Arc,
+};
+
+use libcontainer::{
+    container::{Container, builder::ContainerBuilder},
+    syscall::syscall::{SyscallType, create_syscall},
+    workload::{Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError},
+};
+use nix::{
+    errno::Errno,
+    sys::{prctl, signal::Signal, stat},
+    unistd::{AccessFlags, access, execve},
+};
+use oci_spec::runtime::{Capability, LinuxCapabilities, LinuxSeccomp, Process, Spec};
+
+use super::protocol::{HelperRequest, Report};
+use crate::{
+    error::{Failure, FailureKind},
+    limits::REPORT_BYTES_MAX,
+    sys,
+};
+
+const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Runs one helper: reads its request, does it, reports.
+pub fn main() -> ExitCode {
+    let reporter = match io::stdin().as_fd().try_clone_to_owned() {
+        Ok(socket) => Reporter { socket: Arc::new(socket) },
+        Err(_) => return ExitCode::FAILURE,
+    };
+    let mut buffer = vec![0; REPORT_BYTES_MAX];
+    let (request, stdio) = match sys::receive_with_fds(&reporter.socket, &mut buffer) {
+        Ok((length, stdio)) => match serde_json::from_slice::<HelperRequest>(&buffer[..length]) {
+            Ok(request) => (request, stdio),
+            Err(_) => return ExitCode::FAILURE,
+        },
+        Err(_) => return ExitCode::FAILURE,
+    };
+    // Errors only: they name the step that failed, which the returned error does not.
+    if tracing::subscriber::set_global_default(TraceReporter(reporter.clone())).is_err() {
+        return ExitCode::FAILURE;
+    }
+    let made = match request {
+        HelperRequest::Create { container, bundle, state_dir, console } => {
+            create(&reporter, container, &bundle, &state_dir, console.as_deref(), stdio)
+        }
+        HelperRequest::Exec { container, state_dir, process_file, console } => {
+            exec(&reporter, container, &state_dir, &process_file, console.as_deref(), stdio)
+        }
+    };
+    match made {
+        Ok((pid, terminal)) => reporter.made(pid, terminal),
+        Err(failure) => reporter.send(&Report::Failed(failure)),
+    }
+    ExitCode::SUCCESS
+}
+
+/// Lets a created container's init become its command. Does no clone: the shim calls it itself.
+pub fn start(state_dir: &Path, container: &str) -> Result<(), Failure> {
+    let started = Container::load(state_dir.join(container)).and_then(|mut container| container.start());
+    started.map_err(|error| Failure::new(FailureKind::Other, format!("cannot start: {}", chain(&error))))
+}
+
+type Made = Result<(i32, Option<OwnedFd>), Failure>;
+
+fn create(
+    reporter: &Reporter,
+    container: String,
+    bundle: &Path,
+    state_dir: &Path,
+    console: Option<&Path>,
+    stdio: Vec<OwnedFd>,
+) -> Made {
+    let listener = console.map(listen_for_terminal).transpose()?;
+    let executor = CommandExecutor { reporter: reporter.clone(), confinement: None };
+    let builder = with_stdio(builder(container, state_dir, executor)?, console, stdio)
+        .as_init(bundle)
+        .with_systemd(false)
+        .with_detach(true)
+        .as_sibling(true);
+    let container = builder.build().map_err(refused)?;
+    let pid = container.pid().ok_or_else(|| Failure::new(FailureKind::Other, "the container has no process"))?;
+    Ok((pid.as_raw(), listener.map(receive_terminal).transpose()?))
+}
+
+fn exec(
+    reporter: &Reporter,
+    container: String,
+    state_dir: &Path,
+    process_file: &Path,
+    console: Option<&Path>,
+    stdio: Vec<OwnedFd>,
+) -> Made {
+    let confinement = confine_exec(state_dir, &container, process_file)
+        .map_err(|error| Failure::new(FailureKind::Other, format!("cannot prepare the command: {error}")))?;
+    let listener = console.map(listen_for_terminal).transpose()?;
+    let executor = CommandExecutor { reporter: reporter.clone(), confinement };
+    let pid = with_stdio(builder(container, state_dir, executor)?, console, stdio)
+        .as_tenant()
+        .with_process(Some(process_file))
+        .with_detach(true)
+        .as_sibling(true)
+        .build()
+        .map_err(refused)?;
+    Ok((pid.as_raw(), listener.map(receive_terminal).transpose()?))
+}
+
+fn builder(container: String, state_dir: &Path, executor: CommandExecutor) -> Result<ContainerBuilder, Failure> {
+    ContainerBuilder::new(container, SyscallType::default())
+        .with_executor(executor)
+        .with_root_path(state_dir)
+        .and_then(ContainerBuilder::validate_id)
+        .map_err(refused)
+}
+
+fn with_stdio(mut builder: ContainerBuilder, console: Option<&Path>, stdio: Vec<OwnedFd>) -> ContainerBuilder {
+    let mut stdio = stdio.into_iter();
+    builder.stdin = stdio.next();
+    builder.stdout = stdio.next();
+    builder.stderr = stdio.next();
+    builder.with_console_socket(console)
+}
+
+/// libcontainer runs a tenant without the container's seccomp filter. So the command is given the two capabilities
+/// that installing a filter takes, and the executor gives them up right after.
+fn confine_exec(state_dir: &Path, container: &str, process_file: &Path) -> io::Result<Option<Confinement>> {
+    let state = Container::load(state_dir.join(container)).map_err(io::Error::other)?;
+    let config = fs::File::open(state.bundle().join("config.json"))?;
+    let spec: Spec = serde_json::from_reader(BufReader::new(config))?;
+    let Some(seccomp) = spec.linux().as_ref().and_then(|linux| linux.seccomp().clone()) else { return Ok(None) };
+    let mut process: Process = serde_json::from_slice(&fs::read(process_file)?)?;
+    let capabilities = process.capabilities().clone().unwrap_or_default();
+    let more = |set: &Option<std::collections::HashSet<Capability>>| {
+        let mut set = set.clone().unwrap_or_default();
+        set.extend([Capability::SysAdmin, Capability::Setpcap]);
+        Some(set)
+    };
+    let mut raised = capabilities.clone();
+    raised
+        .set_bounding(more(capabilities.bounding()))
+        .set_effective(more(capabilities.effective()))
+        .set_permitted(more(capabilities.permitted()));
+    process.set_capabilities(Some(raised));
+    fs::write(process_file, serde_json::to_vec(&process)?)?;
+    Ok(Some(Confinement { seccomp: Rc::new(seccomp), capabilities: Rc::new(capabilities) }))
+}
+
+#[derive(Clone)]
+struct Confinement {
+    seccomp: Rc<LinuxSeccomp>,
+    capabilities: Rc<LinuxCapabilities>,
+}
+
+/// The last steps inside the container: find the command, say why not, become it.
+#[derive(Clone)]
+struct CommandExecutor {
+    reporter: Reporter,
+    confinement: Option<Confinement>,
+}
+
+impl Executor for CommandExecutor {
+    fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
+        find_command(spec).map(drop).map_err(|failure| {
+            self.reporter.send(&Report::Failed(failure.clone()));
+            ExecutorValidationError::ArgValidationError(failure.message)
+        })
+    }
+
+    fn setup_envs(&self, envs: HashMap<String, String>) -> Result<(), ExecutorSetEnvsError> {
+        // The command's environment goes into its exec call; HOME is in the spec. Nothing here may keep the shim's.
+        drop(envs);
+        Ok(())
+    }
+
+    fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
+        let refused = |failure: Failure| {
+            self.reporter.send(&Report::Failed(failure.clone()));
+            ExecutorError::Other(failure.message)
+        };
+        // Containers must not outlive their shim unseen. Credentials changes have cleared it until here.
+        prctl::set_pdeathsig(Signal::SIGKILL)
+            .map_err(|error| refused(Failure::new(FailureKind::Other, format!("cannot tie to the shim: {error}"))))?;
+        if let Some(confinement) = &self.confinement {
+            confinement.apply().map_err(refused)?;
+        }
+        let path = find_command(spec).map_err(refused)?;
+        Err(refused(become_command(&path, spec)))
+    }
+}
+
+impl Confinement {
+    fn apply(&self) -> Result<(), Failure> {
+        let failure = |what: &str, error: &dyn std::error::Error| {
+            Failure::new(FailureKind::Other, format!("cannot {what} of the command: {error}"))
+        };
+        libcontainer::seccomp::initialize_seccomp(&self.seccomp)
+            .map_err(|error| failure("install the seccomp filter", &error))?;
+        libcontainer::capabilities::drop_privileges(&self.capabilities, create_syscall().as_ref())
+            .map_err(|error| failure("drop the capabilities", &error))
+    }
+}
+
+fn process(spec: &Spec) -> Result<(&Process, &[String]), Failure> {
+    let process = spec.process().as_ref();
+    let args = process.and_then(|process| process.args().as_deref()).unwrap_or_default();
+    match process {
+        Some(process) if !args.is_empty() && !args[0].is_empty() => Ok((process, args)),
+        _ => Err(Failure::new(FailureKind::InvalidSpec, "no command specified")),
+    }
+}
+
+/// Where the command is, by the rules of the shell: a name with a slash is a path, another one is looked up in `$PATH`.
+fn find_command(spec: &Spec) -> Result<PathBuf, Failure> {
+    let (process, args) = process(spec)?;
+    let command = args[0].as_str();
+    let path = process.env().iter().flatten().rev().find_map(|entry| entry.strip_prefix("PATH="));
+    if command.contains('/') {
+        let path = process.cwd().join(command);
+        return match executable(&path) {
+            Ok(()) => Ok(path),
+            Err(Errno::EACCES) => {
+                Err(Failure::new(FailureKind::PermissionDenied, format!("exec: {command:?}: permission denied")))
+            }
+            Err(Errno::EISDIR) => {
+                Err(Failure::new(FailureKind::PermissionDenied, format!("exec: {command:?}: is a directory")))
+            }
+            Err(error) => {
+                let reason = if error == Errno::ENOENT { "no such file or directory" } else { error.desc() };
+                Err(Failure::new(FailureKind::CommandNotFound, format!("exec: {command:?}: stat {command}: {reason}")))
+            }
+        };
+    }
+    let mut denied = false;
+    for folder in path.unwrap_or(PATH_DEFAULT).split(':') {
+        let path = process.cwd().join(folder).join(command);
+        match executable(&path) {
+            Ok(()) => return Ok(path),
+            Err(Errno::EACCES) => denied = true,
+            Err(_) => {}
+        }
+    }
+    Err(match denied {
+        true => Failure::new(FailureKind::PermissionDenied, format!("exec: {command:?}: permission denied")),
+        false => {
+            Failure::new(FailureKind::CommandNotFound, format!("exec: {command:?}: executable file not found in $PATH"))
+        }
+    })
+}
+
+fn executable(path: &Path) -> nix::Result<()> {
+    let found = stat::stat(path)?;
+    if stat::SFlag::from_bits_truncate(found.st_mode) & stat::SFlag::S_IFMT == stat::SFlag::S_IFDIR {
+        return Err(Errno::EISDIR);
+    }
+    // Root passes access() for any file with one execute bit; none at all is what it refuses.
+    access(path, AccessFlags::X_OK)
+}
+
+/// Only returns when the kernel refuses.
+fn become_command(path: &Path, spec: &Spec) -> Failure {
+    let invalid = || Failure::new(FailureKind::InvalidSpec, "the command or its environment contains a zero byte");
+    let strings = |list: &mut dyn Iterator<Item = &String>| -> Result<Vec<CString>, Failure> {
+        list.map(|text| CString::new(text.as_bytes()).map_err(|_| invalid())).collect()
+    };
+    let prepared = process(spec).and_then(|(process, args)| {
+        let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| invalid())?;
+        Ok((path, strings(&mut args.iter())?, strings(&mut process.env().iter().flatten())?))
+    });
+    let (file, args, env) = match prepared {
+        Ok(prepared) => prepared,
+        Err(failure) => return failure,
+    };
+    sys::restore_default_signals();
+    let Err(error) = execve(&file, &args, &env);
+    let kind = match error {
+        Errno::ENOENT => FailureKind::CommandNotFound,
+        Errno::EACCES | Errno::EPERM => FailureKind::PermissionDenied,
+        _ => FailureKind::Other,
+    };
+    let reason = match error {
+        Errno::ENOEXEC => "exec format error".to_owned(),
+        Errno::ENOENT => "no such file or directory (is its interpreter in the image?)".to_owned(),
+        error => error.desc().to_lowercase(),
+    };
+    Failure::new(kind, format!("exec {}: {reason}", path.display()))
+}
+
+fn refused(error: libcontainer::error::LibcontainerError) -> Failure {
+    Failure::new(FailureKind::Other, chain(&error))
+}
+
+/// An error with its causes, each said once.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            let _ = write!(text, ": {more}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+fn listen_for_terminal(path: &Path) -> Result<UnixListener, Failure> {
+    UnixListener::bind(path)
+        .and_then(|listener| fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map(|()| listener))
+        .map_err(|error| Failure::new(FailureKind::Other, format!("cannot listen for the terminal: {error}")))
+}
+
+fn receive_terminal(listener: UnixListener) -> Result<OwnedFd, Failure> {
+    let failure = |reason: String| Failure::new(FailureKind::Other, format!("cannot receive the terminal: {reason}"));
+    let (connection, _) = listener.accept().map_err(|error| failure(error.to_string()))?;
+    let mut buffer = [0; 256];
+    let (_, fds) = sys::receive_with_fds(&connection, &mut buffer).map_err(|error| failure(error.to_string()))?;
+    fds.into_iter().next().ok_or_else(|| failure("none was sent".into()))
+}
+
+/// The way to the shim. Survives libcontainer's changes of the first three descriptors; closes when the command starts.
+#[derive(Clone)]
+struct Reporter {
+    socket: Arc<OwnedFd>,
+}
+
+impl Reporter {
+    /// A shim that is gone needs no report.
+    fn send(&self, report: &Report) {
+        let mut bytes = serde_json::to_vec(report).expect("a report is plain data");
+        if bytes.len() > REPORT_BYTES_MAX {
+            let text = format!("{report:?}").chars().take(REPORT_BYTES_MAX / 8).collect();
+            bytes = serde_json::to_vec(&Report::Trace(text)).expect("a report is plain data");
+        }
+        let _ = sys::send_with_fds(&self.socket, &bytes, &[]);
+    }
+
+    fn made(&self, pid: i32, terminal: Option<OwnedFd>) {
+        use std::os::fd::AsRawFd;
+        let fds: Vec<i32> = terminal.iter().map(AsRawFd::as_raw_fd).collect();
+        let bytes = serde_json::to_vec(&Report::Made { pid }).expect("a report is plain data");
+        let _ = sys::send_with_fds(&self.socket, &bytes, &fds);
+    }
+}
+
+/// Sends error events to the shim, from whichever of the cloned processes they come.
+struct TraceReporter(Reporter);
+
+impl tracing::Subscriber for TraceReporter {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() == tracing::Level::ERROR
+    }
+
+    fn max_level_hint(&self) -> Option<tracing::level_filters::LevelFilter> {
+        Some(tracing::level_filters::LevelFilter::ERROR)
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut text = TraceText::default();
+        event.record(&mut text);
+        self.0.send(&Report::Trace(if text.fields.is_empty() {
+            text.message
+        } else {
+            format!("{} ({})", text.message, text.fields)
+        }));
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[derive(Default)]
+struct TraceText {
+    message: String,
+    fields: String,
+}
+
+impl tracing::field::Visit for TraceText {
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        if field.name() == "message" {
+            let _ = write!(self.message, "{value:?}");
+        } else {
+            let comma = if self.fields.is_empty() { "" } else { ", " };
+            let _ = write!(self.fields, "{comma}{} {value:?}", field.name());
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! The shim: one single-threaded process per sandbox, this binary executed again. It is the parent of the sandbox's
+//! containers, owns their stdio, logs and exit codes, and outlives the agent. It knows OCI bundles and nothing of
+//! images, networks or specs; it never clones without `exec` (that is what [`helper`] processes are for).
+
+mod client;
+mod container;
+mod helper;
+mod log;
+mod output;
+mod process;
+pub(crate) mod protocol;
+mod server;
+mod sysctl;
+
+use std::{
+    ffi::{OsStr, OsString},
+    fs,
+    io::{self, Write},
+    os::{fd::AsFd, unix::fs::PermissionsExt, unix::net::UnixListener},
+    path::Path,
+    process::{Command, ExitCode, Stdio},
+};
+
+use nix::{
+    errno::Errno,
+    sched::{CloneFlags, setns, unshare},
+    sys::{
+        prctl,
+        signal::{SigSet, Signal},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
+    unistd::{Pid, sethostname, setsid},
+};
+
+pub(crate) use client::set_nonblocking;
+
+use crate::cgroup::Cgroups;
+use protocol::{Ready, ShimConfig};
+
+/// Hidden subcommands of the executable: `shim <config file>`, `shim-helper`, `shim-init`.
+pub(crate) const SHIM: &str = "shim";
+const HELPER: &str = "shim-helper";
+const PID_NAMESPACE_INIT: &str = "shim-init";
+
+/// Whether the first argument of the program asks for [`shim_main`].
+pub fn is_shim_command(argument: &OsStr) -> bool {
+    [SHIM, HELPER, PID_NAMESPACE_INIT].iter().any(|command| argument == *command)
+}
+
+/// Runs a hidden subcommand; `args` are the program's arguments without its name. To be called before any thread
+/// exists, and instead of everything else.
+pub fn shim_main(args: Vec<OsString>) -> ExitCode {
+    let mut args = args.iter();
+    let command = args.next().and_then(|command| command.to_str());
+    match (command, args.next()) {
+        (Some(HELPER), None) => helper::main(),
+        (Some(PID_NAMESPACE_INIT), None) => pid_namespace_init(),
+        (Some(SHIM), Some(config)) => shim(Path::new(config)),
+        _ => ExitCode::from(2),
+    }
+}
+
+fn shim(config: &Path) -> ExitCode {
+    let started = set_up(config);
+    let (ready, server) = match started {
+        Ok((server, init)) => (Ready::Listening { pid_namespace_init: init.map(|init| init.as_raw()) }, Some(server)),
+        Err(error) => (Ready::Failed(error.to_string()), None),
+    };
+    let mut line = serde_json::to_vec(&ready).expect("a state is plain data");
+    line.push(b'\n');
+    if io::stdout().write_all(&line).and_then(|()| io::stdout().flush()).is_err() {
+        return ExitCode::FAILURE;
+    }
+    let Some(server) = server else { return ExitCode::FAILURE };
+    // The agent waits for the end of this pipe, and must not be waited for.
+    if let Ok(null) = fs::OpenOptions::new().write(true).open("/dev/null")
+        && nix::unistd::dup2_stdout(&null).is_err()
+    {
+        return ExitCode::FAILURE;
+    }
+    match server.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("shim: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn set_up(config: &Path) -> io::Result<(server::Server, Option<Pid>)> {
+    let step = |what: &str, error: &dyn std::fmt::Display| io::Error::other(format!("{what}: {error}"));
+    let config: ShimConfig = serde_json::from_slice(&fs::read(config)?)?;
+    // A session of its own: signals to the agent's terminal or process group are not for containers.
+    setsid().map_err(|error| step("cannot start a session", &error))?;
+    prctl::set_child_subreaper(true).map_err(|error| step("cannot become a subreaper", &error))?;
+    std::env::set_current_dir("/")?;
+    let cgroups = Cgroups::detect().map_err(|error| step("cannot find the cgroups", &error))?;
+    cgroups.enter(&config.shim_cgroup).map_err(|error| step("cannot enter the shim's cgroup", &error))?;
+    let mut signals = SigSet::empty();
+    for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        signals.add(signal);
+    }
+    signals.thread_block().map_err(|error| step("cannot block signals", &error))?;
+    let mut namespaces = CloneFlags::empty();
+    namespaces.set(CloneFlags::CLONE_NEWIPC, config.own_ipc);
+    namespaces.set(CloneFlags::CLONE_NEWUTS, config.own_uts);
+    unshare(namespaces).map_err(|error| step("cannot make the sandbox's namespaces", &error))?;
+    if config.own_uts {
+        sethostname(&config.hostname).map_err(|error| step("cannot set the host name", &error))?;
+    }
+    sysctl::apply(&config.sysctls, config.own_ipc, config.network_namespace.as_deref())?;
+    let init = match config.share_pid {
+        true => Some(spawn_pid_namespace_init().map_err(|error| step("cannot make the PID namespace", &error))?),
+        false => None,
+    };
+    fs::create_dir_all(&config.state_dir)?;
+    match fs::remove_file(&config.socket) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&config.socket).map_err(|error| step("cannot listen", &error))?;
+    fs::set_permissions(&config.socket, fs::Permissions::from_mode(0o600))?;
+    listener.set_nonblocking(true)?;
+    Ok((server::Server::new(config, cgroups, signals, listener, init)?, init))
+}
+
+/// The first process of a shared PID namespace; the shim itself stays outside.
+fn spawn_pid_namespace_init() -> io::Result<Pid> {
+    let own = fs::File::open("/proc/self/ns/pid")?;
+    unshare(CloneFlags::CLONE_NEWPID)?;
+    let child = Command::new("/proc/self/exe")
+        .arg(PID_NAMESPACE_INIT)
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn();
+    setns(own.as_fd(), CloneFlags::CLONE_NEWPID)?;
+    Ok(Pid::from_raw(child?.id() as i32))
+}
+
+/// Reaps whatever is left to it, until the shim kills it.
+fn pid_namespace_init() -> ExitCode {
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGCHLD);
+    if prctl::set_pdeathsig(Signal::SIGKILL).is_err() || signals.thread_block().is_err() {
+        return ExitCode::FAILURE;
+    }
+    loop {
+        if signals.wait().is_err() {
+            return ExitCode::FAILURE;
+        }
+        while !matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD)) {}
+    }
+}
