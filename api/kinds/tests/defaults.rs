@@ -55,7 +55,10 @@ fn masked(mut object: Value) -> Value {
             port["nodePort"] = json!("<<nodePort>>");
         }
     }
-    let text = object.to_string().replace("10.96.0.5", "<<ip>>").replace("kube-api-access-abcde", "kube-api-access-<<suffix>>");
+    let text = object
+        .to_string()
+        .replace("10.96.0.5", "<<ip>>")
+        .replace("kube-api-access-abcde", "kube-api-access-<<suffix>>");
     serde_json::from_str(&text).unwrap()
 }
 

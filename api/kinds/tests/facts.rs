@@ -22,7 +22,8 @@ fn subresource(kind: &Kind, one: Subresource) -> Value {
 }
 
 fn declared(kind: &Kind) -> Value {
-    let columns: Vec<_> = kind.columns.iter().map(|one| json!([one.name, one.r#type, one.format, one.priority])).collect();
+    let columns: Vec<_> =
+        kind.columns.iter().map(|one| json!([one.name, one.r#type, one.format, one.priority])).collect();
     let mut selectable = kind.selectable();
     selectable.sort_unstable();
     json!({

@@ -8,7 +8,8 @@ use serde_json::Value;
 fn fits(expected: &Value, cell: &Value) -> bool {
     match (expected.as_str(), cell.as_str()) {
         (Some("<<age>>"), Some(cell)) => {
-            cell == "<unknown>" || cell.ends_with(['s', 'm', 'h', 'd', 'y']) && cell.starts_with(|c: char| c.is_ascii_digit())
+            cell == "<unknown>"
+                || cell.ends_with(['s', 'm', 'h', 'd', 'y']) && cell.starts_with(|c: char| c.is_ascii_digit())
         }
         _ => expected == cell,
     }
@@ -31,7 +32,8 @@ fn recorded_examples_have_the_recorded_cells() {
         let cells = (kind.cells)(&object, now);
         let expected = example["cells"].to_string().replace("<<nodePort>>", "31000");
         let expected: Vec<Value> = serde_json::from_str(&expected).unwrap();
-        let same = cells.len() == expected.len() && expected.iter().zip(&cells).all(|(expected, cell)| fits(expected, cell));
+        let same =
+            cells.len() == expected.len() && expected.iter().zip(&cells).all(|(expected, cell)| fits(expected, cell));
         assert!(same, "{}\nexpected {expected:?}\n     got {cells:?}", part("resource"));
         let conditions = example["conditions"].as_array().cloned().unwrap_or_default();
         assert_eq!((kind.row_conditions)(&object), conditions, "{}", object["metadata"]["name"]);

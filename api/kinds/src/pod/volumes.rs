@@ -29,10 +29,45 @@ pub fn validate(volumes: &[Value], path: &str, faults: &mut Faults) {
     }
 }
 
+/// Volume sources in the order in which Kubernetes looks for them: of two, the later one is the fault.
+const SOURCES: &[&str] = &[
+    "emptyDir",
+    "hostPath",
+    "gitRepo",
+    "gcePersistentDisk",
+    "awsElasticBlockStore",
+    "secret",
+    "nfs",
+    "iscsi",
+    "glusterfs",
+    "flocker",
+    "persistentVolumeClaim",
+    "rbd",
+    "cinder",
+    "cephfs",
+    "quobyte",
+    "downwardAPI",
+    "fc",
+    "flexVolume",
+    "configMap",
+    "azureFile",
+    "vsphereVolume",
+    "photonPersistentDisk",
+    "portworxVolume",
+    "azureDisk",
+    "storageos",
+    "projected",
+    "scaleIO",
+    "csi",
+    "ephemeral",
+    "image",
+];
+
 fn validate_source(volume: &Value, path: &str, faults: &mut Faults) {
     let mut given = 0;
-    for (kind, source) in volume.as_object().into_iter().flatten() {
-        if kind == "name" || source.is_null() {
+    for kind in SOURCES {
+        let source = at(volume, &format!("/{kind}"));
+        if source.is_null() {
             continue;
         }
         given += 1;
@@ -41,11 +76,9 @@ fn validate_source(volume: &Value, path: &str, faults: &mut Faults) {
             faults.forbidden(path, "may not specify more than 1 volume type");
             continue;
         }
-        match kind.as_str() {
-            "emptyDir" => {
-                if quantity(at(source, "/sizeLimit")).is_some_and(|limit| limit.is_negative()) {
-                    faults.forbidden(format!("{path}.sizeLimit"), "SizeLimit field must be a valid resource quantity");
-                }
+        match *kind {
+            "emptyDir" if quantity(at(source, "/sizeLimit")).is_some_and(|limit| limit.is_negative()) => {
+                faults.forbidden(format!("{path}.sizeLimit"), "SizeLimit field must be a valid resource quantity");
             }
             "hostPath" => host_path(source, &path, faults),
             "secret" => {
