@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use bincode::{Decode, Encode};
 use bytes::Bytes;
 use kontiki_model::{Head, Key, Revision};
 
 use crate::Author;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum EventKind {
     Created,
     Updated,
@@ -37,3 +38,18 @@ pub struct Event {
     pub author: Arc<Author>,
     pub cause: Option<Revision>,
 }
+
+impl Event {
+    pub fn revision(&self) -> Revision {
+        self.object.revision
+    }
+
+    /// What the event holds in memory, about.
+    pub fn bytes(&self) -> usize {
+        let previous = self.previous.as_ref().map_or(0, |stored| stored.body.len());
+        EVENT_BYTES_BASE + self.object.body.len() + previous
+    }
+}
+
+/// Head, key, author and bookkeeping of an event in memory.
+const EVENT_BYTES_BASE: usize = 1024;

@@ -1,7 +1,26 @@
 //! The log and what is derived from it: state, history, watch, snapshots, membership.
 //! Knows keys, heads and bytes; knows no kind, no HTTP, no Kubernetes struct.
+//!
+//! Within: [`command`] enters the log, `state` decides purely what it changes, [`event`] is what comes of it. `store` keeps
+//! state and history, `watch` tells them on, `snapshot` packs them up. RocksDB stays inside `disk`, openraft inside
+//! `consensus`, bincode inside `codec`; [`Log`] is the door.
+mod codec;
 pub mod command;
+mod consensus;
+mod disk;
+mod error;
 pub mod event;
+pub mod limits;
+mod log;
+pub mod snapshot;
+mod state;
+mod store;
+mod watch;
 
-pub use command::{Author, Command, Expect, Mutation, Precondition, Rejection};
+pub use command::{Author, Command, Expect, Malformed, Mutation, Precondition, Rejection};
+pub use disk::DiskError;
+pub use error::{OpenError, ProposeError, ReadError};
 pub use event::{Event, EventKind, Stored};
+pub use log::{Applied, Leadership, Log, LogConfig, Role, Status};
+pub use store::{HistoryLimits, ListOptions, Page, Retain};
+pub use watch::{Watch, WatchItem};

@@ -29,4 +29,6 @@ pub struct Head {
     pub fields: BTreeMap<String, String>,
     /// Byte offset in the body where `"resourceVersion":"N",` is spliced in on the way out.
     pub splice: u32,
+    /// History keeps changes of this object in the short class (Leases, Events): the kind's `Retention`, as a plain fact.
+    pub short_lived: bool,
 }

@@ -1,0 +1,295 @@
+//! openraft's log storage over the log's database: appends are written at once and synced in groups.
+
+use std::collections::VecDeque;
+use std::fmt::Debug;
+use std::io;
+use std::ops::{Bound, Range, RangeBounds};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use openraft::storage::{IOFlushed, RaftLogStorage};
+use openraft::{LogState, OptionalSend, RaftLogReader};
+use tokio::sync::oneshot;
+
+use super::{Entry, LogId, TypeConfig, Vote, decode_entry, encode_entry, log_id};
+use crate::OpenError;
+use crate::codec::{self, Tag};
+use crate::disk::{DiskError, Flusher, LogDb};
+use crate::limits::{LOG_CACHE_BYTES, LOG_CACHE_ENTRIES, LOG_READ_ENTRIES};
+
+const VOTE: &str = "vote";
+const PURGED: &str = "purged";
+const COMMITTED: &str = "committed";
+const IDENTITY: &str = "identity";
+
+/// A handle to the log; clones share it.
+#[derive(Clone)]
+pub struct LogStore {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    // Before the database: it syncs what is queued and then lets go of it.
+    flusher: Flusher,
+    db: Arc<LogDb>,
+    recent: Mutex<Recent>,
+    appended_bytes: AtomicU64,
+}
+
+/// The newest entries, as they came: apply and replication read them without decoding.
+#[derive(Default)]
+struct Recent {
+    /// Consecutive indexes; each with its size on disk.
+    entries: VecDeque<(Entry, usize)>,
+    bytes: usize,
+}
+
+impl LogStore {
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        let db = Arc::new(LogDb::open(path)?);
+        let synced = db.clone();
+        let flusher = Flusher::start(move || synced.sync()).map_err(OpenError::Thread)?;
+        let (recent, appended_bytes) = (Mutex::default(), AtomicU64::new(0));
+        Ok(LogStore { shared: Arc::new(Shared { flusher, db, recent, appended_bytes }) })
+    }
+
+    /// Whose log this is: set once.
+    pub fn claim(&self, node: u64) -> Result<u64, DiskError> {
+        let db = &self.shared.db;
+        if let Some(frame) = db.mark(IDENTITY)? {
+            return codec::decode(Tag::Identity, &frame).map_err(DiskError::record("the log's identity"));
+        }
+        db.set_mark(IDENTITY, &codec::encode(Tag::Identity, &node))?;
+        db.sync()?;
+        Ok(node)
+    }
+
+    /// The last entry, or the last one purged.
+    pub fn last(&self) -> Result<Option<LogId>, DiskError> {
+        match self.shared.db.last()? {
+            Some((_, frame)) => Ok(Some(decode_entry(&frame)?.log_id)),
+            None => self.mark(PURGED),
+        }
+    }
+
+    /// Bytes appended since the log was opened.
+    pub fn appended_bytes(&self) -> u64 {
+        self.shared.appended_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Why the disk no longer takes writes, if that is so.
+    pub fn failure(&self) -> Option<&str> {
+        self.shared.flusher.failure()
+    }
+
+    /// Waits until everything written so far is durable.
+    async fn synced(&self) -> io::Result<()> {
+        let (done, synced) = oneshot::channel();
+        // Nobody listens only if the caller has given up.
+        self.shared.flusher.submit(Box::new(move |result| _ = done.send(result)));
+        synced.await.map_err(|_| io::Error::other("the log was closed"))?
+    }
+
+    fn mark(&self, name: &str) -> Result<Option<LogId>, DiskError> {
+        let Some(frame) = self.shared.db.mark(name)? else { return Ok(None) };
+        let (term, index): (u64, u64) = codec::decode(Tag::LogMark, &frame).map_err(DiskError::record("a mark"))?;
+        Ok(Some(log_id(term, index)))
+    }
+
+    fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.shared.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Entries from the start of a range, at least one if it is there.
+    fn read(&self, range: Range<u64>) -> Result<Vec<Entry>, DiskError> {
+        if let Some(entries) = self.recent().read(&range) {
+            return Ok(entries);
+        }
+        let frames = self.shared.db.read(range.clone())?;
+        let mut entries = Vec::with_capacity(frames.len());
+        for (position, (index, frame)) in frames.into_iter().enumerate() {
+            let entry = decode_entry(&frame)?;
+            if entry.log_id.index != index || (position > 0 && index != entries_end(&entries)) {
+                return Err(DiskError::Missing(format!("log entry before {index}")));
+            }
+            entries.push(entry);
+        }
+        Ok(entries)
+    }
+
+    fn read_all(&self, range: Range<u64>) -> Result<Vec<Entry>, DiskError> {
+        let mut entries = self.read(range.clone())?;
+        while let Some(last) = entries.last() {
+            let next = last.log_id.index + 1;
+            if next >= range.end {
+                break;
+            }
+            let more = self.read(next..range.end)?;
+            match more.first() {
+                None => break,
+                Some(first) if first.log_id.index == next => entries.extend(more),
+                Some(_) => return Err(DiskError::Missing(format!("log entry {next}"))),
+            }
+        }
+        Ok(entries)
+    }
+}
+
+fn entries_end(entries: &[Entry]) -> u64 {
+    entries.last().map_or(0, |entry| entry.log_id.index + 1)
+}
+
+fn mark_frame(id: &LogId) -> Vec<u8> {
+    codec::encode(Tag::LogMark, &(id.committed_leader_id().term, id.index))
+}
+
+impl Recent {
+    fn first(&self) -> Option<u64> {
+        self.entries.front().map(|(entry, _)| entry.log_id.index)
+    }
+
+    fn push(&mut self, entry: Entry, bytes: usize) {
+        let consecutive = self.entries.back().is_none_or(|(last, _)| last.log_id.index + 1 == entry.log_id.index);
+        if !consecutive {
+            self.entries.clear();
+            self.bytes = 0;
+        }
+        self.bytes += bytes;
+        self.entries.push_back((entry, bytes));
+        while self.entries.len() > LOG_CACHE_ENTRIES || self.bytes > LOG_CACHE_BYTES {
+            self.pop_front();
+        }
+    }
+
+    fn pop_front(&mut self) {
+        if let Some((_, bytes)) = self.entries.pop_front() {
+            self.bytes -= bytes;
+        }
+    }
+
+    fn truncate_from(&mut self, index: u64) {
+        while self.entries.back().is_some_and(|(last, _)| last.log_id.index >= index) {
+            if let Some((_, bytes)) = self.entries.pop_back() {
+                self.bytes -= bytes;
+            }
+        }
+    }
+
+    fn purge_to(&mut self, index: u64) {
+        while self.first().is_some_and(|first| first <= index) {
+            self.pop_front();
+        }
+    }
+
+    /// The start of a range, if it is here.
+    fn read(&self, range: &Range<u64>) -> Option<Vec<Entry>> {
+        let skip = usize::try_from(range.start.checked_sub(self.first()?)?).ok()?;
+        if range.is_empty() || skip >= self.entries.len() {
+            return None;
+        }
+        let wanted = usize::try_from(range.end - range.start).unwrap_or(usize::MAX).min(LOG_READ_ENTRIES);
+        Some(self.entries.range(skip..).take(wanted).map(|(entry, _)| entry.clone()).collect())
+    }
+}
+
+fn to_range(bounds: impl RangeBounds<u64>) -> Range<u64> {
+    let start = match bounds.start_bound() {
+        Bound::Included(start) => *start,
+        Bound::Excluded(start) => start.saturating_add(1),
+        Bound::Unbounded => 0,
+    };
+    let end = match bounds.end_bound() {
+        Bound::Included(end) => end.saturating_add(1),
+        Bound::Excluded(end) => *end,
+        Bound::Unbounded => u64::MAX,
+    };
+    start..end
+}
+
+impl RaftLogReader<TypeConfig> for LogStore {
+    async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
+        &mut self,
+        range: RB,
+    ) -> Result<Vec<Entry>, io::Error> {
+        Ok(self.read_all(to_range(range))?)
+    }
+
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, io::Error> {
+        Ok(self.read(start..end)?)
+    }
+
+    async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
+        let Some(frame) = self.shared.db.mark(VOTE)? else { return Ok(None) };
+        let (term, node, committed): (u64, u64, bool) =
+            codec::decode(Tag::Vote, &frame).map_err(DiskError::record("the vote"))?;
+        Ok(Some(if committed { Vote::new_committed(term, node) } else { Vote::new(term, node) }))
+    }
+}
+
+impl RaftLogStorage<TypeConfig> for LogStore {
+    type LogReader = Self;
+
+    async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, io::Error> {
+        Ok(LogState { last_purged_log_id: self.mark(PURGED)?, last_log_id: self.last()? })
+    }
+
+    async fn get_log_reader(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
+        let record = (vote.leader_id.term, vote.leader_id.voted_for, vote.committed);
+        self.shared.db.set_mark(VOTE, &codec::encode(Tag::Vote, &record))?;
+        self.synced().await
+    }
+
+    /// Not synced: it rides with the next sync of the log. Losing it costs a later start of serving, never an entry.
+    async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
+        if let Some(id) = committed {
+            self.shared.db.set_mark(COMMITTED, &mark_frame(&id))?;
+        }
+        Ok(())
+    }
+
+    async fn read_committed(&mut self) -> Result<Option<LogId>, io::Error> {
+        Ok(self.mark(COMMITTED)?)
+    }
+
+    async fn append<I>(&mut self, entries: I, callback: IOFlushed<TypeConfig>) -> Result<(), io::Error>
+    where
+        I: IntoIterator<Item = Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let (mut frames, mut decoded, mut bytes) = (Vec::new(), Vec::new(), 0);
+        for entry in entries {
+            let frame = encode_entry(&entry)?;
+            bytes += frame.len();
+            decoded.push((entry, frame.len()));
+            frames.push((entry_index(&decoded), frame));
+        }
+        self.shared.db.append(&frames)?;
+        self.shared.appended_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        {
+            let mut recent = self.recent();
+            decoded.into_iter().for_each(|(entry, bytes)| recent.push(entry, bytes));
+        }
+        self.shared.flusher.submit(Box::new(move |result| callback.io_completed(result)));
+        Ok(())
+    }
+
+    async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
+        let index = last.map_or(0, |id| id.index + 1);
+        self.recent().truncate_from(index);
+        Ok(self.shared.db.truncate_from(index)?)
+    }
+
+    async fn purge(&mut self, id: LogId) -> Result<(), io::Error> {
+        self.recent().purge_to(id.index);
+        Ok(self.shared.db.purge_to(id.index, PURGED, &mark_frame(&id))?)
+    }
+}
+
+fn entry_index(entries: &[(Entry, usize)]) -> u64 {
+    entries.last().map_or(0, |(entry, _)| entry.log_id.index)
+}

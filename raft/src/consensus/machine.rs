@@ -1,0 +1,130 @@
+//! openraft's state machine over the store: hands committed entries over in batches, packs and installs snapshots.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures::{Stream, StreamExt};
+use openraft::storage::{EntryResponder, RaftStateMachine};
+use openraft::{OptionalSend, RaftSnapshotBuilder};
+
+use super::{LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig, from_json, log_id, to_json, to_record};
+use crate::codec::{AppliedRecord, LogPayload, LogRecord};
+use crate::disk::DiskError;
+use crate::limits::APPLY_BATCH_ENTRIES;
+use crate::snapshot::{Manifest, SnapshotDir};
+use crate::store::Store;
+
+pub struct Machine {
+    store: Arc<Store>,
+}
+
+/// A checkpoint that was taken between two batches, still to be completed.
+pub struct Builder {
+    store: Arc<Store>,
+    draft: Option<io::Result<(PathBuf, AppliedRecord)>>,
+}
+
+impl Machine {
+    pub fn new(store: Arc<Store>) -> Self {
+        Machine { store }
+    }
+}
+
+impl RaftStateMachine<TypeConfig> for Machine {
+    type SnapshotData = Arc<SnapshotDir>;
+    type SnapshotBuilder = Builder;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
+        let AppliedRecord { term, index, membership, .. } = self.store.applied_record();
+        Ok((index.map(|index| log_id(term, index)), decode_membership(&membership)?))
+    }
+
+    async fn apply<Strm>(&mut self, entries: Strm) -> Result<(), io::Error>
+    where
+        Strm: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + OptionalSend,
+    {
+        let mut chunks = entries.ready_chunks(APPLY_BATCH_ENTRIES);
+        while let Some(chunk) = chunks.next().await {
+            let (mut records, mut responders) = (Vec::with_capacity(chunk.len()), Vec::with_capacity(chunk.len()));
+            for item in chunk {
+                let (entry, responder) = item?;
+                records.push(applied_form(&entry)?);
+                responders.push(responder);
+            }
+            let outcomes = self.store.apply(&records)?;
+            assert_eq!(outcomes.len(), responders.len(), "each entry has one outcome");
+            for (responder, outcome) in responders.into_iter().zip(outcomes) {
+                if let Some(responder) = responder {
+                    responder.send(outcome);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Taken here, between two batches, so that the snapshot is of exactly what Raft knows to be applied.
+    async fn get_snapshot_builder(&mut self) -> Builder {
+        Builder { store: self.store.clone(), draft: Some(checkpoint(self.store.clone()).await) }
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: Arc<SnapshotDir>) -> Result<(), io::Error> {
+        assert_eq!(*meta, describe(snapshot.manifest())?, "a snapshot is what it says it is");
+        let store = self.store.clone();
+        let install = tokio::task::spawn_blocking(move || {
+            store.install(&snapshot)?;
+            store.set_snapshot(snapshot);
+            Ok::<_, DiskError>(())
+        });
+        Ok(install.await.map_err(io::Error::other)??)
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
+        self.store.snapshot().map(to_snapshot).transpose()
+    }
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for Builder {
+    type SnapshotData = Arc<SnapshotDir>;
+
+    async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
+        let (draft, applied) = match self.draft.take() {
+            Some(draft) => draft?,
+            None => checkpoint(self.store.clone()).await?,
+        };
+        let complete = tokio::task::spawn_blocking(move || SnapshotDir::complete(&draft, &applied));
+        let snapshot = Arc::new(complete.await.map_err(io::Error::other)?.map_err(io::Error::other)?);
+        self.store.set_snapshot(snapshot.clone());
+        to_snapshot(snapshot)
+    }
+}
+
+async fn checkpoint(store: Arc<Store>) -> io::Result<(PathBuf, AppliedRecord)> {
+    let taken = tokio::task::spawn_blocking(move || store.checkpoint());
+    Ok(taken.await.map_err(io::Error::other)??)
+}
+
+/// The store keeps a membership with the entry it came from.
+fn applied_form(entry: &super::Entry) -> Result<LogRecord, DiskError> {
+    let mut record = to_record(entry)?;
+    if let super::Payload::Membership(membership) = &entry.payload {
+        let stored = StoredMembership::new(Some(entry.log_id), membership.clone());
+        record.payload = LogPayload::Membership(to_json(&stored)?);
+    }
+    Ok(record)
+}
+
+fn decode_membership(json: &[u8]) -> Result<StoredMembership, DiskError> {
+    if json.is_empty() { Ok(StoredMembership::default()) } else { from_json(json) }
+}
+
+fn describe(manifest: &Manifest) -> Result<SnapshotMeta, DiskError> {
+    Ok(SnapshotMeta {
+        last_log_id: manifest.index.map(|index| log_id(manifest.term, index)),
+        last_membership: decode_membership(&manifest.membership)?,
+    })
+}
+
+fn to_snapshot(snapshot: Arc<SnapshotDir>) -> io::Result<Snapshot> {
+    Ok(Snapshot { meta: describe(snapshot.manifest())?, snapshot })
+}

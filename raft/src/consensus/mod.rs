@@ -1,0 +1,124 @@
+//! Raft, by openraft; the only module that knows its types.
+//! Refuses to know what a command means: entries go to the log's database, committed ones to the store.
+mod log_store;
+mod machine;
+mod network;
+mod node;
+#[cfg(test)]
+mod suite;
+
+pub use log_store::LogStore;
+pub use node::{Node, NodeError};
+
+use std::fmt;
+use std::sync::Arc;
+
+use openraft::impls::leader_id_std::LeaderId;
+use openraft::type_config::alias::{
+    CommittedLeaderIdOf, EntryOf, LogIdOf, SnapshotMetaOf, SnapshotOf, StoredMembershipOf, VoteOf,
+};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::codec::{self, LogPayload, LogRecord, Tag};
+use crate::snapshot::SnapshotDir;
+use crate::store::Outcome;
+use crate::{Command, DiskError};
+
+openraft::declare_raft_types!(
+    /// One leader per term (`leader_id_std`), so that a term alone fences a deposed leader's writers.
+    pub TypeConfig:
+        D = Proposal,
+        R = Outcome,
+        NodeId = u64,
+        Node = Member,
+        LeaderId = LeaderId<u64, u64>,
+);
+
+pub type CommittedLeaderId = CommittedLeaderIdOf<TypeConfig>;
+pub type Entry = EntryOf<TypeConfig>;
+pub type LogId = LogIdOf<TypeConfig>;
+pub type Payload = openraft::EntryPayload<Proposal, u64, Member>;
+pub type Snapshot = SnapshotOf<TypeConfig, Arc<SnapshotDir>>;
+pub type SnapshotMeta = SnapshotMetaOf<TypeConfig>;
+pub type StoredMembership = StoredMembershipOf<TypeConfig>;
+pub type Vote = VoteOf<TypeConfig>;
+
+/// A command on its way through Raft: shared, never copied.
+#[derive(Clone, Debug)]
+pub struct Proposal(pub Arc<Command>);
+
+/// A server of the cluster, as the others reach it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    pub address: String,
+}
+
+impl fmt::Display for Proposal {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "command of {} mutations", self.0.mutations.len())
+    }
+}
+
+impl fmt::Display for Member {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.address)
+    }
+}
+
+/// On the wire a command is its frame, as on disk.
+impl Serialize for Proposal {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let payload = LogPayload::Command(self.0.clone());
+        serializer.serialize_bytes(&codec::encode(Tag::LogEntry, &LogRecord { term: 0, index: 0, payload }))
+    }
+}
+
+impl<'de> Deserialize<'de> for Proposal {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let frame = <Vec<u8>>::deserialize(deserializer)?;
+        match codec::decode::<LogRecord>(Tag::LogEntry, &frame).map_err(de::Error::custom)?.payload {
+            LogPayload::Command(command) => Ok(Proposal(command)),
+            LogPayload::Blank | LogPayload::Membership(_) => Err(de::Error::custom("not a command")),
+        }
+    }
+}
+
+pub fn log_id(term: u64, index: u64) -> LogId {
+    LogId::new(CommittedLeaderId { term }, index)
+}
+
+fn encode_entry(entry: &Entry) -> Result<Vec<u8>, DiskError> {
+    Ok(codec::encode(Tag::LogEntry, &to_record(entry)?))
+}
+
+fn to_record(entry: &Entry) -> Result<LogRecord, DiskError> {
+    let payload = match &entry.payload {
+        Payload::Blank => LogPayload::Blank,
+        Payload::Normal(Proposal(command)) => LogPayload::Command(command.clone()),
+        Payload::Membership(membership) => LogPayload::Membership(to_json(membership)?),
+    };
+    Ok(LogRecord { term: entry.log_id.committed_leader_id().term, index: entry.log_id.index, payload })
+}
+
+fn decode_entry(frame: &[u8]) -> Result<Entry, DiskError> {
+    let LogRecord { term, index, payload } =
+        codec::decode(Tag::LogEntry, frame).map_err(DiskError::record("a log entry"))?;
+    let payload = match payload {
+        LogPayload::Blank => Payload::Blank,
+        LogPayload::Command(command) => Payload::Normal(Proposal(command)),
+        LogPayload::Membership(json) => Payload::Membership(from_json(&json)?),
+    };
+    Ok(Entry { log_id: log_id(term, index), payload })
+}
+
+fn to_json(value: &impl Serialize) -> Result<Vec<u8>, DiskError> {
+    serde_json::to_vec(value).map_err(json_error)
+}
+
+fn from_json<T: de::DeserializeOwned>(bytes: &[u8]) -> Result<T, DiskError> {
+    serde_json::from_slice(bytes).map_err(json_error)
+}
+
+fn json_error(error: serde_json::Error) -> DiskError {
+    DiskError::Io { step: "read or write a membership record", message: error.to_string() }
+}

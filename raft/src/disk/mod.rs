@@ -1,0 +1,95 @@
+//! RocksDB, and nothing but: the log's database, the state's database, the thread that syncs the log.
+//! Knows keys and frames as bytes; refuses to know what a command or an event means.
+//!
+//! Two databases, because their durability differs. The **log** has a write-ahead log that is synced once per batch of appends.
+//! The **state** has none: after a crash it stands at the last flush and the log is applied again from there. Entries leave the
+//! log only once a checkpoint (which flushes) covers them, so nothing between the two can be lost.
+//!
+//! What a damaged log means: RocksDB replays its write-ahead log with `TolerateCorruptedTailRecords`. A record that is cut at
+//! the very end was never acknowledged (an acknowledgement follows the sync) and is dropped; a wrong checksum anywhere before
+//! it is an error, and opening fails. `PointInTime`, RocksDB's default, would drop everything after the damage in silence.
+mod flusher;
+mod log_db;
+mod state_db;
+
+pub use flusher::Flusher;
+pub use log_db::LogDb;
+pub use state_db::{StateBatch, StateDb};
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rocksdb::{DBCompressionType, DBRecoveryMode, LogLevel, Options};
+
+use crate::codec::CodecError;
+use crate::limits;
+
+#[derive(Debug, thiserror::Error)]
+pub enum DiskError {
+    #[error("cannot open {path}: {message}")]
+    Open { path: PathBuf, message: String },
+    #[error("{path} is in use by another process: {message}")]
+    Locked { path: PathBuf, message: String },
+    #[error(
+        "{path} is damaged below what was acknowledged: {message}. Nothing was changed. Restore this server from a peer or a backup"
+    )]
+    Damaged { path: PathBuf, message: String },
+    #[error("cannot {step}: {message}")]
+    Io { step: &'static str, message: String },
+    #[error("{what} is damaged")]
+    Record { what: String, source: CodecError },
+    #[error("{0} is missing")]
+    Missing(String),
+}
+
+impl From<DiskError> for io::Error {
+    fn from(error: DiskError) -> Self {
+        io::Error::other(error)
+    }
+}
+
+impl DiskError {
+    pub fn record(what: impl Into<String>) -> impl FnOnce(CodecError) -> DiskError {
+        let what = what.into();
+        move |source| DiskError::Record { what, source }
+    }
+
+    pub fn io(step: &'static str) -> impl FnOnce(io::Error) -> DiskError {
+        move |error| DiskError::Io { step, message: error.to_string() }
+    }
+
+    fn rocks(step: &'static str) -> impl FnOnce(rocksdb::Error) -> DiskError {
+        move |error| DiskError::Io { step, message: error.into_string() }
+    }
+}
+
+fn open_error(path: &Path, error: rocksdb::Error) -> DiskError {
+    let (path, kind, message) = (path.to_owned(), error.kind(), error.into_string());
+    match kind {
+        rocksdb::ErrorKind::Corruption => DiskError::Damaged { path, message },
+        _ if message.contains("lock") => DiskError::Locked { path, message },
+        _ => DiskError::Open { path, message },
+    }
+}
+
+/// What both databases share.
+fn options(write_buffer_bytes: usize) -> Options {
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.set_paranoid_checks(true);
+    options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
+    options.set_write_buffer_size(write_buffer_bytes);
+    options.set_max_write_buffer_number(3);
+    options.set_max_background_jobs(2);
+    options.set_max_open_files(limits::OPEN_FILES_MAX);
+    options.set_compression_type(DBCompressionType::Lz4);
+    options.set_log_level(LogLevel::Warn);
+    options.set_keep_log_file_num(2);
+    options.set_stats_dump_period_sec(0);
+    options
+}
+
+/// Makes a rename or a new file in `dir` durable.
+pub fn sync_dir(dir: &Path) -> Result<(), DiskError> {
+    std::fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(DiskError::io("sync a directory"))
+}

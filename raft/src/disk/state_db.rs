@@ -1,0 +1,223 @@
+//! The state's database. One column family, so that every batch is one atomic step even without a write-ahead log:
+//!
+//! | key | value |
+//! |---|---|
+//! | `h` key | live head: revision and head. Read once, at start, to rebuild the index |
+//! | `v` key revision | a version of an object: head and body; or the last form of a deleted one |
+//! | `e` revision | the event: key, revision it replaced, log index, time, author, cause |
+//! | `m` name | marks: how far the log is applied, where history begins, whose data this is |
+//!
+//! A key is its three parts, each ended by a zero byte, so `v` sorts as LIST does and a key's versions lie together, oldest
+//! first: the object at revision R is one backward seek. An event carries no body; it points at the versions before and after
+//! it, so a watcher behind the ring skips other resources' events without reading their objects. Each body is stored once.
+
+use std::path::Path;
+
+use kontiki_model::Revision;
+use rocksdb::checkpoint::Checkpoint;
+use rocksdb::{
+    BlockBasedOptions, Cache, DB, DBIteratorWithThreadMode, Direction, FlushOptions, IteratorMode, ReadOptions,
+    SnapshotWithThreadMode, WriteBatch, WriteOptions,
+};
+
+use super::{DiskError, open_error, options};
+use crate::limits::{STATE_BLOCK_CACHE_BYTES, STATE_WRITE_BUFFER_BYTES};
+
+const HEAD: u8 = b'h';
+const VERSION: u8 = b'v';
+const EVENT: u8 = b'e';
+const MARK: u8 = b'm';
+const REVISION_BYTES: usize = 8;
+
+pub struct StateDb {
+    db: DB,
+}
+
+/// Writes that become visible together.
+#[derive(Default)]
+pub struct StateBatch {
+    batch: WriteBatch,
+}
+
+/// The state at one moment, whatever is written meanwhile.
+pub struct StateView<'a> {
+    snapshot: SnapshotWithThreadMode<'a, DB>,
+}
+
+/// A version's frame and the revision it was written at.
+pub type VersionBytes = (Revision, Vec<u8>);
+
+impl StateDb {
+    pub fn open(path: &Path) -> Result<Self, DiskError> {
+        let mut options = options(STATE_WRITE_BUFFER_BYTES);
+        let mut blocks = BlockBasedOptions::default();
+        blocks.set_block_cache(&Cache::new_lru_cache(STATE_BLOCK_CACHE_BYTES));
+        blocks.set_block_size(16 * 1024);
+        blocks.set_bloom_filter(10.0, false);
+        blocks.set_cache_index_and_filter_blocks(true);
+        blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
+        options.set_block_based_table_factory(&blocks);
+        let db = DB::open(&options, path).map_err(|error| open_error(path, error))?;
+        Ok(StateDb { db })
+    }
+
+    /// Not durable until a flush or a checkpoint: the log is what makes it so.
+    pub fn write(&self, batch: StateBatch) -> Result<(), DiskError> {
+        let mut options = WriteOptions::default();
+        options.disable_wal(true);
+        self.db.write_opt(batch.batch, &options).map_err(DiskError::rocks("write the state"))
+    }
+
+    /// Makes everything written so far durable.
+    pub fn flush(&self) -> Result<(), DiskError> {
+        let mut options = FlushOptions::default();
+        options.set_wait(true);
+        self.db.flush_opt(&options).map_err(DiskError::rocks("flush the state"))
+    }
+
+    /// A consistent, durable copy in a directory that must not exist yet; unchanged files are linked, not copied.
+    pub fn checkpoint(&self, path: &Path) -> Result<(), DiskError> {
+        let checkpoint = Checkpoint::new(&self.db).map_err(DiskError::rocks("prepare a checkpoint"))?;
+        checkpoint.create_checkpoint(path).map_err(DiskError::rocks("write a checkpoint"))
+    }
+
+    pub fn view(&self) -> StateView<'_> {
+        StateView { snapshot: self.db.snapshot() }
+    }
+
+    pub fn mark(&self, name: &str) -> Result<Option<Vec<u8>>, DiskError> {
+        self.db.get(mark_key(name)).map_err(DiskError::rocks("read a mark of the state"))
+    }
+
+    pub fn version(&self, key: &[u8], revision: Revision) -> Result<Option<Vec<u8>>, DiskError> {
+        self.db.get(version_key(key, revision)).map_err(DiskError::rocks("read a version"))
+    }
+
+    pub fn event(&self, revision: Revision) -> Result<Option<Vec<u8>>, DiskError> {
+        self.db.get(event_key(revision)).map_err(DiskError::rocks("read an event"))
+    }
+
+    /// The live heads: encoded key and frame, in key order.
+    pub fn heads(&self) -> impl Iterator<Item = Result<(Vec<u8>, Vec<u8>), DiskError>> + '_ {
+        let items = self.db.iterator_opt(IteratorMode::Start, bounds(vec![HEAD], vec![HEAD + 1]));
+        items.map(|item| {
+            let (key, frame) = item.map_err(DiskError::rocks("read the live heads"))?;
+            Ok((key[1..].to_vec(), frame.into_vec()))
+        })
+    }
+
+    /// Event records after a revision, oldest first.
+    pub fn events_after(
+        &self,
+        revision: Revision,
+    ) -> impl Iterator<Item = Result<(Revision, Vec<u8>), DiskError>> + '_ {
+        let range = bounds(event_key(revision.saturating_add(1)).to_vec(), vec![EVENT + 1]);
+        self.db.iterator_opt(IteratorMode::Start, range).map(|item| {
+            let (key, frame) = item.map_err(DiskError::rocks("read the events"))?;
+            Ok((revision_at_end(&key)?, frame.into_vec()))
+        })
+    }
+
+    /// The newest version of a key at or before a revision.
+    pub fn version_at(&self, key: &[u8], at: Revision) -> Result<Option<VersionBytes>, DiskError> {
+        self.versions_down_from(key, at).next().transpose()
+    }
+
+    /// The versions of a key at or before a revision, newest first.
+    pub fn versions_down_from(
+        &self,
+        key: &[u8],
+        at: Revision,
+    ) -> impl Iterator<Item = Result<VersionBytes, DiskError>> + '_ {
+        let range = bounds(version_key(key, 0), version_key(key, Revision::MAX));
+        let from = version_key(key, at);
+        read_versions(self.db.iterator_opt(IteratorMode::From(&from, Direction::Reverse), range))
+    }
+}
+
+impl StateView<'_> {
+    /// Many versions at once, in the order asked for; sorted keys share the work.
+    pub fn versions(&self, keys: &[(Vec<u8>, Revision)]) -> Vec<Result<Option<Vec<u8>>, DiskError>> {
+        let keys = keys.iter().map(|(key, revision)| version_key(key, *revision));
+        let found = self.snapshot.multi_get(keys);
+        found.into_iter().map(|item| item.map_err(DiskError::rocks("read versions"))).collect()
+    }
+}
+
+impl StateBatch {
+    pub fn put_head(&mut self, key: &[u8], frame: &[u8]) {
+        self.batch.put(head_key(key), frame);
+    }
+
+    pub fn delete_head(&mut self, key: &[u8]) {
+        self.batch.delete(head_key(key));
+    }
+
+    pub fn put_version(&mut self, key: &[u8], revision: Revision, frame: &[u8]) {
+        self.batch.put(version_key(key, revision), frame);
+    }
+
+    pub fn delete_version(&mut self, key: &[u8], revision: Revision) {
+        self.batch.delete(version_key(key, revision));
+    }
+
+    pub fn put_event(&mut self, revision: Revision, frame: &[u8]) {
+        self.batch.put(event_key(revision), frame);
+    }
+
+    pub fn delete_event(&mut self, revision: Revision) {
+        self.batch.delete(event_key(revision));
+    }
+
+    pub fn put_mark(&mut self, name: &str, frame: &[u8]) {
+        self.batch.put(mark_key(name), frame);
+    }
+}
+
+fn read_versions(
+    items: DBIteratorWithThreadMode<'_, DB>,
+) -> impl Iterator<Item = Result<VersionBytes, DiskError>> + '_ {
+    items.map(|item| {
+        let (key, frame) = item.map_err(DiskError::rocks("read the versions of a key"))?;
+        Ok((revision_at_end(&key)?, frame.into_vec()))
+    })
+}
+
+fn bounds(lower: Vec<u8>, upper: Vec<u8>) -> ReadOptions {
+    let mut read = ReadOptions::default();
+    read.set_iterate_lower_bound(lower);
+    read.set_iterate_upper_bound(upper);
+    read
+}
+
+fn prefixed(prefix: u8, rest: &[u8]) -> Vec<u8> {
+    let mut key = Vec::with_capacity(1 + rest.len() + REVISION_BYTES);
+    key.push(prefix);
+    key.extend_from_slice(rest);
+    key
+}
+
+fn head_key(key: &[u8]) -> Vec<u8> {
+    prefixed(HEAD, key)
+}
+
+fn mark_key(name: &str) -> Vec<u8> {
+    prefixed(MARK, name.as_bytes())
+}
+
+fn version_key(key: &[u8], revision: Revision) -> Vec<u8> {
+    let mut out = prefixed(VERSION, key);
+    out.extend_from_slice(&revision.to_be_bytes());
+    out
+}
+
+fn event_key(revision: Revision) -> [u8; 1 + REVISION_BYTES] {
+    let mut key = [EVENT; 1 + REVISION_BYTES];
+    key[1..].copy_from_slice(&revision.to_be_bytes());
+    key
+}
+
+fn revision_at_end(key: &[u8]) -> Result<Revision, DiskError> {
+    let revision = key.last_chunk::<REVISION_BYTES>().copied().map(Revision::from_be_bytes);
+    revision.ok_or_else(|| DiskError::Missing(format!("the revision in the state's key {key:?}")))
+}

@@ -1,0 +1,71 @@
+//! What can go wrong at this crate's door.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use kontiki_model::Revision;
+
+use crate::disk::DiskError;
+use crate::{Malformed, Rejection};
+
+/// Why a log cannot be opened. Nothing was changed, unless it says otherwise.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    #[error("{dir} belongs to server {found}, not to server {expected}")]
+    OtherNode { dir: PathBuf, expected: u64, found: u64 },
+    #[error(
+        "the log in {dir} ends at entry {log}, but the state was applied up to entry {applied}: acknowledged entries are lost. \
+         Nothing was changed. Restore this server from a peer or a backup"
+    )]
+    LogLost { dir: PathBuf, log: u64, applied: u64 },
+    #[error("Raft does not start: {0}")]
+    Raft(String),
+    #[error("the log's sync thread cannot be started")]
+    Thread(#[source] std::io::Error),
+    #[error("no leader within {0:?}")]
+    NoLeader(Duration),
+}
+
+/// Why a command was not acknowledged.
+#[derive(Debug, thiserror::Error)]
+pub enum ProposeError {
+    /// It was decided, and changed nothing.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// It never entered the log.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    #[error("the command takes {bytes} bytes; the limit is {max}")]
+    TooLarge { bytes: usize, max: usize },
+    #[error("this server is not the leader{}", leader.map(|id| format!("; server {id} is")).unwrap_or_default())]
+    NotLeader { leader: Option<u64>, address: Option<String> },
+    /// It may still be committed: the leader changed while it was on its way.
+    #[error("the leader changed; whether the command was committed is not known")]
+    Unknown,
+    /// There is no leader, or the log was shut down. The command did not enter the log.
+    #[error("the log takes no writes: {0}")]
+    Unavailable(String),
+    /// The disk failed, and this server has stopped taking part. Whether the command was committed is not known.
+    #[error("the log's storage failed: {0}")]
+    Storage(String),
+}
+
+/// Why something cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// History no longer reaches back that far: Kubernetes' 410.
+    #[error("revision {requested} is too old: history begins at {floor}")]
+    Compacted { requested: Revision, floor: Revision },
+    #[error("revision {requested} is in the future: the state is at {revision}")]
+    Future { requested: Revision, revision: Revision },
+    #[error("this server is not the leader{}", leader.map(|id| format!("; server {id} is")).unwrap_or_default())]
+    NotLeader { leader: Option<u64>, address: Option<String> },
+    #[error("no leader can confirm what the newest state is: {0}")]
+    Unavailable(String),
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    #[error("the log was shut down")]
+    Closed,
+}

@@ -1,0 +1,80 @@
+//! Every bound of this crate, by name, and how they relate. Durations say their unit; the rest are counts or bytes.
+
+use std::time::Duration;
+
+pub const KIB: usize = 1024;
+pub const MIB: usize = 1024 * KIB;
+
+/// Bytes of one encoded log entry. Kubernetes takes 3 MiB in a request; an atomic apply carries several.
+pub const ENTRY_BYTES_MAX: usize = 16 * MIB;
+/// Mutations, and preconditions, of one command.
+pub const COMMAND_PARTS_MAX: usize = 8_192;
+/// Bytes of one part of a key; Kubernetes' own limit for names and namespaces is 253.
+pub const KEY_PART_BYTES_MAX: usize = 512;
+
+/// Entries that are applied and written as one batch.
+pub const APPLY_BATCH_ENTRIES: usize = 256;
+/// Entries that one read of the log returns, and their bytes.
+pub const LOG_READ_ENTRIES: usize = 256;
+pub const LOG_READ_BYTES: usize = 32 * MIB;
+/// The newest entries, kept decoded between append and apply.
+pub const LOG_CACHE_ENTRIES: usize = 2_048;
+pub const LOG_CACHE_BYTES: usize = 16 * MIB;
+/// Appends that wait for one `fdatasync`.
+pub const FLUSH_QUEUE: usize = 4_096;
+/// Readers that wait for one read index.
+pub const BARRIER_QUEUE: usize = 4_096;
+
+/// Recent events shared by all watchers.
+pub const RING_EVENTS: usize = 8_192;
+pub const RING_BYTES: usize = 16 * MIB;
+/// What one watcher may hold before it delivers it.
+pub const WATCH_BATCH_EVENTS: usize = 128;
+pub const WATCH_BATCH_BYTES: usize = MIB;
+/// Event records that a watcher behind the ring reads from disk in one step.
+pub const WATCH_SCAN_RECORDS: usize = 2_048;
+/// Events of one key that one call answers with.
+pub const KEY_HISTORY_EVENTS_MAX: usize = 1_000;
+
+/// How much of the past is kept, by class.
+pub const HISTORY_BYTES: u64 = 1024 * MIB as u64;
+pub const HISTORY_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
+pub const HISTORY_SHORT_BYTES: u64 = 64 * MIB as u64;
+pub const HISTORY_SHORT_AGE: Duration = Duration::from_secs(3600);
+/// Event records that one step of history compaction looks at.
+pub const PRUNE_STEP_RECORDS: usize = 1_024;
+/// Steps of history compaction in one round of housekeeping.
+pub const PRUNE_STEPS: usize = 64;
+
+/// Log entries, or bytes of them, after which a snapshot is taken so that the log can be purged.
+pub const SNAPSHOT_ENTRIES: u64 = 50_000;
+pub const SNAPSHOT_LOG_BYTES: u64 = 256 * MIB as u64;
+/// Entries that stay in the log behind a snapshot, for followers that are only a little late.
+pub const LOG_KEEP_ENTRIES: u64 = 5_000;
+pub const SNAPSHOT_CHUNK_BYTES: usize = MIB;
+
+/// RocksDB's memory: write buffers of the log and of the state, block cache of the state.
+pub const LOG_WRITE_BUFFER_BYTES: usize = 16 * MIB;
+pub const STATE_WRITE_BUFFER_BYTES: usize = 32 * MIB;
+pub const STATE_BLOCK_CACHE_BYTES: usize = 64 * MIB;
+pub const OPEN_FILES_MAX: i32 = 256;
+
+/// Raft's clock.
+pub const HEARTBEAT_MS: u64 = 50;
+pub const ELECTION_TIMEOUT_MS_MIN: u64 = 200;
+pub const ELECTION_TIMEOUT_MS_MAX: u64 = 400;
+/// How long opening waits for a leader.
+pub const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a write or a linearizable read waits out a leader whose lease has just lapsed or who is just elected.
+pub const LEADER_WAIT: Duration = Duration::from_secs(5);
+pub const LEADER_RETRY: Duration = Duration::from_millis(10);
+pub const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(1);
+
+const _: () = assert!(ENTRY_BYTES_MAX <= LOG_READ_BYTES, "any one entry can be read");
+const _: () = assert!(ENTRY_BYTES_MAX <= LOG_CACHE_BYTES, "any one entry can be cached");
+const _: () = assert!(WATCH_BATCH_EVENTS <= RING_EVENTS && WATCH_BATCH_BYTES <= RING_BYTES);
+const _: () = assert!(APPLY_BATCH_ENTRIES <= LOG_CACHE_ENTRIES, "what is applied next is usually still cached");
+const _: () = assert!(HISTORY_SHORT_BYTES <= HISTORY_BYTES, "the short class is the shorter one");
+const _: () = assert!(LOG_KEEP_ENTRIES < SNAPSHOT_ENTRIES, "each snapshot frees something");
+const _: () = assert!(2 * HEARTBEAT_MS < ELECTION_TIMEOUT_MS_MIN, "one lost heartbeat starts no election");
+const _: () = assert!(ELECTION_TIMEOUT_MS_MIN < ELECTION_TIMEOUT_MS_MAX);

@@ -1,0 +1,366 @@
+//! The door: one handle to the log, its state, its past and its stream.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use kontiki_model::{Head, Key, Revision, Scope};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::codec::{self, LogPayload, LogRecord};
+use crate::consensus::{LogStore, Node, NodeError};
+use crate::limits::{
+    BARRIER_QUEUE, ENTRY_BYTES_MAX, HOUSEKEEPING_INTERVAL, LEADER_WAIT, PRUNE_STEPS, RING_EVENTS, SNAPSHOT_ENTRIES,
+    SNAPSHOT_LOG_BYTES,
+};
+use crate::snapshot::SnapshotDir;
+use crate::store::{HistoryLimits, ListOptions, Outcome, Page, Store, StoreFigures};
+use crate::{Command, DiskError, Event, OpenError, ProposeError, ReadError, Stored, Watch};
+
+/// Where the log lies and how much it keeps.
+#[derive(Clone, Debug)]
+pub struct LogConfig {
+    /// Created if missing. One process at a time.
+    pub dir: PathBuf,
+    /// This server's number in the cluster; kept by the directory ever after.
+    pub node: u64,
+    /// Where the other servers reach this one; empty for a cluster of one.
+    pub address: String,
+    pub history: HistoryLimits,
+    /// Recent events in memory, at most [`RING_EVENTS`].
+    pub ring_events: usize,
+    /// Entries after which a snapshot is taken and the log purged.
+    pub snapshot_entries: u64,
+}
+
+impl LogConfig {
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        LogConfig {
+            dir: dir.into(),
+            node: 1,
+            address: String::new(),
+            history: HistoryLimits::default(),
+            ring_events: RING_EVENTS,
+            snapshot_entries: SNAPSHOT_ENTRIES,
+        }
+    }
+}
+
+/// A committed command: the index of its entry, and its events, in revision order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Applied {
+    pub index: u64,
+    pub events: Vec<Arc<Event>>,
+}
+
+/// Whether this server leads, and in which term: what a controller stamps its writes with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Leadership {
+    pub leader: bool,
+    pub term: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    Learner,
+    Follower,
+    Candidate,
+    Leader,
+    #[default]
+    Shutdown,
+}
+
+/// How the log is, for health checks and metrics.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    pub node: u64,
+    pub role: Role,
+    pub term: u64,
+    pub leader: Option<u64>,
+    pub last_index: u64,
+    pub applied_index: u64,
+    pub snapshot_index: u64,
+    pub purged_index: u64,
+    pub revision: Revision,
+    pub floor: Revision,
+    pub objects: usize,
+    pub history_bytes: u64,
+    /// Why this server no longer takes part: a failed disk, above all. It is healthy while this is `None`.
+    pub failure: Option<String>,
+}
+
+/// A handle to the log; clones share it. Reads block on the disk only for bodies, and never wait for a write.
+#[derive(Clone)]
+pub struct Log {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    node: Node,
+    store: Arc<Store>,
+    barriers: mpsc::Sender<oneshot::Sender<Result<(), NodeError>>>,
+    leadership: watch::Receiver<Leadership>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+    cancel: CancellationToken,
+    /// Ends the tasks when the last handle goes.
+    _cancel_on_drop: DropGuard,
+}
+
+impl Log {
+    /// Opens the log, as a new cluster of one if the directory is empty; returns when it can serve.
+    pub async fn open(config: LogConfig) -> Result<Log, OpenError> {
+        let storage = config.clone();
+        let opened = tokio::task::spawn_blocking(move || open_storage(&storage));
+        let (log, store) = opened.await.map_err(|error| OpenError::Raft(error.to_string()))??;
+        let node = Node::start(config.node, config.address, log, store.clone()).await?;
+        let cancel = CancellationToken::new();
+        let (barriers, waiting) = mpsc::channel(BARRIER_QUEUE);
+        let (leadership_now, leadership) = watch::channel(Leadership::default());
+        let tasks = vec![
+            spawn(&cancel, answer_barriers(node.clone(), waiting)),
+            spawn(&cancel, follow(node.clone(), leadership_now)),
+            spawn(&cancel, keep_house(node.clone(), store.clone(), config.snapshot_entries)),
+        ];
+        let tasks = Mutex::new(tasks);
+        let _cancel_on_drop = cancel.clone().drop_guard();
+        Ok(Log { inner: Arc::new(Inner { node, store, barriers, leadership, tasks, cancel, _cancel_on_drop }) })
+    }
+
+    /// Ends the log in order: watches close, the state is flushed. Files stay open until the last handle and watch are dropped.
+    pub async fn shutdown(&self) {
+        self.inner.store.close();
+        self.inner.cancel.cancel();
+        let tasks = std::mem::take(&mut *self.inner.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        for task in tasks {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "a task of the log ended badly");
+            }
+        }
+        self.inner.node.shutdown().await;
+        let store = self.inner.store.clone();
+        match tokio::task::spawn_blocking(move || store.flush()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the state was not flushed; the log will be applied again"),
+            Err(error) => tracing::error!(%error, "the state was not flushed"),
+        }
+    }
+
+    /// Commits and applies a command. Once it returns, every read of this server shows it.
+    ///
+    /// Dropping the future does not take the command back: it may still be committed.
+    pub async fn propose(&self, command: Command) -> Result<Applied, ProposeError> {
+        command.validate()?;
+        let command = Arc::new(command);
+        check_size(&command)?;
+        let (index, outcome) = self.inner.node.write(command).await?;
+        match outcome {
+            Outcome::Applied { first, count } => {
+                let events = self.inner.store.events_run(first, count as usize);
+                let events = events.map_err(|error| ProposeError::Storage(error.to_string()))?;
+                Ok(Applied { index, events })
+            }
+            Outcome::Rejected(rejection) => Err(rejection.into()),
+            Outcome::Internal => unreachable!("a command has a command's outcome"),
+        }
+    }
+
+    /// Waits until the local state holds everything that was acknowledged, anywhere, before the call; concurrent calls share
+    /// one round. Returns a revision that may now be read.
+    pub async fn barrier(&self) -> Result<Revision, ReadError> {
+        let (done, answer) = oneshot::channel();
+        self.inner.barriers.send(done).await.map_err(|_| ReadError::Closed)?;
+        answer.await.map_err(|_| ReadError::Closed)??;
+        Ok(self.revision())
+    }
+
+    /// The revision of the applied state.
+    pub fn revision(&self) -> Revision {
+        self.inner.store.revision()
+    }
+
+    /// The oldest revision from which a watch can resume. Resources of the short class may begin later: see
+    /// [`HistoryLimits`].
+    pub fn floor(&self) -> Revision {
+        self.inner.store.floor()
+    }
+
+    pub fn get(&self, key: &Key) -> Result<Option<Stored>, ReadError> {
+        self.inner.store.get(key)
+    }
+
+    /// What the index knows of a live object, from memory.
+    pub fn head(&self, key: &Key) -> Option<(Revision, Arc<Head>)> {
+        self.inner.store.head(key)
+    }
+
+    /// The object as it was at a revision, while that is retained.
+    pub fn get_at(&self, key: &Key, revision: Revision) -> Result<Option<Stored>, ReadError> {
+        self.inner.store.get_at(key, revision)
+    }
+
+    /// The objects of a scope at one revision, in key order.
+    pub fn list(&self, scope: &Scope, options: ListOptions<'_>) -> Result<Page, ReadError> {
+        self.inner.store.list(scope, options)
+    }
+
+    /// The events of a scope after a revision: those that are past, then those to come.
+    pub fn watch(&self, scope: Scope, from: Revision) -> Result<Watch, ReadError> {
+        self.inner.store.watch(scope, from)
+    }
+
+    /// Waits until a revision is applied here; `Future` if it is not within the timeout.
+    pub async fn wait_for(&self, revision: Revision, timeout: Duration) -> Result<(), ReadError> {
+        self.inner.store.wait_for(revision, timeout).await
+    }
+
+    /// What is retained of a key's events before a revision (or all), newest first.
+    pub fn history(&self, key: &Key, before: Option<Revision>, limit: usize) -> Result<Vec<Arc<Event>>, ReadError> {
+        self.inner.store.key_history(key, before, limit)
+    }
+
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.inner.leadership.clone()
+    }
+
+    pub fn status(&self) -> Status {
+        let StoreFigures { revision, floor, objects, history_bytes } = self.inner.store.figures();
+        Status { revision, floor, objects, history_bytes, ..self.inner.node.status() }
+    }
+
+    /// Takes a snapshot soon, after which the log is purged. It happens by itself; tests and backups ask for it.
+    pub async fn snapshot(&self) -> Result<(), ReadError> {
+        take_snapshot(&self.inner.node, &self.inner.store).await
+    }
+
+    /// The newest complete snapshot: what a follower or a backup is sent.
+    pub fn newest_snapshot(&self) -> Option<Arc<SnapshotDir>> {
+        self.inner.store.snapshot()
+    }
+
+    /// Drops history beyond its limits as of a time, all of it. It happens by itself; tests ask for it.
+    pub async fn compact_history(&self, now_ms: i64) -> Result<(), ReadError> {
+        while prune(&self.inner.store, now_ms).await? {}
+        Ok(())
+    }
+}
+
+fn open_storage(config: &LogConfig) -> Result<(LogStore, Arc<Store>), OpenError> {
+    std::fs::create_dir_all(&config.dir).map_err(DiskError::io("create the log's directory"))?;
+    let log = LogStore::open(&config.dir.join("log"))?;
+    let found = log.claim(config.node)?;
+    if found != config.node {
+        return Err(OpenError::OtherNode { dir: config.dir.clone(), expected: config.node, found });
+    }
+    let store = Store::open(&config.dir.join("state"), config.history, config.ring_events)?;
+    check_log_reaches(config, &log, &store)?;
+    Ok((log, store))
+}
+
+/// The state never runs ahead of the durable log, except by a snapshot that came from the leader.
+fn check_log_reaches(config: &LogConfig, log: &LogStore, store: &Store) -> Result<(), OpenError> {
+    let Some(applied) = store.applied_record().index else { return Ok(()) };
+    let last = log.last()?.map(|id| id.index);
+    let snapshot = store.snapshot().and_then(|snapshot| snapshot.manifest().index);
+    if last.max(snapshot) >= Some(applied) {
+        return Ok(());
+    }
+    Err(OpenError::LogLost { dir: config.dir.clone(), log: last.unwrap_or_default(), applied })
+}
+
+fn check_size(command: &Arc<Command>) -> Result<(), ProposeError> {
+    let payload = LogPayload::Command(command.clone());
+    let bytes = codec::encoded_bytes(&LogRecord { term: u64::MAX, index: u64::MAX, payload });
+    if bytes > ENTRY_BYTES_MAX { Err(ProposeError::TooLarge { bytes, max: ENTRY_BYTES_MAX }) } else { Ok(()) }
+}
+
+fn spawn(cancel: &CancellationToken, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    let cancel = cancel.clone();
+    tokio::spawn(async move {
+        cancel.run_until_cancelled_owned(task).await;
+    })
+}
+
+async fn follow(node: Node, leadership: watch::Sender<Leadership>) {
+    node.follow_leadership(leadership).await;
+}
+
+/// One read index for everybody who asked before it began.
+async fn answer_barriers(node: Node, mut waiting: mpsc::Receiver<oneshot::Sender<Result<(), NodeError>>>) {
+    let mut batch = Vec::new();
+    while waiting.recv_many(&mut batch, BARRIER_QUEUE).await > 0 {
+        let answer = node.read_index(LEADER_WAIT).await;
+        for reader in batch.drain(..) {
+            // A reader that has gone away needs no answer.
+            _ = reader.send(answer.clone());
+        }
+    }
+}
+
+/// Drops old history and takes snapshots, so that neither grows without bound.
+async fn keep_house(node: Node, store: Arc<Store>, snapshot_entries: u64) {
+    let mut round = tokio::time::interval(HOUSEKEEPING_INTERVAL);
+    round.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut bytes_at_snapshot = node.appended_bytes();
+    loop {
+        round.tick().await;
+        for _ in 0..PRUNE_STEPS {
+            match prune(&store, now_ms()).await {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    tracing::error!(%error, "old history cannot be dropped");
+                    break;
+                }
+            }
+        }
+        let bytes = node.appended_bytes();
+        let due = node.entries_since_snapshot() >= snapshot_entries || bytes - bytes_at_snapshot >= SNAPSHOT_LOG_BYTES;
+        if due {
+            bytes_at_snapshot = bytes;
+            if let Err(error) = take_snapshot(&node, &store).await {
+                tracing::error!(%error, "no snapshot can be taken; the log grows");
+            }
+        }
+    }
+}
+
+/// Flushes first, beside apply, so that the checkpoint, which stops apply, has little left to write.
+async fn take_snapshot(node: &Node, store: &Arc<Store>) -> Result<(), ReadError> {
+    let store = store.clone();
+    tokio::task::spawn_blocking(move || store.flush()).await.map_err(|_| ReadError::Closed)??;
+    Ok(node.snapshot().await?)
+}
+
+async fn prune(store: &Arc<Store>, now_ms: i64) -> Result<bool, ReadError> {
+    let store = store.clone();
+    Ok(tokio::task::spawn_blocking(move || store.prune(now_ms)).await.map_err(|_| ReadError::Closed)??)
+}
+
+/// The clock decides only what this server forgets, never what is applied.
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+impl From<NodeError> for ProposeError {
+    fn from(error: NodeError) -> Self {
+        match error {
+            NodeError::NotLeader { leader, address } => ProposeError::NotLeader { leader, address },
+            NodeError::Unknown => ProposeError::Unknown,
+            NodeError::Unavailable(reason) => ProposeError::Unavailable(reason),
+            NodeError::Storage(reason) => ProposeError::Storage(reason),
+        }
+    }
+}
+
+impl From<NodeError> for ReadError {
+    fn from(error: NodeError) -> Self {
+        match error {
+            NodeError::NotLeader { leader, address } => ReadError::NotLeader { leader, address },
+            NodeError::Unknown => ReadError::Unavailable("the leader changed".into()),
+            NodeError::Unavailable(reason) | NodeError::Storage(reason) => ReadError::Unavailable(reason),
+        }
+    }
+}

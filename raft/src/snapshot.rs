@@ -1,0 +1,286 @@
+//! Snapshots: a checkpoint of the state's database, a manifest that names and checksums its files, and the chunks they travel in.
+//!
+//! A snapshot is a directory: the files of the checkpoint and `MANIFEST.kontiki`, which is written last, so a directory without
+//! it is a draft and is removed. Files are hard links to the live database's, so taking one copies next to nothing.
+
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bincode::{Decode, Encode};
+use kontiki_model::Revision;
+
+use crate::codec::{self, AppliedRecord, CodecError, Tag};
+use crate::disk::{DiskError, sync_dir};
+use crate::limits::SNAPSHOT_CHUNK_BYTES;
+
+const MANIFEST: &str = "MANIFEST.kontiki";
+const FILES_MAX: usize = 100_000;
+
+/// What a snapshot is of, and what it is made of.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct Manifest {
+    pub term: u64,
+    pub index: Option<u64>,
+    pub revision: Revision,
+    /// The consensus module's own membership record.
+    pub membership: Vec<u8>,
+    pub files: Vec<SnapshotFile>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct SnapshotFile {
+    pub name: String,
+    pub bytes: u64,
+    pub crc32: u32,
+}
+
+/// A piece of one file of a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Chunk {
+    /// Position of the file in the manifest.
+    pub file: u32,
+    pub offset: u64,
+    pub crc32: u32,
+    pub bytes: Vec<u8>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    #[error("cannot {step} of a snapshot")]
+    Io { step: &'static str, source: std::io::Error },
+    #[error("a snapshot's manifest is damaged")]
+    Manifest(#[from] CodecError),
+    #[error("a snapshot's manifest names the file {0:?}, which is not a plain file name")]
+    Name(String),
+    #[error("chunk at {offset} of snapshot file {file} was not expected, or is damaged")]
+    Chunk { file: u32, offset: u64 },
+    #[error("snapshot file {0} is incomplete or damaged")]
+    File(String),
+}
+
+/// A complete snapshot on disk. When it is retired, its files go with its last reader.
+#[derive(Debug)]
+pub struct SnapshotDir {
+    path: PathBuf,
+    manifest: Manifest,
+    retired: AtomicBool,
+}
+
+impl Drop for SnapshotDir {
+    fn drop(&mut self) {
+        if self.retired.load(Ordering::SeqCst)
+            && let Err(error) = fs::remove_dir_all(&self.path)
+        {
+            tracing::warn!(path = %self.path.display(), %error, "an old snapshot cannot be removed");
+        }
+    }
+}
+
+impl SnapshotDir {
+    /// Completes a checkpoint: checksums its files, writes the manifest, gives it its final name.
+    pub fn complete(draft: &Path, applied: &AppliedRecord) -> Result<Self, SnapshotError> {
+        let AppliedRecord { term, index, revision, membership, .. } = applied.clone();
+        let manifest = Manifest { term, index, revision, membership, files: describe(draft)? };
+        Self::publish(draft, manifest)
+    }
+
+    /// The complete snapshot below a directory, if there is one; drafts and older ones are removed.
+    pub fn find(dir: &Path) -> Result<Option<Self>, DiskError> {
+        let step = "look for snapshots";
+        let entries = match fs::read_dir(dir) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            entries => entries.map_err(DiskError::io(step))?,
+        };
+        let mut newest: Option<SnapshotDir> = None;
+        for entry in entries {
+            let path = entry.map_err(DiskError::io(step))?.path();
+            match Self::read(&path) {
+                Ok(found) if newest.as_ref().is_none_or(|one| one.position() < found.position()) => {
+                    if let Some(older) = newest.replace(found) {
+                        older.retire();
+                    }
+                }
+                Ok(older) => older.retire(),
+                Err(reason) => {
+                    tracing::info!(path = %path.display(), %reason, "removed an unfinished snapshot");
+                    fs::remove_dir_all(&path).map_err(DiskError::io(step))?;
+                }
+            }
+        }
+        Ok(newest)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Its files go when the last handle is dropped.
+    pub fn retire(&self) {
+        self.retired.store(true, Ordering::SeqCst);
+    }
+
+    /// The snapshot in pieces, in the order a [`SnapshotReceiver`] wants them. Blocks on the disk.
+    pub fn chunks(&self) -> impl Iterator<Item = Result<Chunk, SnapshotError>> + '_ {
+        let pieces = |file: &SnapshotFile| (0..file.bytes.max(1)).step_by(SNAPSHOT_CHUNK_BYTES);
+        let places = self
+            .manifest
+            .files
+            .iter()
+            .enumerate()
+            .flat_map(move |(at, file)| pieces(file).map(move |offset| (at, file, offset)));
+        places.map(|(at, file, offset)| {
+            let length = (file.bytes - offset).min(SNAPSHOT_CHUNK_BYTES as u64) as usize;
+            let mut bytes = vec![0; length];
+            let read = File::open(self.path.join(&file.name)).and_then(|mut file| {
+                file.seek(SeekFrom::Start(offset))?;
+                file.read_exact(&mut bytes)
+            });
+            read.map_err(io("read a file"))?;
+            Ok(Chunk { file: at as u32, offset, crc32: crc32fast::hash(&bytes), bytes })
+        })
+    }
+
+    /// Puts the database of this snapshot at a path that does not exist yet. Tables are linked: they never change.
+    pub fn copy_database(&self, path: &Path) -> Result<(), DiskError> {
+        let step = "copy a snapshot's database";
+        fs::create_dir_all(path).map_err(DiskError::io(step))?;
+        for SnapshotFile { name, .. } in &self.manifest.files {
+            let (from, to) = (self.path.join(name), path.join(name));
+            if name.ends_with(".sst") {
+                fs::hard_link(from, to).map_err(DiskError::io(step))?;
+            } else {
+                fs::copy(from, &to).map_err(DiskError::io(step))?;
+                File::open(to).and_then(|file| file.sync_all()).map_err(DiskError::io(step))?;
+            }
+        }
+        sync_dir(path)
+    }
+
+    fn position(&self) -> Option<u64> {
+        self.manifest.index
+    }
+
+    fn read(path: &Path) -> Result<Self, SnapshotError> {
+        let frame = fs::read(path.join(MANIFEST)).map_err(io("read the manifest"))?;
+        let manifest: Manifest = codec::decode(Tag::Snapshot, &frame)?;
+        for file in &manifest.files {
+            let length = fs::metadata(path.join(&file.name)).map_err(io("read a file"))?.len();
+            if length != file.bytes {
+                return Err(SnapshotError::File(file.name.clone()));
+            }
+        }
+        Ok(SnapshotDir { path: path.to_owned(), manifest, retired: AtomicBool::new(false) })
+    }
+
+    fn publish(draft: &Path, manifest: Manifest) -> Result<Self, SnapshotError> {
+        let step = "write the manifest";
+        let mut file = File::create(draft.join(MANIFEST)).map_err(io(step))?;
+        file.write_all(&codec::encode(Tag::Snapshot, &manifest)).map_err(io(step))?;
+        file.sync_all().map_err(io(step))?;
+        // An older snapshot of the same entry may still be read: each gets a name of its own.
+        let name = |copy: u32| format!("snapshot-{}-{}-{copy}", manifest.term, manifest.index.unwrap_or_default());
+        let names = (0..u32::MAX).map(|copy| draft.with_file_name(name(copy)));
+        let path = names.into_iter().find(|path| !path.exists()).expect("some number is free");
+        fs::rename(draft, &path).map_err(io("name the directory"))?;
+        for dir in [Some(path.as_path()), path.parent()].into_iter().flatten() {
+            File::open(dir).and_then(|dir| dir.sync_all()).map_err(io("sync the directory"))?;
+        }
+        Ok(SnapshotDir { path, manifest, retired: AtomicBool::new(false) })
+    }
+}
+
+/// Takes a snapshot's chunks in order and verifies each, then each file, then the whole.
+pub struct SnapshotReceiver {
+    draft: PathBuf,
+    manifest: Manifest,
+    file: usize,
+    offset: u64,
+    hasher: crc32fast::Hasher,
+    open: Option<File>,
+}
+
+impl SnapshotReceiver {
+    /// Starts a draft below the snapshots' directory; one that was begun before is thrown away.
+    pub fn begin(dir: &Path, manifest: Manifest) -> Result<Self, SnapshotError> {
+        let plain = |name: &str| Path::new(name).file_name() == Some(name.as_ref()) && name != MANIFEST;
+        if let Some(file) = manifest.files.iter().find(|file| !plain(&file.name)) {
+            return Err(SnapshotError::Name(file.name.clone()));
+        }
+        let draft = dir.join("receiving");
+        if draft.exists() {
+            fs::remove_dir_all(&draft).map_err(io("remove an earlier draft"))?;
+        }
+        fs::create_dir_all(&draft).map_err(io("create the draft"))?;
+        Ok(SnapshotReceiver { draft, manifest, file: 0, offset: 0, hasher: crc32fast::Hasher::new(), open: None })
+    }
+
+    pub fn accept(&mut self, chunk: &Chunk) -> Result<(), SnapshotError> {
+        let unexpected = || SnapshotError::Chunk { file: chunk.file, offset: chunk.offset };
+        let expected = self.manifest.files.get(self.file).ok_or_else(unexpected)?;
+        let end = chunk.offset.checked_add(chunk.bytes.len() as u64).ok_or_else(unexpected)?;
+        let in_order = (chunk.file as usize, chunk.offset) == (self.file, self.offset);
+        let fits = chunk.bytes.len() <= SNAPSHOT_CHUNK_BYTES && end <= expected.bytes;
+        if !in_order || !fits || crc32fast::hash(&chunk.bytes) != chunk.crc32 {
+            return Err(unexpected());
+        }
+        if self.open.is_none() {
+            self.open = Some(File::create(self.draft.join(&expected.name)).map_err(io("create a file"))?);
+        }
+        let file = self.open.as_mut().expect("opened above");
+        file.write_all(&chunk.bytes).map_err(io("write a file"))?;
+        self.hasher.update(&chunk.bytes);
+        self.offset = end;
+        if end == expected.bytes {
+            file.sync_all().map_err(io("sync a file"))?;
+            if std::mem::take(&mut self.hasher).finalize() != expected.crc32 {
+                return Err(SnapshotError::File(expected.name.clone()));
+            }
+            (self.file, self.offset, self.open) = (self.file + 1, 0, None);
+        }
+        Ok(())
+    }
+
+    pub fn finish(self) -> Result<SnapshotDir, SnapshotError> {
+        match self.manifest.files.get(self.file) {
+            Some(missing) => Err(SnapshotError::File(missing.name.clone())),
+            None => SnapshotDir::publish(&self.draft, self.manifest),
+        }
+    }
+}
+
+fn describe(dir: &Path) -> Result<Vec<SnapshotFile>, SnapshotError> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir).map_err(io("list the files"))? {
+        let entry = entry.map_err(io("list the files"))?;
+        let name = entry.file_name().into_string().map_err(|name| SnapshotError::Name(format!("{name:?}")))?;
+        let (bytes, crc32) = checksum(&entry.path()).map_err(io("read a file"))?;
+        files.push(SnapshotFile { name, bytes, crc32 });
+    }
+    assert!(files.len() <= FILES_MAX, "a database of this size is not a snapshot");
+    files.sort_by(|left, right| left.name.cmp(&right.name));
+    Ok(files)
+}
+
+fn checksum(path: &Path) -> std::io::Result<(u64, u32)> {
+    let (mut file, mut hasher) = (File::open(path)?, crc32fast::Hasher::new());
+    let (mut buffer, mut bytes) = (vec![0; SNAPSHOT_CHUNK_BYTES], 0);
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok((bytes, hasher.finalize())),
+            read => {
+                hasher.update(&buffer[..read]);
+                bytes += read as u64;
+            }
+        }
+    }
+}
+
+fn io(step: &'static str) -> impl FnOnce(std::io::Error) -> SnapshotError {
+    move |source| SnapshotError::Io { step, source }
+}

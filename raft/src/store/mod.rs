@@ -1,0 +1,289 @@
+//! The state: what the log has been applied to, on disk and in memory, now and in the past.
+//!
+//! One writer (apply, and history compaction for what is old); any number of readers, none of which waits for a write to disk:
+//! a batch is written to the state's database first and then installed in the index under a short lock.
+mod apply;
+mod history;
+mod list;
+mod prune;
+mod read;
+
+pub use history::{HistoryLimits, Retain};
+pub use list::{ListOptions, Page};
+pub use prune::Floors;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use kontiki_model::{Key, Revision, Scope};
+use serde::{Deserialize, Serialize};
+
+use crate::codec::{self, AppliedRecord, HeadRecord, Tag};
+use crate::disk::{DiskError, StateDb, sync_dir};
+use crate::limits::{RING_BYTES, RING_EVENTS};
+use crate::snapshot::SnapshotDir;
+use crate::state::{Index, Slot};
+use crate::watch::{Hub, Watch};
+use crate::{ReadError, Rejection};
+
+const APPLIED: &str = "applied";
+const FLOORS: &str = "floors";
+/// Names the directory of the current state, relative to the store's own.
+const CURRENT: &str = "CURRENT";
+
+/// Everything derived from the log. All methods block on the disk for as long as one read or write takes.
+pub struct Store {
+    dir: PathBuf,
+    live: RwLock<Live>,
+    /// How far the log is applied; held by whoever changes the state.
+    applied: Mutex<AppliedRecord>,
+    /// Held by the one compaction of history that runs at a time.
+    pruning: Mutex<()>,
+    snapshot: Mutex<Option<Arc<SnapshotDir>>>,
+    hub: Hub,
+    history: HistoryLimits,
+    closed: AtomicBool,
+}
+
+/// What a reader must see of one piece.
+struct Live {
+    db: Arc<StateDb>,
+    index: Index,
+    floors: Floors,
+}
+
+/// What became of one log entry.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// The command's events have `count` revisions from `first` on.
+    Applied {
+        first: Revision,
+        count: u64,
+    },
+    Rejected(Rejection),
+    /// The entry was not a command.
+    Internal,
+}
+
+/// Figures of the state, for health and metrics.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoreFigures {
+    pub revision: Revision,
+    pub floor: Revision,
+    pub objects: usize,
+    pub history_bytes: u64,
+}
+
+impl Store {
+    /// Opens or creates the state below `dir`.
+    pub fn open(dir: &Path, history: HistoryLimits, ring_events: usize) -> Result<Arc<Self>, DiskError> {
+        std::fs::create_dir_all(dir).map_err(DiskError::io("create the state's directory"))?;
+        let current = current_dir(dir)?;
+        remove_others(dir, &current)?;
+        let (live, applied) = load(&dir.join(current))?;
+        let snapshot = SnapshotDir::find(&dir.join("snapshots"))?.map(Arc::new);
+        let hub = Hub::new(applied.revision, ring_events.min(RING_EVENTS), RING_BYTES);
+        Ok(Arc::new(Store {
+            dir: dir.to_owned(),
+            live: RwLock::new(live),
+            applied: Mutex::new(applied),
+            pruning: Mutex::new(()),
+            snapshot: Mutex::new(snapshot),
+            hub,
+            history,
+            closed: AtomicBool::new(false),
+        }))
+    }
+
+    pub fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
+    pub fn revision(&self) -> Revision {
+        self.live().index.revision()
+    }
+
+    pub fn floor(&self) -> Revision {
+        self.live().floors.global()
+    }
+
+    pub fn figures(&self) -> StoreFigures {
+        let written = self.applied().history_bytes;
+        let live = self.live();
+        StoreFigures {
+            revision: live.index.revision(),
+            floor: live.floors.global(),
+            objects: live.index.len(),
+            history_bytes: live.floors.kept_bytes(written).iter().sum(),
+        }
+    }
+
+    /// How far the log is applied.
+    pub fn applied_record(&self) -> AppliedRecord {
+        self.applied().clone()
+    }
+
+    /// Makes everything applied so far durable without the log.
+    pub fn flush(&self) -> Result<(), DiskError> {
+        let db = self.live().db.clone();
+        db.flush()
+    }
+
+    /// A watch of a scope's events after a revision.
+    pub fn watch(self: &Arc<Self>, scope: Scope, from: Revision) -> Result<Watch, ReadError> {
+        self.live().check_retained(&scope.resource, from)?;
+        Ok(Watch::new(self.clone(), scope, from))
+    }
+
+    /// Ends the watches; they get `Closed` once they delivered what there is.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.hub.wake_all();
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
+    /// The newest snapshot.
+    pub fn snapshot(&self) -> Option<Arc<SnapshotDir>> {
+        self.snapshot.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn snapshots_dir(&self) -> PathBuf {
+        self.dir.join("snapshots")
+    }
+
+    /// Copies the state as it is now to a new snapshot directory, which is not the current one yet. Blocks apply meanwhile.
+    pub fn checkpoint(&self) -> Result<(PathBuf, AppliedRecord), DiskError> {
+        let applied = self.applied();
+        let dir = self.snapshots_dir();
+        std::fs::create_dir_all(&dir).map_err(DiskError::io("create the snapshots' directory"))?;
+        let path = dir.join(format!("building-{}-{}", applied.term, applied.index.unwrap_or_default()));
+        remove_dir(&path)?;
+        let db = self.live().db.clone();
+        db.checkpoint(&path)?;
+        Ok((path, applied.clone()))
+    }
+
+    /// Makes a finished snapshot the current one; the one before it goes when nobody reads it any more.
+    pub fn set_snapshot(&self, snapshot: Arc<SnapshotDir>) {
+        let mut current = self.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = snapshot.path().to_owned();
+        if let Some(old) = current.replace(snapshot)
+            && old.path() != path
+        {
+            old.retire();
+        }
+    }
+
+    /// Replaces the state by a snapshot's. Watchers go on from the history that came with it.
+    pub fn install(&self, snapshot: &SnapshotDir) -> Result<(), DiskError> {
+        let _no_compaction = self.pruning.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut applied = self.applied();
+        let name = next_dir(&current_dir(&self.dir)?);
+        let path = self.dir.join(&name);
+        remove_dir(&path)?;
+        snapshot.copy_database(&path)?;
+        let (new, record) = load(&path)?;
+        set_current(&self.dir, &name)?;
+        let revision = new.index.revision();
+        *self.write() = new;
+        *applied = record;
+        self.hub.reset(revision);
+        remove_others(&self.dir, &name)
+    }
+
+    fn applied(&self) -> std::sync::MutexGuard<'_, AppliedRecord> {
+        self.applied.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn live(&self) -> RwLockReadGuard<'_, Live> {
+        self.live.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Live> {
+        self.live.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Live {
+    /// Whether the state of a resource at a revision can still be told, and watches can resume there.
+    fn check_retained(&self, resource: &str, at: Revision) -> Result<(), ReadError> {
+        let revision = self.index.revision();
+        if at > revision {
+            return Err(ReadError::Future { requested: at, revision });
+        }
+        let floor = self.floors.of(resource);
+        if at < floor { Err(ReadError::Compacted { requested: at, floor }) } else { Ok(()) }
+    }
+}
+
+/// Opens a state's database and rebuilds the index from it.
+fn load(path: &Path) -> Result<(Live, AppliedRecord), DiskError> {
+    let db = StateDb::open(path)?;
+    let applied = match db.mark(APPLIED)? {
+        None => AppliedRecord::default(),
+        Some(frame) => codec::decode(Tag::Applied, &frame).map_err(DiskError::record("the mark of what is applied"))?,
+    };
+    let floors = Floors::read(db.mark(FLOORS)?)?;
+    let mut index = Index::new(applied.revision);
+    for item in db.heads() {
+        let (bytes, frame) = item?;
+        let key = Key::from_bytes(&bytes).ok_or_else(|| DiskError::Missing(format!("the key in {bytes:?}")))?;
+        let HeadRecord { revision, head } =
+            codec::decode(Tag::Head, &frame).map_err(DiskError::record(format!("the head of {key:?}")))?;
+        assert!(revision <= applied.revision, "an object is not newer than the state");
+        index.put(Slot { key, revision, head: Arc::new(head) });
+    }
+    Ok((Live { db: Arc::new(db), index, floors }, applied))
+}
+
+fn current_dir(dir: &Path) -> Result<String, DiskError> {
+    match std::fs::read_to_string(dir.join(CURRENT)) {
+        Ok(name) => Ok(name.trim().to_owned()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let name = next_dir("");
+            set_current(dir, &name)?;
+            Ok(name)
+        }
+        Err(error) => Err(DiskError::io("read which state is current")(error)),
+    }
+}
+
+/// The pointer changes by a rename, so a crash leaves the old state or the new one, whole.
+fn set_current(dir: &Path, name: &str) -> Result<(), DiskError> {
+    let step = "write which state is current";
+    let draft = dir.join("CURRENT.new");
+    std::fs::write(&draft, format!("{name}\n")).map_err(DiskError::io(step))?;
+    std::fs::File::open(&draft).and_then(|file| file.sync_all()).map_err(DiskError::io(step))?;
+    std::fs::rename(&draft, dir.join(CURRENT)).map_err(DiskError::io(step))?;
+    sync_dir(dir)
+}
+
+fn next_dir(name: &str) -> String {
+    let number = name.strip_prefix("state-").and_then(|digits| digits.parse::<u64>().ok()).unwrap_or(0);
+    format!("state-{:06}", number + 1)
+}
+
+fn remove_others(dir: &Path, current: &str) -> Result<(), DiskError> {
+    let step = "remove a state that was replaced";
+    for entry in std::fs::read_dir(dir).map_err(DiskError::io(step))? {
+        let entry = entry.map_err(DiskError::io(step))?;
+        let name = entry.file_name();
+        if name.to_str().is_some_and(|name| name.starts_with("state-") && name != current) {
+            std::fs::remove_dir_all(entry.path()).map_err(DiskError::io(step))?;
+        }
+    }
+    Ok(())
+}
+
+fn remove_dir(path: &Path) -> Result<(), DiskError> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(DiskError::io("remove what was left of a snapshot")(error))
+        }
+        _ => Ok(()),
+    }
+}
