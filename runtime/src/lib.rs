@@ -2,8 +2,10 @@
 //! Speaks OCI and its own spec: knows neither the API nor the cluster.
 mod cgroup;
 mod error;
+pub mod image;
 mod limits;
 mod oci;
+pub mod rootfs;
 mod runtime;
 pub mod shim;
 pub mod spec;

@@ -1,0 +1,208 @@
+//! A container's root filesystem: overlayfs over an image's layers. Knows no images, only directories.
+//!
+//! ```text
+//! <container>/rootfs     the mount point
+//! <container>/upper      what the container writes
+//! <container>/work       overlayfs' own
+//! <container>/l/<n>      links to the layers, lowest first
+//! <container>/scratch    a tmpfs for upper and work where the state directory is itself on overlayfs
+//! ```
+
+use std::{
+    fs, io,
+    os::unix::fs::{MetadataExt, PermissionsExt, symlink},
+    path::{Path, PathBuf},
+    thread,
+};
+
+use nix::{
+    errno::Errno,
+    mount::{MntFlags, MsFlags, mount as mount_syscall, umount2},
+    sched::{CloneFlags, unshare},
+    sys::statfs::{OVERLAYFS_SUPER_MAGIC, statfs},
+    unistd::{Gid, Uid, chdir, chown},
+};
+
+use crate::image::LAYERS_MAX;
+
+/// A failure to mount or unmount a root filesystem.
+#[derive(Debug, thiserror::Error)]
+pub enum RootfsError {
+    #[error("layer {0} is missing in the image store: remove the image and import or pull it again")]
+    LayerMissing(PathBuf),
+    #[error("{0} layers are more than the {LAYERS_MAX} that overlayfs takes")]
+    TooManyLayers(usize),
+    #[error("mounting a root filesystem needs root: {0}")]
+    NotRoot(io::Error),
+    #[error("{what}: {source}")]
+    Io { what: String, source: io::Error },
+}
+
+fn failed(what: impl Into<String>) -> impl FnOnce(io::Error) -> RootfsError {
+    let what = what.into();
+    move |source| RootfsError::Io { what, source }
+}
+
+/// Mounts the layers (lowest first, as `ImageStore::layer_paths` gives them) below the existing `container_dir` and returns
+/// the root's path. The mount is always writable: mount points must be makeable in it, and a read-only root is the runtime
+/// spec's `root.readonly`. What an earlier mount of the same container left is replaced. Blocking, a few milliseconds.
+pub fn mount(layers: &[PathBuf], container_dir: &Path) -> Result<PathBuf, RootfsError> {
+    if layers.len() > LAYERS_MAX {
+        return Err(RootfsError::TooManyLayers(layers.len()));
+    }
+    if let Some(missing) = layers.iter().find(|layer| !layer.is_dir()) {
+        return Err(RootfsError::LayerMissing(missing.clone()));
+    }
+    unmount(container_dir)?;
+    let result = mount_new(layers, container_dir);
+    if result.is_err()
+        && let Err(error) = unmount(container_dir)
+    {
+        tracing::warn!(%error, "leftovers of a failed mount");
+    }
+    result
+}
+
+fn mount_new(layers: &[PathBuf], container_dir: &Path) -> Result<PathBuf, RootfsError> {
+    let writable = writable_dir(container_dir)?;
+    let links = container_dir.join("l");
+    let rootfs = container_dir.join("rootfs");
+    for folder in
+        [&container_dir.join(&writable).join("upper"), &container_dir.join(&writable).join("work"), &links, &rootfs]
+    {
+        fs::create_dir_all(folder).map_err(failed(format!("making {}", folder.display())))?;
+    }
+    // An image of no layers is an empty root; overlayfs wants at least one.
+    let empty = container_dir.join("empty");
+    if layers.is_empty() {
+        fs::create_dir_all(&empty).map_err(failed("making an empty layer"))?;
+    }
+    let layers = if layers.is_empty() { std::slice::from_ref(&empty) } else { layers };
+    for (number, layer) in layers.iter().enumerate() {
+        let layer = fs::canonicalize(layer).map_err(failed(format!("opening {}", layer.display())))?;
+        symlink(layer, links.join(number.to_string())).map_err(failed("linking a layer"))?;
+    }
+    if let Some(top) = layers.last() {
+        copy_root_attributes(top, &container_dir.join(&writable).join("upper"))?;
+    }
+    // Relative names: mount(2) takes 4096 bytes of options, full paths of some tens of layers are longer than that.
+    let lower: Vec<String> = (0..layers.len()).rev().map(|number| format!("l/{number}")).collect();
+    let writable = writable.display();
+    let options = format!("lowerdir={},upperdir={writable}/upper,workdir={writable}/work", lower.join(":"));
+    mount_at(container_dir, options)?;
+    Ok(rootfs)
+}
+
+/// Mounts from a thread that has its own current directory, so that the process' is left alone.
+fn mount_at(container_dir: &Path, options: String) -> Result<(), RootfsError> {
+    let directory = container_dir.to_path_buf();
+    let mounting = thread::Builder::new().name("mount-rootfs".into()).spawn(move || -> Result<(), Errno> {
+        unshare(CloneFlags::CLONE_FS)?;
+        chdir(&directory)?;
+        let overlay =
+            |options: &str| mount_syscall(Some("overlay"), "rootfs", Some("overlay"), MsFlags::empty(), Some(options));
+        // `volatile`: what a container writes to its root dies with it, so unmounting need not sync a whole disk.
+        match overlay(&format!("{options},volatile")) {
+            Err(Errno::EINVAL) => overlay(&options),
+            other => other,
+        }
+    });
+    let mounted = mounting.map_err(failed("starting a thread"))?.join().expect("the thread does not panic");
+    mounted.map_err(|errno| match errno {
+        Errno::EPERM => RootfsError::NotRoot(errno.into()),
+        _ => RootfsError::Io { what: format!("mounting {}/rootfs", container_dir.display()), source: errno.into() },
+    })
+}
+
+/// Where upper and work may be, relative to the container's directory. Overlayfs refuses another overlay below them; a
+/// tmpfs takes its place, and what containers write is in memory then.
+fn writable_dir(container_dir: &Path) -> Result<PathBuf, RootfsError> {
+    let filesystem = statfs(container_dir)
+        .map_err(|e| RootfsError::Io { what: format!("opening {}", container_dir.display()), source: e.into() })?;
+    if filesystem.filesystem_type() != OVERLAYFS_SUPER_MAGIC {
+        return Ok(PathBuf::from("."));
+    }
+    tracing::warn!(path = %container_dir.display(), "state directory is on overlayfs: containers write to memory");
+    let scratch = container_dir.join("scratch");
+    fs::create_dir_all(&scratch).map_err(failed(format!("making {}", scratch.display())))?;
+    mount_syscall(Some("tmpfs"), &scratch, Some("tmpfs"), MsFlags::MS_NODEV, Some("mode=0700")).map_err(|e| {
+        RootfsError::Io { what: format!("mounting a tmpfs on {}", scratch.display()), source: e.into() }
+    })?;
+    Ok(PathBuf::from("scratch"))
+}
+
+/// The merged root has the upper directory's owner and mode: they should be the image's.
+fn copy_root_attributes(top_layer: &Path, upper: &Path) -> Result<(), RootfsError> {
+    let what = || format!("reading {}", top_layer.display());
+    let metadata = fs::metadata(top_layer).map_err(failed(what()))?;
+    chown(upper, Some(Uid::from_raw(metadata.uid())), Some(Gid::from_raw(metadata.gid())))
+        .map_err(|e| RootfsError::Io { what: format!("chown of {}", upper.display()), source: e.into() })?;
+    fs::set_permissions(upper, fs::Permissions::from_mode(metadata.mode() & 0o7777)).map_err(failed("chmod"))
+}
+
+/// Unmounts the root and removes everything `mount` made; what is not there is fine. Processes that still run in the root keep
+/// it until they end. Blocking.
+pub fn unmount(container_dir: &Path) -> Result<(), RootfsError> {
+    for mount_point in ["rootfs", "scratch"] {
+        detach(&container_dir.join(mount_point))?;
+    }
+    for folder in ["rootfs", "scratch", "upper", "work", "l", "empty"] {
+        let path = container_dir.join(folder);
+        match fs::remove_dir_all(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => other.map_err(failed(format!("removing {}", path.display())))?,
+        }
+    }
+    Ok(())
+}
+
+/// Mounts that may be stacked on one point.
+const STACKED_MAX: usize = 64;
+
+fn detach(mount_point: &Path) -> Result<(), RootfsError> {
+    for _ in 0..STACKED_MAX {
+        match umount2(mount_point, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
+            Ok(()) => {}
+            // Not a mount point (any more), or never made.
+            Err(Errno::EINVAL | Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
+            // Without privileges nothing was mounted either.
+            Err(Errno::EPERM) if !nix::unistd::geteuid().is_root() => return Ok(()),
+            Err(errno) => {
+                return Err(RootfsError::Io {
+                    what: format!("unmounting {}", mount_point.display()),
+                    source: errno.into(),
+                });
+            }
+        }
+    }
+    Err(RootfsError::Io { what: format!("unmounting {}", mount_point.display()), source: Errno::EBUSY.into() })
+}
+
+/// Container directories below `root` whose root filesystem is mounted: after a restart, those of no known container are
+/// leftovers, to be given to `unmount`.
+pub fn mounted_below(root: &Path) -> Result<Vec<PathBuf>, RootfsError> {
+    let root = fs::canonicalize(root).map_err(failed(format!("opening {}", root.display())))?;
+    let mounts = fs::read_to_string("/proc/self/mountinfo").map_err(failed("reading the mounts"))?;
+    let mut found: Vec<PathBuf> = mounts
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .map(|field| PathBuf::from(unescape(field)))
+        .filter(|path| {
+            path.starts_with(&root) && path.file_name().is_some_and(|name| name == "rootfs" || name == "scratch")
+        })
+        .filter_map(|path| path.parent().map(Path::to_path_buf))
+        .collect();
+    found.sort();
+    found.dedup();
+    Ok(found)
+}
+
+/// mountinfo writes space, tab, newline and backslash as three octal digits.
+fn unescape(field: &str) -> String {
+    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
+        .iter()
+        .fold(field.to_owned(), |text, (code, character)| text.replace(code, character))
+}
+
+#[cfg(test)]
+mod tests;
