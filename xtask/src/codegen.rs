@@ -15,7 +15,13 @@ const TABLE: &str = "api/schema/src/generated.rs";
 #[derive(Deserialize)]
 struct Facts {
     level: String,
+    packages: BTreeMap<String, PackageFacts>,
     types: BTreeMap<String, TypeFacts>,
+}
+
+#[derive(Deserialize)]
+struct PackageFacts {
+    openapi: String,
 }
 
 #[derive(Deserialize)]
@@ -103,6 +109,11 @@ fn table(root: &Path) -> Result<String> {
     writeln!(out, "\npub static TYPES: [Type; {}] = [", facts.types.len())?;
     for (name, facts) in &facts.types {
         writeln!(out, "    {},", type_expression(name, facts).with_context(|| format!("type {name}"))?)?;
+    }
+    out.push_str("];\n\n/// The names of packages in OpenAPI documents.\n");
+    writeln!(out, "pub static PACKAGES: [(&str, &str); {}] = [", facts.packages.len())?;
+    for (name, package) in &facts.packages {
+        writeln!(out, "    ({name:?}, {:?}),", package.openapi)?;
     }
     out.push_str("];\n");
     Ok(out)

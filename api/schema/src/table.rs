@@ -179,6 +179,17 @@ impl Table {
         (0u16..).map(TypeId).zip(self.types.iter())
     }
 
+    /// The name of a type's definition in OpenAPI documents: `io.k8s.api.core.v1.Pod`.
+    pub fn openapi_name(&self, id: TypeId) -> Text {
+        let name = &self.get(id).name;
+        let Some((package, short)) = name.rsplit_once('.') else { return name.clone() };
+        let packages = &generated::PACKAGES;
+        match packages.binary_search_by_key(&package, |(package, _)| package) {
+            Ok(index) => Cow::Owned(format!("{}.{short}", packages[index].1)),
+            Err(_) => name.clone(),
+        }
+    }
+
     /// The field a JSON member belongs to, looked up through inlined structs.
     pub fn field(&self, id: TypeId, json: &str) -> Option<&Field> {
         self.get(id).fields.iter().find_map(|field| match (field.inline, field.shape) {

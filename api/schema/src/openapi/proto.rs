@@ -1,0 +1,267 @@
+//! The version 2 document as gnostic's `openapi.v2.Document`: the only form that kubectl before 1.25 reads.
+//! Field numbers are those of google/gnostic, openapiv2/OpenAPIv2.proto. Members of the document that this server
+//! never writes have no code here.
+
+use serde_json::{Map, Value};
+
+/// The document in protobuf.
+pub fn v2_protobuf(document: &Value) -> Vec<u8> {
+    let mut out = Message::default();
+    out.text(1, &document["swagger"]);
+    out.message(2, &document["info"], |out, info| {
+        out.text(1, &info["title"]);
+        out.text(2, &info["version"]);
+    });
+    out.message(8, &document["paths"], |out, paths| out.named(2, paths, path_item));
+    out.message(9, &document["definitions"], |out, definitions| out.named(1, definitions, schema));
+    out.messages(12, &document["security"], |out, requirement| {
+        out.named(1, requirement, |out, scopes| out.texts(1, scopes));
+    });
+    out.message(13, &document["securityDefinitions"], |out, definitions| {
+        out.named(1, definitions, |out, definition| {
+            out.message(2, definition, |out, key| {
+                out.text(1, &key["type"]);
+                out.text(2, &key["name"]);
+                out.text(3, &key["in"]);
+                out.text(4, &key["description"]);
+            });
+        });
+    });
+    out.bytes
+}
+
+fn path_item(out: &mut Message, item: &Value) {
+    for (number, method) in [(2, "get"), (3, "put"), (4, "post"), (5, "delete"), (8, "patch")] {
+        out.message(number, &item[method], operation);
+    }
+    out.messages(9, &item["parameters"], parameters_item);
+    out.extensions(10, item);
+}
+
+fn operation(out: &mut Message, operation: &Value) {
+    out.texts(1, &operation["tags"]);
+    out.text(5, &operation["operationId"]);
+    out.texts(6, &operation["produces"]);
+    out.texts(7, &operation["consumes"]);
+    out.messages(8, &operation["parameters"], parameters_item);
+    out.message(9, &operation["responses"], |out, responses| {
+        out.named(1, responses, |out, response| {
+            out.message(1, response, |out, response| {
+                out.text(1, &response["description"]);
+                out.message(2, &response["schema"], |out, item| out.message(1, item, schema));
+            });
+        });
+    });
+    out.texts(10, &operation["schemes"]);
+    out.extensions(13, operation);
+}
+
+fn parameters_item(out: &mut Message, item: &Value) {
+    out.message(1, item, |out, parameter| match parameter["in"].as_str() {
+        Some("body") => out.message(1, parameter, |out, body| {
+            out.text(2, &body["name"]);
+            out.text(3, &body["in"]);
+            out.flag(4, &body["required"]);
+            out.message(5, &body["schema"], schema);
+        }),
+        Some("path") => out.message(2, parameter, |out, parameter| {
+            out.message(4, parameter, |out, path| {
+                out.flag(1, &path["required"]);
+                out.text(2, &path["in"]);
+                out.text(4, &path["name"]);
+                out.text(5, &path["type"]);
+                out.flag(18, &path["uniqueItems"]);
+            });
+        }),
+        _ => out.message(2, parameter, |out, parameter| {
+            out.message(3, parameter, |out, query| {
+                out.flag(1, &query["required"]);
+                out.text(2, &query["in"]);
+                out.text(4, &query["name"]);
+                out.text(6, &query["type"]);
+                out.flag(20, &query["uniqueItems"]);
+            });
+        }),
+    });
+}
+
+fn schema(out: &mut Message, schema_value: &Value) {
+    out.text(1, &schema_value["$ref"]);
+    out.text(2, &schema_value["format"]);
+    out.text(4, &schema_value["description"]);
+    if let Some(default) = schema_value.get("default") {
+        out.nested(5, |out| out.yaml(default));
+    }
+    out.texts(19, &schema_value["required"]);
+    out.message(21, &schema_value["additionalProperties"], |out, item| out.message(1, item, schema));
+    if schema_value["type"].is_string() {
+        out.nested(22, |out| out.text(1, &schema_value["type"]));
+    }
+    out.message(23, &schema_value["items"], |out, item| out.message(1, item, schema));
+    out.message(25, &schema_value["properties"], |out, properties| out.named(1, properties, schema));
+    out.extensions(31, schema_value);
+}
+
+/// A protobuf message being written. Absent values write nothing.
+#[derive(Default)]
+struct Message {
+    bytes: Vec<u8>,
+}
+
+impl Message {
+    fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.bytes.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.bytes.push(value as u8);
+    }
+
+    fn block(&mut self, number: u32, bytes: &[u8]) {
+        self.varint(u64::from(number << 3 | 2));
+        self.varint(bytes.len() as u64);
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    fn flag(&mut self, number: u32, value: &Value) {
+        if value.as_bool() == Some(true) {
+            self.varint(u64::from(number << 3));
+            self.bytes.push(1);
+        }
+    }
+
+    fn text(&mut self, number: u32, value: &Value) {
+        if let Some(text) = value.as_str().filter(|text| !text.is_empty()) {
+            self.block(number, text.as_bytes());
+        }
+    }
+
+    fn texts(&mut self, number: u32, value: &Value) {
+        for text in value.as_array().into_iter().flatten().filter_map(Value::as_str) {
+            self.block(number, text.as_bytes());
+        }
+    }
+
+    fn nested(&mut self, number: u32, write: impl FnOnce(&mut Message)) {
+        let mut inner = Message::default();
+        write(&mut inner);
+        self.block(number, &inner.bytes);
+    }
+
+    fn message(&mut self, number: u32, value: &Value, write: impl FnOnce(&mut Message, &Value)) {
+        if value.is_object() {
+            self.nested(number, |inner| write(inner, value));
+        }
+    }
+
+    fn messages(&mut self, number: u32, value: &Value, write: impl Fn(&mut Message, &Value)) {
+        for item in value.as_array().into_iter().flatten() {
+            self.message(number, item, &write);
+        }
+    }
+
+    /// A map as a list of (name, value) messages.
+    fn named(&mut self, number: u32, value: &Value, write: impl Fn(&mut Message, &Value)) {
+        for (name, value) in value.as_object().unwrap_or(&Map::new()) {
+            self.nested(number, |inner| {
+                inner.block(1, name.as_bytes());
+                inner.nested(2, |inner| write(inner, value));
+            });
+        }
+    }
+
+    /// An `Any`, which holds YAML; JSON is YAML.
+    fn yaml(&mut self, value: &Value) {
+        self.block(2, format!("{value}\n").as_bytes());
+    }
+
+    fn extensions(&mut self, number: u32, value: &Value) {
+        for (name, value) in value.as_object().unwrap_or(&Map::new()).iter().filter(|(name, _)| name.starts_with("x-"))
+        {
+            self.nested(number, |inner| {
+                inner.block(1, name.as_bytes());
+                inner.nested(2, |inner| inner.yaml(value));
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Reads a message back: its fields in order, all of them length-delimited or small varints.
+    fn fields(mut bytes: &[u8]) -> Vec<(u64, Vec<u8>)> {
+        fn varint(bytes: &mut &[u8]) -> u64 {
+            let (mut value, mut shift) = (0, 0);
+            loop {
+                let byte = bytes[0];
+                *bytes = &bytes[1..];
+                value |= u64::from(byte & 0x7f) << shift;
+                shift += 7;
+                if byte < 0x80 {
+                    return value;
+                }
+            }
+        }
+        let mut out = Vec::new();
+        while !bytes.is_empty() {
+            let tag = varint(&mut bytes);
+            let number = varint(&mut bytes);
+            if tag & 7 == 0 {
+                out.push((tag >> 3, vec![number as u8]));
+            } else {
+                let (block, rest) = bytes.split_at(number as usize);
+                out.push((tag >> 3, block.to_vec()));
+                bytes = rest;
+            }
+        }
+        out
+    }
+
+    /// The content at a path of field numbers, taking the first of each.
+    fn at(bytes: &[u8], path: &[u64]) -> Vec<u8> {
+        path.iter().fold(bytes.to_vec(), |bytes, number| {
+            fields(&bytes).into_iter().find(|(found, _)| found == number).map(|(_, block)| block).unwrap()
+        })
+    }
+
+    #[test]
+    fn definitions_and_operations_can_be_read_back() {
+        let gvk = json!({"group": "", "version": "v1", "kind": "Pod"});
+        let document = json!({
+            "swagger": "2.0",
+            "info": {"title": "Kubernetes", "version": "v1"},
+            "paths": {"/api/v1/pods/{name}": {"patch": {
+                "operationId": "patchPod",
+                "parameters": [{"name": "dryRun", "in": "query", "type": "string", "uniqueItems": true}],
+                "x-kubernetes-group-version-kind": gvk,
+            }}},
+            "definitions": {"io.k8s.api.core.v1.Pod": {
+                "type": "object",
+                "required": ["spec"],
+                "properties": {"spec": {"$ref": "#/definitions/Spec"}},
+                "x-kubernetes-group-version-kind": [gvk],
+            }},
+        });
+        let bytes = v2_protobuf(&document);
+        assert_eq!(at(&bytes, &[1]), b"2.0");
+        let item = [8, 2];
+        assert_eq!(at(&bytes, &[&item[..], &[1]].concat()), b"/api/v1/pods/{name}");
+        let patch = [&item[..], &[2, 8]].concat();
+        assert_eq!(at(&bytes, &[&patch[..], &[5]].concat()), b"patchPod");
+        assert_eq!(at(&bytes, &[&patch[..], &[8, 1, 2, 3, 4]].concat()), b"dryRun");
+        assert_eq!(at(&bytes, &[&patch[..], &[8, 1, 2, 3, 20]].concat()), [1]);
+        let extension = [&patch[..], &[13]].concat();
+        assert_eq!(at(&bytes, &[&extension[..], &[1]].concat()), b"x-kubernetes-group-version-kind");
+        assert_eq!(at(&bytes, &[&extension[..], &[2, 2]].concat()), format!("{gvk}\n").as_bytes());
+        let definition = [9, 1];
+        assert_eq!(at(&bytes, &[&definition[..], &[1]].concat()), b"io.k8s.api.core.v1.Pod");
+        assert_eq!(at(&bytes, &[&definition[..], &[2, 22, 1]].concat()), b"object");
+        assert_eq!(at(&bytes, &[&definition[..], &[2, 19]].concat()), b"spec");
+        assert_eq!(at(&bytes, &[&definition[..], &[2, 25, 1, 1]].concat()), b"spec");
+        assert_eq!(at(&bytes, &[&definition[..], &[2, 25, 1, 2, 1]].concat()), b"#/definitions/Spec");
+    }
+}
