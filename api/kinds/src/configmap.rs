@@ -44,7 +44,7 @@ fn validate(map: &Value, faults: &mut Faults) {
         bytes += decoded_length(value);
     }
     if bytes > DATA_BYTES_MAX {
-        faults.add(kontiki_model::FaultKind::TooLong, "", None, format!("may not be more than {DATA_BYTES_MAX} bytes"));
+        faults.too_long("", DATA_BYTES_MAX);
     }
 }
 

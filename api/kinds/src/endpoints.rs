@@ -4,7 +4,7 @@ use kontiki_model::Faults;
 use serde_json::Value;
 
 use crate::column::{self, text_column};
-use crate::names::{dns1123_label, ip, port_number, report};
+use crate::names::{ip, label, port_number, report};
 use crate::tree::{fill_text, int, list, list_mut, text};
 use crate::{Column, Kind, metadata};
 
@@ -91,7 +91,7 @@ fn validate_address(address: &Value, path: &str, faults: &mut Faults) {
     report(ip(value), value, &format!("{path}.ip"), faults);
     let hostname = text(address, "/hostname");
     if !hostname.is_empty() {
-        report(dns1123_label(hostname), hostname, &format!("{path}.hostname"), faults);
+        report(label(hostname), hostname, &format!("{path}.hostname"), faults);
     }
     validate_usable_ip(value, &format!("{path}.ip"), faults);
 }
@@ -122,7 +122,7 @@ fn validate_port(port: &Value, name_required: bool, path: &str, faults: &mut Fau
     if name.is_empty() && name_required {
         faults.required(format!("{path}.name"), "");
     } else if !name.is_empty() {
-        report(dns1123_label(name), name, &format!("{path}.name"), faults);
+        report(label(name), name, &format!("{path}.name"), faults);
     }
     let number = int(port, "/port");
     for fault in port_number(number) {

@@ -1,12 +1,12 @@
 //! EndpointSlice (discovery.k8s.io).
 
-use kontiki_model::{FaultKind, Faults};
+use kontiki_model::Faults;
 use serde_json::{Value, json};
 
 use crate::column::{self, text_column};
 use crate::endpoints::{first_few, validate_usable_ip};
-use crate::names::{dns1123_label, dns1123_subdomain, ip, label_key, port_name, report};
-use crate::tree::{at, fill, list, list_mut, members, text};
+use crate::names::{ip, label, port_name, qualified, report, subdomain};
+use crate::tree::{at, count, fill, list, list_mut, text};
 use crate::{Column, Kind, metadata, names};
 
 pub static KIND: Kind = Kind {
@@ -75,7 +75,7 @@ fn validate(slice: &Value, faults: &mut Faults) {
     }
     let endpoints = list(slice, "/endpoints");
     if endpoints.len() > ENDPOINTS_MAX {
-        too_many("endpoints", ENDPOINTS_MAX, faults);
+        faults.too_many("endpoints", endpoints.len(), ENDPOINTS_MAX);
         return;
     }
     for (index, endpoint) in endpoints.iter().enumerate() {
@@ -84,15 +84,11 @@ fn validate(slice: &Value, faults: &mut Faults) {
     validate_ports(list(slice, "/ports"), faults);
 }
 
-fn too_many(path: &str, limit: usize, faults: &mut Faults) {
-    faults.add(FaultKind::TooMany, path, None, format!("must have at most {limit} items"));
-}
-
 fn validate_endpoint(endpoint: &Value, kind: &str, path: &str, faults: &mut Faults) {
     let addresses = list(endpoint, "/addresses");
     match addresses.len() {
         0 => faults.required(format!("{path}.addresses"), "must contain at least 1 address"),
-        many if many > ADDRESSES_MAX => too_many(&format!("{path}.addresses"), ADDRESSES_MAX, faults),
+        many if many > ADDRESSES_MAX => faults.too_many(format!("{path}.addresses"), many, ADDRESSES_MAX),
         _ => {}
     }
     for (index, address) in addresses.iter().filter_map(Value::as_str).enumerate() {
@@ -100,15 +96,16 @@ fn validate_endpoint(endpoint: &Value, kind: &str, path: &str, faults: &mut Faul
     }
     let node = text(endpoint, "/nodeName");
     if !node.is_empty() {
-        report(dns1123_subdomain(node), node, &format!("{path}.nodeName"), faults);
+        report(subdomain(node), node, &format!("{path}.nodeName"), faults);
     }
-    if members(endpoint, "/deprecatedTopology").count() > TOPOLOGY_LABELS_MAX {
-        too_many(&format!("{path}.deprecatedTopology"), TOPOLOGY_LABELS_MAX, faults);
+    let labels = count(endpoint, "/deprecatedTopology");
+    if labels > TOPOLOGY_LABELS_MAX {
+        faults.too_many(format!("{path}.deprecatedTopology"), labels, TOPOLOGY_LABELS_MAX);
     }
     names::validate_labels(at(endpoint, "/deprecatedTopology"), &format!("{path}.deprecatedTopology"), faults);
     let hostname = text(endpoint, "/hostname");
     if !hostname.is_empty() {
-        report(dns1123_label(hostname), hostname, &format!("{path}.hostname"), faults);
+        report(label(hostname), hostname, &format!("{path}.hostname"), faults);
     }
 }
 
@@ -133,7 +130,7 @@ fn validate_address(address: &str, kind: &str, path: &str, faults: &mut Faults) 
 /// A subdomain with at least two labels.
 fn fqdn(name: &str) -> Vec<String> {
     let name = name.strip_suffix('.').unwrap_or(name);
-    let wrong = dns1123_subdomain(name);
+    let wrong = subdomain(name);
     if wrong.is_empty() && !name.contains('.') {
         return vec!["should be a domain with at least two segments separated by dots".to_owned()];
     }
@@ -142,7 +139,7 @@ fn fqdn(name: &str) -> Vec<String> {
 
 fn validate_ports(ports: &[Value], faults: &mut Faults) {
     if ports.len() > PORTS_MAX {
-        too_many("ports", PORTS_MAX, faults);
+        faults.too_many("ports", ports.len(), PORTS_MAX);
         return;
     }
     let mut seen = Vec::new();
@@ -163,7 +160,7 @@ fn validate_ports(ports: &[Value], faults: &mut Faults) {
         }
         let protocol = text(port, "/appProtocol");
         if !protocol.is_empty() {
-            report(label_key(protocol), protocol, &format!("{path}.appProtocol"), faults);
+            report(qualified(protocol), protocol, &format!("{path}.appProtocol"), faults);
         }
     }
 }

@@ -173,7 +173,7 @@ pub struct Scale {
     /// Read and written.
     pub spec_replicas: &'static str,
     pub status_replicas: &'static str,
-    /// A `metav1.LabelSelector`; [`crate::selector::to_string`] gives its text form.
+    /// A `metav1.LabelSelector`; `kontiki_model::LabelSelector` prints its text form.
     pub selector: &'static str,
 }
 

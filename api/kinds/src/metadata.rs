@@ -1,37 +1,16 @@
-//! `metadata` is the same for every kind, and so are its rules (`ValidateObjectMeta` and `ValidateObjectMetaUpdate`).
+//! `metadata` is the same for every kind; what differs is the rule for names, and that is in the declaration.
+//! The rules of a new object are the model's; here is what an update must satisfy besides (`ValidateObjectMetaUpdate`).
 
-use kontiki_model::Faults;
+use kontiki_model::{Faults, metadata};
 use serde_json::Value;
 
-use crate::names::{self, dns1123_label, label_key, report};
-use crate::tree::{at, flag, int, list, missing, text};
-use crate::{Kind, tree};
+use crate::Kind;
+use crate::names::{validate_annotations, validate_labels};
+use crate::tree::{at, int, list, missing};
 
 /// Checks the metadata of a new object.
 pub fn validate(kind: &Kind, object: &Value, faults: &mut Faults) {
-    let prefix = text(object, "/metadata/generateName");
-    if !prefix.is_empty() {
-        report(kind.name_rule.check(prefix, true), prefix, "metadata.generateName", faults);
-    }
-    let name = text(object, "/metadata/name");
-    if name.is_empty() {
-        faults.required("metadata.name", "name or generateName is required");
-    } else {
-        report(kind.name_rule.check(name, false), name, "metadata.name", faults);
-    }
-    let namespace = text(object, "/metadata/namespace");
-    match (kind.namespaced, namespace.is_empty()) {
-        (true, true) => faults.required("metadata.namespace", ""),
-        (true, false) => report(dns1123_label(namespace), namespace, "metadata.namespace", faults),
-        (false, true) => {}
-        (false, false) => faults.forbidden("metadata.namespace", "not allowed on this type"),
-    }
-    if int(object, "/metadata/generation") < 0 {
-        let generation = int(object, "/metadata/generation");
-        faults.invalid("metadata.generation", generation, "must be greater than or equal to 0");
-    }
-    validate_free(object, faults);
-    finalizers(object, faults);
+    metadata::validate(at(object, "/metadata"), kind.name_rule.rule(), kind.namespaced, faults);
 }
 
 /// Checks what an update does to metadata. `new` and `old` are whole objects; the server has checked the resource version.
@@ -61,61 +40,9 @@ pub fn validate_update(new: &Value, old: &Value, faults: &mut Faults) {
             faults.invalid(format!("metadata.{member}"), at(new, &pointer).clone(), "field is immutable");
         }
     }
-    validate_free(new, faults);
-}
-
-/// What a client may set and change at any time.
-fn validate_free(object: &Value, faults: &mut Faults) {
-    names::validate_labels(at(object, "/metadata/labels"), "metadata.labels", faults);
-    names::validate_annotations(at(object, "/metadata/annotations"), "metadata.annotations", faults);
-    owner_references(object, faults);
-}
-
-fn owner_references(object: &Value, faults: &mut Faults) {
-    let mut controller: Option<String> = None;
-    for (index, owner) in list(object, "/metadata/ownerReferences").iter().enumerate() {
-        let path = format!("metadata.ownerReferences[{index}]");
-        let version = text(owner, "/apiVersion");
-        if version.rsplit('/').next().unwrap_or_default().is_empty() {
-            faults.invalid(format!("{path}.apiVersion"), version, "version must not be empty");
-        }
-        for (member, what) in
-            [("kind", "must not be empty"), ("name", "must not be empty"), ("uid", "must not be empty")]
-        {
-            if text(owner, &format!("/{member}")).is_empty() {
-                faults.invalid(format!("{path}.{member}"), "", what);
-            }
-        }
-        if version == "v1" && text(owner, "/kind") == "Event" {
-            faults.invalid(path.as_str(), "/v1, Kind=Event", "is disallowed from being an owner");
-        }
-        if flag(owner, "/controller") {
-            let this = format!("{}/{}", text(owner, "/kind"), text(owner, "/name"));
-            match &controller {
-                None => controller = Some(this),
-                Some(first) => faults.invalid(
-                    "metadata.ownerReferences",
-                    at(object, "/metadata/ownerReferences").clone(),
-                    format!("Only one reference can have Controller set to true. Found \"true\" in references for {first} and {this}"),
-                ),
-            }
-        }
-    }
-}
-
-fn finalizers(object: &Value, faults: &mut Faults) {
-    let all = list(object, "/metadata/finalizers");
-    for finalizer in all.iter().filter_map(Value::as_str) {
-        report(label_key(finalizer), finalizer, "metadata.finalizers", faults);
-    }
-    let has = |name: &str| all.iter().any(|one| one == name);
-    if has("orphan") && has("foregroundDeletion") {
-        faults.invalid(
-            "metadata.finalizers",
-            tree::at(object, "/metadata/finalizers").clone(),
-            "finalizers orphan and foregroundDeletion cannot be both set",
-        );
-    }
+    validate_labels(at(new, "/metadata/labels"), "metadata.labels", faults);
+    validate_annotations(at(new, "/metadata/annotations"), "metadata.annotations", faults);
+    metadata::owner_references(list(new, "/metadata/ownerReferences"), faults);
 }
 
 #[cfg(test)]
@@ -139,8 +66,8 @@ mod tests {
             (
                 json!({"name": "a", "namespace": "b", "ownerReferences": [{"apiVersion": "v1", "kind": "", "name": "x", "uid": ""}]}),
                 vec![
-                    "metadata.ownerReferences[0].kind: Invalid value: \"\": must not be empty",
-                    "metadata.ownerReferences[0].uid: Invalid value: \"\": must not be empty",
+                    "metadata.ownerReferences.kind: Invalid value: \"\": must not be empty",
+                    "metadata.ownerReferences.uid: Invalid value: \"\": must not be empty",
                 ],
             ),
         ];

@@ -4,7 +4,7 @@ use kontiki_model::Faults;
 use serde_json::{Value, json};
 
 use crate::column::{self, text_column};
-use crate::names::{label_key, report};
+use crate::names::{qualified, report};
 use crate::tree::{fill, keep, list, missing, object, text};
 use crate::{Column, Deletion, Field, Kind, NameRule, Subresource, metadata};
 
@@ -61,7 +61,7 @@ fn prepare_create(namespace: &mut Value) {
 fn validate(namespace: &Value, faults: &mut Faults) {
     for (index, finalizer) in list(namespace, "/spec/finalizers").iter().filter_map(Value::as_str).enumerate() {
         let path = format!("spec.finalizers[{index}]");
-        report(label_key(finalizer), finalizer, &path, faults);
+        report(qualified(finalizer), finalizer, &path, faults);
         if !finalizer.contains('/') && finalizer != "kubernetes" {
             faults.invalid(path, finalizer, "name is neither a standard finalizer name nor is it fully qualified");
         }

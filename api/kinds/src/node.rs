@@ -7,8 +7,9 @@ use kontiki_model::Faults;
 use serde_json::{Value, json};
 
 use crate::column::{self, text_column};
-use crate::tree::{at, flag, keep, list, members, object, text};
-use crate::{Column, Field, Kind, Subresource, metadata};
+use crate::names::{cidr, label_value, qualified, report};
+use crate::tree::{at, fill, flag, keep, list, members, object, remove, single_and_list, text};
+use crate::{AdmitFacts, Column, Field, Kind, Subresource, metadata};
 
 pub static KIND: Kind = Kind {
     kind: "Node",
@@ -104,21 +105,21 @@ fn default(node: &mut Value) {
     object(node, "spec");
     let status = object(node, "status");
     let endpoint = object(object(status, "daemonEndpoints"), "kubeletEndpoint");
-    crate::tree::fill(endpoint, "Port", 0);
+    fill(endpoint, "Port", 0);
     let info = object(status, "nodeInfo");
     for member in INFO {
-        crate::tree::fill(info, member, "");
+        fill(info, member, "");
     }
     if let (Some(capacity), true) = (status.get("capacity").cloned(), status["allocatable"].is_null()) {
         status["allocatable"] = capacity;
     } else if status["allocatable"].is_null() {
-        crate::tree::remove(status, "allocatable");
+        remove(status, "allocatable");
     }
-    crate::tree::single_and_list(&mut node["spec"], "podCIDR", "podCIDRs", None);
+    single_and_list(&mut node["spec"], "podCIDR", "podCIDRs", None);
 }
 
 /// A new node takes no pods until its agent has reported it ready (admission `TaintNodesByCondition`).
-fn admit(node: &mut Value, _: &crate::AdmitFacts<'_>) -> Result<(), String> {
+fn admit(node: &mut Value, _: &AdmitFacts<'_>) -> Result<(), String> {
     const NOT_READY: &str = "node.kubernetes.io/not-ready";
     let mut taints = list(node, "/spec/taints").to_vec();
     if !taints.iter().any(|taint| text(taint, "/key") == NOT_READY && text(taint, "/effect") == "NoSchedule") {
@@ -133,8 +134,8 @@ fn validate(node: &Value, faults: &mut Faults) {
     for (index, taint) in list(node, "/spec/taints").iter().enumerate() {
         let path = format!("spec.taints[{index}]");
         let (key, value, effect) = (text(taint, "/key"), text(taint, "/value"), text(taint, "/effect"));
-        crate::names::validate_label_key(key, &format!("{path}.key"), faults);
-        crate::names::report(crate::names::label_value(value), value, &format!("{path}.value"), faults);
+        report(qualified(key), key, &format!("{path}.key"), faults);
+        report(label_value(value), value, &format!("{path}.value"), faults);
         match effect {
             "NoSchedule" | "PreferNoSchedule" | "NoExecute" => {}
             "" => faults.required(format!("{path}.effect"), ""),
@@ -148,7 +149,7 @@ fn validate(node: &Value, faults: &mut Faults) {
         seen.push((key, effect));
     }
     for (index, range) in list(node, "/spec/podCIDRs").iter().filter_map(Value::as_str).enumerate() {
-        crate::names::report(crate::names::cidr(range), range, &format!("spec.podCIDRs[{index}]"), faults);
+        report(cidr(range), range, &format!("spec.podCIDRs[{index}]"), faults);
     }
 }
 

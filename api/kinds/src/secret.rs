@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use kontiki_model::{FaultKind, Faults};
+use kontiki_model::Faults;
 use serde_json::Value;
 
 use crate::column::{self, text_column};
@@ -68,7 +68,7 @@ fn validate(secret: &Value, faults: &mut Faults) {
         bytes += decoded_length(value);
     }
     if bytes > DATA_BYTES_MAX {
-        faults.add(FaultKind::TooLong, "data", None, format!("may not be more than {DATA_BYTES_MAX} bytes"));
+        faults.too_long("data", DATA_BYTES_MAX);
     }
     let kind = text(secret, "/type");
     let has = |key: &str| secret.pointer("/data").and_then(|data| data.get(key)).is_some();

@@ -1,75 +1,36 @@
-//! `metav1.LabelSelector` and plain label maps: text form, matching, validity.
+//! What kinds do with `metav1.LabelSelector` objects and label maps: their text in cells, matching, validity.
 
-use std::collections::BTreeMap;
-
-use kontiki_model::{FaultKind, Faults};
+use kontiki_model::{Faults, LabelSelector};
 use serde_json::Value;
 
-use crate::names;
+use crate::names::{label_value, qualified, report, validate_labels};
 use crate::tree::{at, list, members, text};
 
 /// `a=1,b=2`, sorted by key, or `<none>`.
-pub fn labels_to_string(labels: &Value) -> String {
-    let sorted: BTreeMap<&str, &str> = labels
-        .as_object()
-        .into_iter()
-        .flatten()
-        .map(|(key, value)| (key.as_str(), value.as_str().unwrap_or_default()))
-        .collect();
-    if sorted.is_empty() {
-        return "<none>".to_owned();
-    }
-    sorted.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
+pub fn labels_to_cell(labels: &Value) -> Value {
+    let labels = labels.as_object().into_iter().flatten();
+    cell(&LabelSelector::from_labels(labels.map(|(key, value)| (key.as_str(), value.as_str().unwrap_or_default()))))
 }
 
-/// The selector as a query parameter and the Scale subresource write it: `a=1,b in (x,y),!c`, sorted by key.
-pub fn to_string(selector: &Value) -> String {
-    let mut parts: Vec<(&str, String)> = Vec::new();
-    for (key, value) in members(selector, "/matchLabels") {
-        parts.push((key, format!("{key}={}", value.as_str().unwrap_or_default())));
-    }
-    for requirement in list(selector, "/matchExpressions") {
-        let key = text(requirement, "/key");
-        let mut values: Vec<&str> = list(requirement, "/values").iter().filter_map(Value::as_str).collect();
-        values.sort_unstable();
-        let values = values.join(",");
-        parts.push((
-            key,
-            match text(requirement, "/operator") {
-                "In" => format!("{key} in ({values})"),
-                "NotIn" => format!("{key} notin ({values})"),
-                "Exists" => key.to_owned(),
-                _ => format!("!{key}"),
-            },
-        ));
-    }
-    parts.sort_by_key(|(key, _)| *key);
-    parts.into_iter().map(|(_, part)| part).collect::<Vec<_>>().join(",")
-}
-
-/// [`to_string`] for a Table cell: `<none>` where the selector is empty.
+/// The selector as a query parameter writes it: `a=1,b in (x,y),!c`; `<none>` for one that selects everything or nothing.
 pub fn to_cell(selector: &Value) -> Value {
-    match to_string(selector) {
+    match LabelSelector::from_json(selector) {
+        Ok(selector) => cell(&selector),
+        Err(_) => "<error>".into(),
+    }
+}
+
+fn cell(selector: &LabelSelector) -> Value {
+    match selector.to_string() {
         text if text.is_empty() => "<none>".into(),
         text => text.into(),
     }
 }
 
-/// An empty selector matches everything.
+/// Whether the selector selects an object with these labels; an invalid one selects nothing.
 pub fn matches(selector: &Value, labels: &Value) -> bool {
     let label = |key: &str| labels.get(key).and_then(Value::as_str);
-    members(selector, "/matchLabels").all(|(key, value)| label(key) == value.as_str())
-        && list(selector, "/matchExpressions").iter().all(|requirement| {
-            let found = label(text(requirement, "/key"));
-            let listed = || list(requirement, "/values").iter().any(|value| value.as_str() == found);
-            match text(requirement, "/operator") {
-                "In" => found.is_some() && listed(),
-                "NotIn" => found.is_none() || !listed(),
-                "Exists" => found.is_some(),
-                "DoesNotExist" => found.is_none(),
-                _ => false,
-            }
-        })
+    LabelSelector::from_json(selector).is_ok_and(|selector| selector.matches_by(label))
 }
 
 /// No requirement at all.
@@ -79,7 +40,7 @@ pub fn is_empty(selector: &Value) -> bool {
 
 /// Kubernetes' `ValidateLabelSelector`.
 pub fn validate(selector: &Value, path: &str, faults: &mut Faults) {
-    names::validate_labels(at(selector, "/matchLabels"), &format!("{path}.matchLabels"), faults);
+    validate_labels(at(selector, "/matchLabels"), &format!("{path}.matchLabels"), faults);
     for (index, requirement) in list(selector, "/matchExpressions").iter().enumerate() {
         let path = format!("{path}.matchExpressions[{index}]");
         let operator = text(requirement, "/operator");
@@ -97,11 +58,11 @@ pub fn validate(selector: &Value, path: &str, faults: &mut Faults) {
             "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
             other => faults.invalid(format!("{path}.operator"), other, "not a valid selector operator"),
         }
-        names::validate_label_key(text(requirement, "/key"), &format!("{path}.key"), faults);
+        let key = text(requirement, "/key");
+        report(qualified(key), key, &format!("{path}.key"), faults);
         for (at, value) in values.iter().enumerate() {
-            for fault in names::label_value(value.as_str().unwrap_or_default()) {
-                faults.add(FaultKind::Invalid, format!("{path}.values[{at}]"), Some(value.clone()), fault);
-            }
+            let value = value.as_str().unwrap_or_default();
+            report(label_value(value), value, &format!("{path}.values[{at}]"), faults);
         }
     }
 }
@@ -123,9 +84,9 @@ mod tests {
                 {"key": "f", "operator": "NotIn", "values": ["z"]},
             ],
         });
-        assert_eq!(to_string(&selector), "a=1,b=2,c in (x,y),!d,e,f notin (z)");
-        assert_eq!(labels_to_string(&json!({"b": "2", "a": "1"})), "a=1,b=2");
-        assert_eq!(to_cell(&json!({})), "<none>");
+        assert_eq!(to_cell(&selector), "a=1,b=2,c in (x,y),!d,e,f notin (z)");
+        assert_eq!(labels_to_cell(&json!({"b": "2", "a": "1"})), "a=1,b=2");
+        assert_eq!((to_cell(&json!({})), labels_to_cell(&json!({}))), ("<none>".into(), "<none>".into()));
         assert!(matches(&selector, &json!({"a": "1", "b": "2", "c": "x", "e": ""})));
         assert!(!matches(&selector, &json!({"a": "1", "b": "2", "c": "x", "e": "", "d": ""})));
         assert!(!matches(&selector, &json!({"a": "1", "b": "2", "c": "x", "e": "", "f": "z"})));

@@ -31,13 +31,14 @@ pub static KIND: Kind = Kind {
             external_addresses(service).into(),
             ports(service).into(),
             column::age(service, now),
-            selector::labels_to_string(at(service, "/spec/selector")).into(),
+            selector::labels_to_cell(at(service, "/spec/selector")),
         ]
     },
     default,
     prepare_create: |service| {
         service["status"] = json!({"loadBalancer": {}});
         update::normalize_addresses(service);
+        update::share_node_ports(service);
         update::fill_families(service);
     },
     prepare_update: update::prepare,

@@ -297,6 +297,10 @@ fn what_a_service_holds_follows_its_type() {
     assert_eq!((back["spec"]["ipFamilies"][0].as_str(), back["spec"].get("clusterIP")), (Some("IPv4"), None));
     let (kept, _) = update(&inside, &json!({"spec": {"clusterIP": null}}));
     assert_eq!(kept, inside);
+    let shared = stored(service(json!({"type": "NodePort", "ports": [
+        {"port": 80, "name": "x"}, {"port": 80, "protocol": "UDP", "name": "y", "nodePort": 31000},
+    ]})));
+    assert_eq!(shared["spec"]["ports"][0]["nodePort"], 31000);
     let (renumbered, faults) = update(&old, &json!({"spec": {"ports": [{"port": 81, "name": "x"}]}}));
     assert_eq!((renumbered["spec"]["ports"][0]["nodePort"].as_i64(), faults.len()), (Some(31000), 0));
 }

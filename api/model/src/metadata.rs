@@ -79,7 +79,8 @@ fn masked(prefix: &str) -> String {
     }
 }
 
-fn owner_references(owners: &[Value], faults: &mut Faults) {
+/// Checks `metadata.ownerReferences`.
+pub fn owner_references(owners: &[Value], faults: &mut Faults) {
     let mut controller: Option<&str> = None;
     for owner in owners {
         let field = "metadata.ownerReferences";

@@ -4,7 +4,7 @@ use kontiki_model::{FaultKind, Faults};
 use serde_json::Value;
 
 use super::{probes, resources};
-use crate::names::{config_key, dns1123_label, env_name, label_key, port_name, port_number, report};
+use crate::names::{config_key, env_name, label, port_name, port_number, qualified, report};
 use crate::tree::{at, flag, int, list, missing, text};
 
 /// What a container may refer to.
@@ -78,7 +78,7 @@ fn unique_name<'a>(container: &'a Value, seen: &mut Vec<&'a str>, path: &str, fa
 fn validate_any(container: &Value, scope: &Scope<'_>, path: &str, faults: &mut Faults) {
     match text(container, "/name") {
         "" => faults.required(format!("{path}.name"), ""),
-        name => report(dns1123_label(name), name, &format!("{path}.name"), faults),
+        name => report(label(name), name, &format!("{path}.name"), faults),
     }
     let image = text(container, "/image");
     if image.is_empty() {
@@ -264,8 +264,8 @@ pub fn field_reference(source: &Value, supported: &[&str], path: &str, faults: &
     let subscript = wanted.strip_suffix("']").and_then(|rest| rest.split_once("['"));
     match (wanted, subscript) {
         ("", _) => faults.required(path, ""),
-        (_, Some(("metadata.annotations", key))) => report(label_key(&key.to_lowercase()), key, &path, faults),
-        (_, Some(("metadata.labels", key))) => report(label_key(key), key, &path, faults),
+        (_, Some(("metadata.annotations", key))) => report(qualified(&key.to_lowercase()), key, &path, faults),
+        (_, Some(("metadata.labels", key))) => report(qualified(key), key, &path, faults),
         (_, Some((field, _))) => faults.invalid(path, field, "does not support subscript"),
         (_, None) if supported.contains(&wanted) => {}
         (_, None) if ENV_FIELDS.contains(&wanted) || VOLUME_FIELDS.contains(&wanted) => {

@@ -3,7 +3,7 @@
 use kontiki_model::{Faults, Quantity};
 use serde_json::Value;
 
-use crate::names::{dns1123_subdomain, label_key, report};
+use crate::names::{qualified, report, subdomain};
 use crate::tree::{at, list, members};
 
 /// How a pod fares when its node runs out of something: the last to suffer, the middle, the first.
@@ -103,7 +103,7 @@ fn overcommits(name: &str) -> bool {
 }
 
 fn validate_entry(name: &str, value: &Value, path: &str, faults: &mut Faults) {
-    let wrong = label_key(name);
+    let wrong = qualified(name);
     if wrong.is_empty() && !name.contains('/') {
         if !overcommits(name) && !name.starts_with("hugepages-") {
             faults.invalid(path, name, "must be a standard resource for containers");
@@ -123,7 +123,7 @@ fn validate_entry(name: &str, value: &Value, path: &str, faults: &mut Faults) {
 /// `example.com/thing`: outside of `kubernetes.io`, and short enough for a quota's `requests.` prefix.
 fn is_extended(name: &str) -> bool {
     let Some((domain, _)) = name.split_once('/') else { return false };
-    !domain.ends_with("kubernetes.io") && !name.starts_with("requests.") && dns1123_subdomain(domain).is_empty()
+    !domain.ends_with("kubernetes.io") && !name.starts_with("requests.") && subdomain(domain).is_empty()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use kontiki_model::Faults;
 use serde_json::Value;
 
 use super::{containers, resources, volumes};
-use crate::names::{self, dns1123_label, dns1123_subdomain, ip, label_key, label_value, report};
+use crate::names::{self, ip, label, label_value, qualified, report, subdomain};
 use crate::selector;
 use crate::tree::{at, flag, int, list, missing, text};
 
@@ -91,18 +91,18 @@ fn names_of_others(spec: &Value, path: &str, faults: &mut Faults) {
     for member in ["serviceAccountName", "nodeName", "priorityClassName", "runtimeClassName"] {
         let name = text(spec, &format!("/{member}"));
         if !name.is_empty() {
-            report(dns1123_subdomain(name), name, &format!("{path}.{member}"), faults);
+            report(subdomain(name), name, &format!("{path}.{member}"), faults);
         }
     }
     for member in ["hostname", "subdomain"] {
         let name = text(spec, &format!("/{member}"));
         if !name.is_empty() {
-            report(dns1123_label(name), name, &format!("{path}.{member}"), faults);
+            report(label(name), name, &format!("{path}.{member}"), faults);
         }
     }
     match text(spec, "/schedulerName") {
         "" => {}
-        name => report(label_key(name), name, &format!("{path}.schedulerName"), faults),
+        name => report(qualified(name), name, &format!("{path}.schedulerName"), faults),
     }
 }
 
@@ -129,7 +129,7 @@ fn tolerations(all: &[Value], path: &str, faults: &mut Faults) {
         let (key, operator) = (text(toleration, "/key"), text(toleration, "/operator"));
         let (value, effect) = (text(toleration, "/value"), text(toleration, "/effect"));
         if !key.is_empty() {
-            report(label_key(key), key, &format!("{path}.key"), faults);
+            report(qualified(key), key, &format!("{path}.key"), faults);
         } else if operator != "Exists" {
             let detail = "operator must be Exists when `key` is empty, which means \"match all values and all keys\"";
             faults.invalid(format!("{path}.operator"), operator, detail);
@@ -167,7 +167,7 @@ fn scheduling(spec: &Value, path: &str, faults: &mut Faults) {
     for (index, gate) in list(spec, "/schedulingGates").iter().enumerate() {
         let name = text(gate, "/name");
         let path = format!("{path}.schedulingGates[{index}].name");
-        report(label_key(name), name, &path, faults);
+        report(qualified(name), name, &path, faults);
         if seen.contains(&name) {
             faults.duplicate(path, name);
         }
@@ -175,7 +175,7 @@ fn scheduling(spec: &Value, path: &str, faults: &mut Faults) {
     }
     for (index, gate) in list(spec, "/readinessGates").iter().enumerate() {
         let kind = text(gate, "/conditionType");
-        report(label_key(kind), kind, &format!("{path}.readinessGates[{index}].conditionType"), faults);
+        report(qualified(kind), kind, &format!("{path}.readinessGates[{index}].conditionType"), faults);
     }
     let mut seen = Vec::new();
     for (index, constraint) in list(spec, "/topologySpreadConstraints").iter().enumerate() {
@@ -270,7 +270,7 @@ fn node_term(term: &Value, path: &str, faults: &mut Faults) {
             other => faults.invalid(format!("{path}.operator"), other, "not a valid selector operator"),
         }
         let key = text(requirement, "/key");
-        report(label_key(key), key, &format!("{path}.key"), faults);
+        report(qualified(key), key, &format!("{path}.key"), faults);
     }
 }
 
@@ -278,7 +278,7 @@ fn pod_term(term: &Value, path: &str, faults: &mut Faults) {
     selector::validate(at(term, "/labelSelector"), &format!("{path}.labelSelector"), faults);
     match text(term, "/topologyKey") {
         "" => faults.required(format!("{path}.topologyKey"), "can not be empty"),
-        key => report(label_key(key), key, &format!("{path}.topologyKey"), faults),
+        key => report(qualified(key), key, &format!("{path}.topologyKey"), faults),
     }
 }
 
@@ -288,7 +288,7 @@ fn host_aliases(spec: &Value, path: &str, faults: &mut Faults) {
         let address = text(alias, "/ip");
         report(ip(address), address, &format!("{path}.ip"), faults);
         for (at, name) in list(alias, "/hostnames").iter().filter_map(Value::as_str).enumerate() {
-            report(dns1123_subdomain(name), name, &format!("{path}.hostnames[{at}]"), faults);
+            report(subdomain(name), name, &format!("{path}.hostnames[{at}]"), faults);
         }
     }
 }

@@ -4,6 +4,7 @@ use kontiki_model::Faults;
 use serde_json::Value;
 
 use crate::metadata;
+use crate::names::{ip, report};
 use crate::tree::{at, int, keep, keep_all_but_status, list, list_mut, missing, remove, text};
 
 /// Keeps what only a subresource or the server changes, and what admission keeps up.
@@ -143,7 +144,7 @@ pub fn validate_status(new: &Value, old: &Value, faults: &mut Faults) {
     }
     for (index, one) in list(new, "/status/podIPs").iter().enumerate() {
         let address = text(one, "/ip");
-        crate::names::report(crate::names::ip(address), address, &format!("status.podIPs[{index}]"), faults);
+        report(ip(address), address, &format!("status.podIPs[{index}]"), faults);
     }
 }
 

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::containers::{VOLUME_FIELDS, field_reference, resource_reference};
 use super::resources::quantity;
-use crate::names::{config_key, dns1123_label, report};
+use crate::names::{config_key, label, report};
 use crate::tree::{at, int, list, text};
 
 const MODE_RULE: &str = "must be a number between 0 and 0777 (octal), both inclusive";
@@ -21,7 +21,7 @@ pub fn validate(volumes: &[Value], path: &str, faults: &mut Faults) {
             faults.required(format!("{path}.name"), "");
             continue;
         }
-        report(dns1123_label(name), name, &format!("{path}.name"), faults);
+        report(label(name), name, &format!("{path}.name"), faults);
         if seen.contains(&name) {
             faults.duplicate(format!("{path}.name"), name);
         }

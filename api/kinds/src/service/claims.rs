@@ -48,17 +48,12 @@ fn port_claim(pointer: String, field: String, port: i64) -> Claim {
 /// Ports with the same number (one for TCP, one for UDP) share a node port, and so do those that ask for the same.
 fn node_ports(service: &Value, out: &mut Vec<Claim>) {
     let ports = list(service, "/spec/ports");
-    let asked = |port: i64| {
-        ports.iter().filter(|one| int(one, "/port") == port).map(|one| int(one, "/nodePort")).find(|node| *node != 0)
-    };
     let mut groups: Vec<(i64, i64, Claim)> = Vec::new();
     for (index, port) in ports.iter().enumerate() {
-        let number = int(port, "/port");
-        let own = int(port, "/nodePort");
-        if own == 0 && !needs_node_ports(service) {
+        let (number, node) = (int(port, "/port"), int(port, "/nodePort"));
+        if node == 0 && !needs_node_ports(service) {
             continue;
         }
-        let node = if own == 0 { asked(number).unwrap_or(0) } else { own };
         let pointer = format!("/spec/ports/{index}/nodePort");
         let shares = |(other, taken, _): &&mut (i64, i64, Claim)| *taken == node && (node != 0 || *other == number);
         match groups.iter_mut().find(shares) {
@@ -106,7 +101,7 @@ mod tests {
                 vec![ip(None), node(&[first], None), node(&[second], Some("30081"))],
             ),
             (
-                json!({"type": "NodePort", "ports": [{"port": 80}, {"port": 80, "nodePort": 30080}]}),
+                json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 30080}, {"port": 80, "nodePort": 30080}]}),
                 vec![ip(None), node(&[first, second], Some("30080"))],
             ),
             (

@@ -15,6 +15,7 @@ pub fn prepare(new: &mut Value, old: &Value) {
     follow_changed_address(new, old);
     normalize_addresses(new);
     keep_allocated(new, old);
+    share_node_ports(new);
     drop_useless(new, old);
     if needs_address(new) {
         for member in ["ipFamilies", "ipFamilyPolicy"] {
@@ -77,6 +78,21 @@ fn keep_node_ports(new: &mut Value, old: &Value) {
         if before != 0 && !used.contains(&before) {
             port["nodePort"] = before.into();
             used.push(before);
+        }
+    }
+}
+
+/// A port takes the node port that was asked for the same number with another protocol.
+pub fn share_node_ports(service: &mut Value) {
+    if !needs_node_ports(service) {
+        return;
+    }
+    let asked: Vec<(i64, i64)> =
+        list(service, "/spec/ports").iter().map(|one| (int(one, "/port"), int(one, "/nodePort"))).collect();
+    for port in list_mut(service, "/spec/ports").iter_mut().filter(|port| int(port, "/nodePort") == 0) {
+        let number = int(port, "/port");
+        if let Some((_, node)) = asked.iter().find(|(other, node)| *other == number && *node != 0) {
+            port["nodePort"] = (*node).into();
         }
     }
 }

@@ -4,7 +4,7 @@ use kontiki_model::Faults;
 use serde_json::{Value, json};
 
 use super::{is_external, is_headless, needs_address, needs_health_check_port};
-use crate::names::{self, cidr, dns1123_label, dns1123_subdomain, ip, label_key, port_name, port_number, report};
+use crate::names::{self, cidr, ip, label, port_name, port_number, qualified, report, subdomain};
 use crate::tree::{at, int, list, missing, text};
 use crate::{endpoints, metadata};
 
@@ -55,7 +55,7 @@ fn validate_type(service: &Value, faults: &mut Faults) {
             let name = text(service, "/spec/externalName");
             match name.strip_suffix('.').unwrap_or(name) {
                 "" => faults.required("spec.externalName", ""),
-                name => report(dns1123_subdomain(name), name, "spec.externalName", faults),
+                name => report(subdomain(name), name, "spec.externalName", faults),
             }
         }
         "ClusterIP" => {
@@ -80,7 +80,7 @@ fn validate_port<'a>(port: &'a Value, name_required: bool, seen: &mut Vec<&'a st
             faults.required(format!("{path}.name"), "");
         }
     } else {
-        report(dns1123_label(name), name, &format!("{path}.name"), faults);
+        report(label(name), name, &format!("{path}.name"), faults);
         if seen.contains(&name) {
             faults.duplicate(format!("{path}.name"), name);
         }
@@ -98,7 +98,7 @@ fn validate_port<'a>(port: &'a Value, name_required: bool, seen: &mut Vec<&'a st
     validate_port_reference(at(port, "/targetPort"), &format!("{path}.targetPort"), faults);
     let protocol = text(port, "/appProtocol");
     if !protocol.is_empty() {
-        report(label_key(protocol), protocol, &format!("{path}.appProtocol"), faults);
+        report(qualified(protocol), protocol, &format!("{path}.appProtocol"), faults);
     }
 }
 
@@ -234,7 +234,7 @@ fn validate_balancer(service: &Value, faults: &mut Faults) {
     let class = at(service, "/spec/loadBalancerClass");
     match class.as_str() {
         Some(_) if !balanced => faults.forbidden("spec.loadBalancerClass", ONLY),
-        Some(class) => report(label_key(class), class, "spec.loadBalancerClass", faults),
+        Some(class) => report(qualified(class), class, "spec.loadBalancerClass", faults),
         None => {}
     }
 }
@@ -291,7 +291,7 @@ pub fn validate_status(new: &Value, old: &Value, faults: &mut Faults) {
             (false, other) => faults.not_supported(format!("{path}.ipMode"), other, &["Proxy", "VIP"]),
         }
         if !host.is_empty() {
-            report(dns1123_subdomain(host), host, &format!("{path}.hostname"), faults);
+            report(subdomain(host), host, &format!("{path}.hostname"), faults);
             if ip(host).is_empty() {
                 faults.invalid(format!("{path}.hostname"), host, "must be a DNS name, not an IP address");
             }
