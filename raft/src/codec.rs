@@ -190,3 +190,203 @@ fn open(tag: Tag, frame: &[u8]) -> Result<&[u8], CodecError> {
     }
     Ok(&frame[HEADER_BYTES..])
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::collections::BTreeMap;
+    use std::fmt::Write;
+    use std::sync::Arc;
+
+    use expect_test::{Expect, expect};
+    use kontiki_model::OwnerRef;
+
+    use super::*;
+    use crate::{Expect as Expected, Mutation, Precondition};
+
+    /// Sixteen bytes a line. What is on disk must be readable for ever: a difference here is a new format version.
+    fn check_golden(frame: &[u8], golden: &Expect) {
+        let lines = frame.chunks(16).map(|line| {
+            line.iter().fold(String::new(), |mut out, byte| {
+                write!(out, "{byte:02x}").unwrap();
+                out
+            })
+        });
+        golden.assert_eq(&lines.collect::<Vec<_>>().join("\n"));
+    }
+
+    fn head() -> Head {
+        let owner = OwnerRef {
+            uid: "o".into(),
+            kind: "ReplicaSet".into(),
+            name: "web".into(),
+            controller: true,
+            block_deletion: false,
+        };
+        Head {
+            uid: "u-1".into(),
+            generation: 3,
+            labels: BTreeMap::from([("app".into(), "web".into())]),
+            owners: vec![owner],
+            finalizers: vec!["f".into()],
+            deletion: Some("2026-11-21T08:00:00Z".into()),
+            fields: BTreeMap::from([("spec.nodeName".into(), "n1".into())]),
+            splice: 300,
+            short_lived: true,
+        }
+    }
+
+    fn author() -> Author {
+        Author { user: "ann".into(), user_agent: "kubectl".into(), verb: "create".into(), request_id: "r".into() }
+    }
+
+    fn command() -> LogRecord {
+        let key = |name: &str| Key::new("pods", "ns", name);
+        let expect = |name: &str, expect| Precondition { key: key(name), expect };
+        let command = Command {
+            author: author(),
+            cause: Some(41),
+            term: Some(7),
+            time_ms: 1_700_000_000_000,
+            preconditions: vec![
+                expect("a", Expected::Absent),
+                expect("b", Expected::Present),
+                expect("c", Expected::Revision(1_000)),
+                expect("d", Expected::Uid("x".into())),
+            ],
+            mutations: vec![
+                Mutation::Put { key: key("a"), head: head(), body: b"{}".to_vec() },
+                Mutation::Delete { key: key("b"), last: None },
+                Mutation::Delete { key: key("c"), last: Some((Head::default(), b"{}".to_vec())) },
+            ],
+        };
+        LogRecord { term: 7, index: 70_000, payload: LogPayload::Command(Arc::new(command)) }
+    }
+
+    fn event() -> EventRecord {
+        EventRecord {
+            kind: EventKind::Updated,
+            key: Key::new("pods", "ns", "a"),
+            previous: Some(41),
+            index: 70_000,
+            time_ms: -1,
+            cause: None,
+            short_lived: false,
+            bytes: 512,
+            author: author(),
+        }
+    }
+
+    #[test]
+    fn golden_bytes_of_a_command() {
+        let frame = encode(Tag::LogEntry, &command());
+        assert_eq!(frame.len(), encoded_bytes(&command()));
+        assert_eq!(decode(Tag::LogEntry, &frame), Ok(command()));
+        check_golden(
+            &frame,
+            &expect![[r#"
+            01016ec6c0f007fc701101000103616e
+            6e076b75626563746c06637265617465
+            017201290107fd00d0ca9f1703000004
+            04706f6473026e7301610004706f6473
+            026e7301620104706f6473026e730163
+            02fbe80304706f6473026e7301640301
+            78030004706f6473026e73016103752d
+            310601036170700377656201016f0a52
+            65706c69636153657403776562010001
+            01660114323032362d31312d32315430
+            383a30303a30305a010d737065632e6e
+            6f64654e616d65026e31fb2c0101027b
+            7d0104706f6473026e73016200010470
+            6f6473026e7301630100000000000000
+            0000027b7d"#]],
+        );
+    }
+
+    #[test]
+    fn golden_bytes_of_an_event_and_its_version() {
+        let frame = encode(Tag::Event, &event());
+        assert_eq!(decode(Tag::Event, &frame), Ok(event()));
+        check_golden(
+            &frame,
+            &expect![[r#"
+            010482a5e2cf0104706f6473026e7301
+            610129fc70110100010000fb00020361
+            6e6e076b75626563746c066372656174
+            650172"#]],
+        );
+        let frame = encode_version(false, &head(), b"{body}");
+        let (deleted, found, body) = decode_version(&frame).unwrap();
+        assert_eq!((deleted, found, &frame[body..]), (false, head(), &b"{body}"[..]));
+        check_golden(
+            &frame,
+            &expect![[r#"
+            01057ef75d4203752d31060103617070
+            0377656201016f0a5265706c69636153
+            65740377656201000101660114323032
+            362d31312d32315430383a30303a3030
+            5a010d737065632e6e6f64654e616d65
+            026e31fb2c01017b626f64797d"#]],
+        );
+        let frame = encode_version(true, &Head::default(), b"");
+        assert_eq!(decode_version(&frame).unwrap(), (true, Head::default(), frame.len()));
+        check_golden(&frame, &expect!["01066b1e17a7000000000000000000"]);
+    }
+
+    #[test]
+    fn golden_bytes_of_the_marks() {
+        let applied =
+            AppliedRecord { term: 1, index: Some(2), revision: 3, membership: b"{}".to_vec(), history_bytes: [4, 500] };
+        check_golden(
+            &encode(Tag::Applied, &applied),
+            &expect![[r#"
+            01087ea5c79c01010203027b7d04fbf4
+            01"#]],
+        );
+        let floors = FloorsRecord { floor: 1, short: 2, resources: vec![("leases".into(), 2)], history_bytes: [3, 4] };
+        check_golden(
+            &encode(Tag::Floors, &floors),
+            &expect![[r#"
+            0109789ff4b8010201066c6561736573
+            020304"#]],
+        );
+        check_golden(
+            &encode(Tag::Head, &HeadRecord { revision: 9, head: Head::default() }),
+            &expect!["010749b45e3509000000000000000000"],
+        );
+        check_golden(&encode(Tag::Vote, &(3u64, 1u64, true)), &expect!["0102a8a9113d030101"]);
+        check_golden(&encode(Tag::LogMark, &(3u64, 70_000u64)), &expect!["01030252f0fc03fc70110100"]);
+        check_golden(
+            &encode(Tag::LogEntry, &LogRecord { term: 1, index: 0, payload: LogPayload::Blank }),
+            &expect!["0101ffd33c42010000"],
+        );
+    }
+
+    #[test]
+    fn every_single_bit_counts() {
+        let frame = encode(Tag::Event, &event());
+        for bit in 0..frame.len() * 8 {
+            let mut damaged = frame.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode::<EventRecord>(Tag::Event, &damaged).is_err(), "bit {bit}");
+        }
+        for length in 0..frame.len() {
+            assert!(decode::<EventRecord>(Tag::Event, &frame[..length]).is_err(), "cut at {length}");
+        }
+    }
+
+    #[test]
+    fn another_records_frame_and_a_newer_format_are_told_apart() {
+        let frame = encode(Tag::Event, &event());
+        let expected = CodecError::Tag { expected: Tag::Head, found: Tag::Event as u8 };
+        assert_eq!(decode::<HeadRecord>(Tag::Head, &frame), Err(expected));
+        let mut newer = frame.clone();
+        newer[0] = 2;
+        assert_eq!(decode::<EventRecord>(Tag::Event, &newer), Err(CodecError::Version(2)));
+        let mut longer = header(Tag::Event);
+        longer.extend_from_slice(&frame[HEADER_BYTES..]);
+        longer.push(0);
+        let expected = CodecError::Payload("1 bytes are left over".into());
+        assert_eq!(decode::<EventRecord>(Tag::Event, &seal(longer)), Err(expected));
+    }
+}

@@ -12,6 +12,9 @@ use crate::disk::{DiskError, StateDb};
 use crate::state::Slot;
 use crate::{ReadError, Stored};
 
+/// Whether an object is of interest, by its key and head.
+pub type Filter<'a> = &'a (dyn Fn(&Key, &Head) -> bool + 'a);
+
 /// What a list leaves out.
 #[derive(Clone, Default)]
 pub struct ListOptions<'a> {
@@ -20,7 +23,7 @@ pub struct ListOptions<'a> {
     pub limit: Option<usize>,
     /// The past state at this revision, while it is retained.
     pub at: Option<Revision>,
-    pub filter: Option<&'a (dyn Fn(&Key, &Head) -> bool + 'a)>,
+    pub filter: Option<Filter<'a>>,
 }
 
 /// Objects in key order.
@@ -39,7 +42,10 @@ impl Store {
     pub fn list(&self, scope: &Scope, options: ListOptions<'_>) -> Result<Page, ReadError> {
         match options.at {
             None => self.list_now(scope, &options),
-            Some(at) => self.list_at(scope, at, &options),
+            Some(at) => match self.list_unchanged(scope, at, &options)? {
+                Some(page) => Ok(page),
+                None => self.list_past(scope, at, &options),
+            },
         }
     }
 
@@ -61,16 +67,26 @@ impl Store {
         Ok(Page { items, revision, next, remaining })
     }
 
+    /// The past is the present if nothing of the resource changed since: the common case of a continue token.
+    fn list_unchanged(
+        &self,
+        scope: &Scope,
+        at: Revision,
+        options: &ListOptions<'_>,
+    ) -> Result<Option<Page>, ReadError> {
+        self.live().check_retained(&scope.resource, at)?;
+        if !self.hub().unchanged(&scope.resource, at, at) {
+            return Ok(None);
+        }
+        let page = self.list_now(scope, options)?;
+        let still = self.hub().unchanged(&scope.resource, at, page.revision);
+        Ok(still.then_some(Page { revision: at, ..page }))
+    }
+
     /// The live objects that have not changed since, and the old versions of those that have.
-    fn list_at(&self, scope: &Scope, at: Revision, options: &ListOptions<'_>) -> Result<Page, ReadError> {
+    fn list_past(&self, scope: &Scope, at: Revision, options: &ListOptions<'_>) -> Result<Page, ReadError> {
         let live = self.live();
         live.check_retained(&scope.resource, at)?;
-        if at == live.index.revision() {
-            drop(live);
-            let page = self.list_now(scope, options)?;
-            // Written to in between: then it is the past after all.
-            return if page.revision == at { Ok(page) } else { self.list_at(scope, at, options) };
-        }
         let (db, now) = (live.db.clone(), live.index.revision());
         let unchanged = slots(&live, scope, options).into_iter().filter(|slot| slot.revision <= at);
         drop(live);

@@ -7,6 +7,8 @@ mod history;
 mod list;
 mod prune;
 mod read;
+#[cfg(test)]
+mod tests;
 
 pub use history::{HistoryLimits, Retain};
 pub use list::{ListOptions, Page};

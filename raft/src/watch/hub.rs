@@ -97,7 +97,7 @@ impl Hub {
 
     /// Wakes everybody, without news: the log is being closed.
     pub fn wake_all(&self) {
-        self.read().feeds.values().for_each(|feed| _ = feed.wake.send_replace(()));
+        self.read().feeds.values().for_each(|feed| feed.wake.send_replace(()));
         self.revision.send_modify(|_| ());
     }
 
@@ -134,6 +134,19 @@ impl Hub {
             found.push(event.clone());
         }
         Recent::Events(found, ring.revision)
+    }
+
+    /// Whether the ring is sure that a resource had no event after a revision, up to another.
+    pub fn unchanged(&self, resource: &str, after: Revision, until: Revision) -> bool {
+        let ring = self.read();
+        let known = match ring.feeds.get(resource) {
+            None => ring.start <= after,
+            Some(feed) => {
+                let last = feed.events.back().map_or(feed.complete_after, |event| event.revision());
+                last <= after
+            }
+        };
+        known && until <= ring.revision
     }
 
     /// The events of a run of revisions, if the ring still holds them all.

@@ -1,0 +1,166 @@
+//! What a crash leaves: everything acknowledged, and a refusal to start where that cannot be promised.
+//!
+//! A copy of an idle log's directory is what a crash leaves: nothing was closed, and neither database's buffers were written.
+#![allow(clippy::unwrap_used)]
+
+use std::fs::{self, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use kontiki_model::{Head, Key, Scope};
+use kontiki_raft::{Command, DiskError, ListOptions, Log, LogConfig, Mutation, OpenError, Page, WatchItem};
+use tempfile::TempDir;
+
+fn pods() -> Scope {
+    Scope { resource: "pods".into(), namespace: None }
+}
+
+async fn put(log: &Log, name: impl Into<String>, body: String) {
+    let key = Key::new("pods", "ns", name);
+    let mutations = vec![Mutation::Put { key, head: Head::default(), body: body.into_bytes() }];
+    log.propose(Command { mutations, ..Command::default() }).await.unwrap();
+}
+
+async fn storm(log: &Log, writes: std::ops::Range<usize>) {
+    let puts = writes.map(|number| put(log, format!("p{}", number % 50), format!("{number}-{}", "x".repeat(200))));
+    futures::future::join_all(puts).await;
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &target),
+            false => _ = fs::copy(entry.path(), target).unwrap(),
+        }
+    }
+}
+
+fn crashed(dir: &TempDir) -> TempDir {
+    let image = tempfile::tempdir().unwrap();
+    copy(dir.path(), image.path());
+    image
+}
+
+fn everything(log: &Log) -> Page {
+    log.list(&pods(), ListOptions::default()).unwrap()
+}
+
+async fn open(dir: &TempDir) -> Log {
+    Log::open(LogConfig::new(dir.path())).await.unwrap()
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_survives_a_crash_with_its_history() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(&dir).await;
+    storm(&log, 0..600).await;
+    let image = crashed(&dir);
+    let before = everything(&log);
+    log.shutdown().await;
+
+    let log = open(&image).await;
+    assert_eq!(everything(&log), before);
+    let mut watch = log.watch(pods(), 0).unwrap();
+    for revision in 1..=600 {
+        assert!(matches!(watch.next().await.unwrap(), WatchItem::Event(event) if event.revision() == revision));
+    }
+    put(&log, "new", String::new()).await;
+    assert_eq!(log.revision(), 601);
+    log.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_crash_after_snapshot_and_purge_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(&dir).await;
+    storm(&log, 0..6_000).await;
+    log.snapshot().await.unwrap();
+    while log.status().purged_index == 0 {
+        tokio::task::yield_now().await;
+    }
+    storm(&log, 6_000..6_300).await;
+    let image = crashed(&dir);
+    let (before, status) = (everything(&log), log.status());
+    log.shutdown().await;
+
+    assert!(status.snapshot_index >= 6_000 && status.purged_index < status.snapshot_index, "{status:?}");
+    let log = open(&image).await;
+    assert_eq!(everything(&log), before);
+    assert!(log.newest_snapshot().is_some());
+    log.shutdown().await;
+}
+
+/// The log's write-ahead file, where the newest entries are.
+fn write_ahead_file(dir: &TempDir) -> PathBuf {
+    let files = fs::read_dir(dir.path().join("log")).unwrap().map(|entry| entry.unwrap().path());
+    files.filter(|path| path.extension().is_some_and(|ending| ending == "log")).max().unwrap()
+}
+
+#[tokio::test]
+async fn a_torn_tail_is_discarded() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(&dir).await;
+    for number in 0..10 {
+        put(&log, "a", format!("{number}").repeat(1_000)).await;
+    }
+    let image = crashed(&dir);
+    log.shutdown().await;
+    let file = OpenOptions::new().write(true).open(write_ahead_file(&image)).unwrap();
+    let length = file.metadata().unwrap().len();
+    // Into the last record that carries an entry: its sync had not finished when the power went.
+    file.set_len(length - 700).unwrap();
+
+    let log = open(&image).await;
+    assert_eq!(log.revision(), 9);
+    assert_eq!(&everything(&log).items[0].body[..1], b"8");
+    log.shutdown().await;
+}
+
+#[tokio::test]
+async fn damage_below_what_was_acknowledged_is_refused_and_nothing_is_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(&dir).await;
+    for number in 0..100 {
+        put(&log, "a", format!("{number}").repeat(1_000)).await;
+    }
+    let image = crashed(&dir);
+    log.shutdown().await;
+    let path = write_ahead_file(&image);
+    let mut file = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+    let middle = SeekFrom::Start(file.metadata().unwrap().len() / 2);
+    let mut byte = [0];
+    file.seek(middle).unwrap();
+    file.read_exact(&mut byte).unwrap();
+    file.seek(middle).unwrap();
+    file.write_all(&[byte[0] ^ 0xff]).unwrap();
+    let before = fs::read(&path).unwrap();
+
+    let error = Log::open(LogConfig::new(image.path())).await.err().unwrap();
+    assert!(matches!(error, OpenError::Disk(DiskError::Damaged { .. })), "{error}");
+    assert!(error.to_string().contains("damaged below what was acknowledged"), "{error}");
+    assert_eq!(fs::read(&path).unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_log_that_ends_before_the_state_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(&dir).await;
+    storm(&log, 0..20).await;
+    log.shutdown().await;
+    drop(log);
+    fs::remove_dir_all(dir.path().join("log")).unwrap();
+    let error = Log::open(LogConfig::new(dir.path())).await.err().unwrap();
+    assert!(matches!(error, OpenError::LogLost { log: 0, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_directory_in_use_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(&dir).await;
+    let error = Log::open(LogConfig::new(dir.path())).await.err().unwrap();
+    assert!(matches!(error, OpenError::Disk(DiskError::Locked { .. })), "{error}");
+    log.shutdown().await;
+}
