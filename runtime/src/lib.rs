@@ -5,6 +5,7 @@ mod error;
 pub mod image;
 mod limits;
 mod oci;
+pub mod podnet;
 pub mod rootfs;
 mod runtime;
 pub mod shim;
