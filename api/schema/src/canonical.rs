@@ -121,7 +121,12 @@ impl Table {
                 Some(Ok(text)) => Value::String(text),
                 Some(Err(_)) | None => value,
             },
-            Item::String | Item::Bool | Item::Int32 | Item::Int64 | Item::Double | Item::Any => value,
+            // Go prints a whole float without a point.
+            Item::Double => match value.as_f64().filter(|number| number.fract() == 0.0 && number.abs() < 1e15) {
+                Some(number) => Value::from(number as i64),
+                None => value,
+            },
+            Item::String | Item::Bool | Item::Int32 | Item::Int64 | Item::Any => value,
         }
     }
 
@@ -275,6 +280,11 @@ mod tests {
             ids::CORE_V1_SERVICESPEC,
             json!({"ports": [{"port": 80}, {"targetPort": "http", "port": 81}]}),
             r#"{"ports":[{"port":80,"targetPort":0},{"port":81,"targetPort":"http"}]}"#,
+        );
+        check(
+            ids::APIEXTENSIONS_V1_JSONSCHEMAPROPS,
+            json!({"maximum": 1.0, "minimum": 0.5, "default": 1.0}),
+            r#"{"default":1.0,"maximum":1,"minimum":0.5}"#,
         );
         check(ids::CORE_V1_SECRET, json!({"data": {"a": "aGVs\nbG8="}}), r#"{"metadata":{},"data":{"a":"aGVsbG8="}}"#);
     }

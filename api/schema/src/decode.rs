@@ -73,14 +73,22 @@ pub fn decode_yaml(bytes: &[u8]) -> Result<Document, DecodeError> {
     }
 }
 
+/// The parser's first line, with the place in front as go-yaml has it.
 fn yaml_words(error: &serde_saphyr::Error) -> String {
     let full = error.without_snippet().to_string();
-    let first = full.lines().next().unwrap_or_default().to_owned();
+    let first = full.lines().next().unwrap_or_default();
+    let text = match first {
+        _ if first.starts_with("multiple YAML documents") => "one document expected, found several",
+        _ => first.rsplit_once(" at line ").map_or(first, |(text, _)| text),
+    };
     match error.location() {
-        Some(location) => format!("line {}: {first}", location.line()),
-        None => first,
+        Some(location) => format!("line {}: {text}", location.line()),
+        None => text.to_owned(),
     }
 }
+
+/// Floats below this print without an exponent and are exact as integers.
+const WHOLE_FLOAT_MAX: f64 = 9_007_199_254_740_992.0;
 
 struct Reader {
     source: Source,
@@ -133,6 +141,10 @@ impl<'de> Visitor<'de> for Node<'_> {
     }
 
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
+        // The conversion from YAML writes whole floats as integers: `1e3` fits an integer field.
+        if self.0.source == Source::Yaml && value.fract() == 0.0 && value.abs() < WHOLE_FLOAT_MAX {
+            return Ok(Value::from(value as i64));
+        }
         serde_json::Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("number is not finite"))
     }
 
@@ -246,8 +258,8 @@ mod tests {
 
     #[test]
     fn yaml_is_read_as_version_1_1() {
-        let document = decode_yaml(b"a: yes\nb: 0644\nc: '0644'\nd: ~\ne: 1.5\nf: off\n1: x\n").unwrap();
-        let expected = json!({"a": true, "b": 420, "c": "0644", "d": null, "e": 1.5, "f": false, "1": "x"});
+        let document = decode_yaml(b"a: yes\nb: 0644\nc: '0644'\nd: ~\ne: 1.5\nf: off\n1: x\ng: 1e3\n").unwrap();
+        let expected = json!({"a": true, "b": 420, "c": "0644", "d": null, "e": 1.5, "f": false, "1": "x", "g": 1000});
         assert_eq!(document.value, expected);
     }
 
@@ -257,7 +269,13 @@ mod tests {
         assert_eq!(decode_json(b"{} {}").unwrap_err().0, "invalid character '{' after top-level value");
         let deep = "[".repeat(5000) + &"]".repeat(5000);
         assert_eq!(decode_json(deep.as_bytes()).unwrap_err().0, "exceeded max depth");
-        let yaml = decode_yaml(b"a: b: c\n").unwrap_err().0;
-        assert!(yaml.starts_with("error converting YAML to JSON: yaml: line 1: "), "{yaml}");
+        assert_eq!(
+            decode_yaml(b"a: 1\n a: 2\n").unwrap_err().0,
+            "error converting YAML to JSON: yaml: line 2: mapping values are not allowed in this context"
+        );
+        assert_eq!(
+            decode_yaml(b"a: 1\n---\nb: 2\n").unwrap_err().0,
+            "error converting YAML to JSON: yaml: line 3: one document expected, found several"
+        );
     }
 }

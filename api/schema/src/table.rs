@@ -338,3 +338,59 @@ impl Field {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids;
+
+    #[test]
+    fn types_are_found_by_name_and_by_kind() {
+        let table = builtin();
+        assert_eq!(table.lookup("core.v1.Pod"), Some(ids::CORE_V1_POD));
+        assert_eq!(table.lookup_gvk("", "v1", "Pod"), Some(ids::CORE_V1_POD));
+        assert_eq!(table.lookup_gvk("apps", "v1", "Deployment"), Some(ids::APPS_V1_DEPLOYMENT));
+        assert_eq!(table.lookup("core.v1.Nothing"), None);
+        assert_eq!(table.openapi_name(ids::CORE_V1_POD), "io.k8s.api.core.v1.Pod");
+        assert_eq!(table.openapi_name(ids::INTSTR_INTORSTRING), "io.k8s.apimachinery.pkg.util.intstr.IntOrString");
+    }
+
+    #[test]
+    fn fields_of_inlined_structs_are_found_in_their_place() {
+        let table = builtin();
+        assert_eq!(table.field(ids::CORE_V1_PROBE, "httpGet").map(|field| field.number), Some(2));
+        let names: Vec<_> = table.flat_fields(ids::CORE_V1_PROBE).iter().map(|field| field.json.as_ref()).collect();
+        assert_eq!(names[..5], ["exec", "httpGet", "tcpSocket", "grpc", "initialDelaySeconds"]);
+    }
+
+    #[test]
+    fn references_stay_inside_the_table() {
+        let table = builtin();
+        for (_, kind) in table.iter() {
+            for field in kind.fields.iter() {
+                if let Item::Of(id) = field.item() {
+                    assert!(usize::from(id.0) < table.types.len(), "{} {}", kind.name, field.json);
+                }
+                assert!(
+                    !field.inline || matches!(field.shape, Shape::One(Item::Of(_))),
+                    "{} {}",
+                    kind.name,
+                    field.json
+                );
+            }
+        }
+    }
+
+    /// A schema that arrives at run time becomes a table of the same shape.
+    #[test]
+    fn tables_can_be_built_at_run_time() {
+        let mut widget = Type::named("example.v1.Widget", Form::Struct, &[]);
+        widget.gvk = Some(Gvk { group: "example.com".into(), version: "v1".into(), kind: "Widget".into() });
+        widget.fields =
+            Cow::Owned(vec![Field { json: Cow::Owned("size".to_owned()), ..field("", 0, Shape::One(Item::Int64)) }]);
+        let table = Table::new(Cow::Owned(vec![widget]));
+        let id = table.lookup_gvk("example.com", "v1", "Widget").unwrap();
+        assert_eq!(table.check(id, &serde_json::json!({"size": 1, "color": "red"})).unwrap(), ["color"]);
+        assert_eq!(table.openapi_name(id), "example.v1.Widget");
+    }
+}
