@@ -18,11 +18,13 @@ mod tests;
 use std::{
     collections::HashSet,
     fs, io,
-    net::Ipv4Addr,
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use nix::errno::Errno;
+use tokio::net::TcpStream;
 
 use crate::image::Digest;
 use link::{End, Netlink};
@@ -192,6 +194,25 @@ impl PodNetwork {
         }
         format!("kontiki:{directory}:{id}")
     }
+}
+
+/// Seconds that a listener in a pod has to answer.
+const CONNECT_S_MAX: u64 = 10;
+
+/// Connects to `127.0.0.1:port` inside the namespace pinned at `path`: what listens on loopback only is reached too.
+pub async fn connect_loopback(path: &Path, port: u16) -> Result<TcpStream, PodNetError> {
+    let path = path.to_path_buf();
+    let what = format!("connecting to port {port} in the pod");
+    let connecting = what.clone();
+    let connected = tokio::task::spawn_blocking(move || {
+        netns::enter(&path, || {
+            let to = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+            std::net::TcpStream::connect_timeout(&to, Duration::from_secs(CONNECT_S_MAX))
+                .map_err(PodNetError::io(connecting))
+        })
+    });
+    let stream = connected.await.map_err(io::Error::other).map_err(PodNetError::io(what.clone()))??;
+    stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)).map_err(PodNetError::io(what))
 }
 
 /// As CNI's plugins do: locally administered, and readable.

@@ -3,8 +3,8 @@
 
 use std::{
     io::{Read, Write},
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
-    time::{Duration, Instant},
+    net::{TcpListener, TcpStream},
+    time::Instant,
 };
 
 use super::*;
@@ -90,6 +90,11 @@ fn pods_reach_each_other_and_the_host() {
         assert_eq!(connect(Some(&b), at(ip(3), in_b)).unwrap(), "10.244.0.3");
         assert_eq!(connect(Some(&b), at(Ipv4Addr::LOCALHOST, in_b)).unwrap(), "127.0.0.1");
         assert_eq!(connect(None, at(ip(3), in_b)).unwrap(), "10.244.0.1");
+        let mut forwarded = connect_loopback(&b, in_b.port()).await.unwrap();
+        let mut seen = String::new();
+        tokio::io::AsyncReadExt::read_to_string(&mut forwarded, &mut seen).await.unwrap();
+        assert_eq!(seen, "127.0.0.1");
+        assert!(connect_loopback(&a, in_b.port()).await.is_err(), "nothing listens in the other pod");
         let on_host = listen(None);
         assert_eq!(connect(Some(&a), at(ip(1), on_host)).unwrap(), "10.244.0.2");
 
