@@ -34,7 +34,10 @@ pub static KIND: Kind = Kind {
     },
     default,
     prepare_create: |deployment| deployment["status"] = json!({}),
-    prepare_update: |new, old| keep(new, old, "status"),
+    prepare_update: |new, old| {
+        keep(new, old, "status");
+        metadata::count_as_content("annotations", new, old);
+    },
     validate,
     validate_update: |new, old, faults| {
         metadata::validate_update(new, old, faults);

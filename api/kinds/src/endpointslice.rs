@@ -19,6 +19,7 @@ pub static KIND: Kind = Kind {
     columns: COLUMNS,
     cells,
     default,
+    prepare_update: |new, old| metadata::count_as_content("labels", new, old),
     validate,
     validate_update,
     ..Kind::BASE

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::age::{age, time};
 use crate::column::{self, text_column};
+use crate::names::{qualified, report};
 use crate::tree::{at, fill, int, missing, text, text_or};
 use crate::{Column, Field, Kind, Retention};
 
@@ -100,10 +101,14 @@ fn default(event: &mut Value) {
 }
 
 /// The old form: only the namespace must fit. Events with an `eventTime` are of the new form and must be complete.
+/// Events about cluster-scoped objects live in `default` (of the new form also in `kube-system`).
 fn validate(event: &Value, faults: &mut Faults) {
     let (namespace, involved) = (text(event, "/metadata/namespace"), text(event, "/involvedObject/namespace"));
-    let fits = if involved.is_empty() { matches!(namespace, "default" | "kube-system") } else { namespace == involved };
     let new_form = !missing(event, "/eventTime");
+    let fits = match involved {
+        "" => namespace == "default" || new_form && namespace == "kube-system",
+        involved => new_form || namespace == involved,
+    };
     if !fits {
         faults.invalid("involvedObject.namespace", involved, "does not match event.namespace");
     }
@@ -114,7 +119,7 @@ fn validate(event: &Value, faults: &mut Faults) {
 
 fn validate_new_form(event: &Value, faults: &mut Faults) {
     for (pointer, field, limit) in [
-        ("/reportingComponent", "reportingController", usize::MAX),
+        ("/reportingComponent", "reportingComponent", usize::MAX),
         ("/reportingInstance", "reportingInstance", 128),
         ("/action", "action", 128),
         ("/reason", "reason", 128),
@@ -123,11 +128,15 @@ fn validate_new_form(event: &Value, faults: &mut Faults) {
         if value.is_empty() {
             faults.required(field, "");
         } else if value.len() > limit {
-            faults.invalid(field, value, format!("can have at most {limit} characters"));
+            faults.invalid(field, "", format!("can have at most {limit} characters"));
         }
+    }
+    let component = text(event, "/reportingComponent");
+    if !component.is_empty() {
+        report(qualified(component), component, "reportingComponent", faults);
     }
     let message = text(event, "/message");
     if message.len() > 1024 {
-        faults.invalid("message", message, "can have at most 1024 characters");
+        faults.invalid("message", "", "can have at most 1024 characters");
     }
 }

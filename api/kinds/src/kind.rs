@@ -25,7 +25,7 @@ pub struct Kind {
     pub type_name: &'static str,
     pub verbs: &'static [&'static str],
     pub name_rule: NameRule,
-    /// `metadata.generation` is kept; changes of anything but metadata and status raise it.
+    /// `metadata.generation` is kept; changes of anything but metadata and status raise it, and `prepare_update` may.
     pub generation: bool,
     pub subresources: &'static [Subresource],
     /// Where `…/scale` finds its numbers; set exactly when `subresources` has [`Subresource::Scale`].

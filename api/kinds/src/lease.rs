@@ -34,8 +34,4 @@ fn validate(lease: &Value, faults: &mut Faults) {
     if int(lease, "/spec/leaseTransitions") < 0 {
         faults.invalid("spec.leaseTransitions", transitions.clone(), "must be greater than or equal to 0");
     }
-    let holder = at(lease, "/spec/holderIdentity");
-    if holder.as_str() == Some("") {
-        faults.invalid("spec.holderIdentity", "", "must not be empty");
-    }
 }

@@ -45,6 +45,16 @@ pub fn validate_update(new: &Value, old: &Value, faults: &mut Faults) {
     metadata::owner_references(list(new, "/metadata/ownerReferences"), faults);
 }
 
+/// Raises the generation for kinds where part of the metadata counts as content. `member` is that part.
+pub fn count_as_content(member: &str, new: &mut Value, old: &Value) {
+    let pointer = format!("/metadata/{member}");
+    let empty = |value: &Value| value.as_object().is_none_or(serde_json::Map::is_empty);
+    let (is, was) = (at(new, &pointer), at(old, &pointer));
+    if is != was && !(empty(is) && empty(was)) {
+        new["metadata"]["generation"] = (int(old, "/metadata/generation") + 1).into();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use crate::column::{self, text_column};
 use crate::names::{cidr, label_value, qualified, report};
-use crate::tree::{at, fill, flag, keep, list, members, object, remove, single_and_list, text};
-use crate::{AdmitFacts, Column, Field, Kind, Subresource, metadata};
+use crate::tree::{at, fill, flag, keep, list, members, object, single_and_list, text};
+use crate::{AdmitFacts, Column, Field, Kind, Subresource, metadata, pod};
 
 pub static KIND: Kind = Kind {
     kind: "Node",
@@ -110,10 +110,11 @@ fn default(node: &mut Value) {
     for member in INFO {
         fill(info, member, "");
     }
-    if let (Some(capacity), true) = (status.get("capacity").cloned(), status["allocatable"].is_null()) {
-        status["allocatable"] = capacity;
-    } else if status["allocatable"].is_null() {
-        remove(status, "allocatable");
+    if let Some(capacity) = status.get("capacity").cloned() {
+        fill(status, "allocatable", capacity);
+    }
+    for member in ["capacity", "allocatable"] {
+        pod::round_resources(node, &format!("/status/{member}"));
     }
     single_and_list(&mut node["spec"], "podCIDR", "podCIDRs", None);
 }

@@ -15,7 +15,7 @@ use kontiki_model::Faults;
 use serde_json::{Value, json};
 
 pub use admission::{TOKEN_MOUNT_PATH, mount_service_account_token};
-pub use resources::{QosClass, qos_class};
+pub use resources::{QosClass, qos_class, round as round_resources};
 
 use crate::tree::{at, flag, text};
 use crate::{Deletion, Field, Kind, Subresource};
@@ -99,9 +99,9 @@ pub fn default_spec(spec: &mut Value) {
     defaults::spec(spec);
 }
 
-/// Checks a pod spec; `template` is what it stands in (with the metadata that volumes and environment may refer to).
-pub fn validate_spec(spec: &Value, template: &Value, path: &str, faults: &mut Faults) {
-    spec::validate(spec, template, path, faults);
+/// Checks the spec of a template at `path`.
+pub fn validate_template_spec(template: &Value, path: &str, faults: &mut Faults) {
+    spec::validate(template, spec::Holder::Template, path, faults);
 }
 
 /// Warnings about the template of a workload.
@@ -111,5 +111,5 @@ pub fn template_warnings(workload: &Value, old: Option<&Value>) -> Vec<String> {
 }
 
 fn validate(pod: &Value, faults: &mut Faults) {
-    spec::validate(at(pod, "/spec"), pod, "spec", faults);
+    spec::validate(pod, spec::Holder::Pod, "spec", faults);
 }

@@ -3,7 +3,8 @@
 use kontiki_model::Faults;
 use serde_json::Value;
 
-use crate::tree::{at, int, missing, object, text};
+use crate::names::{validate_annotations, validate_labels};
+use crate::tree::{at, fill, int, missing, object, text};
 use crate::{Scale, pod, selector};
 
 /// Where the Scale form of a workload finds its numbers.
@@ -13,7 +14,7 @@ pub const SCALE: Scale =
 /// Fills the replica count and the pod template.
 pub fn default(workload: &mut Value) {
     let spec = object(workload, "spec");
-    crate::tree::fill(spec, "replicas", 1);
+    fill(spec, "replicas", 1);
     let template = object(spec, "template");
     object(template, "metadata");
     pod::default_spec(object(template, "spec"));
@@ -48,10 +49,10 @@ pub fn validate_template(workload: &Value, faults: &mut Faults) {
         let value = if labels.is_null() { Value::Null } else { labels.clone() };
         faults.invalid("spec.template.metadata.labels", value, "`selector` does not match template `labels`");
     }
-    crate::names::validate_labels(labels, "spec.template.metadata.labels", faults);
+    validate_labels(labels, "spec.template.metadata.labels", faults);
     let annotations = at(template, "/metadata/annotations");
-    crate::names::validate_annotations(annotations, "spec.template.metadata.annotations", faults);
-    pod::validate_spec(at(template, "/spec"), template, "spec.template.spec", faults);
+    validate_annotations(annotations, "spec.template.metadata.annotations", faults);
+    pod::validate_template_spec(template, "spec.template.spec", faults);
     let restart = text(template, "/spec/restartPolicy");
     if restart != "Always" {
         faults.not_supported("spec.template.spec.restartPolicy", restart, &["Always"]);

@@ -15,9 +15,14 @@ pub fn pod(pod: &mut Value) {
     let pod_spec = object(pod, "spec");
     spec(pod_spec);
     fill(pod_spec, "enableServiceLinks", true);
+    requests_from_limits(pod_spec);
+    let host_network = flag(pod_spec, "/hostNetwork");
     for list_name in ["containers", "initContainers"] {
         for container in list_mut(pod_spec, &format!("/{list_name}")) {
             requests_from_limits(container);
+            if host_network {
+                host_ports(container);
+            }
         }
     }
     let status = object(pod, "status");
@@ -34,25 +39,13 @@ pub fn spec(spec: &mut Value) {
     fill(spec, "terminationGracePeriodSeconds", 30);
     fill_text(spec, "schedulerName", "default-scheduler");
     service_account_names(spec);
-    let host_network = flag(spec, "/hostNetwork");
     for list_name in ["containers", "initContainers", "ephemeralContainers"] {
         for one in list_mut(spec, &format!("/{list_name}")) {
             container(one);
-            if host_network {
-                host_ports(one);
-            }
         }
     }
     for volume in list_mut(spec, "/volumes") {
         self::volume(volume);
-    }
-    for constraint in list_mut(spec, "/topologySpreadConstraints") {
-        fill_int(constraint, "maxSkew", 0);
-    }
-    if let Some(overhead) = at(spec, "/resources").as_object().cloned() {
-        let mut pod_level = json!({"resources": overhead});
-        requests_from_limits(&mut pod_level);
-        spec["resources"] = pod_level["resources"].take();
     }
 }
 
@@ -74,9 +67,7 @@ fn service_account_names(spec: &mut Value) {
 fn container(container: &mut Value) {
     fill(container, "resources", json!({}));
     for list_name in ["limits", "requests"] {
-        if let Some(resources) = object_mut(container, &format!("/resources/{list_name}")) {
-            round(resources);
-        }
+        round(container, &format!("/resources/{list_name}"));
     }
     let policy = pull_policy(text(container, "/image"));
     fill_text(container, "imagePullPolicy", policy);

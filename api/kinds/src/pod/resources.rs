@@ -4,7 +4,7 @@ use kontiki_model::{Faults, Quantity};
 use serde_json::Value;
 
 use crate::names::{qualified, report, subdomain};
-use crate::tree::{at, list, members};
+use crate::tree::{at, list, members, object_mut};
 
 /// How a pod fares when its node runs out of something: the last to suffer, the middle, the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,8 +62,9 @@ pub fn quantity(value: &Value) -> Option<Quantity> {
     }
 }
 
-/// Resource lists are kept to thousandths and in canonical notation: `1000m` is `1`.
-pub fn round(resources: &mut Value) {
+/// The resource list at a pointer is kept to thousandths and in canonical notation: `1000m` is `1`.
+pub fn round(holder: &mut Value, pointer: &str) {
+    let Some(resources) = object_mut(holder, pointer) else { return };
     for (_, value) in resources.as_object_mut().into_iter().flatten() {
         if let Some(quantity) = quantity(value) {
             *value = quantity.rounded_to_milli().to_string().into();

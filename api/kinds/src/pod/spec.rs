@@ -8,9 +8,17 @@ use crate::names::{self, ip, label, label_value, qualified, report, subdomain};
 use crate::selector;
 use crate::tree::{at, flag, int, list, missing, text};
 
-/// `holder` is the Pod or template that the spec stands in; `path` is where the spec stands.
-pub fn validate(spec: &Value, holder: &Value, path: &str, faults: &mut Faults) {
-    let scope = containers::Scope { volumes: list(spec, "/volumes"), grace_period: super::grace_period(holder) };
+/// What a pod spec stands in: a template is completed when pods are made of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    Pod,
+    Template,
+}
+
+/// Checks the `spec` of `object`, a Pod or a template; `path` is where the spec stands.
+pub fn validate(object: &Value, holder: Holder, path: &str, faults: &mut Faults) {
+    let spec = at(object, "/spec");
+    let scope = containers::Scope { volumes: list(spec, "/volumes"), grace_period: super::grace_period(object) };
     let (regular, init) = (list(spec, "/containers"), list(spec, "/initContainers"));
     volumes::validate(scope.volumes, &format!("{path}.volumes"), faults);
     containers::validate(regular, &scope, &format!("{path}.containers"), faults);
@@ -18,7 +26,10 @@ pub fn validate(spec: &Value, holder: &Value, path: &str, faults: &mut Faults) {
     let others: Vec<&Value> = regular.iter().chain(init).collect();
     let ephemeral = list(spec, "/ephemeralContainers");
     containers::validate_ephemeral(ephemeral, &others, &scope, &format!("{path}.ephemeralContainers"), faults);
-    host_network(spec, path, faults);
+    if holder == Holder::Template && !ephemeral.is_empty() {
+        faults.forbidden(format!("{path}.ephemeralContainers"), "ephemeral containers not allowed in pod template");
+    }
+    host_network(spec, holder, path, faults);
     policies(spec, path, faults);
     names_of_others(spec, path, faults);
     security(at(spec, "/securityContext"), &format!("{path}.securityContext"), faults);
@@ -30,18 +41,18 @@ pub fn validate(spec: &Value, holder: &Value, path: &str, faults: &mut Faults) {
     }
 }
 
-/// On the host's network a container port is the host's.
-fn host_network(spec: &Value, path: &str, faults: &mut Faults) {
+/// On the host's network a container port is the host's; a template may leave it open.
+fn host_network(spec: &Value, holder: Holder, path: &str, faults: &mut Faults) {
     if !flag(spec, "/hostNetwork") {
         return;
     }
     for member in ["containers", "initContainers"] {
         for (index, container) in list(spec, &format!("/{member}")).iter().enumerate() {
             for (at, port) in list(container, "/ports").iter().enumerate() {
-                let number = int(port, "/containerPort");
-                if int(port, "/hostPort") != number {
-                    let path = format!("{path}.{member}[{index}].ports[{at}].containerPort");
-                    faults.invalid(path, number, "must match `hostPort` when `hostNetwork` is true");
+                let host = int(port, "/hostPort");
+                if (holder == Holder::Pod || host != 0) && host != int(port, "/containerPort") {
+                    let path = format!("{path}.{member}[{index}].ports[{at}].hostPort");
+                    faults.invalid(path, host, "must match `containerPort` when `hostNetwork` is true");
                 }
             }
         }

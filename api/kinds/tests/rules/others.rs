@@ -1,0 +1,149 @@
+//! All other kinds.
+
+use serde_json::{Value, json};
+
+use super::{check_creates, check_updates, core, deployment, merge, stored, update};
+
+#[test]
+fn config_maps_and_secrets() {
+    const KEY: &str = "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or \
+                       'key-name', regex used for validation is '[-._a-zA-Z0-9]+')";
+    let bad_key = format!("data[bad key]: Invalid value: \"bad key\": {KEY}");
+    check_creates(vec![
+        (core("ConfigMap", json!({"data": {"bad key": "v"}})), &[&bad_key]),
+        (
+            core("ConfigMap", json!({"data": {"k": "v"}, "binaryData": {"k": "dg=="}})),
+            &["data[k]: Invalid value: \"k\": duplicate of key present in binaryData"],
+        ),
+        (
+            core("Secret", json!({"type": "kubernetes.io/tls"})),
+            &["data[tls.crt]: Required value", "data[tls.key]: Required value"],
+        ),
+        (core("Secret", json!({"type": "kubernetes.io/dockerconfigjson", "data": {".dockerconfigjson": "e30="}})), &[]),
+    ]);
+    check_updates(
+        core("ConfigMap", json!({"immutable": true, "data": {"a": "1"}})),
+        vec![
+            (json!({"data": {"a": "2"}}), &["data: Forbidden: field is immutable when `immutable` is set"]),
+            (json!({"immutable": false}), &["immutable: Forbidden: field is immutable when `immutable` is set"]),
+            (json!({"metadata": {"labels": {"x": "y"}}}), &[]),
+        ],
+    );
+    check_updates(
+        core("Secret", json!({"type": "a/b"})),
+        vec![
+            (json!({"type": "c/d"}), &["type: Invalid value: \"c/d\": field is immutable"]),
+            (json!({"stringData": {"a": "1"}}), &[]),
+        ],
+    );
+    let secret = stored(core("Secret", json!({"stringData": {"a": "hello"}, "data": {"a": "eA==", "b": "eQ=="}})));
+    assert_eq!(secret["data"], json!({"a": "aGVsbG8=", "b": "eQ=="}));
+    assert!(secret.get("stringData").is_none());
+}
+
+#[test]
+fn workloads_are_checked() {
+    check_creates(vec![
+        (deployment(json!({"selector": null})), &["spec.selector: Required value"]),
+        (
+            deployment(json!({"replicas": -1})),
+            &["spec.replicas: Invalid value: -1: must be greater than or equal to 0"],
+        ),
+        (
+            deployment(json!({"template": {"metadata": {"labels": {"app": "e"}}}})),
+            &[
+                "spec.template.metadata.labels: Invalid value: {\"app\":\"e\"}: `selector` does not match template `labels`",
+            ],
+        ),
+        (
+            deployment(json!({"template": {"spec": {"restartPolicy": "Never"}}})),
+            &["spec.template.spec.restartPolicy: Unsupported value: \"Never\": supported values: \"Always\""],
+        ),
+        (
+            deployment(json!({"strategy": {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": "0%"}}})),
+            &["spec.strategy.rollingUpdate.maxUnavailable: Invalid value: 0: may not be 0 when `maxSurge` is 0"],
+        ),
+        (
+            deployment(json!({"strategy": {"type": "Recreate", "rollingUpdate": {"maxSurge": 1}}})),
+            &["spec.strategy.rollingUpdate: Forbidden: may not be specified when strategy `type` is 'Recreate'"],
+        ),
+        (
+            deployment(json!({"minReadySeconds": 600})),
+            &["spec.progressDeadlineSeconds: Invalid value: 600: must be greater than minReadySeconds"],
+        ),
+        (
+            deployment(
+                json!({"template": {"spec": {"containers": [{"name": "a", "image": "i"}, {"name": "b"}, {"image": "x"}]}}}),
+            ),
+            &[
+                "spec.template.spec.containers[1].image: Required value",
+                "spec.template.spec.containers[2].name: Required value",
+            ],
+        ),
+    ]);
+    check_updates(
+        deployment(json!({})),
+        vec![
+            (
+                json!({"spec": {"selector": {"matchLabels": {"app": "e"}}, "template": {"metadata": {"labels": {"app": "e"}}}}}),
+                &["spec.selector: Invalid value: {\"matchLabels\":{\"app\":\"e\"}}: field is immutable"],
+            ),
+            (json!({"spec": {"replicas": 5}}), &[]),
+        ],
+    );
+}
+
+#[test]
+fn the_rest_is_checked() {
+    let slice = |rest: Value| {
+        let mut object = json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": {}, "addressType": "IPv4"});
+        merge(&mut object, &rest);
+        object
+    };
+    let lease =
+        |spec: Value| json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {}, "spec": spec});
+    check_creates(vec![
+        (
+            slice(json!({"addressType": "X"})),
+            &["addressType: Unsupported value: \"X\": supported values: \"FQDN\", \"IPv4\", \"IPv6\""],
+        ),
+        (
+            slice(json!({"endpoints": [{"addresses": []}, {"addresses": ["::1"]}, {"addresses": ["127.0.0.1"]}]})),
+            &[
+                "endpoints[0].addresses: Required value: must contain at least 1 address",
+                "endpoints[1].addresses[0]: Invalid value: \"::1\": must be an IPv4 address",
+                "endpoints[1].addresses[0]: Invalid value: \"::1\": may not be in the loopback range (127.0.0.0/8, ::1/128)",
+                "endpoints[2].addresses[0]: Invalid value: \"127.0.0.1\": may not be in the loopback range (127.0.0.0/8, ::1/128)",
+            ],
+        ),
+        (slice(json!({"ports": [{"port": 80}, {"port": 81}]})), &["ports[1].name: Duplicate value: \"\""]),
+        (
+            lease(json!({"leaseDurationSeconds": 0})),
+            &["spec.leaseDurationSeconds: Invalid value: 0: must be greater than 0"],
+        ),
+        (
+            core("Event", json!({"involvedObject": {"namespace": "b"}})),
+            &["involvedObject.namespace: Invalid value: \"b\": does not match event.namespace"],
+        ),
+        (
+            core("Endpoints", json!({"subsets": [{"ports": [{"port": 1}]}]})),
+            &["subsets[0]: Required value: must specify `addresses` or `notReadyAddresses`"],
+        ),
+        (
+            core("Node", json!({"spec": {"taints": [{"key": "k", "effect": "Sometimes"}]}})),
+            &[
+                "spec.taints[0].effect: Unsupported value: \"Sometimes\": supported values: \"NoSchedule\", \"PreferNoSchedule\", \"NoExecute\"",
+            ],
+        ),
+    ]);
+    check_updates(
+        slice(json!({})),
+        vec![(json!({"addressType": "IPv6"}), &["addressType: Invalid value: \"IPv6\": field is immutable"])],
+    );
+    let namespace = stored(core("Namespace", json!({"metadata": {"name": "n"}})));
+    let (new, faults) = update(
+        &namespace,
+        &json!({"metadata": {"labels": {"kubernetes.io/metadata.name": "other"}}, "spec": {"finalizers": []}, "status": {"phase": "X"}}),
+    );
+    assert_eq!((new, faults), (namespace, vec![]));
+}

@@ -1,0 +1,196 @@
+//! Pods: containers, volumes, what may change.
+
+use serde_json::json;
+
+use super::{check_creates, container, kind_of, pod, stored, update, update_status};
+
+#[test]
+fn containers_are_checked() {
+    check_creates(vec![
+        (pod(json!({"containers": []})), &["spec.containers: Required value"]),
+        (container(json!({"image": null})), &["spec.containers[0].image: Required value"]),
+        (container(json!({"name": null})), &["spec.containers[0].name: Required value"]),
+        (
+            container(json!({"image": " x"})),
+            &["spec.containers[0].image: Invalid value: \" x\": must not have leading or trailing whitespace"],
+        ),
+        (
+            pod(json!({"containers": [{"name": "c", "image": "i"}, {"name": "c", "image": "i"}]})),
+            &["spec.containers[1].name: Duplicate value: \"c\""],
+        ),
+        (
+            container(json!({"imagePullPolicy": "Maybe"})),
+            &[
+                "spec.containers[0].imagePullPolicy: Unsupported value: \"Maybe\": supported values: \"Always\", \"IfNotPresent\", \"Never\"",
+            ],
+        ),
+        (
+            container(
+                json!({"ports": [{"containerPort": 0}, {"containerPort": 70000, "name": "a"}, {"containerPort": 1, "name": "a"}]}),
+            ),
+            &[
+                "spec.containers[0].ports[0].containerPort: Required value",
+                "spec.containers[0].ports[1].containerPort: Invalid value: 70000: must be between 1 and 65535, inclusive",
+                "spec.containers[0].ports[2].name: Duplicate value: \"a\"",
+            ],
+        ),
+        (
+            container(json!({"ports": [{"containerPort": 1, "hostPort": 9}, {"containerPort": 2, "hostPort": 9}]})),
+            &["spec.containers[0].ports[1].hostPort: Duplicate value: \"TCP//9\""],
+        ),
+        (
+            container(json!({"volumeMounts": [{"name": "v", "mountPath": "/v"}]})),
+            &["spec.containers[0].volumeMounts[0].name: Not found: \"v\""],
+        ),
+        (
+            container(json!({"resources": {"limits": {"cpu": "1"}, "requests": {"cpu": "2"}}})),
+            &[
+                "spec.containers[0].resources.requests: Invalid value: \"2\": must be less than or equal to cpu limit of 1",
+            ],
+        ),
+        (
+            container(
+                json!({"env": [{"name": "A", "valueFrom": {}}, {"name": "B", "valueFrom": {"fieldRef": {"fieldPath": "spec.x"}}}]}),
+            ),
+            &[
+                "spec.containers[0].env[0].valueFrom: Invalid value: \"\": must specify one of: `fieldRef`, `resourceFieldRef`, \
+                 `configMapKeyRef` or `secretKeyRef`",
+                "spec.containers[0].env[1].valueFrom.fieldRef.fieldPath: Invalid value: \"spec.x\": error converting fieldPath: field \
+                 label not supported: spec.x",
+            ],
+        ),
+        (
+            container(json!({"livenessProbe": {"successThreshold": 2}})),
+            &[
+                "spec.containers[0].livenessProbe: Required value: must specify a handler type",
+                "spec.containers[0].livenessProbe.successThreshold: Invalid value: 2: must be 1",
+            ],
+        ),
+        (
+            container(json!({"readinessProbe": {"httpGet": {"port": "not_a_port"}, "exec": {"command": ["x"]}}})),
+            &["spec.containers[0].readinessProbe.httpGet: Forbidden: may not specify more than 1 handler type"],
+        ),
+    ]);
+}
+
+#[test]
+fn pod_specs_are_checked() {
+    check_creates(vec![
+        (
+            pod(json!({"restartPolicy": "Sometimes"})),
+            &[
+                "spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"OnFailure\", \"Never\"",
+            ],
+        ),
+        (
+            pod(json!({"activeDeadlineSeconds": 0})),
+            &["spec.activeDeadlineSeconds: Invalid value: 0: must be between 1 and 2147483647, inclusive"],
+        ),
+        (
+            pod(
+                json!({"volumes": [{"name": "v", "secret": {}}, {"name": "v", "emptyDir": {}, "hostPath": {"path": "/x"}}]}),
+            ),
+            &[
+                "spec.volumes[0].secret.secretName: Required value",
+                "spec.volumes[1].hostPath: Forbidden: may not specify more than 1 volume type",
+                "spec.volumes[1].name: Duplicate value: \"v\"",
+            ],
+        ),
+        (
+            pod(json!({"volumes": [{"name": "h", "hostPath": {"path": "/a/../b"}}]})),
+            &["spec.volumes[0].hostPath.path: Invalid value: \"/a/../b\": must not contain '..'"],
+        ),
+        (
+            pod(
+                json!({"initContainers": [{"name": "c", "image": "i", "livenessProbe": {"exec": {"command": ["x"]}}}]}),
+            ),
+            &[
+                "spec.initContainers[0].name: Duplicate value: \"c\"",
+                "spec.initContainers[0].livenessProbe: Forbidden: may not be set for init containers without restartPolicy=Always",
+            ],
+        ),
+        (
+            pod(
+                json!({"tolerations": [{"operator": "Equal"}, {"key": "k", "operator": "Exists", "tolerationSeconds": 1}]}),
+            ),
+            &[
+                "spec.tolerations[0].operator: Invalid value: \"Equal\": operator must be Exists when `key` is empty, which means \
+                 \"match all values and all keys\"",
+                "spec.tolerations[1].effect: Invalid value: \"\": effect must be 'NoExecute' when `tolerationSeconds` is set",
+            ],
+        ),
+        (
+            pod(json!({"dnsPolicy": "None"})),
+            &[
+                "spec.dnsConfig.nameservers: Required value: must provide at least one DNS nameserver when `dnsPolicy` is None",
+            ],
+        ),
+    ]);
+}
+
+#[test]
+fn little_of_a_pod_may_change() {
+    let old = stored(pod(json!({"tolerations": [{"key": "k", "operator": "Exists"}], "activeDeadlineSeconds": 60})));
+    let forbidden = |changed: &str| {
+        format!(
+            "spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,\
+             `spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),\
+             `spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)\nchanged: {changed}"
+        )
+    };
+    let cases = [
+        (json!({"containers": [{"name": "c", "image": "i:2"}]}), vec![]),
+        (json!({"nodeName": "n1"}), vec![forbidden("`spec.nodeName`")]),
+        (
+            json!({"containers": [{"name": "c", "image": "i:1", "command": ["x"]}]}),
+            vec![forbidden("`spec.containers[0].command`")],
+        ),
+        (
+            json!({"activeDeadlineSeconds": 90}),
+            vec![
+                "spec.activeDeadlineSeconds: Invalid value: 90: must be less than or equal to previous value"
+                    .to_owned(),
+            ],
+        ),
+        (
+            json!({"tolerations": []}),
+            vec![
+                "spec.tolerations: Forbidden: existing toleration can not be modified except its tolerationSeconds"
+                    .to_owned(),
+            ],
+        ),
+        (json!({"tolerations": [{"key": "k", "operator": "Exists"}, {"key": "l", "operator": "Exists"}]}), vec![]),
+        (
+            json!({"containers": [{"name": "c", "image": "i:1"}, {"name": "d", "image": "i:1"}]}),
+            vec!["spec.containers: Forbidden: pod updates may not add or remove containers".to_owned()],
+        ),
+    ];
+    for (patch, expected) in cases {
+        assert_eq!(update(&old, &json!({ "spec": patch })).1, expected, "{patch}");
+    }
+    let (new, faults) = update(&old, &json!({"status": {"phase": "Failed"}}));
+    assert_eq!((new["status"]["phase"].as_str(), faults.len()), (Some("Pending"), 0));
+    let (new, faults) = update_status(
+        &old,
+        &json!({"metadata": {"labels": {"new": "x"}}, "spec": {"nodeName": "zzz"}, "status": {"message": "m", "qosClass": null}}),
+    );
+    assert_eq!(faults, Vec::<String>::new());
+    assert_eq!((new["spec"] == old["spec"], new["status"]["message"].as_str()), (true, Some("m")));
+    assert_eq!(
+        (new["status"]["qosClass"].as_str(), new["metadata"]["labels"]["new"].as_str()),
+        (Some("BestEffort"), Some("x"))
+    );
+}
+
+#[test]
+fn removed_admission_tolerations_come_back() {
+    let mut old = stored(pod(json!({})));
+    (kind_of(&old).prepare_update)(&mut old.clone(), &old);
+    let admitted = update(&old, &json!({})).0;
+    old = admitted;
+    let (new, faults) = update(&old, &json!({"spec": {"tolerations": [{"key": "k", "operator": "Exists"}]}}));
+    let keys: Vec<_> =
+        new["spec"]["tolerations"].as_array().unwrap().iter().map(|one| one["key"].as_str().unwrap()).collect();
+    assert_eq!(keys, ["k", "node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"]);
+    assert_eq!(faults, Vec::<String>::new());
+}

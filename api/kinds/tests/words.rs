@@ -1,0 +1,120 @@
+//! What is told about valid objects: warnings, and the words of the Table for pods in trouble.
+#![allow(clippy::unwrap_used)]
+
+use kontiki_kinds::{by_gvk, pod};
+use serde_json::{Value, json};
+
+fn warnings(kind: &str, object: &Value, old: Option<&Value>) -> Vec<String> {
+    let group = if kind == "Deployment" { "apps" } else { "" };
+    (by_gvk(group, "v1", kind).unwrap().warnings)(object, old)
+}
+
+#[test]
+fn surprising_pods_are_warned_about() {
+    let container = json!({
+        "name": "c",
+        "env": [{"name": "A"}, {"name": "B"}, {"name": "A"}],
+        "ports": [{"containerPort": 80, "protocol": "TCP"}, {"containerPort": 80, "protocol": "TCP"}],
+        "resources": {"limits": {"memory": "100m"}},
+    });
+    let spec = json!({"containers": [container], "nodeSelector": {"beta.kubernetes.io/os": "linux"}});
+    let pod = json!({ "spec": spec });
+    let expected = [
+        "spec.nodeSelector[beta.kubernetes.io/os]: deprecated since v1.14; use \"kubernetes.io/os\" instead",
+        "spec.containers[0].resources.limits[memory]: fractional byte value \"100m\" is invalid, must be an integer",
+        "spec.containers[0].env[2]: hides previous definition of \"A\", which may be dropped when using apply",
+        "spec.containers[0].ports[1]: duplicate port definition with spec.containers[0].ports[0]",
+    ];
+    assert_eq!(warnings("Pod", &pod, None), expected);
+    assert_eq!(warnings("Pod", &pod, Some(&pod)), Vec::<String>::new());
+    let deployment = json!({"spec": {"template": {"spec": spec}}});
+    let in_template = expected.map(|one| one.replace("spec.", "spec.template.spec."));
+    assert_eq!(warnings("Deployment", &deployment, None), in_template);
+}
+
+#[test]
+fn ignored_members_of_headless_services_are_warned_about() {
+    let spec =
+        json!({"clusterIP": "None", "clusterIPs": ["None"], "sessionAffinity": "ClientIP", "externalIPs": ["1.1.1.1"]});
+    assert_eq!(
+        warnings("Service", &json!({ "spec": spec }), None),
+        [
+            "spec.externalIPs is ignored when spec.clusterIP is \"None\"",
+            "spec.SessionAffinity is ignored for headless services",
+        ]
+    );
+}
+
+/// `READY STATUS RESTARTS` of a pod with two containers.
+fn row(status: Value, deleted: bool) -> String {
+    let now = chrono::DateTime::parse_from_rfc3339("2026-01-01T01:00:00Z").unwrap().to_utc();
+    let mut pod = json!({"metadata": {}, "spec": {"containers": [{"name": "a"}, {"name": "b"}]}, "status": status});
+    if deleted {
+        pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    }
+    let cells = (pod::KIND.cells)(&pod, now);
+    cells[1..4].iter().map(|cell| cell.as_str().unwrap()).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn pods_in_trouble_say_so() {
+    let running = json!({"name": "a", "ready": true, "restartCount": 0, "state": {"running": {}}});
+    let state = |state: Value| json!({"name": "b", "ready": false, "restartCount": 3, "state": state});
+    let with = |status: Value| json!({"phase": "Running", "containerStatuses": [running, status]});
+    let mut restarted = state(json!({"waiting": {"reason": "CrashLoopBackOff"}}));
+    restarted["lastState"] = json!({"terminated": {"finishedAt": "2026-01-01T00:55:00Z"}});
+    let cases = [
+        (with(restarted), false, "1/2 CrashLoopBackOff 3 (5m ago)"),
+        (with(state(json!({"waiting": {"reason": "ImagePullBackOff"}}))), false, "1/2 ImagePullBackOff 3"),
+        (with(state(json!({"terminated": {"exitCode": 2}}))), false, "1/2 ExitCode:2 3"),
+        (with(state(json!({"terminated": {"exitCode": 137, "signal": 9}}))), false, "1/2 Signal:9 3"),
+        (with(state(json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}}))), false, "1/2 OOMKilled 3"),
+        (with(state(json!({"terminated": {"exitCode": 0, "reason": "Completed"}}))), false, "1/2 NotReady 3"),
+        (with(state(json!({"running": {}}))), true, "1/2 Terminating 3"),
+        (json!({"phase": "Failed", "reason": "Evicted"}), true, "0/2 Evicted 0"),
+        (json!({"phase": "Running", "reason": "NodeLost"}), true, "0/2 Unknown 0"),
+        (
+            json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "reason": "SchedulingGated"}]}),
+            false,
+            "0/2 SchedulingGated 0",
+        ),
+        (
+            json!({"phase": "Pending", "initContainerStatuses": [
+                {"name": "i", "restartCount": 1, "state": {"terminated": {"exitCode": 1, "reason": "Error"}}},
+            ]}),
+            false,
+            "0/2 Init:Error 1",
+        ),
+    ];
+    for (status, deleted, expected) in cases {
+        assert_eq!(row(status.clone(), deleted), expected, "{status}");
+    }
+}
+
+#[test]
+fn how_long_a_pod_may_take_to_end() {
+    let pod = |seconds: Value| json!({"spec": {"terminationGracePeriodSeconds": seconds}});
+    let cases = [(json!(null), 30), (json!(5), 5), (json!(0), 0), (json!(-3), 1)];
+    for (seconds, expected) in cases {
+        assert_eq!(pod::grace_period(&pod(seconds.clone())), expected, "{seconds}");
+    }
+    let now = |pod: Value| (pod::KIND.removable_now)(&pod);
+    assert!(now(json!({"spec": {}})));
+    assert!(now(json!({"spec": {"nodeName": "n"}, "status": {"phase": "Succeeded"}})));
+    assert!(!now(json!({"spec": {"nodeName": "n"}, "status": {"phase": "Running"}})));
+}
+
+#[test]
+fn part_of_the_metadata_counts_as_content_for_some_kinds() {
+    let old = json!({"metadata": {"generation": 4, "labels": {"a": "1"}, "annotations": {"a": "1"}}});
+    let raised = |group: &str, kind: &str, member: &str| {
+        let mut new = old.clone();
+        new["metadata"][member]["b"] = json!("2");
+        (by_gvk(group, "v1", kind).unwrap().prepare_update)(&mut new, &old);
+        new["metadata"]["generation"] == 5
+    };
+    assert!(raised("discovery.k8s.io", "EndpointSlice", "labels"));
+    assert!(!raised("discovery.k8s.io", "EndpointSlice", "annotations"));
+    assert!(raised("apps", "Deployment", "annotations"));
+    assert!(!raised("apps", "Deployment", "labels"));
+}
