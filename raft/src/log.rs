@@ -180,10 +180,15 @@ impl Log {
         self.inner.store.revision()
     }
 
-    /// The oldest revision from which a watch can resume. Resources of the short class may begin later: see
-    /// [`HistoryLimits`].
+    /// The oldest revision from which a watch can resume. Resources of the short class may begin later:
+    /// see [`Log::floor_of`].
     pub fn floor(&self) -> Revision {
         self.inner.store.floor()
+    }
+
+    /// The oldest revision from which a resource's past can be told: [`Log::floor`], or later if the short class was dropped.
+    pub fn floor_of(&self, resource: &str) -> Revision {
+        self.inner.store.floor_of(resource)
     }
 
     pub fn get(&self, key: &Key) -> Result<Option<Stored>, ReadError> {

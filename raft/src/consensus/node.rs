@@ -15,7 +15,7 @@ use super::network::NoPeers;
 use super::{LogStore, Member, Proposal, TypeConfig};
 use crate::limits::{
     APPLY_BATCH_ENTRIES, ELECTION_TIMEOUT_MS_MAX, ELECTION_TIMEOUT_MS_MIN, HEARTBEAT_MS, LEADER_RETRY, LEADER_WAIT,
-    LOG_KEEP_ENTRIES, OPEN_TIMEOUT,
+    LOG_KEEP_ENTRIES, OPEN_TIMEOUT, SNAPSHOT_TIMEOUT,
 };
 use crate::log::{Leadership, Role, Status};
 use crate::store::{Outcome, Store};
@@ -128,9 +128,12 @@ impl Node {
         Ok(())
     }
 
-    /// Asks for a snapshot; the log is purged when it is there.
+    /// Takes a snapshot of at least what is applied now, and waits until it is complete; the log is purged behind it.
     pub async fn snapshot(&self) -> Result<(), NodeError> {
-        self.raft.trigger().snapshot().await.map_err(fatal_error)
+        let applied = self.raft.metrics().borrow_watched().last_applied;
+        self.raft.trigger().snapshot().await.map_err(fatal_error)?;
+        let complete = self.raft.wait(Some(SNAPSHOT_TIMEOUT)).metrics(|now| now.snapshot >= applied, "snapshot").await;
+        complete.map(|_| ()).map_err(|error| NodeError::Unavailable(error.to_string()))
     }
 
     /// Entries in the log behind the newest snapshot.

@@ -110,6 +110,10 @@ impl Store {
         self.live().floors.global()
     }
 
+    pub fn floor_of(&self, resource: &str) -> Revision {
+        self.live().floors.of(resource)
+    }
+
     pub fn figures(&self) -> StoreFigures {
         let written = self.applied().history_bytes;
         let live = self.live();

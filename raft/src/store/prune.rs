@@ -77,11 +77,11 @@ impl Step {
 
     /// The oldest event of all, by the rules of the normal class. False if it is to stay.
     fn oldest(&mut self, revision: Revision, record: &EventRecord) -> bool {
+        if !self.expired(NORMAL, self.limits.normal, record.time_ms) {
+            return false;
+        }
         let dropped_before = record.short_lived && revision <= self.floors.short;
         if !dropped_before {
-            if !self.expired(NORMAL, self.limits.normal, record.time_ms) {
-                return false;
-            }
             self.pass(revision, record);
         }
         self.floors.global = revision;
