@@ -13,16 +13,7 @@ use crate::{
     failure, limits,
     negotiate::{self, Form, Media},
     request::{ApiBody, ApiRequest, ApiResponse},
-    yaml,
 };
-
-/// A request body as JSON.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct JsonBody {
-    pub json: Bytes,
-    /// `line 5: key "data" already set in map`: what YAML conversion lost, for strict field validation.
-    pub duplicates: Vec<String>,
-}
 
 const OBJECT_TYPES: &[&str] = &["application/json", "application/yaml"];
 
@@ -47,15 +38,16 @@ pub async fn read(body: ApiBody) -> Result<Bytes, Status> {
     }
 }
 
-/// The body of an object request as JSON, whatever its content type; 415 for what is neither JSON nor YAML.
+/// The body of a small request as a tree, whatever its content type; 415 for what is neither JSON nor YAML.
 /// An absent content type means JSON.
-pub fn json_body(request: &ApiRequest) -> Result<JsonBody, Status> {
+pub fn json_value(request: &ApiRequest) -> Result<Value, Status> {
     let bytes = request.body.bytes();
-    match media_type(&request.headers) {
-        "" | "application/json" => Ok(JsonBody { json: bytes.clone(), duplicates: Vec::new() }),
-        "application/yaml" => yaml::to_json(bytes),
-        _ => Err(failure::unsupported_media(OBJECT_TYPES)),
-    }
+    let decoded = match media_type(&request.headers) {
+        "" | "application/json" => kontiki_schema::decode_json(bytes),
+        "application/yaml" => kontiki_schema::decode_yaml(bytes),
+        _ => return Err(failure::unsupported_media(OBJECT_TYPES)),
+    };
+    decoded.map(|document| document.value).map_err(|error| failure::bad_request(error.to_string()))
 }
 
 /// The content type without its parameters, as written.
@@ -80,7 +72,7 @@ pub fn answer(code: StatusCode, form: Form, json: Bytes) -> Result<ApiResponse, 
 pub fn answer_value(code: StatusCode, form: Form, value: &Value) -> Result<ApiResponse, Status> {
     let bytes = match form.media {
         Media::Json { pretty } => json_text(value, pretty)?,
-        Media::Yaml => yaml::from_value(value)?.into_bytes(),
+        Media::Yaml => serde_saphyr::to_string(value).map_err(failure::internal)?.into_bytes(),
     };
     Ok(response(code, form.media.content_type(), bytes))
 }

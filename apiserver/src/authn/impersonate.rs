@@ -1,0 +1,101 @@
+//! Acting as somebody else: the `Impersonate-*` headers. Whether that is allowed is decided elsewhere.
+
+use http::HeaderMap;
+use kontiki_model::Status;
+use percent_encoding::percent_decode_str;
+
+use super::{ANONYMOUS, SERVICE_ACCOUNTS, UNAUTHENTICATED, with_authenticated};
+use crate::{failure, request::Identity};
+
+const USER: &str = "impersonate-user";
+const GROUP: &str = "impersonate-group";
+const UID: &str = "impersonate-uid";
+const EXTRA: &str = "impersonate-extra-";
+
+/// Whom the client wants to be.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Impersonation(pub Identity);
+
+/// Reads the headers; `None` if there are none.
+pub(crate) fn requested(headers: &HeaderMap) -> Result<Option<Impersonation>, Status> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("").to_owned();
+    let (user, uid) = (text(USER), text(UID));
+    let groups = headers.get_all(GROUP).iter().filter_map(|value| value.to_str().ok());
+    let mut groups: Vec<String> = groups.map(str::to_owned).collect();
+    let extra = extras(headers);
+    if user.is_empty() {
+        if groups.is_empty() && uid.is_empty() && extra.is_empty() {
+            return Ok(None);
+        }
+        return Err(failure::internal("groups, uid or extra requested without impersonating a user"));
+    }
+    if groups.is_empty() {
+        groups = groups_of(&user);
+    }
+    if user == ANONYMOUS && !groups.iter().any(|group| group == UNAUTHENTICATED) {
+        groups.push(UNAUTHENTICATED.to_owned());
+    }
+    Ok(Some(Impersonation(with_authenticated(Identity { user, uid, groups, extra, term: None }))))
+}
+
+/// A service account is in its groups without being told so.
+fn groups_of(user: &str) -> Vec<String> {
+    let account = user.strip_prefix("system:serviceaccount:").and_then(|account| account.split_once(':'));
+    match account {
+        Some((namespace, _)) => vec![SERVICE_ACCOUNTS.to_owned(), format!("{SERVICE_ACCOUNTS}:{namespace}")],
+        None => Vec::new(),
+    }
+}
+
+fn extras(headers: &HeaderMap) -> Vec<(String, Vec<String>)> {
+    let mut extra: Vec<(String, Vec<String>)> = Vec::new();
+    for (name, value) in headers {
+        let Some(key) = name.as_str().strip_prefix(EXTRA) else { continue };
+        let key = percent_decode_str(key).decode_utf8_lossy().into_owned();
+        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+        match extra.iter_mut().find(|(known, _)| *known == key) {
+            Some((_, values)) => values.push(value),
+            None => extra.push((key, vec![value])),
+        }
+    }
+    extra
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn read(headers: &[(&'static str, &'static str)]) -> Result<Option<Identity>, u16> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, http::HeaderValue::from_static(value));
+        }
+        requested(&map).map(|found| found.map(|Impersonation(identity)| identity)).map_err(|status| status.code)
+    }
+
+    #[test]
+    fn impersonation_headers() {
+        assert_eq!(read(&[]), Ok(None));
+        assert_eq!(read(&[("impersonate-group", "a")]), Err(500));
+        let alice = read(&[
+            ("impersonate-user", "alice"),
+            ("impersonate-group", "a"),
+            ("impersonate-group", "b"),
+            ("impersonate-uid", "7"),
+            ("impersonate-extra-scopes", "x"),
+            ("impersonate-extra-scopes", "y"),
+            ("impersonate-extra-example.com%2fkey", "z"),
+        ]);
+        let alice = alice.unwrap().unwrap();
+        assert_eq!(alice.groups, ["a", "b", "system:authenticated"]);
+        assert_eq!(alice.uid, "7");
+        let values = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect::<Vec<_>>();
+        let expected = [("scopes".to_owned(), values(&["x", "y"])), ("example.com/key".to_owned(), values(&["z"]))];
+        assert_eq!(alice.extra, expected);
+        let robot = read(&[("impersonate-user", "system:serviceaccount:ns:robot")]).unwrap().unwrap();
+        assert_eq!(robot.groups, ["system:serviceaccounts", "system:serviceaccounts:ns", "system:authenticated"]);
+        let nobody = read(&[("impersonate-user", "system:anonymous")]).unwrap().unwrap();
+        assert_eq!(nobody.groups, ["system:unauthenticated"]);
+    }
+}

@@ -1,0 +1,76 @@
+//! Who is asking: client certificates, bearer tokens, impersonation. Knows nothing of what they may do.
+mod certificate;
+mod impersonate;
+mod jwt;
+mod service_account;
+mod static_tokens;
+
+use http::{HeaderMap, header};
+use kontiki_model::Status;
+
+pub(crate) use self::{
+    certificate::identity_of,
+    impersonate::{Impersonation, requested},
+};
+pub use self::{
+    jwt::{Claims, KubernetesClaims, Reference, TokenFault, TokenSigner},
+    service_account::{Believed, believe},
+    static_tokens::{StaticTokens, TokenFileError},
+};
+use crate::{core::Core, failure, limits, request::Identity};
+
+pub const ANONYMOUS: &str = "system:anonymous";
+pub const AUTHENTICATED: &str = "system:authenticated";
+pub const MASTERS: &str = "system:masters";
+pub const NODES: &str = "system:nodes";
+pub const SERVICE_ACCOUNTS: &str = "system:serviceaccounts";
+pub const UNAUTHENTICATED: &str = "system:unauthenticated";
+/// Extra of an identity: which credential it came with.
+pub const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
+
+/// The identity behind a connection's certificate or a request's token; without either, the anonymous one.
+///
+/// A token that is not believed is refused; it does not make the request anonymous.
+pub(crate) fn authenticate(
+    core: &Core,
+    certificate: Option<&Identity>,
+    headers: &HeaderMap,
+) -> Result<Identity, Status> {
+    if let Some(identity) = certificate {
+        return Ok(identity.clone());
+    }
+    let Some(token) = bearer_token(headers) else { return Ok(anonymous()) };
+    if token.len() > limits::TOKEN_BYTES_MAX {
+        return Err(failure::unauthorized());
+    }
+    if let Some(identity) = core.static_tokens.find(token) {
+        return Ok(identity);
+    }
+    match believe(core, token, &core.config.token_audiences)? {
+        Ok(believed) => Ok(believed.identity),
+        Err(fault) => {
+            tracing::debug!(%fault, "bearer token refused");
+            Err(failure::unauthorized())
+        }
+    }
+}
+
+fn bearer_token(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
+fn anonymous() -> Identity {
+    Identity { user: ANONYMOUS.to_owned(), groups: vec![UNAUTHENTICATED.to_owned()], ..Identity::default() }
+}
+
+/// Adds the group that everybody who proved who they are is in.
+pub(crate) fn with_authenticated(mut identity: Identity) -> Identity {
+    let settled = identity.user == ANONYMOUS || identity.in_group(UNAUTHENTICATED);
+    if !settled && !identity.in_group(AUTHENTICATED) {
+        identity.groups.push(AUTHENTICATED.to_owned());
+    }
+    identity
+}

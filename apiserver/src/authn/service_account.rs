@@ -1,0 +1,81 @@
+//! Service account tokens against the cluster as it is: a token dies with its account, and with the pod it is bound to.
+
+use chrono::{DateTime, Utc};
+use kontiki_model::{Key, Status};
+use kontiki_raft::Stored;
+
+use super::{AUTHENTICATED, CREDENTIAL_ID, Claims, SERVICE_ACCOUNTS, TokenFault, jwt::Reference};
+use crate::{core::Core, request::Identity};
+
+/// A token that holds.
+pub struct Believed {
+    pub identity: Identity,
+    /// Which of the audiences asked for it is good for.
+    pub audiences: Vec<String>,
+}
+
+/// An object being deleted vouches for its tokens this much longer.
+const DELETION_LEEWAY_S: i64 = 60;
+
+/// Whether a token holds, now, for one of these audiences. The outer error is about the server, the inner about the token.
+pub fn believe(core: &Core, token: &str, audiences: &[String]) -> Result<Result<Believed, TokenFault>, Status> {
+    let now = Utc::now();
+    let claims = match core.tokens.verify(token, now.timestamp()) {
+        Ok(claims) => claims,
+        Err(fault) => return Ok(Err(fault)),
+    };
+    let audiences = match claims.audiences(audiences) {
+        Ok(audiences) => audiences,
+        Err(fault) => return Ok(Err(fault)),
+    };
+    let bound = &claims.kubernetes;
+    let namespace = bound.namespace.as_str();
+    let mut required = vec![("serviceaccounts", namespace, &bound.serviceaccount)];
+    required.extend(bound.pod.iter().map(|pod| ("pods", namespace, pod)));
+    required.extend(bound.secret.iter().map(|secret| ("secrets", namespace, secret)));
+    // A node that a pod's token names is told, but the token outlives it; a token bound to the node itself does not.
+    required.extend(bound.node.iter().filter(|_| bound.pod.is_none()).map(|node| ("nodes", "", node)));
+    for (resource, namespace, reference) in required {
+        let found = core.stored(&Key::new(resource, namespace, &*reference.name))?;
+        if !found.is_some_and(|object| vouches(&object, &reference.uid, now)) {
+            return Ok(Err(TokenFault::Unbound(format!("{resource} {namespace}/{} is gone", reference.name))));
+        }
+    }
+    Ok(Ok(Believed { identity: identity(&claims), audiences }))
+}
+
+fn vouches(object: &Stored, uid: &str, now: DateTime<Utc>) -> bool {
+    let deletion = object.head.deletion.as_deref().map(DateTime::parse_from_rfc3339);
+    let alive = match deletion {
+        None => true,
+        Some(Ok(time)) => now.timestamp() < time.timestamp() + DELETION_LEEWAY_S,
+        Some(Err(_)) => false,
+    };
+    object.head.uid == uid && alive
+}
+
+fn identity(claims: &Claims) -> Identity {
+    let bound = &claims.kubernetes;
+    let mut extra = Vec::new();
+    let mut tell = |key: &str, value: String| extra.push((key.to_owned(), vec![value]));
+    if !claims.jti.is_empty() {
+        tell(CREDENTIAL_ID, format!("JTI={}", claims.jti));
+    }
+    let mut tell_reference = |what: &str, reference: &Option<Reference>| {
+        if let Some(Reference { name, uid }) = reference {
+            tell(&format!("authentication.kubernetes.io/{what}-name"), name.clone());
+            tell(&format!("authentication.kubernetes.io/{what}-uid"), uid.clone());
+        }
+    };
+    tell_reference("node", &bound.node);
+    tell_reference("pod", &bound.pod);
+    let groups =
+        [SERVICE_ACCOUNTS.to_owned(), format!("{SERVICE_ACCOUNTS}:{}", bound.namespace), AUTHENTICATED.to_owned()];
+    Identity {
+        user: format!("system:serviceaccount:{}:{}", bound.namespace, bound.serviceaccount.name),
+        uid: bound.serviceaccount.uid.clone(),
+        groups: groups.into(),
+        extra,
+        term: None,
+    }
+}

@@ -1,0 +1,89 @@
+//! What a pod refers to, and so what the agent of its node must be able to read.
+
+use serde_json::Value;
+
+/// A kind of object that pods refer to by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Referred {
+    ConfigMap,
+    PersistentVolumeClaim,
+    Secret,
+    ServiceAccount,
+}
+
+/// Whether the pod refers to the object of this name in its own namespace.
+pub fn refers(pod: &Value, referred: Referred, name: &str) -> bool {
+    let spec = &pod["spec"];
+    if referred == Referred::ServiceAccount {
+        return spec["serviceAccountName"] == name;
+    }
+    let pulls = referred == Referred::Secret && list(&spec["imagePullSecrets"]).any(|secret| secret["name"] == name);
+    pulls
+        || list(&spec["volumes"]).any(|volume| in_volume(volume, referred, name))
+        || ["containers", "initContainers", "ephemeralContainers"]
+            .iter()
+            .flat_map(|kind| list(&spec[kind]))
+            .any(|container| in_container(container, referred, name))
+}
+
+fn in_volume(volume: &Value, referred: Referred, name: &str) -> bool {
+    match referred {
+        Referred::ConfigMap => {
+            volume["configMap"]["name"] == name
+                || list(&volume["projected"]["sources"]).any(|source| source["configMap"]["name"] == name)
+        }
+        Referred::Secret => {
+            volume["secret"]["secretName"] == name
+                || list(&volume["projected"]["sources"]).any(|source| source["secret"]["name"] == name)
+        }
+        Referred::PersistentVolumeClaim => volume["persistentVolumeClaim"]["claimName"] == name,
+        Referred::ServiceAccount => false,
+    }
+}
+
+fn in_container(container: &Value, referred: Referred, name: &str) -> bool {
+    let (key, whole) = match referred {
+        Referred::ConfigMap => ("configMapKeyRef", "configMapRef"),
+        Referred::Secret => ("secretKeyRef", "secretRef"),
+        Referred::PersistentVolumeClaim | Referred::ServiceAccount => return false,
+    };
+    list(&container["env"]).any(|variable| variable["valueFrom"][key]["name"] == name)
+        || list(&container["envFrom"]).any(|source| source[whole]["name"] == name)
+}
+
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn references_of_a_pod() {
+        let pod = json!({"spec": {
+            "serviceAccountName": "robot",
+            "imagePullSecrets": [{"name": "pull"}],
+            "volumes": [
+                {"configMap": {"name": "cm-volume"}},
+                {"secret": {"secretName": "secret-volume"}},
+                {"projected": {"sources": [{"configMap": {"name": "cm-projected"}}, {"secret": {"name": "secret-projected"}}]}},
+                {"persistentVolumeClaim": {"claimName": "claim"}},
+            ],
+            "containers": [{"env": [{"valueFrom": {"configMapKeyRef": {"name": "cm-env"}}}]}],
+            "initContainers": [{"envFrom": [{"secretRef": {"name": "secret-from"}}, {"configMapRef": {"name": "cm-from"}}]}],
+        }});
+        for name in ["cm-volume", "cm-projected", "cm-env", "cm-from"] {
+            assert!(refers(&pod, Referred::ConfigMap, name), "{name}");
+            assert!(!refers(&pod, Referred::Secret, name), "{name}");
+        }
+        for name in ["pull", "secret-volume", "secret-projected", "secret-from"] {
+            assert!(refers(&pod, Referred::Secret, name), "{name}");
+            assert!(!refers(&pod, Referred::ConfigMap, name), "{name}");
+        }
+        assert!(refers(&pod, Referred::ServiceAccount, "robot") && !refers(&pod, Referred::ServiceAccount, "other"));
+        assert!(refers(&pod, Referred::PersistentVolumeClaim, "claim"));
+    }
+}

@@ -1,0 +1,144 @@
+//! What the API server is told at its start. Only the binary reads arguments and files; this room gets values.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    ops::RangeInclusive,
+    path::PathBuf,
+    str::FromStr,
+};
+
+/// The API server's configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The address under which pods and nodes reach this server: the endpoint of the `kubernetes` Service.
+    pub advertise: IpAddr,
+    /// Directory of the CA, certificates and keys; made at first start.
+    pub pki_dir: PathBuf,
+    /// Cluster addresses of Services come from here; the first one is the `kubernetes` Service's.
+    pub service_cidr: Ipv4Cidr,
+    /// Node ports of Services come from here.
+    pub node_ports: RangeInclusive<u16>,
+    /// DNS suffix of the cluster.
+    pub cluster_domain: String,
+    /// Further names and addresses of the server's certificate.
+    pub names: Vec<String>,
+    /// `token,user,uid[,"group,group"]` per line, as `--token-auth-file` of Kubernetes.
+    pub token_file: Option<PathBuf>,
+    /// `iss` of service account tokens.
+    pub token_issuer: String,
+    /// Audiences this server answers to; a token request that names none gets these.
+    pub token_audiences: Vec<String>,
+}
+
+impl Config {
+    /// Defaults for a server on this address.
+    pub fn new(listen: SocketAddr, advertise: IpAddr, pki_dir: PathBuf) -> Self {
+        Config {
+            listen,
+            advertise,
+            pki_dir,
+            service_cidr: Ipv4Cidr { base: Ipv4Addr::new(10, 96, 0, 0), prefix: 12 },
+            node_ports: 30000..=32767,
+            cluster_domain: "cluster.local".to_owned(),
+            names: Vec::new(),
+            token_file: None,
+            token_issuer: "https://kubernetes.default.svc".to_owned(),
+            token_audiences: vec!["https://kubernetes.default.svc".to_owned()],
+        }
+    }
+
+    /// The address of the `kubernetes` Service.
+    pub fn kubernetes_service(&self) -> Ipv4Addr {
+        self.service_cidr.nth(1).unwrap_or(self.service_cidr.base)
+    }
+
+    /// Every name and address that the server's certificate must carry.
+    pub fn certificate_names(&self) -> Vec<String> {
+        let mut names: Vec<String> = ["localhost", "127.0.0.1", "::1", "kubernetes", "kubernetes.default"]
+            .into_iter()
+            .chain(["kubernetes.default.svc"])
+            .map(str::to_owned)
+            .collect();
+        names.push(format!("kubernetes.default.svc.{}", self.cluster_domain));
+        names.push(self.kubernetes_service().to_string());
+        names.push(self.advertise.to_string());
+        if !self.listen.ip().is_unspecified() {
+            names.push(self.listen.ip().to_string());
+        }
+        names.extend(self.names.iter().cloned());
+        names.sort();
+        names.dedup();
+        names
+    }
+}
+
+/// A block of IPv4 addresses, as `10.96.0.0/12`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ipv4Cidr {
+    pub base: Ipv4Addr,
+    pub prefix: u8,
+}
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not an IPv4 address block such as 10.96.0.0/12")]
+pub struct CidrError(String);
+
+impl Ipv4Cidr {
+    /// Number of addresses.
+    pub fn size(&self) -> u64 {
+        1 << (32 - u32::from(self.prefix))
+    }
+
+    /// The `n`th address, counted from the base.
+    pub fn nth(&self, n: u64) -> Option<Ipv4Addr> {
+        let offset = u32::try_from(n).ok().filter(|_| n < self.size())?;
+        self.base.to_bits().checked_add(offset).map(Ipv4Addr::from_bits)
+    }
+
+    pub fn contains(&self, address: Ipv4Addr) -> bool {
+        let offset = u64::from(address.to_bits()).checked_sub(u64::from(self.base.to_bits()));
+        offset.is_some_and(|offset| offset < self.size())
+    }
+}
+
+impl FromStr for Ipv4Cidr {
+    type Err = CidrError;
+
+    fn from_str(text: &str) -> Result<Self, CidrError> {
+        let refused = || CidrError(text.to_owned());
+        let (address, prefix) = text.split_once('/').ok_or_else(refused)?;
+        let base: Ipv4Addr = address.parse().map_err(|_| refused())?;
+        let prefix: u8 = prefix.parse().map_err(|_| refused())?;
+        let cidr = Ipv4Cidr { base, prefix };
+        let sound = (1..=30).contains(&prefix) && u64::from(base.to_bits()).is_multiple_of(cidr.size());
+        if sound { Ok(cidr) } else { Err(refused()) }
+    }
+}
+
+impl std::fmt::Display for Ipv4Cidr {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.base, self.prefix)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn address_blocks() {
+        let cidr: Ipv4Cidr = "10.96.0.0/12".parse().unwrap();
+        assert_eq!(cidr.size(), 1 << 20);
+        assert_eq!(cidr.nth(1), Some(Ipv4Addr::new(10, 96, 0, 1)));
+        assert_eq!(cidr.nth(1 << 20), None);
+        assert!(cidr.contains(Ipv4Addr::new(10, 111, 255, 255)) && !cidr.contains(Ipv4Addr::new(10, 112, 0, 0)));
+        assert!(!cidr.contains(Ipv4Addr::new(10, 95, 255, 255)));
+        assert_eq!(cidr.to_string(), "10.96.0.0/12");
+        for wrong in ["10.96.0.1/12", "10.96.0.0", "10.96.0.0/33", "10.96.0.0/0", "x/12", "::/12"] {
+            assert!(wrong.parse::<Ipv4Cidr>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! The cluster's identities on disk: one CA, the certificates it issued, the key that signs service account tokens.
+//!
+//! Everything is made on first use and kept. A file is complete or absent: it is written aside, synced and renamed, the
+//! key before its certificate, so a crash leaves at worst a key that has no certificate yet. Such a leaf is issued
+//! anew; a CA certificate is signed again by the key that is there, which keeps whatever it signed valid. A CA whose key
+//! is missing, or that does not fit its key, is refused: making another one would cut off every client silently.
+mod certificate;
+mod kubeconfig;
+mod store;
+
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
+
+pub use kubeconfig::kubeconfig;
+use rcgen::{Issuer, KeyPair};
+
+use self::{
+    certificate::{Leaf, Purpose},
+    store::Store,
+};
+
+#[derive(Debug, thiserror::Error)]
+pub enum PkiError {
+    #[error("cannot {action} {path}")]
+    File { action: &'static str, path: PathBuf, source: std::io::Error },
+    #[error("{path} does not hold a usable key")]
+    Key { path: PathBuf, source: rcgen::Error },
+    #[error("cannot make certificate {name}")]
+    Issue { name: String, source: rcgen::Error },
+    #[error("{path} does not hold a usable certificate: {reason}")]
+    Certificate { path: PathBuf, reason: String },
+    #[error(
+        "{certificate} is there but {key} is missing: restore the key from a backup, or remove the whole directory to make a new cluster identity"
+    )]
+    KeyMissing { certificate: PathBuf, key: PathBuf },
+    #[error(
+        "{certificate} does not belong to {key}: restore both from the same backup, or remove the whole directory to make a new cluster identity"
+    )]
+    Mismatch { certificate: PathBuf, key: PathBuf },
+    #[error("{0:?} cannot be part of a certificate")]
+    Name(String),
+}
+
+/// A certificate and its key, and where they lie.
+#[derive(Clone)]
+pub struct Credential {
+    pub certificate_pem: String,
+    pub key_pem: String,
+    pub certificate_path: PathBuf,
+    pub key_path: PathBuf,
+}
+
+/// What a node agent needs: one identity to talk to the API server, one to be talked to.
+#[derive(Clone)]
+pub struct NodeCredentials {
+    pub client: Credential,
+    pub server: Credential,
+}
+
+/// The directory of the cluster's identities.
+pub struct Pki {
+    store: Store,
+    ca: Issuer<'static, KeyPair>,
+    ca_pem: String,
+}
+
+impl Pki {
+    /// Opens the directory, and makes the CA if there is none yet.
+    pub fn open(dir: &Path) -> Result<Self, PkiError> {
+        let store = Store::open(dir)?;
+        let _lock = store.lock()?;
+        store.remove_leftovers()?;
+        let (certificate, key) = (store.path("ca.crt"), store.path("ca.key"));
+        let ca_pem = match (store.read("ca.crt")?, store.read("ca.key")?) {
+            (Some(ca_pem), Some(key_pem)) => {
+                if !certificate::belongs_to(&ca_pem, &parse_key(&key, &key_pem)?, &certificate)? {
+                    return Err(PkiError::Mismatch { certificate, key });
+                }
+                ca_pem
+            }
+            (Some(_), None) => return Err(PkiError::KeyMissing { certificate, key }),
+            (None, Some(key_pem)) => make_ca(&store, &parse_key(&key, &key_pem)?)?,
+            (None, None) => {
+                let made = new_key("ca")?;
+                store.write("ca.key", &made.serialize_pem())?;
+                make_ca(&store, &made)?
+            }
+        };
+        let key_pem =
+            store.read("ca.key")?.ok_or(PkiError::KeyMissing { certificate: certificate.clone(), key: key.clone() })?;
+        let ca = Issuer::from_ca_cert_pem(&ca_pem, parse_key(&key, &key_pem)?);
+        let ca = ca.map_err(|source| PkiError::Certificate { path: certificate, reason: source.to_string() })?;
+        drop(_lock);
+        Ok(Pki { store, ca, ca_pem })
+    }
+
+    pub fn ca_pem(&self) -> &str {
+        &self.ca_pem
+    }
+
+    /// Where the CA certificate lies, for clients that want a file.
+    pub fn ca_path(&self) -> PathBuf {
+        self.store.path("ca.crt")
+    }
+
+    /// The API server's own certificate; issued anew when other names are asked for or it nears its end.
+    pub fn server(&self, names: &[String]) -> Result<Credential, PkiError> {
+        self.leaf("apiserver", &Leaf { user: "kube-apiserver", groups: &[], names, purpose: Purpose::Server })
+    }
+
+    /// The operator's identity: it may do everything.
+    pub fn admin(&self) -> Result<Credential, PkiError> {
+        let groups = &["system:masters"];
+        self.leaf("admin", &Leaf { user: "kubernetes-admin", groups, names: &[], purpose: Purpose::Client })
+    }
+
+    /// The identity with which the API server talks to node agents.
+    pub fn kubelet_client(&self) -> Result<Credential, PkiError> {
+        let groups = &["kontiki:apiservers"];
+        let user = "kube-apiserver-kubelet-client";
+        self.leaf("apiserver-kubelet-client", &Leaf { user, groups, names: &[], purpose: Purpose::Client })
+    }
+
+    /// The identities of the node agent on `name`, reached under `addresses`.
+    pub fn node(&self, name: &str, addresses: &[IpAddr]) -> Result<NodeCredentials, PkiError> {
+        let sound = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.'));
+        if !sound || name.starts_with('.') {
+            return Err(PkiError::Name(name.to_owned()));
+        }
+        let user = format!("system:node:{name}");
+        let groups = &["system:nodes"];
+        let client = Leaf { user: &user, groups, names: &[], purpose: Purpose::Client };
+        let mut names = vec![name.to_owned(), "localhost".to_owned()];
+        names.extend(addresses.iter().map(IpAddr::to_string));
+        let server = Leaf { user: &user, groups, names: &names, purpose: Purpose::Server };
+        Ok(NodeCredentials {
+            client: self.leaf(&format!("nodes/{name}/kubelet-client"), &client)?,
+            server: self.leaf(&format!("nodes/{name}/kubelet-server"), &server)?,
+        })
+    }
+
+    /// The key that signs service account tokens (ECDSA P-256), in PKCS#8 DER.
+    pub fn token_key(&self) -> Result<Vec<u8>, PkiError> {
+        let _lock = self.store.lock()?;
+        let path = self.store.path("sa.key");
+        let key = match self.store.read("sa.key")? {
+            Some(pem) => parse_key(&path, &pem)?,
+            None => {
+                let made = new_key("sa")?;
+                self.store.write("sa.key", &made.serialize_pem())?;
+                made
+            }
+        };
+        Ok(key.serialize_der())
+    }
+
+    fn leaf(&self, file: &str, leaf: &Leaf<'_>) -> Result<Credential, PkiError> {
+        let (certificate, key) = (format!("{file}.crt"), format!("{file}.key"));
+        let _lock = self.store.lock()?;
+        let kept = match (self.store.read(&certificate)?, self.store.read(&key)?) {
+            (Some(certificate_pem), Some(key_pem)) => Some((certificate_pem, key_pem)),
+            _ => None,
+        };
+        let good = |(certificate_pem, key_pem): &(String, String)| {
+            certificate::still_good(certificate_pem, key_pem, leaf, &self.ca_pem)
+        };
+        let (certificate_pem, key_pem) = match kept.filter(good) {
+            Some(kept) => kept,
+            None => self.issue(file, &certificate, &key, leaf)?,
+        };
+        let (certificate_path, key_path) = (self.store.path(&certificate), self.store.path(&key));
+        Ok(Credential { certificate_pem, key_pem, certificate_path, key_path })
+    }
+
+    fn issue(&self, name: &str, certificate: &str, key: &str, leaf: &Leaf<'_>) -> Result<(String, String), PkiError> {
+        let made = new_key(name)?;
+        let issued = leaf.parameters()?.signed_by(&made, &self.ca);
+        let issued = issued.map_err(|source| PkiError::Issue { name: name.to_owned(), source })?;
+        let pair = (issued.pem(), made.serialize_pem());
+        self.store.remove(certificate)?;
+        self.store.write(key, &pair.1)?;
+        self.store.write(certificate, &pair.0)?;
+        tracing::info!(certificate = name, "certificate issued");
+        Ok(pair)
+    }
+}
+
+fn make_ca(store: &Store, key: &KeyPair) -> Result<String, PkiError> {
+    let made = certificate::ca_parameters().self_signed(key);
+    let pem = made.map_err(|source| PkiError::Issue { name: "ca".to_owned(), source })?.pem();
+    store.write("ca.crt", &pem)?;
+    tracing::info!("certificate authority made");
+    Ok(pem)
+}
+
+fn new_key(name: &str) -> Result<KeyPair, PkiError> {
+    KeyPair::generate().map_err(|source| PkiError::Issue { name: name.to_owned(), source })
+}
+
+fn parse_key(path: &Path, pem: &str) -> Result<KeyPair, PkiError> {
+    KeyPair::from_pem(pem).map_err(|source| PkiError::Key { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,330 @@
+//! What a request asks for, read from its method, path and query alone: Kubernetes' RequestInfo, and the kind it means.
+
+use http::Method;
+use kontiki_kinds::{Kind, Subresource, by_resource};
+use kontiki_model::Status;
+use percent_encoding::percent_decode_str;
+
+use crate::{failure, request::ResourceRequest};
+
+/// What a request asks for, before anybody checks that it exists. Authorization judges this.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestInfo {
+    /// Kubernetes' verb; for paths that are no resource the HTTP method in lower case. Empty for unknown methods.
+    pub verb: &'static str,
+    pub target: Target,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    Resource(ResourceInfo),
+    /// Any other path.
+    Path(String),
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ResourceInfo {
+    pub group: String,
+    pub version: String,
+    /// Empty for cluster scope. A namespace is in itself.
+    pub namespace: String,
+    pub resource: String,
+    pub subresource: String,
+    /// From the path, or from a `metadata.name` field selector.
+    pub name: String,
+    /// The path itself names an object.
+    pub named: bool,
+    /// The path behind the subresource, still percent-encoded, with its leading slash; empty if there is none.
+    pub rest: String,
+}
+
+/// A path that cannot be read.
+fn malformed() -> Status {
+    failure::bad_request("the path is not percent-encoded UTF-8")
+}
+
+impl RequestInfo {
+    pub fn read(method: &Method, path: &str, query: &[(String, String)]) -> Result<Self, Status> {
+        let mut parts = Parts::new(path)?;
+        let group = match (parts.at(0), parts.left()) {
+            ("api", 3..) => {
+                parts.skip(1);
+                String::new()
+            }
+            ("apis", 4..) => {
+                parts.skip(1);
+                parts.next().unwrap_or_default().to_owned()
+            }
+            _ => return Ok(RequestInfo { verb: plain_verb(method), target: Target::Path(path.to_owned()) }),
+        };
+        let version = parts.next().unwrap_or_default().to_owned();
+        let watch_path = parts.peek() == Some("watch");
+        if watch_path {
+            parts.next();
+        }
+        let mut info = ResourceInfo { group, version, ..ResourceInfo::default() };
+        info.read_place(&mut parts);
+        let mut verb = resource_verb(method);
+        if verb == "get" && watch_path {
+            verb = "watch";
+        } else if info.name.is_empty() && verb == "get" {
+            verb = if flag(query, "watch") { "watch" } else { "list" };
+        } else if info.name.is_empty() && verb == "delete" {
+            verb = "deletecollection";
+        }
+        if matches!(verb, "list" | "watch" | "deletecollection") && info.name.is_empty() {
+            info.name = selected_name(query).unwrap_or_default();
+        }
+        Ok(RequestInfo { verb, target: Target::Resource(info) })
+    }
+
+    /// Watches, tunnels and streams: not bounded in time, and counted apart.
+    pub fn is_long(&self) -> bool {
+        match &self.target {
+            Target::Resource(info) => {
+                let tunnel = matches!(info.subresource.as_str(), "attach" | "exec" | "log" | "portforward" | "proxy");
+                self.verb == "watch" || tunnel
+            }
+            Target::Path(_) => false,
+        }
+    }
+}
+
+impl ResourceInfo {
+    /// `namespaces/<namespace>/<resource>/…` or `<resource>/…`.
+    fn read_place(&mut self, parts: &mut Parts<'_>) {
+        if parts.peek() == Some("namespaces") && parts.left() > 1 {
+            self.namespace = parts.at(1).to_owned();
+            if parts.left() > 2 && !matches!(parts.at(2), "status" | "finalize") {
+                parts.skip(2);
+            }
+        }
+        self.resource = parts.next().unwrap_or_default().to_owned();
+        self.name = parts.next().unwrap_or_default().to_owned();
+        self.named = !self.name.is_empty();
+        self.subresource = parts.next().unwrap_or_default().to_owned();
+        self.rest = parts.rest();
+    }
+
+    /// The kind behind the path and how it is asked for; 404 and 405 where there is none.
+    pub fn resolve(&self, verb: &'static str, method: &Method) -> Result<ResourceRequest, Status> {
+        let kind = by_resource(&self.group, &self.version, &self.resource).ok_or_else(failure::no_such_resource)?;
+        let named = self.named;
+        let own_namespace = kind.resource == "namespaces" && kind.group.is_empty();
+        let in_namespace = !self.namespace.is_empty() && !own_namespace;
+        let all_namespaces = kind.namespaced && !in_namespace;
+        if in_namespace && !kind.namespaced || all_namespaces && named {
+            return Err(failure::no_such_resource());
+        }
+        let offered = match self.subresource.as_str() {
+            "" => whole_verbs(kind, named, all_namespaces),
+            name => {
+                let found = kind.subresources.iter().find(|subresource| subresource.name() == name);
+                let subresource = found.ok_or_else(failure::no_such_resource)?;
+                if !self.rest.is_empty() && *subresource != Subresource::NodeProxy {
+                    return Err(failure::no_such_resource());
+                }
+                subresource.verbs().to_vec()
+            }
+        };
+        if !offered.contains(&verb) || *method == Method::HEAD {
+            return Err(failure::method_not_allowed());
+        }
+        Ok(ResourceRequest {
+            kind,
+            namespace: Some(self.namespace.clone()).filter(|_| in_namespace),
+            name: Some(self.name.clone()).filter(|_| named),
+            subresource: Some(self.subresource.clone()).filter(|name| !name.is_empty()),
+            rest: self.rest.clone(),
+            verb,
+        })
+    }
+}
+
+/// The verbs of a kind's own paths: those of one object, of a collection, of the collections of all namespaces.
+fn whole_verbs(kind: &Kind, named: bool, all_namespaces: bool) -> Vec<&'static str> {
+    let here: &[&str] = match (named, all_namespaces) {
+        (true, _) => &["get", "update", "patch", "delete", "watch"],
+        (false, false) => &["create", "list", "watch", "deletecollection"],
+        (false, true) => &["list", "watch"],
+    };
+    kind.verbs.iter().copied().filter(|verb| here.contains(verb)).collect()
+}
+
+fn plain_verb(method: &Method) -> &'static str {
+    match method.as_str() {
+        "DELETE" => "delete",
+        "GET" => "get",
+        "HEAD" => "head",
+        "OPTIONS" => "options",
+        "PATCH" => "patch",
+        "POST" => "post",
+        "PUT" => "put",
+        _ => "",
+    }
+}
+
+fn resource_verb(method: &Method) -> &'static str {
+    match method.as_str() {
+        "DELETE" => "delete",
+        "GET" | "HEAD" => "get",
+        "PATCH" => "patch",
+        "POST" => "create",
+        "PUT" => "update",
+        _ => "",
+    }
+}
+
+fn flag(query: &[(String, String)], name: &str) -> bool {
+    query.iter().find(|(key, _)| key == name).is_some_and(|(_, value)| !matches!(value.as_str(), "false" | "0"))
+}
+
+/// The one name that a `metadata.name` field selector leaves.
+fn selected_name(query: &[(String, String)]) -> Option<String> {
+    let (_, selector) = query.iter().find(|(key, _)| key == "fieldSelector")?;
+    selector.split(',').find_map(|term| {
+        let value = term.trim().strip_prefix("metadata.name=")?;
+        Some(value.strip_prefix('=').unwrap_or(value).to_owned())
+    })
+}
+
+/// The segments of a path, decoded, and where each begins in the original.
+struct Parts<'a> {
+    raw: &'a str,
+    segments: Vec<(usize, String)>,
+    position: usize,
+}
+
+impl<'a> Parts<'a> {
+    fn new(path: &'a str) -> Result<Self, Status> {
+        let mut segments = Vec::new();
+        let mut offset = 0;
+        for segment in path.split('/') {
+            if !segment.is_empty() {
+                let decoded = percent_decode_str(segment).decode_utf8().map_err(|_| malformed())?;
+                segments.push((offset, decoded.into_owned()));
+            }
+            offset += segment.len() + 1;
+        }
+        Ok(Parts { raw: path, segments, position: 0 })
+    }
+
+    fn left(&self) -> usize {
+        self.segments.len() - self.position
+    }
+
+    fn at(&self, ahead: usize) -> &str {
+        self.segments.get(self.position + ahead).map_or("", |(_, segment)| segment)
+    }
+
+    fn peek(&self) -> Option<&str> {
+        self.segments.get(self.position).map(|(_, segment)| segment.as_str())
+    }
+
+    fn next(&mut self) -> Option<&str> {
+        let (_, segment) = self.segments.get(self.position)?;
+        self.position += 1;
+        Some(segment)
+    }
+
+    fn skip(&mut self, count: usize) {
+        self.position += count;
+    }
+
+    /// What is left, as it was written, from its slash on; a lone trailing slash counts when a segment came before it.
+    fn rest(&self) -> String {
+        match self.segments.get(self.position) {
+            Some((offset, _)) => self.raw[offset - 1..].to_owned(),
+            None => String::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn told(method: &str, target: &str) -> String {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let query: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        let info = RequestInfo::read(&method.parse().unwrap(), path, &query).unwrap();
+        match info.target {
+            Target::Path(path) => format!("{} {path}", info.verb),
+            Target::Resource(r) => format!(
+                "{} g={} v={} ns={} r={} n={} s={} rest={}",
+                info.verb, r.group, r.version, r.namespace, r.resource, r.name, r.subresource, r.rest
+            ),
+        }
+    }
+
+    #[test]
+    fn requests_are_read_as_kubernetes_reads_them() {
+        let cases = [
+            ("GET", "/", "get /"),
+            ("GET", "/healthz", "get /healthz"),
+            ("GET", "/api", "get /api"),
+            ("GET", "/api/v1", "get /api/v1"),
+            ("GET", "/apis/apps/v1", "get /apis/apps/v1"),
+            ("GET", "/api/v1/pods", "list g= v=v1 ns= r=pods n= s= rest="),
+            ("GET", "/api/v1/pods?watch=true", "watch g= v=v1 ns= r=pods n= s= rest="),
+            ("GET", "/api/v1/pods?watch=0", "list g= v=v1 ns= r=pods n= s= rest="),
+            ("GET", "/api/v1/namespaces/a/pods", "list g= v=v1 ns=a r=pods n= s= rest="),
+            ("GET", "/api/v1/namespaces/a/pods/p/log?follow=true", "get g= v=v1 ns=a r=pods n=p s=log rest="),
+            ("GET", "/api/v1/namespaces/a", "get g= v=v1 ns=a r=namespaces n=a s= rest="),
+            ("PUT", "/api/v1/namespaces/a/finalize", "update g= v=v1 ns=a r=namespaces n=a s=finalize rest="),
+            ("POST", "/api/v1/namespaces", "create g= v=v1 ns= r=namespaces n= s= rest="),
+            (
+                "DELETE",
+                "/apis/apps/v1/namespaces/a/deployments",
+                "deletecollection g=apps v=v1 ns=a r=deployments n= s= rest=",
+            ),
+            (
+                "PATCH",
+                "/apis/apps/v1/namespaces/a/deployments/d/scale",
+                "patch g=apps v=v1 ns=a r=deployments n=d s=scale rest=",
+            ),
+            ("GET", "/api/v1/watch/namespaces/a/pods", "watch g= v=v1 ns=a r=pods n= s= rest="),
+            (
+                "POST",
+                "/api/v1/nodes/n/proxy/images/a%2Fb?x=1",
+                "create g= v=v1 ns= r=nodes n=n s=proxy rest=/images/a%2Fb",
+            ),
+            ("GET", "/api/v1/nodes?fieldSelector=metadata.name%3Dn", "list g= v=v1 ns= r=nodes n=n s= rest="),
+            ("BREW", "/api/v1/nodes/n", " g= v=v1 ns= r=nodes n=n s= rest="),
+            ("GET", "/api/v1/namespaces/a/configmaps/x%2Fy", "get g= v=v1 ns=a r=configmaps n=x/y s= rest="),
+        ];
+        for (method, target, expected) in cases {
+            assert_eq!(told(method, target), expected, "{method} {target}");
+        }
+    }
+
+    #[test]
+    fn kinds_and_verbs_that_do_not_exist_are_told_apart() {
+        let cases = [
+            ("GET", "/api/v1/namespaces/a/configmaps/x", 200),
+            ("GET", "/api/v1/namespaces/a/nosuch", 404),
+            ("GET", "/api/v1/configmaps", 200),
+            ("POST", "/api/v1/configmaps", 405),
+            ("GET", "/api/v1/configmaps/x", 404),
+            ("GET", "/api/v1/namespaces/a/nodes", 404),
+            ("PUT", "/api/v1/namespaces/a/configmaps", 405),
+            ("POST", "/api/v1/namespaces/a/configmaps/x", 405),
+            ("BREW", "/api/v1/namespaces/a/configmaps/x", 405),
+            ("DELETE", "/api/v1/namespaces", 405),
+            ("DELETE", "/api/v1/namespaces/a", 200),
+            ("GET", "/api/v1/namespaces/a/configmaps/x/status", 404),
+            ("DELETE", "/apis/apps/v1/namespaces/a/replicasets/r/scale", 405),
+            ("GET", "/apis/apps/v1beta1/namespaces/a/replicasets/r", 404),
+            ("POST", "/api/v1/nodes/n/proxy/images", 200),
+            ("GET", "/api/v1/namespaces/a/pods/p/log/more", 404),
+        ];
+        for (method, path, code) in cases {
+            let method: Method = method.parse().unwrap();
+            let info = RequestInfo::read(&method, path, &[]).unwrap();
+            let Target::Resource(resource) = info.target else { panic!("{path} is a resource") };
+            let told = resource.resolve(info.verb, &method).map_or_else(|status| status.code, |_| 200);
+            assert_eq!(told, code, "{method} {path}");
+        }
+    }
+}
