@@ -44,7 +44,7 @@ pub static KIND: Kind = Kind {
         workload::validate_selector_kept(new, old, faults);
     },
     validate_status,
-    warnings: |deployment, old| pod::template_warnings(deployment, old),
+    warnings: pod::workload_warnings,
     ..Kind::BASE
 };
 

@@ -4,7 +4,7 @@ use kontiki_model::Faults;
 use serde_json::Value;
 
 use crate::column::{self, text_column};
-use crate::names::{ip, label, port_number, report};
+use crate::names::{ip, label, port_number, qualified, report, subdomain};
 use crate::tree::{fill_text, int, list, list_mut, text};
 use crate::{Column, Kind, metadata};
 
@@ -93,12 +93,19 @@ fn validate_address(address: &Value, path: &str, faults: &mut Faults) {
     if !hostname.is_empty() {
         report(label(hostname), hostname, &format!("{path}.hostname"), faults);
     }
+    let node = text(address, "/nodeName");
+    if !node.is_empty() {
+        report(subdomain(node), node, &format!("{path}.nodeName"), faults);
+    }
     validate_usable_ip(value, &format!("{path}.ip"), faults);
 }
 
 /// Addresses that no endpoint can have: unspecified, loopback, link-local.
 pub fn validate_usable_ip(value: &str, path: &str, faults: &mut Faults) {
-    let Ok(address) = value.parse::<std::net::IpAddr>() else { return };
+    let Ok(address) = value.parse::<std::net::IpAddr>() else {
+        faults.invalid(path, value, "must be a valid IP address");
+        return;
+    };
     let (loopback, link_local, multicast) = match address {
         std::net::IpAddr::V4(v4) => (v4.is_loopback(), v4.is_link_local(), v4.octets()[..3] == [224, 0, 0]),
         std::net::IpAddr::V6(v6) => (v6.is_loopback(), v6.is_unicast_link_local(), v6.segments()[0] == 0xff02),
@@ -132,5 +139,9 @@ fn validate_port(port: &Value, name_required: bool, path: &str, faults: &mut Fau
         "" => faults.required(format!("{path}.protocol"), ""),
         "TCP" | "UDP" | "SCTP" => {}
         other => faults.not_supported(format!("{path}.protocol"), other, &["SCTP", "TCP", "UDP"]),
+    }
+    let application = text(port, "/appProtocol");
+    if !application.is_empty() {
+        report(qualified(application), application, &format!("{path}.appProtocol"), faults);
     }
 }

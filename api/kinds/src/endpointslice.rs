@@ -1,13 +1,15 @@
 //! EndpointSlice (discovery.k8s.io).
 
+use std::net::IpAddr;
+
 use kontiki_model::Faults;
 use serde_json::{Value, json};
 
 use crate::column::{self, text_column};
 use crate::endpoints::{first_few, validate_usable_ip};
-use crate::names::{ip, label, port_name, qualified, report, subdomain};
+use crate::names::{label, qualified, report, subdomain, validate_labels};
 use crate::tree::{at, count, fill, list, list_mut, text};
-use crate::{Column, Kind, metadata, names};
+use crate::{Column, Kind, metadata};
 
 pub static KIND: Kind = Kind {
     group: "discovery.k8s.io",
@@ -103,7 +105,7 @@ fn validate_endpoint(endpoint: &Value, kind: &str, path: &str, faults: &mut Faul
     if labels > TOPOLOGY_LABELS_MAX {
         faults.too_many(format!("{path}.deprecatedTopology"), labels, TOPOLOGY_LABELS_MAX);
     }
-    names::validate_labels(at(endpoint, "/deprecatedTopology"), &format!("{path}.deprecatedTopology"), faults);
+    validate_labels(at(endpoint, "/deprecatedTopology"), &format!("{path}.deprecatedTopology"), faults);
     let hostname = text(endpoint, "/hostname");
     if !hostname.is_empty() {
         report(label(hostname), hostname, &format!("{path}.hostname"), faults);
@@ -114,13 +116,9 @@ fn validate_address(address: &str, kind: &str, path: &str, faults: &mut Faults) 
     match kind {
         "FQDN" => report(fqdn(address), address, path, faults),
         "IPv4" | "IPv6" => {
-            let wrong = ip(address);
-            if !wrong.is_empty() {
-                report(wrong, address, path, faults);
-                return;
-            }
-            if address.contains(':') != (kind == "IPv6") {
-                faults.invalid(path, address, format!("must be an {kind} address"));
+            let fits = address.parse::<IpAddr>().is_ok_and(|address| address.is_ipv6() == (kind == "IPv6"));
+            if !fits {
+                faults.invalid(path, address, format!("must be a valid {kind} address"));
             }
             validate_usable_ip(address, path, faults);
         }
@@ -148,7 +146,7 @@ fn validate_ports(ports: &[Value], faults: &mut Faults) {
         let path = format!("ports[{index}]");
         let name = text(port, "/name");
         if !name.is_empty() {
-            report(port_name(name), name, &format!("{path}.name"), faults);
+            report(label(name), name, &format!("{path}.name"), faults);
         }
         if seen.contains(&name) {
             faults.duplicate(format!("{path}.name"), name);

@@ -132,9 +132,7 @@ fn validate_new_form(event: &Value, faults: &mut Faults) {
         }
     }
     let component = text(event, "/reportingComponent");
-    if !component.is_empty() {
-        report(qualified(component), component, "reportingComponent", faults);
-    }
+    report(qualified(component), component, "reportingComponent", faults);
     let message = text(event, "/message");
     if message.len() > 1024 {
         faults.invalid("message", "", "can have at most 1024 characters");

@@ -8,7 +8,7 @@ use crate::{column, tree};
 
 /// One kind, declared. All functions are pure and get objects that passed the schema (right types, known fields).
 ///
-/// The server calls them in Kubernetes' order. Create: `default`, `admit`, `prepare_create`, `validate`. Update: `default`,
+/// The server calls them in Kubernetes' order. Create: `default`, `admit`, `prepare_create`, `validate`, `validate_create`. Update: `default`,
 /// `prepare_update`, `validate`, `validate_update`. Status: `default`, `prepare_status`, `validate_status`.
 pub struct Kind {
     pub group: &'static str,
@@ -62,6 +62,8 @@ pub struct Kind {
     pub prepare_status: fn(&mut Value, &Value),
     /// Everything below `metadata` is checked by [`crate::metadata`]; this checks the rest.
     pub validate: fn(&Value, &mut Faults),
+    /// What holds for new objects alone, on top of `validate`.
+    pub validate_create: fn(&Value, &mut Faults),
     /// `(new, old)`: immutable fields and the like, on top of `validate`.
     pub validate_update: fn(&Value, &Value, &mut Faults),
     /// `(new, old)`: what an update of `…/status` must satisfy.
@@ -310,6 +312,7 @@ impl Kind {
         prepare_update: |_, _| {},
         prepare_status: tree::keep_all_but_status,
         validate: |_, _| {},
+        validate_create: |_, _| {},
         validate_update: |_, _, _| {},
         validate_status: |_, _, _| {},
         claims: |_| Vec::new(),

@@ -59,11 +59,14 @@ fn prepare_create(namespace: &mut Value) {
 }
 
 fn validate(namespace: &Value, faults: &mut Faults) {
-    for (index, finalizer) in list(namespace, "/spec/finalizers").iter().filter_map(Value::as_str).enumerate() {
-        let path = format!("spec.finalizers[{index}]");
-        report(qualified(finalizer), finalizer, &path, faults);
-        if !finalizer.contains('/') && finalizer != "kubernetes" {
-            faults.invalid(path, finalizer, "name is neither a standard finalizer name nor is it fully qualified");
+    for finalizer in list(namespace, "/spec/finalizers").iter().filter_map(Value::as_str) {
+        report(qualified(finalizer), finalizer, "spec.finalizers", faults);
+        if !finalizer.contains('/') && !matches!(finalizer, "kubernetes" | "orphan" | "foregroundDeletion") {
+            faults.invalid(
+                "spec.finalizers",
+                finalizer,
+                "name is neither a standard finalizer name nor is it fully qualified",
+            );
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
-use kontiki_model::Faults;
+use kontiki_model::{FaultKind, Faults};
 use serde_json::{Value, json};
 
 use crate::column::{self, text_column};
@@ -27,7 +27,7 @@ pub static KIND: Kind = Kind {
     admit,
     validate,
     validate_update,
-    validate_status: |new, old, faults| metadata::validate_update(new, old, faults),
+    validate_status,
     ..Kind::BASE
 };
 
@@ -133,10 +133,14 @@ fn admit(node: &mut Value, _: &AdmitFacts<'_>) -> Result<(), String> {
 fn validate(node: &Value, faults: &mut Faults) {
     let mut seen = Vec::new();
     for (index, taint) in list(node, "/spec/taints").iter().enumerate() {
-        let path = format!("spec.taints[{index}]");
+        // Kubernetes places them below metadata, where taints once were.
+        let path = format!("metadata.taints[{index}]");
         let (key, value, effect) = (text(taint, "/key"), text(taint, "/value"), text(taint, "/effect"));
         report(qualified(key), key, &format!("{path}.key"), faults);
-        report(label_value(value), value, &format!("{path}.value"), faults);
+        let wrong = label_value(value);
+        if !wrong.is_empty() {
+            faults.invalid(format!("{path}.value"), value, wrong.join(";"));
+        }
         match effect {
             "NoSchedule" | "PreferNoSchedule" | "NoExecute" => {}
             "" => faults.required(format!("{path}.effect"), ""),
@@ -145,12 +149,34 @@ fn validate(node: &Value, faults: &mut Faults) {
             }
         }
         if seen.contains(&(key, effect)) {
-            faults.duplicate(path.as_str(), taint.clone());
+            let detail = "taints must be unique by key and effect pair";
+            faults.add(FaultKind::Duplicate, path, Some(taint.clone()), detail);
         }
         seen.push((key, effect));
     }
     for (index, range) in list(node, "/spec/podCIDRs").iter().filter_map(Value::as_str).enumerate() {
         report(cidr(range), range, &format!("spec.podCIDRs[{index}]"), faults);
+    }
+    validate_resources(node, faults);
+}
+
+fn validate_resources(node: &Value, faults: &mut Faults) {
+    for member in ["capacity", "allocatable"] {
+        for (name, value) in members(node, &format!("/status/{member}")) {
+            pod::validate_quantity(name, value, &format!("status.{member}.{name}"), faults);
+        }
+    }
+}
+
+fn validate_status(new: &Value, old: &Value, faults: &mut Faults) {
+    metadata::validate_update(new, old, faults);
+    validate_resources(new, faults);
+    let mut seen = Vec::new();
+    for (index, address) in list(new, "/status/addresses").iter().enumerate() {
+        if seen.contains(&address) {
+            faults.duplicate(format!("status.addresses[{index}]"), address.clone());
+        }
+        seen.push(address);
     }
 }
 

@@ -3,6 +3,8 @@
 mod admission;
 mod containers;
 mod defaults;
+mod environment;
+mod mounts;
 mod probes;
 mod resources;
 mod spec;
@@ -15,9 +17,9 @@ use kontiki_model::Faults;
 use serde_json::{Value, json};
 
 pub use admission::{TOKEN_MOUNT_PATH, mount_service_account_token};
-pub use resources::{QosClass, qos_class, round as round_resources};
+pub use resources::{QosClass, qos_class, round as round_resources, validate_quantity};
 
-use crate::tree::{at, flag, text};
+use crate::tree::{at, flag, list, text};
 use crate::{Deletion, Field, Kind, Subresource};
 
 pub static KIND: Kind = Kind {
@@ -55,6 +57,7 @@ pub static KIND: Kind = Kind {
     prepare_update: update::prepare,
     prepare_status: update::prepare_status,
     validate,
+    validate_create,
     validate_update: update::validate,
     validate_status: update::validate_status,
     warnings: |pod, old| warnings::pod(pod, old),
@@ -104,12 +107,21 @@ pub fn validate_template_spec(template: &Value, path: &str, faults: &mut Faults)
     spec::validate(template, spec::Holder::Template, path, faults);
 }
 
-/// Warnings about the template of a workload.
-pub fn template_warnings(workload: &Value, old: Option<&Value>) -> Vec<String> {
-    let old = old.map(|old| at(old, "/spec/template"));
-    warnings::template(at(workload, "/spec/template"), old)
+/// Warnings about a workload that makes pods of its template.
+pub fn workload_warnings(workload: &Value, old: Option<&Value>) -> Vec<String> {
+    warnings::workload(workload, old)
 }
 
 fn validate(pod: &Value, faults: &mut Faults) {
     spec::validate(pod, spec::Holder::Pod, "spec", faults);
+}
+
+/// What only comes later: debugging containers, and the node of a pod that is held back.
+fn validate_create(pod: &Value, faults: &mut Faults) {
+    if !list(pod, "/spec/ephemeralContainers").is_empty() {
+        faults.forbidden("spec.ephemeralContainers", "cannot be set on create");
+    }
+    if is_scheduled(pod) && !list(pod, "/spec/schedulingGates").is_empty() {
+        faults.forbidden("spec.nodeName", "cannot be set until all schedulingGates have been cleared");
+    }
 }

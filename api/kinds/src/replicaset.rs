@@ -43,7 +43,7 @@ pub static KIND: Kind = Kind {
         workload::validate_selector_kept(new, old, faults);
     },
     validate_status,
-    warnings: |set, old| pod::template_warnings(set, old),
+    warnings: pod::workload_warnings,
     ..Kind::BASE
 };
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::column::{self, text_column};
 use crate::configmap::{DATA_BYTES_MAX, decoded_length, immutable_data};
 use crate::names::{config_key, report};
-use crate::tree::{at, count, fill_text, members, object, remove, text};
+use crate::tree::{NULL, at, count, fill_text, members, object, remove, text};
 use crate::{Column, Field, Kind, metadata};
 
 pub static KIND: Kind = Kind {
@@ -54,13 +54,6 @@ fn default(secret: &mut Value) {
     }
 }
 
-/// What each built-in type must hold: `(type, keys; any of them suffices)`.
-const REQUIRED_KEYS: &[(&str, &[&str])] = &[
-    ("kubernetes.io/dockercfg", &[".dockercfg"]),
-    ("kubernetes.io/dockerconfigjson", &[".dockerconfigjson"]),
-    ("kubernetes.io/ssh-auth", &["ssh-privatekey"]),
-];
-
 fn validate(secret: &Value, faults: &mut Faults) {
     let mut bytes = 0;
     for (key, value) in members(secret, "/data") {
@@ -71,42 +64,44 @@ fn validate(secret: &Value, faults: &mut Faults) {
         faults.too_long("data", DATA_BYTES_MAX);
     }
     let kind = text(secret, "/type");
-    let has = |key: &str| secret.pointer("/data").and_then(|data| data.get(key)).is_some();
-    for (_, keys) in REQUIRED_KEYS.iter().filter(|(one, _)| *one == kind) {
-        for key in keys.iter().filter(|key| !has(key)) {
-            faults.required(format!("data[{key}]"), "");
-        }
-    }
-    validate_by_type(secret, kind, &has, faults);
-}
-
-fn validate_by_type(secret: &Value, kind: &str, has: &dyn Fn(&str) -> bool, faults: &mut Faults) {
     match kind {
         "kubernetes.io/service-account-token" => {
             let annotation = "kubernetes.io/service-account.name";
-            if secret.pointer("/metadata/annotations").and_then(|all| all.get(annotation)).is_none_or(|one| one == "") {
+            if at(secret, "/metadata/annotations").get(annotation).is_none_or(|one| one == "") {
                 faults.required(format!("metadata.annotations[{annotation}]"), "");
             }
         }
-        "kubernetes.io/basic-auth" if !has("username") && !has("password") => {
+        "kubernetes.io/dockercfg" => holds_json(secret, ".dockercfg", faults),
+        "kubernetes.io/dockerconfigjson" => holds_json(secret, ".dockerconfigjson", faults),
+        "kubernetes.io/basic-auth" if value(secret, "username").is_null() && value(secret, "password").is_null() => {
             faults.required("data[username]", "");
             faults.required("data[password]", "");
         }
+        "kubernetes.io/ssh-auth" if value(secret, "ssh-privatekey").as_str().is_none_or(str::is_empty) => {
+            faults.required("data[ssh-privatekey]", "");
+        }
         "kubernetes.io/tls" => {
-            for key in ["tls.crt", "tls.key"].into_iter().filter(|key| !has(key)) {
+            for key in ["tls.crt", "tls.key"].into_iter().filter(|key| value(secret, key).is_null()) {
                 faults.required(format!("data[{key}]"), "");
             }
         }
-        "kubernetes.io/dockercfg" | "kubernetes.io/dockerconfigjson" => {
-            let key = if kind.ends_with("json") { ".dockerconfigjson" } else { ".dockercfg" };
-            let text = secret.pointer("/data").and_then(|data| data.get(key)).and_then(Value::as_str);
-            let decoded = text.and_then(|text| STANDARD.decode(text).ok());
-            let parsed = decoded.map(|bytes| serde_json::from_slice::<serde_json::Map<String, Value>>(&bytes));
-            if let Some(Err(fault)) = parsed {
-                faults.invalid(format!("data[{key}]"), "<secret contents redacted>", fault.to_string());
-            }
-        }
         _ => {}
+    }
+}
+
+fn value<'a>(secret: &'a Value, key: &str) -> &'a Value {
+    at(secret, "/data").get(key).unwrap_or(&NULL)
+}
+
+/// Registry credentials are a JSON object; what is wrong with them is told without showing them.
+fn holds_json(secret: &Value, key: &str, faults: &mut Faults) {
+    let Some(encoded) = value(secret, key).as_str() else {
+        faults.required(format!("data[{key}]"), "");
+        return;
+    };
+    let decoded = STANDARD.decode(encoded).unwrap_or_default();
+    if let Err(fault) = serde_json::from_slice::<serde_json::Map<String, Value>>(&decoded) {
+        faults.invalid(format!("data[{key}]"), "<secret contents redacted>", fault.to_string());
     }
 }
 

@@ -18,7 +18,8 @@ fn surprising_pods_are_warned_about() {
         "resources": {"limits": {"memory": "100m"}},
     });
     let spec = json!({"containers": [container], "nodeSelector": {"beta.kubernetes.io/os": "linux"}});
-    let pod = json!({ "spec": spec });
+    let metadata = json!({"name": "web"});
+    let pod = json!({"metadata": metadata, "spec": spec});
     let expected = [
         "spec.nodeSelector[beta.kubernetes.io/os]: deprecated since v1.14; use \"kubernetes.io/os\" instead",
         "spec.containers[0].resources.limits[memory]: fractional byte value \"100m\" is invalid, must be an integer",
@@ -27,21 +28,25 @@ fn surprising_pods_are_warned_about() {
     ];
     assert_eq!(warnings("Pod", &pod, None), expected);
     assert_eq!(warnings("Pod", &pod, Some(&pod)), Vec::<String>::new());
-    let deployment = json!({"spec": {"template": {"spec": spec}}});
+    let deployment = json!({"metadata": metadata, "spec": {"template": {"spec": spec}}});
     let in_template = expected.map(|one| one.replace("spec.", "spec.template.spec."));
     assert_eq!(warnings("Deployment", &deployment, None), in_template);
+    let dotted = json!({"metadata": {"name": "a.b"}, "spec": {}});
+    assert_eq!(
+        warnings("Pod", &dotted, None),
+        [
+            "metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended: \
+          [must not contain dots]"
+        ]
+    );
 }
 
 #[test]
 fn ignored_members_of_headless_services_are_warned_about() {
-    let spec =
-        json!({"clusterIP": "None", "clusterIPs": ["None"], "sessionAffinity": "ClientIP", "externalIPs": ["1.1.1.1"]});
+    let spec = json!({"type": "ClusterIP", "clusterIP": "None", "clusterIPs": ["None"], "sessionAffinity": "ClientIP", "externalIPs": ["1.1.1.1"]});
     assert_eq!(
         warnings("Service", &json!({ "spec": spec }), None),
-        [
-            "spec.externalIPs is ignored when spec.clusterIP is \"None\"",
-            "spec.SessionAffinity is ignored for headless services",
-        ]
+        ["spec.externalIPs is ignored for headless services", "spec.SessionAffinity is ignored for headless services",]
     );
 }
 

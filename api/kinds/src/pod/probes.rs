@@ -94,12 +94,12 @@ fn validate_http(get: &Value, path: &str, faults: &mut Faults) {
         "HTTP" | "HTTPS" => {}
         other => faults.not_supported(format!("{path}.scheme"), other, &["HTTP", "HTTPS"]),
     }
-    for (index, header) in list(get, "/httpHeaders").iter().enumerate() {
+    for header in list(get, "/httpHeaders") {
         let name = text(header, "/name");
         if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
             let detail = "a valid HTTP header must consist of alphanumeric characters or '-' (e.g. 'X-Header-Name', regex used for \
                           validation is '[-A-Za-z0-9]+')";
-            faults.invalid(format!("{path}.httpHeaders[{index}].name"), name, detail);
+            faults.invalid(format!("{path}.httpHeaders"), name, detail);
         }
     }
 }

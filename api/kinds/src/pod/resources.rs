@@ -107,16 +107,23 @@ fn validate_entry(name: &str, value: &Value, path: &str, faults: &mut Faults) {
     let wrong = qualified(name);
     if wrong.is_empty() && !name.contains('/') {
         if !overcommits(name) && !name.starts_with("hugepages-") {
+            faults.invalid(path, name, "must be a standard resource type or fully qualified");
             faults.invalid(path, name, "must be a standard resource for containers");
         }
-    } else if wrong.is_empty() && !is_extended(name) {
+    } else if wrong.is_empty() && !name.contains("kubernetes.io/") && !is_extended(name) {
         faults.invalid(path, name, "doesn't follow extended resource name standard");
     }
     report(wrong, name, path, faults);
+    validate_quantity(name, value, path, faults);
+}
+
+/// An amount of a resource: not negative, and whole where half of one is nothing.
+pub fn validate_quantity(name: &str, value: &Value, path: &str, faults: &mut Faults) {
     let Some(value) = quantity(value) else { return };
     if value.is_negative() {
         faults.invalid(path, value.to_string(), "must be greater than or equal to 0");
-    } else if name.contains('/') && value.milli_value() % 1000 != 0 {
+    }
+    if (is_extended(name) || name == "pods") && value.milli_value() % 1000 != 0 {
         faults.invalid(path, value.to_string(), "must be an integer");
     }
 }
@@ -170,6 +177,7 @@ mod tests {
             (
                 json!({"requests": {"gpus": "1"}}),
                 vec![
+                    "r.requests[gpus]: Invalid value: \"gpus\": must be a standard resource type or fully qualified",
                     "r.requests[gpus]: Invalid value: \"gpus\": must be a standard resource for containers",
                     "r.limits: Required value: Limit must be set for non overcommitable resources",
                 ],

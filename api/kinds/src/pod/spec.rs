@@ -29,15 +29,41 @@ pub fn validate(object: &Value, holder: Holder, path: &str, faults: &mut Faults)
     if holder == Holder::Template && !ephemeral.is_empty() {
         faults.forbidden(format!("{path}.ephemeralContainers"), "ephemeral containers not allowed in pod template");
     }
+    if holder == Holder::Pod {
+        images(spec, path, faults);
+    }
     host_network(spec, holder, path, faults);
     policies(spec, path, faults);
+    dns(spec, path, faults);
     names_of_others(spec, path, faults);
     security(at(spec, "/securityContext"), &format!("{path}.securityContext"), faults);
+    if flag(spec, "/shareProcessNamespace") && flag(spec, "/hostPID") {
+        let detail = "ShareProcessNamespace and HostPID cannot both be enabled";
+        faults.invalid(format!("{path}.securityContext.shareProcessNamespace"), true, detail);
+    }
+    match at(spec, "/os/name").as_str() {
+        None | Some("linux" | "windows") => {}
+        Some("") => faults.required(format!("{path}.os.name"), "cannot be empty"),
+        Some(other) => faults.not_supported(format!("{path}.os"), other, &["linux", "windows"]),
+    }
     tolerations(list(spec, "/tolerations"), &format!("{path}.tolerations"), faults);
     scheduling(spec, path, faults);
     host_aliases(spec, path, faults);
     if !missing(spec, "/resources") {
         resources::validate(at(spec, "/resources"), &format!("{path}.resources"), faults);
+    }
+}
+
+/// Templates were once allowed images of blanks, which something replaced before pods were made.
+fn images(spec: &Value, path: &str, faults: &mut Faults) {
+    for member in ["containers", "initContainers", "ephemeralContainers"] {
+        for (index, container) in list(spec, &format!("/{member}")).iter().enumerate() {
+            let image = text(container, "/image");
+            if image.trim() != image {
+                let path = format!("{path}.{member}[{index}].image");
+                faults.invalid(path, image, "must not have leading or trailing whitespace");
+            }
+        }
     }
 }
 
@@ -65,23 +91,6 @@ fn policies(spec: &Value, path: &str, faults: &mut Faults) {
         "" => faults.required(format!("{path}.restartPolicy"), ""),
         other => faults.not_supported(format!("{path}.restartPolicy"), other, &["Always", "OnFailure", "Never"]),
     }
-    match text(spec, "/dnsPolicy") {
-        "ClusterFirst" | "ClusterFirstWithHostNet" | "Default" => {}
-        "None" => {
-            if list(spec, "/dnsConfig/nameservers").is_empty() {
-                let detail = "must provide at least one DNS nameserver when `dnsPolicy` is None";
-                faults.required(format!("{path}.dnsConfig.nameservers"), detail);
-            }
-        }
-        "" => faults.required(format!("{path}.dnsPolicy"), ""),
-        other => {
-            let supported = ["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
-            faults.not_supported(format!("{path}.dnsPolicy"), other, &supported);
-        }
-    }
-    for (index, server) in list(spec, "/dnsConfig/nameservers").iter().filter_map(Value::as_str).enumerate() {
-        report(ip(server), server, &format!("{path}.dnsConfig.nameservers[{index}]"), faults);
-    }
     if let Some(seconds) = at(spec, "/activeDeadlineSeconds").as_i64()
         && !(1..=i64::from(i32::MAX)).contains(&seconds)
     {
@@ -94,6 +103,64 @@ fn policies(spec: &Value, path: &str, faults: &mut Faults) {
         Some(other) => {
             faults.not_supported(format!("{path}.preemptionPolicy"), other, &["PreemptLowerPriority", "Never"]);
         }
+    }
+}
+
+const NAMESERVERS_MAX: usize = 3;
+const SEARCH_PATHS_MAX: usize = 32;
+const SEARCH_CHARACTERS_MAX: usize = 2048;
+
+fn dns(spec: &Value, path: &str, faults: &mut Faults) {
+    let config = at(spec, "/dnsConfig");
+    let policy = text(spec, "/dnsPolicy");
+    let place = format!("{path}.dnsConfig");
+    let servers = list(config, "/nameservers");
+    match policy {
+        "ClusterFirst" | "ClusterFirstWithHostNet" | "Default" => {}
+        "None" if config.is_null() => {
+            faults.required(place.as_str(), "must provide `dnsConfig` when `dnsPolicy` is None");
+        }
+        "None" if servers.is_empty() => {
+            let detail = "must provide at least one DNS nameserver when `dnsPolicy` is None";
+            faults.required(format!("{place}.nameservers"), detail);
+        }
+        "None" => {}
+        "" => faults.required(format!("{path}.dnsPolicy"), ""),
+        other => {
+            let supported = ["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
+            faults.not_supported(format!("{path}.dnsPolicy"), other, &supported);
+        }
+    }
+    if servers.len() > NAMESERVERS_MAX {
+        let detail = format!("must not have more than {NAMESERVERS_MAX} nameservers");
+        faults.invalid(format!("{place}.nameservers"), servers.to_vec(), detail);
+    }
+    for (index, server) in servers.iter().filter_map(Value::as_str).enumerate() {
+        report(ip(server), server, &format!("{place}.nameservers[{index}]"), faults);
+    }
+    searches(config, &format!("{place}.searches"), faults);
+    for (index, option) in list(config, "/options").iter().enumerate() {
+        if text(option, "/name").is_empty() {
+            faults.required(format!("{place}.options[{index}]"), "must not be empty");
+        }
+    }
+}
+
+fn searches(config: &Value, path: &str, faults: &mut Faults) {
+    let all: Vec<&str> = list(config, "/searches").iter().filter_map(Value::as_str).collect();
+    if all.len() > SEARCH_PATHS_MAX {
+        let detail = format!("must not have more than {SEARCH_PATHS_MAX} search paths");
+        faults.invalid(path, all.clone(), detail);
+    }
+    if all.join(" ").len() > SEARCH_CHARACTERS_MAX {
+        let detail =
+            format!("must not have more than {SEARCH_CHARACTERS_MAX} characters (including spaces) in the search list");
+        faults.invalid(path, all.clone(), detail);
+    }
+    for (index, search) in all.into_iter().enumerate().filter(|(_, search)| *search != ".") {
+        let bare = search.strip_suffix('.').unwrap_or(search);
+        // Underscores occur in search domains; nothing else about the rule differs.
+        report(subdomain(&bare.replace('_', "a")), bare, &format!("{path}[{index}]"), faults);
     }
 }
 
@@ -132,6 +199,28 @@ fn security(context: &Value, path: &str, faults: &mut Faults) {
         other => faults.not_supported(format!("{path}.fsGroupChangePolicy"), other, &["Always", "OnRootMismatch"]),
     }
     containers::profile(at(context, "/seccompProfile"), &format!("{path}.seccompProfile"), faults);
+    sysctls(context, &format!("{path}.sysctls"), faults);
+}
+
+fn sysctls(context: &Value, path: &str, faults: &mut Faults) {
+    let legal = |name: &str| {
+        let segment = |text: &str| label(&text.replace('_', "-")).is_empty();
+        name.len() <= 253 && name.split(['.', '/']).all(segment)
+    };
+    let mut seen = Vec::new();
+    for (index, sysctl) in list(context, "/sysctls").iter().enumerate() {
+        let (name, path) = (text(sysctl, "/name"), format!("{path}[{index}].name"));
+        if name.is_empty() {
+            faults.required(path, "");
+        } else if !legal(name) {
+            let detail = "must have at most 253 characters and match regex \
+                          ^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$";
+            faults.invalid(path, name, detail);
+        } else if seen.contains(&name) {
+            faults.duplicate(path, name);
+        }
+        seen.push(name);
+    }
 }
 
 fn tolerations(all: &[Value], path: &str, faults: &mut Faults) {
@@ -150,13 +239,14 @@ fn tolerations(all: &[Value], path: &str, faults: &mut Faults) {
             faults.invalid(format!("{path}.effect"), effect, detail);
         }
         match operator {
-            "" | "Equal" => report(label_value(value), value, &format!("{path}.operator"), faults),
+            "" | "Equal" => {
+                let wrong = label_value(value);
+                if !wrong.is_empty() {
+                    faults.invalid(format!("{path}.operator"), value, wrong.join(";"));
+                }
+            }
             "Exists" if !value.is_empty() => {
-                faults.invalid(
-                    format!("{path}.operator"),
-                    toleration.clone(),
-                    "value must be empty when `operator` is 'Exists'",
-                );
+                faults.invalid(format!("{path}.operator"), value, "value must be empty when `operator` is 'Exists'");
             }
             "Exists" => {}
             other => faults.not_supported(format!("{path}.operator"), other, &["Equal", "Exists"]),
@@ -177,7 +267,7 @@ fn scheduling(spec: &Value, path: &str, faults: &mut Faults) {
     let mut seen = Vec::new();
     for (index, gate) in list(spec, "/schedulingGates").iter().enumerate() {
         let name = text(gate, "/name");
-        let path = format!("{path}.schedulingGates[{index}].name");
+        let path = format!("{path}.schedulingGates[{index}]");
         report(qualified(name), name, &path, faults);
         if seen.contains(&name) {
             faults.duplicate(path, name);
@@ -214,6 +304,18 @@ fn spread(constraint: &Value, path: &str, faults: &mut Faults) {
         other => {
             let supported = ["DoNotSchedule", "ScheduleAnyway"];
             faults.not_supported(format!("{path}.whenUnsatisfiable"), other, &supported);
+        }
+    }
+    let domains = at(constraint, "/minDomains");
+    if let Some(domains) = domains.as_i64() {
+        let path = format!("{path}.minDomains");
+        let action = text(constraint, "/whenUnsatisfiable");
+        if domains <= 0 {
+            faults.invalid(path.as_str(), domains, "must be greater than zero");
+        }
+        if action != "DoNotSchedule" {
+            let detail = format!("can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {action}");
+            faults.invalid(path, domains, detail);
         }
     }
     selector::validate(at(constraint, "/labelSelector"), &format!("{path}.labelSelector"), faults);

@@ -4,8 +4,8 @@ use kontiki_model::Faults;
 use serde_json::Value;
 
 use crate::metadata;
-use crate::names::{ip, report};
-use crate::tree::{at, int, keep, keep_all_but_status, list, list_mut, missing, remove, text};
+use crate::names::{ip, qualified, report, subdomain};
+use crate::tree::{at, count, int, keep, keep_all_but_status, list, list_mut, members, missing, object, remove, text};
 
 /// Keeps what only a subresource or the server changes, and what admission keeps up.
 pub fn prepare(new: &mut Value, old: &Value) {
@@ -47,6 +47,9 @@ pub fn validate(new: &Value, old: &Value, faults: &mut Faults) {
     removed_gates(new, old, faults);
     let mut munged = new["spec"].clone();
     allow_updatable(&mut munged, &old["spec"]);
+    if !list(old, "/spec/schedulingGates").is_empty() {
+        allow_narrowing(&mut munged, &old["spec"], faults);
+    }
     if munged != old["spec"] {
         let mut changed = Vec::new();
         differences(&munged, &old["spec"], "spec", &mut changed);
@@ -67,7 +70,7 @@ fn deadline(new: &Value, old: &Value, faults: &mut Faults) -> bool {
         }
         (None, Some(_)) => {
             faults.invalid(PATH, Value::Null, "must not update from a positive integer to nil value");
-            false
+            true
         }
         _ => true,
     }
@@ -90,7 +93,7 @@ fn removed_gates(new: &Value, old: &Value, faults: &mut Faults) {
     for (index, gate) in list(new, "/spec/schedulingGates").iter().enumerate() {
         if !had.contains(gate) {
             let detail = format!("only deletion is allowed, but found new scheduling gate '{}'", text(gate, "/name"));
-            faults.forbidden(format!("spec.schedulingGates[{index}]"), detail);
+            faults.forbidden(format!("spec.schedulingGates[{index}].name"), detail);
         }
     }
 }
@@ -109,6 +112,40 @@ fn allow_updatable(spec: &mut Value, old: &Value) {
     }
     if int(old, "/terminationGracePeriodSeconds") < 0 && int(spec, "/terminationGracePeriodSeconds") == 1 {
         keep(spec, old, "terminationGracePeriodSeconds");
+    }
+}
+
+/// A pod that is held back may still be narrowed to fewer nodes.
+fn allow_narrowing(spec: &mut Value, old: &Value, faults: &mut Faults) {
+    const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
+    const PATH: &str = "spec.affinity.nodeAffinity";
+    let kept = members(old, "/nodeSelector").all(|(key, value)| at(spec, "/nodeSelector").get(key) == Some(value));
+    if !kept {
+        let detail = "only additions to spec.nodeSelector are allowed (no mutations or deletions)";
+        faults.invalid("spec.nodeSelector", at(spec, "/nodeSelector").clone(), detail);
+    }
+    keep(spec, old, "nodeSelector");
+    let pointer = format!("/affinity/nodeAffinity/{REQUIRED}/nodeSelectorTerms");
+    let (terms, had) = (list(spec, &pointer), list(old, &pointer));
+    let path = format!("{PATH}.{REQUIRED}.nodeSelectorTerms");
+    if !had.is_empty() && terms.len() != had.len() {
+        let detail = "no additions/deletions to non-empty NodeSelectorTerms list are allowed";
+        faults.invalid(path.as_str(), at(spec, &pointer).clone(), detail);
+    }
+    for (index, (term, had)) in terms.iter().zip(had).enumerate() {
+        let narrowed = ["/matchExpressions", "/matchFields"].iter().all(|pointer| {
+            let (now, before) = (list(term, pointer), list(had, pointer));
+            now.len() >= before.len() && now[..before.len()] == *before
+        });
+        if !narrowed {
+            let detail = "only additions are allowed (no mutations or deletions)";
+            faults.invalid(format!("{path}[{index}]"), term.clone(), detail);
+        }
+    }
+    if old.pointer("/affinity").is_some() {
+        keep(object(spec, "affinity"), &old["affinity"], "nodeAffinity");
+    } else if count(spec, "/affinity") == 1 && !missing(spec, "/affinity/nodeAffinity") {
+        remove(spec, "affinity");
     }
 }
 
@@ -134,33 +171,68 @@ fn differences(new: &Value, old: &Value, path: &str, out: &mut Vec<String>) {
 
 pub fn validate_status(new: &Value, old: &Value, faults: &mut Faults) {
     metadata::validate_update(new, old, faults);
+    for (index, condition) in list(new, "/status/conditions").iter().enumerate() {
+        let kind = text(condition, "/type");
+        if !matches!(kind, "PodScheduled" | "Ready" | "Initialized") {
+            // Kubernetes places them below metadata.
+            report(qualified(kind), kind, &format!("metadata.conditions[{index}].Type"), faults);
+        }
+    }
+    let nominated = text(new, "/status/nominatedNodeName");
+    if !nominated.is_empty() && nominated != text(old, "/status/nominatedNodeName") {
+        report(subdomain(nominated), nominated, "status.nominatedNodeName", faults);
+    }
     let class = text(new, "/status/qosClass");
-    if class != text(old, "/status/qosClass") && !text(old, "/status/qosClass").is_empty() {
+    if class != text(old, "/status/qosClass") {
         faults.invalid("status.qosClass", class, "field is immutable");
     }
     let restarts = text(old, "/spec/restartPolicy");
-    if restarts != "Always" {
-        ended_stays_ended(new, old, restarts, faults);
+    for (member, restarts) in
+        [("containerStatuses", restarts), ("initContainerStatuses", restarts), ("ephemeralContainerStatuses", "Never")]
+    {
+        ended_stays_ended(new, old, member, restarts, faults);
     }
-    for (index, one) in list(new, "/status/podIPs").iter().enumerate() {
-        let address = text(one, "/ip");
-        report(ip(address), address, &format!("status.podIPs[{index}]"), faults);
+    addresses(new, "podIPs", faults);
+    addresses(new, "hostIPs", faults);
+}
+
+/// A container that has ended and is not restarted may not run again. Sidecars are restarted whatever the pod's policy.
+fn ended_stays_ended(new: &Value, old: &Value, member: &str, restarts: &str, faults: &mut Faults) {
+    if restarts == "Always" {
+        return;
+    }
+    let pointer = format!("/status/{member}");
+    let sidecar = |name: &str| {
+        let init = list(old, "/spec/initContainers");
+        init.iter().any(|one| text(one, "/name") == name && text(one, "/restartPolicy") == "Always")
+    };
+    for (index, before) in list(old, &pointer).iter().enumerate() {
+        let (name, ended) = (text(before, "/name"), at(before, "/state/terminated"));
+        if ended.is_null() || restarts == "OnFailure" && int(ended, "/exitCode") != 0 || sidecar(name) {
+            continue;
+        }
+        let now = list(new, &pointer).iter().filter(|status| text(status, "/name") == name);
+        for _ in now.filter(|status| missing(status, "/state/terminated")) {
+            faults.forbidden(
+                format!("status.{member}[{index}].state"),
+                "may not be transitioned to non-terminated state",
+            );
+        }
     }
 }
 
-/// A container that has ended and is not restarted may not run again.
-fn ended_stays_ended(new: &Value, old: &Value, restarts: &str, faults: &mut Faults) {
-    let now = list(new, "/status/containerStatuses");
-    for before in list(old, "/status/containerStatuses") {
-        let ended = at(before, "/state/terminated");
-        if ended.is_null() || (restarts == "OnFailure" && int(ended, "/exitCode") != 0) {
-            continue;
-        }
-        for (index, status) in now.iter().enumerate() {
-            if text(status, "/name") == text(before, "/name") && missing(status, "/state/terminated") {
-                let path = format!("status.containerStatuses[{index}].state");
-                faults.forbidden(path, "may not be transitioned to non-terminated state");
-            }
-        }
+/// Addresses of the pod or its host: valid, and one of each family.
+fn addresses(pod: &Value, member: &str, faults: &mut Faults) {
+    let all = at(pod, &format!("/status/{member}"));
+    let mut families = Vec::new();
+    for (index, one) in list(all, "").iter().enumerate() {
+        let address = text(one, "/ip");
+        report(ip(address), address, &format!("status.{member}[{index}]"), faults);
+        families.push(address.contains(':'));
+    }
+    families.sort_unstable();
+    if families.windows(2).any(|pair| pair[0] == pair[1]) {
+        let detail = "may specify no more than one IP for each IP family";
+        faults.invalid(format!("status.{member}"), all.clone(), detail);
     }
 }

@@ -3,9 +3,9 @@
 use kontiki_model::Faults;
 use serde_json::Value;
 
-use super::containers::{VOLUME_FIELDS, field_reference, resource_reference};
+use super::environment::{VOLUME_FIELDS, field_reference, resource_reference};
 use super::resources::quantity;
-use crate::names::{config_key, label, report};
+use crate::names::{label, report};
 use crate::tree::{at, int, list, text};
 
 const MODE_RULE: &str = "must be a number between 0 and 0777 (octal), both inclusive";
@@ -96,7 +96,7 @@ fn validate_source(volume: &Value, path: &str, faults: &mut Faults) {
                 required(source, "server", &path, faults);
                 required(source, "path", &path, faults);
                 let target = text(source, "/path");
-                if !target.is_empty() && !target.starts_with('/') {
+                if !target.starts_with('/') {
                     faults.invalid(format!("{path}.path"), target, "must be an absolute path");
                 }
             }
@@ -138,10 +138,7 @@ fn files(source: &Value, path: &str, faults: &mut Faults) {
 fn items(source: &Value, path: &str, faults: &mut Faults) {
     for (index, item) in list(source, "/items").iter().enumerate() {
         let path = format!("{path}.items[{index}]");
-        match text(item, "/key") {
-            "" => faults.required(format!("{path}.key"), ""),
-            key => report(config_key(key), key, &format!("{path}.key"), faults),
-        }
+        required(item, "key", &path, faults);
         item_path(item, &path, faults);
         mode(item, "mode", &path, faults);
     }
@@ -152,7 +149,7 @@ fn item_path(item: &Value, path: &str, faults: &mut Faults) {
         "" => faults.required(format!("{path}.path"), ""),
         target => {
             relative_path(target, &format!("{path}.path"), faults);
-            if target.starts_with("..") && !target.starts_with("../") && target != ".." {
+            if target.starts_with("..") && !target.starts_with("../") {
                 faults.invalid(format!("{path}.path"), target, "must not start with '..'");
             }
         }
@@ -171,52 +168,69 @@ fn downward(source: &Value, path: &str, faults: &mut Faults) {
     downward_items(source, path, faults);
 }
 
+/// Kubernetes tells faults of an item at its list.
 fn downward_items(source: &Value, path: &str, faults: &mut Faults) {
-    for (index, item) in list(source, "/items").iter().enumerate() {
-        let path = format!("{path}.items[{index}]");
-        item_path(item, &path, faults);
-        mode(item, "mode", &path, faults);
+    for item in list(source, "/items") {
+        item_path(item, path, faults);
         let (field, resource) = (at(item, "/fieldRef"), at(item, "/resourceFieldRef"));
         match (field.is_null(), resource.is_null()) {
-            (false, true) => field_reference(field, VOLUME_FIELDS, &format!("{path}.fieldRef"), faults),
-            (true, false) => resource_reference(resource, true, &format!("{path}.resourceFieldRef"), faults),
-            (false, false) => {
-                faults.invalid(path, "resource", "fieldRef and resourceFieldRef can not be specified simultaneously")
+            (false, only) => {
+                field_reference(field, VOLUME_FIELDS, &format!("{path}.fieldRef"), faults);
+                if !only {
+                    faults.invalid(
+                        path,
+                        "resource",
+                        "fieldRef and resourceFieldRef can not be specified simultaneously",
+                    );
+                }
             }
+            (true, false) => resource_reference(resource, true, &format!("{path}.resourceFieldRef"), faults),
             (true, true) => faults.required(path, "one of fieldRef and resourceFieldRef is required"),
         }
+        mode(item, "mode", path, faults);
     }
 }
 
 fn projected(source: &Value, path: &str, faults: &mut Faults) {
     mode(source, "defaultMode", path, faults);
+    let mut paths = Vec::new();
     for (index, one) in list(source, "/sources").iter().enumerate() {
-        let path = format!("{path}.sources[{index}]");
-        let mut given = 0;
-        for (kind, source) in one.as_object().into_iter().flatten().filter(|(_, source)| !source.is_null()) {
-            given += 1;
-            let path = format!("{path}.{kind}");
-            if given > 1 {
-                faults.forbidden(path, "may not specify more than 1 volume type per source");
-                continue;
-            }
-            match kind.as_str() {
-                "secret" | "configMap" => {
-                    required(source, "name", &path, faults);
-                    items(source, &path, faults);
-                }
-                "downwardAPI" => downward_items(source, &path, faults),
-                "serviceAccountToken" => token(source, &path, faults),
-                _ => {}
+        let place = format!("{path}.sources[{index}]");
+        let given = one.as_object().into_iter().flatten().filter(|(_, source)| !source.is_null());
+        if given.count() > 1 {
+            faults.forbidden(place.as_str(), "may not specify more than 1 volume type per source");
+        }
+        for kind in ["secret", "configMap"] {
+            let source = at(one, &format!("/{kind}"));
+            if !source.is_null() {
+                let place = format!("{place}.{kind}");
+                required(source, "name", &place, faults);
+                items(source, &place, faults);
+                unique_paths(source, text(source, "/name"), &mut paths, path, faults);
             }
         }
-        if given == 0 {
-            faults.required(path, "must specify a volume source");
+        downward_items(at(one, "/downwardAPI"), &format!("{place}.downwardAPI"), faults);
+        unique_paths(at(one, "/downwardAPI"), "", &mut paths, path, faults);
+        let token = at(one, "/serviceAccountToken");
+        if !token.is_null() {
+            token_expiration(token, &format!("{place}.serviceAccountToken"), faults);
+            item_path(token, path, faults);
         }
     }
 }
 
-fn token(source: &Value, path: &str, faults: &mut Faults) {
+/// No two projected files at one path. The fault shows the source's name, or the path where it has none.
+fn unique_paths<'a>(source: &'a Value, name: &str, seen: &mut Vec<&'a str>, path: &str, faults: &mut Faults) {
+    for target in list(source, "/items").iter().map(|item| text(item, "/path")).filter(|target| !target.is_empty()) {
+        if seen.contains(&target) {
+            let value = if name.is_empty() { target } else { name };
+            faults.invalid(path, value, "conflicting duplicate paths");
+        }
+        seen.push(target);
+    }
+}
+
+fn token_expiration(source: &Value, path: &str, faults: &mut Faults) {
     let seconds = int(source, "/expirationSeconds");
     if seconds < TOKEN_SECONDS_MIN {
         faults.invalid(format!("{path}.expirationSeconds"), seconds, "may not specify a duration less than 10 minutes");
@@ -227,7 +241,6 @@ fn token(source: &Value, path: &str, faults: &mut Faults) {
             "may not specify a duration larger than 2^32 seconds",
         );
     }
-    item_path(source, path, faults);
 }
 
 /// A path below something: relative, and never upwards.

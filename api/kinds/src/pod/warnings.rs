@@ -3,22 +3,39 @@
 use serde_json::Value;
 
 use super::resources::quantity;
+use crate::names::label;
 use crate::tree::{at, int, list, members, text};
 
-/// Warnings about a Pod; on updates only if its spec changed.
+/// Warnings about a new Pod. Updates get none: people rarely write to Pods that exist.
 pub fn pod(pod: &Value, old: Option<&Value>) -> Vec<String> {
-    match old {
-        Some(old) if at(old, "/spec") == at(pod, "/spec") => Vec::new(),
-        _ => spec(at(pod, "/spec"), "spec"),
+    if old.is_some() {
+        return Vec::new();
     }
+    let mut out = hostname(pod, "the Pod's hostname");
+    out.extend(spec(at(pod, "/spec"), "spec"));
+    out
 }
 
-/// Warnings about the template of a workload; on updates only if it changed.
-pub fn template(template: &Value, old: Option<&Value>) -> Vec<String> {
-    match old {
-        Some(old) if old == template => Vec::new(),
-        _ => spec(at(template, "/spec"), "spec.template.spec"),
+/// Warnings about a workload whose name and template become those of pods; on updates only if its spec changed.
+pub fn workload(workload: &Value, old: Option<&Value>) -> Vec<String> {
+    let mut out = match old {
+        Some(old) if at(old, "/spec") == at(workload, "/spec") => return Vec::new(),
+        Some(_) => Vec::new(),
+        None => hostname(workload, "Pod names and hostnames"),
+    };
+    out.extend(spec(at(workload, "/spec/template/spec"), "spec.template.spec"));
+    out
+}
+
+fn hostname(object: &Value, used: &str) -> Vec<String> {
+    let wrong = label(text(object, "/metadata/name"));
+    if wrong.is_empty() {
+        return Vec::new();
     }
+    vec![format!(
+        "metadata.name: this is used in {used}, which can result in surprising behavior; a DNS label is recommended: [{}]",
+        wrong.join(" ")
+    )]
 }
 
 const DEPRECATED_NODE_LABELS: [(&str, &str); 5] = [
@@ -32,9 +49,16 @@ const DEPRECATED_NODE_LABELS: [(&str, &str); 5] = [
     ("beta.kubernetes.io/instance-type", "deprecated since v1.17; use \"node.kubernetes.io/instance-type\" instead"),
 ];
 
-const DEPRECATED_VOLUMES: [(&str, &str); 2] = [
+const DEPRECATED_VOLUMES: [(&str, &str); 9] = [
+    ("photonPersistentDisk", "deprecated in v1.11, non-functional in v1.16+"),
     ("gitRepo", "deprecated in v1.11"),
-    ("glusterfs", "deprecated in v1.25, this feature will be removed completely in subsequent Kubernetes versions"),
+    ("scaleIO", "deprecated in v1.16, non-functional in v1.22+"),
+    ("flocker", "deprecated in v1.22, non-functional in v1.25+"),
+    ("storageos", "deprecated in v1.22, non-functional in v1.25+"),
+    ("quobyte", "deprecated in v1.22, non-functional in v1.25+"),
+    ("glusterfs", "deprecated in v1.25, non-functional in v1.26+"),
+    ("cephfs", "deprecated in v1.28, non-functional in v1.31+"),
+    ("rbd", "deprecated in v1.28, non-functional in v1.31+"),
 ];
 
 fn spec(spec: &Value, path: &str) -> Vec<String> {
@@ -44,9 +68,45 @@ fn spec(spec: &Value, path: &str) -> Vec<String> {
             out.push(format!("{path}.nodeSelector[{label}]: {why}"));
         }
     }
+    for (index, constraint) in list(spec, "/topologySpreadConstraints").iter().enumerate() {
+        if at(constraint, "/labelSelector").is_null() {
+            let path = format!("{path}.topologySpreadConstraints[{index}].labelSelector");
+            out.push(format!("{path}: a null labelSelector results in matching no pod"));
+        }
+    }
     for (index, volume) in list(spec, "/volumes").iter().enumerate() {
         for (kind, why) in DEPRECATED_VOLUMES.iter().filter(|(kind, _)| volume.get(*kind).is_some()) {
-            out.push(format!("{path}.volumes[{index}].{kind}: {why}"));
+            let field = if *kind == "storageos" { "storageOS" } else { kind };
+            out.push(format!("{path}.volumes[{index}].{field}: {why}"));
+        }
+    }
+    repeated(spec, path, &mut out);
+    let mut ports = Vec::new();
+    for member in ["initContainers", "containers", "ephemeralContainers"] {
+        for (index, container) in list(spec, &format!("/{member}")).iter().enumerate() {
+            let path = format!("{path}.{member}[{index}]");
+            resources(container, &path, &mut out);
+            environment(container, &path, &mut out);
+            container_ports(container, &path, &mut ports, &mut out);
+        }
+    }
+    if int(spec, "/terminationGracePeriodSeconds") < 0 {
+        let why = "must be >= 0; negative values are invalid and will be treated as 1";
+        out.push(format!("{path}.terminationGracePeriodSeconds: {why}"));
+    }
+    out
+}
+
+/// Lists keyed by a member, in which a second element hides the first.
+fn repeated(spec: &Value, path: &str, out: &mut Vec<String>) {
+    for (list_name, key) in [("hostAliases", "ip"), ("imagePullSecrets", "name")] {
+        let mut seen = Vec::new();
+        for (index, one) in list(spec, &format!("/{list_name}")).iter().enumerate() {
+            let value = text(one, &format!("/{key}"));
+            if seen.contains(&value) {
+                out.push(format!("{path}.{list_name}[{index}].{key}: duplicate {key} {value:?}"));
+            }
+            seen.push(value);
         }
     }
     for (index, secret) in list(spec, "/imagePullSecrets").iter().enumerate() {
@@ -54,47 +114,68 @@ fn spec(spec: &Value, path: &str) -> Vec<String> {
             out.push(format!("{path}.imagePullSecrets[{index}].name: invalid empty name \"\""));
         }
     }
-    for member in ["containers", "initContainers"] {
-        for (index, container) in list(spec, &format!("/{member}")).iter().enumerate() {
-            container_warnings(container, &format!("{path}.{member}[{index}]"), &mut out);
-        }
-    }
-    if int(spec, "/terminationGracePeriodSeconds") < 0 {
-        out.push(format!(
-            "{path}.terminationGracePeriodSeconds: must be >= 0; negative values are invalid and will be treated as 1"
-        ));
-    }
-    out
 }
 
-fn container_warnings(container: &Value, path: &str, out: &mut Vec<String>) {
+fn resources(container: &Value, path: &str, out: &mut Vec<String>) {
     for list_name in ["limits", "requests"] {
         for (name, value) in members(container, &format!("/resources/{list_name}")) {
-            let fractional = quantity(value).is_some_and(|one| one.milli_value() % 1000 != 0);
-            if matches!(name.as_str(), "memory" | "ephemeral-storage") && fractional {
-                let value = value.as_str().unwrap_or_default();
+            let Some(value) = quantity(value) else { continue };
+            if matches!(name.as_str(), "memory" | "ephemeral-storage") && value.milli_value() % 1000 != 0 {
                 out.push(format!(
                     "{path}.resources.{list_name}[{name}]: fractional byte value \"{value}\" is invalid, must be an integer"
                 ));
             }
         }
     }
+}
+
+/// A variable may be built on an earlier one of the same name; otherwise the earlier one is lost.
+fn environment(container: &Value, path: &str, out: &mut Vec<String>) {
     let mut seen = Vec::new();
     for (index, variable) in list(container, "/env").iter().enumerate() {
-        let name = text(variable, "/name");
-        if seen.contains(&name) {
+        let (name, value) = (text(variable, "/name"), text(variable, "/value"));
+        let reference = format!("$({name})");
+        let builds_on = at(variable, "/valueFrom").is_null() && value != reference && value.contains(&reference);
+        if seen.contains(&name) && !builds_on {
             out.push(format!(
                 "{path}.env[{index}]: hides previous definition of \"{name}\", which may be dropped when using apply"
             ));
         }
         seen.push(name);
     }
-    let mut ports = Vec::new();
+}
+
+/// A port of some container, and where it stands.
+struct Port<'a> {
+    number: i64,
+    protocol: &'a str,
+    host_ip: &'a str,
+    host_port: i64,
+    path: String,
+}
+
+/// The containers of a pod share one set of ports.
+fn container_ports<'a>(container: &'a Value, path: &str, ports: &mut Vec<Port<'a>>, out: &mut Vec<String>) {
     for (index, port) in list(container, "/ports").iter().enumerate() {
-        let key = (int(port, "/containerPort"), int(port, "/hostPort"), text(port, "/hostIP"), text(port, "/protocol"));
-        if let Some((first, _)) = ports.iter().find(|(_, one)| *one == key) {
-            out.push(format!("{path}.ports[{index}]: duplicate port definition with {path}.ports[{first}]"));
+        let port = Port {
+            number: int(port, "/containerPort"),
+            protocol: text(port, "/protocol"),
+            host_ip: text(port, "/hostIP"),
+            host_port: int(port, "/hostPort"),
+            path: format!("{path}.ports[{index}]"),
+        };
+        for other in ports.iter().filter(|one| one.number == port.number && one.protocol == port.protocol) {
+            let how = if port.host_ip == other.host_ip && port.host_port == other.host_port {
+                "duplicate"
+            } else if port.host_port == 0 || other.host_port == 0 {
+                "overlapping"
+            } else if port.host_port == other.host_port && port.host_ip.is_empty() != other.host_ip.is_empty() {
+                "dangerously ambiguous"
+            } else {
+                continue;
+            };
+            out.push(format!("{}: {how} port definition with {}", port.path, other.path));
         }
-        ports.push((index, key));
+        ports.push(port);
     }
 }

@@ -169,6 +169,6 @@ pub fn validate(new: &Value, old: &Value, faults: &mut Faults) {
     }
     let port = int(new, "/spec/healthCheckNodePort");
     if needs_health_check_port(new) && needs_health_check_port(old) && port != int(old, "/spec/healthCheckNodePort") {
-        faults.invalid("spec.healthCheckNodePort", port, "field is immutable");
+        faults.forbidden("spec.healthCheckNodePort", "field is immutable");
     }
 }

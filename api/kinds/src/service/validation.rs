@@ -8,7 +8,6 @@ use crate::names::{self, cidr, ip, label, port_name, port_number, qualified, rep
 use crate::tree::{at, int, list, missing, text};
 use crate::{endpoints, metadata};
 
-const KUBELET_PORT: i64 = 10250;
 const AFFINITY_SECONDS_MAX: i64 = 86_400;
 
 pub fn validate(service: &Value, faults: &mut Faults) {
@@ -33,15 +32,6 @@ fn validate_type(service: &Value, faults: &mut Faults) {
     let kind = text(service, "/spec/type");
     match kind {
         "NodePort" | "LoadBalancer" => {
-            if kind == "LoadBalancer" {
-                for (index, port) in list(service, "/spec/ports").iter().enumerate() {
-                    if int(port, "/port") == KUBELET_PORT {
-                        let detail =
-                            format!("may not expose port {KUBELET_PORT} externally since it is used by kubelet");
-                        faults.invalid(format!("spec.ports[{index}]"), KUBELET_PORT, detail);
-                    }
-                }
-            }
             if is_headless(service) {
                 faults.invalid("spec.clusterIPs[0]", "None", format!("may not be set to 'None' for {kind} services"));
             }
@@ -146,12 +136,13 @@ fn validate_addresses(service: &Value, faults: &mut Faults) {
                 "first value must match `clusterIP`",
             );
         }
+        if first == "None" && all.len() > 1 {
+            let detail = "'None' must be the first and only value";
+            faults.invalid("spec.clusterIPs", at(service, "/spec/clusterIPs").clone(), detail);
+        }
         for (index, address) in all.iter().filter_map(Value::as_str).enumerate() {
-            let path = format!("spec.clusterIPs[{index}]");
-            match address {
-                "None" if index == 0 => {}
-                "None" => faults.invalid(path, address, "'None' must be the first and only value"),
-                address => report(ip(address), address, &path, faults),
+            if index > 0 || address != "None" {
+                report(ip(address), address, &format!("spec.clusterIPs[{index}]"), faults);
             }
         }
         if all.len() > 2 {
@@ -162,8 +153,11 @@ fn validate_addresses(service: &Value, faults: &mut Faults) {
     }
     for (index, address) in list(service, "/spec/externalIPs").iter().filter_map(Value::as_str).enumerate() {
         let path = format!("spec.externalIPs[{index}]");
-        report(ip(address), address, &path, faults);
-        endpoints::validate_usable_ip(address, &path, faults);
+        let wrong = ip(address);
+        if wrong.is_empty() {
+            endpoints::validate_usable_ip(address, &path, faults);
+        }
+        report(wrong, address, &path, faults);
     }
 }
 
@@ -192,7 +186,7 @@ fn validate_families(service: &Value, faults: &mut Faults) {
             faults.invalid("spec.ipFamilyPolicy", "RequireDualStack", detail);
         }
         other => {
-            let supported = ["SingleStack", "PreferDualStack", "RequireDualStack"];
+            let supported = ["PreferDualStack", "RequireDualStack", "SingleStack"];
             faults.not_supported("spec.ipFamilyPolicy", other, &supported);
         }
     }
@@ -226,7 +220,7 @@ fn validate_balancer(service: &Value, faults: &mut Faults) {
         report(cidr(range.trim()), range, &format!("spec.LoadBalancerSourceRanges[{index}]"), faults);
     }
     if balanced && missing(service, "/spec/allocateLoadBalancerNodePorts") {
-        faults.required("spec.allocateLoadBalancerNodePorts", "");
+        faults.required("allocateLoadBalancerNodePorts", "");
     }
     if !balanced && !missing(service, "/spec/allocateLoadBalancerNodePorts") {
         faults.forbidden("spec.allocateLoadBalancerNodePorts", ONLY);
@@ -250,9 +244,11 @@ fn validate_policies(service: &Value, faults: &mut Faults) {
         (true, other) => faults.not_supported("spec.externalTrafficPolicy", other, &["Cluster", "Local"]),
     }
     let health = int(service, "/spec/healthCheckNodePort");
-    if health < 0 {
-        faults.invalid("spec.healthCheckNodePort", health, "must be between 1 and 65535, inclusive");
-    } else if health > 0 && !needs_health_check_port(service) {
+    if health != 0 && needs_health_check_port(service) {
+        for fault in port_number(health) {
+            faults.invalid("spec.healthCheckNodePort", health, fault);
+        }
+    } else if health != 0 {
         let detail = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
         faults.invalid("spec.healthCheckNodePort", health, detail);
     }
@@ -300,23 +296,28 @@ pub fn validate_status(new: &Value, old: &Value, faults: &mut Faults) {
 }
 
 pub fn warnings(service: &Value) -> Vec<String> {
-    let mut out = Vec::new();
-    if is_headless(service) {
-        if !text(service, "/spec/loadBalancerIP").is_empty() {
-            out.push("spec.loadBalancerIP is ignored when spec.clusterIP is \"None\"".to_owned());
-        }
-        if !list(service, "/spec/externalIPs").is_empty() {
-            out.push("spec.externalIPs is ignored when spec.clusterIP is \"None\"".to_owned());
-        }
-        if text(service, "/spec/sessionAffinity") == "ClientIP" {
-            out.push("spec.SessionAffinity is ignored for headless services".to_owned());
-        }
-    }
-    if text(service, "/spec/trafficDistribution") == "PreferClose" {
-        out.push(
-            "spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\" or \"PreferSameNode\""
-                .to_owned(),
-        );
-    }
-    out
+    let kind = text(service, "/spec/type");
+    let headless = kind == "ClusterIP" && text(service, "/spec/clusterIP") == "None";
+    let external = !list(service, "/spec/externalIPs").is_empty();
+    let named = kind == "ExternalName";
+    let close = text(service, "/spec/trafficDistribution") == "PreferClose";
+    let all = [
+        (headless && !missing(service, "/spec/loadBalancerIP"), "spec.loadBalancerIP is ignored for headless services"),
+        (headless && external, "spec.externalIPs is ignored for headless services"),
+        (
+            headless && text(service, "/spec/sessionAffinity") != "None",
+            "spec.SessionAffinity is ignored for headless services",
+        ),
+        (
+            external && !headless && !named,
+            "spec.externalIPs is deprecated and may no longer be implemented in some clusters",
+        ),
+        (external && named, "spec.externalIPs is ignored when spec.type is \"ExternalName\""),
+        (
+            !named && !text(service, "/spec/externalName").is_empty(),
+            "spec.externalName is ignored when spec.type is not \"ExternalName\"",
+        ),
+        (close, "spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\""),
+    ];
+    all.into_iter().filter(|(applies, _)| *applies).map(|(_, warning)| warning.to_owned()).collect()
 }

@@ -111,7 +111,7 @@ fn the_rest_is_checked() {
             slice(json!({"endpoints": [{"addresses": []}, {"addresses": ["::1"]}, {"addresses": ["127.0.0.1"]}]})),
             &[
                 "endpoints[0].addresses: Required value: must contain at least 1 address",
-                "endpoints[1].addresses[0]: Invalid value: \"::1\": must be an IPv4 address",
+                "endpoints[1].addresses[0]: Invalid value: \"::1\": must be a valid IPv4 address",
                 "endpoints[1].addresses[0]: Invalid value: \"::1\": may not be in the loopback range (127.0.0.0/8, ::1/128)",
                 "endpoints[2].addresses[0]: Invalid value: \"127.0.0.1\": may not be in the loopback range (127.0.0.0/8, ::1/128)",
             ],
@@ -132,7 +132,7 @@ fn the_rest_is_checked() {
         (
             core("Node", json!({"spec": {"taints": [{"key": "k", "effect": "Sometimes"}]}})),
             &[
-                "spec.taints[0].effect: Unsupported value: \"Sometimes\": supported values: \"NoSchedule\", \"PreferNoSchedule\", \"NoExecute\"",
+                "metadata.taints[0].effect: Unsupported value: \"Sometimes\": supported values: \"NoSchedule\", \"PreferNoSchedule\", \"NoExecute\"",
             ],
         ),
     ]);

@@ -1,8 +1,8 @@
 //! Pods: containers, volumes, what may change.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{check_creates, container, kind_of, pod, stored, update, update_status};
+use super::{check_creates, container, create, kind_of, pod, stored, update, update_status};
 
 #[test]
 fn containers_are_checked() {
@@ -120,7 +120,7 @@ fn pod_specs_are_checked() {
             ],
         ),
         (
-            pod(json!({"dnsPolicy": "None"})),
+            pod(json!({"dnsPolicy": "None", "dnsConfig": {}})),
             &[
                 "spec.dnsConfig.nameservers: Required value: must provide at least one DNS nameserver when `dnsPolicy` is None",
             ],
@@ -193,4 +193,71 @@ fn removed_admission_tolerations_come_back() {
         new["spec"]["tolerations"].as_array().unwrap().iter().map(|one| one["key"].as_str().unwrap()).collect();
     assert_eq!(keys, ["k", "node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"]);
     assert_eq!(faults, Vec::<String>::new());
+}
+
+#[test]
+fn faults_stand_where_kubernetes_places_them() {
+    let volumes = json!([
+        {"name": "v", "emptyDir": {}},
+        {"name": "d", "downwardAPI": {"items": [{"path": "/abs", "fieldRef": {"fieldPath": "status.podIP"}}]}},
+        {"name": "p", "projected": {"sources": [
+            {"configMap": {"name": "m", "items": [{"key": "k", "path": "x"}]}},
+            {"secret": {"name": "s", "items": [{"key": "k", "path": "x"}]}},
+        ]}},
+    ]);
+    let mount = json!({"name": "v", "mountPath": "/v", "subPath": "../x", "mountPropagation": "Bidirectional"});
+    let probe = json!({"httpGet": {"port": 80, "httpHeaders": [{"name": "a b"}]}});
+    let container =
+        json!({"name": "c", "image": "i", "volumeMounts": [mount], "envFrom": [{}], "livenessProbe": probe});
+    assert_eq!(
+        create(pod(json!({"volumes": volumes, "containers": [container]}))),
+        [
+            "spec.volumes[1].downwardAPI.path: Invalid value: \"/abs\": must be a relative path",
+            "spec.volumes[1].downwardAPI.fieldRef.fieldPath: Unsupported value: \"status.podIP\": supported values: \
+             \"metadata.annotations\", \"metadata.labels\", \"metadata.name\", \"metadata.namespace\", \"metadata.uid\"",
+            "spec.volumes[2].projected: Invalid value: \"s\": conflicting duplicate paths",
+            "spec.containers[0].envFrom: Invalid value: \"\": must specify one of: `configMapRef` or `secretRef`",
+            "spec.containers[0].volumeMounts.subPath: Invalid value: \"../x\": must not contain '..'",
+            "spec.containers[0].volumeMounts.mountPropagation: Forbidden: Bidirectional mount propagation is available only to \
+             privileged containers",
+            "spec.containers[0].livenessProbe.httpGet.httpHeaders: Invalid value: \"a b\": a valid HTTP header must consist of \
+             alphanumeric characters or '-' (e.g. 'X-Header-Name', regex used for validation is '[-A-Za-z0-9]+')",
+        ]
+    );
+}
+
+#[test]
+fn a_pod_that_is_held_back_may_be_narrowed() {
+    let old = stored(pod(json!({"schedulingGates": [{"name": "g"}], "nodeSelector": {"a": "1"}})));
+    let check =
+        |patch: Value, expected: &[&str]| assert_eq!(update(&old, &json!({ "spec": patch })).1, expected, "{patch}");
+    check(json!({"nodeSelector": {"b": "2"}}), &[]);
+    check(json!({"schedulingGates": []}), &[]);
+    check(
+        json!({"nodeSelector": {"a": "2"}}),
+        &[
+            "spec.nodeSelector: Invalid value: {\"a\":\"2\"}: only additions to spec.nodeSelector are allowed (no mutations or deletions)",
+        ],
+    );
+    check(
+        json!({"schedulingGates": [{"name": "h"}]}),
+        &["spec.schedulingGates[0].name: Forbidden: only deletion is allowed, but found new scheduling gate 'h'"],
+    );
+    let terms = json!([{"matchExpressions": [{"key": "k", "operator": "Exists"}]}]);
+    let required = json!({"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}});
+    check(json!({"affinity": {"nodeAffinity": required}}), &[]);
+}
+
+#[test]
+fn what_has_ended_stays_ended() {
+    let status = |state: Value| json!({"name": "c", "ready": false, "restartCount": 0, "image": "", "imageID": "", "state": state});
+    let ended = |code: i64| status(json!({"terminated": {"exitCode": code}}));
+    let running = json!({"status": {"containerStatuses": [status(json!({"running": {}}))]}});
+    let cases = [("Never", 1, 1), ("OnFailure", 0, 1), ("OnFailure", 1, 0), ("Always", 0, 0)];
+    for (policy, code, faults) in cases {
+        let mut old = stored(pod(json!({"restartPolicy": policy})));
+        old["status"]["containerStatuses"] = json!([ended(code)]);
+        let found = update_status(&old, &running).1;
+        assert_eq!(found.len(), faults, "{policy} {code} {found:?}");
+    }
 }
