@@ -9,7 +9,7 @@ pub const NAME: Column = Column {
     name: "Name",
     r#type: "string",
     format: "name",
-    description: "Name must be unique within a namespace. Names of most objects are chosen when they are created and do not change.",
+    description: "Name must be unique within a namespace and cannot be changed.",
     priority: 0,
 };
 pub const AGE: Column = text_column("Age", 0, "Time since the object was created.");

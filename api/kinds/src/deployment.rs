@@ -118,7 +118,9 @@ fn validate_rolling(rolling: &Value, path: &str, faults: &mut Faults) {
             (Some(count), _) => both_zero &= count == 0,
             (None, Some(text)) => match percent(text) {
                 None => {
-                    faults.invalid(path, text, "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')");
+                    let detail = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', \
+                                  regex used for validation is '[0-9]+%')";
+                    faults.invalid(path, text, detail);
                     both_zero = false;
                 }
                 Some(share) => {

@@ -8,8 +8,8 @@ use crate::{column, tree};
 
 /// One kind, declared. All functions are pure and get objects that passed the schema (right types, known fields).
 ///
-/// The server calls them in Kubernetes' order. Create: `default`, `admit`, `prepare_create`, `validate`, `validate_create`. Update: `default`,
-/// `prepare_update`, `validate`, `validate_update`. Status: `default`, `prepare_status`, `validate_status`.
+/// The server calls them in Kubernetes' order. Create: `default`, `admit`, `prepare_create`, `validate`, `validate_create`.
+/// Update: `default`, `prepare_update`, `validate`, `validate_update`. Status: `default`, `prepare_status`, `validate_status`.
 pub struct Kind {
     pub group: &'static str,
     pub version: &'static str,
@@ -33,7 +33,7 @@ pub struct Kind {
     pub deletion: Deletion,
     /// Seconds a graceful deletion waits when the request names none.
     pub grace_period: fn(&Value) -> i64,
-    /// The object can be removed at once in spite of [`Deletion::Graceful`]: nobody runs it (an unscheduled or finished Pod).
+    /// Removed at once in spite of [`Deletion::Graceful`], because nobody runs it (an unscheduled or finished Pod).
     pub removable_now: fn(&Value) -> bool,
     /// DELETE answers with the object instead of a Status.
     pub delete_returns_object: bool,
@@ -221,7 +221,7 @@ pub struct Claim {
     pub pointers: Vec<String>,
     /// The value asked for; `None` lets the server choose.
     pub value: Option<String>,
-    /// The fault to report when the value cannot be had; its detail is completed by [`Pool::taken`] or [`Pool::outside`].
+    /// The fault when the value cannot be had; its detail is completed by [`Pool::taken`] or [`Pool::outside`].
     pub fault: Fault,
 }
 

@@ -1,7 +1,7 @@
 //! One declaration per kind, and the list of all of them.
 //!
-//! Routes, discovery, Table columns, field selectors, defaults, admission and validation of the built-in kinds derive from
-//! [`KINDS`]. Everything here is pure: no IO, no clock (callers pass `now`), no random numbers (callers pass suffixes).
+//! Routes, discovery, Table columns, field selectors, defaults, admission and validation of the built-in kinds derive
+//! from [`KINDS`]. Everything here is pure: no IO, no clock (callers pass `now`), no random numbers (callers pass suffixes).
 pub mod kind;
 
 mod age;

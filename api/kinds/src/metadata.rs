@@ -13,7 +13,7 @@ pub fn validate(kind: &Kind, object: &Value, faults: &mut Faults) {
     metadata::validate(at(object, "/metadata"), kind.name_rule.rule(), kind.namespaced, faults);
 }
 
-/// Checks what an update does to metadata. `new` and `old` are whole objects; the server has checked the resource version.
+/// Checks what an update does to metadata; the server has checked the resource version. `new` and `old` are whole objects.
 pub fn validate_update(new: &Value, old: &Value, faults: &mut Faults) {
     if !missing(old, "/metadata/deletionTimestamp") {
         let had = list(old, "/metadata/finalizers");

@@ -49,9 +49,10 @@ pub fn validate_template(workload: &Value, faults: &mut Faults) {
         let value = if labels.is_null() { Value::Null } else { labels.clone() };
         faults.invalid("spec.template.metadata.labels", value, "`selector` does not match template `labels`");
     }
-    validate_labels(labels, "spec.template.metadata.labels", faults);
+    // Kubernetes leaves out `metadata` in the paths of these two.
+    validate_labels(labels, "spec.template.labels", faults);
     let annotations = at(template, "/metadata/annotations");
-    validate_annotations(annotations, "spec.template.metadata.annotations", faults);
+    validate_annotations(annotations, "spec.template.annotations", faults);
     pod::validate_template_spec(template, "spec.template.spec", faults);
     let restart = text(template, "/spec/restartPolicy");
     if restart != "Always" {
