@@ -1,11 +1,13 @@
 //! The runtime alone: runs one container from an image in a store, as the node agent would. For trying and measuring.
 //!
-//! `shimctl <state folder> <image> <command>...`
+//! `shimctl <state folder> <image> <command>...`, where the image is a name in the store or an archive to import.
 
 use std::{collections::BTreeMap, ffi::OsString, process::ExitCode, time::Instant};
 
 use kontiki_runtime::{
-    Runtime, RuntimeConfig, is_shim_command, shim_main,
+    Runtime, RuntimeConfig,
+    image::ImportSource,
+    is_shim_command, shim_main,
     spec::{ContainerSpec, ContainerState, Resources, SandboxNetwork, SandboxSpec, Seccomp, User},
 };
 
@@ -31,8 +33,13 @@ async fn run(state: &str, image: &str, command: &[String]) -> Result<i32, Fault>
         run_dir: format!("{state}/run").into(),
         cgroup_parent: "kontiki-shimctl".into(),
         executable: std::env::current_exe()?,
+        pod_network: "10.200.0.0/24".parse()?,
     };
     let runtime = Runtime::open(config).await?;
+    let image = match runtime.images().resolve(image).await {
+        Ok(Some(image)) => image,
+        _ => runtime.images().import(Some("shimctl:latest"), ImportSource::Path(image.into())).await?,
+    };
     let id = format!("shimctl-{}", std::process::id());
     let mut changes = runtime.changes();
     let start = Instant::now();
@@ -41,7 +48,7 @@ async fn run(state: &str, image: &str, command: &[String]) -> Result<i32, Fault>
     let log = format!("{state}/{id}.log");
     let ran = async {
         let start = Instant::now();
-        runtime.create_container(&id, container(image, command, &log)).await?;
+        runtime.create_container(&id, container(image.id.as_str(), command, &log)).await?;
         let created = start.elapsed();
         runtime.start_container(&id, "main").await?;
         let started = start.elapsed();

@@ -110,6 +110,10 @@ impl Cgroups {
     pub fn create(&self, path: &str, resources: &Resources) -> io::Result<()> {
         for hierarchy in &self.hierarchies {
             hierarchy.make(path)?;
+            // Beside v1 hierarchies a v2 one has no controllers.
+            if hierarchy.version == Version::V2 && !self.unified() {
+                continue;
+            }
             for (file, value) in limits(&hierarchy.version, resources) {
                 let file = hierarchy.folder(path).join(file);
                 fs::write(&file, &value).map_err(|error| {

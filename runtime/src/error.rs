@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::{image::ImageError, podnet::PodNetError, rootfs::RootfsError};
+
 /// Why a container or a command in it could not be made or started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FailureKind {
@@ -60,12 +62,12 @@ pub enum RuntimeError {
     ShimStart { sandbox: String, reason: String },
     #[error("shim of sandbox {sandbox:?} gave no answer: {reason}")]
     ShimAnswer { sandbox: String, reason: String },
-    #[error("image {reference:?}: {reason}")]
-    Image { reference: String, reason: String },
-    #[error("pod network: {0}")]
-    Network(String),
-    #[error("root filesystem: {0}")]
-    RootFs(String),
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    #[error(transparent)]
+    Network(#[from] PodNetError),
+    #[error(transparent)]
+    RootFs(#[from] RootfsError),
     #[error("{action} {path:?}: {source}")]
     Io { action: &'static str, path: PathBuf, source: std::io::Error },
     #[error("the runtime needs root: {0}")]

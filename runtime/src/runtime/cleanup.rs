@@ -20,9 +20,9 @@ impl Inner {
             self.end_shim(shim.pid, &places).await?;
         }
         self.end_processes(&places).await?;
-        provision::destroy_network(id).await?;
+        self.network.destroy(id).await?;
         for container in folders(&places.containers())? {
-            provision::unmount_rootfs(&places.container(&container))?;
+            provision::unmount_rootfs(&places.container(&container)).await?;
         }
         provision::unmount(&places.shared_memory())?;
         retry(|| self.cgroups.remove(&places.cgroup))
@@ -44,7 +44,7 @@ impl Inner {
         let cgroup = places.container_cgroup(id);
         end_cgroup(&self.cgroups, &cgroup).await?;
         retry(|| self.cgroups.remove(&cgroup)).await.map_err(RuntimeError::io("remove cgroup", &cgroup))?;
-        provision::unmount_rootfs(&places.container(id))?;
+        provision::unmount_rootfs(&places.container(id)).await?;
         provision::remove_folder(&places.libcontainer().join(id))?;
         provision::remove_folder(&places.container(id))
     }

@@ -133,11 +133,17 @@ impl Runtime {
 impl Inner {
     async fn make_container(&self, sandbox: &Sandbox, spec: &ContainerSpec) -> Result<(), RuntimeError> {
         check_mounts(&spec.mounts)?;
+        let image = provision::image(&self.images, &spec.image).await?;
         let folder = sandbox.places.container(&spec.id);
         make_folder(&folder)?;
-        let rootfs = provision::mount_rootfs(&spec.image, &folder)?;
+        let layers = self.images.layer_paths(&image);
+        let rootfs = provision::mount_rootfs(layers, &folder).await?;
         let accounts = machine::accounts(&rootfs).map_err(RuntimeError::io("read the accounts in", &rootfs))?;
-        let around = self.surroundings(sandbox, spec, rootfs, Identity::find(&spec.user, &accounts)?)?;
+        let mut user = spec.user.clone();
+        if user.user.is_empty() {
+            user.user.clone_from(&image.config.user);
+        }
+        let around = self.surroundings(sandbox, spec, rootfs, Identity::find(&user, &accounts)?)?;
         make_working_folder(&around.rootfs, spec)?;
         let built = oci::build(spec, &around)?;
         for warning in built.warnings {

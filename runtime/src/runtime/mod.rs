@@ -13,19 +13,22 @@ mod session;
 
 use std::{
     collections::{BTreeMap, HashMap},
+    net::Ipv4Addr,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync::broadcast;
+use tokio::{net::TcpStream, sync::broadcast};
 
 pub use session::{AttachSession, ExecSession, ExecSpec, Reader, Terminal, Writer};
 
 use crate::{
     cgroup::{Cgroups, Usage},
     error::RuntimeError,
+    image::ImageStore,
     limits::{CHANGES_MAX, SHIM_ANSWER_TIME_MAX},
     oci::Machine,
+    podnet::{self, Cidr, PodNetwork},
     shim::protocol::{Reply, Request},
     spec::SandboxStatus,
 };
@@ -43,6 +46,8 @@ pub struct RuntimeConfig {
     pub cgroup_parent: String,
     /// This program: executed again as shim, see [`crate::is_shim_command`].
     pub executable: PathBuf,
+    /// The first address is the gateway of every pod on this machine.
+    pub pod_network: Cidr,
 }
 
 /// A handle; clones share everything.
@@ -53,6 +58,8 @@ struct Inner {
     config: RuntimeConfig,
     cgroups: Cgroups,
     machine: Machine,
+    images: ImageStore,
+    network: PodNetwork,
     sandboxes: Mutex<BTreeMap<String, Arc<Sandbox>>>,
     /// One operation that makes or removes things at a time, per sandbox.
     gates: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
@@ -67,8 +74,13 @@ impl Runtime {
         let machine = machine::look(&cgroups)?;
         record::make_folder(&config.state_dir.join("sandboxes"))?;
         record::make_folder(&config.run_dir)?;
+        let images = ImageStore::open(config.state_dir.join("images")).await?;
+        let network = PodNetwork::open(config.run_dir.join("netns"), config.pod_network)?;
+        network.set_up_host()?;
         let runtime = Runtime(Arc::new(Inner {
             config,
+            images,
+            network,
             cgroups,
             machine,
             sandboxes: Mutex::default(),
@@ -76,7 +88,13 @@ impl Runtime {
             changes: broadcast::Sender::new(CHANGES_MAX),
         }));
         runtime.adopt().await?;
+        let known = runtime.0.sandboxes().keys().cloned().collect();
+        runtime.0.network.sweep(&known).await?;
         Ok(runtime)
+    }
+
+    pub fn images(&self) -> &ImageStore {
+        &self.0.images
     }
 
     pub async fn list(&self) -> Result<Vec<SandboxStatus>, RuntimeError> {
@@ -91,6 +109,17 @@ impl Runtime {
     /// lags must list.
     pub fn changes(&self) -> broadcast::Receiver<String> {
         self.0.changes.subscribe()
+    }
+
+    /// Connects to a port on the sandbox's loopback.
+    pub async fn connect(&self, sandbox: &str, port: u16) -> Result<TcpStream, RuntimeError> {
+        let sandbox = self.0.living(sandbox)?;
+        match &sandbox.record.network_namespace {
+            Some(namespace) => Ok(podnet::connect_loopback(namespace, port).await?),
+            None => TcpStream::connect((Ipv4Addr::LOCALHOST, port))
+                .await
+                .map_err(RuntimeError::io("connect to", format!("127.0.0.1:{port}"))),
+        }
     }
 
     /// What a container has used; zero of what this machine does not count.

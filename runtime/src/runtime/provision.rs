@@ -1,8 +1,7 @@
-//! What a sandbox is given from outside libcontainer: root filesystems, networks, shared memory.
+//! Mounts that a sandbox and its containers are given: root filesystems of images, shared memory.
 
 use std::{
     fs, io,
-    net::Ipv4Addr,
     path::{Path, PathBuf},
 };
 
@@ -11,30 +10,31 @@ use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},
 };
 
-use crate::error::RuntimeError;
+use crate::{
+    error::RuntimeError,
+    image::{ImageError, ImageInfo, ImageStore},
+    rootfs,
+};
 
-/// Mounts the image as the container's own root filesystem; returns where.
-pub fn mount_rootfs(image: &str, folder: &Path) -> Result<PathBuf, RuntimeError> {
-    let (upper, work, merged) = (folder.join("upper"), folder.join("work"), folder.join("rootfs"));
-    for folder in [&upper, &work, &merged] {
-        super::record::make_folder(folder)?;
+/// The image that a container spec names.
+pub async fn image(images: &ImageStore, id: &str) -> Result<ImageInfo, RuntimeError> {
+    match images.resolve(id).await? {
+        Some(image) => Ok(image),
+        None => Err(ImageError::NotFound(id.to_owned()).into()),
     }
-    let options = format!("lowerdir={image},upperdir={},workdir={}", upper.display(), work.display());
-    mount(Some("overlay"), &merged, Some("overlay"), MsFlags::empty(), Some(options.as_str()))
-        .map_err(|error| RuntimeError::RootFs(error.to_string()))?;
-    Ok(merged)
 }
 
-pub fn unmount_rootfs(folder: &Path) -> Result<(), RuntimeError> {
-    unmount(&folder.join("rootfs"))
+/// Mounts an image as a container's own root filesystem; returns where. Its folder is there already.
+pub async fn mount_rootfs(layers: Vec<PathBuf>, folder: &Path) -> Result<PathBuf, RuntimeError> {
+    let folder = folder.to_owned();
+    let mounted = tokio::task::spawn_blocking(move || rootfs::mount(&layers, &folder)).await;
+    Ok(mounted.expect("mounting does not panic")?)
 }
 
-pub async fn create_network(_id: &str, _address: Ipv4Addr) -> Result<PathBuf, RuntimeError> {
-    Err(RuntimeError::Network("not there yet".into()))
-}
-
-pub async fn destroy_network(_id: &str) -> Result<(), RuntimeError> {
-    Ok(())
+pub async fn unmount_rootfs(folder: &Path) -> Result<(), RuntimeError> {
+    let folder = folder.to_owned();
+    let unmounted = tokio::task::spawn_blocking(move || rootfs::unmount(&folder)).await;
+    Ok(unmounted.expect("unmounting does not panic")?)
 }
 
 /// Shared memory of the sandbox, bound into every container.

@@ -92,7 +92,7 @@ impl Inner {
         // From here on a restarted agent finds what there is to remove.
         write_json(&places.record(), &record)?;
         if let SandboxNetwork::Pod { address } = record.spec.network {
-            record.network_namespace = Some(provision::create_network(&record.spec.id, address).await?);
+            record.network_namespace = Some(self.network.create(&record.spec.id, address).await?);
         }
         if !record.spec.host_ipc {
             provision::mount_shared_memory(&places.shared_memory(), SHM_BYTES_DEFAULT)?;

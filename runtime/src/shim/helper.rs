@@ -27,7 +27,11 @@ use libcontainer::{
 };
 use nix::{
     errno::Errno,
-    sys::{prctl, signal::Signal, stat},
+    sys::{
+        prctl,
+        signal::{SigSet, Signal},
+        stat,
+    },
     unistd::{AccessFlags, access, execve},
 };
 use oci_spec::runtime::{Capability, LinuxCapabilities, LinuxSeccomp, Process, Spec};
@@ -55,6 +59,10 @@ pub fn main() -> ExitCode {
         },
         Err(_) => return ExitCode::FAILURE,
     };
+    // What the shim blocks to poll for, a container must not inherit.
+    if SigSet::empty().thread_set_mask().is_err() {
+        return ExitCode::FAILURE;
+    }
     // Errors only: they name the step that failed, which the returned error does not.
     if tracing::subscriber::set_global_default(TraceReporter(reporter.clone())).is_err() {
         return ExitCode::FAILURE;

@@ -31,6 +31,8 @@ pub struct Stdio {
     stdin_ending: bool,
     stdin_once: bool,
     pub attached: Vec<Attachment>,
+    /// Nothing will come out of the container any more.
+    ended: bool,
     log: LogFile,
 }
 
@@ -71,6 +73,7 @@ impl Stdio {
             stdin_ending: false,
             stdin_once: request.stdin_once,
             attached: Vec::new(),
+            ended: false,
             log,
         };
         if request.tty {
@@ -145,7 +148,7 @@ impl Stdio {
         for attachment in &mut self.attached {
             attachment.sink(stream).push(&buffer[..length]);
         }
-        self.drop_sinks_behind();
+        self.drop_finished_attachments();
     }
 
     /// The container is dead: takes what is still in its pipes and lets them go.
@@ -170,6 +173,8 @@ impl Stdio {
         }
         self.stdin = None;
         self.stdin_waiting.clear();
+        self.ended = true;
+        self.drop_finished_attachments();
     }
 
     pub fn attach(&mut self, client: ClientId, fds: Vec<OwnedFd>) -> io::Result<()> {
@@ -242,13 +247,15 @@ impl Stdio {
             attachment.stdout.push(&[]);
             attachment.stderr.push(&[]);
         }
-        self.drop_sinks_behind();
+        self.drop_finished_attachments();
     }
 
-    fn drop_sinks_behind(&mut self) {
+    /// Those that are hopelessly behind, and after the container's end those that have had everything.
+    fn drop_finished_attachments(&mut self) {
+        let ended = self.ended;
         self.attached.retain(|attachment| {
-            attachment.stdout.waiting.len() <= ATTACH_BUFFER_BYTES_MAX
-                && attachment.stderr.waiting.len() <= ATTACH_BUFFER_BYTES_MAX
+            let waiting = [attachment.stdout.waiting.len(), attachment.stderr.waiting.len()];
+            waiting.iter().all(|&bytes| bytes <= ATTACH_BUFFER_BYTES_MAX) && !(ended && waiting == [0, 0])
         });
     }
 }

@@ -1,0 +1,592 @@
+//! Real containers on the machine that runs the tests: needs root and `/bin/busybox` (Debian's busybox-static), and says
+//! so when it skips. The program is its own agent and its own shim, so it brings its own harness.
+
+mod harness;
+
+use std::{collections::BTreeSet, path::Path};
+
+use harness::{Bench, Fault, Outcome, container, text_of};
+use kontiki_runtime::{
+    ExecSpec, FailureKind,
+    spec::{ContainerSpec, ContainerState, Mount, Propagation, Resources, SandboxNetwork, SandboxSpec, Seccomp, User},
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+fn main() -> std::process::ExitCode {
+    harness::main(&[
+        ("a_container_runs_logs_and_exits", |bench| Box::pin(a_container_runs_logs_and_exits(bench))),
+        ("a_container_is_confined", |bench| Box::pin(a_container_is_confined(bench))),
+        ("a_container_of_another_user", |bench| Box::pin(a_container_of_another_user(bench))),
+        ("a_dead_shim_takes_its_containers_along", |bench| Box::pin(a_dead_shim_takes_its_containers_along(bench))),
+        ("a_killed_agent_changes_nothing", |bench| Box::pin(a_killed_agent_changes_nothing(bench))),
+        ("attached_clients_talk_to_the_container", |bench| Box::pin(attached_clients_talk_to_the_container(bench))),
+        ("commands_run_in_a_container", |bench| Box::pin(commands_run_in_a_container(bench))),
+        ("commands_run_on_a_terminal", |bench| Box::pin(commands_run_on_a_terminal(bench))),
+        ("containers_of_a_sandbox_share_what_they_should", |bench| {
+            Box::pin(containers_of_a_sandbox_share_what_they_should(bench))
+        }),
+        ("limits_hold", |bench| Box::pin(limits_hold(bench))),
+        ("many_at_once", |bench| Box::pin(many_at_once(bench))),
+        ("mounts_are_as_asked", |bench| Box::pin(mounts_are_as_asked(bench))),
+        ("pods_reach_each_other", |bench| Box::pin(pods_reach_each_other(bench))),
+        ("signals_end_containers", |bench| Box::pin(signals_end_containers(bench))),
+        ("what_cannot_start_says_why", |bench| Box::pin(what_cannot_start_says_why(bench))),
+    ])
+}
+
+async fn a_container_runs_logs_and_exits(bench: Bench) -> Outcome {
+    bench.runtime.run_sandbox(bench.sandbox("pod")).await?;
+    let script = "echo to stdout; echo to stderr >&2; printf 'no line feed'; exit 3";
+    let exit = bench.run("pod", bench.shell("main", script)).await?;
+    let ContainerState::Exited { exit_code, signal, oom_killed, started_ms, finished_ms } = exit else {
+        return Err("it has not exited".into());
+    };
+    assert_eq!((exit_code, signal, oom_killed), (3, None, false));
+    assert!(started_ms > 0 && started_ms <= finished_ms);
+    let entries = bench.log("main")?;
+    let mut said: Vec<&str> = entries.iter().map(|entry| entry.split_once(' ').map_or("", |(_, rest)| rest)).collect();
+    said.sort_unstable();
+    assert_eq!(said, ["stderr F to stderr", "stdout F no line feed", "stdout F to stdout"]);
+    assert!(entries.iter().all(|entry| entry.find(' ') == Some("2026-11-21T08:00:00.123456789Z".len())));
+
+    // Asking again changes nothing; a container's name is taken until it is removed.
+    let again = bench.runtime.run_sandbox(bench.sandbox("pod")).await?;
+    assert_eq!(again.containers.len(), 1);
+    let taken = bench.runtime.create_container("pod", bench.shell("main", "true")).await;
+    assert_eq!(taken.err().and_then(|error| error.failure_kind()), Some(FailureKind::WrongState));
+    bench.runtime.remove_container("pod", "main").await?;
+    bench.runtime.remove_container("pod", "main").await?;
+    assert_eq!(bench.run("pod", bench.shell("main", "true")).await?, bench.state("pod", "main").await?);
+
+    bench.runtime.remove_sandbox("pod").await?;
+    bench.runtime.remove_sandbox("pod").await?;
+    assert_eq!(bench.runtime.list().await?, []);
+    Ok(())
+}
+
+async fn a_container_is_confined(bench: Bench) -> Outcome {
+    bench.runtime.run_sandbox(bench.sandbox("pod")).await?;
+    let script = "
+        hostname; echo pid $$; grep -E '^(CapEff|CapBnd|CapPrm|CapInh|NoNewPrivs|Seccomp):' /proc/self/status | tr -d '\\t'
+        unshare -m true 2>&1; mount -t tmpfs none /mnt 2>&1 | head -1
+        echo 1 > /proc/sys/kernel/panic; cat /proc/kcore | wc -c
+        for f in /sys/fs/cgroup/*/cgroup.procs; do [ -w $f ] && echo 'a' > $f && echo writable $f; done
+        echo 99999999999 > /sys/fs/cgroup/memory/memory.limit_in_bytes; touch /sys/kernel/x
+        mknod /tmp-disk b 254 0 && cat /tmp-disk >/dev/null
+        ls /dev | tr '\\n' ' '; echo; tr '\\0' '\\n' < /proc/1/environ; pwd; id";
+    let mut spec = bench.shell("main", script);
+    spec.seccomp = Seccomp::RuntimeDefault;
+    spec.env = vec![("B".into(), "2 = two".into()), ("A".into(), "1".into())];
+    bench.run("pod", spec).await?;
+    let said = bench.said("main")?;
+    for expected in [
+        "pid 1",
+        "CapEff:00000000a80425fb",
+        "CapBnd:00000000a80425fb",
+        "CapInh:0000000000000000",
+        "NoNewPrivs:0",
+        "Seccomp:2",
+        "/bin/sh: can't create /proc/sys/kernel/panic: Read-only file system",
+        "touch: /sys/kernel/x: Read-only file system",
+        "fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero ",
+        "B=2 = two",
+        "HOME=/root",
+        "HOSTNAME=shim-test",
+        "uid=0(root) gid=0(root) groups=0(root)",
+    ] {
+        assert!(said.iter().any(|line| line == expected), "{expected:?} is not in {said:#?}");
+    }
+    let refused = |what: &str| said.iter().any(|line| line.contains(what) && line.contains("Operation not permitted"));
+    assert!(refused("unshare") && refused("tmp-disk"), "{said:#?}");
+    assert!(!said.iter().any(|line| line.starts_with("writable ")), "{said:#?}");
+    let order: Vec<&String> = said.iter().filter(|line| line.starts_with("A=") || line.starts_with("B=")).collect();
+    assert_eq!(order, ["B=2 = two", "A=1"]);
+
+    let mut spec =
+        bench.shell("tight", "touch /x; grep -E '^(CapEff|NoNewPrivs|Seccomp):' /proc/self/status | tr -d '\\t'");
+    (spec.read_only_root, spec.no_new_privileges) = (true, true);
+    spec.capabilities_drop = vec!["ALL".into()];
+    spec.capabilities_add = vec!["NET_BIND_SERVICE".into()];
+    spec.seccomp = Seccomp::RuntimeDefault;
+    bench.run("pod", spec).await?;
+    assert_eq!(
+        bench.said("tight")?,
+        ["touch: /x: Read-only file system", "CapEff:0000000000000400", "NoNewPrivs:1", "Seccomp:2"]
+    );
+
+    let mut spec = bench.shell("mighty", "grep -E '^Seccomp:' /proc/self/status | tr -d '\\t'; mount -t tmpfs none /mnt && echo mounted; ls -d /dev/loop-control /dev/kmsg /dev/vda 2>/dev/null | head -1");
+    spec.privileged = true;
+    bench.run("pod", spec).await?;
+    let said = bench.said("mighty")?;
+    assert_eq!(said[..2], ["Seccomp:0", "mounted"]);
+    assert!(said[2].starts_with("/dev/"), "{said:?}");
+    bench.runtime.remove_sandbox("pod").await?;
+    Ok(())
+}
+
+async fn a_container_of_another_user(bench: Bench) -> Outcome {
+    bench.runtime.run_sandbox(bench.sandbox("pod")).await?;
+    let script = "id -u; id -g; id -G; pwd; echo $HOME; echo through > /dev/stdout; touch /x; grep CapEff /proc/self/status | tr -d '\\t'";
+    let spec = ContainerSpec {
+        user: User { user: "web".into(), group: None, additional_groups: vec![7] },
+        cwd: "/srv/deep/down".into(),
+        seccomp: Seccomp::RuntimeDefault,
+        ..bench.shell("main", script)
+    };
+    bench.run("pod", spec).await?;
+    assert_eq!(
+        bench.said("main")?,
+        [
+            "33",
+            "34",
+            "34 7 40",
+            "/srv/deep/down",
+            "/srv",
+            "through",
+            "touch: /x: Permission denied",
+            "CapEff:0000000000000000"
+        ]
+    );
+    bench.runtime.remove_sandbox("pod").await?;
+    Ok(())
+}
+
+async fn what_cannot_start_says_why(bench: Bench) -> Outcome {
+    let more = [
+        ("plain-file", "not a program", 0o644),
+        ("script", "#!/no/such/interpreter\n", 0o755),
+        ("garbage", "garbage", 0o755),
+    ];
+    let bench = bench.with_files(&more).await?;
+    bench.runtime.run_sandbox(bench.sandbox("pod")).await?;
+    let command = |args: &[&str]| ContainerSpec {
+        args: args.iter().map(|arg| arg.to_string()).collect(),
+        ..bench.shell("main", "")
+    };
+    let mount = |source: &str| Mount {
+        source: source.into(),
+        destination: "/data".into(),
+        read_only: false,
+        propagation: Propagation::Private,
+    };
+    let cases = [
+        (
+            command(&["no-such-command"]),
+            FailureKind::CommandNotFound,
+            "exec: \"no-such-command\": executable file not found in $PATH",
+        ),
+        (
+            command(&["/no/such"]),
+            FailureKind::CommandNotFound,
+            "exec: \"/no/such\": stat /no/such: no such file or directory",
+        ),
+        (command(&["/plain-file"]), FailureKind::PermissionDenied, "exec: \"/plain-file\": permission denied"),
+        (command(&["/bin"]), FailureKind::PermissionDenied, "exec: \"/bin\": is a directory"),
+        (command(&["/garbage"]), FailureKind::Other, "exec /garbage: exec format error"),
+        (
+            command(&["/script"]),
+            FailureKind::CommandNotFound,
+            "exec /script: no such file or directory (is its interpreter in the image?)",
+        ),
+        (command(&[]), FailureKind::InvalidSpec, "no command specified"),
+        (
+            ContainerSpec { mounts: vec![mount("/no/such/folder")], ..bench.shell("main", "") },
+            FailureKind::BadMount,
+            "cannot mount /no/such/folder at /data: its source does not exist",
+        ),
+        (
+            ContainerSpec { user: User { user: "nobody-here".into(), ..User::default() }, ..bench.shell("main", "") },
+            FailureKind::BadUser,
+            "unable to find user nobody-here: no matching entries in the image's /etc/passwd",
+        ),
+        (
+            ContainerSpec { capabilities_add: vec!["FLYING".into()], ..bench.shell("main", "") },
+            FailureKind::InvalidSpec,
+            "unknown capability \"FLYING\"",
+        ),
+    ];
+    for (spec, kind, message) in cases {
+        let error = bench.start("pod", spec).await.err().ok_or(message)?;
+        assert_eq!((error.failure_kind(), error.to_string().as_str()), (Some(kind), message));
+        bench.runtime.remove_container("pod", "main").await?;
+        assert_eq!(bench.left_of_container("pod", "main"), Vec::<String>::new());
+    }
+    // A folder over a file is only found out while mounting.
+    let folder = ContainerSpec {
+        mounts: vec![Mount { destination: "/plain-file".into(), ..mount("/tmp") }],
+        ..bench.shell("main", "true")
+    };
+    let error = bench.start("pod", folder).await.err().ok_or("a folder cannot be mounted over a file")?;
+    assert_eq!(error.failure_kind(), Some(FailureKind::BadMount), "{error}");
+    assert!(error.to_string().contains("/plain-file"), "{error}");
+    // A command that could not be executed is an ended container, as if it had ended with 128.
+    bench.start("pod", command(&["/garbage"])).await.expect_err("garbage is no program");
+    let ContainerState::Exited { exit_code, .. } = bench.exited("pod", "main").await? else { unreachable!() };
+    assert_eq!(exit_code, 128);
+    bench.runtime.remove_sandbox("pod").await?;
+    Ok(())
+}
+
+async fn mounts_are_as_asked(bench: Bench) -> Outcome {
+    let volume = bench.folder.join("volume");
+    std::fs::create_dir_all(volume.join("inner"))?;
+    std::fs::write(volume.join("file"), "content\n")?;
+    bench.runtime.run_sandbox(bench.sandbox("pod")).await?;
+    let mount = |source: &Path, destination: &str, read_only| Mount {
+        source: source.to_owned(),
+        destination: destination.into(),
+        read_only,
+        propagation: Propagation::Private,
+    };
+    let spec = ContainerSpec {
+        mounts: vec![
+            mount(&volume.join("inner"), "/data/inner", false),
+            mount(&volume, "/data", true),
+            mount(&volume.join("file"), "/etc/config/one", true),
+        ],
+        cwd: "/data/inner/work".into(),
+        ..bench.shell(
+            "main",
+            "cat /data/file /etc/config/one; touch /data/x; touch here; echo x > /etc/config/one; pwd; df -P /dev/shm | tail -1 | cut -d' ' -f1; ls -ld /dev/shm | cut -c1-10",
+        )
+    };
+    bench.run("pod", spec).await?;
+    // The two streams are logged in the order of each, not of both.
+    let mut said = bench.said("main")?;
+    said.sort_unstable();
+    assert_eq!(
+        said,
+        [
+            "/bin/sh: can't create /etc/config/one: Read-only file system",
+            "/data/inner/work",
+            "content",
+            "content",
+            "drwxrwxrwt",
+            "shm",
+            "touch: /data/x: Read-only file system",
+        ]
+    );
+    assert!(volume.join("inner/work/here").exists());
+    bench.runtime.remove_sandbox("pod").await?;
+    assert!(volume.join("inner/work/here").exists());
+    Ok(())
+}
+
+async fn signals_end_containers(bench: Bench) -> Outcome {
+    bench.runtime.run_sandbox(bench.sandbox("pod")).await?;
+    let sandbox = "pod";
+    // The first process of a PID namespace only gets the signals it has asked for.
+    bench.start(sandbox, bench.shell("deaf", "echo up; sleep 1000")).await?;
+    bench
+        .start(sandbox, bench.shell("polite", "trap 'echo bye; exit 5' TERM; echo up; while true; do sleep 0.05; done"))
+        .await?;
+    bench.wait_for_log("polite", "up").await?;
+    bench.runtime.kill_container(sandbox, "deaf", 15).await?;
+    bench.runtime.kill_container(sandbox, "polite", 15).await?;
+    let ContainerState::Exited { exit_code, signal, .. } = bench.exited(sandbox, "polite").await? else {
+        unreachable!()
+    };
+    assert_eq!((exit_code, signal), (5, None));
+    assert!(matches!(bench.state(sandbox, "deaf").await?, ContainerState::Running { .. }));
+    bench.runtime.kill_container(sandbox, "deaf", 9).await?;
+    let ContainerState::Exited { exit_code, signal, .. } = bench.exited(sandbox, "deaf").await? else { unreachable!() };
+    assert_eq!((exit_code, signal), (137, Some(9)));
+    // A dead container takes a signal as if it had come too late, an unknown one does not.
+    bench.runtime.kill_container(sandbox, "deaf", 9).await?;
+    let unknown = bench.runtime.kill_container(sandbox, "nobody", 9).await;
+    assert_eq!(unknown.err().and_then(|error| error.failure_kind()), Some(FailureKind::NotFound));
+    // Orphans are reaped, not kept: the shell below leaves one to the first process.
+    bench.run(sandbox, bench.shell("orphans", "(sleep 0.01 & ); sleep 0.1; ls -d /proc/[0-9]* | wc -l")).await?;
+    bench.runtime.remove_sandbox(sandbox).await?;
+    Ok(())
+}
+
+async fn limits_hold(bench: Bench) -> Outcome {
+    let pod = SandboxSpec {
+        resources: Resources { memory_bytes: Some(256 << 20), cpu_shares: Some(512), ..Resources::default() },
+        ..bench.sandbox("pod")
+    };
+    bench.runtime.run_sandbox(pod).await?;
+    let spec = ContainerSpec {
+        resources: Resources { memory_bytes: Some(24 << 20), ..Resources::default() },
+        ..bench.shell("hungry", "tail /dev/zero; echo survived $?; tail /dev/zero")
+    };
+    let ContainerState::Exited { exit_code, oom_killed, .. } = bench.run("pod", spec).await? else { unreachable!() };
+    assert!(oom_killed && exit_code == 137, "{exit_code} {oom_killed}");
+    assert_eq!(bench.said("hungry")?.last().map(String::as_str), Some("survived 137"));
+    let spec = ContainerSpec {
+        resources: Resources { pids: Some(8), oom_score_adj: Some(500), ..Resources::default() },
+        ..bench.shell("forks", "cat /proc/self/oom_score_adj; for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 5 & done")
+    };
+    bench.run("pod", spec).await?;
+    let said = bench.said("forks")?;
+    assert_eq!(said[0], "500");
+    assert!(said.iter().any(|line| line.contains("can't fork")), "{said:?}");
+    bench.start("pod", bench.shell("busy", "echo up; while true; do :; done")).await?;
+    bench.wait_for_log("busy", "up").await?;
+    harness::eventually(
+        "time used",
+        async || Ok(bench.runtime.stats("pod", "busy").await?.cpu_nanoseconds > 1_000_000),
+    )
+    .await?;
+    let usage = bench.runtime.stats("pod", "busy").await?;
+    assert!(
+        usage.pids == 1 && usage.memory_bytes > 0 && usage.memory_working_set_bytes <= usage.memory_bytes,
+        "{usage:?}"
+    );
+    bench.runtime.remove_sandbox("pod").await?;
+    Ok(())
+}
+
+async fn commands_run_in_a_container(bench: Bench) -> Outcome {
+    bench.runtime.run_sandbox(bench.sandbox("pod")).await?;
+    let mut spec = bench.shell("main", "echo up; sleep 1000");
+    spec.seccomp = Seccomp::RuntimeDefault;
+    spec.env = vec![("A".into(), "1".into())];
+    bench.start("pod", spec).await?;
+    bench.wait_for_log("main", "up").await?;
+    let script = "echo $A $B $$; grep -E '^(Seccomp|CapEff|CapBnd):' /proc/self/status | tr -d '\\t'; cat; echo wrong >&2; exit 7";
+    let exec = |script: &str, stdin| ExecSpec {
+        args: ["sh", "-c", script].map(str::to_owned).into(),
+        env: vec![("B".into(), "2".into())],
+        tty: false,
+        stdin,
+    };
+    let mut session = bench.runtime.exec("pod", "main", exec(script, true)).await?;
+    let mut stdin = session.stdin.take().ok_or("no stdin")?;
+    stdin.write_all(b"through stdin\n").await?;
+    drop(stdin);
+    let (mut stdout, mut stderr) = (String::new(), String::new());
+    session.stdout.read_to_string(&mut stdout).await?;
+    session.stderr.read_to_string(&mut stderr).await?;
+    assert_eq!(session.wait().await?, 7);
+    let lines: Vec<&str> = stdout.lines().collect();
+    assert!(lines[0].starts_with("1 2 ") && lines[0] != "1 2 1", "{lines:?}");
+    let confined: BTreeSet<&str> = lines[1..4].iter().copied().collect();
+    assert_eq!(confined, BTreeSet::from(["Seccomp:2", "CapEff:00000000a80425fb", "CapBnd:00000000a80425fb"]));
+    assert_eq!((lines[4], stderr.as_str()), ("through stdin", "wrong\n"));
+
+    let missing =
+        bench.runtime.exec("pod", "main", ExecSpec { args: vec!["nothing".into()], ..ExecSpec::default() }).await;
+    let error = missing.err().ok_or("it ran")?;
+    assert_eq!(
+        (error.failure_kind(), error.to_string().as_str()),
+        (Some(FailureKind::CommandNotFound), "exec: \"nothing\": executable file not found in $PATH")
+    );
+    // Letting go of a session ends its command.
+    let session = bench.runtime.exec("pod", "main", exec("exec sleep 77", false)).await?;
+    harness::eventually("the command runs", async || Ok(harness::running("sleep\077\0"))).await?;
+    drop(session);
+    harness::eventually("the command is gone", async || Ok(!harness::running("sleep\077\0"))).await?;
+    // The container's end is the end of what runs in it.
+    let mut session = bench.runtime.exec("pod", "main", exec("sleep 78", false)).await?;
+    bench.runtime.kill_container("pod", "main", 9).await?;
+    assert_eq!(session.wait().await?, 137);
+    bench.exited("pod", "main").await?;
+    let late = bench.runtime.exec("pod", "main", exec("true", false)).await;
+    assert_eq!(late.err().and_then(|error| error.failure_kind()), Some(FailureKind::WrongState));
+    bench.runtime.remove_sandbox("pod").await?;
+    Ok(())
+}
+
+async fn commands_run_on_a_terminal(bench: Bench) -> Outcome {
+    bench.runtime.run_sandbox(bench.sandbox("pod")).await?;
+    let mut spec = bench.shell("main", "tty; stty size; echo up; read line; echo got $line; sleep 1000");
+    (spec.tty, spec.stdin) = (true, true);
+    bench.start("pod", spec).await?;
+    bench.wait_for_log("main", "up").await?;
+    let args = ["sh", "-c", "tty; read x; stty size; echo \"$x\"; echo $TERM; exit 4"].map(str::to_owned).into();
+    let mut session =
+        bench.runtime.exec("pod", "main", ExecSpec { args, tty: true, stdin: true, ..ExecSpec::default() }).await?;
+    session.terminal.as_ref().ok_or("no terminal")?.resize(33, 99)?;
+    session.stdin.as_mut().ok_or("no stdin")?.write_all(b"typed\n").await?;
+    let mut text = Vec::new();
+    session.stdout.read_to_end(&mut text).await?;
+    assert_eq!(session.wait().await?, 4);
+    let text = text_of(&text);
+    for expected in ["/dev/pts/", "33 99", "typed", "xterm"] {
+        assert!(text.contains(expected), "{text:?}");
+    }
+    // The container's own terminal takes input from whoever is attached.
+    bench.runtime.resize_container("pod", "main", 20, 40).await?;
+    let mut attached = bench.runtime.attach("pod", "main").await?;
+    attached.stdin.as_mut().ok_or("no stdin")?.write_all(b"hello\n").await?;
+    bench.wait_for_log("main", "got hello").await?;
+    bench.runtime.remove_sandbox("pod").await?;
+    Ok(())
+}
+
+async fn attached_clients_talk_to_the_container(bench: Bench) -> Outcome {
+    bench.runtime.run_sandbox(bench.sandbox("pod")).await?;
+    let mut spec =
+        bench.shell("main", "while read line; do echo \"got $line\"; echo \"err $line\" >&2; done; echo end");
+    (spec.stdin, spec.stdin_once) = (true, true);
+    bench.start("pod", spec).await?;
+    let mut attached = bench.runtime.attach("pod", "main").await?;
+    let mut stdin = attached.stdin.take().ok_or("no stdin")?;
+    stdin.write_all(b"one\ntwo\n").await?;
+    drop(stdin);
+    let (mut stdout, mut stderr) = (String::new(), String::new());
+    attached.stdout.read_to_string(&mut stdout).await?;
+    attached.stderr.read_to_string(&mut stderr).await?;
+    assert_eq!((stdout.as_str(), stderr.as_str()), ("got one\ngot two\nend\n", "err one\nerr two\n"));
+    bench.exited("pod", "main").await?;
+    let said: BTreeSet<String> = bench.said("main")?.into_iter().collect();
+    assert_eq!(said, ["end", "err one", "err two", "got one", "got two"].map(str::to_owned).into());
+    bench.runtime.remove_sandbox("pod").await?;
+    Ok(())
+}
+
+async fn containers_of_a_sandbox_share_what_they_should(bench: Bench) -> Outcome {
+    let pod = SandboxSpec {
+        share_pid: true,
+        sysctls: [("kernel.shm_rmid_forced".into(), "1".into())].into(),
+        ..bench.sandbox("pod")
+    };
+    bench.runtime.run_sandbox(pod).await?;
+    bench.start("pod", bench.shell("first", "echo shared > /dev/shm/x; echo up; exec sleep 555")).await?;
+    bench.wait_for_log("first", "up").await?;
+    let script =
+        "cat /dev/shm/x /proc/sys/kernel/shm_rmid_forced; ps -o args | grep -c '^sleep 555'; sleep 556 & exit 0";
+    bench.run("pod", bench.shell("second", script)).await?;
+    assert_eq!(bench.said("second")?, ["shared", "1", "1"]);
+    // What a container leaves in the shared PID namespace does not outlive it.
+    harness::eventually("the orphan is gone", async || Ok(!harness::running("sleep\0556\0"))).await?;
+    assert!(harness::running("sleep\0555\0"));
+    bench.runtime.remove_sandbox("pod").await?;
+    assert!(!harness::running("sleep\0555\0"));
+
+    let refused = SandboxSpec { sysctls: [("kernel.panic".into(), "1".into())].into(), ..bench.sandbox("bad") };
+    let error = bench.runtime.run_sandbox(refused).await.err().ok_or("it set the machine's sysctl")?;
+    assert!(error.to_string().contains("sysctl \"kernel.panic\": it is not separate for each sandbox"), "{error}");
+    assert_eq!(bench.runtime.status("bad").await?, None);
+
+    let host = SandboxSpec { host_pid: true, host_ipc: true, ..bench.sandbox("host") };
+    bench.runtime.run_sandbox(host).await?;
+    let script = format!("ls -d /proc/{}; (sleep 557 &) ; echo left", std::process::id());
+    bench.run("host", bench.shell("main", &script)).await?;
+    assert_eq!(bench.said("main")?, [format!("/proc/{}", std::process::id()), "left".into()]);
+    harness::eventually("the orphan is gone", async || Ok(!harness::running("sleep\0557\0"))).await?;
+    bench.runtime.remove_sandbox("host").await?;
+    Ok(())
+}
+
+async fn pods_reach_each_other(bench: Bench) -> Outcome {
+    let mut addresses = Vec::new();
+    for name in ["server", "client"] {
+        let mut pod = bench.sandbox(name);
+        let address = bench.address(addresses.len() as u8 + 2);
+        pod.network = SandboxNetwork::Pod { address };
+        pod.sysctls = [("net.ipv4.ip_unprivileged_port_start".into(), "81".into())].into();
+        let status = bench.runtime.run_sandbox(pod).await?;
+        assert_eq!(status.address, Some(address));
+        addresses.push(address);
+    }
+    bench
+        .start("server", bench.shell("httpd", "mkdir /www; hostname > /www/index.html; exec httpd -f -p 80 -h /www"))
+        .await?;
+    let server = addresses[0];
+    let script = format!(
+        "hostname; cat /proc/sys/net/ipv4/ip_unprivileged_port_start; ip -o -4 addr show eth0 | grep -o 'inet [0-9.]*'
+        for i in $(seq 100); do wget -q -O - http://{server}/ 2>/dev/null && exit; sleep 0.05; done; exit 1"
+    );
+    bench.run("client", bench.shell("wget", &script)).await?;
+    assert_eq!(bench.said("wget")?, ["shim-test", "81", &format!("inet {}", addresses[1]), "shim-test"]);
+    let mut connection = bench.runtime.connect("server", 80).await?;
+    connection.write_all(b"GET / HTTP/1.0\r\n\r\n").await?;
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).await?;
+    assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("shim-test\n"), "{answer:?}");
+    bench.runtime.remove_sandbox("server").await?;
+    bench.runtime.remove_sandbox("client").await?;
+    Ok(())
+}
+
+async fn many_at_once(bench: Bench) -> Outcome {
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 0..6 {
+        let bench = bench.clone();
+        let address = bench.address(number as u8 + 2);
+        tasks.spawn(async move {
+            let pod = format!("pod{number}");
+            let network = SandboxNetwork::Pod { address };
+            bench.runtime.run_sandbox(SandboxSpec { network, ..bench.sandbox(&pod) }).await?;
+            for round in 0..3 {
+                let name = format!("c{number}-{round}");
+                let exit = bench.run(&pod, bench.shell(&name, &format!("exit {number}"))).await?;
+                assert!(matches!(exit, ContainerState::Exited { exit_code, .. } if exit_code == number));
+            }
+            bench.runtime.remove_sandbox(&pod).await?;
+            Ok::<(), Fault>(())
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done??;
+    }
+    assert_eq!(bench.runtime.list().await?, []);
+    Ok(())
+}
+
+async fn a_killed_agent_changes_nothing(bench: Bench) -> Outcome {
+    // Another process is the agent: it makes a sandbox with three containers and is killed.
+    let mut agent = bench.other_agent()?;
+    harness::eventually("the other agent is done", async || Ok(bench.folder.join("ready").exists())).await?;
+    agent.kill()?;
+    agent.wait()?;
+    let runtime = bench.reopen().await?;
+    let status = runtime.status("pod").await?.ok_or("the sandbox was not adopted")?;
+    assert!(!status.lost);
+    assert_eq!(status.labels.get("pod").map(String::as_str), Some("default/web"));
+    let bench = bench.with(runtime);
+    let ContainerState::Running { pid, .. } = bench.state("pod", "ticking").await? else {
+        return Err("it does not run any more".into());
+    };
+    assert_eq!(std::fs::read_to_string(bench.folder.join("ready"))?, pid.to_string());
+    // One ended while nobody watched, one was prepared only; both are as they were.
+    let ContainerState::Exited { exit_code, .. } = bench.exited("pod", "ending").await? else { unreachable!() };
+    assert_eq!(exit_code, 9);
+    assert_eq!(bench.state("pod", "prepared").await?, ContainerState::Created);
+    bench.runtime.start_container("pod", "prepared").await?;
+    bench.exited("pod", "prepared").await?;
+    let ticks = bench.said("ticking")?.len();
+    harness::eventually("the log goes on", async || Ok(bench.said("ticking")?.len() > ticks + 2)).await?;
+    let said = bench.said("ticking")?;
+    let expected: Vec<String> = (0..said.len()).map(|number| number.to_string()).collect();
+    assert_eq!(said, expected, "nothing is missing and nothing is there twice");
+    bench.runtime.remove_sandbox("pod").await?;
+    assert!(!Path::new(&format!("/proc/{pid}")).exists());
+    Ok(())
+}
+
+async fn a_dead_shim_takes_its_containers_along(bench: Bench) -> Outcome {
+    let status = bench.runtime.run_sandbox(bench.sandbox("pod")).await?;
+    bench.start("pod", bench.shell("main", "sleep 601 & sleep 602")).await?;
+    bench.run("pod", bench.shell("done", "exit 2")).await?;
+    let mut session = bench
+        .runtime
+        .exec("pod", "main", ExecSpec { args: vec!["sleep".into(), "603".into()], ..ExecSpec::default() })
+        .await?;
+    harness::kill(status.shim_pid);
+    harness::eventually("the loss is noticed", async || {
+        Ok(bench.runtime.status("pod").await?.is_some_and(|status| status.lost))
+    })
+    .await?;
+    assert!(session.wait().await.is_err());
+    for number in [601, 602, 603] {
+        let command = format!("sleep\0{number}\0");
+        harness::eventually("its processes are gone", async || Ok(!harness::running(&command))).await?;
+    }
+    assert!(matches!(
+        bench.state("pod", "main").await?,
+        ContainerState::Exited { exit_code: 137, signal: Some(9), .. }
+    ));
+    assert!(matches!(bench.state("pod", "done").await?, ContainerState::Exited { exit_code: 2, .. }));
+    let refused = bench.runtime.create_container("pod", container("x", bench.image(), &[], &bench.folder)).await;
+    assert!(refused.is_err_and(|error| error.to_string().contains("remove the sandbox")));
+    // An agent that comes later finds it lost, too.
+    let later = bench.reopen().await?;
+    let status = later.status("pod").await?.ok_or("it was forgotten")?;
+    assert!(status.lost && status.containers.len() == 2, "{status:?}");
+    later.remove_sandbox("pod").await?;
+    Ok(())
+}
