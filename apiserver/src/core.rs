@@ -16,6 +16,7 @@ use crate::{
     metrics::Metrics,
     pki::Pki,
     proxy::NodeClient,
+    rest::Frames,
     server::StartError,
 };
 
@@ -25,6 +26,8 @@ pub struct Core {
     pub pki: Pki,
     pub tokens: TokenSigner,
     pub metrics: Metrics,
+    /// Watch events rendered once for many watchers.
+    pub(crate) frames: Frames,
     pub(crate) static_tokens: StaticTokens,
     pub(crate) nodes: NodeClient,
     /// Cancelled when the server stops: open watches and tunnels end.
@@ -48,6 +51,7 @@ impl Core {
             pki,
             tokens,
             metrics: Metrics::new(),
+            frames: Frames::default(),
             static_tokens,
             nodes,
             stopping: CancellationToken::new(),

@@ -117,6 +117,21 @@ pub fn unsupported_patch() -> Status {
     generic(415, "UnsupportedMediaType", "415: Unsupported Media Type")
 }
 
+/// A patch with more operations than are allowed.
+pub fn too_many_operations(message: impl Into<String>) -> Status {
+    plain(413, "RequestEntityTooLarge", message)
+}
+
+/// A patch that cannot be applied to the object; Kubernetes does not say why.
+pub fn unprocessable() -> Status {
+    generic(422, "Invalid", "the server rejected our request due to an error in our request")
+}
+
+/// A controller of a former leader, which must not write any more.
+pub fn stale_term(why: &str) -> Status {
+    plain(409, "Conflict", format!("the write is fenced: {why}"))
+}
+
 /// An object that breaks its kind's rules: every fault is a cause. `of` names the *kind* here, as Kubernetes does.
 pub fn invalid(of: Qualified<'_>, name: &str, faults: &Faults) -> Status {
     let causes = faults.causes();

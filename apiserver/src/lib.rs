@@ -11,6 +11,7 @@ pub mod negotiate;
 pub mod pki;
 pub mod proxy;
 pub mod request;
+pub mod rest;
 mod route;
 mod server;
 

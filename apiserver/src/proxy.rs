@@ -22,7 +22,7 @@ use crate::{
     core::Core,
     failure, limits,
     pki::{Pki, PkiError},
-    request::{ApiBody, ApiRequest, ApiResponse, RequestBody},
+    request::{ApiBody, ApiRequest, ApiResponse},
 };
 
 /// Where a node agent listens.
@@ -123,11 +123,7 @@ fn outgoing(
 ) -> Result<(Request<ApiBody>, Option<OnUpgrade>), Status> {
     let ApiRequest { method, headers, body, upgrade, request_id, .. } = request;
     let protocol = headers.get(header::UPGRADE).cloned().filter(|_| upgrade.is_some());
-    let body = match body {
-        RequestBody::Bytes(bytes) => content::full(bytes),
-        RequestBody::Stream(stream) => stream,
-    };
-    let mut outgoing = Request::new(body);
+    let mut outgoing = Request::new(body.into_body());
     *outgoing.method_mut() = method;
     *outgoing.uri_mut() =
         path_and_query.parse().map_err(|_| failure::bad_request(format!("not a path: {path_and_query:?}")))?;

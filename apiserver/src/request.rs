@@ -2,6 +2,8 @@
 //!
 //! The HTTP layer has authenticated, routed and authorized it; the handlers never see a socket.
 
+use std::sync::{Mutex, PoisonError};
+
 use bytes::Bytes;
 use http::{HeaderMap, Method, header};
 use hyper::upgrade::OnUpgrade;
@@ -32,7 +34,8 @@ pub struct Identity {
 /// them. Requests that pass through to a node agent keep their stream: it has no bound and is never buffered.
 pub enum RequestBody {
     Bytes(Bytes),
-    Stream(ApiBody),
+    /// Taken by value, never locked: the mutex is there so that a request can be shared between threads.
+    Stream(Mutex<ApiBody>),
 }
 
 /// An authenticated request.
@@ -74,6 +77,18 @@ impl Identity {
 }
 
 impl RequestBody {
+    pub fn stream(body: ApiBody) -> Self {
+        RequestBody::Stream(Mutex::new(body))
+    }
+
+    /// The body, to be passed on.
+    pub fn into_body(self) -> ApiBody {
+        match self {
+            RequestBody::Bytes(bytes) => crate::content::full(bytes),
+            RequestBody::Stream(body) => body.into_inner().unwrap_or_else(PoisonError::into_inner),
+        }
+    }
+
     /// The whole body, where it was read; a stream counts as empty.
     pub fn bytes(&self) -> &Bytes {
         static NOTHING: Bytes = Bytes::new();

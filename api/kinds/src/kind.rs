@@ -31,6 +31,8 @@ pub struct Kind {
     /// Where `…/scale` finds its numbers; set exactly when `subresources` has [`Subresource::Scale`].
     pub scale: Option<Scale>,
     pub deletion: Deletion,
+    /// Names that cannot be deleted: the cluster does not work without them.
+    pub protected: &'static [&'static str],
     /// Seconds a graceful deletion waits when the request names none.
     pub grace_period: fn(&Value) -> i64,
     /// Removed at once in spite of [`Deletion::Graceful`], because nobody runs it (an unscheduled or finished Pod).
@@ -296,6 +298,7 @@ impl Kind {
         subresources: &[],
         scale: None,
         deletion: Deletion::Immediate,
+        protected: &[],
         grace_period: |_| 0,
         removable_now: |_| true,
         delete_returns_object: false,

@@ -19,6 +19,7 @@ pub static KIND: Kind = Kind {
     name_rule: NameRule::Label,
     subresources: &[Subresource::Finalize, Subresource::Status],
     deletion: Deletion::SpecFinalizers,
+    protected: &["default", "kube-public", "kube-system"],
     fields: &[Field { path: "status.phase", get: |namespace| text(namespace, "/status/phase").to_owned() }],
     columns: COLUMNS,
     cells: |namespace, now| {

@@ -1,0 +1,58 @@
+//! Built-in admission: the namespace a new object goes into, the facts a kind's own admission needs, and what may not be
+//! deleted.
+
+use kontiki_kinds::AdmitFacts;
+use kontiki_model::{Cause, Key, Status};
+use kontiki_raft::Expect;
+use serde_json::Value;
+
+use super::{
+    call::Call,
+    naming, object,
+    object::text,
+    store::{self, Change, Refusal},
+};
+use crate::failure::{self, Qualified};
+
+const NAMESPACES: Qualified<'static> = Qualified { group: "", resource: "namespaces" };
+
+/// The namespace must exist and not be terminating, also when the write is applied.
+pub fn namespace(call: &Call<'_>, object: &Value, change: &mut Change) -> Result<(), Refusal> {
+    let namespace = call.namespace();
+    if !call.kind.namespaced {
+        return Ok(());
+    }
+    let key = Key::new(NAMESPACES.resource, "", namespace);
+    let Some((revision, head)) = call.core.log.head(&key) else {
+        return Err(Refusal::Judged(failure::not_found(NAMESPACES, namespace)));
+    };
+    if head.deletion.is_some() {
+        return Err(Refusal::Judged(terminating(call, object, namespace)));
+    }
+    change.expect(&key, Expect::Revision(revision));
+    Ok(())
+}
+
+fn terminating(call: &Call<'_>, object: &Value, namespace: &str) -> Status {
+    let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
+    let mut status = failure::forbidden(call.resource(), text(object, "/metadata/name"), &why);
+    status.details.get_or_insert_default().causes.push(Cause {
+        reason: "NamespaceTerminating".to_owned(),
+        message: format!("namespace {namespace} is being terminated"),
+        field: "metadata.namespace".to_owned(),
+    });
+    status
+}
+
+/// The kind's own admission of a new object.
+pub fn admit(call: &Call<'_>, object: &mut Value) -> Result<(), Refusal> {
+    let mut found = Vec::new();
+    for lookup in (call.kind.lookups)(object) {
+        let key = Key::new(lookup.resource, lookup.namespace, lookup.name);
+        let stored = call.core.log.get(&key).map_err(|error| store::read_failed(&error))?;
+        found.push(stored.as_ref().map(object::open).transpose()?);
+    }
+    let suffix = naming::suffix();
+    let admitted = (call.kind.admit)(object, &AdmitFacts { suffix: &suffix, found: &found });
+    admitted.map_err(|why| Refusal::Judged(failure::forbidden(call.resource(), text(object, "/metadata/name"), &why)))
+}

@@ -1,0 +1,106 @@
+//! One request below a resource, with what every verb asks of it: the kind, the place, the words of its failures.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, SubsecRound, Utc};
+use kontiki_kinds::Kind;
+use kontiki_model::{Faults, Key, Scope, Status};
+use kontiki_schema::TypeId;
+use serde_json::Value;
+
+use super::object;
+use crate::{
+    Core,
+    failure::{self, Qualified},
+    request::{ApiRequest, ResourceRequest},
+};
+
+#[derive(Clone, Copy)]
+pub struct Call<'a> {
+    pub core: &'a Arc<Core>,
+    pub route: &'a ResourceRequest,
+    pub request: &'a ApiRequest,
+    pub kind: &'static Kind,
+}
+
+/// What a request body must be: the kind itself, or what a subresource takes.
+#[derive(Clone, Copy)]
+pub struct Expected<'a> {
+    pub group: &'a str,
+    pub version: &'a str,
+    pub kind: &'a str,
+    pub r#type: TypeId,
+}
+
+impl<'a> Call<'a> {
+    pub fn new(core: &'a Arc<Core>, route: &'a ResourceRequest, request: &'a ApiRequest) -> Self {
+        Call { core, route, request, kind: route.kind }
+    }
+
+    /// `pods`, `deployments.apps`: how most failures name the object.
+    pub fn resource(&self) -> Qualified<'static> {
+        Qualified { group: self.kind.group, resource: self.kind.resource }
+    }
+
+    /// `Pod`, `Deployment.apps`: how Invalid names it.
+    pub fn group_kind(&self) -> Qualified<'static> {
+        Qualified { group: self.kind.group, resource: self.kind.kind }
+    }
+
+    /// The namespace of the path; empty for cluster-scoped kinds.
+    pub fn namespace(&self) -> &'a str {
+        match self.kind.namespaced {
+            true => self.route.namespace.as_deref().unwrap_or(""),
+            false => "",
+        }
+    }
+
+    pub fn name(&self) -> Result<&'a str, Status> {
+        self.route.name.as_deref().ok_or_else(|| failure::bad_request("the path names no object"))
+    }
+
+    pub fn key(&self, name: &str) -> Key {
+        Key::new(self.kind.storage_resource(), self.namespace(), name)
+    }
+
+    /// What a list or a watch of this path covers.
+    pub fn scope(&self) -> Scope {
+        let namespace = self.route.namespace.clone().filter(|_| self.kind.namespaced);
+        Scope { resource: self.kind.storage_resource(), namespace }
+    }
+
+    pub fn expected(&self) -> Expected<'static> {
+        Expected {
+            group: self.kind.group,
+            version: self.kind.version,
+            kind: self.kind.kind,
+            r#type: object::type_of(self.kind),
+        }
+    }
+
+    pub fn not_found(&self, name: &str) -> Status {
+        failure::not_found(self.resource(), name)
+    }
+
+    pub fn modified(&self, name: &str) -> Status {
+        let why = "the object has been modified; please apply your changes to the latest version and try again";
+        failure::conflict(self.resource(), name, why)
+    }
+
+    /// An error if there are faults.
+    pub fn valid(&self, object: &Value, faults: &Faults) -> Result<(), Status> {
+        if faults.is_empty() {
+            return Ok(());
+        }
+        Err(failure::invalid(self.group_kind(), object::text(object, "/metadata/name"), faults))
+    }
+}
+
+/// The time as objects carry it: whole seconds.
+pub fn now() -> DateTime<Utc> {
+    Utc::now().trunc_subsecs(0)
+}
+
+pub fn time_text(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+}

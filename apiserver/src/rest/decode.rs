@@ -1,0 +1,154 @@
+//! Request bodies: bytes to a checked tree of the expected type, refused in Kubernetes' words.
+
+use kontiki_model::Status;
+use kontiki_schema::{DecodeError, Document, builtin, decode_json, decode_yaml, strict_error};
+use serde_json::Value;
+
+use super::{
+    call::{Call, Expected},
+    object::{self, text},
+    options::FieldValidation,
+};
+use crate::{content, failure};
+
+/// Bytes of a refused body that the message repeats.
+const SUMMARY_BYTES: usize = 30;
+
+/// A body that fits its type, and the warnings about fields that it does not have.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decoded {
+    pub object: Value,
+    pub warnings: Vec<String>,
+}
+
+/// Reads the body as an object of the expected kind. `kind` and `apiVersion` may be left out.
+pub fn body(call: &Call<'_>, expected: Expected<'_>, validation: FieldValidation) -> Result<Decoded, Status> {
+    let bytes = call.request.body.bytes();
+    let document = match content::media_type(&call.request.headers) {
+        "" | "application/json" => decode_json(bytes).map_err(|error| unreadable(expected, &error, bytes))?,
+        "application/yaml" => decode_yaml(bytes).map_err(|error| unrecognized(expected, &error.0, bytes))?,
+        _ => return Err(failure::unsupported_media(&["application/json", "application/yaml"])),
+    };
+    if !document.value.is_object() {
+        let word = match &document.value {
+            Value::Array(_) => "array",
+            Value::String(_) => "string",
+            Value::Number(_) => "number",
+            Value::Bool(_) => "bool",
+            Value::Null | Value::Object(_) => "null",
+        };
+        let target =
+            r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
+        let error = DecodeError(format!("json: cannot unmarshal {word} into Go value of type {target}"));
+        return Err(unreadable(expected, &error, bytes));
+    }
+    type_meta(expected, &document.value)?;
+    let decoded =
+        checked(expected, document, validation).map_err(|why| refused(expected, &document_kind(expected), &why))?;
+    Ok(decoded)
+}
+
+/// A tree of the expected kind, without unknown fields; the error is the reason alone.
+pub fn checked(expected: Expected<'_>, document: Document, validation: FieldValidation) -> Result<Decoded, String> {
+    let table = builtin();
+    let messages = table.check_document(expected.r#type, &document).map_err(|error| error.0)?;
+    let warnings = match validation {
+        FieldValidation::Strict if !messages.is_empty() => return Err(strict_error(&messages)),
+        FieldValidation::Strict | FieldValidation::Ignore => Vec::new(),
+        FieldValidation::Warn => messages,
+    };
+    let mut object = document.value;
+    table.prune(expected.r#type, &mut object);
+    Ok(Decoded { object, warnings })
+}
+
+/// Kind and version of the body, as they are told: `(kind, version without its group)`.
+fn document_kind(expected: Expected<'_>) -> (String, String) {
+    (expected.kind.to_owned(), expected.version.to_owned())
+}
+
+fn type_meta(expected: Expected<'_>, document: &Value) -> Result<(), Status> {
+    let given = |member: &str| document.get(member).and_then(Value::as_str).unwrap_or("");
+    let own_version = group_version(expected.group, expected.version);
+    let kind = Some(given("kind")).filter(|kind| !kind.is_empty()).unwrap_or(expected.kind);
+    let api_version = Some(given("apiVersion")).filter(|version| !version.is_empty()).unwrap_or(&own_version);
+    if kind == expected.kind && api_version == own_version {
+        return Ok(());
+    }
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    let told = (kind.to_owned(), version.to_owned());
+    if builtin().lookup_gvk(group, version, kind).is_none() {
+        let scheme = "pkg/api/legacyscheme/scheme.go:30";
+        let why = format!("no kind {kind:?} is registered for version {api_version:?} in scheme {scheme:?}");
+        return Err(refused(expected, &told, &why));
+    }
+    let internal = internal_name(expected.group);
+    let why = format!("converting ({version}.{kind}) to ({internal}.{}): unknown conversion", expected.kind);
+    Err(refused(expected, &told, &why))
+}
+
+/// The package Kubernetes keeps a group's internal types in: `core`, `apps`, `rbac`.
+pub fn internal_name(group: &str) -> &str {
+    match group {
+        "" => "core",
+        group => group.split('.').next().unwrap_or(group),
+    }
+}
+
+fn group_version(group: &str, version: &str) -> String {
+    if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
+}
+
+fn refused(expected: Expected<'_>, (kind, version): &(String, String), why: &str) -> Status {
+    failure::bad_request(format!("{kind} in version {version:?} cannot be handled as a {}: {why}", expected.kind))
+}
+
+fn unreadable(expected: Expected<'_>, error: &DecodeError, bytes: &[u8]) -> Status {
+    unrecognized(expected, &format!("couldn't get version/kind; json parse error: {error}"), bytes)
+}
+
+fn unrecognized(expected: Expected<'_>, why: &str, bytes: &[u8]) -> Status {
+    let summary = match bytes {
+        [] => "<empty>".to_owned(),
+        [b'{', ..] => shorten(bytes, |part| String::from_utf8_lossy(part).into_owned()),
+        _ => shorten(bytes, |part| part.iter().map(|byte| format!("{byte:02x}")).collect()),
+    };
+    let kind = expected.kind;
+    failure::bad_request(format!("the object provided is unrecognized (must be of type {kind}): {why} ({summary})"))
+}
+
+fn shorten(bytes: &[u8], show: impl Fn(&[u8]) -> String) -> String {
+    match bytes.get(..SUMMARY_BYTES) {
+        Some(part) if bytes.len() > SUMMARY_BYTES => format!("{} ...", show(part)),
+        _ => show(bytes),
+    }
+}
+
+/// The object goes where the path says; a body that says otherwise is refused.
+pub fn place(call: &Call<'_>, object: &mut Value) -> Result<(), Status> {
+    let wanted = call.route.namespace.as_deref().filter(|_| call.kind.namespaced).unwrap_or("");
+    let given = text(object, "/metadata/namespace");
+    if !given.is_empty() && !wanted.is_empty() && given != wanted {
+        let message = "the namespace of the provided object does not match the namespace sent on the request";
+        return Err(failure::bad_request(message));
+    }
+    let metadata = object::metadata(object);
+    match wanted {
+        "" => metadata.shift_remove("namespace"),
+        wanted => metadata.insert("namespace".to_owned(), wanted.into()),
+    };
+    Ok(())
+}
+
+/// The object must have the name in the path.
+pub fn named(object: &Value, name: &str) -> Result<(), Status> {
+    match text(object, "/metadata/name") {
+        "" => Err(failure::bad_request(format!(
+            "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        ))),
+        given if given != name => Err(failure::bad_request(format!(
+            "the name of the object ({given}) does not match the name on the URL ({name})"
+        ))),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,179 @@
+//! DELETE of one object and of a selection of them.
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use http::StatusCode;
+use kontiki_model::{Key, Status};
+use kontiki_raft::{Expect, Mutation, Stored};
+use serde_json::{Value, json};
+
+use super::{
+    call::{self, Call},
+    claims,
+    deletion::{self, Verdict},
+    limits::{DELETE_COLLECTION_PAGE, DELETE_COLLECTION_WIDTH},
+    object::{self, text},
+    options::{DeleteOptions, ListOptions, Propagation},
+    read,
+    render::{self, IncludeObject, ListMeta},
+    selection::Selection,
+    store::{self, Attempts, Change, Refusal},
+};
+use crate::{
+    content,
+    failure::{self, Qualified},
+    negotiate::{self, Form, Offer, Shape},
+    request::ApiResponse,
+};
+
+/// What a DELETE did.
+#[derive(Debug)]
+pub struct Deleted {
+    /// The object as it is now, or as it last was.
+    pub stored: Stored,
+    pub gone: bool,
+}
+
+pub async fn delete(call: &Call<'_>) -> Result<ApiResponse, Status> {
+    let form = negotiate::negotiate(call.request, Offer::Object)?;
+    let options = DeleteOptions::read(call.request)?;
+    let deleted = remove(call, call.name()?, &options).await?;
+    answer(call, form, &options, &deleted)
+}
+
+fn answer(call: &Call<'_>, form: Form, options: &DeleteOptions, deleted: &Deleted) -> Result<ApiResponse, Status> {
+    let waits = !deleted.gone && options.propagation == Some(Propagation::Foreground);
+    let code = if waits { StatusCode::ACCEPTED } else { StatusCode::OK };
+    if !deleted.gone || call.kind.delete_returns_object {
+        return render::object(call, form, code, &deleted.stored);
+    }
+    let mut details = json!({"name": deleted.stored.key.name});
+    if !call.kind.group.is_empty() {
+        details["group"] = call.kind.group.into();
+    }
+    details["kind"] = call.kind.resource.into();
+    details["uid"] = deleted.stored.head.uid.as_str().into();
+    let form = Form { shape: Shape::Object, ..form };
+    content::answer_value(code, form, &success(Some(details), None))
+}
+
+/// A `Status` that says yes.
+pub fn success(details: Option<Value>, code: Option<StatusCode>) -> Value {
+    let mut status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"});
+    if let Some(details) = details {
+        status["details"] = details;
+    }
+    if let Some(code) = code {
+        status["code"] = code.as_u16().into();
+    }
+    status
+}
+
+/// Deletes one object, or begins to.
+pub async fn remove(call: &Call<'_>, name: &str, options: &DeleteOptions) -> Result<Deleted, Status> {
+    if call.kind.protected.contains(&name) {
+        let why = format!("this {} may not be deleted", call.kind.singular);
+        return Err(failure::forbidden(call.resource(), name, &why));
+    }
+    let mut attempts = Attempts::new(call, name);
+    loop {
+        match attempt(call, &call.key(name), options).await {
+            Ok(deleted) => return Ok(deleted),
+            Err(refusal) => attempts.again(refusal).await?,
+        }
+    }
+}
+
+async fn attempt(call: &Call<'_>, key: &Key, options: &DeleteOptions) -> Result<Deleted, Refusal> {
+    let log = &call.core.log;
+    let current = log.get(key).map_err(|error| store::read_failed(&error))?;
+    let current = current.ok_or_else(|| Refusal::Judged(call.not_found(&key.name)))?;
+    let object = object::open(&current)?;
+    preconditions(call, &object, options).map_err(Refusal::Judged)?;
+    let mut change = Change::default();
+    let (last, gone) = match deletion::decide(call.kind, &object, options, call::now()) {
+        Verdict::Already => return Ok(Deleted { stored: current, gone: false }),
+        Verdict::Mark(marked) => (Some(object::seal(call.kind, marked)?), false),
+        Verdict::Remove(last) => (last.map(|last| object::seal(call.kind, last)).transpose()?, true),
+    };
+    if options.dry_run {
+        let stored = match last {
+            Some(sealed) => store::uncommitted(key.clone(), current.revision, sealed),
+            None => current,
+        };
+        return Ok(Deleted { stored, gone });
+    }
+    change.expect(key, Expect::Revision(current.revision));
+    match (gone, last) {
+        (false, Some(marked)) => change.put(key, &marked),
+        (false, None) => return Ok(Deleted { stored: current, gone }),
+        (true, last) => {
+            claims::release(log, call.kind, &object, &mut change);
+            let last = last.map(|sealed| (sealed.head, sealed.body.to_vec()));
+            change.mutations.push(Mutation::Delete { key: key.clone(), last });
+        }
+    }
+    let stored = store::commit(call, key, change).await?;
+    Ok(Deleted { stored, gone })
+}
+
+fn preconditions(call: &Call<'_>, object: &Value, options: &DeleteOptions) -> Result<(), Status> {
+    let uid = text(object, "/metadata/uid");
+    let revision = text(object, "/metadata/resourceVersion");
+    let why = match (&options.uid, &options.resource_version) {
+        (Some(wanted), _) if wanted != uid => format!(
+            "the UID in the precondition ({wanted}) does not match the UID in record ({uid}). The object might have been \
+             deleted and then recreated"
+        ),
+        (_, Some(wanted)) if wanted != revision => format!(
+            "the ResourceVersion in the precondition ({wanted}) does not match the ResourceVersion in record \
+             ({revision}). The object might have been modified"
+        ),
+        _ => return Ok(()),
+    };
+    let kind = Qualified { group: call.kind.group, resource: call.kind.kind };
+    Err(failure::conflict(kind, text(object, "/metadata/name"), &why))
+}
+
+/// Deletes what a selection holds; the answer is the list as it was.
+pub async fn delete_collection(call: &Call<'_>) -> Result<ApiResponse, Status> {
+    let form = negotiate::negotiate(call.request, Offer::Collection)?;
+    let list = ListOptions::read(call.request, false)?;
+    let selection = Selection::read(call, &list)?;
+    let options = DeleteOptions::read(call.request)?;
+    store::barrier(call.core).await?;
+    let (mut deleted, mut after, mut at) = (Vec::new(), None, None);
+    loop {
+        let (log, scope, selection) = (call.core.log.clone(), call.scope(), selection.clone());
+        let page = tokio::task::spawn_blocking(move || {
+            read::page(&log, &scope, &selection, at, after, Some(DELETE_COLLECTION_PAGE))
+        });
+        let page = page.await.map_err(failure::internal)?.map_err(|error| store::read_failed(&error))?;
+        at = Some(page.revision);
+        let gone = stream::iter(&page.items).map(|item| remove_if_there(call, &options, item));
+        gone.buffer_unordered(DELETE_COLLECTION_WIDTH).try_collect::<Vec<()>>().await?;
+        deleted.extend(page.items);
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    let meta = ListMeta { revision: at.unwrap_or_default(), ..ListMeta::default() };
+    let json = render::list(call.kind, form.shape, IncludeObject::Metadata, &deleted, &meta)?;
+    render::finish(StatusCode::OK, form, json)
+}
+
+async fn remove_if_there(call: &Call<'_>, options: &DeleteOptions, item: &Stored) -> Result<(), Status> {
+    // Across namespaces, each object is deleted in its own.
+    let route = crate::request::ResourceRequest {
+        namespace: Some(item.key.namespace.clone()).filter(|namespace| !namespace.is_empty()),
+        ..call.route.clone()
+    };
+    let call = Call { route: &route, ..*call };
+    // Never one of the same name that came later.
+    let options = DeleteOptions { uid: Some(item.head.uid.clone()), ..options.clone() };
+    match remove(&call, &item.key.name, &options).await {
+        Err(status) if call.core.log.head(&item.key).is_some_and(|(_, head)| head.uid == item.head.uid) => Err(status),
+        // Somebody else was faster, or another object has the name now.
+        Ok(_) | Err(_) => Ok(()),
+    }
+}

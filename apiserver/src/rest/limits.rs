@@ -1,0 +1,36 @@
+//! Every bound of the generic store, by name.
+
+use std::time::Duration;
+
+/// Attempts of one write that other writers keep overtaking; then it is a Conflict.
+pub const WRITE_ATTEMPTS_MAX: usize = 64;
+/// Random suffixes tried for one `generateName`.
+pub const NAME_ATTEMPTS_MAX: usize = 8;
+/// Longest name that a `generateName` is cut to, and the length of its random suffix.
+pub const GENERATED_NAME_BYTES_MAX: usize = 63;
+pub const SUFFIX_BYTES: usize = 5;
+/// Objects that a watch reads at once for its initial events.
+pub const INITIAL_EVENTS_PAGE: usize = 500;
+/// Objects that a DELETE of a collection lists at once, and deletes at the same time.
+pub const DELETE_COLLECTION_PAGE: usize = 500;
+pub const DELETE_COLLECTION_WIDTH: usize = 16;
+/// Rendered watch events that are kept for further watchers, and their bytes.
+pub const FRAMES_MAX: usize = 1_024;
+pub const FRAMES_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// A watch that asks for bookmarks gets one this often.
+pub const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
+/// A watch without `timeoutSeconds` ends after this time to twice this time, so that clients spread over the servers.
+pub const WATCH_TIME_MIN: Duration = Duration::from_secs(1800);
+/// Longest `timeoutSeconds` that is taken literally.
+pub const WATCH_TIME_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Seconds a client waits before it asks again for a revision that does not exist yet.
+pub const TOO_LARGE_RETRY_S: i32 = 1;
+/// Longest `fieldManager`.
+pub const FIELD_MANAGER_BYTES_MAX: usize = 128;
+/// The part of an address or port pool that is left to those who ask for a value: a sixteenth of the addresses, a
+/// thirty-second of the ports, within these bounds.
+pub const RESERVED_MIN: u64 = 16;
+pub const RESERVED_ADDRESSES_MAX: u64 = 256;
+pub const RESERVED_PORTS_MAX: u64 = 128;
+
+const _: () = assert!(SUFFIX_BYTES < GENERATED_NAME_BYTES_MAX);

@@ -1,0 +1,71 @@
+//! The generic store: every verb on every kind, over the kinds' declarations. Knows no kind by name, no socket, no user's
+//! rights (the request was authorized before it came here).
+//!
+//! A read is: pick, splice the revision in, send. A write is: decode, default, admit, validate, seal, propose; and again on
+//! fresh state when another write came first.
+
+mod admission;
+mod call;
+mod claims;
+mod create;
+mod decode;
+mod delete;
+mod deletion;
+mod frames;
+mod limits;
+mod naming;
+mod object;
+mod options;
+mod patch;
+mod put;
+mod read;
+mod render;
+mod selection;
+mod store;
+mod subresource;
+mod token;
+mod update;
+mod watch;
+
+use std::sync::Arc;
+
+use kontiki_model::Status;
+
+use crate::{
+    Core, content, failure,
+    request::{ApiRequest, ApiResponse, ResourceRequest},
+};
+use call::Call;
+use update::Rules;
+
+pub(crate) use frames::Frames;
+
+/// Answers one request that was routed to a kind.
+pub async fn handle(core: &Arc<Core>, route: ResourceRequest, request: ApiRequest) -> Result<ApiResponse, Status> {
+    let deprecation = route.kind.deprecation;
+    let mut response = dispatch(core, route, request).await?;
+    if let Some(warning) = deprecation {
+        content::warn(&mut response, warning);
+    }
+    Ok(response)
+}
+
+async fn dispatch(core: &Arc<Core>, route: ResourceRequest, request: ApiRequest) -> Result<ApiResponse, Status> {
+    if let Some(name) = &route.subresource {
+        let found = route.kind.subresources.iter().copied().find(|one| one.name() == name);
+        let subresource = found.ok_or_else(failure::no_such_resource)?;
+        return subresource::handle(core, &route, request, subresource).await;
+    }
+    let call = &Call::new(core, &route, &request);
+    match route.verb {
+        "get" => read::get(call).await,
+        "list" => read::list(call).await,
+        "watch" => watch::watch(call).await,
+        "create" => create::create(call).await,
+        "update" => put::put(call, Rules::Main).await,
+        "patch" => patch::patch(call, Rules::Main).await,
+        "delete" => delete::delete(call).await,
+        "deletecollection" => delete::delete_collection(call).await,
+        _ => Err(failure::method_not_allowed()),
+    }
+}

@@ -1,0 +1,231 @@
+//! An object between its two forms: the tree that the write path works on, and the head and bytes that are stored.
+//!
+//! The stored bytes are canonical: they start with `kind` and `apiVersion`, and `metadata.uid` is followed by the place
+//! where the revision is spliced in. Reading relies on both; [`seal`] is the only one that writes them.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use kontiki_kinds::{Kind, Retention};
+use kontiki_model::{Head, OwnerRef, Revision, Status};
+use kontiki_raft::Stored;
+use kontiki_schema::{TypeId, builtin};
+use serde_json::{Map, Value};
+
+use crate::failure;
+
+/// An object ready to be stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sealed {
+    pub head: Head,
+    pub body: Bytes,
+}
+
+/// The kind's type in the schema table.
+pub fn type_of(kind: &Kind) -> TypeId {
+    builtin().lookup(kind.type_name).expect("a kind's type_name is in the table: a test in kinds checks it")
+}
+
+/// The text at a JSON pointer, or the empty string.
+pub fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
+    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// `metadata` of an object, made if it is absent. `object` must be a JSON object.
+pub fn metadata(object: &mut Value) -> &mut Map<String, Value> {
+    if !object["metadata"].is_object() {
+        object["metadata"] = Value::Object(Map::new());
+    }
+    object["metadata"].as_object_mut().expect("it was made an object above")
+}
+
+/// The tree of a stored object, with its `resourceVersion`.
+pub fn open(stored: &Stored) -> Result<Value, Status> {
+    let mut object: Value = serde_json::from_slice(&stored.body).map_err(failure::internal)?;
+    metadata(&mut object).insert("resourceVersion".to_owned(), stored.revision.to_string().into());
+    Ok(object)
+}
+
+/// Canonical bytes and head of an object that passed validation.
+pub fn seal(kind: &Kind, mut object: Value) -> Result<Sealed, Status> {
+    let metadata = metadata(&mut object);
+    for member in ["resourceVersion", "managedFields", "selfLink"] {
+        metadata.shift_remove(member);
+    }
+    object["kind"] = kind.kind.into();
+    object["apiVersion"] = kind.group_version().into();
+    builtin().canonical(type_of(kind), &mut object);
+    let body = serde_json::to_vec(&object).map_err(failure::internal)?;
+    let mut head = head(kind, &object);
+    head.splice = splice(&body, &head.uid)?;
+    debug_assert!(body.starts_with(prefix(kind).as_bytes()), "canonical bytes start with kind and apiVersion");
+    Ok(Sealed { head, body: Bytes::from(body) })
+}
+
+/// How every stored body of a kind begins; list items leave it out.
+pub fn prefix(kind: &Kind) -> String {
+    format!("{{\"kind\":\"{}\",\"apiVersion\":\"{}\",", kind.kind, kind.group_version())
+}
+
+/// Behind the uid: `resourceVersion` comes next in the order of `ObjectMeta`, and `creationTimestamp` always follows.
+/// The pattern cannot occur earlier: inside of a string its quotes would be escaped.
+fn splice(body: &[u8], uid: &str) -> Result<u32, Status> {
+    let pattern = format!("\"uid\":\"{uid}\",");
+    let found = body.windows(pattern.len()).position(|window| window == pattern.as_bytes());
+    let end = found.and_then(|start| u32::try_from(start + pattern.len()).ok());
+    end.ok_or_else(|| failure::internal("an object without a uid cannot be stored"))
+}
+
+fn head(kind: &Kind, object: &Value) -> Head {
+    let list = |pointer: &str| object.pointer(pointer).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let labels = object.pointer("/metadata/labels").and_then(Value::as_object);
+    let labels =
+        labels.into_iter().flatten().map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().into()));
+    let fields = kind.fields.iter().map(|field| (field.path.to_owned(), (field.get)(object)));
+    Head {
+        uid: text(object, "/metadata/uid").to_owned(),
+        generation: object.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or_default(),
+        labels: labels.collect(),
+        owners: list("/metadata/ownerReferences").iter().map(owner).collect(),
+        finalizers: list("/metadata/finalizers").iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        deletion: Some(text(object, "/metadata/deletionTimestamp").to_owned()).filter(|time| !time.is_empty()),
+        fields: fields.collect::<BTreeMap<_, _>>(),
+        splice: 0,
+        short_lived: match kind.retention {
+            Retention::Normal => false,
+            Retention::Short => true,
+        },
+    }
+}
+
+fn owner(reference: &Value) -> OwnerRef {
+    let flag = |pointer: &str| reference.pointer(pointer).and_then(Value::as_bool).unwrap_or_default();
+    OwnerRef {
+        uid: text(reference, "/uid").to_owned(),
+        kind: text(reference, "/kind").to_owned(),
+        name: text(reference, "/name").to_owned(),
+        controller: flag("/controller"),
+        block_deletion: flag("/blockOwnerDeletion"),
+    }
+}
+
+/// A stored object as it is told: its bytes with the revision in their place.
+#[derive(Clone, Copy, Debug)]
+pub struct Spliced<'a> {
+    pub body: &'a [u8],
+    pub splice: usize,
+    /// `None` for what was never stored (a dry run).
+    pub revision: Option<Revision>,
+}
+
+impl<'a> Spliced<'a> {
+    pub fn of(stored: &'a Stored) -> Self {
+        Spliced { body: &stored.body, splice: stored.head.splice as usize, revision: Some(stored.revision) }
+    }
+
+    /// The whole object.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        self.write_range(0, self.body.len(), out);
+    }
+
+    /// The object as an item of a list: without `kind` and `apiVersion`, the first `prefix` bytes.
+    pub fn write_item(&self, prefix: usize, out: &mut Vec<u8>) {
+        out.push(b'{');
+        self.write_range(prefix, self.body.len(), out);
+    }
+
+    /// `metadata` alone; the rest of the body is not looked at.
+    pub fn write_metadata(&self, prefix: usize, out: &mut Vec<u8>) {
+        const MEMBER: &[u8] = b"\"metadata\":";
+        let start = prefix + MEMBER.len();
+        debug_assert_eq!(&self.body[prefix..start], MEMBER, "metadata follows kind and apiVersion");
+        let end = start + object_length(&self.body[start..]);
+        self.write_range(start, end, out);
+    }
+
+    fn write_range(&self, start: usize, end: usize, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.body[start..self.splice]);
+        if let Some(revision) = self.revision {
+            out.extend_from_slice(b"\"resourceVersion\":\"");
+            out.extend_from_slice(revision.to_string().as_bytes());
+            out.extend_from_slice(b"\",");
+        }
+        out.extend_from_slice(&self.body[self.splice..end]);
+    }
+}
+
+/// Length of the JSON object that the bytes start with.
+fn object_length(bytes: &[u8]) -> usize {
+    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
+    for (index, byte) in bytes.iter().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'{' if !in_string => depth += 1,
+            b'}' if !in_string => {
+                depth -= 1;
+                if depth == 0 {
+                    return index + 1;
+                }
+            }
+            _ => {}
+        }
+    }
+    bytes.len()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use kontiki_kinds::by_gvk;
+    use serde_json::json;
+
+    use super::*;
+
+    fn sealed() -> (&'static Kind, Sealed) {
+        let kind = by_gvk("", "v1", "ConfigMap").unwrap();
+        let object = json!({
+            "metadata": {
+                "uid": "u-1", "name": "a\"uid\":\"u-1\",", "namespace": "n", "resourceVersion": "7",
+                "creationTimestamp": "2026-01-01T00:00:00Z", "labels": {"b": "}\\\"", "a": "1"}, "managedFields": [],
+                "finalizers": ["x/y"], "ownerReferences": [{"apiVersion": "v1", "kind": "K", "name": "o", "uid": "w", "controller": true}],
+            },
+            "data": {"k": "v"},
+        });
+        (kind, seal(kind, object).unwrap())
+    }
+
+    #[test]
+    fn the_head_says_what_the_body_says() {
+        let (_, Sealed { head, .. }) = sealed();
+        assert_eq!(head.uid, "u-1");
+        assert_eq!(head.labels.keys().collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(head.finalizers, ["x/y"]);
+        assert_eq!(head.deletion, None);
+        let owner =
+            OwnerRef { uid: "w".into(), kind: "K".into(), name: "o".into(), controller: true, block_deletion: false };
+        assert_eq!(head.owners, [owner]);
+    }
+
+    #[test]
+    fn the_revision_is_spliced_into_every_form() {
+        let (kind, Sealed { head, body }) = sealed();
+        let whole: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(whole.pointer("/metadata/resourceVersion"), None);
+        let spliced = Spliced { body: &body, splice: head.splice as usize, revision: Some(42) };
+        let prefix = prefix(kind).len();
+        let mut out = Vec::new();
+        spliced.write(&mut out);
+        let mut expected = whole.clone();
+        expected["metadata"]["resourceVersion"] = "42".into();
+        assert_eq!(serde_json::from_slice::<Value>(&out).unwrap(), expected);
+        out.clear();
+        spliced.write_metadata(prefix, &mut out);
+        assert_eq!(serde_json::from_slice::<Value>(&out).unwrap(), expected["metadata"]);
+        out.clear();
+        spliced.write_item(prefix, &mut out);
+        let item: Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(item, json!({"metadata": expected["metadata"], "data": {"k": "v"}}));
+    }
+}

@@ -1,0 +1,112 @@
+//! PATCH of an object, of its status or of another form of it: JSON patch, merge patch, strategic merge patch.
+
+use http::StatusCode;
+use kontiki_model::{Faults, Status};
+use kontiki_schema::{Document, PatchError, builtin, decode_patch, go_print, json_patch, merge_patch, strict_error};
+use serde_json::{Map, Value};
+
+use super::{
+    call::{Call, Expected},
+    decode::{self, Decoded},
+    options::{FieldValidation, WriteOptions},
+    render,
+    update::{self, Rules, Update, Wanted},
+};
+use crate::{
+    content,
+    failure::{self, Qualified},
+    negotiate::{self, Offer},
+    request::ApiResponse,
+};
+
+/// A patch that was read, to be applied to whatever is stored.
+#[derive(Debug)]
+pub enum Patch<'a> {
+    Json(&'a [u8]),
+    Merge(Document),
+    Strategic(Document),
+}
+
+pub async fn patch(call: &Call<'_>, rules: Rules) -> Result<ApiResponse, Status> {
+    let form = negotiate::negotiate(call.request, Offer::Object)?;
+    let patch = Patch::read(call)?;
+    let options = WriteOptions::read(call.request, "PatchOptions")?;
+    let name = call.name()?;
+    let make = |old: Option<&Value>| {
+        let old = old.ok_or_else(|| call.not_found(name))?;
+        let Decoded { mut object, warnings } = patch.apply(call.expected(), old, options.field_validation)?;
+        decode::named(&object, name)?;
+        decode::place(call, &mut object)?;
+        Ok(Wanted { object, warnings })
+    };
+    let change = Update { name, rules, make: &make, uid_is_precondition: false, dry_run: options.dry_run };
+    let updated = update::update(call, &change).await?;
+    render::written(call, form, StatusCode::OK, &updated.stored, updated.warnings.iter())
+}
+
+impl<'a> Patch<'a> {
+    /// The request's patch. Server-side apply is not served: its media type is refused as any unknown one.
+    pub fn read(call: &Call<'a>) -> Result<Self, Status> {
+        let bytes = call.request.body.bytes();
+        match content::media_type(&call.request.headers) {
+            "application/json-patch+json" => Ok(Patch::Json(bytes)),
+            "application/merge-patch+json" => decode_patch(bytes).map(Patch::Merge).map_err(refused),
+            "application/strategic-merge-patch+json" => decode_patch(bytes).map(Patch::Strategic).map_err(refused),
+            _ => Err(failure::unsupported_patch()),
+        }
+    }
+
+    /// The object after the patch; it fits its type.
+    pub fn apply(&self, expected: Expected<'_>, old: &Value, validation: FieldValidation) -> Result<Decoded, Status> {
+        let patched = match self {
+            Patch::Json(body) => json_patch(old, body).map_err(refused)?,
+            Patch::Merge(patch) => merge_patch(old.clone(), patch.value.clone()),
+            Patch::Strategic(patch) => {
+                let merged = builtin().strategic_merge(expected.r#type, old.clone(), patch.value.clone());
+                merged.map_err(refused)?
+            }
+        };
+        let duplicates = match self {
+            Patch::Json(_) => Vec::new(),
+            Patch::Merge(patch) | Patch::Strategic(patch) => {
+                patch.duplicates.iter().map(|one| one.message.clone()).collect()
+            }
+        };
+        let told = match self {
+            Patch::Json(_) | Patch::Merge(_) => sorted(&patched).to_string(),
+            Patch::Strategic(patch) => go_print(&patch.value),
+        };
+        if validation == FieldValidation::Strict && !duplicates.is_empty() {
+            return Err(does_not_fit(told, &strict_error(&duplicates)));
+        }
+        let document = Document { value: patched, duplicates: Vec::new() };
+        let mut decoded = decode::checked(expected, document, validation).map_err(|why| does_not_fit(told, &why))?;
+        if validation == FieldValidation::Warn {
+            decoded.warnings.splice(0..0, duplicates);
+        }
+        Ok(decoded)
+    }
+}
+
+/// Go prints the members of a patched document sorted by name, and leaves the values as they were.
+fn sorted(object: &Value) -> Value {
+    let Value::Object(members) = object else { return object.clone() };
+    let mut members: Vec<_> = members.iter().collect();
+    members.sort_by_key(|(name, _)| *name);
+    Value::Object(members.into_iter().map(|(name, value)| (name.clone(), value.clone())).collect::<Map<_, _>>())
+}
+
+fn does_not_fit(told: String, why: &str) -> Status {
+    let mut faults = Faults::default();
+    faults.invalid("patch", told, why);
+    failure::invalid(Qualified { group: "", resource: "" }, "", &faults)
+}
+
+fn refused(error: PatchError) -> Status {
+    match error {
+        PatchError::BadRequest(message) => failure::bad_request(message),
+        PatchError::TooLarge(message) => failure::too_many_operations(message),
+        PatchError::Unprocessable(_) => failure::unprocessable(),
+        PatchError::Internal(message) => failure::unexpected(message),
+    }
+}

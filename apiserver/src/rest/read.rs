@@ -1,0 +1,170 @@
+//! GET of one object and of a collection, now or in the past.
+
+use http::StatusCode;
+use kontiki_model::{Head, Key, Revision, Scope, Status};
+use kontiki_raft::{self as raft, Log, Page, ReadError};
+
+use super::{
+    call::Call,
+    options::{ListOptions, Match, go_number_error},
+    render::{self, ListMeta},
+    selection::Selection,
+    store,
+    token::Token,
+};
+use crate::{
+    content, failure,
+    negotiate::{self, Form, Offer},
+    request::ApiResponse,
+};
+
+/// The state a read shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AsOf {
+    /// Everything acknowledged before the request.
+    Newest,
+    /// What this server has.
+    Local,
+    NotOlderThan(Revision),
+    Exact(Revision),
+}
+
+pub async fn get(call: &Call<'_>) -> Result<ApiResponse, Status> {
+    let form = negotiate::negotiate(call.request, Offer::Object)?;
+    let name = call.name()?;
+    let as_of = match call.request.query_value("resourceVersion").unwrap_or("") {
+        "" => AsOf::Newest,
+        text => match number(text).map_err(failure::unexpected)? {
+            0 => AsOf::Local,
+            revision => AsOf::NotOlderThan(revision),
+        },
+    };
+    reach(call, as_of).await?;
+    let stored = call.core.log.get(&call.key(name)).map_err(|error| store::read_failed(&error))?;
+    let stored = stored.ok_or_else(|| call.not_found(name))?;
+    render::object(call, form, StatusCode::OK, &stored)
+}
+
+/// A `resourceVersion`, or why it is none.
+pub fn number(text: &str) -> Result<Revision, String> {
+    text.parse().map_err(|error| {
+        format!("resourceVersion: Invalid value: {text:?}: {}", go_number_error("ParseUint", text, &error))
+    })
+}
+
+/// Waits until the local state may answer.
+async fn reach(call: &Call<'_>, as_of: AsOf) -> Result<(), Status> {
+    let wanted = match as_of {
+        AsOf::Local => return Ok(()),
+        AsOf::Newest => 0,
+        AsOf::NotOlderThan(revision) | AsOf::Exact(revision) if revision <= call.core.log.revision() => return Ok(()),
+        AsOf::NotOlderThan(revision) | AsOf::Exact(revision) => revision,
+    };
+    // Behind the barrier is all that was ever acknowledged, so what is not there does not exist.
+    let current = store::barrier(call.core).await?;
+    if wanted > current { Err(store::too_large(wanted, current)) } else { Ok(()) }
+}
+
+pub async fn list(call: &Call<'_>) -> Result<ApiResponse, Status> {
+    let form = negotiate::negotiate(call.request, Offer::Collection)?;
+    let options = ListOptions::read(call.request, false)?;
+    let selection = Selection::read(call, &options)?;
+    let include = render::check_list_form(call, form)?;
+    let plan = Plan::new(call, &options)?;
+    reach(call, plan.as_of).await?;
+    let (log, scope, kind) = (call.core.log.clone(), call.scope(), call.kind);
+    let after = plan.token.clone();
+    // Long lists cost milliseconds of copying: not on a thread that others wait for.
+    let listed = tokio::task::spawn_blocking(move || {
+        let behind = plan.token.map(|token| token.after);
+        page(&log, &scope, &selection, plan.at, behind, plan.limit).map(|page| {
+            let meta = list_meta(&page, selection.is_everything());
+            render::list(kind, form.shape, include, &page.items, &meta)
+        })
+    });
+    match listed.await.map_err(failure::internal)? {
+        Ok(json) => render::finish(StatusCode::OK, form, json?),
+        Err(ReadError::Compacted { .. }) if after.is_some() => expired(form, after),
+        Err(error) => Err(store::read_failed(&error)),
+    }
+}
+
+/// One page of a selection. A selection of one name is looked up instead of searched for.
+pub fn page(
+    log: &Log,
+    scope: &Scope,
+    selection: &Selection,
+    at: Option<Revision>,
+    after: Option<Key>,
+    limit: Option<usize>,
+) -> Result<Page, ReadError> {
+    if let (None, None, Some(name), Some(namespace)) = (at, &after, selection.only_name(), &scope.namespace) {
+        let revision = log.revision();
+        let found = log.get(&Key::new(scope.resource.as_str(), namespace.as_str(), name))?;
+        let items: Vec<_> = found.into_iter().filter(|found| selection.matches(&found.key, &found.head)).collect();
+        // Of this one key, nothing else can have happened up to here.
+        let revision = items.first().map_or(revision, |item| revision.max(item.revision));
+        return Ok(Page { items, revision, next: None, remaining: 0 });
+    }
+    let filter = |key: &Key, head: &Head| selection.matches(key, head);
+    log.list(scope, raft::ListOptions { after, limit, at, filter: Some(&filter) })
+}
+
+struct Plan {
+    as_of: AsOf,
+    at: Option<Revision>,
+    token: Option<Token>,
+    limit: Option<usize>,
+}
+
+impl Plan {
+    fn new(call: &Call<'_>, options: &ListOptions) -> Result<Self, Status> {
+        let limit = usize::try_from(options.limit).ok().filter(|limit| *limit > 0);
+        let text = options.resource_version.as_str();
+        if !options.token.is_empty() {
+            if !matches!(text, "" | "0") {
+                let message = "specifying resource version is not allowed when using continue";
+                return Err(failure::bad_request(message));
+            }
+            let token = Token::decode(&options.token, &call.scope())?;
+            let at = token.revision;
+            let as_of = at.map_or(AsOf::Newest, AsOf::Exact);
+            return Ok(Plan { as_of, at, token: Some(token), limit });
+        }
+        let invalid = |why: String| failure::bad_request(format!("invalid resource version: {why}"));
+        let revision = if text.is_empty() { 0 } else { number(text).map_err(invalid)? };
+        let (as_of, at, limit) = match (text, revision, options.resource_version_match) {
+            ("", ..) => (AsOf::Newest, None, limit),
+            // From any state, all at once: Kubernetes does not page what it serves from its cache.
+            (_, 0, _) => (AsOf::Local, None, None),
+            (_, revision, Match::Exact) => (AsOf::Exact(revision), Some(revision), limit),
+            // An older rule, from before there was a choice: a limit makes it exact.
+            (_, revision, Match::Unset) if limit.is_some() => (AsOf::Exact(revision), Some(revision), limit),
+            (_, revision, Match::Unset | Match::NotOlderThan) => (AsOf::NotOlderThan(revision), None, limit),
+        };
+        Ok(Plan { as_of, at, token: None, limit })
+    }
+}
+
+fn list_meta(page: &Page, everything: bool) -> ListMeta {
+    let token = |after: &Key| Token { after: after.clone(), revision: Some(page.revision) }.encode();
+    ListMeta {
+        revision: page.revision,
+        token: page.next.as_ref().map(token).unwrap_or_default(),
+        remaining: (everything && page.next.is_some()).then_some(page.remaining),
+    }
+}
+
+/// The pages' revision is gone: 410, with a token that goes on with the present state for clients who can live with that.
+fn expired(form: Form, token: Option<Token>) -> Result<ApiResponse, Status> {
+    let message = "The provided continue parameter is too old to display a consistent list result. You can start a new \
+                   list without the continue parameter, or use the continue token in this response to retrieve the \
+                   remainder of the results. Continuing with the provided token results in an inconsistent list - \
+                   objects that were created, modified, or deleted between the time the first chunk was returned and \
+                   now may show up in the list.";
+    let mut status = content::status_value(&failure::expired(message));
+    if let Some(token) = token {
+        status["metadata"]["continue"] = Token { revision: None, ..token }.encode().into();
+    }
+    content::answer_value(StatusCode::GONE, form, &status)
+}

@@ -1,0 +1,100 @@
+//! `pods/binding`: the scheduler's verdict on where an object runs.
+
+use http::StatusCode;
+use kontiki_model::Status;
+use kontiki_schema::ids;
+use serde_json::{Value, json};
+
+use super::super::{
+    call::{self, Call, Expected},
+    decode,
+    delete::success,
+    object::{self, text},
+    options::WriteOptions,
+    update::{self, Rules, Update, Wanted},
+};
+use crate::{
+    content,
+    failure::{self, Qualified},
+    negotiate::{self, Offer},
+    request::ApiResponse,
+};
+
+const BINDING: Expected<'static> = Expected { group: "", version: "v1", kind: "Binding", r#type: ids::CORE_V1_BINDING };
+
+pub async fn bind(call: &Call<'_>) -> Result<ApiResponse, Status> {
+    let form = negotiate::negotiate(call.request, Offer::Document)?;
+    let options = WriteOptions::read(call.request, "CreateOptions")?;
+    let name = call.name()?;
+    let mut binding = decode::body(call, BINDING, options.field_validation)?.object;
+    decode::place(call, &mut binding)?;
+    if text(&binding, "/metadata/name") != name {
+        return Err(failure::bad_request("name in URL does not match name in Binding object"));
+    }
+    let target = text(&binding, "/target/name");
+    match text(&binding, "/target/kind") {
+        "" | "Node" => {}
+        other => {
+            let message = format!("target.kind: Unsupported value: {other:?}: supported values: \"Node\", \"<empty>\"");
+            return Err(failure::unexpected(message));
+        }
+    }
+    if target.is_empty() {
+        return Err(failure::unexpected("target.name: Required value"));
+    }
+    let make = |old: Option<&Value>| {
+        let old = old.ok_or_else(|| call.not_found(name))?;
+        bound(old, &binding).map_err(|why| {
+            let of = Qualified { group: call.kind.group, resource: &format!("{}/binding", call.kind.resource) };
+            failure::conflict(of, name, &why)
+        })
+    };
+    let dry_run = options.dry_run;
+    let change = Update { name, rules: Rules::Internal, make: &make, uid_is_precondition: true, dry_run };
+    update::update(call, &change).await?;
+    content::answer_value(StatusCode::CREATED, form, &success(None, Some(StatusCode::CREATED)))
+}
+
+/// The object on its node, or why it cannot go there.
+fn bound(old: &Value, binding: &Value) -> Result<Wanted, String> {
+    let name = text(old, "/metadata/name");
+    if !text(old, "/metadata/deletionTimestamp").is_empty() {
+        return Err(format!("pod {name} is being deleted, cannot be assigned to a host"));
+    }
+    let node = text(old, "/spec/nodeName");
+    if !node.is_empty() {
+        return Err(format!("pod {name} is already assigned to node {node:?}"));
+    }
+    if old.pointer("/spec/schedulingGates").and_then(Value::as_array).is_some_and(|gates| !gates.is_empty()) {
+        return Err(format!("pod {name} has non-empty .spec.schedulingGates"));
+    }
+    let mut object = old.clone();
+    object["spec"]["nodeName"] = text(binding, "/target/name").into();
+    let metadata = object::metadata(&mut object);
+    for member in ["uid", "resourceVersion"] {
+        let given = text(binding, &format!("/metadata/{member}"));
+        if !given.is_empty() {
+            metadata.insert(member.to_owned(), given.into());
+        }
+    }
+    let annotations = binding.pointer("/metadata/annotations").and_then(Value::as_object);
+    for (key, value) in annotations.into_iter().flatten() {
+        object["metadata"]["annotations"][key] = value.clone();
+    }
+    scheduled(&mut object);
+    Ok(Wanted { object, warnings: Vec::new() })
+}
+
+/// The condition that says so.
+fn scheduled(object: &mut Value) {
+    const TYPE: &str = "PodScheduled";
+    let conditions = &mut object["status"]["conditions"];
+    let mut all = conditions.as_array().cloned().unwrap_or_default();
+    let now = call::time_text(call::now());
+    let condition = json!({"type": TYPE, "status": "True", "lastProbeTime": null, "lastTransitionTime": now});
+    match all.iter_mut().find(|one| one["type"] == TYPE) {
+        Some(one) => *one = condition,
+        None => all.push(condition),
+    }
+    *conditions = all.into();
+}

@@ -1,0 +1,42 @@
+//! `namespaces/finalize`: the only way to change `spec.finalizers`.
+
+use http::StatusCode;
+use kontiki_model::Status;
+use serde_json::Value;
+
+use super::super::{
+    call::Call,
+    decode,
+    object::{self, text},
+    options::WriteOptions,
+    render,
+    update::{self, Rules, Update, Wanted},
+};
+use crate::{
+    negotiate::{self, Offer},
+    request::ApiResponse,
+};
+
+pub async fn finalize(call: &Call<'_>) -> Result<ApiResponse, Status> {
+    let form = negotiate::negotiate(call.request, Offer::Object)?;
+    let options = WriteOptions::read(call.request, "UpdateOptions")?;
+    let name = call.name()?;
+    let decoded = decode::body(call, call.expected(), options.field_validation)?;
+    decode::named(&decoded.object, name)?;
+    let make = |old: Option<&Value>| {
+        let mut object = old.ok_or_else(|| call.not_found(name))?.clone();
+        object["spec"]["finalizers"] = decoded.object.pointer("/spec/finalizers").cloned().unwrap_or_default();
+        for member in ["uid", "resourceVersion"] {
+            let given = text(&decoded.object, &format!("/metadata/{member}")).to_owned();
+            if !given.is_empty() {
+                object::metadata(&mut object).insert(member.to_owned(), given.into());
+            }
+        }
+        Ok(Wanted { object, warnings: Vec::new() })
+    };
+    let dry_run = options.dry_run;
+    let change = Update { name, rules: Rules::Internal, make: &make, uid_is_precondition: true, dry_run };
+    let updated = update::update(call, &change).await?;
+    let warnings = decoded.warnings.iter().chain(&updated.warnings);
+    render::written(call, form, StatusCode::OK, &updated.stored, warnings)
+}

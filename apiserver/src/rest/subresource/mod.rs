@@ -1,0 +1,38 @@
+//! What is served below an object: its status and scale, the edits that have their own verb, and the ways to its node.
+
+mod binding;
+mod eviction;
+mod finalize;
+mod scale;
+
+use std::sync::Arc;
+
+use kontiki_kinds::Subresource;
+use kontiki_model::Status;
+
+use super::{Call, Rules, patch, put, read};
+use crate::{
+    Core, failure,
+    request::{ApiRequest, ApiResponse, ResourceRequest},
+};
+
+pub async fn handle(
+    core: &Arc<Core>,
+    route: &ResourceRequest,
+    request: ApiRequest,
+    subresource: Subresource,
+) -> Result<ApiResponse, Status> {
+    let call = &Call::new(core, route, &request);
+    match (subresource, route.verb) {
+        (Subresource::Status, "get") => read::get(call).await,
+        (Subresource::Status, "update") => put::put(call, Rules::Status).await,
+        (Subresource::Status, "patch") => patch::patch(call, Rules::Status).await,
+        (Subresource::Scale, "get") => scale::get(call).await,
+        (Subresource::Scale, "update") => scale::put(call).await,
+        (Subresource::Scale, "patch") => scale::patch(call).await,
+        (Subresource::Binding, "create") => binding::bind(call).await,
+        (Subresource::Eviction, "create") => eviction::evict(call).await,
+        (Subresource::Finalize, "update") => finalize::finalize(call).await,
+        _ => Err(failure::method_not_allowed()),
+    }
+}

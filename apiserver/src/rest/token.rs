@@ -1,0 +1,113 @@
+//! `continue` tokens of lists: where the next page begins, and the revision all pages show. The same encoding as
+//! Kubernetes': base64url of a small JSON document.
+
+use base64::{Engine as _, alphabet, engine};
+use kontiki_model::{Key, Revision, Scope, Status};
+use kontiki_schema::decode_json;
+use serde::{Deserialize, Serialize};
+
+use crate::failure;
+
+const VERSION: &str = "meta.k8s.io/v1";
+/// As Go's RawURLEncoding, which does not look at trailing bits.
+const BASE64: engine::GeneralPurpose = engine::GeneralPurpose::new(
+    &alphabet::URL_SAFE,
+    engine::GeneralPurposeConfig::new()
+        .with_encode_padding(false)
+        .with_decode_padding_mode(engine::DecodePaddingMode::RequireNone)
+        .with_decode_allow_trailing_bits(true),
+);
+
+/// Where a list goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    pub after: Key,
+    /// The revision of the first page; `None` goes on with the present state (an inconsistent continuation).
+    pub revision: Option<Revision>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Wire {
+    #[serde(default)]
+    v: String,
+    #[serde(default)]
+    rv: i64,
+    #[serde(default)]
+    start: String,
+}
+
+impl Token {
+    pub fn encode(&self) -> String {
+        let Key { namespace, name, .. } = &self.after;
+        let place = if namespace.is_empty() { name.clone() } else { format!("{namespace}/{name}") };
+        let revision = self.revision.map_or(-1, |revision| i64::try_from(revision).unwrap_or(-1));
+        // The zero byte makes the start exclusive: the first key behind the last one told.
+        let wire = Wire { v: VERSION.to_owned(), rv: revision, start: format!("{place}\0") };
+        BASE64.encode(serde_json::to_vec(&wire).expect("three plain members serialize"))
+    }
+
+    pub fn decode(text: &str, scope: &Scope) -> Result<Self, Status> {
+        let refused =
+            |why: &str| failure::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
+        let bytes = BASE64.decode(text).map_err(|error| refused(&base64_error(&error, text)))?;
+        if let Some(byte) = bytes.first().filter(|byte| !byte.is_ascii()) {
+            // Go's scanner looks at bytes, not at characters.
+            return Err(refused(&format!("invalid character '\\u{byte:04x}' looking for beginning of value")));
+        }
+        let document = decode_json(&bytes).map_err(|error| refused(&error.0))?;
+        let wire: Wire = serde_json::from_value(document.value).map_err(|error| refused(&error.to_string()))?;
+        if wire.v != VERSION {
+            return Err(refused("server does not recognize this encoded version"));
+        }
+        let revision = match wire.rv {
+            0 => return Err(refused(&format!("incorrect encoded start resourceVersion (version {VERSION})"))),
+            rv => Revision::try_from(rv).ok(),
+        };
+        let start = wire.start.trim_end_matches('\0');
+        if start.is_empty() {
+            return Err(refused(&format!("encoded start key empty (version {VERSION})")));
+        }
+        let (namespace, name) = start.split_once('/').unwrap_or(("", start));
+        if scope.namespace.as_deref().is_some_and(|wanted| wanted != namespace) {
+            return Err(refused(&format!("encoded start key does not belong to this list (version {VERSION})")));
+        }
+        Ok(Token { after: Key::new(scope.resource.as_str(), namespace, name), revision })
+    }
+}
+
+fn base64_error(error: &base64::DecodeError, text: &str) -> String {
+    let at = match error {
+        base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => *at,
+        base64::DecodeError::InvalidLength(_) | base64::DecodeError::InvalidPadding => text.len() / 4 * 4,
+    };
+    format!("illegal base64 data at input byte {at}")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn tokens_come_back_as_they_went() {
+        let scope =
+            |namespace: Option<&str>| Scope { resource: "pods".into(), namespace: namespace.map(str::to_owned) };
+        for (namespace, name, revision) in [("a", "b.c", Some(7)), ("", "node", Some(1)), ("a", "b", None)] {
+            let token = Token { after: Key::new("pods", namespace, name), revision };
+            assert_eq!(Token::decode(&token.encode(), &scope(None)).unwrap(), token);
+        }
+        let other = Token { after: Key::new("pods", "a", "b"), revision: Some(7) }.encode();
+        assert!(Token::decode(&other, &scope(Some("z"))).is_err());
+    }
+
+    #[test]
+    fn what_is_no_token_is_refused_in_kubernetes_words() {
+        let scope = Scope { resource: "pods".into(), namespace: None };
+        let told = |text: &str| Token::decode(text, &scope).unwrap_err().message;
+        let start = "invalid continue token: continue key is not valid: ";
+        assert_eq!(told("x"), format!("{start}illegal base64 data at input byte 0"));
+        assert_eq!(told("garbage"), format!("{start}invalid character '\\u0081' looking for beginning of value"));
+        let foreign = BASE64.encode(r#"{"v":"v9","rv":1,"start":"a\u0000"}"#);
+        assert_eq!(told(&foreign), format!("{start}server does not recognize this encoded version"));
+    }
+}

@@ -1,0 +1,238 @@
+//! Changing an object: what PUT, PATCH and the subresources that edit have in common.
+
+use kontiki_kinds::{Deletion, Kind, metadata};
+use kontiki_model::{Faults, Status};
+use kontiki_raft::{Expect, Mutation, Stored};
+use kontiki_schema::builtin;
+use serde_json::Value;
+
+use super::{
+    call::Call,
+    claims::{self, Denied},
+    create,
+    object::{self, text},
+    options::go_number_error,
+    store::{self, Attempts, Change, Refusal},
+};
+use crate::failure;
+
+/// Which rules a change has to keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rules {
+    /// The object itself: its status stays.
+    Main,
+    /// `…/status`: everything but the status (and metadata) stays.
+    Status,
+    /// The server's own edit (a binding, a finalizer list): already exact, only metadata is checked.
+    Internal,
+}
+
+/// One change of one object.
+pub struct Update<'a> {
+    pub name: &'a str,
+    pub rules: Rules,
+    /// From the stored object (with its `resourceVersion`; none if there is none) to what the client wants. Called again
+    /// when another write came first.
+    pub make: &'a (dyn Fn(Option<&Value>) -> Result<Wanted, Status> + Sync),
+    /// A `metadata.uid` in what the client wants is a precondition (PUT), not a change of the uid (PATCH).
+    pub uid_is_precondition: bool,
+    pub dry_run: bool,
+}
+
+/// What a client wants an object to be.
+#[derive(Debug)]
+pub struct Wanted {
+    pub object: Value,
+    pub warnings: Vec<String>,
+}
+
+/// The object after the change.
+#[derive(Debug)]
+pub struct Updated {
+    pub stored: Stored,
+    pub created: bool,
+    pub warnings: Vec<String>,
+}
+
+pub async fn update(call: &Call<'_>, update: &Update<'_>) -> Result<Updated, Status> {
+    let mut attempts = Attempts::new(call, update.name);
+    loop {
+        match attempt(call, update).await {
+            Ok(Outcome::Updated(updated)) => return Ok(updated),
+            Ok(Outcome::Absent(wanted)) => {
+                let created = create::insert(call, &wanted.object, update.dry_run).await?;
+                let warnings = wanted.warnings.into_iter().chain(created.warnings).collect();
+                return Ok(Updated { stored: created.stored, created: true, warnings });
+            }
+            Err(refusal) => attempts.again(refusal).await?,
+        }
+    }
+}
+
+enum Outcome {
+    Updated(Updated),
+    /// There is none, and this kind is then created.
+    Absent(Wanted),
+}
+
+async fn attempt(call: &Call<'_>, update: &Update<'_>) -> Result<Outcome, Refusal> {
+    let kind = call.kind;
+    let key = call.key(update.name);
+    let log = &call.core.log;
+    let Some(current) = log.get(&key).map_err(|error| store::read_failed(&error))? else {
+        let creates = kind.create_on_update && update.uid_is_precondition && update.rules == Rules::Main;
+        return match creates {
+            true => Ok(Outcome::Absent((update.make)(None)?)),
+            false => Err(Refusal::Judged(call.not_found(update.name))),
+        };
+    };
+    let old = object::open(&current)?;
+    let Wanted { object: mut new, mut warnings } = (update.make)(Some(&old)).map_err(Refusal::Judged)?;
+    preconditions(call, update, &mut new, &old)?;
+    prepare(kind, update.rules, &mut new, &old);
+    check(call, update.rules, &new, &old).map_err(Refusal::Judged)?;
+    if update.rules == Rules::Main {
+        warnings.extend((kind.warnings)(&new, Some(&old)));
+    }
+    let mut change = Change::default();
+    let ended = ends(kind, &new, &old);
+    if ended {
+        claims::release(log, kind, &old, &mut change);
+    } else {
+        match claims::claim(log, &call.core.config, kind, &mut new, Some(&old), &mut change) {
+            Ok(()) => {}
+            Err(Denied::Faults(faults)) => return Err(Refusal::Judged(invalid(call, &new, &faults))),
+            Err(Denied::Exhausted(status)) => return Err(Refusal::Judged(status)),
+        }
+    }
+    let sealed = object::seal(kind, new)?;
+    let unchanged = sealed.body == current.body && !ended;
+    if update.dry_run || unchanged {
+        let stored = store::uncommitted(key, current.revision, sealed);
+        return Ok(Outcome::Updated(Updated { stored, created: false, warnings }));
+    }
+    change.expect(&key, Expect::Revision(current.revision));
+    if ended {
+        // Watchers see the object as it last was; the author of the change sees what it asked for.
+        change.mutations.push(Mutation::Delete { key: key.clone(), last: None });
+        let gone = store::commit(call, &key, change).await?;
+        let stored = store::uncommitted(key, gone.revision, sealed);
+        return Ok(Outcome::Updated(Updated { stored, created: false, warnings }));
+    }
+    change.put(&key, &sealed);
+    let stored = store::commit(call, &key, change).await?;
+    Ok(Outcome::Updated(Updated { stored, created: false, warnings }))
+}
+
+fn invalid(call: &Call<'_>, object: &Value, faults: &Faults) -> Status {
+    failure::invalid(call.group_kind(), text(object, "/metadata/name"), faults)
+}
+
+/// The uid and the `resourceVersion` that the client relies on.
+fn preconditions(call: &Call<'_>, update: &Update<'_>, new: &mut Value, old: &Value) -> Result<(), Refusal> {
+    let (uid, old_uid) = (text(new, "/metadata/uid"), text(old, "/metadata/uid"));
+    if update.uid_is_precondition && !uid.is_empty() && uid != old_uid {
+        let place = match call.namespace() {
+            "" => format!("/registry/{}/{}", call.kind.resource, update.name),
+            namespace => format!("/registry/{}/{namespace}/{}", call.kind.resource, update.name),
+        };
+        let why = format!(
+            "StorageError: invalid object, Code: 4, Key: {place}, ResourceVersion: 0, AdditionalErrorMsg: Precondition \
+             failed: UID in precondition: {uid}, UID in object meta: {old_uid}"
+        );
+        return Err(Refusal::Judged(failure::conflict(call.resource(), update.name, &why)));
+    }
+    let given = text(new, "/metadata/resourceVersion").to_owned();
+    let current = text(old, "/metadata/resourceVersion");
+    match given.as_str() {
+        "" | "0" if call.kind.unconditional_update => {
+            object::metadata(new).insert("resourceVersion".to_owned(), current.into());
+            Ok(())
+        }
+        "" | "0" => {
+            let mut faults = Faults::default();
+            faults.invalid("metadata.resourceVersion", 0, "must be specified for an update");
+            Err(Refusal::Final(failure::invalid(call.resource(), update.name, &faults)))
+        }
+        given if given == current => Ok(()),
+        given => match given.parse::<u64>() {
+            Ok(_) => Err(Refusal::Judged(call.modified(update.name))),
+            Err(error) => Err(Refusal::Final(failure::unexpected(go_number_error("ParseUint", given, &error)))),
+        },
+    }
+}
+
+/// Brings what the client wants into the form that will be stored: defaults, and what it may not change.
+fn prepare(kind: &Kind, rules: Rules, new: &mut Value, old: &Value) {
+    builtin().default(object::type_of(kind), new);
+    (kind.default)(new);
+    let metadata = object::metadata(new);
+    let old_metadata = &old["metadata"];
+    metadata.shift_remove("selfLink");
+    metadata.shift_remove("managedFields");
+    let mut keep = |member: &str, always: bool| {
+        let Some(value) = old_metadata.get(member) else {
+            if always {
+                metadata.shift_remove(member);
+            }
+            return;
+        };
+        let unset = metadata.get(member).is_none_or(|given| given.is_null() || given == "");
+        if always || unset {
+            metadata.insert(member.to_owned(), value.clone());
+        }
+    };
+    keep("uid", false);
+    keep("creationTimestamp", true);
+    keep("generation", true);
+    // A deletion cannot be taken back; one that was never asked for is a fault, which validation tells.
+    keep("deletionTimestamp", old_metadata.get("deletionTimestamp").is_some());
+    keep("deletionGracePeriodSeconds", false);
+    match rules {
+        Rules::Main => (kind.prepare_update)(new, old),
+        Rules::Status => (kind.prepare_status)(new, old),
+        Rules::Internal => {}
+    }
+    if rules == Rules::Main && kind.generation && differs(kind, new, old) {
+        let generation = old.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or_default();
+        object::metadata(new).insert("generation".to_owned(), (generation + 1).into());
+    }
+}
+
+/// Whether anything but metadata and status changed.
+fn differs(kind: &Kind, new: &Value, old: &Value) -> bool {
+    let rest = |object: &Value| {
+        let mut object = object.clone();
+        builtin().canonical(object::type_of(kind), &mut object);
+        for member in ["kind", "apiVersion", "metadata", "status"] {
+            object.as_object_mut().and_then(|members| members.shift_remove(member));
+        }
+        object
+    };
+    rest(new) != rest(old)
+}
+
+fn check(call: &Call<'_>, rules: Rules, new: &Value, old: &Value) -> Result<(), Status> {
+    let mut faults = Faults::default();
+    metadata::validate_update(new, old, &mut faults);
+    match rules {
+        Rules::Main => {
+            (call.kind.validate)(new, &mut faults);
+            (call.kind.validate_update)(new, old, &mut faults);
+        }
+        Rules::Status => (call.kind.validate_status)(new, old, &mut faults),
+        Rules::Internal => {}
+    }
+    call.valid(new, &faults)
+}
+
+/// An object that is being deleted goes with its last finalizer.
+fn ends(kind: &Kind, new: &Value, old: &Value) -> bool {
+    let empty = |pointer: &str| new.pointer(pointer).and_then(Value::as_array).is_none_or(Vec::is_empty);
+    let grace = old.pointer("/metadata/deletionGracePeriodSeconds").and_then(Value::as_i64).unwrap_or_default();
+    let deleted = !text(old, "/metadata/deletionTimestamp").is_empty() && grace == 0 && empty("/metadata/finalizers");
+    match kind.deletion {
+        Deletion::Immediate | Deletion::Graceful => deleted,
+        Deletion::SpecFinalizers => deleted && empty("/spec/finalizers"),
+    }
+}

@@ -1,0 +1,274 @@
+//! The watch protocol: initial events, changes as a selection sees them, bookmarks, and the ends of a stream.
+//!
+//! A stream is a cursor and little else: an idle watcher holds no buffer, and frames are shared with its neighbours.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::stream;
+use http::StatusCode;
+use http_body::Frame;
+use http_body_util::{BodyExt as _, StreamBody};
+use kontiki_kinds::Kind;
+use kontiki_model::{Key, Revision, Scope, Status};
+use kontiki_raft::{self as raft, Event, EventKind, ReadError, WatchItem};
+use rand::Rng as _;
+use tokio::time::{Instant, sleep_until};
+
+use super::{
+    call::Call,
+    frames::{self, EventType, FrameForm},
+    limits::{BOOKMARK_INTERVAL, INITIAL_EVENTS_PAGE, WATCH_TIME_MAX, WATCH_TIME_MIN},
+    options::ListOptions,
+    read,
+    render::{self, IncludeObject},
+    selection::Selection,
+    store,
+};
+use crate::{
+    Core, content, failure,
+    negotiate::{self, Media, Offer, Shape},
+    request::{ApiResponse, BodyError},
+};
+
+pub async fn watch(call: &Call<'_>) -> Result<ApiResponse, Status> {
+    let form = negotiate::negotiate(call.request, Offer::Collection)?;
+    let options = ListOptions::read(call.request, true)?;
+    let selection = Selection::read(call, &options)?;
+    let include = if form.shape == Shape::Table { render::include_object(call)? } else { IncludeObject::Metadata };
+    let json = matches!(form.media, Media::Json { .. });
+    let frame_form = FrameForm::of(form.shape, include).filter(|_| json);
+    let frame_form = frame_form.ok_or_else(|| failure::not_acceptable(&["application/json"]))?;
+    let stage = begin(call, &options).await?;
+    let stream = Stream {
+        core: call.core.clone(),
+        kind: call.kind,
+        scope: call.scope(),
+        selection,
+        form: frame_form,
+        first: true,
+        bookmarks: options.allow_bookmarks,
+        marked: options.send_initial_events == Some(true),
+        ends: Instant::now() + lifetime(&options),
+        next_bookmark: Instant::now() + BOOKMARK_INTERVAL,
+        stage,
+    };
+    let frames = stream::unfold(Box::new(stream), |mut stream| async move {
+        let frame = stream.next().await?;
+        Some((Ok::<_, BodyError>(Frame::data(frame)), stream))
+    });
+    let mut response = content::response(StatusCode::OK, "application/json", Bytes::new());
+    *response.body_mut() = StreamBody::new(frames).boxed_unsync();
+    Ok(response)
+}
+
+fn lifetime(options: &ListOptions) -> Duration {
+    match options.timeout_s {
+        Some(seconds) if seconds > 0 => Duration::from_secs(seconds).min(WATCH_TIME_MAX),
+        _ => WATCH_TIME_MIN.mul_f64(rand::rng().random_range(1.0..2.0)),
+    }
+}
+
+/// Where a stream is.
+enum Stage {
+    /// Telling the state at a revision (of the first page), behind a key.
+    Initial {
+        at: Option<Revision>,
+        after: Option<Key>,
+        queue: std::vec::IntoIter<raft::Stored>,
+    },
+    /// Telling what happens; events at or below `from` are not told.
+    Following {
+        watch: Box<raft::Watch>,
+        from: Revision,
+    },
+    /// Telling why it ends.
+    Failing(Status),
+    Ended,
+}
+
+struct Stream {
+    core: Arc<Core>,
+    kind: &'static Kind,
+    scope: Scope,
+    selection: Selection,
+    form: FrameForm,
+    /// Nothing was told yet: the first Table describes its columns.
+    first: bool,
+    bookmarks: bool,
+    /// The end of the initial events is marked by a bookmark.
+    marked: bool,
+    ends: Instant,
+    next_bookmark: Instant,
+    stage: Stage,
+}
+
+/// Where the stream starts. An unreadable version is refused; one that is too old or too new is told in the stream.
+async fn begin(call: &Call<'_>, options: &ListOptions) -> Result<Stage, Status> {
+    let text = options.resource_version.as_str();
+    let asked = if text.is_empty() { 0 } else { read::number(text).map_err(failure::unexpected)? };
+    let log = &call.core.log;
+    let initial = options.send_initial_events.unwrap_or(asked == 0);
+    let mut current = log.revision();
+    if text.is_empty() || asked > current {
+        current = store::barrier(call.core).await?;
+    }
+    if initial {
+        return Ok(match asked > current {
+            true => Stage::Failing(store::too_large(asked, current)),
+            false => Stage::Initial { at: None, after: None, queue: Vec::new().into_iter() },
+        });
+    }
+    // From a revision that does not exist yet: nothing up to it will be told.
+    let from = if asked == 0 { current } else { asked };
+    Ok(follow(call.core, call.scope(), from.min(current), from))
+}
+
+fn follow(core: &Core, scope: Scope, start: Revision, from: Revision) -> Stage {
+    match core.log.watch(scope, start) {
+        Ok(watch) => Stage::Following { watch: Box::new(watch), from },
+        Err(error) => Stage::Failing(ended(&error)),
+    }
+}
+
+/// Why a stream ends before its time.
+fn ended(error: &ReadError) -> Status {
+    match error {
+        ReadError::Compacted { requested, floor } => {
+            failure::expired(format!("too old resource version: {requested} ({floor})"))
+        }
+        error => store::read_failed(error),
+    }
+}
+
+/// What comes out of one step.
+enum Step {
+    Frame(Bytes),
+    /// Nothing to tell, but the stream goes on.
+    Again,
+    End,
+}
+
+impl Stream {
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            match self.step().await {
+                Step::Frame(frame) => return Some(frame),
+                Step::Again => {}
+                Step::End => return None,
+            }
+        }
+    }
+
+    async fn step(&mut self) -> Step {
+        match &mut self.stage {
+            Stage::Initial { queue, .. } => match queue.next() {
+                Some(stored) => self.tell(EventType::Added, &stored, false),
+                None => self.page().await,
+            },
+            Stage::Following { watch, from } => {
+                let due = if self.bookmarks { self.ends.min(self.next_bookmark) } else { self.ends };
+                let from = *from;
+                if Instant::now() >= due {
+                    // Also where one event follows the other.
+                    return self.due();
+                }
+                tokio::select! {
+                    biased;
+                    item = watch.next() => match item {
+                        Ok(WatchItem::Event(event)) if event.revision() > from => self.change(&event),
+                        Ok(WatchItem::Event(_) | WatchItem::Progress(_)) => Step::Again,
+                        // The server goes down; the client will ask another one.
+                        Err(ReadError::Closed) => Step::End,
+                        Err(error) => self.fail(ended(&error)),
+                    },
+                    () = sleep_until(due) => self.due(),
+                }
+            }
+            Stage::Failing(status) => {
+                let frame = frames::failed(status);
+                self.stage = Stage::Ended;
+                Step::Frame(frame)
+            }
+            Stage::Ended => Step::End,
+        }
+    }
+
+    /// The next page of the initial events, or their end.
+    async fn page(&mut self) -> Step {
+        let Stage::Initial { at, after, .. } = &mut self.stage else { return Step::End };
+        if let (Some(at), None) = (*at, &after) {
+            self.stage = follow(&self.core, self.scope.clone(), at, at);
+            return match self.marked && self.bookmarks {
+                true => Step::Frame(frames::bookmark(self.kind, self.form, at, true)),
+                false => Step::Again,
+            };
+        }
+        let (log, scope, selection) = (self.core.log.clone(), self.scope.clone(), self.selection.clone());
+        let (from, behind) = (*at, after.take());
+        let page = tokio::task::spawn_blocking(move || {
+            read::page(&log, &scope, &selection, from, behind, Some(INITIAL_EVENTS_PAGE))
+        });
+        match page.await {
+            Ok(Ok(page)) => {
+                self.stage =
+                    Stage::Initial { at: Some(page.revision), after: page.next, queue: page.items.into_iter() };
+                Step::Again
+            }
+            Ok(Err(error)) => self.fail(ended(&error)),
+            Err(error) => self.fail(failure::internal(error)),
+        }
+    }
+
+    /// A change as the selection sees it: what enters it is added, what leaves it is deleted.
+    fn change(&mut self, event: &Event) -> Step {
+        let matches = |stored: &raft::Stored| self.selection.matches(&stored.key, &stored.head);
+        let before = event.previous.as_ref().filter(|previous| matches(previous));
+        let after = match event.kind {
+            EventKind::Created | EventKind::Updated => Some(&event.object).filter(|object| matches(object)),
+            EventKind::Deleted => None,
+        };
+        match (before, after) {
+            (None, None) => Step::Again,
+            (None, Some(object)) => self.tell(EventType::Added, object, false),
+            (Some(_), Some(object)) => self.tell(EventType::Modified, object, false),
+            (Some(_), None) if event.kind == EventKind::Deleted => self.tell(EventType::Deleted, &event.object, false),
+            (Some(previous), None) => {
+                let last = frames::before(previous, event.revision());
+                self.tell(EventType::Deleted, &last, true)
+            }
+        }
+    }
+
+    fn tell(&mut self, event: EventType, stored: &raft::Stored, previous: bool) -> Step {
+        let first = std::mem::take(&mut self.first);
+        let frame = match (first, self.form) {
+            (true, FrameForm::Table(_)) => frames::render(self.kind, self.form, event, stored, true),
+            _ => self.core.frames.event(self.kind, self.form, event, stored, previous),
+        };
+        match frame {
+            Ok(frame) => Step::Frame(frame),
+            Err(status) => self.fail(status),
+        }
+    }
+
+    /// Time for a bookmark, or for the end (with a last bookmark, so that the next watch starts where this one ends).
+    fn due(&mut self) -> Step {
+        let Stage::Following { watch, from } = &mut self.stage else { return Step::End };
+        let revision = watch.progress().max(*from);
+        let ended = Instant::now() >= self.ends;
+        self.next_bookmark = Instant::now() + BOOKMARK_INTERVAL;
+        if ended {
+            self.stage = Stage::Ended;
+        }
+        match self.bookmarks {
+            true => Step::Frame(frames::bookmark(self.kind, self.form, revision, false)),
+            false => Step::Again,
+        }
+    }
+
+    fn fail(&mut self, status: Status) -> Step {
+        self.stage = Stage::Failing(status);
+        Step::Again
+    }
+}

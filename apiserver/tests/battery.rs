@@ -1,0 +1,213 @@
+//! Every kind goes through the same life: what the generic store promises, it promises for all of them.
+#![allow(clippy::unwrap_used)]
+
+mod client;
+
+use client::{Answer, Server};
+use kontiki_kinds::{Deletion, KINDS, Kind};
+use serde_json::{Value, json};
+
+const NAMESPACE: &str = "default";
+const FINALIZER: &str = "example.com/hold";
+
+/// The least that is a valid object of the kind, besides its name.
+fn example(kind: &Kind) -> Value {
+    let template = json!({
+        "metadata": {"labels": {"app": "a"}},
+        "spec": {"containers": [{"name": "c", "image": "example.local/app:1"}]},
+    });
+    let selector = json!({"matchLabels": {"app": "a"}});
+    match kind.kind {
+        "ConfigMap" | "Endpoints" | "Lease" | "Namespace" | "Node" | "Secret" | "ServiceAccount" => json!({}),
+        "Deployment" | "ReplicaSet" => json!({"spec": {"replicas": 0, "selector": selector, "template": template}}),
+        "EndpointSlice" => json!({"addressType": "IPv4", "endpoints": []}),
+        "Event" => json!({
+            "involvedObject": {"kind": "Pod", "namespace": NAMESPACE, "name": "p"}, "reason": "R", "type": "Normal"}),
+        "Pod" => json!({"spec": {"automountServiceAccountToken": false, "containers": template["spec"]["containers"]}}),
+        "Service" => json!({"spec": {"ports": [{"port": 80}]}}),
+        other => panic!("{other} has no example: add one"),
+    }
+}
+
+fn named(kind: &Kind, name: &str) -> Value {
+    let mut object = example(kind);
+    object["metadata"] = json!({"name": name, "labels": {"battery": "yes"}});
+    object
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_kind_is_created_read_changed_and_deleted() {
+    let server = Server::start().await;
+    for kind in KINDS {
+        let life = Life { server: &server, kind };
+        let created = life.created().await;
+        life.read(&created).await;
+        life.patched().await;
+        life.updated().await;
+        life.deleted().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn finalizers_hold_every_kind() {
+    let server = Server::start().await;
+    for kind in KINDS {
+        Life { server: &server, kind }.held().await;
+    }
+}
+
+struct Life<'a> {
+    server: &'a Server,
+    kind: &'static Kind,
+}
+
+impl Life<'_> {
+    fn all(&self) -> client::Call<'_> {
+        self.server.about(self.kind, NAMESPACE)
+    }
+
+    fn one(&self) -> client::Call<'_> {
+        self.all().name("battery")
+    }
+
+    fn ok(&self, step: &str, answer: Answer, code: u16) -> Answer {
+        assert_eq!(answer.code, code, "{} {step}: {:#}", self.kind.kind, answer.body);
+        answer
+    }
+
+    async fn created(&self) -> Value {
+        let object = named(self.kind, "battery");
+        let dry = self.ok("dry run", self.all().query("dryRun", "All").create(&object).await, 201);
+        assert_eq!(dry.at("/metadata/resourceVersion"), &Value::Null);
+        self.ok("after a dry run", self.one().get().await, 404);
+        let created = self.ok("create", self.all().create(&object).await, 201);
+        assert_eq!(created.at("/kind"), self.kind.kind);
+        assert_eq!(created.at("/apiVersion"), &json!(self.kind.group_version()));
+        let again = self.ok("create again", self.all().create(&object).await, 409);
+        assert_eq!(again.at("/reason"), "AlreadyExists");
+        let unnamed = self.ok("without a name", self.all().create(&example(self.kind)).await, 422);
+        assert_eq!(unnamed.at("/reason"), "Invalid");
+        let mut strict = object.clone();
+        strict["metadata"]["name"] = "strict".into();
+        strict["nonsense"] = 1.into();
+        let refused = self.all().query("fieldValidation", "Strict").create(&strict).await;
+        self.ok("unknown field", refused, 400);
+        created.body
+    }
+
+    async fn read(&self, created: &Value) {
+        let got = self.ok("get", self.one().get().await, 200);
+        assert_eq!(got.body, *created);
+        let listed = self.ok("list", self.all().query("labelSelector", "battery=yes").list().await, 200);
+        let items = listed.at("/items").as_array().unwrap();
+        assert_eq!(items.len(), 1);
+        assert_eq!(items[0]["metadata"], created["metadata"]);
+        assert_eq!(items[0].get("kind"), None);
+        let name = self.all().query("fieldSelector", "metadata.name=battery");
+        let table = name.accept("application/json;as=Table;v=v1;g=meta.k8s.io").list().await;
+        let table = self.ok("table", table, 200);
+        let (columns, cells) = (table.at("/columnDefinitions"), table.at("/rows/0/cells"));
+        assert_eq!(columns.as_array().unwrap().len(), cells.as_array().unwrap().len(), "{}", self.kind.kind);
+        assert_eq!(table.at("/rows/0/object/metadata"), &created["metadata"]);
+        let partial = self.one().accept("application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io").get().await;
+        assert_eq!(self.ok("metadata", partial, 200).at("/metadata"), &created["metadata"]);
+        let before = got.revision() - 1;
+        let watch = self.all().query("resourceVersion", &before.to_string()).query("labelSelector", "battery");
+        let events = watch.watch(1).await;
+        assert_eq!(events, [json!({"type": "ADDED", "object": created})]);
+    }
+
+    async fn patched(&self) {
+        let label = |value: &str| json!({"metadata": {"labels": {"patched": value}}});
+        let merge = self.ok("merge patch", self.one().merge(&label("merge")).await, 200);
+        assert_eq!(merge.at("/metadata/labels/patched"), "merge");
+        let same = self.ok("same again", self.one().merge(&label("merge")).await, 200);
+        assert_eq!(same.revision(), merge.revision(), "{}: a patch that changes nothing", self.kind.kind);
+        let json_patch = json!([
+            {"op": "test", "path": "/metadata/labels/patched", "value": "merge"},
+            {"op": "replace", "path": "/metadata/labels/patched", "value": "json"},
+        ]);
+        let json = self.ok("JSON patch", self.one().patch("application/json-patch+json", &json_patch).await, 200);
+        assert_eq!(json.at("/metadata/labels/patched"), "json");
+        let strategic = self.one().patch("application/strategic-merge-patch+json", &label("strategic")).await;
+        assert_eq!(self.ok("strategic patch", strategic, 200).at("/metadata/labels/patched"), "strategic");
+        self.ok("apply patch", self.one().patch("application/apply-patch+yaml", &label("apply")).await, 415);
+        let other = json!({"metadata": {"name": "other"}});
+        self.ok("another name", self.one().merge(&other).await, 400);
+        let dry = self.ok("dry patch", self.one().query("dryRun", "All").merge(&label("dry")).await, 200);
+        assert_eq!(dry.at("/metadata/labels/patched"), "dry");
+        let got = self.one().get().await;
+        assert_eq!(got.at("/metadata/labels/patched"), "strategic");
+    }
+
+    async fn updated(&self) {
+        let mut object = self.one().get().await.body;
+        let generation = object["metadata"]["generation"].clone();
+        assert_eq!(generation.is_null(), !self.kind.generation, "{}", self.kind.kind);
+        object["metadata"]["annotations"] = json!({"a": "1"});
+        let updated = self.ok("update", self.one().update(&object).await, 200);
+        assert_eq!(updated.at("/metadata/annotations/a"), "1");
+        assert_eq!(updated.at("/metadata/generation"), &generation, "{}: annotations are no content", self.kind.kind);
+        let stale = self.ok("stale update", self.one().update(&object).await, 409);
+        assert_eq!(stale.at("/reason"), "Conflict");
+        let same = self.ok("same update", self.one().update(&updated.body).await, 200);
+        assert_eq!(same.revision(), updated.revision());
+        let mut other = updated.body.clone();
+        other["metadata"]["uid"] = "11111111-2222-3333-4444-555555555555".into();
+        self.ok("another uid", self.one().update(&other).await, 409);
+        let absent = named(self.kind, "absent");
+        let code = if self.kind.create_on_update { 201 } else { 404 };
+        self.ok("update of nothing", self.all().name("absent").update(&absent).await, code);
+    }
+
+    async fn deleted(&self) {
+        let before = self.one().get().await.revision();
+        let wrong = json!({"preconditions": {"uid": "11111111-2222-3333-4444-555555555555"}});
+        self.ok("wrong uid", self.one().delete(&wrong).await, 409);
+        self.ok("dry delete", self.one().query("dryRun", "All").delete(&Value::Null).await, 200);
+        self.ok("after a dry delete", self.one().get().await, 200);
+        let deleted = self.ok("delete", self.one().delete(&Value::Null).await, 200);
+        match (self.kind.delete_returns_object, self.kind.deletion) {
+            (false, Deletion::Immediate) => assert_eq!(deleted.at("/status"), "Success"),
+            _ => assert_eq!(deleted.at("/metadata/name"), "battery"),
+        }
+        if self.kind.deletion == Deletion::SpecFinalizers {
+            let emptied = json!({"metadata": {"name": "battery"}, "spec": {}});
+            self.ok("finalize", self.one().sub("finalize").update(&emptied).await, 200);
+        }
+        self.ok("gone", self.one().get().await, 404);
+        let watch = self.all().query("resourceVersion", &before.to_string());
+        // A namespace is marked first, then goes; the others go at once.
+        let types: &[&str] = match self.kind.deletion {
+            Deletion::Immediate | Deletion::Graceful => &["DELETED"],
+            Deletion::SpecFinalizers => &["MODIFIED", "DELETED"],
+        };
+        let events = watch.query("fieldSelector", "metadata.name=battery").watch(types.len()).await;
+        let told: Vec<_> = events.iter().map(|event| event["type"].as_str().unwrap()).collect();
+        assert_eq!(told, types, "{}", self.kind.kind);
+        self.ok("delete again", self.one().delete(&Value::Null).await, 404);
+    }
+
+    async fn held(&self) {
+        let mut object = named(self.kind, "held");
+        object["metadata"]["finalizers"] = json!([FINALIZER]);
+        self.ok("create held", self.all().create(&object).await, 201);
+        let held = || self.all().name("held");
+        let options = json!({"gracePeriodSeconds": 0});
+        let marked = self.ok("delete held", held().delete(&options).await, 200);
+        assert_ne!(marked.at("/metadata/deletionTimestamp"), &Value::Null, "{}", self.kind.kind);
+        let again = self.ok("delete held again", held().delete(&options).await, 200);
+        assert_eq!(again.revision(), marked.revision(), "{}: a second DELETE changes nothing", self.kind.kind);
+        let taken = self.ok("name is taken", self.all().create(&object).await, 409);
+        assert!(taken.at("/message").as_str().unwrap().starts_with("object is being deleted: "));
+        let more = json!({"metadata": {"finalizers": [FINALIZER, "example.com/more"]}});
+        self.ok("no new finalizer", held().merge(&more).await, 422);
+        if self.kind.deletion == Deletion::SpecFinalizers {
+            let emptied = json!({"metadata": {"name": "held"}, "spec": {}});
+            self.ok("finalize held", held().sub("finalize").update(&emptied).await, 200);
+            self.ok("still held", held().get().await, 200);
+        }
+        self.ok("let go", held().merge(&json!({"metadata": {"finalizers": null}})).await, 200);
+        self.ok("gone", held().get().await, 404);
+    }
+}
