@@ -94,6 +94,7 @@ async fn attempt(call: &Call<'_>, body: &Value, dry_run: bool) -> Result<Created
     let mut faults = Faults::default();
     metadata::validate(kind, &object, &mut faults);
     (kind.validate)(&object, &mut faults);
+    (kind.validate_create)(&object, &mut faults);
     call.valid(&object, &faults)?;
     let warnings = (kind.warnings)(&object, None);
     let key = call.key(text(&object, "/metadata/name"));
