@@ -1,1 +1,18 @@
-//! Service addresses on a node: follows Services and EndpointSlices, programs nftables.
+//! Service addresses on a node: follows Services, EndpointSlices and the node's pods, programs nftables.
+//! Knows no containers and no API server of its own; whoever runs the pods gives them links named `kt…`.
+//!
+//! A pure core in two steps, objects to [`model::View`] and view to [`ruleset::Ruleset`]; the difference of two rulesets is one
+//! nft script, which libnftables applies as one transaction.
+
+mod conntrack;
+mod model;
+mod nft;
+mod rules;
+mod ruleset;
+mod run;
+
+#[cfg(test)]
+mod traffic_tests;
+
+pub use nft::NftError;
+pub use run::{NetworkError, cleanup, run};

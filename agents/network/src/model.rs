@@ -1,0 +1,242 @@
+//! What of Services, EndpointSlices and pods matters to packets. Pure: objects in, plain values out.
+
+use std::{collections::BTreeMap, fmt, net::Ipv4Addr};
+
+use k8s_openapi::api::{
+    core::v1::{Pod, Service, ServicePort as ApiServicePort},
+    discovery::v1::{Endpoint as ApiEndpoint, EndpointSlice},
+};
+
+/// Everything a node's rules depend on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct View {
+    pub ports: Vec<ServicePort>,
+    pub host_ports: Vec<HostPort>,
+    /// Every IPv4 cluster address, for the ports that nobody serves.
+    pub cluster_ips: Vec<Ipv4Addr>,
+}
+
+/// One port of one Service that has an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServicePort {
+    pub namespace: String,
+    pub service: String,
+    pub cluster_ip: Ipv4Addr,
+    pub protocol: Protocol,
+    pub port: u16,
+    pub node_port: Option<u16>,
+    pub external_ips: Vec<Ipv4Addr>,
+    /// `externalTrafficPolicy: Local`.
+    pub external_local: bool,
+    /// `internalTrafficPolicy: Local`.
+    pub internal_local: bool,
+    /// Seconds a client stays with its endpoint.
+    pub affinity_s: Option<u32>,
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// Where a Service's packets may go.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Endpoint {
+    pub address: Ipv4Addr,
+    pub port: u16,
+    /// On this node.
+    pub local: bool,
+    pub readiness: Readiness,
+}
+
+/// Whether an endpoint is given packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Readiness {
+    Ready,
+    /// Still answering while it ends: used when there is no ready one (KEP-1669).
+    Ending,
+    Not,
+}
+
+/// A port of the node that leads to a pod of it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HostPort {
+    pub protocol: Protocol,
+    /// `None`: on every address of the node.
+    pub host_ip: Option<Ipv4Addr>,
+    pub host_port: u16,
+    pub address: Ipv4Addr,
+    pub port: u16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    Tcp,
+    Udp,
+    Sctp,
+}
+
+impl Protocol {
+    fn parse(name: Option<&str>) -> Option<Self> {
+        match name {
+            None | Some("TCP") => Some(Self::Tcp),
+            Some("UDP") => Some(Self::Udp),
+            Some("SCTP") => Some(Self::Sctp),
+            Some(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Sctp => "sctp",
+        })
+    }
+}
+
+/// Services with this label belong to another proxy.
+const PROXY_NAME_LABEL: &str = "service.kubernetes.io/service-proxy-name";
+const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
+const AFFINITY_S_DEFAULT: u32 = 10_800;
+
+/// Reads the objects as seen from `node`.
+pub fn view<'a>(
+    node: &str,
+    services: impl IntoIterator<Item = &'a Service>,
+    slices: impl IntoIterator<Item = &'a EndpointSlice>,
+    pods: impl IntoIterator<Item = &'a Pod>,
+) -> View {
+    let mut by_service: BTreeMap<(&str, &str), Vec<&EndpointSlice>> = BTreeMap::new();
+    for slice in slices.into_iter().filter(|slice| slice.address_type == "IPv4") {
+        let service = slice.metadata.labels.as_ref().and_then(|labels| labels.get(SERVICE_NAME_LABEL));
+        if let (Some(service), Some(namespace)) = (service, &slice.metadata.namespace) {
+            by_service.entry((namespace, service)).or_default().push(slice);
+        }
+    }
+    let mut view = View::default();
+    for service in services {
+        let (Some(name), Some(namespace)) = (&service.metadata.name, &service.metadata.namespace) else { continue };
+        let slices = by_service.get(&(namespace.as_str(), name.as_str())).map_or(&[][..], Vec::as_slice);
+        read_service(node, service, (namespace, name), slices, &mut view);
+    }
+    for pod in pods {
+        read_host_ports(pod, &mut view.host_ports);
+    }
+    view.cluster_ips.sort();
+    view.cluster_ips.dedup();
+    view.host_ports.sort();
+    view
+}
+
+fn read_service(
+    node: &str,
+    service: &Service,
+    (namespace, name): (&str, &str),
+    slices: &[&EndpointSlice],
+    view: &mut View,
+) {
+    let Some(spec) = &service.spec else { return };
+    let labels = service.metadata.labels.as_ref();
+    let is_foreign = labels.is_some_and(|labels| labels.contains_key(PROXY_NAME_LABEL));
+    if is_foreign || spec.type_.as_deref() == Some("ExternalName") {
+        return;
+    }
+    let addresses = spec.cluster_ips.iter().flatten().chain(&spec.cluster_ip);
+    // `None` (headless) is not an address, and neither is one of IPv6.
+    let Some(cluster_ip) = addresses.filter_map(|address| address.parse().ok()).next() else { return };
+    view.cluster_ips.push(cluster_ip);
+    let affinity = (spec.session_affinity.as_deref() == Some("ClientIP")).then(|| {
+        let client_ip = spec.session_affinity_config.as_ref().and_then(|config| config.client_ip.as_ref());
+        let seconds =
+            client_ip.and_then(|config| config.timeout_seconds).and_then(|seconds| u32::try_from(seconds).ok());
+        seconds.filter(|seconds| *seconds > 0).unwrap_or(AFFINITY_S_DEFAULT)
+    });
+    for port in spec.ports.iter().flatten() {
+        let (Some(protocol), Some(number)) = (Protocol::parse(port.protocol.as_deref()), port_number(port.port)) else {
+            continue;
+        };
+        view.ports.push(ServicePort {
+            namespace: namespace.to_owned(),
+            service: name.to_owned(),
+            cluster_ip,
+            protocol,
+            port: number,
+            node_port: port.node_port.and_then(port_number),
+            external_ips: spec.external_ips.iter().flatten().filter_map(|address| address.parse().ok()).collect(),
+            external_local: spec.external_traffic_policy.as_deref() == Some("Local"),
+            internal_local: spec.internal_traffic_policy.as_deref() == Some("Local"),
+            affinity_s: affinity,
+            endpoints: endpoints(node, port, protocol, slices),
+        });
+    }
+}
+
+fn endpoints(
+    node: &str,
+    service_port: &ApiServicePort,
+    protocol: Protocol,
+    slices: &[&EndpointSlice],
+) -> Vec<Endpoint> {
+    let mut found: BTreeMap<(Ipv4Addr, u16), Endpoint> = BTreeMap::new();
+    for slice in slices {
+        let matching = slice.ports.iter().flatten().find(|port| {
+            port.name.as_deref().unwrap_or_default() == service_port.name.as_deref().unwrap_or_default()
+                && Protocol::parse(port.protocol.as_deref()) == Some(protocol)
+        });
+        let Some(port) = matching.and_then(|port| port.port).and_then(port_number) else { continue };
+        for endpoint in slice.endpoints.iter().flatten() {
+            let Some(address) = endpoint.addresses.first().and_then(|address| address.parse().ok()) else { continue };
+            let endpoint = Endpoint {
+                address,
+                port,
+                local: endpoint.node_name.as_deref() == Some(node),
+                readiness: readiness(endpoint),
+            };
+            // While slices are rewritten an endpoint may be in two of them: the better news counts.
+            found
+                .entry((address, port))
+                .and_modify(|known| known.readiness = known.readiness.min(endpoint.readiness))
+                .or_insert(endpoint);
+        }
+    }
+    found.into_values().collect()
+}
+
+fn readiness(endpoint: &ApiEndpoint) -> Readiness {
+    let conditions = endpoint.conditions.as_ref();
+    let ready = conditions.and_then(|conditions| conditions.ready).unwrap_or(true);
+    let serving = conditions.and_then(|conditions| conditions.serving).unwrap_or(ready);
+    let terminating = conditions.and_then(|conditions| conditions.terminating).unwrap_or(false);
+    match (ready, serving && terminating) {
+        (true, _) => Readiness::Ready,
+        (false, true) => Readiness::Ending,
+        (false, false) => Readiness::Not,
+    }
+}
+
+fn read_host_ports(pod: &Pod, host_ports: &mut Vec<HostPort>) {
+    let (Some(spec), Some(status)) = (&pod.spec, &pod.status) else { return };
+    let ended = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
+    let address = status.pod_ip.as_ref().and_then(|address| address.parse().ok());
+    // On the host's own network a container listens there itself.
+    let (false, false, Some(address)) = (ended, spec.host_network == Some(true), address) else { return };
+    let sidecars =
+        spec.init_containers.iter().flatten().filter(|container| container.restart_policy.as_deref() == Some("Always"));
+    for port in spec.containers.iter().chain(sidecars).flat_map(|container| container.ports.iter().flatten()) {
+        let host_port = port.host_port.and_then(port_number);
+        let (Some(protocol), Some(host_port), Some(port_number)) =
+            (Protocol::parse(port.protocol.as_deref()), host_port, port_number(port.container_port))
+        else {
+            continue;
+        };
+        let host_ip: Option<Ipv4Addr> = port.host_ip.as_ref().and_then(|address| address.parse().ok());
+        let host_ip = host_ip.filter(|address| !address.is_unspecified());
+        host_ports.push(HostPort { protocol, host_ip, host_port, address, port: port_number });
+    }
+}
+
+fn port_number(number: i32) -> Option<u16> {
+    u16::try_from(number).ok().filter(|number| *number > 0)
+}
+
+#[cfg(test)]
+mod tests;
