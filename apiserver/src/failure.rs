@@ -127,6 +127,13 @@ pub fn unprocessable() -> Status {
     generic(422, "Invalid", "the server rejected our request due to an error in our request")
 }
 
+/// What a node agent answered instead of doing it. `said` is its own text.
+pub fn agent(code: u16, reason: &'static str, message: impl Into<String>, said: String) -> Status {
+    let cause = Cause { reason: "UnexpectedServerResponse".to_owned(), message: said, field: String::new() };
+    let details = StatusDetails { causes: vec![cause], ..StatusDetails::default() };
+    Status { details: Some(details), ..plain(code, reason, message) }
+}
+
 /// A controller of a former leader, which must not write any more.
 pub fn stale_term(why: &str) -> Status {
     plain(409, "Conflict", format!("the write is fenced: {why}"))

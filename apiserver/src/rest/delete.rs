@@ -1,6 +1,6 @@
 //! DELETE of one object and of a selection of them.
 
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{TryStreamExt as _, stream::FuturesUnordered};
 use http::StatusCode;
 use kontiki_model::{Key, Status};
 use kontiki_raft::{Expect, Mutation, Stored};
@@ -149,8 +149,15 @@ pub async fn delete_collection(call: &Call<'_>) -> Result<ApiResponse, Status> {
         });
         let page = page.await.map_err(failure::internal)?.map_err(|error| store::read_failed(&error))?;
         at = Some(page.revision);
-        let gone = stream::iter(&page.items).map(|item| remove_if_there(call, &options, item));
-        gone.buffer_unordered(DELETE_COLLECTION_WIDTH).try_collect::<Vec<()>>().await?;
+        let mut running = FuturesUnordered::new();
+        for item in &page.items {
+            if running.len() == DELETE_COLLECTION_WIDTH {
+                running.try_next().await?;
+            }
+            running.push(remove_if_there(call, &options, item));
+        }
+        while running.try_next().await?.is_some() {}
+        drop(running);
         deleted.extend(page.items);
         after = page.next;
         if after.is_none() {

@@ -25,6 +25,8 @@ pub const WATCH_TIME_MIN: Duration = Duration::from_secs(1800);
 pub const WATCH_TIME_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Seconds a client waits before it asks again for a revision that does not exist yet.
 pub const TOO_LARGE_RETRY_S: i32 = 1;
+/// Bytes of a node agent's refusal that are told on.
+pub const NODE_ERROR_BYTES_MAX: usize = 64 * 1024;
 /// Longest `fieldManager`.
 pub const FIELD_MANAGER_BYTES_MAX: usize = 128;
 /// The part of an address or port pool that is left to those who ask for a value: a sixteenth of the addresses, a

@@ -69,3 +69,18 @@ async fn dispatch(core: &Arc<Core>, route: ResourceRequest, request: ApiRequest)
         _ => Err(failure::method_not_allowed()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever serves requests spawns them: that this compiles is the test.
+    #[expect(dead_code)]
+    fn a_request_can_be_answered_on_any_thread(
+        core: Arc<Core>,
+        route: ResourceRequest,
+        request: ApiRequest,
+    ) -> impl Future<Output = Result<ApiResponse, Status>> + Send + 'static {
+        async move { handle(&core, route, request).await }
+    }
+}

@@ -3,6 +3,7 @@
 mod binding;
 mod eviction;
 mod finalize;
+mod node;
 mod scale;
 
 use std::sync::Arc;
@@ -22,6 +23,22 @@ pub async fn handle(
     request: ApiRequest,
     subresource: Subresource,
 ) -> Result<ApiResponse, Status> {
+    if !subresource.verbs().contains(&route.verb) {
+        return Err(failure::method_not_allowed());
+    }
+    match subresource {
+        Subresource::Attach
+        | Subresource::Exec
+        | Subresource::Log
+        | Subresource::NodeProxy
+        | Subresource::PortForward => return node::forward(core, route, request, subresource).await,
+        Subresource::Binding
+        | Subresource::Eviction
+        | Subresource::Finalize
+        | Subresource::Scale
+        | Subresource::Status
+        | Subresource::Token => {}
+    }
     let call = &Call::new(core, route, &request);
     match (subresource, route.verb) {
         (Subresource::Status, "get") => read::get(call).await,
