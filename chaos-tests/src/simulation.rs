@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::fs;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -14,6 +13,7 @@ use kontiki_raft::{
 };
 use tempfile::TempDir;
 
+use crate::crash;
 use crate::invariants::watch::Watched;
 use crate::invariants::{Violation, reads, revisions, violated};
 use crate::model::{Ages, Model};
@@ -267,8 +267,7 @@ impl Simulation {
     }
 
     async fn crash(&mut self) -> Result<String, Fault> {
-        let image = tempfile::tempdir()?;
-        copy(self.dir.path(), image.path())?;
+        let image = crash::image(self.dir.path())?;
         let watched = self.close().await;
         self.dir = image;
         self.resume(watched).await
@@ -327,20 +326,6 @@ async fn open(dir: &Path) -> Result<Log, OpenError> {
     let retain = |age_ms: i64| Retain { bytes: u64::MAX, age: Duration::from_millis(age_ms.unsigned_abs()) };
     let history = HistoryLimits { normal: retain(AGES.normal_ms), short: retain(AGES.short_ms) };
     Log::open(LogConfig { history, ring_events: RING_EVENTS, ..LogConfig::new(dir) }).await
-}
-
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy(&entry.path(), &target)?;
-        } else {
-            fs::copy(entry.path(), target)?;
-        }
-    }
-    Ok(())
 }
 
 fn name(step: &Step) -> &'static str {

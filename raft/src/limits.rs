@@ -53,6 +53,7 @@ pub const SNAPSHOT_LOG_BYTES: u64 = 256 * MIB as u64;
 pub const LOG_KEEP_ENTRIES: u64 = 5_000;
 /// How long taking one may last; its files are checksummed.
 pub const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(600);
+pub const SNAPSHOT_RETRY: Duration = Duration::from_secs(1);
 pub const SNAPSHOT_CHUNK_BYTES: usize = MIB;
 
 /// RocksDB's memory: write buffers of the log and of the state, block cache of the state.

@@ -6,6 +6,8 @@ mod network;
 mod node;
 #[cfg(test)]
 mod suite;
+#[cfg(test)]
+mod tests;
 
 pub use log_store::LogStore;
 pub use node::{Node, NodeError};

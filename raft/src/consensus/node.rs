@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, Fatal, ForwardToLeader, LinearizableReadError, RaftError};
+use openraft::metrics::WaitError;
 use openraft::{Config, Raft, ReadPolicy, ServerState, SnapshotPolicy};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -15,7 +16,7 @@ use super::network::NoPeers;
 use super::{LogStore, Member, Proposal, TypeConfig};
 use crate::limits::{
     APPLY_BATCH_ENTRIES, ELECTION_TIMEOUT_MS_MAX, ELECTION_TIMEOUT_MS_MIN, HEARTBEAT_MS, LEADER_RETRY, LEADER_WAIT,
-    LOG_KEEP_ENTRIES, OPEN_TIMEOUT, SNAPSHOT_TIMEOUT,
+    LOG_KEEP_ENTRIES, OPEN_TIMEOUT, SNAPSHOT_RETRY, SNAPSHOT_TIMEOUT,
 };
 use crate::log::{Leadership, Role, Status};
 use crate::store::{Outcome, Store};
@@ -128,12 +129,23 @@ impl Node {
         Ok(())
     }
 
-    /// Takes a snapshot of at least what is applied now, and waits until it is complete; the log is purged behind it.
+    /// Waits until there is a complete snapshot of at least what is applied now; the log is purged behind it.
     pub async fn snapshot(&self) -> Result<(), NodeError> {
+        let deadline = Instant::now() + SNAPSHOT_TIMEOUT;
         let applied = self.raft.metrics().borrow_watched().last_applied;
-        self.raft.trigger().snapshot().await.map_err(fatal_error)?;
-        let complete = self.raft.wait(Some(SNAPSHOT_TIMEOUT)).metrics(|now| now.snapshot >= applied, "snapshot").await;
-        complete.map(|_| ()).map_err(|error| NodeError::Unavailable(error.to_string()))
+        while self.raft.metrics().borrow_watched().snapshot < applied {
+            if Instant::now() >= deadline {
+                return Err(NodeError::Unavailable(format!("no snapshot within {SNAPSHOT_TIMEOUT:?}")));
+            }
+            // Raft ignores the request while it builds an earlier one: ask again.
+            self.raft.trigger().snapshot().await.map_err(fatal_error)?;
+            let wait = self.raft.wait(Some(SNAPSHOT_RETRY));
+            let complete = wait.metrics(|now| now.snapshot >= applied, "snapshot").await;
+            if let Err(WaitError::ShuttingDown) = complete {
+                return Err(NodeError::Unavailable("Raft is ending".into()));
+            }
+        }
+        Ok(())
     }
 
     /// Entries in the log behind the newest snapshot.

@@ -115,10 +115,16 @@ impl Hub {
     }
 
     /// The next events of a scope after a revision, bounded as one watcher's batch is.
+    ///
+    /// The revision may be ahead of the ring: a reader of the disk sees a batch just before it is published.
     pub fn after(&self, scope: &Scope, revision: Revision) -> Recent {
         let ring = self.read();
         let Some(feed) = ring.feeds.get(&scope.resource) else {
-            return if revision < ring.start { Recent::Evicted } else { Recent::Events(Vec::new(), ring.revision) };
+            return if revision < ring.start {
+                Recent::Evicted
+            } else {
+                Recent::Events(Vec::new(), ring.revision.max(revision))
+            };
         };
         if revision < feed.complete_after {
             return Recent::Evicted;
@@ -133,7 +139,7 @@ impl Hub {
             bytes += event.bytes();
             found.push(event.clone());
         }
-        Recent::Events(found, ring.revision)
+        Recent::Events(found, ring.revision.max(revision))
     }
 
     /// Whether the ring is sure that a resource had no event after a revision, up to another.
@@ -252,6 +258,8 @@ pub(crate) mod tests {
         assert_eq!(after(&hub, "nodes", None, 10), Some((vec![12], 15)), "eviction is told per resource");
         assert_eq!(hub.run(13, 3).map(|run| run.len()), Some(3));
         assert_eq!((hub.run(11, 1), hub.run(15, 2)), (None, None));
+        assert_eq!(after(&hub, "pods", None, 17), Some((vec![], 17)), "read ahead from disk: never back");
+        assert_eq!(after(&hub, "leases", None, 17), Some((vec![], 17)));
         hub.reset(20);
         assert_eq!((after(&hub, "pods", None, 15), after(&hub, "nodes", None, 20)), (None, Some((vec![], 20))));
     }

@@ -1,12 +1,11 @@
 //! What a crash leaves: everything acknowledged, and a refusal to start where that cannot be promised.
-//!
-//! A copy of an idle log's directory is what a crash leaves: nothing was closed, and neither database's buffers were written.
 #![allow(clippy::unwrap_used)]
 
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use kontiki_chaos::crash;
 use kontiki_model::{Head, Key, Scope};
 use kontiki_raft::{Command, DiskError, ListOptions, Log, LogConfig, Mutation, OpenError, Page, WatchItem};
 use tempfile::TempDir;
@@ -26,24 +25,6 @@ async fn storm(log: &Log, writes: std::ops::Range<usize>) {
     futures::future::join_all(puts).await;
 }
 
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        match entry.file_type().unwrap().is_dir() {
-            true => copy(&entry.path(), &target),
-            false => _ = fs::copy(entry.path(), target).unwrap(),
-        }
-    }
-}
-
-fn crashed(dir: &TempDir) -> TempDir {
-    let image = tempfile::tempdir().unwrap();
-    copy(dir.path(), image.path());
-    image
-}
-
 fn everything(log: &Log) -> Page {
     log.list(&pods(), ListOptions::default()).unwrap()
 }
@@ -57,7 +38,7 @@ async fn what_was_acknowledged_survives_a_crash_with_its_history() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(&dir).await;
     storm(&log, 0..600).await;
-    let image = crashed(&dir);
+    let image = crash::image(dir.path()).unwrap();
     let before = everything(&log);
     log.shutdown().await;
 
@@ -82,7 +63,7 @@ async fn a_crash_after_snapshot_and_purge_loses_nothing() {
         tokio::task::yield_now().await;
     }
     storm(&log, 6_000..6_300).await;
-    let image = crashed(&dir);
+    let image = crash::image(dir.path()).unwrap();
     let (before, status) = (everything(&log), log.status());
     log.shutdown().await;
 
@@ -106,7 +87,7 @@ async fn a_torn_tail_is_discarded() {
     for number in 0..10 {
         put(&log, "a", format!("{number}").repeat(1_000)).await;
     }
-    let image = crashed(&dir);
+    let image = crash::image(dir.path()).unwrap();
     log.shutdown().await;
     let file = OpenOptions::new().write(true).open(write_ahead_file(&image)).unwrap();
     let length = file.metadata().unwrap().len();
@@ -126,7 +107,7 @@ async fn damage_below_what_was_acknowledged_is_refused_and_nothing_is_changed() 
     for number in 0..100 {
         put(&log, "a", format!("{number}").repeat(1_000)).await;
     }
-    let image = crashed(&dir);
+    let image = crash::image(dir.path()).unwrap();
     log.shutdown().await;
     let path = write_ahead_file(&image);
     let mut file = OpenOptions::new().read(true).write(true).open(&path).unwrap();

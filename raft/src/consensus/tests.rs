@@ -1,0 +1,63 @@
+//! Raft on a disk that fails, and what travels between servers.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use kontiki_model::{Head, Key};
+use tempfile::TempDir;
+
+use super::{LogStore, Member, Node, NodeError, Payload, Proposal, decode_entry, encode_entry, log_id};
+use crate::disk::DiskError;
+use crate::store::{HistoryLimits, Outcome, Store};
+use crate::{Command, Mutation};
+
+fn put(name: &str) -> Arc<Command> {
+    let mutation = Mutation::Put { key: Key::new("pods", "ns", name), head: Head::default(), body: b"{}".to_vec() };
+    Arc::new(Command { mutations: vec![mutation], ..Command::default() })
+}
+
+async fn start(dir: &TempDir, broken: Arc<AtomicBool>) -> (Node, Arc<Store>) {
+    let log = LogStore::open_with(&dir.path().join("log"), move |db| match broken.load(Ordering::SeqCst) {
+        true => Err(DiskError::Io { step: "sync the log", message: "Input/output error".into() }),
+        false => db.sync(),
+    });
+    let store = Store::open(&dir.path().join("state"), HistoryLimits::default(), 16).unwrap();
+    (Node::start(1, String::new(), log.unwrap(), store.clone()).await.unwrap(), store)
+}
+
+#[tokio::test]
+async fn a_failing_sync_acknowledges_nothing_and_the_server_steps_down() {
+    let dir = tempfile::tempdir().unwrap();
+    let broken = Arc::new(AtomicBool::new(false));
+    let (node, store) = start(&dir, broken.clone()).await;
+    assert!(matches!(node.write(put("a")).await, Ok((_, Outcome::Applied { first: 1, count: 1 }))));
+    assert_eq!(node.status().failure, None);
+
+    broken.store(true, Ordering::SeqCst);
+    let refused = node.write(put("b")).await;
+    assert!(matches!(&refused, Err(NodeError::Storage(_) | NodeError::Unavailable(_))), "{refused:?}");
+    assert_eq!(store.revision(), 1, "nothing is applied that is not durable");
+    assert!(node.status().failure.is_some_and(|failure| failure.contains("Input/output error")));
+
+    broken.store(false, Ordering::SeqCst);
+    assert!(node.write(put("c")).await.is_err(), "a disk that failed once is not trusted again");
+    assert!(node.read_index(std::time::Duration::ZERO).await.is_err());
+    node.shutdown().await;
+}
+
+#[test]
+fn entries_survive_disk_and_wire() {
+    let membership = openraft::Membership::new(
+        vec![[1, 2].into()],
+        std::collections::BTreeMap::from([1, 2].map(|id| (id, Member { address: format!("10.0.0.{id}:7000") }))),
+    )
+    .unwrap();
+    for payload in [Payload::Blank, Payload::Normal(Proposal(put("a"))), Payload::Membership(membership)] {
+        let entry = super::Entry { log_id: log_id(3, 70_000), payload };
+        let back = decode_entry(&encode_entry(&entry).unwrap()).unwrap();
+        assert_eq!(format!("{back:?}"), format!("{entry:?}"));
+        let wire: super::Entry = serde_json::from_slice(&serde_json::to_vec(&entry).unwrap()).unwrap();
+        assert_eq!(format!("{wire:?}"), format!("{entry:?}"));
+    }
+}
