@@ -102,8 +102,8 @@ async fn a_container_is_confined(bench: Bench) -> Outcome {
     let order: Vec<&String> = said.iter().filter(|line| line.starts_with("A=") || line.starts_with("B=")).collect();
     assert_eq!(order, ["B=2 = two", "A=1"]);
 
-    let mut spec =
-        bench.shell("tight", "touch /x; grep -E '^(CapEff|NoNewPrivs|Seccomp):' /proc/self/status | tr -d '\\t'");
+    let mut spec = bench
+        .shell("tight", "exec 2>&1; touch /x; grep -E '^(CapEff|NoNewPrivs|Seccomp):' /proc/self/status | tr -d '\\t'");
     (spec.read_only_root, spec.no_new_privileges) = (true, true);
     spec.capabilities_drop = vec!["ALL".into()];
     spec.capabilities_add = vec!["NET_BIND_SERVICE".into()];
@@ -126,7 +126,7 @@ async fn a_container_is_confined(bench: Bench) -> Outcome {
 
 async fn a_container_of_another_user(bench: Bench) -> Outcome {
     bench.runtime.run_sandbox(bench.sandbox("pod")).await?;
-    let script = "id -u; id -g; id -G; pwd; echo $HOME; echo through > /dev/stdout; touch /x; grep CapEff /proc/self/status | tr -d '\\t'";
+    let script = "exec 2>&1; id -u; id -g; id -G; pwd; echo $HOME; echo through > /dev/stdout; touch /x; grep CapEff /proc/self/status | tr -d '\\t'";
     let spec = ContainerSpec {
         user: User { user: "web".into(), group: None, additional_groups: vec![7] },
         cwd: "/srv/deep/down".into(),
@@ -309,7 +309,7 @@ async fn limits_hold(bench: Bench) -> Outcome {
     bench.runtime.run_sandbox(pod).await?;
     let spec = ContainerSpec {
         resources: Resources { memory_bytes: Some(24 << 20), ..Resources::default() },
-        ..bench.shell("hungry", "tail /dev/zero; echo survived $?; tail /dev/zero")
+        ..bench.shell("hungry", "exec 2>&1; tail /dev/zero; echo survived $?; tail /dev/zero")
     };
     let ContainerState::Exited { exit_code, oom_killed, .. } = bench.run("pod", spec).await? else { unreachable!() };
     assert!(oom_killed && exit_code == 137, "{exit_code} {oom_killed}");
@@ -375,9 +375,9 @@ async fn commands_run_in_a_container(bench: Bench) -> Outcome {
     );
     // Letting go of a session ends its command.
     let session = bench.runtime.exec("pod", "main", exec("exec sleep 77", false)).await?;
-    harness::eventually("the command runs", async || Ok(harness::running("sleep\077\0"))).await?;
+    harness::eventually("the command runs", async || Ok(harness::running(&["sleep", "77"]))).await?;
     drop(session);
-    harness::eventually("the command is gone", async || Ok(!harness::running("sleep\077\0"))).await?;
+    harness::eventually("the command is gone", async || Ok(!harness::running(&["sleep", "77"]))).await?;
     // The container's end is the end of what runs in it.
     let mut session = bench.runtime.exec("pod", "main", exec("sleep 78", false)).await?;
     bench.runtime.kill_container("pod", "main", 9).await?;
@@ -451,10 +451,10 @@ async fn containers_of_a_sandbox_share_what_they_should(bench: Bench) -> Outcome
     bench.run("pod", bench.shell("second", script)).await?;
     assert_eq!(bench.said("second")?, ["shared", "1", "1"]);
     // What a container leaves in the shared PID namespace does not outlive it.
-    harness::eventually("the orphan is gone", async || Ok(!harness::running("sleep\0556\0"))).await?;
-    assert!(harness::running("sleep\0555\0"));
+    harness::eventually("the orphan is gone", async || Ok(!harness::running(&["sleep", "556"]))).await?;
+    assert!(harness::running(&["sleep", "555"]));
     bench.runtime.remove_sandbox("pod").await?;
-    assert!(!harness::running("sleep\0555\0"));
+    assert!(!harness::running(&["sleep", "555"]));
 
     let refused = SandboxSpec { sysctls: [("kernel.panic".into(), "1".into())].into(), ..bench.sandbox("bad") };
     let error = bench.runtime.run_sandbox(refused).await.err().ok_or("it set the machine's sysctl")?;
@@ -466,7 +466,7 @@ async fn containers_of_a_sandbox_share_what_they_should(bench: Bench) -> Outcome
     let script = format!("ls -d /proc/{}; (sleep 557 &) ; echo left", std::process::id());
     bench.run("host", bench.shell("main", &script)).await?;
     assert_eq!(bench.said("main")?, [format!("/proc/{}", std::process::id()), "left".into()]);
-    harness::eventually("the orphan is gone", async || Ok(!harness::running("sleep\0557\0"))).await?;
+    harness::eventually("the orphan is gone", async || Ok(!harness::running(&["sleep", "557"]))).await?;
     bench.runtime.remove_sandbox("host").await?;
     Ok(())
 }
@@ -573,8 +573,8 @@ async fn a_dead_shim_takes_its_containers_along(bench: Bench) -> Outcome {
     .await?;
     assert!(session.wait().await.is_err());
     for number in [601, 602, 603] {
-        let command = format!("sleep\0{number}\0");
-        harness::eventually("its processes are gone", async || Ok(!harness::running(&command))).await?;
+        let number = number.to_string();
+        harness::eventually("its processes are gone", async || Ok(!harness::running(&["sleep", &number]))).await?;
     }
     assert!(matches!(
         bench.state("pod", "main").await?,

@@ -56,7 +56,7 @@ impl Inner {
 
     /// A shim that has not ended by itself. Its pid may be another's by now, so its configuration's path must be in
     /// its command line.
-    async fn end_shim(&self, pid: i32, places: &Places) -> Result<(), RuntimeError> {
+    pub(super) async fn end_shim(&self, pid: i32, places: &Places) -> Result<(), RuntimeError> {
         for _ in 0..REMOVE_ATTEMPTS_MAX {
             if !is_shim(pid, &places.shim_config()) {
                 return Ok(());
@@ -71,7 +71,8 @@ impl Inner {
     }
 }
 
-fn is_shim(pid: i32, config: &Path) -> bool {
+/// Whether this process is the shim with this configuration.
+pub(super) fn is_shim(pid: i32, config: &Path) -> bool {
     use std::os::unix::ffi::OsStrExt;
     let Ok(command_line) = std::fs::read(format!("/proc/{pid}/cmdline")) else { return false };
     let mut arguments = command_line.split(|&byte| byte == 0).skip(1);

@@ -7,7 +7,7 @@ use oci_spec::runtime::Spec;
 use super::{
     Inner, Runtime,
     connection::Connection,
-    machine, provision,
+    machine, no_answer, provision,
     record::{check_id, make_folder, read_json, write_json},
     sandbox::Sandbox,
     sandboxes::{shim_namespace, wrong_state},
@@ -207,8 +207,6 @@ impl Inner {
         request: &Request,
         fds: &[std::os::fd::OwnedFd],
     ) -> Result<(Reply, Connection, Vec<std::os::fd::OwnedFd>), RuntimeError> {
-        let id = &sandbox.record.spec.id;
-        let failed = |reason: String| RuntimeError::ShimAnswer { sandbox: id.clone(), reason };
         let ask = async {
             let mut connection = Connection::open(&sandbox.places.socket).await?;
             connection.send(request, fds).await?;
@@ -217,9 +215,9 @@ impl Inner {
         match tokio::time::timeout(SHIM_ANSWER_TIME_MAX, ask).await {
             Ok(Ok((Some((Reply::Failed(failure), _)), _))) => Err(failure.into()),
             Ok(Ok((Some((reply, fds)), connection))) => Ok((reply, connection, fds)),
-            Ok(Ok((None, _))) => Err(RuntimeError::SandboxLost(id.clone())),
-            Ok(Err(error)) => Err(failed(error.to_string())),
-            Err(_) => Err(failed("it took too long".into())),
+            Ok(Ok((None, _))) => Err(no_answer(sandbox, "it has closed the connection".into())),
+            Ok(Err(error)) => Err(no_answer(sandbox, error.to_string())),
+            Err(_) => Err(no_answer(sandbox, "it took too long".into())),
         }
     }
 }

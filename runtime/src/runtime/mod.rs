@@ -177,7 +177,6 @@ impl Inner {
             connection.send(request, &[]).await?;
             connection.receive().await
         };
-        let answer = |reason: String| RuntimeError::ShimAnswer { sandbox: id.clone(), reason };
         match tokio::time::timeout(SHIM_ANSWER_TIME_MAX, ask).await {
             Ok(Ok(Some((Reply::Failed(failure), _)))) => Err(failure.into()),
             Ok(Ok(Some((Reply::Done(snapshot), _)))) => {
@@ -187,17 +186,23 @@ impl Inner {
                 Ok(Reply::Done(snapshot))
             }
             Ok(Ok(Some((reply, _)))) => Ok(reply),
-            Ok(Ok(None)) => Err(RuntimeError::SandboxLost(id.clone())),
-            Ok(Err(error)) if sandbox.lost() || error.kind() == std::io::ErrorKind::ConnectionRefused => {
-                Err(RuntimeError::SandboxLost(id.clone()))
-            }
-            Ok(Err(error)) => Err(answer(error.to_string())),
-            Err(_) => Err(answer("it took too long".into())),
+            Ok(Ok(None)) => Err(no_answer(sandbox, "it has closed the connection".into())),
+            Ok(Err(error)) => Err(no_answer(sandbox, error.to_string())),
+            Err(_) => Err(no_answer(sandbox, "it took too long".into())),
         }
     }
 
     fn changed(&self, id: &str) {
         // Nobody listening is no fault.
         let _ = self.changes.send(id.to_owned());
+    }
+}
+
+/// A shim that says nothing is dead, or has a reason.
+fn no_answer(sandbox: &Sandbox, reason: String) -> RuntimeError {
+    let id = sandbox.record.spec.id.clone();
+    match sandbox.lost() || !cleanup::is_shim(sandbox.shim.pid, &sandbox.places.shim_config()) {
+        true => RuntimeError::SandboxLost(id),
+        false => RuntimeError::ShimAnswer { sandbox: id, reason },
     }
 }

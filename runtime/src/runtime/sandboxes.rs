@@ -76,7 +76,10 @@ impl Runtime {
         for entry in entries {
             let entry = entry.map_err(RuntimeError::io("read", &folder))?;
             let Some(id) = entry.file_name().to_str().map(str::to_owned) else { continue };
-            self.0.adopt_sandbox(&id).await?;
+            // One sandbox that cannot be taken over is no reason to leave all others alone.
+            if let Err(error) = self.0.adopt_sandbox(&id).await {
+                tracing::error!(sandbox = id, %error, "it can neither be adopted nor removed");
+            }
         }
         Ok(())
     }
@@ -188,7 +191,10 @@ impl Inner {
             tracing::info!(sandbox = id, "removing what was never finished");
             return self.clean_up_sandbox(id).await;
         };
-        let last = read_json::<Snapshot>(&places.status())?.unwrap_or_default();
+        let last = read_json::<Snapshot>(&places.status()).unwrap_or_else(|error| {
+            tracing::warn!(sandbox = id, %error, "what its shim said last cannot be read");
+            None
+        });
         let adopted =
             self.take_in(Sandbox::new(record.clone(), shim.clone(), places.clone(), Snapshot::default())).await;
         match adopted {
@@ -198,7 +204,7 @@ impl Inner {
             }
             Err(error) => {
                 tracing::warn!(sandbox = id, %error, "its shim is gone");
-                let sandbox = Arc::new(Sandbox::new(record, shim, places, last));
+                let sandbox = Arc::new(Sandbox::new(record, shim, places, last.unwrap_or_default()));
                 self.sandboxes().insert(id.to_owned(), sandbox.clone());
                 self.lost(&sandbox).await;
                 Ok(())
@@ -223,7 +229,11 @@ impl Inner {
     /// The shim has died: nothing of the sandbox may run on without it.
     async fn lost(&self, sandbox: &Sandbox) {
         sandbox.lose(Utc::now().timestamp_millis());
-        if let Err(error) = self.end_processes(&sandbox.places).await {
+        let ended = async {
+            self.end_shim(sandbox.shim.pid, &sandbox.places).await?;
+            self.end_processes(&sandbox.places).await
+        };
+        if let Err(error) = ended.await {
             tracing::warn!(sandbox = sandbox.record.spec.id, %error, "processes of a lost sandbox are left");
         }
         self.changed(&sandbox.record.spec.id);
@@ -244,10 +254,11 @@ async fn follow(inner: Weak<Inner>, sandbox: Arc<Sandbox>, mut connection: Conne
             Ok(Some(_)) => {}
             Ok(None) | Err(_) => {
                 let id = &sandbox.record.spec.id;
-                // A sandbox that is being removed is not lost.
+                // A sandbox that has been removed meanwhile is not lost, nor is one made anew under its id.
                 let gate = inner.gate(id);
                 let _held = gate.lock().await;
-                if inner.sandboxes().contains_key(id) {
+                let current = inner.sandboxes().get(id).is_some_and(|known| Arc::ptr_eq(known, &sandbox));
+                if current {
                     tracing::warn!(sandbox = id, "its shim is gone");
                     inner.lost(&sandbox).await;
                 }

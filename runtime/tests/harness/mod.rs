@@ -419,9 +419,10 @@ fn processes() -> Vec<String> {
         .collect()
 }
 
-/// Whether a process with this command line (zero after each argument) is there.
-pub fn running(command_line: &str) -> bool {
-    processes().iter().any(|line| line == command_line)
+/// Whether a process with these arguments is there.
+pub fn running(arguments: &[&str]) -> bool {
+    let command_line: String = arguments.iter().map(|argument| format!("{argument}\0")).collect();
+    processes().contains(&command_line)
 }
 
 pub fn kill(pid: i32) {
