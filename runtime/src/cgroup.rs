@@ -13,7 +13,7 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::spec::Resources;
+use crate::{device_filter, spec::Resources};
 
 /// The hierarchies of this machine: one (cgroup v2) or several (v1, with or without a v2 beside).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,13 +124,25 @@ impl Cgroups {
         Ok(())
     }
 
-    /// Makes `path` and moves this process into it.
-    pub fn enter(&self, path: &str) -> io::Result<()> {
-        for hierarchy in &self.hierarchies {
-            hierarchy.make(path)?;
-            fs::write(hierarchy.folder(path).join("cgroup.procs"), "0")?;
+    /// Makes `path` and lets only the devices that every container has be used in it, where no v1 hierarchy does that.
+    pub fn confine_devices(&self, path: &str) -> io::Result<()> {
+        if self.unified() {
+            for hierarchy in &self.hierarchies {
+                hierarchy.make(path)?;
+                device_filter::confine(&hierarchy.folder(path))?;
+            }
         }
         Ok(())
+    }
+
+    /// Makes `path` and moves this process into it.
+    pub fn enter(&self, path: &str) -> io::Result<()> {
+        self.hierarchies.iter().try_for_each(|hierarchy| {
+            again_if_removed(|| {
+                hierarchy.make(path)?;
+                fs::write(hierarchy.folder(path).join("cgroup.procs"), "0")
+            })
+        })
     }
 
     /// Every process in `path` and below.
@@ -159,22 +171,20 @@ impl Cgroups {
         self.hierarchies.iter().try_for_each(|hierarchy| remove_folder(&hierarchy.folder(path)))
     }
 
-    /// Removes `path` where nothing is in or below it; says nothing about where it stays.
-    pub fn remove_if_empty(&self, path: &str) -> io::Result<()> {
+    /// Removes `path` where nothing is in or below it; says whether it is gone everywhere.
+    pub fn remove_if_empty(&self, path: &str) -> io::Result<bool> {
+        let mut gone = true;
         for hierarchy in &self.hierarchies {
             match fs::remove_dir(hierarchy.folder(path)) {
-                Err(error)
-                    if !matches!(
-                        error.kind(),
-                        io::ErrorKind::NotFound | io::ErrorKind::ResourceBusy | io::ErrorKind::DirectoryNotEmpty
-                    ) =>
-                {
-                    return Err(error);
-                }
-                _ => {}
+                Ok(()) => {}
+                Err(error) => match error.kind() {
+                    io::ErrorKind::NotFound => {}
+                    io::ErrorKind::ResourceBusy | io::ErrorKind::DirectoryNotEmpty => gone = false,
+                    _ => return Err(error),
+                },
             }
         }
-        Ok(())
+        Ok(gone)
     }
 
     /// Processes the kernel has killed in `path` for want of memory.
@@ -229,6 +239,10 @@ impl Hierarchy {
     }
 
     fn make(&self, path: &str) -> io::Result<()> {
+        again_if_removed(|| self.try_make(path))
+    }
+
+    fn try_make(&self, path: &str) -> io::Result<()> {
         let mut folder = self.mount_point.clone();
         for name in path.split('/').filter(|name| !name.is_empty()) {
             if self.version == Version::V2 {
@@ -247,6 +261,19 @@ impl Hierarchy {
         }
         Ok(())
     }
+}
+
+/// The last sandbox takes the folders that all share along; the next may be making its own in them just then.
+fn again_if_removed(mut make: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+    const ATTEMPTS_MAX: usize = 10;
+    for _ in 1..ATTEMPTS_MAX {
+        match make() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if error.raw_os_error() == Some(Errno::ENODEV as i32) => {}
+            done => return done,
+        }
+    }
+    make()
 }
 
 /// The files and values that make `resources` the limits of a cgroup.

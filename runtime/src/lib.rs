@@ -1,6 +1,7 @@
 //! Images, root filesystems, sandboxes and containers through libcontainer; the shim.
 //! Speaks OCI and its own spec: knows neither the API nor the cluster.
 mod cgroup;
+mod device_filter;
 mod error;
 pub mod image;
 mod limits;

@@ -41,6 +41,8 @@ pub const SHIM_ANSWER_TIME_MAX: Duration = Duration::from_secs(90);
 /// Between two attempts to remove what the kernel is still letting go of.
 pub const REMOVE_RETRY_INTERVAL: Duration = Duration::from_millis(10);
 pub const REMOVE_ATTEMPTS_MAX: usize = 500;
+/// For folders that other sandboxes, or another agent, may still use.
+pub const REMOVE_SHARED_ATTEMPTS_MAX: usize = 20;
 /// Waiting subscribers of `Runtime::changes` that lag further lose the oldest ids.
 pub const CHANGES_MAX: usize = 1024;
 

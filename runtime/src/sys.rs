@@ -72,3 +72,45 @@ pub fn restore_default_signals() {
     let restored = unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) };
     restored.expect("SIGPIPE exists");
 }
+
+/// Gives the kernel a program that decides about uses of devices.
+pub fn load_device_filter(program: &[u64]) -> io::Result<OwnedFd> {
+    const LOAD: libc::c_long = 5;
+    const CGROUP_DEVICE: u32 = 15;
+    /// The start of the kernel's `bpf_attr` for this command; what is not given is zero.
+    #[repr(C)]
+    struct Attributes {
+        program_type: u32,
+        instructions: u32,
+        program: u64,
+        license: u64,
+        log: [u64; 2],
+        kernel_version_and_flags: u64,
+    }
+    let license = c"Apache-2.0";
+    let attributes = Attributes {
+        program_type: CGROUP_DEVICE,
+        instructions: program.len() as u32,
+        program: program.as_ptr() as u64,
+        license: license.as_ptr() as u64,
+        log: [0; 2],
+        kernel_version_and_flags: 0,
+    };
+    // SAFETY: the attributes, and the program and license they point to, live through the call, with the sizes they say.
+    let fd = unsafe { libc::syscall(libc::SYS_bpf, LOAD, &raw const attributes, size_of::<Attributes>()) };
+    let fd = Errno::result(fd)? as RawFd;
+    // SAFETY: the kernel has just made this descriptor (close-on-exec, as all of this kind).
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Lets the program decide for a cgroup, for as long as that exists.
+pub fn attach_device_filter(cgroup: impl AsFd, program: OwnedFd) -> io::Result<()> {
+    const ATTACH: libc::c_long = 8;
+    const CGROUP_DEVICE: u32 = 6;
+    const ALLOW_MULTI: u32 = 2;
+    let attributes: [u32; 4] =
+        [cgroup.as_fd().as_raw_fd() as u32, program.as_raw_fd() as u32, CGROUP_DEVICE, ALLOW_MULTI];
+    // SAFETY: the attributes live through the call and are as long as it is told.
+    let attached = unsafe { libc::syscall(libc::SYS_bpf, ATTACH, &raw const attributes, size_of_val(&attributes)) };
+    Ok(Errno::result(attached).map(drop)?)
+}

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     cgroup::Cgroups,
     error::RuntimeError,
-    limits::{REMOVE_ATTEMPTS_MAX, REMOVE_RETRY_INTERVAL},
+    limits::{REMOVE_ATTEMPTS_MAX, REMOVE_RETRY_INTERVAL, REMOVE_SHARED_ATTEMPTS_MAX},
 };
 
 impl Inner {
@@ -28,9 +28,7 @@ impl Inner {
         retry(|| self.cgroups.remove(&places.cgroup))
             .await
             .map_err(RuntimeError::io("remove cgroup", &places.cgroup))?;
-        for shared in [self.shim_cgroup(), format!("/{}", self.config.cgroup_parent.trim_matches('/'))] {
-            self.cgroups.remove_if_empty(&shared).map_err(RuntimeError::io("remove cgroup", &shared))?;
-        }
+        self.remove_shared_cgroups(id).await?;
         match std::fs::remove_file(&places.socket) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(RuntimeError::io("remove", &places.socket)(error));
@@ -38,6 +36,23 @@ impl Inner {
             _ => {}
         }
         provision::remove_folder(&places.folder)
+    }
+
+    /// The last sandbox takes along what all share. Its shim may be on its way out still, so that is worth some attempts;
+    /// with others there, or another agent below the same parent, it stays.
+    async fn remove_shared_cgroups(&self, id: &str) -> Result<(), RuntimeError> {
+        let last = self.sandboxes().keys().all(|known| known == id);
+        let attempts = if last { REMOVE_SHARED_ATTEMPTS_MAX } else { 1 };
+        for shared in [self.shim_cgroup(), format!("/{}", self.config.cgroup_parent.trim_matches('/'))] {
+            for attempt in 1..=attempts {
+                let gone = self.cgroups.remove_if_empty(&shared).map_err(RuntimeError::io("remove cgroup", &shared))?;
+                if gone || attempt == attempts {
+                    break;
+                }
+                tokio::time::sleep(REMOVE_RETRY_INTERVAL).await;
+            }
+        }
+        Ok(())
     }
 
     pub(super) async fn clean_up_container(&self, places: &Places, id: &str) -> Result<(), RuntimeError> {

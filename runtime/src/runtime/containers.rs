@@ -150,6 +150,10 @@ impl Inner {
             tracing::warn!(sandbox = sandbox.record.spec.id, container = spec.id, "{warning}");
         }
         write_json(&folder.join("config.json"), &built.spec)?;
+        if !spec.privileged {
+            let cgroup = &around.cgroup;
+            self.cgroups.confine_devices(cgroup).map_err(RuntimeError::io("confine the devices of cgroup", cgroup))?;
+        }
         let request = CreateRequest {
             container: spec.id.clone(),
             image: spec.image.clone(),
