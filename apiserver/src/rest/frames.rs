@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::{
     limits::{FRAMES_BYTES_MAX, FRAMES_MAX},
+    object,
     render::{self, IncludeObject, ListMeta},
 };
 use crate::negotiate::Shape;
@@ -127,7 +128,7 @@ pub fn render(kind: &Kind, form: FrameForm, event: EventType, stored: &Stored, c
 
 fn shape(kind: &Kind, form: FrameForm, stored: &Stored, columns: bool, out: &mut Vec<u8>) -> Result<(), Status> {
     match form {
-        FrameForm::Object => render::spliced(stored).write(out),
+        FrameForm::Object => object::Spliced::of(stored).write(out),
         FrameForm::Metadata => render::partial(kind, stored, out),
         FrameForm::Table(include) => {
             let meta = ListMeta { revision: stored.revision, ..ListMeta::default() };
@@ -139,7 +140,7 @@ fn shape(kind: &Kind, form: FrameForm, stored: &Stored, columns: bool, out: &mut
 
 /// A bookmark: everything up to the revision was told. `initial` marks the end of the initial events.
 pub fn bookmark(kind: &Kind, form: FrameForm, revision: Revision, initial: bool) -> Bytes {
-    let mut metadata = json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
+    let mut metadata = json!({"resourceVersion": revision.to_string()});
     if initial {
         metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
     }
@@ -178,7 +179,7 @@ mod tests {
     use kontiki_kinds::by_gvk;
     use kontiki_model::Key;
 
-    use super::{super::object, *};
+    use super::*;
 
     fn stored(revision: Revision) -> (&'static Kind, Stored) {
         let kind = by_gvk("", "v1", "ConfigMap").unwrap();

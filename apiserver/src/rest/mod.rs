@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     /// Whoever serves requests spawns them: that this compiles is the test.
-    #[expect(dead_code)]
+    #[expect(dead_code, clippy::manual_async_fn)]
     fn a_request_can_be_answered_on_any_thread(
         core: Arc<Core>,
         route: ResourceRequest,

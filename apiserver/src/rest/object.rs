@@ -41,9 +41,9 @@ pub fn metadata(object: &mut Value) -> &mut Map<String, Value> {
 
 /// The tree of a stored object, with its `resourceVersion`.
 pub fn open(stored: &Stored) -> Result<Value, Status> {
-    let mut object: Value = serde_json::from_slice(&stored.body).map_err(failure::internal)?;
-    metadata(&mut object).insert("resourceVersion".to_owned(), stored.revision.to_string().into());
-    Ok(object)
+    let mut text = Vec::with_capacity(stored.body.len() + 64);
+    Spliced::of(stored).write(&mut text);
+    serde_json::from_slice(&text).map_err(failure::internal)
 }
 
 /// Canonical bytes and head of an object that passed validation.
@@ -114,13 +114,14 @@ fn owner(reference: &Value) -> OwnerRef {
 pub struct Spliced<'a> {
     pub body: &'a [u8],
     pub splice: usize,
-    /// `None` for what was never stored (a dry run).
+    /// `None` for what was never stored (a dry run), which has revision 0.
     pub revision: Option<Revision>,
 }
 
 impl<'a> Spliced<'a> {
     pub fn of(stored: &'a Stored) -> Self {
-        Spliced { body: &stored.body, splice: stored.head.splice as usize, revision: Some(stored.revision) }
+        let revision = Some(stored.revision).filter(|revision| *revision > 0);
+        Spliced { body: &stored.body, splice: stored.head.splice as usize, revision }
     }
 
     /// The whole object.

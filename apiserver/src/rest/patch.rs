@@ -73,7 +73,8 @@ impl<'a> Patch<'a> {
             }
         };
         let told = match self {
-            Patch::Json(_) | Patch::Merge(_) => sorted(&patched).to_string(),
+            Patch::Json(_) => sorted(&patched, &Value::Null).to_string(),
+            Patch::Merge(patch) => sorted(&patched, &patch.value).to_string(),
             Patch::Strategic(patch) => go_print(&patch.value),
         };
         if validation == FieldValidation::Strict && !duplicates.is_empty() {
@@ -88,12 +89,16 @@ impl<'a> Patch<'a> {
     }
 }
 
-/// Go prints the members of a patched document sorted by name, and leaves the values as they were.
-fn sorted(object: &Value) -> Value {
+/// Go prints the members of the maps that a patch went through sorted by name, and leaves the other values as they were.
+fn sorted(object: &Value, patch: &Value) -> Value {
     let Value::Object(members) = object else { return object.clone() };
     let mut members: Vec<_> = members.iter().collect();
     members.sort_by_key(|(name, _)| *name);
-    Value::Object(members.into_iter().map(|(name, value)| (name.clone(), value.clone())).collect::<Map<_, _>>())
+    let member = |(name, value): (&String, &Value)| match patch.get(name) {
+        Some(inner @ Value::Object(_)) => (name.clone(), sorted(value, inner)),
+        _ => (name.clone(), value.clone()),
+    };
+    Value::Object(members.into_iter().map(member).collect::<Map<_, _>>())
 }
 
 fn does_not_fit(told: String, why: &str) -> Status {

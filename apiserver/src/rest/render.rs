@@ -40,7 +40,7 @@ pub struct ListMeta {
 pub fn object(call: &Call<'_>, form: Form, code: StatusCode, stored: &Stored) -> Result<ApiResponse, Status> {
     let mut out = Vec::new();
     match form.shape {
-        Shape::Object => spliced(stored).write(&mut out),
+        Shape::Object => Spliced::of(stored).write(&mut out),
         Shape::PartialMetadata => partial(call.kind, stored, &mut out),
         Shape::Table => {
             let meta = ListMeta { revision: stored.revision, ..ListMeta::default() };
@@ -108,7 +108,7 @@ pub fn list(
             out.extend_from_slice(format!("{{\"kind\":\"{}List\",\"apiVersion\":\"{version}\"", kind.kind).as_bytes());
             list_meta(meta, &mut out);
             out.extend_from_slice(b",\"items\":[");
-            separated(items, &mut out, |item, out| spliced(item).write_item(prefix, out));
+            separated(items, &mut out, |item, out| Spliced::of(item).write_item(prefix, out));
             out.extend_from_slice(b"]}");
         }
     }
@@ -121,16 +121,10 @@ pub fn finish(code: StatusCode, form: Form, mut json: Vec<u8>) -> Result<ApiResp
     content::answer(code, form, json.into())
 }
 
-/// The bytes of a stored object; a revision of zero was never stored.
-pub fn spliced(stored: &Stored) -> Spliced<'_> {
-    let spliced = Spliced::of(stored);
-    Spliced { revision: spliced.revision.filter(|revision| *revision > 0), ..spliced }
-}
-
 /// `PartialObjectMetadata` of an object.
 pub fn partial(kind: &Kind, stored: &Stored, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":");
-    spliced(stored).write_metadata(object::prefix(kind).len(), out);
+    Spliced::of(stored).write_metadata(object::prefix(kind).len(), out);
     out.push(b'}');
 }
 
@@ -168,7 +162,7 @@ pub fn table(
         match include {
             IncludeObject::None => out.extend_from_slice(b"null"),
             IncludeObject::Metadata => partial(kind, item, out),
-            IncludeObject::Object => spliced(item).write(out),
+            IncludeObject::Object => Spliced::of(item).write(out),
         }
         out.push(b'}');
     }
