@@ -57,6 +57,12 @@ impl Server {
         server
     }
 
+    /// Drops all history that may be dropped.
+    pub async fn forget_history(&self) {
+        let later = chrono::Utc::now() + chrono::TimeDelta::days(3650);
+        self.core.log.compact_history(later.timestamp_millis()).await.unwrap();
+    }
+
     /// Requests about a kind (`Pod`, `apps/Deployment`), in a namespace if it is not empty.
     pub fn on(&self, name: &str, namespace: &str) -> Call<'_> {
         self.about(kind(name), namespace)

@@ -1,0 +1,110 @@
+//! Lists: pages of one revision, the past, selections, and what a client is told when the past is gone.
+#![allow(clippy::unwrap_used)]
+
+mod client;
+
+use client::{Answer, Server};
+use serde_json::{Value, json};
+
+const MAPS: usize = 7;
+
+async fn filled() -> Server {
+    let server = Server::start().await;
+    for index in 0..MAPS {
+        let parity = if index % 2 == 0 { "even" } else { "odd" };
+        let object = json!({"metadata": {"name": format!("m{index}"), "labels": {"parity": parity}}});
+        server.on("ConfigMap", "default").create(&object).await.expect(201);
+    }
+    server
+}
+
+fn names(answer: &Answer) -> Vec<&str> {
+    answer.at("/items").as_array().unwrap().iter().map(|item| item["metadata"]["name"].as_str().unwrap()).collect()
+}
+
+fn token(answer: &Answer) -> String {
+    answer.at("/metadata/continue").as_str().unwrap_or_default().to_owned()
+}
+
+#[tokio::test]
+async fn pages_show_the_revision_of_the_first_one() {
+    let server = filled().await;
+    let maps = || server.on("ConfigMap", "default").query("limit", "3");
+    let first = maps().list().await;
+    assert_eq!(names(&first), ["m0", "m1", "m2"]);
+    assert_eq!(first.at("/metadata/remainingItemCount"), 4);
+    server.on("ConfigMap", "default").name("m4").delete(&Value::Null).await.expect(200);
+    server.on("ConfigMap", "default").create(&json!({"metadata": {"name": "m3a"}})).await.expect(201);
+    let second = maps().query("continue", &token(&first)).list().await;
+    assert_eq!(names(&second), ["m3", "m4", "m5"]);
+    assert_eq!(second.revision(), first.revision());
+    let third = maps().query("continue", &token(&second)).list().await;
+    assert_eq!((names(&third), token(&third)), (vec!["m6"], String::new()));
+    assert_eq!(third.at("/metadata/remainingItemCount"), &Value::Null);
+}
+
+#[tokio::test]
+async fn selections_have_no_remaining_count_and_match_on_heads() {
+    let server = filled().await;
+    let maps = || server.on("ConfigMap", "default");
+    let odd = maps().query("labelSelector", "parity=odd").query("limit", "2").list().await;
+    assert_eq!(names(&odd), ["m1", "m3"]);
+    assert_eq!(odd.at("/metadata/remainingItemCount"), &Value::Null);
+    let rest = maps().query("labelSelector", "parity=odd").query("continue", &token(&odd)).list().await;
+    assert_eq!(names(&rest), ["m5"]);
+    let one = maps().query("fieldSelector", "metadata.name=m2").query("labelSelector", "parity=even").list().await;
+    assert_eq!(names(&one), ["m2"]);
+    let none = maps().query("fieldSelector", "metadata.name=m2").query("labelSelector", "parity=odd").list().await;
+    assert_eq!(names(&none), [""; 0]);
+    let refused = maps().query("fieldSelector", "data.a=1").list().await;
+    let words = "\"data.a\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"";
+    assert_eq!((refused.code, refused.at("/message")), (400, &json!(words)));
+}
+
+#[tokio::test]
+async fn the_past_is_listed_exactly_and_the_future_is_refused() {
+    let server = filled().await;
+    let maps = || server.on("ConfigMap", "default");
+    let past = maps().name("m2").get().await.revision();
+    let exact = maps().query("resourceVersion", &past.to_string()).query("resourceVersionMatch", "Exact").list().await;
+    assert_eq!(names(&exact), ["m0", "m1", "m2"]);
+    assert_eq!(exact.revision(), past);
+    let newer = maps().query("resourceVersion", &past.to_string()).list().await;
+    assert_eq!(names(&newer).len(), MAPS);
+    for asked in [
+        maps().query("resourceVersion", "999999").list().await,
+        maps().name("m0").query("resourceVersion", "999999").get().await,
+    ] {
+        assert_eq!((asked.code, asked.at("/details/causes/0/reason")), (504, &json!("ResourceVersionTooLarge")));
+        assert_eq!(asked.at("/details/retryAfterSeconds"), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_token_of_a_forgotten_revision_is_answered_with_one_that_goes_on() {
+    let server = filled().await;
+    let maps = || server.on("ConfigMap", "default").query("limit", "3");
+    let first = maps().list().await;
+    server.on("ConfigMap", "default").name("m6").merge(&json!({"data": {"k": "v"}})).await.expect(200);
+    server.forget_history().await;
+    let expired = maps().query("continue", &token(&first)).list().await;
+    assert_eq!((expired.code, expired.at("/reason")), (410, &json!("Expired")));
+    let goes_on = maps().query("continue", &token(&expired)).list().await;
+    assert_eq!((goes_on.code, names(&goes_on)), (200, vec!["m3", "m4", "m5"]));
+    let old = first.revision().to_string();
+    let exact = maps().query("resourceVersion", &old).query("resourceVersionMatch", "Exact").list().await;
+    assert_eq!((exact.code, exact.at("/reason")), (410, &json!("Expired")));
+}
+
+#[tokio::test]
+async fn a_collection_is_deleted_by_selection() {
+    let server = filled().await;
+    let maps = || server.on("ConfigMap", "default");
+    let dry = maps().query("dryRun", "All").send("deletecollection").await;
+    assert_eq!(names(&dry).len(), MAPS);
+    let deleted = maps().query("labelSelector", "parity=odd").send("deletecollection").await;
+    assert_eq!((deleted.code, names(&deleted)), (200, vec!["m1", "m3", "m5"]));
+    assert_eq!(names(&maps().list().await), ["m0", "m2", "m4", "m6"]);
+    assert_eq!(maps().send("deletecollection").await.code, 200);
+    assert_eq!(names(&maps().list().await), [""; 0]);
+}

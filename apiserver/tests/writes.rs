@@ -1,0 +1,144 @@
+//! Writes that meet: contention on one object, on one pool of values, and with the end of a namespace.
+#![allow(clippy::unwrap_used)]
+
+mod client;
+
+use std::collections::BTreeSet;
+
+use client::Server;
+use futures::future::join_all;
+use http::{HeaderName, header};
+use serde_json::{Value, json};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn patches_of_one_object_all_count() {
+    const PATCHES: usize = 24;
+    let server = Server::start().await;
+    let map = || server.on("ConfigMap", "default");
+    map().create(&json!({"metadata": {"name": "shared"}})).await.expect(201);
+    let patches = (0..PATCHES).map(|index| async move {
+        let patch = json!({"data": {format!("k{index}"): "v"}});
+        map().name("shared").merge(&patch).await.expect(200);
+    });
+    join_all(patches).await;
+    let data = map().name("shared").get().await.expect(200)["data"].clone();
+    assert_eq!(data.as_object().unwrap().len(), PATCHES);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_two_services_get_one_address_or_port() {
+    const SERVICES: usize = 24;
+    let server = Server::start().await;
+    let service = || server.on("Service", "default");
+    let created = (0..SERVICES).map(|index| async move {
+        let object =
+            json!({"metadata": {"name": format!("s{index}")}, "spec": {"type": "NodePort", "ports": [{"port": 80}]}});
+        service().create(&object).await.expect(201)
+    });
+    let created = join_all(created).await;
+    let distinct =
+        |pointer: &str| created.iter().map(|one| one.pointer(pointer).unwrap().to_string()).collect::<BTreeSet<_>>();
+    assert_eq!(distinct("/spec/clusterIP").len(), SERVICES);
+    assert_eq!(distinct("/spec/ports/0/nodePort").len(), SERVICES);
+    let address = created[0].pointer("/spec/clusterIP").unwrap();
+    let again = json!({"metadata": {"name": "again"}, "spec": {"clusterIP": address, "ports": [{"port": 80}]}});
+    let taken = service().create(&again).await;
+    assert_eq!((taken.code, taken.at("/details/causes/0/field")), (422, &json!("spec.clusterIPs")));
+    service().name("s0").delete(&Value::Null).await.expect(200);
+    service().create(&again).await.expect(201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_created_in_a_namespace_that_ends() {
+    let server = Server::start().await;
+    server.on("Namespace", "").create(&json!({"metadata": {"name": "short"}})).await.expect(201);
+    let creates = (0..32).map(|index| {
+        let server = &server;
+        async move {
+            if index == 8 {
+                return server.on("Namespace", "").name("short").delete(&Value::Null).await;
+            }
+            server.on("ConfigMap", "short").create(&json!({"metadata": {"name": format!("m{index}")}})).await
+        }
+    });
+    let answers = join_all(creates).await;
+    assert!(answers.iter().all(|answer| matches!(answer.code, 200 | 201 | 403)), "{answers:?}");
+    let namespace = server.on("Namespace", "").name("short").get().await;
+    let ended = namespace.revision();
+    let maps = server.on("ConfigMap", "short").list().await;
+    for map in maps.at("/items").as_array().unwrap() {
+        let created: u64 = map["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap();
+        assert!(created < ended, "{map} came after the namespace began to end at {ended}");
+    }
+    let late = server.on("ConfigMap", "short").create(&json!({"metadata": {"name": "late"}})).await;
+    assert_eq!((late.code, late.at("/details/causes/0/reason")), (403, &json!("NamespaceTerminating")));
+}
+
+#[tokio::test]
+async fn a_write_says_who_and_why() {
+    let server = Server::start().await;
+    let call = server.on("ConfigMap", "default").header(header::USER_AGENT, "robot/1");
+    let call = call.header(HeaderName::from_static("kontiki-cause"), "2");
+    let created = call.create(&json!({"metadata": {"name": "a"}})).await;
+    let key = kontiki_model::Key::new("configmaps", "default", "a");
+    let history = server.core.log.history(&key, None, 10).unwrap();
+    let event = history.first().unwrap();
+    assert_eq!(event.revision(), created.revision());
+    assert_eq!((event.author.user.as_str(), event.author.user_agent.as_str()), ("tester", "robot/1"));
+    assert_eq!((event.author.verb.as_str(), event.cause), ("create", Some(2)));
+    let wrong = server.on("ConfigMap", "default").header(HeaderName::from_static("kontiki-cause"), "x");
+    assert_eq!(wrong.create(&json!({"metadata": {"name": "b"}})).await.code, 400);
+}
+
+#[tokio::test]
+async fn generated_names_are_tried_again_and_given_ones_kept() {
+    let server = Server::start().await;
+    let maps = || server.on("ConfigMap", "default");
+    let one = maps().create(&json!({"metadata": {"generateName": "base-"}})).await.expect(201);
+    let two = maps().create(&json!({"metadata": {"generateName": "base-"}})).await.expect(201);
+    let name = |object: &Value| object["metadata"]["name"].as_str().unwrap().to_owned();
+    assert_ne!(name(&one), name(&two));
+    assert!(name(&one).starts_with("base-") && name(&one).len() == 10);
+    let both = maps().create(&json!({"metadata": {"name": "mine", "generateName": "base-"}})).await.expect(201);
+    assert_eq!(name(&both), "mine");
+}
+
+#[tokio::test]
+async fn pods_are_bound_once_and_evicted() {
+    let server = Server::start().await;
+    let pods = || server.on("Pod", "default");
+    let pod =
+        json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "example.local/app:1"}]}});
+    pods().create(&pod).await.expect(201);
+    let binding = |node: &str| json!({"metadata": {"name": "p"}, "target": {"kind": "Node", "name": node}});
+    pods().name("p").sub("binding").create(&binding("n1")).await.expect(201);
+    let again = pods().name("p").sub("binding").create(&binding("n2")).await;
+    assert_eq!((again.code, again.at("/details/kind")), (409, &json!("pods/binding")));
+    let bound = pods().query("fieldSelector", "spec.nodeName=n1").list().await;
+    assert_eq!(bound.at("/items/0/status/conditions/0/type"), "PodScheduled");
+    let eviction = json!({"metadata": {"name": "p"}, "deleteOptions": {"gracePeriodSeconds": 3}});
+    pods().name("p").sub("eviction").create(&eviction).await.expect(201);
+    assert_eq!(pods().name("p").get().await.at("/metadata/deletionGracePeriodSeconds"), 3);
+}
+
+#[tokio::test]
+async fn log_requests_name_their_container() {
+    let server = Server::start().await;
+    let pods = || server.on("Pod", "default");
+    let containers =
+        json!([{"name": "a", "image": "example.local/app:1"}, {"name": "b", "image": "example.local/app:1"}]);
+    pods().create(&json!({"metadata": {"name": "p"}, "spec": {"containers": containers}})).await.expect(201);
+    let log = || pods().name("p").sub("log");
+    let unnamed = log().get().await;
+    let words = "a container name must be specified for pod p, choose one of: [a b]";
+    assert_eq!((unnamed.code, unnamed.at("/message")), (400, &json!(words)));
+    let wrong = log().query("container", "z").get().await;
+    assert_eq!((wrong.code, wrong.at("/message")), (400, &json!("container z is not valid for pod p")));
+    let negative = log().query("container", "a").query("tailLines", "-1").get().await;
+    assert_eq!((negative.code, negative.at("/details/causes/0/field")), (422, &json!("tailLines")));
+    // Not on a node yet: there is nothing to tell, and nowhere to go.
+    assert_eq!(log().query("container", "a").get().await.code, 204);
+    let exec = pods().name("p").sub("exec").query("container", "a").query("command", "sh").get().await;
+    assert_eq!((exec.code, exec.at("/message")), (400, &json!("pod p does not have a host assigned")));
+    assert_eq!(pods().name("none").sub("log").get().await.code, 404);
+}
