@@ -10,7 +10,7 @@ use std::{
 /// The API server's configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where to listen; port 0 takes a free one.
+    /// Where to listen; port 0 takes a free one, which a running server's configuration then names.
     pub listen: SocketAddr,
     /// The address under which pods and nodes reach this server: the endpoint of the `kubernetes` Service.
     pub advertise: IpAddr,
@@ -47,6 +47,11 @@ impl Config {
             token_issuer: "https://kubernetes.default.svc".to_owned(),
             token_audiences: vec!["https://kubernetes.default.svc".to_owned()],
         }
+    }
+
+    /// `address:port` under which the server says it is reached.
+    pub fn advertised(&self) -> String {
+        SocketAddr::new(self.advertise, self.listen.port()).to_string()
     }
 
     /// The address of the `kubernetes` Service.

@@ -8,6 +8,7 @@ use http_body::Body as _;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use kontiki_model::Status;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use crate::{
     failure, limits,
@@ -50,6 +51,27 @@ pub fn json_value(request: &ApiRequest) -> Result<Value, Status> {
     decoded.map(|document| document.value).map_err(|error| failure::bad_request(error.to_string()))
 }
 
+/// As [`json_value`], checked against a built-in type and without the fields it does not have. The body may leave out
+/// its kind and version, but not be another one.
+pub fn typed_value(request: &ApiRequest, group: &str, version: &str, kind: &str) -> Result<Value, Status> {
+    let table = kontiki_schema::builtin();
+    let found = table.lookup_gvk(group, version, kind);
+    let type_id = found.ok_or_else(|| failure::internal(format!("the schema has no {group}/{version} {kind}")))?;
+    let mut value = json_value(request)?;
+    let api_version = format!("{group}/{version}");
+    let is =
+        |member: &str, wanted: &str| value[member].as_str().is_none_or(|given| given.is_empty() || given == wanted);
+    if !value.is_object() || !is("kind", kind) || !is("apiVersion", &api_version) {
+        return Err(failure::bad_request(format!("the object provided is unrecognized (must be of type {kind})")));
+    }
+    let refused = |error: &dyn std::fmt::Display| {
+        failure::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {error}"))
+    };
+    table.check(type_id, &value).map_err(|error| refused(&error))?;
+    table.prune(type_id, &mut value);
+    Ok(value)
+}
+
 /// The content type without its parameters, as written.
 pub fn media_type(headers: &HeaderMap) -> &str {
     let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
@@ -86,6 +108,31 @@ fn json_text(value: &Value, pretty: bool) -> Result<Vec<u8>, Status> {
 
 pub fn text(code: StatusCode, text: impl Into<Bytes>) -> ApiResponse {
     response(code, "text/plain; charset=utf-8", text)
+}
+
+/// A strong entity tag of these bytes.
+pub fn etag(bytes: &[u8]) -> HeaderValue {
+    let hash: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02X}")).collect();
+    HeaderValue::from_str(&format!("\"{hash}\"")).unwrap_or(HeaderValue::from_static("\"\""))
+}
+
+/// Whether the client has this version already (`If-None-Match`).
+pub fn is_current(headers: &HeaderMap, etag: &HeaderValue) -> bool {
+    let (Some(known), Ok(etag)) = (headers.get(header::IF_NONE_MATCH), etag.to_str()) else { return false };
+    known.to_str().is_ok_and(|known| known.split(',').any(|one| matches!(one.trim(), "*") || one.trim() == etag))
+}
+
+pub fn not_modified() -> ApiResponse {
+    let mut response = http::Response::new(empty());
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
+    response
+}
+
+/// What a path answers that is no path at all.
+pub fn page_not_found() -> ApiResponse {
+    let mut response = text(StatusCode::NOT_FOUND, "404 page not found\n");
+    response.headers_mut().insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    response
 }
 
 pub fn response(code: StatusCode, content_type: &str, body: impl Into<Bytes>) -> ApiResponse {

@@ -1,22 +1,39 @@
 //! The API server: HTTP (warp), authentication, authorization, admission, verbs, discovery, OpenAPI, the watch protocol.
+//!
+//! A request comes in through `serve` (TLS, warp) or `in_process`, and takes the same way from there: `handler`
+//! authenticates it (`authn`), reads what it asks for (`route`), authorizes it (`authz`) and hands it to [`rest`], to
+//! `reviews`, or to `paths`. Answers are written by [`content`], failures worded in [`failure`]. [`Core`] is what all share.
 mod authn;
 mod authz;
+mod bootstrap;
 mod config;
 pub mod content;
 mod core;
+mod discovery;
 pub mod failure;
+mod handler;
+mod health;
+mod in_process;
 pub mod limits;
 mod metrics;
 pub mod negotiate;
+mod openapi;
+mod paths;
 pub mod pki;
 pub mod proxy;
 pub mod request;
 pub mod rest;
+mod reviews;
 mod route;
+mod serve;
 mod server;
+mod streaming;
+mod token_request;
+mod version;
 
 pub use authn::TokenSigner;
 pub use config::{CidrError, Config, Ipv4Cidr};
 pub use core::Core;
+pub use in_process::InProcess;
 pub use request::{ApiBody, ApiRequest, ApiResponse, Identity, RequestBody, ResourceRequest};
-pub use server::StartError;
+pub use server::{ApiServer, StartError};

@@ -24,6 +24,14 @@ pub const STREAMS_PER_CONNECTION_MAX: u32 = 1_000;
 pub const KEEP_ALIVE_TIME: Duration = Duration::from_secs(30);
 /// After shutdown is asked for, open requests get this long to end.
 pub const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(10);
+/// Pause after a connection could not be accepted.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How often the server's certificate is looked at.
+pub const CERTIFICATE_CHECK_INTERVAL: Duration = Duration::from_secs(12 * 3600);
+/// The first objects of a new cluster must be there within this time; after it they are tried for in the background.
+pub const BOOTSTRAP_TIME_MAX: Duration = Duration::from_secs(10);
+/// Pause between attempts to make them.
+pub const BOOTSTRAP_PAUSE: Duration = Duration::from_millis(500);
 /// Connecting to a node agent.
 pub const NODE_CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 /// Responses below this size are not worth compressing.

@@ -108,6 +108,21 @@ pub fn negotiate(request: &ApiRequest, offer: Offer) -> Result<Form, Status> {
     form.ok_or_else(|| failure::not_acceptable(OBJECT_TYPES))
 }
 
+/// Whether the client accepts one of these media types, of a route that negotiates nothing else.
+pub fn accepts(headers: &HeaderMap, offered: &[&str]) -> bool {
+    preferred(headers, offered).is_some()
+}
+
+/// The place of the media type that the client likes best; anything means the first.
+pub fn preferred(headers: &HeaderMap, offered: &[&str]) -> Option<usize> {
+    let accept = accept_header(headers);
+    let place = |clause: &Clause<'_>| match clause.wildcards() {
+        2 => Some(0).filter(|_| !offered.is_empty()),
+        _ => offered.iter().position(|one| clause.is(one)),
+    };
+    parse_accept(&accept).iter().find_map(place)
+}
+
 /// The form of a failure: what the client accepts, or JSON.
 pub fn failure_form(headers: &HeaderMap) -> Form {
     let accept = accept_header(headers);

@@ -22,7 +22,7 @@ use crate::{
     core::Core,
     failure, limits,
     pki::{Pki, PkiError},
-    request::{ApiBody, ApiRequest, ApiResponse},
+    request::{ApiBody, ApiRequest, ApiResponse, BodyError},
 };
 
 /// Where a node agent listens.
@@ -112,7 +112,7 @@ pub async fn forward(
     }
     let (mut parts, body) = response.into_parts();
     remove_connection_headers(&mut parts.headers);
-    Ok(Response::from_parts(parts, body.map_err(Into::into).boxed_unsync()))
+    Ok(Response::from_parts(parts, body.map_err(BodyError::new).boxed_unsync()))
 }
 
 /// The request as the agent gets it, and the client's half of a protocol switch it asked for.

@@ -11,8 +11,14 @@ use kontiki_model::{Revision, Status};
 
 use crate::failure;
 
-/// The error of a body that breaks off.
-pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
+/// A body that breaks off.
+///
+/// A type of its own, not a boxed `dyn Error`: a future that holds one of those behind hyper's `Into` bounds cannot be
+/// proven `Send` for every lifetime.
+#[derive(Debug, thiserror::Error)]
+#[error("the body broke off")]
+pub struct BodyError(#[source] Box<dyn std::error::Error + Send + Sync>);
+
 /// A body on its way, in or out: a buffer or a stream.
 pub type ApiBody = http_body_util::combinators::UnsyncBoxBody<Bytes, BodyError>;
 pub type ApiResponse = http::Response<ApiBody>;
@@ -68,6 +74,12 @@ pub struct ResourceRequest {
     pub rest: String,
     /// Kubernetes' request verb: get, list, watch, create, update, patch, delete, deletecollection.
     pub verb: &'static str,
+}
+
+impl BodyError {
+    pub fn new(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        BodyError(cause.into())
+    }
 }
 
 impl Identity {

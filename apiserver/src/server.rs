@@ -1,17 +1,120 @@
 //! The API server as a whole: starting it, asking it from within, stopping it.
 
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use kontiki_raft::Log;
+use tokio::net::TcpListener;
+use tokio_util::task::TaskTracker;
+
 use crate::{
     authn::{TokenFault, TokenFileError},
-    pki::PkiError,
+    bootstrap,
+    config::Config,
+    core::Core,
+    handler::Handler,
+    in_process::InProcess,
+    limits,
+    pki::{self, PkiError},
+    request::Identity,
+    serve::{self, ServerTls, TlsError},
 };
 
 /// Why the server cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    #[error("cannot listen on {address}")]
+    Listen { address: SocketAddr, source: std::io::Error },
     #[error(transparent)]
     Pki(#[from] PkiError),
     #[error("cannot use the key of service account tokens")]
     TokenKey(#[source] TokenFault),
     #[error(transparent)]
     Tokens(#[from] TokenFileError),
+    #[error("cannot set up TLS")]
+    Tls(#[from] TlsError),
+}
+
+/// A running API server; clones are handles to the same one.
+#[derive(Clone)]
+pub struct ApiServer {
+    core: Arc<Core>,
+    handler: Arc<Handler>,
+    tasks: TaskTracker,
+}
+
+impl ApiServer {
+    /// Starts serving on top of an open log.
+    ///
+    /// The identities are made where they are missing, the socket is bound, and the objects that every cluster has are
+    /// created. Returns when the server is ready, or, where the log has no leader yet, after
+    /// [`limits::BOOTSTRAP_TIME_MAX`]; `/readyz` tells.
+    pub async fn start(mut config: Config, log: Log) -> Result<ApiServer, StartError> {
+        let address = config.listen;
+        let failed = |source| StartError::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        config.listen = listener.local_addr().map_err(failed)?;
+        let core = Core::open(config, log)?;
+        let credential = core.pki.server(&core.config.certificate_names())?;
+        let tls = ServerTls::new(&core.pki, &credential)?;
+        let handler = Arc::new(Handler::new(core.clone()));
+        let tasks = TaskTracker::new();
+        tasks.spawn(serve::serve(listener, tls.acceptor(), handler.clone()));
+        tasks.spawn(keep_certificate(core.clone(), tls));
+        let ready = tasks.spawn(bootstrap::run(core.clone()));
+        if tokio::time::timeout(limits::BOOTSTRAP_TIME_MAX, ready).await.is_err() {
+            tracing::warn!("serving, but not ready: the log takes no writes yet");
+        }
+        Ok(ApiServer { core, handler, tasks })
+    }
+
+    /// Where it listens.
+    pub fn local_address(&self) -> SocketAddr {
+        self.core.config.listen
+    }
+
+    /// What handlers share: the log, the configuration as it is served, the identities.
+    pub fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
+    /// A client of this server that needs no socket.
+    pub fn in_process(&self, identity: Identity) -> InProcess {
+        InProcess::new(self.handler.clone(), identity)
+    }
+
+    /// A kubeconfig of the operator, for this server at `url`.
+    pub fn kubeconfig(&self, url: &str) -> Result<String, PkiError> {
+        Ok(pki::kubeconfig(url, self.core.pki.ca_pem(), &self.core.pki.admin()?))
+    }
+
+    /// Stops serving: no new connections, watches and tunnels end, other requests get
+    /// [`limits::SHUTDOWN_TIME_MAX`] to be answered. The log stays open.
+    pub async fn shutdown(&self) {
+        self.core.stopping.cancel();
+        self.tasks.close();
+        self.core.tunnels.close();
+        let ended = async {
+            self.tasks.wait().await;
+            self.core.tunnels.wait().await;
+        };
+        let patience = limits::SHUTDOWN_TIME_MAX + Duration::from_secs(1);
+        if tokio::time::timeout(patience, ended).await.is_err() {
+            tracing::warn!("requests were still open at shutdown");
+        }
+    }
+}
+
+/// Issues the server's certificate anew before it ends.
+async fn keep_certificate(core: Arc<Core>, tls: ServerTls) {
+    let renewing = async {
+        loop {
+            tokio::time::sleep(limits::CERTIFICATE_CHECK_INTERVAL).await;
+            let renewed = core.pki.server(&core.config.certificate_names());
+            let replaced = renewed.map_err(StartError::from).and_then(|credential| Ok(tls.replace(&credential)?));
+            if let Err(error) = replaced {
+                tracing::error!(%error, "the server's certificate cannot be renewed");
+            }
+        }
+    };
+    core.stopping.run_until_cancelled(renewing).await;
 }

@@ -14,7 +14,7 @@ pub(crate) use self::{
 };
 pub use self::{
     jwt::{Claims, KubernetesClaims, Reference, TokenFault, TokenSigner},
-    service_account::{Believed, believe},
+    service_account::believe,
     static_tokens::{StaticTokens, TokenFileError},
 };
 use crate::{core::Core, failure, limits, request::Identity};
@@ -31,7 +31,7 @@ pub const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
 /// The identity behind a connection's certificate or a request's token; without either, the anonymous one.
 ///
 /// A token that is not believed is refused; it does not make the request anonymous.
-pub(crate) fn authenticate(
+pub(crate) async fn authenticate(
     core: &Core,
     certificate: Option<&Identity>,
     headers: &HeaderMap,
@@ -46,7 +46,7 @@ pub(crate) fn authenticate(
     if let Some(identity) = core.static_tokens.find(token) {
         return Ok(identity);
     }
-    match believe(core, token, &core.config.token_audiences)? {
+    match believe(core, token, &core.config.token_audiences).await? {
         Ok(believed) => Ok(believed.identity),
         Err(fault) => {
             tracing::debug!(%fault, "bearer token refused");

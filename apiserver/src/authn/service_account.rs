@@ -5,7 +5,10 @@ use kontiki_model::{Key, Status};
 use kontiki_raft::Stored;
 
 use super::{AUTHENTICATED, CREDENTIAL_ID, Claims, SERVICE_ACCOUNTS, TokenFault, jwt::Reference};
-use crate::{core::Core, request::Identity};
+use crate::{
+    core::{Core, unreadable},
+    request::Identity,
+};
 
 /// A token that holds.
 pub struct Believed {
@@ -18,16 +21,29 @@ pub struct Believed {
 const DELETION_LEEWAY_S: i64 = 60;
 
 /// Whether a token holds, now, for one of these audiences. The outer error is about the server, the inner about the token.
-pub fn believe(core: &Core, token: &str, audiences: &[String]) -> Result<Result<Believed, TokenFault>, Status> {
+///
+/// What the token is bound to is looked up here first; a miss is believed only of a state that is not behind.
+pub async fn believe(core: &Core, token: &str, audiences: &[String]) -> Result<Result<Believed, TokenFault>, Status> {
     let now = Utc::now();
-    let claims = match core.tokens.verify(token, now.timestamp()) {
-        Ok(claims) => claims,
+    let checked = core.tokens.verify(token, now.timestamp()).and_then(|claims| {
+        let audiences = claims.audiences(audiences)?;
+        Ok((claims, audiences))
+    });
+    let (claims, audiences) = match checked {
+        Ok(checked) => checked,
         Err(fault) => return Ok(Err(fault)),
     };
-    let audiences = match claims.audiences(audiences) {
-        Ok(audiences) => audiences,
-        Err(fault) => return Ok(Err(fault)),
-    };
+    if missing(core, &claims, now)?.is_some() {
+        core.log.barrier().await.map_err(|error| unreadable(&error))?;
+        if let Some(fault) = missing(core, &claims, now)? {
+            return Ok(Err(fault));
+        }
+    }
+    Ok(Ok(Believed { identity: identity(&claims), audiences }))
+}
+
+/// The first of the objects that the token depends on which does not vouch for it.
+fn missing(core: &Core, claims: &Claims, now: DateTime<Utc>) -> Result<Option<TokenFault>, Status> {
     let bound = &claims.kubernetes;
     let namespace = bound.namespace.as_str();
     let mut required = vec![("serviceaccounts", namespace, &bound.serviceaccount)];
@@ -38,10 +54,10 @@ pub fn believe(core: &Core, token: &str, audiences: &[String]) -> Result<Result<
     for (resource, namespace, reference) in required {
         let found = core.stored(&Key::new(resource, namespace, &*reference.name))?;
         if !found.is_some_and(|object| vouches(&object, &reference.uid, now)) {
-            return Ok(Err(TokenFault::Unbound(format!("{resource} {namespace}/{} is gone", reference.name))));
+            return Ok(Some(TokenFault::Unbound(format!("{resource} {namespace}/{} is gone", reference.name))));
         }
     }
-    Ok(Ok(Believed { identity: identity(&claims), audiences }))
+    Ok(None)
 }
 
 fn vouches(object: &Stored, uid: &str, now: DateTime<Utc>) -> bool {

@@ -6,20 +6,24 @@ mod references;
 
 use kontiki_model::Status;
 
-pub(crate) use self::node::restrict;
+pub(crate) use self::{
+    node::restrict,
+    policy::{paths_of, rules_of},
+};
 use crate::{
     authn::{ANONYMOUS, MASTERS, NODES},
     core::Core,
     failure::{self, Qualified},
     request::Identity,
-    route::{RequestInfo, Target},
+    route::Target,
 };
 
 /// One question to the authorizer.
 #[derive(Clone, Copy)]
 pub(crate) struct Question<'a> {
     pub identity: &'a Identity,
-    pub info: &'a RequestInfo,
+    pub verb: &'a str,
+    pub target: &'a Target,
     /// The field selector of a list or watch: node agents may watch their own pods only.
     pub field_selector: &'a str,
 }
@@ -34,7 +38,7 @@ pub(crate) enum Decision {
 /// Judges on this server's own state, which may be behind the leader's. The error is about the server.
 pub(crate) fn decide(core: &Core, question: Question<'_>) -> Result<Decision, Status> {
     let identity = question.identity;
-    if identity.in_group(MASTERS) || policy::allows(identity, question.info) {
+    if identity.in_group(MASTERS) || policy::allows(identity, question.verb, question.target) {
         return Ok(Decision::Allowed);
     }
     if let Some(node) = node_name(identity)
@@ -49,14 +53,14 @@ pub(crate) fn decide(core: &Core, question: Question<'_>) -> Result<Decision, St
 pub(crate) fn authorize(core: &Core, question: Question<'_>) -> Result<(), Status> {
     match decide(core, question)? {
         Decision::Allowed => Ok(()),
-        Decision::NoOpinion => Err(denied(question.identity, question.info, question.info.verb)),
+        Decision::NoOpinion => Err(denied(question.identity, question.verb, question.target)),
     }
 }
 
-/// The refusal of a request, `verb` being what the user cannot do.
-pub(crate) fn denied(identity: &Identity, info: &RequestInfo, verb: &str) -> Status {
+/// The refusal of a request: what the user cannot do, where.
+pub(crate) fn denied(identity: &Identity, verb: &str, target: &Target) -> Status {
     let user = if identity.user.is_empty() { ANONYMOUS } else { &identity.user };
-    match &info.target {
+    match target {
         Target::Path(path) => failure::forbidden_path(&format!("User {user:?} cannot {verb} path {path:?}")),
         Target::Resource(resource) => {
             let what = match resource.subresource.as_str() {

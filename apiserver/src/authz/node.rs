@@ -22,8 +22,8 @@ const LEASES: &str = "kube-node-lease";
 const NODE_FIELD: &str = "spec.nodeName";
 
 pub fn allows(core: &Core, node: &str, question: Question<'_>) -> Result<bool, Status> {
-    let Target::Resource(asked) = &question.info.target else { return Ok(false) };
-    let verb = question.info.verb;
+    let Target::Resource(asked) = question.target else { return Ok(false) };
+    let verb = question.verb;
     let read = matches!(verb, "get" | "list" | "watch");
     let what = (asked.group.as_str(), asked.resource.as_str(), asked.subresource.as_str());
     match what {

@@ -5,7 +5,7 @@
 use crate::{
     authn::{AUTHENTICATED, UNAUTHENTICATED},
     request::Identity,
-    route::{RequestInfo, ResourceInfo, Target},
+    route::{ResourceInfo, Target},
 };
 
 enum Subject {
@@ -124,11 +124,11 @@ static PATHS: &[PathRule] = &[
 
 const HEALTH: &[&str] = &["/healthz", "/livez", "/readyz", "/version", "/version/"];
 
-pub fn allows(identity: &Identity, info: &RequestInfo) -> bool {
-    match &info.target {
-        Target::Resource(resource) => RESOURCES.iter().any(|rule| rule.covers(identity, info.verb, resource)),
+pub fn allows(identity: &Identity, verb: &str, target: &Target) -> bool {
+    match target {
+        Target::Resource(resource) => RESOURCES.iter().any(|rule| rule.covers(identity, verb, resource)),
         Target::Path(path) => {
-            let read = matches!(info.verb, "get" | "head");
+            let read = matches!(verb, "get" | "head");
             read && PATHS
                 .iter()
                 .any(|rule| rule.subject.is(identity) && rule.paths.iter().any(|one| matches(one, path)))
@@ -188,11 +188,13 @@ mod tests {
     use http::Method;
 
     use super::*;
+    use crate::route::RequestInfo;
 
     fn may(user: &str, groups: &[&str], method: Method, path: &str) -> bool {
         let groups = groups.iter().map(|group| (*group).to_owned()).collect();
         let identity = Identity { user: user.to_owned(), groups, ..Identity::default() };
-        allows(&identity, &RequestInfo::read(&method, path, &[]).unwrap())
+        let info = RequestInfo::read(&method, path, &[]).unwrap();
+        allows(&identity, info.verb, &info.target)
     }
 
     #[test]

@@ -1,0 +1,395 @@
+//! Which groups, versions and resources there are: the legacy documents, one per group version, and the aggregated form.
+//! Derived from the list of kinds and the list of reviews; made once.
+
+use std::collections::BTreeMap;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode, header};
+use kontiki_kinds::{KINDS, Kind, Subresource};
+use kontiki_model::Status;
+use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    content,
+    core::Core,
+    negotiate::{Offer, Shape, negotiate},
+    request::{ApiRequest, ApiResponse},
+    reviews::{REVIEWS, Review},
+};
+
+/// Kubernetes' order of groups; others follow by name.
+const GROUP_ORDER: &[&str] = &[
+    "",
+    "apiregistration.k8s.io",
+    "apps",
+    "events.k8s.io",
+    "authentication.k8s.io",
+    "authorization.k8s.io",
+    "autoscaling",
+    "batch",
+    "certificates.k8s.io",
+    "networking.k8s.io",
+    "policy",
+    "rbac.authorization.k8s.io",
+    "storage.k8s.io",
+    "admissionregistration.k8s.io",
+    "apiextensions.k8s.io",
+    "scheduling.k8s.io",
+    "coordination.k8s.io",
+    "node.k8s.io",
+    "discovery.k8s.io",
+    "resource.k8s.io",
+    "flowcontrol.apiserver.k8s.io",
+];
+
+const AGGREGATED_TYPE: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+
+/// One resource, from a kind or a review.
+struct Resource {
+    name: &'static str,
+    singular: &'static str,
+    kind: &'static str,
+    namespaced: bool,
+    verbs: &'static [&'static str],
+    short_names: &'static [&'static str],
+    categories: &'static [&'static str],
+    subresources: Vec<Subresource>,
+    /// Objects are stored under this group, version and kind.
+    stored_as: Option<(&'static str, &'static str)>,
+}
+
+struct Version {
+    version: &'static str,
+    /// By name.
+    resources: Vec<Resource>,
+}
+
+struct Group {
+    group: &'static str,
+    /// The preferred one first.
+    versions: Vec<Version>,
+}
+
+pub(crate) struct Discovery {
+    groups: Vec<Group>,
+    /// Aggregated documents of `/api` and `/apis`.
+    aggregated: [Aggregated; 2],
+}
+
+struct Aggregated {
+    json: Bytes,
+    etag: HeaderValue,
+}
+
+impl Discovery {
+    pub fn new() -> Self {
+        let groups = groups();
+        let (core, named): (Vec<_>, Vec<_>) = groups.iter().partition(|group| group.group.is_empty());
+        let aggregated = [Aggregated::new(&core), Aggregated::new(&named)];
+        Discovery { groups, aggregated }
+    }
+
+    pub fn serves(&self, group: &str, version: &str) -> bool {
+        self.version(group, version).is_some()
+    }
+
+    /// Every path that has a document.
+    pub fn paths(&self) -> Vec<String> {
+        let mut paths = vec!["/api".to_owned(), "/apis".to_owned(), "/apis/".to_owned()];
+        for group in &self.groups {
+            if !group.group.is_empty() {
+                paths.push(format!("/apis/{}", group.group));
+            }
+            paths.extend(group.versions.iter().map(|version| match group.group {
+                "" => format!("/api/{}", version.version),
+                group => format!("/apis/{group}/{}", version.version),
+            }));
+        }
+        paths
+    }
+
+    /// The document of a discovery path, given by its segments; `None` if there is nothing of that name.
+    pub fn answer(&self, core: &Core, segments: &[&str], request: &ApiRequest) -> Result<Option<ApiResponse>, Status> {
+        let document = match *segments {
+            ["api" | "apis"] => {
+                let form = negotiate(request, Offer::DiscoveryRoot)?;
+                let named = segments == ["apis"];
+                if form.shape == Shape::AggregatedDiscovery {
+                    return Ok(Some(self.aggregated[usize::from(named)].answer(request)));
+                }
+                let value = if named { self.group_list() } else { self.core_versions(core) };
+                return content::answer_value(StatusCode::OK, form, &value).map(Some);
+            }
+            ["api", version] => self.version("", version).map(|found| resource_list("", found)),
+            ["apis", group] => self.group(group).map(|found| {
+                let mut value = json!({"kind": "APIGroup", "apiVersion": "v1"});
+                merge(&mut value, group_value(found));
+                value
+            }),
+            ["apis", group, version] => self.version(group, version).map(|found| resource_list(group, found)),
+            _ => None,
+        };
+        let Some(document) = document else { return Ok(None) };
+        let form = negotiate(request, Offer::Document)?;
+        content::answer_value(StatusCode::OK, form, &document).map(Some)
+    }
+
+    fn group(&self, name: &str) -> Option<&Group> {
+        self.groups.iter().find(|group| group.group == name && !name.is_empty())
+    }
+
+    fn version(&self, group: &str, version: &str) -> Option<&Version> {
+        let found = self.groups.iter().find(|one| one.group == group)?;
+        found.versions.iter().find(|one| one.version == version)
+    }
+
+    fn core_versions(&self, core: &Core) -> Value {
+        let versions: Vec<&str> = self
+            .groups
+            .iter()
+            .filter(|group| group.group.is_empty())
+            .flat_map(|group| group.versions.iter().map(|version| version.version))
+            .collect();
+        let addresses = json!([{"clientCIDR": "0.0.0.0/0", "serverAddress": core.config.advertised()}]);
+        json!({"kind": "APIVersions", "versions": versions, "serverAddressByClientCIDRs": addresses})
+    }
+
+    fn group_list(&self) -> Value {
+        let named = self.groups.iter().filter(|group| !group.group.is_empty());
+        let groups: Vec<Value> = named.map(group_value).collect();
+        json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
+    }
+}
+
+impl Aggregated {
+    fn new(groups: &[&Group]) -> Self {
+        let items: Vec<Value> = groups.iter().map(|group| group.aggregated()).collect();
+        let list = json!({
+            "kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items,
+        });
+        let json = Bytes::from(format!("{list}\n"));
+        Aggregated { etag: content::etag(&json), json }
+    }
+
+    fn answer(&self, request: &ApiRequest) -> ApiResponse {
+        let mut response = match content::is_current(&request.headers, &self.etag) {
+            true => content::not_modified(),
+            false => content::response(StatusCode::OK, AGGREGATED_TYPE, self.json.clone()),
+        };
+        let headers = response.headers_mut();
+        headers.insert(header::ETAG, self.etag.clone());
+        headers.insert(header::VARY, HeaderValue::from_static("Accept"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public"));
+        response
+    }
+}
+
+/// All groups, in Kubernetes' order.
+fn groups() -> Vec<Group> {
+    let mut versions: BTreeMap<(usize, &str), BTreeMap<(u64, &str), Vec<Resource>>> = BTreeMap::new();
+    let declared = KINDS.iter().map(|kind| (kind.group, kind.version, Resource::of_kind(kind)));
+    let asked = REVIEWS.iter().map(|review| (review.group, "v1", Resource::of_review(review)));
+    for (group, version, resource) in declared.chain(asked) {
+        let place = GROUP_ORDER.iter().position(|one| *one == group).unwrap_or(GROUP_ORDER.len());
+        let rank = u64::MAX - preference(version);
+        versions.entry((place, group)).or_default().entry((rank, version)).or_default().push(resource);
+    }
+    let version = |((_, version), mut resources): ((u64, &'static str), Vec<Resource>)| {
+        resources.sort_by_key(|resource| resource.name);
+        Version { version, resources }
+    };
+    let group = |((_, group), versions): ((usize, &'static str), BTreeMap<_, _>)| Group {
+        group,
+        versions: versions.into_iter().map(version).collect(),
+    };
+    versions.into_iter().map(group).collect()
+}
+
+/// Kubernetes' order of versions: general availability before beta before alpha, then the larger number first.
+fn preference(version: &str) -> u64 {
+    let number = |text: &str| text.parse::<u64>().unwrap_or(0).min(9_999);
+    let text = version.strip_prefix('v').unwrap_or(version);
+    let (stage, major, minor) = match (text.split_once("beta"), text.split_once("alpha")) {
+        (Some((major, minor)), _) => (1, major, minor),
+        (None, Some((major, minor))) => (0, major, minor),
+        (None, None) => (2, text, "0"),
+    };
+    stage * 100_000_000 + number(major) * 10_000 + number(minor)
+}
+
+fn group_value(group: &Group) -> Value {
+    let versions: Vec<Value> = group.versions.iter().map(|version| {
+        json!({"groupVersion": format!("{}/{}", group.group, version.version), "version": version.version})
+    }).collect();
+    json!({"name": group.group, "versions": versions, "preferredVersion": versions.first()})
+}
+
+fn resource_list(group: &str, version: &Version) -> Value {
+    let mut list = json!({"kind": "APIResourceList"});
+    let group_version = match group {
+        "" => version.version.to_owned(),
+        group => {
+            list["apiVersion"] = json!("v1");
+            format!("{group}/{}", version.version)
+        }
+    };
+    list["groupVersion"] = json!(group_version);
+    list["resources"] = version.resources.iter().flat_map(Resource::legacy).collect();
+    list
+}
+
+impl Group {
+    fn aggregated(&self) -> Value {
+        let versions: Vec<Value> = self
+            .versions
+            .iter()
+            .map(|version| {
+                let resources: Vec<Value> = version.resources.iter().map(|resource| resource.aggregated()).collect();
+                json!({"version": version.version, "resources": resources, "freshness": "Current"})
+            })
+            .collect();
+        let metadata = if self.group.is_empty() { json!({}) } else { json!({"name": self.group}) };
+        json!({"metadata": metadata, "versions": versions})
+    }
+}
+
+impl Resource {
+    fn of_kind(kind: &'static Kind) -> Self {
+        let mut subresources = kind.subresources.to_vec();
+        subresources.sort_by_key(|subresource| subresource.name());
+        Resource {
+            name: kind.resource,
+            singular: kind.singular,
+            kind: kind.kind,
+            namespaced: kind.namespaced,
+            verbs: kind.verbs,
+            short_names: kind.short_names,
+            categories: kind.categories,
+            subresources,
+            stored_as: Some((kind.group, kind.version)),
+        }
+    }
+
+    fn of_review(review: &'static Review) -> Self {
+        Resource {
+            name: review.resource,
+            singular: review.singular,
+            kind: review.kind,
+            namespaced: review.namespaced,
+            verbs: &["create"],
+            short_names: &[],
+            categories: &[],
+            subresources: Vec::new(),
+            stored_as: None,
+        }
+    }
+
+    /// The entries of a legacy list: the resource, then its subresources.
+    fn legacy(&self) -> Vec<Value> {
+        let mut own = json!({
+            "name": self.name, "singularName": self.singular, "namespaced": self.namespaced, "kind": self.kind,
+            "verbs": self.verbs,
+        });
+        self.names_into(&mut own);
+        if let Some((group, version)) = self.stored_as {
+            own["storageVersionHash"] = json!(storage_hash(group, version, self.kind));
+        }
+        let mut entries = vec![own];
+        for subresource in &self.subresources {
+            let mut entry = Map::new();
+            entry.insert("name".to_owned(), json!(format!("{}/{}", self.name, subresource.name())));
+            entry.insert("singularName".to_owned(), json!(""));
+            entry.insert("namespaced".to_owned(), json!(self.namespaced));
+            let (group, version, kind) = subresource.response_kind().unwrap_or(("", "", self.kind));
+            if !group.is_empty() {
+                entry.insert("group".to_owned(), json!(group));
+                entry.insert("version".to_owned(), json!(version));
+            }
+            entry.insert("kind".to_owned(), json!(kind));
+            entry.insert("verbs".to_owned(), json!(subresource.verbs()));
+            entries.push(Value::Object(entry));
+        }
+        entries
+    }
+
+    fn aggregated(&self) -> Value {
+        let kind = |group: &str, version: &str, kind: &str| json!({"group": group, "version": version, "kind": kind});
+        let mut own = json!({
+            "resource": self.name,
+            // Empty group and version are those of the list.
+            "responseKind": kind("", "", self.kind),
+            "scope": if self.namespaced { "Namespaced" } else { "Cluster" },
+            "singularResource": self.singular,
+            "verbs": self.verbs,
+        });
+        self.names_into(&mut own);
+        let subresources: Vec<Value> = self.subresources.iter().map(|subresource| {
+            let (group, version, name) = subresource.response_kind().unwrap_or(("", "", self.kind));
+            json!({"subresource": subresource.name(), "responseKind": kind(group, version, name), "verbs": subresource.verbs()})
+        }).collect();
+        if !subresources.is_empty() {
+            own["subresources"] = json!(subresources);
+        }
+        own
+    }
+
+    fn names_into(&self, value: &mut Value) {
+        if !self.short_names.is_empty() {
+            value["shortNames"] = json!(self.short_names);
+        }
+        if !self.categories.is_empty() {
+            value["categories"] = json!(self.categories);
+        }
+    }
+}
+
+fn storage_hash(group: &str, version: &str, kind: &str) -> String {
+    let digest = Sha256::digest(format!("{group}/{version}/{kind}"));
+    STANDARD.encode(&digest[..8])
+}
+
+fn merge(value: &mut Value, other: Value) {
+    if let (Value::Object(into), Value::Object(from)) = (value, other) {
+        into.extend(from);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_preferred_as_kubernetes_prefers_them() {
+        let mut versions = ["v1alpha1", "v1", "v2", "v1beta1", "v1beta2", "v10"];
+        versions.sort_by_key(|version| u64::MAX - preference(version));
+        assert_eq!(versions, ["v10", "v2", "v1", "v1beta2", "v1beta1", "v1alpha1"]);
+    }
+
+    #[test]
+    fn storage_hashes_are_those_of_kubernetes() {
+        assert_eq!(storage_hash("", "v1", "ConfigMap"), "qFsyl6wFWjQ=");
+        assert_eq!(storage_hash("apps", "v1", "Deployment"), "8aSe+NMegvE=");
+    }
+
+    #[test]
+    fn groups_stand_in_order_and_know_their_resources() {
+        let discovery = Discovery::new();
+        let names: Vec<&str> = discovery.groups.iter().map(|group| group.group).collect();
+        let expected =
+            ["", "apps", "authentication.k8s.io", "authorization.k8s.io", "coordination.k8s.io", "discovery.k8s.io"];
+        assert!(expected.iter().all(|one| names.contains(one)), "{names:?}");
+        let place = |name: &&str| names.iter().position(|one| one == name);
+        assert!(expected.is_sorted_by_key(place));
+        assert!(discovery.serves("apps", "v1") && !discovery.serves("apps", "v1beta1"));
+        let pods = discovery.version("", "v1").and_then(|version| {
+            let list = resource_list("", version);
+            let found = list["resources"].as_array()?.iter().find(|one| one["name"] == "pods")?.clone();
+            Some(found)
+        });
+        let pods = pods.unwrap_or_default();
+        assert_eq!(pods["shortNames"], json!(["po"]));
+        assert_eq!(pods["storageVersionHash"], "xPOwRZ+Yhw8=");
+    }
+}

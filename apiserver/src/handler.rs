@@ -1,0 +1,232 @@
+//! The way of one request: read, authenticate, impersonate, bound, authorize, answer. The socket and the in-process
+//! transport both end here.
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
+
+use futures::FutureExt as _;
+use http::{HeaderMap, HeaderValue, Method, header};
+use hyper::upgrade::OnUpgrade;
+use kontiki_kinds::Subresource;
+use kontiki_model::Status;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::{
+    authn::{self, Impersonation, MASTERS},
+    authz::{self, Question},
+    content,
+    core::Core,
+    failure, limits,
+    metrics::RequestLabels,
+    paths::Paths,
+    request::{ApiBody, ApiRequest, ApiResponse, Identity, RequestBody},
+    rest, reviews,
+    route::{RequestInfo, ResourceInfo, Target},
+    streaming::Guarded,
+    token_request,
+};
+
+/// A request as a transport hands it over.
+pub(crate) struct Incoming {
+    pub method: Method,
+    /// Still percent-encoded.
+    pub path: String,
+    /// Without the question mark.
+    pub raw_query: String,
+    pub headers: HeaderMap,
+    pub body: ApiBody,
+    pub upgrade: Option<OnUpgrade>,
+    pub caller: Caller,
+}
+
+/// What the transport knows of the client.
+pub(crate) enum Caller {
+    /// A connection, with the identity of its certificate.
+    Connection(Option<Arc<Identity>>),
+    /// A part of this process, which is who it says it is.
+    InProcess(Arc<Identity>),
+}
+
+pub(crate) struct Handler {
+    core: Arc<Core>,
+    paths: Paths,
+    short: Arc<Semaphore>,
+    long: Arc<Semaphore>,
+}
+
+/// What a request holds on to while it is in work.
+struct Admitted {
+    permit: OwnedSemaphorePermit,
+    long: bool,
+}
+
+impl Handler {
+    pub fn new(core: Arc<Core>) -> Self {
+        Handler {
+            core,
+            paths: Paths::new(),
+            short: Arc::new(Semaphore::new(limits::REQUESTS_IN_FLIGHT_MAX)),
+            long: Arc::new(Semaphore::new(limits::LONG_REQUESTS_MAX)),
+        }
+    }
+
+    pub fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
+    /// Answers any request; failures and panics become answers too.
+    pub async fn answer(&self, incoming: Incoming) -> ApiResponse {
+        let started = Instant::now();
+        let request_id = uuid::Uuid::new_v4().to_string();
+        let accept = kept(&incoming.headers, &[header::ACCEPT]);
+        let encoding = kept(&incoming.headers, &[header::ACCEPT_ENCODING]);
+        let query: Vec<(String, String)> = form_urlencoded::parse(incoming.raw_query.as_bytes()).into_owned().collect();
+        let info = RequestInfo::read(&incoming.method, &incoming.path, &query);
+        let labels = info.as_ref().map(labels).unwrap_or_default();
+        let long = info.as_ref().is_ok_and(RequestInfo::is_long);
+        let served = self.serve(info, query, incoming, request_id.clone(), labels.clone()).boxed();
+        let outcome = AssertUnwindSafe(served).catch_unwind().await.unwrap_or_else(|_| {
+            self.core.metrics.panicked();
+            tracing::error!(request_id, "a handler panicked");
+            Err(failure::internal("This request caused apiserver to panic. Look in the logs for details."))
+        });
+        let response = outcome.unwrap_or_else(|status| content::failed(&accept, &status));
+        let encoding = encoding.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
+        let mut response = content::compress(encoding, response).await;
+        finish(&mut response, &request_id);
+        let took = Some(started.elapsed()).filter(|_| !long);
+        self.core.metrics.answered(labels, response.status().as_u16(), took);
+        response
+    }
+
+    async fn serve(
+        &self,
+        info: Result<RequestInfo, Status>,
+        query: Vec<(String, String)>,
+        incoming: Incoming,
+        request_id: String,
+        labels: RequestLabels,
+    ) -> Result<ApiResponse, Status> {
+        let info = &info?;
+        let identity = self.identify(info, &incoming.caller, &incoming.headers).await?;
+        let admitted = self.admit(info)?;
+        let field_selector = query.iter().find(|(key, _)| key == "fieldSelector").map_or("", |(_, value)| value);
+        authz::authorize(
+            &self.core,
+            Question { identity: &identity, verb: info.verb, target: &info.target, field_selector },
+        )?;
+        let Incoming { method, path, raw_query, headers, body, upgrade, .. } = incoming;
+        let work = async {
+            let body = match passes_through(info) {
+                true => RequestBody::stream(body),
+                false => RequestBody::Bytes(read_body(&headers, body).await?),
+            };
+            let request = ApiRequest { method, path, raw_query, query, headers, body, upgrade, identity, request_id };
+            self.dispatch(info, request).await
+        };
+        if admitted.long {
+            let gauge = self.core.metrics.long_request(&labels);
+            let response = work.await?;
+            let stopping = self.core.stopping.clone();
+            return Ok(response.map(|body| Guarded::new(body, (admitted.permit, gauge), stopping).boxed()));
+        }
+        let _gauge = self.core.metrics.short_request(!matches!(info.verb, "get" | "head" | "list"));
+        let outcome = tokio::time::timeout(limits::REQUEST_TIME_MAX, work).await;
+        outcome.unwrap_or_else(|_| {
+            Err(failure::timeout("request did not complete within the allowed time", limits::RETRY_AFTER_S))
+        })
+    }
+
+    /// Who this request counts as.
+    async fn identify(&self, info: &RequestInfo, caller: &Caller, headers: &HeaderMap) -> Result<Identity, Status> {
+        let real = match caller {
+            Caller::InProcess(identity) => Identity::clone(identity),
+            Caller::Connection(certificate) => authn::authenticate(&self.core, certificate.as_deref(), headers).await?,
+        };
+        let Some(Impersonation(wanted)) = authn::requested(headers)? else { return Ok(real) };
+        if !real.in_group(MASTERS) {
+            return Err(authz::denied(&real, &format!("impersonate-on:user-info:{}", info.verb), &info.target));
+        }
+        tracing::debug!(user = real.user, impersonated = wanted.user, "acting as somebody else");
+        Ok(wanted)
+    }
+
+    fn admit(&self, info: &RequestInfo) -> Result<Admitted, Status> {
+        let long = info.is_long();
+        let pool = if long { &self.long } else { &self.short };
+        let permit = pool.clone().try_acquire_owned();
+        let permit = permit.map_err(|_| failure::too_many_requests(limits::RETRY_AFTER_S))?;
+        Ok(Admitted { permit, long })
+    }
+
+    async fn dispatch(&self, info: &RequestInfo, request: ApiRequest) -> Result<ApiResponse, Status> {
+        let resource = match &info.target {
+            Target::Path(path) => return self.paths.answer(&self.core, path, &request),
+            Target::Resource(resource) => resource,
+        };
+        if !self.paths.serves(&resource.group, &resource.version) {
+            return Ok(content::page_not_found());
+        }
+        if let Some(review) = reviews::find(resource) {
+            return reviews::answer(&self.core, review, info.verb, resource, &request).await;
+        }
+        let route = resource.resolve(info.verb, &request.method)?;
+        authz::restrict(&self.core, &request.identity, &route, &request)?;
+        if serves(resource, &route, Subresource::Token) {
+            return token_request::issue(&self.core, &route, &request).await;
+        }
+        rest::handle(&self.core, route, request).boxed().await
+    }
+}
+
+fn serves(resource: &ResourceInfo, route: &crate::ResourceRequest, subresource: Subresource) -> bool {
+    resource.subresource == subresource.name() && route.kind.has(subresource)
+}
+
+/// Requests whose body goes to a node agent as it comes.
+fn passes_through(info: &RequestInfo) -> bool {
+    matches!(&info.target, Target::Resource(info) if info.subresource == "proxy")
+}
+
+async fn read_body(headers: &HeaderMap, body: ApiBody) -> Result<bytes::Bytes, Status> {
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|length| length > limits::REQUEST_BODY_BYTES_MAX) {
+        return Err(failure::too_large(limits::REQUEST_BODY_BYTES_MAX));
+    }
+    content::read(body).await
+}
+
+/// Labels name resources that exist: what clients make up must not fill memory.
+fn labels(info: &RequestInfo) -> RequestLabels {
+    let verb = info.verb.to_owned();
+    match &info.target {
+        Target::Resource(resource) if is_known(resource) => RequestLabels {
+            verb,
+            group: resource.group.clone(),
+            version: resource.version.clone(),
+            resource: resource.resource.clone(),
+            subresource: resource.subresource.clone(),
+        },
+        _ => RequestLabels { verb, ..RequestLabels::default() },
+    }
+}
+
+fn is_known(resource: &ResourceInfo) -> bool {
+    let kind = kontiki_kinds::by_resource(&resource.group, &resource.version, &resource.resource);
+    let subresource = resource.subresource.as_str();
+    let declared = |kind: &kontiki_kinds::Kind| kind.subresources.iter().any(|one| one.name() == subresource);
+    kind.is_some_and(|kind| subresource.is_empty() || declared(kind)) || reviews::find(resource).is_some()
+}
+
+fn kept(headers: &HeaderMap, names: &[header::HeaderName]) -> HeaderMap {
+    let values =
+        names.iter().flat_map(|name| headers.get_all(name).iter().map(move |value| (name.clone(), value.clone())));
+    values.collect()
+}
+
+fn finish(response: &mut ApiResponse, request_id: &str) {
+    let headers = response.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(request_id) {
+        headers.insert("audit-id", value);
+    }
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
+}

@@ -1,0 +1,116 @@
+//! Everything that is no resource: discovery, health, metrics, version, OpenAPI, the keys of tokens, the list of it all.
+
+use http::{HeaderValue, Method, StatusCode, header};
+use kontiki_model::Status;
+use serde_json::{Value, json};
+
+use crate::{
+    content,
+    core::Core,
+    discovery::Discovery,
+    failure, health,
+    negotiate::{self, Form, Offer, negotiate},
+    openapi::OpenApi,
+    request::{ApiRequest, ApiResponse},
+    version,
+};
+
+const KEY_SET: &str = "application/jwk-set+json";
+/// How long clients may keep what identifies the issuer of tokens.
+const KEYS_CACHED: &str = "public, max-age=3600";
+
+pub(crate) struct Paths {
+    discovery: Discovery,
+    openapi: OpenApi,
+}
+
+impl Paths {
+    pub fn new() -> Self {
+        Paths { discovery: Discovery::new(), openapi: OpenApi::new() }
+    }
+
+    /// Whether this server has any resource in the group version.
+    pub fn serves(&self, group: &str, version: &str) -> bool {
+        self.discovery.serves(group, version)
+    }
+
+    pub fn answer(&self, core: &Core, path: &str, request: &ApiRequest) -> Result<ApiResponse, Status> {
+        let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+        let answer = match segments.as_slice() {
+            [] => self.list(request)?,
+            ["api"] | ["apis"] | ["api", _] | ["apis", _] | ["apis", _, _] => {
+                match self.discovery.answer(core, &segments, request)? {
+                    Some(found) => found,
+                    None => return Ok(content::page_not_found()),
+                }
+            }
+            ["version"] => document(request, &version::document())?,
+            [endpoint, check @ ..] if health::ENDPOINTS.contains(endpoint) => {
+                return Ok(health::answer(core, endpoint, &check.join("/"), request));
+            }
+            ["metrics"] => metrics(core)?,
+            ["openapi", "v2"] => self.openapi.v2(request)?,
+            ["openapi", "v3"] => self.openapi.index(),
+            ["openapi", "v3", document @ ..] => match self.openapi.v3(&document.join("/"), request)? {
+                Some(found) => found,
+                None => return Ok(content::page_not_found()),
+            },
+            [".well-known", "openid-configuration"] => issuer(core, request)?,
+            ["openid", "v1", "jwks"] => keys(core, request)?,
+            _ => return Ok(content::page_not_found()),
+        };
+        match request.method {
+            Method::GET | Method::HEAD => Ok(answer),
+            _ => Err(failure::method_not_allowed()),
+        }
+    }
+
+    fn list(&self, request: &ApiRequest) -> Result<ApiResponse, Status> {
+        let mut paths = vec!["/.well-known/openid-configuration".to_owned()];
+        paths.extend(self.discovery.paths());
+        paths.extend(health::paths());
+        paths.extend(["/metrics", "/openapi/v2", "/openapi/v3"].map(str::to_owned));
+        paths.extend(self.openapi.documents().map(|name| format!("/openapi/v3/{name}")));
+        paths.extend(["/openid/v1/jwks", "/version"].map(str::to_owned));
+        paths.sort();
+        document(request, &json!({"paths": paths}))
+    }
+}
+
+fn document(request: &ApiRequest, value: &Value) -> Result<ApiResponse, Status> {
+    content::answer_value(StatusCode::OK, negotiate(request, Offer::Document)?, value)
+}
+
+fn metrics(core: &Core) -> Result<ApiResponse, Status> {
+    let text = core.metrics.expose(&core.log).map_err(failure::internal)?;
+    Ok(content::response(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", text))
+}
+
+/// OpenID Connect discovery: where the keys of service account tokens are.
+fn issuer(core: &Core, request: &ApiRequest) -> Result<ApiResponse, Status> {
+    let offered = &["application/json"];
+    if !negotiate::accepts(&request.headers, offered) {
+        return Err(failure::not_representable(offered));
+    }
+    let host = core.config.advertised();
+    let value = json!({
+        "issuer": core.tokens.issuer(),
+        "jwks_uri": format!("https://{host}/openid/v1/jwks"),
+        "response_types_supported": ["id_token"],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["ES256"],
+    });
+    Ok(cached(content::answer_value(StatusCode::OK, Form::JSON, &value)?))
+}
+
+fn keys(core: &Core, request: &ApiRequest) -> Result<ApiResponse, Status> {
+    if !negotiate::accepts(&request.headers, &[KEY_SET]) {
+        return Err(failure::not_representable(&[KEY_SET]));
+    }
+    Ok(cached(content::response(StatusCode::OK, KEY_SET, core.tokens.key_set().to_string())))
+}
+
+fn cached(mut response: ApiResponse) -> ApiResponse {
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(KEYS_CACHED));
+    response
+}

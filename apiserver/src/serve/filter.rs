@@ -1,0 +1,99 @@
+//! The one warp filter: whatever comes goes to the handler; below the API tree the routes are data.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf, Bytes};
+use futures::{Stream, TryStreamExt as _};
+use http::{HeaderMap, Method};
+use http_body::{Body as _, Frame};
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::upgrade::OnUpgrade;
+use warp::{Filter, Rejection, Reply as _, path::FullPath, reply::Response};
+
+use super::Peer;
+use crate::{
+    handler::{Caller, Handler, Incoming},
+    request::{ApiBody, ApiResponse, BodyError},
+};
+
+pub fn everything(
+    handler: Arc<Handler>,
+) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync + 'static {
+    let query = warp::query::raw().or(warp::any().map(String::new)).unify();
+    warp::any()
+        .map(move || handler.clone())
+        .and(warp::method())
+        .and(warp::path::full())
+        .and(query)
+        .and(warp::header::headers_cloned())
+        .and(warp::ext::optional::<Peer>())
+        .and(warp::ext::optional::<OnUpgrade>())
+        .and(warp::body::stream())
+        .then(answer)
+}
+
+#[expect(clippy::too_many_arguments, reason = "one per extracted part of the request")]
+async fn answer(
+    handler: Arc<Handler>,
+    method: Method,
+    path: FullPath,
+    raw_query: String,
+    headers: HeaderMap,
+    peer: Option<Peer>,
+    upgrade: Option<OnUpgrade>,
+    body: impl Stream<Item = Result<impl Buf + Send, warp::Error>> + Send + 'static,
+) -> Response {
+    let frames = body.map_ok(|mut data| Frame::data(data.copy_to_bytes(data.remaining()))).map_err(BodyError::new);
+    let incoming = Incoming {
+        method,
+        path: path.as_str().to_owned(),
+        raw_query,
+        headers,
+        body: StreamBody::new(frames).boxed_unsync(),
+        upgrade,
+        caller: Caller::Connection(peer.and_then(|Peer(identity)| identity)),
+    };
+    reply(handler.answer(incoming).await).await
+}
+
+/// Hands an answer to warp: a buffer as a buffer (so that its length is told), a stream as a stream.
+async fn reply(response: ApiResponse) -> Response {
+    let (parts, body) = response.into_parts();
+    let mut reply = match body.size_hint().exact() {
+        Some(_) => match body.collect().await {
+            Ok(whole) => http::Response::new(whole.to_bytes()).into_response(),
+            Err(_) => http::StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        },
+        None => warp::reply::stream(Shared(Mutex::new(body))).into_response(),
+    };
+    *reply.status_mut() = parts.status;
+    *reply.headers_mut() = parts.headers;
+    reply
+}
+
+/// warp wants streams that may be shared between threads. The mutex makes one of a body; it is never locked.
+struct Shared(Mutex<ApiBody>);
+
+impl Stream for Shared {
+    type Item = Result<Bytes, BodyError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let body = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match ready!(Pin::new(&mut *body).poll_frame(context)) {
+                None => return Poll::Ready(None),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                // Trailers cannot be passed on, and no handler sends any.
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        return Poll::Ready(Some(Ok(data)));
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! `/version`: the level of the API that clients adapt to, and what really runs.
+
+use serde_json::{Value, json};
+
+/// Minor version of Kubernetes whose API this is.
+const MINOR: &str = "36";
+
+pub(crate) fn document() -> Value {
+    let arch = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    json!({
+        "major": "1",
+        "minor": MINOR,
+        "emulationMajor": "1",
+        "emulationMinor": MINOR,
+        "minCompatibilityMajor": "1",
+        "minCompatibilityMinor": MINOR,
+        "gitVersion": format!("v1.{MINOR}.0+kontiki.{}", env!("CARGO_PKG_VERSION")),
+        "gitCommit": "",
+        "gitTreeState": "",
+        "buildDate": "",
+        "goVersion": "",
+        "compiler": "rustc",
+        "platform": format!("{}/{arch}", std::env::consts::OS),
+    })
+}
