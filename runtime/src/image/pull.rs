@@ -129,7 +129,7 @@ impl Pull<'_> {
         let (config, names) = (Arc::new(config), Arc::new(names));
         for attempt in 0..COMMIT_ATTEMPTS_MAX {
             let budget = Arc::new(Budget::default());
-            let layers: Vec<PreparedLayer> = stream::iter(&wanted)
+            let layers: Vec<PreparedLayer> = stream::iter(wanted.clone())
                 .map(|layer| self.layer(layer, &scratch, &budget, attempt))
                 .buffered(PULL_LAYERS_AT_ONCE)
                 .try_collect()
@@ -151,7 +151,7 @@ impl Pull<'_> {
 
     async fn layer(
         &self,
-        wanted: &Wanted,
+        wanted: Wanted,
         scratch: &Arc<Scratch>,
         budget: &Arc<Budget>,
         attempt: u32,

@@ -1,0 +1,189 @@
+//! Whether this node can take one more pod: the last check, after the scheduler's, with what the node itself knows. Pure.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use k8s_openapi::api::core::v1::{
+    Container, ContainerPort, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod, PodSpec,
+};
+
+use crate::{machine::Rejection, pod, quantity, spec::resources};
+
+pub struct Room<'a> {
+    pub allocatable: &'a BTreeMap<String, String>,
+    /// `None` while the Node object is not known.
+    pub labels: Option<&'a BTreeMap<String, String>>,
+    pub node_name: &'a str,
+    /// Pods that are here and have not ended.
+    pub pods: &'a [Arc<Pod>],
+}
+
+/// `None` if the pod may run here.
+pub fn refuse(pod: &Pod, room: &Room<'_>) -> Option<Rejection> {
+    let spec = pod::spec(pod);
+    if let Some(labels) = room.labels
+        && !selects(&spec, labels, room.node_name)
+    {
+        let message =
+            "Pod was rejected: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector";
+        return Some(Rejection { reason: "NodeAffinity".to_owned(), message: message.to_owned() });
+    }
+    if room.pods.iter().any(|other| ports_conflict(&spec, &pod::spec(other))) {
+        let message =
+            "Pod was rejected: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports";
+        return Some(Rejection { reason: "NodePorts".to_owned(), message: message.to_owned() });
+    }
+    let mut names = vec!["pods".to_owned(), "cpu".to_owned(), "memory".to_owned(), "ephemeral-storage".to_owned()];
+    let asked = pod::containers(&spec).flat_map(|container| {
+        let requests = container.resources.clone().and_then(|resources| resources.requests).unwrap_or_default();
+        requests.into_keys()
+    });
+    for name in asked {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names.iter().find_map(|name| short(name, &spec, room))
+}
+
+fn short(name: &str, spec: &PodSpec, room: &Room<'_>) -> Option<Rejection> {
+    let requested = request(spec, name);
+    let used: i64 = room.pods.iter().map(|other| request(&pod::spec(other), name)).sum();
+    let capacity = room.allocatable.get(name).map_or(0, |text| amount(name, text));
+    if requested == 0 || used + requested <= capacity {
+        return None;
+    }
+    Some(Rejection {
+        reason: format!("OutOf{name}"),
+        message: format!(
+            "Pod was rejected: Node didn't have enough resource: {name}, requested: {requested}, used: {used}, \
+             capacity: {capacity}"
+        ),
+    })
+}
+
+fn amount(name: &str, text: &str) -> i64 {
+    if name == "cpu" { quantity::milli(text) } else { quantity::value(text) }
+}
+
+fn request(spec: &PodSpec, name: &str) -> i64 {
+    if name == "pods" {
+        return 1;
+    }
+    let of = |container: &Container| resources::amount(container.resources.as_ref(), false, name);
+    let overhead = spec.overhead.as_ref().and_then(|overhead| overhead.get(name)).map_or(0, |q| amount(name, &q.0));
+    resources::pod_sum(spec, of) + overhead
+}
+
+fn ports_conflict(a: &PodSpec, b: &PodSpec) -> bool {
+    let ports = host_ports(b);
+    host_ports(a).iter().any(|wanted| ports.iter().any(|taken| conflict(wanted, taken)))
+}
+
+/// Port, protocol and address of each port on the host.
+fn host_ports(spec: &PodSpec) -> Vec<(i32, &str, &str)> {
+    let own = |port: &ContainerPort| match (port.host_port, spec.host_network) {
+        (Some(number @ 1..), _) => Some(number),
+        (_, Some(true)) => Some(port.container_port),
+        (_, _) => None,
+    };
+    let sidecars = spec.init_containers.iter().flatten().filter(|container| pod::is_sidecar(container));
+    let ports = sidecars.chain(&spec.containers).flat_map(|container| container.ports.iter().flatten());
+    ports
+        .filter_map(|port| {
+            let address = port.host_ip.as_deref().filter(|ip| !ip.is_empty()).unwrap_or("0.0.0.0");
+            Some((own(port)?, port.protocol.as_deref().unwrap_or("TCP"), address))
+        })
+        .collect()
+}
+
+fn conflict(a: &(i32, &str, &str), b: &(i32, &str, &str)) -> bool {
+    let anywhere = |address: &str| matches!(address, "0.0.0.0" | "::");
+    a.0 == b.0 && a.1 == b.1 && (a.2 == b.2 || anywhere(a.2) || anywhere(b.2))
+}
+
+/// `nodeSelector` and the required node affinity.
+fn selects(spec: &PodSpec, labels: &BTreeMap<String, String>, node_name: &str) -> bool {
+    let selected = spec.node_selector.iter().flatten().all(|(key, value)| labels.get(key) == Some(value));
+    let affinity = spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
+    let required = affinity.and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
+    selected && required.is_none_or(|required| matches_any(required, labels, node_name))
+}
+
+fn matches_any(selector: &NodeSelector, labels: &BTreeMap<String, String>, node_name: &str) -> bool {
+    let matches = |term: &NodeSelectorTerm| {
+        let expressions = term.match_expressions.as_deref().unwrap_or_default();
+        let fields = term.match_fields.as_deref().unwrap_or_default();
+        let name = Some(node_name.to_owned());
+        !(expressions.is_empty() && fields.is_empty())
+            && expressions.iter().all(|requirement| holds(requirement, labels.get(&requirement.key)))
+            && fields.iter().all(|requirement| requirement.key == "metadata.name" && holds(requirement, name.as_ref()))
+    };
+    selector.node_selector_terms.iter().any(matches)
+}
+
+fn holds(requirement: &NodeSelectorRequirement, value: Option<&String>) -> bool {
+    let values = requirement.values.as_deref().unwrap_or_default();
+    let listed = value.is_some_and(|value| values.contains(value));
+    let compared = || -> Option<std::cmp::Ordering> {
+        let bound: i64 = values.first()?.parse().ok()?;
+        Some(value?.parse::<i64>().ok()?.cmp(&bound))
+    };
+    match requirement.operator.as_str() {
+        "In" => listed,
+        "NotIn" => !listed,
+        "Exists" => value.is_some(),
+        "DoesNotExist" => value.is_none(),
+        "Gt" => compared() == Some(std::cmp::Ordering::Greater),
+        "Lt" => compared() == Some(std::cmp::Ordering::Less),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn pod(spec: serde_json::Value) -> Pod {
+        serde_json::from_value(json!({"spec": spec})).unwrap()
+    }
+
+    #[test]
+    fn a_pod_that_does_not_fit_fails_with_the_kubelets_reason() {
+        let allocatable: BTreeMap<String, String> =
+            [("cpu", "1"), ("memory", "1Gi"), ("pods", "2")].map(|(k, v)| (k.into(), v.into())).into();
+        let labels: BTreeMap<String, String> = [("disk".to_owned(), "ssd".to_owned())].into();
+        let running =
+            Arc::new(pod(json!({"containers": [{"name": "a", "ports": [{"containerPort": 80, "hostPort": 80}],
+            "resources": {"requests": {"cpu": "600m"}}}]})));
+        let with = |spec: serde_json::Value, pods: &[Arc<Pod>]| {
+            let room = Room { allocatable: &allocatable, labels: Some(&labels), node_name: "here", pods };
+            refuse(&pod(spec), &room)
+        };
+        let one = std::slice::from_ref(&running);
+        assert_eq!(with(json!({"containers": [{"name": "b"}]}), one), None);
+        let cpu =
+            with(json!({"containers": [{"name": "b", "resources": {"requests": {"cpu": "500m"}}}]}), one).unwrap();
+        assert_eq!(cpu.reason, "OutOfcpu");
+        assert_eq!(
+            cpu.message,
+            "Pod was rejected: Node didn't have enough resource: cpu, requested: 500, used: 600, capacity: 1000"
+        );
+        for (spec, pods, reason) in [
+            (json!({"containers": [{"name": "b"}]}), vec![running.clone(), running.clone()], "OutOfpods"),
+            (
+                json!({"containers": [{"name": "b", "ports": [{"containerPort": 1, "hostPort": 80}]}]}),
+                vec![running.clone()],
+                "NodePorts",
+            ),
+            (json!({"containers": [{"name": "b"}], "nodeSelector": {"disk": "tape"}}), vec![], "NodeAffinity"),
+            (
+                json!({"containers": [{"name": "b", "resources": {"requests": {"example.com/gpu": "1"}}}]}),
+                vec![],
+                "OutOfexample.com/gpu",
+            ),
+        ] {
+            assert_eq!(with(spec, &pods).unwrap().reason, reason);
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! What the node agent needs of whatever runs containers. The runtime implements it; tests use a fake.
+
+use std::{collections::BTreeSet, net::Ipv4Addr, path::PathBuf, sync::Arc};
+
+use futures::future::BoxFuture;
+use kontiki_runtime::spec::{ContainerSpec, SandboxSpec, SandboxStatus};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    sync::{broadcast, mpsc},
+};
+
+/// An answer of the runtime, sooner or later.
+pub type Answer<'a, T> = BoxFuture<'a, Result<T, Refusal>>;
+
+/// Sandboxes, containers and images of this machine.
+pub trait Containers: Send + Sync + 'static {
+    fn list(&self) -> Answer<'_, Vec<SandboxStatus>>;
+    /// `None` if there is no such sandbox.
+    fn status<'a>(&'a self, sandbox: &'a str) -> Answer<'a, Option<SandboxStatus>>;
+    fn run_sandbox(&self, spec: SandboxSpec) -> Answer<'_, SandboxStatus>;
+    /// Ends and forgets everything in it. One that is not there is a success.
+    fn remove_sandbox<'a>(&'a self, sandbox: &'a str) -> Answer<'a, ()>;
+    fn create_container<'a>(&'a self, sandbox: &'a str, spec: &'a ContainerSpec) -> Answer<'a, ()>;
+    fn start_container<'a>(&'a self, sandbox: &'a str, container: &'a str) -> Answer<'a, ()>;
+    fn kill_container<'a>(&'a self, sandbox: &'a str, container: &'a str, signal: i32) -> Answer<'a, ()>;
+    fn remove_container<'a>(&'a self, sandbox: &'a str, container: &'a str) -> Answer<'a, ()>;
+    /// Ids of sandboxes whose status has changed. A receiver that lags looks at all of them.
+    fn changes(&self) -> broadcast::Receiver<String>;
+    fn exec<'a>(&'a self, sandbox: &'a str, container: &'a str, command: Command) -> Answer<'a, Session>;
+    /// The streams of the container's own process.
+    fn attach<'a>(&'a self, sandbox: &'a str, container: &'a str, stdin: bool) -> Answer<'a, Session>;
+
+    /// A connection to a port on the sandbox's loopback.
+    fn connect<'a>(&'a self, sandbox: &'a str, port: u16) -> Answer<'a, TcpStream>;
+
+    /// Takes an address for the sandbox; the same one again while the sandbox has it.
+    fn take_address(&self, sandbox: &str) -> Result<Ipv4Addr, Refusal>;
+    fn release_address(&self, sandbox: &str);
+
+    /// `None` if the image is not on this machine.
+    fn resolve<'a>(&'a self, reference: &'a str) -> Answer<'a, Option<Image>>;
+    fn pull<'a>(&'a self, reference: &'a str, credentials: &'a [Credentials]) -> Answer<'a, Image>;
+    fn import<'a>(&'a self, name: Option<&'a str>, archive: Box<dyn AsyncRead + Send + Unpin>) -> Answer<'a, Image>;
+    fn images(&self) -> Answer<'_, Vec<Image>>;
+    fn remove_image<'a>(&'a self, reference: &'a str) -> Answer<'a, ()>;
+}
+
+pub type SharedContainers = Arc<dyn Containers>;
+
+/// Why the runtime did not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    pub kind: RefusalKind,
+    pub message: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusalKind {
+    NotFound,
+    /// The reference of an image is no reference.
+    InvalidReference,
+    /// The command cannot be executed: not there, or not allowed. Kubernetes counts this as a run that ended.
+    CannotExecute,
+    /// A command that is there but may not be executed.
+    NotExecutable,
+    /// The request itself is wrong.
+    Invalid,
+    /// Still used by something.
+    InUse,
+    Other,
+}
+
+impl Refusal {
+    pub fn new(kind: RefusalKind, message: impl Into<String>) -> Refusal {
+        Refusal { kind, message: message.into() }
+    }
+
+    pub fn other(message: impl Into<String>) -> Refusal {
+        Refusal::new(RefusalKind::Other, message)
+    }
+}
+
+/// An image on this machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Image {
+    /// `sha256:…`: what `ContainerSpec.image` takes.
+    pub id: String,
+    /// Every name it goes by, with tag.
+    pub names: Vec<String>,
+    /// Every name it goes by, with digest.
+    pub digests: Vec<String>,
+    pub size_bytes: u64,
+    pub created_ms: i64,
+    pub config: ImageConfig,
+}
+
+/// What an image says about how to run it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImageConfig {
+    pub entrypoint: Vec<String>,
+    pub command: Vec<String>,
+    /// `NAME=value`.
+    pub env: Vec<String>,
+    pub cwd: String,
+    pub user: String,
+    pub stop_signal: Option<String>,
+    /// Folders the image wants to be volumes.
+    pub volumes: BTreeSet<PathBuf>,
+}
+
+/// How to identify to one registry.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    pub registry: String,
+    pub username: String,
+    pub password: String,
+}
+
+/// A command to run in a container.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Command {
+    pub args: Vec<String>,
+    pub stdin: bool,
+    pub tty: bool,
+}
+
+/// The streams of a process in a container. With a terminal, everything comes by `stdout`.
+/// Dropping the session of a command ends the command.
+pub struct Session {
+    pub stdin: Option<Box<dyn AsyncWrite + Send + Unpin>>,
+    pub stdout: Option<Box<dyn AsyncRead + Send + Unpin>>,
+    pub stderr: Option<Box<dyn AsyncRead + Send + Unpin>>,
+    /// Rows and columns of the terminal.
+    pub resize: mpsc::Sender<(u16, u16)>,
+    /// The exit code, once the process has ended.
+    pub exit: BoxFuture<'static, Result<i32, Refusal>>,
+}

@@ -1,0 +1,232 @@
+//! Getting the image of a container by its pull policy, with the reasons, messages and events of Kubernetes; and giving
+//! back disk space that unused images take.
+
+use std::collections::BTreeSet;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use k8s_openapi::api::core::v1::{Container, Pod, Secret};
+use tracing::{info, warn};
+
+use crate::{
+    clock,
+    containers::{Credentials, Image, RefusalKind, SharedContainers},
+    env::Objects,
+    events::{Events, Severity},
+    facts::disk_use,
+    limits::{IMAGE_AGE_MIN_MS, IMAGE_GC_HIGH, IMAGE_GC_LOW, IMAGE_GC_PERIOD},
+    pod,
+};
+
+/// Why a container has no image yet, as its status shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PullProblem {
+    pub reason: &'static str,
+    pub message: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PullPolicy {
+    Always,
+    IfNotPresent,
+    Never,
+}
+
+fn policy(container: &Container) -> PullPolicy {
+    let image = container.image.as_deref().unwrap_or_default();
+    match container.image_pull_policy.as_deref() {
+        Some("Always") => PullPolicy::Always,
+        Some("Never") => PullPolicy::Never,
+        Some("IfNotPresent") => PullPolicy::IfNotPresent,
+        _ if image.contains('@') => PullPolicy::IfNotPresent,
+        // The tag is after the last colon, unless that belongs to the registry's port.
+        _ => match image.rsplit_once(':').map(|(_, tag)| tag) {
+            Some(tag) if tag != "latest" && !tag.contains('/') => PullPolicy::IfNotPresent,
+            Some(_) | None => PullPolicy::Always,
+        },
+    }
+}
+
+pub struct Puller<'a> {
+    pub containers: &'a SharedContainers,
+    pub events: &'a Events,
+    pub pod: &'a Pod,
+    pub container: &'a Container,
+    pub credentials: &'a [Credentials],
+}
+
+impl Puller<'_> {
+    /// The image, pulled if the policy wants that.
+    pub async fn get(&self) -> Result<Image, PullProblem> {
+        let name = self.container.image.as_deref().unwrap_or_default();
+        let present = match self.containers.resolve(name).await {
+            Ok(present) => present,
+            Err(refusal) if refusal.kind == RefusalKind::InvalidReference => {
+                let message = format!("Failed to apply default image tag {name:?}: {refusal}");
+                self.tell(Severity::Warning, "InspectFailed", message.clone());
+                return Err(self.fail("InvalidImageName", message));
+            }
+            Err(refusal) => {
+                let message = format!("Failed to inspect image {name:?}: {refusal}");
+                self.tell(Severity::Warning, "InspectFailed", message.clone());
+                return Err(self.fail("ImageInspectError", message));
+            }
+        };
+        match (policy(self.container), present) {
+            (PullPolicy::IfNotPresent | PullPolicy::Never, Some(image)) => {
+                let message =
+                    format!("Container image {name:?} already present on machine and can be accessed by the pod");
+                self.tell(Severity::Normal, "Pulled", message);
+                Ok(image)
+            }
+            (PullPolicy::Never, None) => {
+                let message = format!("Container image {name:?} is not present with pull policy of Never");
+                self.tell(Severity::Warning, "ErrImageNeverPull", message.clone());
+                Err(self.fail("ErrImageNeverPull", message))
+            }
+            (PullPolicy::Always, _) | (PullPolicy::IfNotPresent, None) => self.pull(name).await,
+        }
+    }
+
+    async fn pull(&self, name: &str) -> Result<Image, PullProblem> {
+        self.tell(Severity::Normal, "Pulling", format!("Pulling image {name:?}"));
+        let began_ms = clock::now();
+        match self.containers.pull(name, self.credentials).await {
+            Ok(image) => {
+                let took = (clock::now() - began_ms) as f64 / 1000.0;
+                let size = image.size_bytes;
+                let message = format!(
+                    "Successfully pulled image {name:?} in {took:.3}s ({took:.3}s including waiting). \
+                     Image size: {size} bytes."
+                );
+                self.tell(Severity::Normal, "Pulled", message);
+                Ok(image)
+            }
+            Err(refusal) => {
+                let message = format!("failed to pull image {name:?}: {refusal}");
+                self.tell(Severity::Warning, "Failed", format!("Failed to pull image {name:?}: {refusal}"));
+                Err(self.fail("ErrImagePull", message))
+            }
+        }
+    }
+
+    fn fail(&self, reason: &'static str, message: String) -> PullProblem {
+        self.tell(Severity::Warning, "Failed", format!("Error: {reason}"));
+        PullProblem { reason, message }
+    }
+
+    fn tell(&self, severity: Severity, reason: &'static str, message: String) {
+        self.events.of_container(self.pod, &self.container.name, severity, reason, message);
+    }
+}
+
+/// The credentials in a pod's `imagePullSecrets`, in their order.
+pub fn credentials(pod: &Pod, objects: &dyn Objects) -> Vec<Credentials> {
+    let spec = pod::spec(pod);
+    let secrets = spec.image_pull_secrets.unwrap_or_default();
+    secrets.iter().filter_map(|reference| objects.secret(&reference.name)).flat_map(|s| of_secret(&s)).collect()
+}
+
+fn of_secret(secret: &Secret) -> Vec<Credentials> {
+    let data = secret.data.clone().unwrap_or_default();
+    let parse = |key: &str| serde_json::from_slice::<serde_json::Value>(&data.get(key)?.0).ok();
+    let registries = parse(".dockerconfigjson")
+        .and_then(|mut config| Some(config.get_mut("auths")?.take()))
+        .or_else(|| parse(".dockercfg"));
+    let Some(serde_json::Value::Object(registries)) = registries else { return Vec::new() };
+    registries.iter().filter_map(|(registry, entry)| of_entry(registry, entry)).collect()
+}
+
+fn of_entry(registry: &str, entry: &serde_json::Value) -> Option<Credentials> {
+    let field = |name: &str| entry.get(name)?.as_str().map(str::to_owned);
+    let (username, password) = match (field("username"), field("password")) {
+        (Some(username), Some(password)) => (username, password),
+        _ => {
+            let decoded = String::from_utf8(STANDARD.decode(field("auth")?).ok()?).ok()?;
+            let (username, password) = decoded.split_once(':')?;
+            (username.to_owned(), password.to_owned())
+        }
+    };
+    let registry = registry.trim_start_matches("https://").trim_start_matches("http://");
+    let registry = registry.split('/').next().unwrap_or_default();
+    let registry = if registry == "index.docker.io" { "docker.io" } else { registry };
+    Some(Credentials { registry: registry.to_owned(), username, password })
+}
+
+/// Removes unused images, the oldest first, while the disk is too full; for ever.
+pub async fn collect_garbage(containers: SharedContainers, state_dir: std::path::PathBuf) {
+    loop {
+        tokio::time::sleep(IMAGE_GC_PERIOD).await;
+        let used_percent = || disk_use(&state_dir).map(|disk| 100 - disk.free_percent);
+        if used_percent().is_none_or(|used| used < IMAGE_GC_HIGH) {
+            continue;
+        }
+        let candidates = match unused(&containers).await {
+            Ok(candidates) => candidates,
+            Err(refusal) => {
+                warn!(%refusal, "cannot look for unused images");
+                continue;
+            }
+        };
+        for image in candidates {
+            if used_percent().is_none_or(|used| used <= IMAGE_GC_LOW) {
+                break;
+            }
+            match containers.remove_image(&image.id).await {
+                Ok(()) => info!(image = image.id, "removed an unused image: the disk is filling up"),
+                Err(refusal) => warn!(image = image.id, %refusal, "cannot remove an unused image"),
+            }
+        }
+    }
+}
+
+async fn unused(containers: &SharedContainers) -> Result<Vec<Image>, crate::containers::Refusal> {
+    let sandboxes = containers.list().await?;
+    let used: BTreeSet<&str> =
+        sandboxes.iter().flat_map(|sandbox| &sandbox.containers).map(|container| container.image.as_str()).collect();
+    let now_ms = clock::now();
+    let mut images = containers.images().await?;
+    images.retain(|image| !used.contains(image.id.as_str()) && now_ms - image.created_ms > IMAGE_AGE_MIN_MS);
+    images.sort_by_key(|image| image.created_ms);
+    Ok(images)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_policy_defaults_by_the_tag() {
+        for (image, given, expected) in [
+            ("web", None, PullPolicy::Always),
+            ("web:latest", None, PullPolicy::Always),
+            ("web:1", None, PullPolicy::IfNotPresent),
+            ("host:5000/web", None, PullPolicy::Always),
+            ("host:5000/web:1", None, PullPolicy::IfNotPresent),
+            ("web@sha256:0", None, PullPolicy::IfNotPresent),
+            ("web", Some("Never"), PullPolicy::Never),
+        ] {
+            let container =
+                serde_json::from_value(json!({"name": "c", "image": image, "imagePullPolicy": given})).unwrap();
+            assert_eq!(policy(&container), expected, "{image}");
+        }
+    }
+
+    #[test]
+    fn pull_secrets_of_both_forms_are_read() {
+        let config = json!({"auths": {"https://index.docker.io/v1/": {"auth": STANDARD.encode("me:pa:ss")}}});
+        let secret = |key: &str, value: &serde_json::Value| -> Secret {
+            serde_json::from_value(json!({"data": {key: STANDARD.encode(value.to_string())}})).unwrap()
+        };
+        let show = |secret: &Secret| {
+            of_secret(secret)
+                .iter()
+                .map(|c| format!("{} {} {}", c.registry, c.username, c.password))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(show(&secret(".dockerconfigjson", &config)), ["docker.io me pa:ss"]);
+        let old = json!({"host:5000": {"username": "u", "password": "p"}});
+        assert_eq!(show(&secret(".dockercfg", &old)), ["host:5000 u p"]);
+        assert_eq!(show(&Secret::default()), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,78 @@
+//! The node's heartbeat: a Lease in `kube-node-lease`, renewed while the agent lives.
+
+use k8s_openapi::{
+    api::{
+        coordination::v1::{Lease, LeaseSpec},
+        core::v1::Node,
+    },
+    apimachinery::pkg::apis::meta::v1::{MicroTime, OwnerReference},
+    jiff::Timestamp,
+};
+use kube::{
+    Api, Client,
+    api::{Patch, PatchParams, PostParams},
+    core::ObjectMeta,
+};
+use tracing::warn;
+
+use crate::{
+    limits::{API_RETRY_FIRST, API_RETRY_MAX, LEASE_DURATION_S, LEASE_PERIOD},
+    retry::Retry,
+};
+
+const NAMESPACE: &str = "kube-node-lease";
+
+/// Renews the lease of `node` for ever.
+pub async fn keep(client: Client, node: Node) {
+    let api: Api<Lease> = Api::namespaced(client, NAMESPACE);
+    let name = node.metadata.name.clone().unwrap_or_default();
+    let mut retry = Retry::new(API_RETRY_FIRST, API_RETRY_MAX);
+    loop {
+        match renew(&api, &name, &node).await {
+            Ok(()) => {
+                retry.reset();
+                tokio::time::sleep(LEASE_PERIOD).await;
+            }
+            Err(error) => {
+                warn!(%error, "cannot renew the node's lease");
+                tokio::time::sleep(retry.next()).await;
+            }
+        }
+    }
+}
+
+async fn renew(api: &Api<Lease>, name: &str, node: &Node) -> Result<(), kube::Error> {
+    let now = MicroTime(Timestamp::now());
+    let patch = serde_json::json!({"spec": {
+        "holderIdentity": name, "leaseDurationSeconds": LEASE_DURATION_S, "renewTime": now}});
+    match api.patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => {}
+        answer => return answer.map(drop),
+    }
+    let owner = OwnerReference {
+        api_version: "v1".to_owned(),
+        kind: "Node".to_owned(),
+        name: name.to_owned(),
+        uid: node.metadata.uid.clone().unwrap_or_default(),
+        ..OwnerReference::default()
+    };
+    let lease = Lease {
+        metadata: ObjectMeta {
+            name: Some(name.to_owned()),
+            namespace: Some(NAMESPACE.to_owned()),
+            owner_references: Some(vec![owner]),
+            ..ObjectMeta::default()
+        },
+        spec: Some(LeaseSpec {
+            holder_identity: Some(name.to_owned()),
+            lease_duration_seconds: Some(LEASE_DURATION_S),
+            renew_time: Some(now),
+            ..LeaseSpec::default()
+        }),
+    };
+    match api.create(&PostParams::default(), &lease).await {
+        // Somebody else made it meanwhile: the next renewal finds it.
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+        answer => answer.map(drop),
+    }
+}

@@ -1,0 +1,125 @@
+//! The pod conditions a node owns. Conditions of others pass through untouched.
+
+use k8s_openapi::api::core::v1::{ContainerStatus, PodCondition, PodStatus};
+
+use super::{observed::Sandbox, plan::Plan};
+use crate::{clock::api_time, pod};
+
+/// Verdict of one condition.
+struct Verdict {
+    holds: bool,
+    reason: Option<&'static str>,
+    message: Option<String>,
+}
+
+impl Verdict {
+    const TRUE: Verdict = Verdict { holds: true, reason: None, message: None };
+
+    fn refuse(reason: &'static str, message: impl Into<Option<String>>) -> Verdict {
+        Verdict { holds: false, reason: Some(reason), message: message.into() }
+    }
+}
+
+/// The conditions of `status`, whose phase and containers are set already.
+pub fn of(plan: &Plan<'_>, status: &PodStatus) -> Vec<PodCondition> {
+    let old = plan.observed.acknowledged.conditions.clone().unwrap_or_default();
+    let containers_ready = containers_ready(plan, status);
+    let ready = ready(plan, &containers_ready, &old);
+    let sandbox_ready = match (&plan.observed.sandbox, pod::is_terminal(status.phase.as_deref())) {
+        (Sandbox::Ready { .. }, false) => Verdict::TRUE,
+        (Sandbox::Ready { .. } | Sandbox::Absent | Sandbox::Lost, _) => Verdict { holds: false, ..Verdict::TRUE },
+    };
+    let own = [
+        ("PodReadyToStartContainers", sandbox_ready),
+        ("Initialized", initialized(plan, status)),
+        ("Ready", ready),
+        ("ContainersReady", containers_ready),
+    ];
+    let mut conditions: Vec<PodCondition> =
+        own.into_iter().map(|(type_, verdict)| condition(plan, &old, type_, verdict)).collect();
+    let scheduled = old.iter().find(|condition| condition.type_ == "PodScheduled").cloned();
+    conditions.push(scheduled.unwrap_or_else(|| condition(plan, &old, "PodScheduled", Verdict::TRUE)));
+    let known: Vec<String> = conditions.iter().map(|condition| condition.type_.clone()).collect();
+    conditions.extend(old.into_iter().filter(|condition| !known.contains(&condition.type_)));
+    conditions
+}
+
+fn condition(plan: &Plan<'_>, old: &[PodCondition], type_: &str, verdict: Verdict) -> PodCondition {
+    let status = if verdict.holds { "True" } else { "False" };
+    let before = old.iter().find(|condition| condition.type_ == type_ && condition.status == status);
+    PodCondition {
+        type_: type_.to_owned(),
+        status: status.to_owned(),
+        reason: verdict.reason.map(str::to_owned),
+        message: verdict.message,
+        last_transition_time: before
+            .and_then(|condition| condition.last_transition_time.clone())
+            .or_else(|| Some(api_time(plan.now_ms))),
+        last_probe_time: None,
+        observed_generation: plan.pod.metadata.generation,
+    }
+}
+
+fn initialized(plan: &Plan<'_>, status: &PodStatus) -> Verdict {
+    if plan.initialised() {
+        return match status.phase.as_deref() {
+            Some("Succeeded") => Verdict { reason: Some("PodCompleted"), ..Verdict::TRUE },
+            _ => Verdict::TRUE,
+        };
+    }
+    if status.phase.as_deref() == Some("Succeeded") {
+        return Verdict { reason: Some("PodCompleted"), ..Verdict::TRUE };
+    }
+    let incomplete = status.init_container_statuses.iter().flatten().filter(|container| !container.ready);
+    Verdict::refuse("ContainersNotInitialized", format!("containers with incomplete status: {}", names(incomplete)))
+}
+
+fn containers_ready(plan: &Plan<'_>, status: &PodStatus) -> Verdict {
+    match status.phase.as_deref() {
+        Some("Succeeded") => return Verdict::refuse("PodCompleted", None),
+        Some("Failed") => return Verdict::refuse("PodFailed", None),
+        _ => {}
+    }
+    let sidecars = status.init_container_statuses.iter().flatten().filter(|container| {
+        plan.spec.init_containers.iter().flatten().any(|c| c.name == container.name && pod::is_sidecar(c))
+    });
+    let unready = sidecars.chain(status.container_statuses.iter().flatten()).filter(|container| !container.ready);
+    let unready = unready.collect::<Vec<_>>();
+    if unready.is_empty() {
+        return Verdict::TRUE;
+    }
+    Verdict::refuse("ContainersNotReady", format!("containers with unready status: {}", names(unready.into_iter())))
+}
+
+/// Ready containers, and every readiness gate that the pod names.
+fn ready(plan: &Plan<'_>, containers_ready: &Verdict, conditions: &[PodCondition]) -> Verdict {
+    if !containers_ready.holds {
+        let Verdict { reason, message, .. } = containers_ready;
+        return Verdict { holds: false, reason: *reason, message: message.clone() };
+    }
+    let closed: Vec<String> = plan
+        .spec
+        .readiness_gates
+        .iter()
+        .flatten()
+        .filter_map(|gate| {
+            let gate = &gate.condition_type;
+            match conditions.iter().find(|condition| condition.type_ == *gate) {
+                None => Some(format!("corresponding condition of pod readiness gate {gate:?} does not exist.")),
+                Some(condition) if condition.status == "True" => None,
+                Some(condition) => {
+                    Some(format!("the status of pod readiness gate {gate:?} is not \"True\", but {}", condition.status))
+                }
+            }
+        })
+        .collect();
+    match closed.is_empty() {
+        true => Verdict::TRUE,
+        false => Verdict::refuse("ReadinessGatesNotReady", closed.join(", ")),
+    }
+}
+
+fn names<'a>(containers: impl Iterator<Item = &'a ContainerStatus>) -> String {
+    let names: Vec<&str> = containers.map(|container| container.name.as_str()).collect();
+    format!("[{}]", names.join(" "))
+}

@@ -1,0 +1,180 @@
+//! The status of each container, as Kubernetes shows it: waiting, running or terminated, and what was before.
+
+use k8s_openapi::api::core::v1::{
+    Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
+};
+
+use super::{
+    backoff::Backoff,
+    observed::{Attempt, AttemptState, Exit, Sandbox, Waiting},
+    plan::Plan,
+};
+use crate::{
+    clock::api_time,
+    limits::ERROR_SHOWN_MS,
+    pod::{self, PodId},
+};
+
+/// Exit code of a container that vanished.
+const EXIT_UNKNOWN: i32 = 137;
+
+pub struct States<'a> {
+    pub plan: &'a Plan<'a>,
+    /// The pod has ended: nothing waits any more.
+    pub stopped: bool,
+}
+
+impl States<'_> {
+    /// `None` for no containers, as the API leaves an empty list out.
+    pub fn list(&self, containers: &[Container], init: bool) -> Option<Vec<ContainerStatus>> {
+        if containers.is_empty() {
+            return None;
+        }
+        Some(containers.iter().map(|container| self.status(container, init)).collect())
+    }
+
+    fn status(&self, container: &Container, init: bool) -> ContainerStatus {
+        let plan = self.plan;
+        let name = &container.name;
+        let last = plan.observed.last_ever(name);
+        let (state, last_state) = self.states(container);
+        let plain_init = init && !pod::is_sidecar(container);
+        let succeeded = state.terminated.as_ref().is_some_and(|terminated| terminated.exit_code == 0);
+        let begun = last.filter(|attempt| attempt.state != AttemptState::Created);
+        ContainerStatus {
+            name: name.clone(),
+            image: container.image.clone().unwrap_or_default(),
+            image_id: begun.map(|attempt| attempt.image.clone()).unwrap_or_default(),
+            container_id: begun.map(|attempt| container_id(&PodId::of(plan.pod), name, attempt.number)),
+            restart_count: last.map_or(0, |attempt| i32::try_from(attempt.number).unwrap_or(i32::MAX)),
+            ready: if plain_init { succeeded } else { !self.stopped && plan.ready(container) },
+            started: Some(!self.stopped && !plain_init && plan.started(container)),
+            state: Some(state),
+            last_state: Some(last_state),
+            ..ContainerStatus::default()
+        }
+    }
+
+    /// State and last state.
+    fn states(&self, container: &Container) -> (ContainerState, ContainerState) {
+        let plan = self.plan;
+        let name = &container.name;
+        let before = plan.observed.before_last(name);
+        let (number, exit) = match plan.observed.last_ever(name) {
+            None => return (self.never_run(container), ContainerState::default()),
+            Some(Attempt { state: AttemptState::Created, .. }) => {
+                return (self.never_run(container), self.terminated_before(name, before));
+            }
+            Some(Attempt { state: AttemptState::Running { started_ms }, .. }) => {
+                let running = ContainerStateRunning { started_at: Some(api_time(*started_ms)) };
+                let state = ContainerState { running: Some(running), ..ContainerState::default() };
+                return (state, self.terminated_before(name, before));
+            }
+            Some(Attempt { number, state: AttemptState::Exited(exit), .. }) => (*number, exit),
+        };
+        let terminated = self.terminated(name, number, exit);
+        match self.waits_after(container, exit) {
+            Some(waiting) => (waiting, terminated),
+            None => (terminated, self.terminated_before(name, before)),
+        }
+    }
+
+    fn never_run(&self, container: &Container) -> ContainerState {
+        // A pod that never got through its init containers has containers that nobody tried to start.
+        let main = self.plan.spec.containers.iter().any(|main| main.name == container.name);
+        if self.stopped && main && self.plan.initialised() {
+            let lost = ContainerStateTerminated {
+                exit_code: EXIT_UNKNOWN,
+                reason: Some("ContainerStatusUnknown".to_owned()),
+                message: Some("The container could not be located when the pod was terminated".to_owned()),
+                ..ContainerStateTerminated::default()
+            };
+            return ContainerState { terminated: Some(lost), ..ContainerState::default() };
+        }
+        match self.plan.observed.memory(&container.name).waiting {
+            Some(waiting) => shown(container, &waiting, self.plan.now_ms),
+            None => self.preparing(),
+        }
+    }
+
+    fn preparing(&self) -> ContainerState {
+        match self.plan.spec.init_containers.as_deref() {
+            None | Some([]) => waiting("ContainerCreating", None),
+            Some(_) => waiting("PodInitializing", None),
+        }
+    }
+
+    /// What a container that has ended and runs again waits for.
+    fn waits_after(&self, container: &Container, exit: &Exit) -> Option<ContainerState> {
+        let plan = self.plan;
+        if self.stopped || !plan.restarts(container, exit.exit_code) {
+            return None;
+        }
+        let name = &container.name;
+        let backoff = plan.backoff(name);
+        let error = plan.observed.memory(name).waiting;
+        if let Some(error) =
+            error.filter(|error| plan.now_ms < error.since_ms + ERROR_SHOWN_MS || !error.is_start_error())
+        {
+            return Some(shown(container, &error, plan.now_ms));
+        }
+        if Backoff::remaining(backoff, exit.finished_ms, plan.now_ms).is_some() {
+            let delay = go_duration(backoff.map_or(0, |backoff| backoff.delay_ms));
+            let pod = PodId::of(plan.pod).full_name();
+            let message = format!("back-off {delay} restarting failed container={name} pod={pod}");
+            return Some(waiting("CrashLoopBackOff", Some(message)));
+        }
+        // Its sandbox was replaced: the next attempt is on the way.
+        let in_this_sandbox = plan.observed.last(name).is_some() && plan.observed.sandbox != Sandbox::Lost;
+        (!in_this_sandbox).then(|| self.preparing())
+    }
+
+    fn terminated_before(&self, name: &str, attempt: Option<&Attempt>) -> ContainerState {
+        match attempt.and_then(|attempt| Some((attempt.number, attempt.exit()?))) {
+            Some((number, exit)) => self.terminated(name, number, exit),
+            None => ContainerState::default(),
+        }
+    }
+
+    fn terminated(&self, name: &str, number: u32, exit: &Exit) -> ContainerState {
+        let terminated = ContainerStateTerminated {
+            container_id: Some(container_id(&PodId::of(self.plan.pod), name, number)),
+            exit_code: exit.exit_code,
+            signal: exit.signal,
+            reason: Some(exit.reason.clone()),
+            message: exit.message.clone(),
+            started_at: Some(api_time(exit.started_ms)),
+            finished_at: Some(api_time(exit.finished_ms)),
+        };
+        ContainerState { terminated: Some(terminated), ..ContainerState::default() }
+    }
+}
+
+/// `kontiki://<pod uid>.<container>-<attempt>`.
+pub fn container_id(pod: &PodId, container: &str, attempt: u32) -> String {
+    format!("kontiki://{}.{container}-{attempt}", pod.uid)
+}
+
+/// A pull error is shown as such first, then as the back-off it has led to.
+fn shown(container: &Container, error: &Waiting, now_ms: i64) -> ContainerState {
+    if error.is_pull_error() && now_ms >= error.since_ms + ERROR_SHOWN_MS {
+        let image = container.image.as_deref().unwrap_or_default();
+        let message = format!("Back-off pulling image \"{image}\": {}: {}", error.reason, error.message);
+        return waiting("ImagePullBackOff", Some(message));
+    }
+    waiting(&error.reason, Some(error.message.clone()))
+}
+
+fn waiting(reason: &str, message: Option<String>) -> ContainerState {
+    let waiting = ContainerStateWaiting { reason: Some(reason.to_owned()), message };
+    ContainerState { waiting: Some(waiting), ..ContainerState::default() }
+}
+
+/// A duration as Go prints it: `10s`, `1m20s`, `5m0s`.
+pub fn go_duration(ms: i64) -> String {
+    let seconds = ms / 1000;
+    match (seconds / 60, seconds % 60) {
+        (0, seconds) => format!("{seconds}s"),
+        (minutes, seconds) => format!("{minutes}m{seconds}s"),
+    }
+}

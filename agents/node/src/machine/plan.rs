@@ -1,0 +1,257 @@
+//! What a pod that is to run needs next: volumes, sandbox, init containers in order, containers, restarts.
+
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+
+use super::{
+    action::Action,
+    backoff::Backoff,
+    observed::{Attempt, AttemptState, Job, Observed, Sandbox, Step},
+    stop::Stop,
+};
+use crate::{
+    clock::Millis,
+    limits::ERROR_SHOWN_MS,
+    pod::{self, probe_grace_ms},
+};
+
+/// One question to the machine, and the answer as it grows.
+pub struct Plan<'a> {
+    pub pod: &'a Pod,
+    pub spec: &'a PodSpec,
+    pub observed: &'a Observed,
+    pub now_ms: Millis,
+    pub actions: Vec<Action>,
+    pub wake_at_ms: Option<Millis>,
+}
+
+impl<'a> Plan<'a> {
+    pub fn new(pod: &'a Pod, spec: &'a PodSpec, observed: &'a Observed, now_ms: Millis) -> Plan<'a> {
+        Plan { pod, spec, observed, now_ms, actions: Vec::new(), wake_at_ms: None }
+    }
+
+    pub fn wake(&mut self, at_ms: Millis) {
+        self.wake_at_ms = Some(self.wake_at_ms.map_or(at_ms, |earlier| earlier.min(at_ms)));
+    }
+
+    /// One step of a pod that is to run.
+    pub fn run(&mut self) {
+        self.forget_old_attempts();
+        self.stop_unwanted();
+        if !self.step(&self.observed.volumes, Action::PrepareVolumes) || !self.sandbox_ready() {
+            return;
+        }
+        if self.run_init_containers() {
+            let spec = self.spec;
+            for container in &spec.containers {
+                self.keep_running(container);
+            }
+        }
+    }
+
+    /// Begins `action` if the step is due; `true` when the step is done.
+    fn step(&mut self, step: &Step, action: Action) -> bool {
+        let busy = action.job().is_some_and(|job| self.observed.is_busy(&job));
+        match step {
+            Step::Done => return true,
+            Step::Failed { retry_at_ms, .. } if *retry_at_ms > self.now_ms => self.wake(*retry_at_ms),
+            Step::Todo | Step::Failed { .. } if !busy => self.actions.push(action),
+            Step::Todo | Step::Failed { .. } => {}
+        }
+        false
+    }
+
+    fn sandbox_ready(&mut self) -> bool {
+        match &self.observed.sandbox {
+            Sandbox::Ready { .. } => true,
+            Sandbox::Lost => {
+                if !self.observed.is_busy(&Job::Sandbox) {
+                    self.actions.push(Action::RemoveSandbox);
+                }
+                false
+            }
+            Sandbox::Absent => {
+                // `Done` of a sandbox that is no longer there means nothing.
+                let step = match &self.observed.sandbox_step {
+                    Step::Done => Step::Todo,
+                    step @ (Step::Todo | Step::Failed { .. }) => step.clone(),
+                };
+                self.step(&step, Action::CreateSandbox);
+                false
+            }
+        }
+    }
+
+    /// Runs what is next of the init containers; `true` when the containers may run.
+    fn run_init_containers(&mut self) -> bool {
+        let begun = self.containers_begun();
+        let spec = self.spec;
+        for container in spec.init_containers.iter().flatten() {
+            if pod::is_sidecar(container) {
+                self.keep_running(container);
+                if !begun && !self.started(container) {
+                    return false;
+                }
+            } else if !begun {
+                let exit_code = self.observed.last(&container.name).and_then(Attempt::exit).map(|exit| exit.exit_code);
+                if exit_code == Some(0) {
+                    continue;
+                }
+                self.keep_running(container);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// In this sandbox a container has been started, so initialisation was complete.
+    pub fn containers_begun(&self) -> bool {
+        self.spec.containers.iter().any(|container| self.observed.last(&container.name).is_some())
+    }
+
+    /// All plain init containers have succeeded and all sidecars have started.
+    pub fn initialised(&self) -> bool {
+        self.containers_begun()
+            || self.spec.init_containers.iter().flatten().all(|container| match pod::is_sidecar(container) {
+                true => self.started(container),
+                false => self.observed.last(&container.name).and_then(Attempt::exit).is_some_and(|e| e.exit_code == 0),
+            })
+    }
+
+    pub fn init_failed(&self) -> bool {
+        let spec = self.spec;
+        !self.containers_begun()
+            && spec.init_containers.iter().flatten().filter(|container| !pod::is_sidecar(container)).any(|container| {
+                let exit = self.observed.last_ever(&container.name).and_then(Attempt::exit);
+                exit.is_some_and(|exit| exit.exit_code != 0 && !pod::init_restarts(spec, container, exit.exit_code))
+            })
+    }
+
+    pub fn ended_for_good(&self, container: &Container) -> bool {
+        let exit = self.observed.last_ever(&container.name).and_then(Attempt::exit);
+        exit.is_some_and(|exit| !self.restarts(container, exit.exit_code))
+    }
+
+    /// Whether the container runs again after this exit code.
+    pub fn restarts(&self, container: &Container, exit_code: i32) -> bool {
+        let plain_init = self.spec.init_containers.iter().flatten().any(|init| init.name == container.name)
+            && !pod::is_sidecar(container);
+        match plain_init {
+            true => pod::init_restarts(self.spec, container, exit_code),
+            false => pod::restarts(self.spec, container, exit_code),
+        }
+    }
+
+    /// Runs, its post-start hook is over, and its startup probe has succeeded.
+    pub fn started(&self, container: &Container) -> bool {
+        let Some(attempt) = self.observed.last(&container.name).filter(|attempt| attempt.is_running()) else {
+            return false;
+        };
+        let memory = self.observed.memory(&container.name);
+        memory.post_started == Some(attempt.number)
+            && (container.startup_probe.is_none() || memory.health_of(attempt.number).started)
+    }
+
+    /// Started, and its readiness probe, if it has one, says so.
+    pub fn ready(&self, container: &Container) -> bool {
+        let Some(attempt) = self.observed.last(&container.name) else { return false };
+        let healthy = self.observed.memory(&container.name).health_of(attempt.number).ready;
+        self.started(container) && (container.readiness_probe.is_none() || healthy)
+    }
+
+    /// Starts the container if it does not run, may, and need not wait.
+    fn keep_running(&mut self, container: &Container) {
+        let name = &container.name;
+        if self.observed.is_busy(&Job::Start(name.clone())) {
+            return;
+        }
+        match self.observed.last(name).map(|attempt| (attempt.number, &attempt.state)) {
+            Some((_, AttemptState::Running { .. })) => {}
+            Some((number, AttemptState::Created)) => self.remove(name, number),
+            Some((_, AttemptState::Exited(_))) | None => self.start_again(container),
+        }
+    }
+
+    fn start_again(&mut self, container: &Container) {
+        let name = &container.name;
+        let memory = self.observed.memory(name);
+        if let Some(waiting) = &memory.waiting {
+            let shown_until = waiting.since_ms + ERROR_SHOWN_MS;
+            if waiting.is_pull_error() && !waiting.announced {
+                match self.now_ms >= shown_until {
+                    true => self.actions.push(Action::AnnouncePullBackoff { container: name.clone() }),
+                    false => self.wake(shown_until),
+                }
+            }
+            if waiting.retry_at_ms > self.now_ms {
+                self.wake(waiting.retry_at_ms);
+                return;
+            }
+        }
+        let Some((number, exit)) = self.observed.last_ever(name).and_then(|a| Some((a.number, a.exit()?))) else {
+            let start = Action::Start { container: name.clone(), attempt: 0, backoff: memory.backoff };
+            self.actions.push(start);
+            return;
+        };
+        if !self.restarts(container, exit.exit_code) {
+            return;
+        }
+        let backoff = self.backoff(name);
+        if let Some(left_ms) = Backoff::remaining(backoff, exit.finished_ms, self.now_ms) {
+            self.wake(self.now_ms + left_ms);
+            if memory.backoff_announced != Some(number) {
+                self.actions.push(Action::AnnounceCrashBackoff { container: name.clone(), attempt: number });
+            }
+            return;
+        }
+        let backoff = Some(Backoff::raised(backoff, exit.finished_ms, self.now_ms));
+        self.actions.push(Action::Start { container: name.clone(), attempt: number + 1, backoff });
+    }
+
+    /// The back-off of a container: remembered, or assumed from its restarts.
+    pub fn backoff(&self, container: &str) -> Option<Backoff> {
+        self.observed.memory(container).backoff.or_else(|| {
+            let last = self.observed.last_ever(container)?;
+            Backoff::assumed(last.number, last.exit()?.started_ms)
+        })
+    }
+
+    /// Stops running containers that failed a probe or whose definition has changed.
+    fn stop_unwanted(&mut self) {
+        let spec = self.spec;
+        for container in pod::containers(spec) {
+            let name = &container.name;
+            let Some(attempt) = self.observed.last(name).filter(|attempt| attempt.is_running()) else { continue };
+            if self.observed.is_busy(&Job::Kill(name.clone())) {
+                continue;
+            }
+            let asked = self.observed.memory(name).stop.filter(|(number, _)| *number == attempt.number);
+            let changed = attempt.image_asked.as_ref().is_some_and(|asked| Some(asked) != container.image.as_ref());
+            let Some(why) = asked.map(|(_, why)| why).or(changed.then_some(Stop::DefinitionChanged)) else { continue };
+            let probe = match why {
+                Stop::LivenessProbe => container.liveness_probe.as_ref(),
+                Stop::StartupProbe => container.startup_probe.as_ref(),
+                Stop::PodEnds | Stop::PostStartHook | Stop::DefinitionChanged => None,
+            };
+            let kill_at_ms = self.now_ms + probe_grace_ms(spec, probe);
+            self.actions.push(Action::Kill { container: name.clone(), attempt: attempt.number, why, kill_at_ms });
+        }
+    }
+
+    /// Keeps the last attempt and the one before it, whose log can still be asked for.
+    fn forget_old_attempts(&mut self) {
+        let observed = self.observed;
+        for (name, attempts) in &observed.attempts {
+            let Some(last) = attempts.last() else { continue };
+            for attempt in attempts.iter().filter(|a| a.number + 1 < last.number && !a.is_alive()) {
+                self.remove(name, attempt.number);
+            }
+        }
+    }
+
+    fn remove(&mut self, container: &str, attempt: u32) {
+        let action = Action::Remove { container: container.to_owned(), attempt };
+        if action.job().is_some_and(|job| !self.observed.is_busy(&job)) {
+            self.actions.push(action);
+        }
+    }
+}

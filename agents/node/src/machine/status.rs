@@ -1,0 +1,64 @@
+//! The pod's status as the API is to show it: assembled from phase, conditions and container states.
+
+use std::net::IpAddr;
+
+use k8s_openapi::api::core::v1::{HostIP, PodIP, PodStatus};
+
+use super::{
+    Host, conditions, container_state,
+    ending::Ending,
+    observed::{Rejection, Sandbox},
+    phase,
+    plan::Plan,
+};
+use crate::{clock::api_time, pod};
+
+pub fn compute(plan: &Plan<'_>, host: Host, ending: Option<&Ending>) -> PodStatus {
+    let acknowledged = &plan.observed.acknowledged;
+    if ending == Some(&Ending::Over) {
+        return acknowledged.clone();
+    }
+    let mut status = PodStatus {
+        qos_class: Some(pod::qos_class(plan.pod)),
+        start_time: acknowledged.start_time.clone().or_else(|| Some(api_time(plan.now_ms))),
+        observed_generation: plan.pod.metadata.generation,
+        ..acknowledged.clone()
+    };
+    set_addresses(&mut status, plan, host);
+    let stopped = ending.is_some() && !anything_alive(plan);
+    let states = container_state::States { plan, stopped };
+    status.init_container_statuses = states.list(plan.spec.init_containers.as_deref().unwrap_or_default(), true);
+    status.container_statuses = states.list(&plan.spec.containers, false);
+    let failure = match ending {
+        Some(Ending::Failed(rejection)) => Some(rejection),
+        Some(Ending::Over | Ending::Deleted | Ending::Gone | Ending::Completed) | None => None,
+    };
+    status.phase = Some(phase::of(plan, &status, ending, stopped).to_owned());
+    status.reason = failure.map(|failure| failure.reason.clone());
+    status.message = failure.map(|failure: &Rejection| failure.message.clone());
+    status.conditions = Some(conditions::of(plan, &status));
+    status
+}
+
+/// A container's process exists, or its start is under way.
+fn anything_alive(plan: &Plan<'_>) -> bool {
+    let starting = plan.observed.busy.iter().any(|job| matches!(job, super::Job::Start(_)));
+    let dead_sandbox = matches!(plan.observed.sandbox, Sandbox::Absent | Sandbox::Lost);
+    starting || (!dead_sandbox && plan.observed.attempts.values().flatten().any(|attempt| attempt.is_running()))
+}
+
+fn set_addresses(status: &mut PodStatus, plan: &Plan<'_>, host: Host) {
+    let host_ip = host.address.to_string();
+    status.host_ips = Some(vec![HostIP { ip: host_ip.clone() }]);
+    let address: Option<IpAddr> = match &plan.observed.sandbox {
+        Sandbox::Ready { address: Some(address), .. } => Some(*address),
+        Sandbox::Ready { address: None, .. } if pod::on_host_network(plan.spec) => Some(host.address),
+        Sandbox::Ready { address: None, .. } | Sandbox::Absent | Sandbox::Lost => None,
+    };
+    // An address that is being taken down stays in the status of a pod that has ended, as it does in Kubernetes.
+    if let Some(address) = address {
+        status.pod_ip = Some(address.to_string());
+        status.pod_ips = Some(vec![PodIP { ip: address.to_string() }]);
+    }
+    status.host_ip = Some(host_ip);
+}

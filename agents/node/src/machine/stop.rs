@@ -1,0 +1,26 @@
+//! Why a container is stopped while its pod lives on, or with it, and the words Kubernetes has for it.
+
+/// The cause of a stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// The pod ends.
+    PodEnds,
+    LivenessProbe,
+    StartupProbe,
+    PostStartHook,
+    /// The pod now asks for another image.
+    DefinitionChanged,
+}
+
+impl Stop {
+    /// The message of the `Killing` event.
+    pub fn message(self, container: &str) -> String {
+        match self {
+            Stop::PodEnds => format!("Stopping container {container}"),
+            Stop::LivenessProbe => format!("Container {container} failed liveness probe, will be restarted"),
+            Stop::StartupProbe => format!("Container {container} failed startup probe, will be restarted"),
+            Stop::PostStartHook => format!("FailedPostStartHook: stopping container {container}"),
+            Stop::DefinitionChanged => format!("Container {container} definition changed, will be restarted"),
+        }
+    }
+}

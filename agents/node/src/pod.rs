@@ -1,0 +1,187 @@
+//! Questions about a pod that its spec alone answers: names, restart rules, grace, quality of service.
+
+use k8s_openapi::{
+    api::core::v1::{Container, Pod, PodSpec, Probe},
+    apimachinery::pkg::api::resource::Quantity,
+};
+
+use crate::{
+    clock::Millis,
+    limits::{GRACE_DEFAULT_S, GRACE_MIN_S},
+    quantity,
+};
+
+/// Who a pod is, for ever.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PodId {
+    pub namespace: String,
+    pub name: String,
+    pub uid: String,
+}
+
+impl PodId {
+    pub fn of(pod: &Pod) -> PodId {
+        let metadata = &pod.metadata;
+        PodId {
+            namespace: metadata.namespace.clone().unwrap_or_default(),
+            name: metadata.name.clone().unwrap_or_default(),
+            uid: metadata.uid.clone().unwrap_or_default(),
+        }
+    }
+
+    /// `name_namespace(uid)`, as Kubernetes' messages name pods.
+    pub fn full_name(&self) -> String {
+        format!("{}_{}({})", self.name, self.namespace, self.uid)
+    }
+}
+
+/// The spec; the API does not admit a pod without one, and one without containers runs nothing.
+pub fn spec(pod: &Pod) -> PodSpec {
+    pod.spec.clone().unwrap_or_default()
+}
+
+pub fn phase(pod: &Pod) -> &str {
+    pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
+}
+
+pub fn is_terminal(phase: Option<&str>) -> bool {
+    matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestartPolicy {
+    Always,
+    OnFailure,
+    Never,
+}
+
+impl RestartPolicy {
+    fn parse(text: Option<&str>) -> RestartPolicy {
+        match text {
+            Some("Never") => RestartPolicy::Never,
+            Some("OnFailure") => RestartPolicy::OnFailure,
+            _ => RestartPolicy::Always,
+        }
+    }
+
+    fn allows(self, exit_code: i32) -> bool {
+        match self {
+            RestartPolicy::Always => true,
+            RestartPolicy::OnFailure => exit_code != 0,
+            RestartPolicy::Never => false,
+        }
+    }
+}
+
+pub fn restart_policy(spec: &PodSpec) -> RestartPolicy {
+    RestartPolicy::parse(spec.restart_policy.as_deref())
+}
+
+/// An init container that keeps running beside the others.
+pub fn is_sidecar(init_container: &Container) -> bool {
+    init_container.restart_policy.as_deref() == Some("Always")
+}
+
+/// Whether a container (not a plain init container) runs again after it ended with `exit_code`.
+pub fn restarts(spec: &PodSpec, container: &Container, exit_code: i32) -> bool {
+    if rule_restarts(container, exit_code) {
+        return true;
+    }
+    match container.restart_policy.as_deref() {
+        Some(own) => RestartPolicy::parse(Some(own)).allows(exit_code),
+        None => restart_policy(spec).allows(exit_code),
+    }
+}
+
+/// Whether a plain init container runs again: a pod that always restarts wants its init containers to succeed once.
+pub fn init_restarts(spec: &PodSpec, container: &Container, exit_code: i32) -> bool {
+    if exit_code == 0 {
+        return false;
+    }
+    let policy = match container.restart_policy.as_deref() {
+        Some(own) => RestartPolicy::parse(Some(own)),
+        None => restart_policy(spec),
+    };
+    rule_restarts(container, exit_code) || policy != RestartPolicy::Never
+}
+
+fn rule_restarts(container: &Container, exit_code: i32) -> bool {
+    container.restart_policy_rules.iter().flatten().any(|rule| {
+        rule.action == "Restart"
+            && rule.exit_codes.as_ref().is_some_and(|codes| {
+                let listed = codes.values.iter().flatten().any(|value| *value == exit_code);
+                match codes.operator.as_str() {
+                    "In" => listed,
+                    "NotIn" => !listed,
+                    _ => false,
+                }
+            })
+    })
+}
+
+/// Grace in milliseconds when the pod ends: the deleter's word first, then the spec's; at least a second.
+pub fn grace_ms(pod: &Pod) -> Millis {
+    let seconds = pod
+        .metadata
+        .deletion_grace_period_seconds
+        .or_else(|| pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds))
+        .unwrap_or(GRACE_DEFAULT_S);
+    seconds.max(GRACE_MIN_S) * 1000
+}
+
+/// Grace when a failed probe stops one container.
+pub fn probe_grace_ms(spec: &PodSpec, probe: Option<&Probe>) -> Millis {
+    let seconds = probe
+        .and_then(|probe| probe.termination_grace_period_seconds)
+        .or(spec.termination_grace_period_seconds)
+        .unwrap_or(GRACE_DEFAULT_S);
+    seconds.max(GRACE_MIN_S) * 1000
+}
+
+/// All containers, init containers first.
+pub fn containers(spec: &PodSpec) -> impl Iterator<Item = &Container> {
+    spec.init_containers.iter().flatten().chain(&spec.containers)
+}
+
+pub fn container<'a>(spec: &'a PodSpec, name: &str) -> Option<&'a Container> {
+    containers(spec).find(|container| container.name == name)
+}
+
+/// Where an event about a container points.
+pub fn field_path(spec: &PodSpec, name: &str) -> String {
+    let list = match spec.init_containers.iter().flatten().any(|container| container.name == name) {
+        true => "initContainers",
+        false => "containers",
+    };
+    format!("spec.{list}{{{name}}}")
+}
+
+/// `Guaranteed`, `Burstable` or `BestEffort`, as the API server sets it at creation.
+pub fn qos_class(pod: &Pod) -> String {
+    if let Some(class) = pod.status.as_ref().and_then(|status| status.qos_class.clone()) {
+        return class;
+    }
+    let Some(spec) = &pod.spec else { return "BestEffort".to_owned() };
+    let mut any = false;
+    let mut guaranteed = true;
+    for container in containers(spec) {
+        let resources = container.resources.clone().unwrap_or_default();
+        let (requests, limits) = (resources.requests.unwrap_or_default(), resources.limits.unwrap_or_default());
+        for name in ["cpu", "memory"] {
+            let amount = |quantity: Option<&Quantity>| quantity.map(|q| quantity::milli(&q.0)).filter(|m| *m > 0);
+            let (request, limit) = (amount(requests.get(name)), amount(limits.get(name)));
+            any |= request.is_some() || limit.is_some();
+            guaranteed &= limit.is_some() && request.unwrap_or(limit.unwrap_or_default()) == limit.unwrap_or_default();
+        }
+    }
+    match (any, guaranteed) {
+        (false, _) => "BestEffort",
+        (true, true) => "Guaranteed",
+        (true, false) => "Burstable",
+    }
+    .to_owned()
+}
+
+pub fn on_host_network(spec: &PodSpec) -> bool {
+    spec.host_network == Some(true)
+}

@@ -1,0 +1,292 @@
+//! Which pods are on this node: follows the API's watch, gives each pod a worker, and ends what belongs to nobody.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::api::core::v1::Pod;
+use kontiki_runtime::spec::{ContainerState, SandboxStatus};
+use kube::{
+    Api,
+    runtime::{WatchStreamExt, watcher},
+};
+use nix::sys::signal::Signal;
+use tokio::{sync::broadcast::error::RecvError, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::{
+    admission::{self, Room},
+    clock,
+    events::Severity,
+    limits::{GRACE_DEFAULT_S, RETRY_MS},
+    machine::Rejection,
+    node::NodeContext,
+    pod::{self, PodId},
+    spec::{LABEL_GRACE_S, LABEL_NAME, LABEL_NAMESPACE},
+    volumes::Place,
+    worker::{Inbox, Wanted, Worker, clean},
+};
+
+pub struct Dispatcher {
+    node: Arc<NodeContext>,
+    inboxes: HashMap<String, (Arc<Pod>, Inbox)>,
+    workers: JoinSet<String>,
+    /// Uids seen since the watch began anew.
+    listed: Option<BTreeSet<String>>,
+    orphans_ended: bool,
+}
+
+impl Dispatcher {
+    pub fn new(node: Arc<NodeContext>) -> Dispatcher {
+        Dispatcher { node, inboxes: HashMap::new(), workers: JoinSet::new(), listed: None, orphans_ended: false }
+    }
+
+    /// Follows the pods of this node until `cancel`; containers then keep running.
+    pub async fn run(mut self, cancel: CancellationToken) {
+        let fields = format!("spec.nodeName={}", self.node.config.name);
+        let api: Api<Pod> = Api::all(self.node.client.clone());
+        let stream = watcher(api, watcher::Config::default().fields(&fields)).default_backoff();
+        let mut events = std::pin::pin!(stream.inspect_err(|error| warn!(%error, "the watch of pods broke off")));
+        let mut runtime = self.node.containers.changes();
+        let mut objects = self.node.objects.changes();
+        loop {
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                event = events.next() => match event {
+                    Some(Ok(event)) => self.take(event).await,
+                    Some(Err(_)) => {}
+                    None => return,
+                },
+                changed = runtime.recv() => match changed {
+                    Ok(sandbox) => {
+                        if let Some((_, inbox)) = self.inboxes.get(&sandbox) {
+                            inbox.signals.runtime_changed();
+                        }
+                    }
+                    Err(RecvError::Lagged(_)) => self.inboxes.values().for_each(|(_, inbox)| inbox.signals.runtime_changed()),
+                    Err(RecvError::Closed) => return,
+                },
+                changed = objects.recv() => {
+                    let namespace = changed.ok().map(|key| key.namespace);
+                    for (pod, inbox) in self.inboxes.values() {
+                        if namespace.is_none() || pod.metadata.namespace == namespace {
+                            inbox.signals.objects_changed();
+                        }
+                    }
+                }
+                Some(ended) = self.workers.join_next() => self.ended(ended),
+            }
+        }
+    }
+
+    async fn take(&mut self, event: watcher::Event<Pod>) {
+        match event {
+            watcher::Event::Init => self.listed = Some(BTreeSet::new()),
+            watcher::Event::InitApply(pod) | watcher::Event::Apply(pod) => self.present(Arc::new(pod)),
+            watcher::Event::Delete(pod) => self.gone(&PodId::of(&pod).uid, Some(Arc::new(pod))),
+            watcher::Event::InitDone => self.listed_all().await,
+        }
+    }
+
+    fn present(&mut self, pod: Arc<Pod>) {
+        let uid = PodId::of(&pod).uid;
+        if let Some(listed) = &mut self.listed {
+            listed.insert(uid.clone());
+        }
+        if let Some((known, inbox)) = self.inboxes.get_mut(&uid) {
+            *known = pod.clone();
+            // A worker that has just finished is not listening; it is begun anew below when it has ended.
+            let _ = inbox.pod.send(Wanted::Present(pod));
+            return;
+        }
+        let rejection = self.admit(&pod);
+        if let Some(rejection) = &rejection {
+            self.node.events.of_pod(&pod, Severity::Warning, reason(rejection), rejection.message.clone());
+        }
+        self.begin(pod, rejection);
+    }
+
+    fn begin(&mut self, pod: Arc<Pod>, rejection: Option<Rejection>) {
+        let uid = PodId::of(&pod).uid;
+        let (worker, inbox) = Worker::new(self.node.clone(), pod.clone(), rejection);
+        self.node.pods.put(&uid, pod.clone());
+        self.inboxes.insert(uid.clone(), (pod, inbox));
+        self.workers.spawn(async move {
+            worker.run().await;
+            uid
+        });
+    }
+
+    /// Checks a pod that has not begun here yet.
+    fn admit(&self, pod: &Pod) -> Option<Rejection> {
+        let status = pod.status.clone().unwrap_or_default();
+        let begun = status.container_statuses.iter().flatten().any(|container| container.container_id.is_some());
+        if begun || pod.metadata.deletion_timestamp.is_some() || pod::is_terminal(status.phase.as_deref()) {
+            return None;
+        }
+        let pods: Vec<Arc<Pod>> =
+            self.node.pods.all().into_iter().filter(|other| !pod::is_terminal(Some(pod::phase(other)))).collect();
+        let labels = self.node.labels();
+        let room = Room {
+            allocatable: &self.node.allocatable,
+            labels: labels.as_ref(),
+            node_name: &self.node.config.name,
+            pods: &pods,
+        };
+        admission::refuse(pod, &room)
+    }
+
+    fn gone(&mut self, uid: &str, last: Option<Arc<Pod>>) {
+        if let Some((known, inbox)) = self.inboxes.get(uid) {
+            let _ = inbox.pod.send(Wanted::Gone(last.unwrap_or_else(|| known.clone())));
+        }
+    }
+
+    async fn listed_all(&mut self) {
+        let listed = self.listed.take().unwrap_or_default();
+        let gone: Vec<String> = self.inboxes.keys().filter(|uid| !listed.contains(*uid)).cloned().collect();
+        for uid in gone {
+            self.gone(&uid, None);
+        }
+        if !self.orphans_ended {
+            self.end_orphans(&listed).await;
+        }
+    }
+
+    fn ended(&mut self, ended: Result<String, tokio::task::JoinError>) {
+        match ended {
+            Ok(uid) => {
+                let Some((_, inbox)) = self.inboxes.remove(&uid) else { return };
+                // Told of a pod after the worker's last look: it gets another.
+                let wanted = inbox.pod.borrow().clone();
+                if let Wanted::Present(pod) = wanted {
+                    self.begin(pod, None);
+                }
+            }
+            Err(error) => {
+                warn!(%error, "the worker of a pod has died; it is begun again");
+                let dead: Vec<String> = self
+                    .inboxes
+                    .iter()
+                    .filter(|(_, (_, inbox))| inbox.pod.is_closed())
+                    .map(|(uid, _)| uid.clone())
+                    .collect();
+                for uid in dead {
+                    if let Some((pod, inbox)) = self.inboxes.remove(&uid) {
+                        let wanted = inbox.pod.borrow().clone();
+                        self.begin(pod, None);
+                        if let (Wanted::Gone(last), Some((_, inbox))) = (wanted, self.inboxes.get(&uid)) {
+                            let _ = inbox.pod.send(Wanted::Gone(last));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Ends sandboxes and removes folders of pods that went while no agent was looking.
+    async fn end_orphans(&mut self, listed: &BTreeSet<String>) {
+        let sandboxes = match self.node.containers.list().await {
+            Ok(sandboxes) => sandboxes,
+            Err(error) => {
+                warn!(%error, "cannot look for orphaned sandboxes");
+                return;
+            }
+        };
+        self.orphans_ended = true;
+        let mut left = folders(&self.node.config.state_dir);
+        for sandbox in sandboxes {
+            if listed.contains(&sandbox.id) {
+                continue;
+            }
+            let id = PodId {
+                namespace: sandbox.labels.get(LABEL_NAMESPACE).cloned().unwrap_or_default(),
+                name: sandbox.labels.get(LABEL_NAME).cloned().unwrap_or_default(),
+                uid: sandbox.id.clone(),
+            };
+            left.remove(&id.uid);
+            info!(pod = id.full_name(), "ending a sandbox whose pod is gone");
+            tokio::spawn(end_orphan(self.node.clone(), id, Some(sandbox)));
+        }
+        for (uid, id) in left {
+            if !listed.contains(&uid) {
+                info!(pod = id.full_name(), "removing what a pod that is gone has left");
+                tokio::spawn(end_orphan(self.node.clone(), id, None));
+            }
+        }
+    }
+}
+
+fn reason(rejection: &Rejection) -> &'static str {
+    match rejection.reason.as_str() {
+        "NodeAffinity" => "NodeAffinity",
+        "NodePorts" => "NodePorts",
+        "OutOfcpu" => "OutOfcpu",
+        "OutOfmemory" => "OutOfmemory",
+        "OutOfpods" => "OutOfpods",
+        _ => "UnexpectedAdmissionError",
+    }
+}
+
+/// Pods that have folders on this machine, by uid.
+fn folders(state_dir: &std::path::Path) -> BTreeMap<String, PodId> {
+    let names = |folder: &str| {
+        let entries = std::fs::read_dir(state_dir.join(folder)).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect::<Vec<_>>()
+    };
+    let unknown = |uid: &str| PodId { namespace: String::new(), name: String::new(), uid: uid.to_owned() };
+    let mut found: BTreeMap<String, PodId> = names("pods").iter().map(|uid| (uid.clone(), unknown(uid))).collect();
+    for name in names("logs") {
+        let mut parts = name.splitn(3, '_').map(str::to_owned);
+        if let (Some(namespace), Some(name), Some(uid)) = (parts.next(), parts.next(), parts.next()) {
+            found.insert(uid.clone(), PodId { namespace, name, uid });
+        }
+    }
+    found
+}
+
+/// Stops what runs, waits as long as the pod had asked for, and removes everything.
+async fn end_orphan(node: Arc<NodeContext>, id: PodId, sandbox: Option<SandboxStatus>) {
+    if let Some(sandbox) = sandbox.filter(|sandbox| !sandbox.lost) {
+        stop_orphan(&node, &id, &sandbox).await;
+    }
+    let place = Place::new(&node.config.state_dir, &id);
+    while let Err(error) = clean(&node.containers, &id, place.clone(), true).await {
+        warn!(pod = id.full_name(), error, "cannot remove what a pod has left, trying again");
+        tokio::time::sleep(Duration::from_millis(RETRY_MS.unsigned_abs())).await;
+    }
+}
+
+async fn stop_orphan(node: &NodeContext, id: &PodId, sandbox: &SandboxStatus) {
+    let asked = sandbox.labels.get(LABEL_GRACE_S).and_then(|seconds| seconds.parse::<i64>().ok());
+    let deadline_ms = clock::now() + asked.unwrap_or(GRACE_DEFAULT_S).max(1) * 1000;
+    let mut changes = node.containers.changes();
+    for container in &sandbox.containers {
+        if matches!(container.state, ContainerState::Running { .. }) {
+            let sent = node.containers.kill_container(&id.uid, &container.id, Signal::SIGTERM as i32).await;
+            if let Err(refusal) = sent {
+                warn!(container = container.id, %refusal, "cannot signal an orphaned container");
+            }
+        }
+    }
+    loop {
+        let running = match node.containers.status(&id.uid).await {
+            Ok(status) => status.is_some_and(|status| {
+                status.containers.iter().any(|c| matches!(c.state, ContainerState::Running { .. }))
+            }),
+            Err(_) => true,
+        };
+        let left_ms = deadline_ms - clock::now();
+        if !running || left_ms <= 0 {
+            return;
+        }
+        tokio::select! {
+            _ = changes.recv() => {}
+            () = tokio::time::sleep(Duration::from_millis(left_ms.unsigned_abs())) => {}
+        }
+    }
+}

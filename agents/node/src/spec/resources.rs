@@ -1,0 +1,140 @@
+//! Requests and limits as cgroup settings, by the rules of Kubernetes.
+
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, ResourceRequirements};
+use kontiki_runtime::spec::Resources;
+
+use crate::{pod, quantity};
+
+const CPU_PERIOD_US: u64 = 100_000;
+const CPU_QUOTA_MIN_US: i64 = 1_000;
+const CPU_SHARES_MIN: u64 = 2;
+const CPU_SHARES_MAX: u64 = 262_144;
+const SHARES_PER_CPU: i64 = 1_024;
+
+/// `None` where the container says nothing.
+pub fn amount(list: Option<&ResourceRequirements>, limits: bool, name: &str) -> Option<i64> {
+    let list = list?;
+    let map = if limits { list.limits.as_ref() } else { list.requests.as_ref() }?;
+    let text = &map.get(name)?.0;
+    let amount = if name == "cpu" { quantity::milli(text) } else { quantity::value(text) };
+    (amount > 0).then_some(amount)
+}
+
+fn shares(milli_cpu: i64) -> u64 {
+    u64::try_from(milli_cpu * SHARES_PER_CPU / 1000).unwrap_or(0).clamp(CPU_SHARES_MIN, CPU_SHARES_MAX)
+}
+
+fn quota_us(milli_cpu: i64) -> i64 {
+    (milli_cpu * CPU_PERIOD_US as i64 / 1000).max(CPU_QUOTA_MIN_US)
+}
+
+pub fn of_container(pod: &Pod, container: &Container, memory_capacity: i64) -> Resources {
+    let asked = container.resources.as_ref();
+    let cpu_limit = amount(asked, true, "cpu");
+    let cpu_request = amount(asked, false, "cpu").or(cpu_limit);
+    Resources {
+        cpu_shares: Some(cpu_request.map_or(CPU_SHARES_MIN, shares)),
+        cpu_quota_us: cpu_limit.map(quota_us),
+        cpu_period_us: cpu_limit.map(|_| CPU_PERIOD_US),
+        memory_bytes: amount(asked, true, "memory"),
+        pids: None,
+        oom_score_adj: Some(oom_score_adj(pod, container, memory_capacity)),
+    }
+}
+
+/// Who dies first when the machine runs out of memory: the more a container asked for, the later.
+fn oom_score_adj(pod: &Pod, container: &Container, memory_capacity: i64) -> i32 {
+    match pod::qos_class(pod).as_str() {
+        "Guaranteed" => -997,
+        "BestEffort" => 1000,
+        _ => {
+            let asked = container.resources.as_ref();
+            let request = amount(asked, false, "memory").or_else(|| amount(asked, true, "memory")).unwrap_or(0);
+            let score = 1000 - 1000 * i128::from(request) / i128::from(memory_capacity.max(1));
+            score.clamp(3, 999) as i32
+        }
+    }
+}
+
+/// The whole pod: what its containers ask together. A limit holds only if every container has one.
+pub fn of_pod(spec: &PodSpec) -> Resources {
+    let cpu_request = pod_sum(spec, |c| {
+        amount(c.resources.as_ref(), false, "cpu").or_else(|| amount(c.resources.as_ref(), true, "cpu"))
+    });
+    let cpu_limit = all_limited(spec, "cpu");
+    let memory_limit = all_limited(spec, "memory");
+    Resources {
+        cpu_shares: Some(shares(cpu_request)),
+        cpu_quota_us: cpu_limit.map(quota_us),
+        cpu_period_us: cpu_limit.map(|_| CPU_PERIOD_US),
+        memory_bytes: memory_limit,
+        pids: None,
+        oom_score_adj: None,
+    }
+}
+
+fn all_limited(spec: &PodSpec, name: &str) -> Option<i64> {
+    let all = pod::containers(spec).all(|container| amount(container.resources.as_ref(), true, name).is_some());
+    all.then(|| pod_sum(spec, |container| amount(container.resources.as_ref(), true, name)))
+}
+
+/// The most that runs at one time: containers and sidecars together, or one init container with the sidecars before it.
+pub fn pod_sum(spec: &PodSpec, of: impl Fn(&Container) -> Option<i64>) -> i64 {
+    let mut sidecars = 0;
+    let mut peak = 0;
+    for container in spec.init_containers.iter().flatten() {
+        let own = of(container).unwrap_or(0);
+        if pod::is_sidecar(container) {
+            sidecars += own;
+            peak = peak.max(sidecars);
+        } else {
+            peak = peak.max(sidecars + own);
+        }
+    }
+    let main: i64 = spec.containers.iter().filter_map(of).sum();
+    peak.max(main + sidecars)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(value: serde_json::Value) -> Pod {
+        serde_json::from_value(serde_json::json!({"spec": value})).unwrap()
+    }
+
+    #[test]
+    fn requests_and_limits_become_cgroup_settings() {
+        let pod = pod(serde_json::json!({"containers": [
+            {"name": "a", "resources": {"requests": {"cpu": "250m", "memory": "256Mi"}, "limits": {"cpu": "500m", "memory": "512Mi"}}},
+            {"name": "b"}]}));
+        let spec = pod.spec.as_ref().unwrap();
+        let a = of_container(&pod, &spec.containers[0], 1 << 30);
+        assert_eq!(
+            a,
+            Resources {
+                cpu_shares: Some(256),
+                cpu_quota_us: Some(50_000),
+                cpu_period_us: Some(100_000),
+                memory_bytes: Some(512 << 20),
+                pids: None,
+                oom_score_adj: Some(750),
+            }
+        );
+        let b = of_container(&pod, &spec.containers[1], 1 << 30);
+        assert_eq!((b.cpu_shares, b.cpu_quota_us, b.memory_bytes, b.oom_score_adj), (Some(2), None, None, Some(999)));
+        let whole = of_pod(spec);
+        assert_eq!((whole.cpu_shares, whole.cpu_quota_us, whole.memory_bytes), (Some(256), None, None));
+    }
+
+    #[test]
+    fn init_containers_count_alone_but_with_the_sidecars_before_them() {
+        let pod = pod(serde_json::json!({
+            "initContainers": [
+                {"name": "s", "restartPolicy": "Always", "resources": {"requests": {"cpu": "100m"}}},
+                {"name": "i", "resources": {"requests": {"cpu": "1"}}}],
+            "containers": [{"name": "a", "resources": {"requests": {"cpu": "500m"}}}]}));
+        let cpu = |container: &Container| amount(container.resources.as_ref(), false, "cpu");
+        assert_eq!(pod_sum(pod.spec.as_ref().unwrap(), cpu), 1100);
+    }
+}

@@ -1,0 +1,180 @@
+//! Files that change all at once: each version in a folder of its own, `..data` points to the current one, and what
+//! users see are links through it. A reader sees the old version or the new one, never both.
+
+use std::{
+    collections::BTreeSet,
+    ffi::OsString,
+    fs, io,
+    os::unix::fs::{PermissionsExt, chown, symlink},
+    path::{Component, Path, PathBuf},
+};
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::{File, Files};
+
+const DATA: &str = "..data";
+const DATA_NEW: &str = "..data_tmp";
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ownership {
+    /// The pod's `fsGroup`: owns the files, and may read them.
+    pub fs_group: Option<u32>,
+}
+
+/// Makes `folder` hold exactly `files`; does nothing if it already does.
+pub fn write(folder: &Path, files: &Files, ownership: Ownership) -> io::Result<()> {
+    for path in files.keys() {
+        if !path.components().all(|part| matches!(part, Component::Normal(_))) || path.starts_with(DATA) {
+            return Err(io::Error::other(format!("{} is no path below the volume", path.display())));
+        }
+    }
+    let current = fs::read_link(folder.join(DATA)).ok();
+    if let Some(current) = &current
+        && holds(&folder.join(current), files)
+    {
+        return links(folder, files);
+    }
+    let version = new_version(folder)?;
+    let version_folder = folder.join(&version);
+    fill(&version_folder, files, ownership)?;
+    let new = folder.join(DATA_NEW);
+    if fs::symlink_metadata(&new).is_ok() {
+        fs::remove_file(&new)?;
+    }
+    symlink(&version, &new)?;
+    fs::rename(&new, folder.join(DATA))?;
+    links(folder, files)?;
+    own_root(folder, ownership).map_err(io::Error::other)?;
+    remove_old(folder, &version)
+}
+
+fn new_version(folder: &Path) -> io::Result<PathBuf> {
+    let stamp = Timestamp::now();
+    let name = format!("..{}.{}", stamp.strftime("%Y_%m_%d_%H_%M_%S"), stamp.subsec_nanosecond());
+    fs::create_dir(folder.join(&name))?;
+    fs::set_permissions(folder.join(&name), fs::Permissions::from_mode(0o755))?;
+    Ok(name.into())
+}
+
+fn fill(folder: &Path, files: &Files, ownership: Ownership) -> io::Result<()> {
+    for (path, File { content, mode }) in files {
+        let target = folder.join(path);
+        if let Some(parent) = target.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        fs::write(&target, content)?;
+        // A group that owns a file must be able to read it.
+        let mode = if ownership.fs_group.is_some() { mode | 0o440 } else { *mode };
+        fs::set_permissions(&target, fs::Permissions::from_mode(mode))?;
+        if let Some(group) = ownership.fs_group {
+            chown(&target, None, Some(group))?;
+        }
+    }
+    Ok(())
+}
+
+/// The version's files are `files`, content and all.
+fn holds(version: &Path, files: &Files) -> bool {
+    let mut found = BTreeSet::new();
+    let mut folders = vec![PathBuf::new()];
+    while let Some(below) = folders.pop() {
+        let Ok(entries) = fs::read_dir(version.join(&below)) else { return false };
+        for entry in entries.flatten() {
+            let path = below.join(entry.file_name());
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => folders.push(path),
+                Ok(_) => drop(found.insert(path)),
+                Err(_) => return false,
+            }
+        }
+    }
+    found.len() == files.len()
+        && files.iter().all(|(path, file)| {
+            found.contains(path) && fs::read(version.join(path)).is_ok_and(|content| content == file.content)
+        })
+}
+
+/// The names users see: one link for each first part of a path.
+fn links(folder: &Path, files: &Files) -> io::Result<()> {
+    let wanted: BTreeSet<OsString> =
+        files.keys().filter_map(|path| path.iter().next()).map(|part| part.to_owned()).collect();
+    for name in &wanted {
+        let link = folder.join(name);
+        if fs::symlink_metadata(&link).is_err() {
+            symlink(Path::new(DATA).join(name), &link)?;
+        }
+    }
+    for entry in fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        if !name.to_string_lossy().starts_with("..") && !wanted.contains(&name) {
+            fs::remove_file(folder.join(&name))?;
+        }
+    }
+    Ok(())
+}
+
+fn remove_old(folder: &Path, current: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name.to_string_lossy().starts_with("..") && name != current.as_os_str() && entry.file_type()?.is_dir() {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Gives a volume's root to the pod's group, and new files in it as well.
+pub fn own_root(folder: &Path, ownership: Ownership) -> Result<(), String> {
+    let Some(group) = ownership.fs_group else { return Ok(()) };
+    let own = || -> io::Result<()> {
+        chown(folder, None, Some(group))?;
+        let mode = fs::metadata(folder)?.permissions().mode();
+        fs::set_permissions(folder, fs::Permissions::from_mode(mode & 0o7777 | 0o2070))
+    };
+    own().map_err(|error| format!("giving {} to group {group}: {error}", folder.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(list: &[(&str, &str)]) -> Files {
+        list.iter()
+            .map(|(path, content)| (path.into(), File { content: content.as_bytes().to_vec(), mode: 0o644 }))
+            .collect()
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<String> =
+            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names.retain(|name| !name.starts_with("..2"));
+        names
+    }
+
+    #[test]
+    fn versions_replace_each_other_as_a_whole() {
+        let scratch = tempfile::tempdir().unwrap();
+        let folder = scratch.path();
+        write(folder, &files(&[("a", "1"), ("dir/b", "2")]), Ownership::default()).unwrap();
+        assert_eq!(names(folder), ["..data", "a", "dir"]);
+        assert_eq!(fs::read_to_string(folder.join("dir/b")).unwrap(), "2");
+        let first = fs::read_link(folder.join("..data")).unwrap();
+        write(folder, &files(&[("a", "1"), ("dir/b", "2")]), Ownership::default()).unwrap();
+        assert_eq!(fs::read_link(folder.join("..data")).unwrap(), first, "nothing new, nothing written");
+        write(folder, &files(&[("a", "changed"), ("c", "3")]), Ownership::default()).unwrap();
+        assert_eq!(names(folder), ["..data", "a", "c"]);
+        assert_eq!(fs::read_to_string(folder.join("a")).unwrap(), "changed");
+        assert!(!folder.join(first).exists(), "the old version is gone");
+    }
+
+    #[test]
+    fn no_path_leads_out() {
+        let scratch = tempfile::tempdir().unwrap();
+        for path in ["../a", "/a", "..data/a"] {
+            assert!(write(scratch.path(), &files(&[(path, "")]), Ownership::default()).is_err(), "{path}");
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! A pod's volumes on this machine: made before its containers, kept up to date while they run, removed after them.
+//! Knows folders, mounts and the objects that fill them; nothing of containers but where they want what.
+
+mod atomic;
+mod host_path;
+mod mounts;
+mod payload;
+mod place;
+mod subpath;
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use k8s_openapi::{
+    api::core::v1::{Pod, Volume},
+    apimachinery::pkg::api::resource::Quantity,
+};
+
+use self::{atomic::Ownership, payload::Payload};
+pub use self::{
+    mounts::{container_mounts, release_container},
+    payload::{Sources, Token, TokenKey, expiring_at_ms, renew_at_ms, tokens_of},
+    place::{Place, remove_pod_folder, usage_bytes},
+};
+use crate::quantity;
+
+/// A volume that cannot be had (yet): which one, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VolumeProblem {
+    pub volume: String,
+    pub message: String,
+}
+
+/// Makes or refreshes every volume of the pod; blocking.
+pub fn prepare(pod: &Pod, place: &Place, sources: &Sources<'_>) -> Result<(), Vec<VolumeProblem>> {
+    let spec = crate::pod::spec(pod);
+    let fs_group = spec.security_context.as_ref().and_then(|context| context.fs_group);
+    let ownership = Ownership { fs_group: fs_group.and_then(|group| u32::try_from(group).ok()) };
+    let mut problems = Vec::new();
+    for volume in spec.volumes.iter().flatten() {
+        if let Err(message) = one(pod, volume, place, sources, ownership) {
+            problems.push(VolumeProblem { volume: volume.name.clone(), message });
+        }
+    }
+    if problems.is_empty() { Ok(()) } else { Err(problems) }
+}
+
+fn one(pod: &Pod, volume: &Volume, place: &Place, sources: &Sources<'_>, ownership: Ownership) -> Result<(), String> {
+    if let Some(host) = &volume.host_path {
+        return host_path::check(host.path.as_ref(), host.type_.as_deref().unwrap_or_default());
+    }
+    let folder = place.volume(volume)?;
+    if let Some(empty) = &volume.empty_dir {
+        let limit = empty.size_limit.as_ref().map(|Quantity(text)| quantity::value(text)).filter(|limit| *limit > 0);
+        return match empty.medium.as_deref().unwrap_or_default() {
+            "" => place::make_folder(&folder, 0o777).and_then(|()| atomic::own_root(&folder, ownership)),
+            "Memory" => place::mount_tmpfs(&folder, limit, 0o777).and_then(|()| atomic::own_root(&folder, ownership)),
+            medium => Err(format!("emptyDir medium {medium:?} is not supported on this node: use \"\" or \"Memory\"")),
+        };
+    }
+    let payload: Payload = payload::of(pod, volume, sources)?;
+    match payload.in_memory {
+        true => place::mount_tmpfs(&folder, None, 0o755)?,
+        false => place::make_folder(&folder, 0o755)?,
+    }
+    atomic::write(&folder, &payload.files, ownership).map_err(|error| format!("writing {}: {error}", folder.display()))
+}
+
+/// Disk-backed `emptyDir`s with a size limit: name, folder, bytes.
+pub fn limited_empty_dirs(pod: &Pod, place: &Place) -> Vec<(String, PathBuf, i64)> {
+    let spec = crate::pod::spec(pod);
+    let mut found = Vec::new();
+    for volume in spec.volumes.iter().flatten() {
+        let Some(empty) = &volume.empty_dir else { continue };
+        let (Some(limit), None | Some("")) = (&empty.size_limit, empty.medium.as_deref()) else { continue };
+        if let (bytes @ 1.., Ok(folder)) = (quantity::value(&limit.0), place.volume(volume)) {
+            found.push((volume.name.clone(), folder, bytes));
+        }
+    }
+    found
+}
+
+/// Names of the ConfigMaps and Secrets that a pod refers to anywhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct References {
+    pub config_maps: std::collections::BTreeSet<String>,
+    pub secrets: std::collections::BTreeSet<String>,
+}
+
+pub fn references(pod: &Pod) -> References {
+    let spec = crate::pod::spec(pod);
+    let mut found = References::default();
+    for volume in spec.volumes.iter().flatten() {
+        found.config_maps.extend(volume.config_map.iter().map(|map| map.name.clone()));
+        found.secrets.extend(volume.secret.iter().filter_map(|secret| secret.secret_name.clone()));
+        for source in volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten()) {
+            found.config_maps.extend(source.config_map.iter().map(|map| map.name.clone()));
+            found.secrets.extend(source.secret.iter().map(|secret| secret.name.clone()));
+        }
+    }
+    for container in crate::pod::containers(&spec) {
+        for source in container.env_from.iter().flatten() {
+            found.config_maps.extend(source.config_map_ref.iter().map(|map| map.name.clone()));
+            found.secrets.extend(source.secret_ref.iter().map(|secret| secret.name.clone()));
+        }
+        for source in container.env.iter().flatten().filter_map(|variable| variable.value_from.as_ref()) {
+            found.config_maps.extend(source.config_map_key_ref.iter().map(|key| key.name.clone()));
+            found.secrets.extend(source.secret_key_ref.iter().map(|key| key.name.clone()));
+        }
+    }
+    found.secrets.extend(spec.image_pull_secrets.iter().flatten().map(|secret| secret.name.clone()));
+    found.config_maps.retain(|name| !name.is_empty());
+    found.secrets.retain(|name| !name.is_empty());
+    found
+}
+
+/// Files of a volume: path below its root to content and mode.
+pub type Files = BTreeMap<PathBuf, File>;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct File {
+    pub content: Vec<u8>,
+    pub mode: u32,
+}

@@ -1,0 +1,100 @@
+//! What one container sees of its pod's volumes, and where.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use k8s_openapi::api::core::v1::{Container, Pod, Volume, VolumeMount};
+use kontiki_runtime::spec::{Mount, Propagation};
+
+use super::{
+    place::{Place, unmount_below},
+    subpath,
+};
+use crate::{env::expand, pod};
+
+/// The mounts of one attempt; blocking, because a `subPath` is pinned by a mount of its own.
+pub fn container_mounts(
+    pod: &Pod,
+    container: &Container,
+    attempt: u32,
+    place: &Place,
+    variables: &BTreeMap<String, String>,
+) -> Result<Vec<Mount>, String> {
+    let spec = pod::spec(pod);
+    let volumes = spec.volumes.unwrap_or_default();
+    let mut mounts = Vec::new();
+    for (index, wanted) in container.volume_mounts.iter().flatten().enumerate() {
+        let volume = volumes
+            .iter()
+            .find(|volume| volume.name == wanted.name)
+            .ok_or_else(|| format!("the pod has no volume {:?}", wanted.name))?;
+        let root = source(volume, place)?;
+        let source = match sub_path(wanted, variables)? {
+            Some(path) => {
+                let target = place.subpath(&container.name, attempt, index);
+                subpath::pin(&root, &path, &target)?;
+                target
+            }
+            None => root,
+        };
+        mounts.push(Mount {
+            source,
+            destination: absolute(&wanted.mount_path),
+            read_only: wanted.read_only == Some(true) || is_read_only(volume),
+            propagation: propagation(wanted.mount_propagation.as_deref()),
+        });
+    }
+    Ok(mounts)
+}
+
+/// Undoes what `container_mounts` has pinned; blocking.
+pub fn release_container(place: &Place, container: &str, attempt: u32) -> Result<(), String> {
+    let folder = place.subpaths(container, attempt);
+    if !folder.exists() {
+        return Ok(());
+    }
+    unmount_below(&folder)?;
+    std::fs::remove_dir_all(&folder).map_err(|error| format!("removing {}: {error}", folder.display()))
+}
+
+fn source(volume: &Volume, place: &Place) -> Result<PathBuf, String> {
+    match &volume.host_path {
+        Some(host) => Ok(PathBuf::from(&host.path)),
+        None => place.volume(volume),
+    }
+}
+
+/// Kubernetes mounts what comes from objects read-only, whatever the container asks.
+fn is_read_only(volume: &Volume) -> bool {
+    volume.config_map.is_some()
+        || volume.secret.is_some()
+        || volume.downward_api.is_some()
+        || volume.projected.is_some()
+}
+
+fn absolute(path: &str) -> PathBuf {
+    Path::new("/").join(path)
+}
+
+fn propagation(text: Option<&str>) -> Propagation {
+    match text {
+        Some("HostToContainer") => Propagation::HostToContainer,
+        Some("Bidirectional") => Propagation::Bidirectional,
+        _ => Propagation::Private,
+    }
+}
+
+fn sub_path(wanted: &VolumeMount, variables: &BTreeMap<String, String>) -> Result<Option<String>, String> {
+    let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    let Some(expression) = given(&wanted.sub_path_expr) else { return Ok(given(&wanted.sub_path)) };
+    let path = expand(&expression, variables);
+    if path.contains("$(") {
+        return Err(format!("subPathExpr {expression:?} names a variable that the container does not have"));
+    }
+    if path.starts_with('/') || path.split('/').any(|part| part == "..") {
+        return Err(format!("subPathExpr {expression:?} became {path:?}, which is not below the volume"));
+    }
+    Ok(Some(path))
+}

@@ -1,0 +1,218 @@
+//! What is in a volume that is made of API objects: configMap, secret, downwardAPI, projected. Pure.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use k8s_openapi::api::core::v1::{
+    ConfigMap, ConfigMapProjection, DownwardAPIVolumeFile, KeyToPath, Pod, SecretProjection, Volume, VolumeProjection,
+};
+
+use super::{File, Files};
+use crate::{clock::Millis, downward, env::Objects, pod};
+
+const MODE_DEFAULT: i32 = 0o644;
+
+/// Where the contents come from.
+pub struct Sources<'a> {
+    pub objects: &'a dyn Objects,
+    pub tokens: &'a BTreeMap<TokenKey, Token>,
+    pub allocatable: &'a BTreeMap<String, String>,
+    pub host_ip: &'a str,
+    pub pod_ip: &'a str,
+}
+
+/// What a token is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TokenKey {
+    pub audience: Option<String>,
+    pub expiration_s: i64,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token {
+    pub text: String,
+    pub issued_ms: Millis,
+    pub expires_ms: Millis,
+}
+
+pub struct Payload {
+    pub files: Files,
+    pub in_memory: bool,
+}
+
+/// The tokens that a pod's volumes need.
+pub fn tokens_of(pod: &Pod) -> Vec<TokenKey> {
+    let spec = pod::spec(pod);
+    let projections = spec.volumes.iter().flatten().filter_map(|volume| volume.projected.as_ref());
+    let sources = projections.flat_map(|projected| projected.sources.iter().flatten());
+    sources.filter_map(|source| source.service_account_token.as_ref()).map(token_key).collect()
+}
+
+fn token_key(projection: &k8s_openapi::api::core::v1::ServiceAccountTokenProjection) -> TokenKey {
+    TokenKey {
+        audience: projection.audience.clone().filter(|audience| !audience.is_empty()),
+        expiration_s: projection.expiration_seconds.unwrap_or(3600),
+    }
+}
+
+/// When the first of the tokens has to be renewed.
+pub fn expiring_at_ms(tokens: &BTreeMap<TokenKey, Token>) -> Option<Millis> {
+    tokens.values().map(renew_at_ms).min()
+}
+
+pub fn renew_at_ms(token: &Token) -> Millis {
+    let life = token.expires_ms - token.issued_ms;
+    let share = (life as f64 * crate::limits::TOKEN_RENEW_AT) as Millis;
+    token.issued_ms + share.min(crate::limits::TOKEN_AGE_MAX_MS)
+}
+
+pub fn of(pod: &Pod, volume: &Volume, sources: &Sources<'_>) -> Result<Payload, String> {
+    let mut files = Files::new();
+    let mut in_memory = false;
+    if let Some(map) = &volume.config_map {
+        let source = ConfigMapProjection { name: map.name.clone(), items: map.items.clone(), optional: map.optional };
+        config_map(&source, mode(map.default_mode), sources, &mut files)?;
+    } else if let Some(secret) = &volume.secret {
+        let name = secret.secret_name.clone().unwrap_or_default();
+        let source = SecretProjection { name, items: secret.items.clone(), optional: secret.optional };
+        self::secret(&source, mode(secret.default_mode), sources, &mut files)?;
+        in_memory = true;
+    } else if let Some(api) = &volume.downward_api {
+        downward_files(pod, api.items.as_deref().unwrap_or_default(), mode(api.default_mode), sources, &mut files)?;
+        in_memory = true;
+    } else if let Some(projected) = &volume.projected {
+        for source in projected.sources.iter().flatten() {
+            projection(pod, source, mode(projected.default_mode), sources, &mut files)?;
+        }
+        in_memory = true;
+    }
+    Ok(Payload { files, in_memory })
+}
+
+fn mode(mode: Option<i32>) -> u32 {
+    mode.unwrap_or(MODE_DEFAULT).unsigned_abs() & 0o777
+}
+
+fn projection(
+    pod: &Pod,
+    source: &VolumeProjection,
+    default_mode: u32,
+    sources: &Sources<'_>,
+    files: &mut Files,
+) -> Result<(), String> {
+    if let Some(map) = &source.config_map {
+        config_map(map, default_mode, sources, files)?;
+    }
+    if let Some(secret) = &source.secret {
+        self::secret(secret, default_mode, sources, files)?;
+    }
+    if let Some(api) = &source.downward_api {
+        downward_files(pod, api.items.as_deref().unwrap_or_default(), default_mode, sources, files)?;
+    }
+    if let Some(token) = &source.service_account_token {
+        let key = token_key(token);
+        let found = sources.tokens.get(&key).ok_or("the service account token has not been issued yet")?;
+        // Only its owner reads a token; a pod that runs as somebody else has a group for that.
+        let spec = pod::spec(pod);
+        let shared = spec.security_context.as_ref().is_some_and(|context| context.fs_group.is_some());
+        let mode = if shared || runs_as_other(pod) { default_mode } else { 0o600 & default_mode };
+        files.insert(PathBuf::from(&token.path), File { content: found.text.clone().into_bytes(), mode });
+    }
+    if source.cluster_trust_bundle.is_some() || source.pod_certificate.is_some() {
+        return Err("clusterTrustBundle and podCertificate projections are not supported on this node".to_owned());
+    }
+    Ok(())
+}
+
+/// Some container runs as a user that is not root, or as one the image names.
+fn runs_as_other(pod: &Pod) -> bool {
+    let spec = pod::spec(pod);
+    let of_pod = spec.security_context.as_ref().and_then(|context| context.run_as_user);
+    pod::containers(&spec).any(|container| {
+        let own = container.security_context.as_ref().and_then(|context| context.run_as_user);
+        own.or(of_pod) != Some(0)
+    })
+}
+
+fn config_map(
+    source: &ConfigMapProjection,
+    default_mode: u32,
+    sources: &Sources<'_>,
+    files: &mut Files,
+) -> Result<(), String> {
+    let optional = source.optional == Some(true);
+    let Some(map) = sources.objects.config_map(&source.name) else {
+        return if optional { Ok(()) } else { Err(format!("configmap {:?} not found", source.name)) };
+    };
+    let missing = |key: &str| format!("references non-existent config key: {key}");
+    select(contents(map), source.items.as_deref(), default_mode, optional, missing, files)
+}
+
+fn contents(map: ConfigMap) -> BTreeMap<String, Vec<u8>> {
+    let text = map.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.into_bytes()));
+    let binary = map.binary_data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0));
+    text.chain(binary).collect()
+}
+
+fn secret(
+    source: &SecretProjection,
+    default_mode: u32,
+    sources: &Sources<'_>,
+    files: &mut Files,
+) -> Result<(), String> {
+    let optional = source.optional == Some(true);
+    let Some(secret) = sources.objects.secret(&source.name) else {
+        return if optional { Ok(()) } else { Err(format!("secret {:?} not found", source.name)) };
+    };
+    let contents = secret.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0)).collect();
+    let missing = |key: &str| format!("references non-existent secret key: {key}");
+    select(contents, source.items.as_deref(), default_mode, optional, missing, files)
+}
+
+/// All keys, or those that `items` names, at the paths it names.
+fn select(
+    mut contents: BTreeMap<String, Vec<u8>>,
+    items: Option<&[KeyToPath]>,
+    default_mode: u32,
+    optional: bool,
+    missing: impl Fn(&str) -> String,
+    files: &mut Files,
+) -> Result<(), String> {
+    let Some(items) = items.filter(|items| !items.is_empty()) else {
+        files.extend(contents.into_iter().map(|(key, content)| (key.into(), File { content, mode: default_mode })));
+        return Ok(());
+    };
+    for item in items {
+        let mode = item.mode.map_or(default_mode, |mode| mode.unsigned_abs() & 0o777);
+        match contents.remove(&item.key) {
+            Some(content) => drop(files.insert(PathBuf::from(&item.path), File { content, mode })),
+            None if optional => {}
+            None => return Err(missing(&item.key)),
+        }
+    }
+    Ok(())
+}
+
+fn downward_files(
+    pod: &Pod,
+    items: &[DownwardAPIVolumeFile],
+    default_mode: u32,
+    sources: &Sources<'_>,
+    files: &mut Files,
+) -> Result<(), String> {
+    let spec = pod::spec(pod);
+    let addresses = downward::Addresses { host_ip: sources.host_ip, pod_ip: sources.pod_ip };
+    for item in items {
+        let text = if let Some(field) = &item.field_ref {
+            downward::field(pod, &field.field_path, addresses)?
+        } else if let Some(resource) = &item.resource_field_ref {
+            let name = resource.container_name.as_deref().unwrap_or_default();
+            let container = pod::container(&spec, name).ok_or_else(|| format!("container {name:?} not found"))?;
+            downward::resource(container, resource, sources.allocatable)?
+        } else {
+            String::new()
+        };
+        let mode = item.mode.map_or(default_mode, |mode| mode.unsigned_abs() & 0o777);
+        files.insert(PathBuf::from(&item.path), File { content: text.into_bytes(), mode });
+    }
+    Ok(())
+}

@@ -1,0 +1,220 @@
+//! Where a pod's files are on this machine, and how all of them go. Never follows a mount when it removes.
+
+use std::{
+    fs, io,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use k8s_openapi::api::core::v1::Volume;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+
+use crate::pod::PodId;
+
+/// The folders of one pod below the node's state directory.
+#[derive(Clone, Debug)]
+pub struct Place {
+    state_dir: PathBuf,
+    id: PodId,
+}
+
+impl Place {
+    pub fn new(state_dir: &Path, id: &PodId) -> Place {
+        Place { state_dir: state_dir.to_owned(), id: id.clone() }
+    }
+
+    pub fn pod(&self) -> PathBuf {
+        self.state_dir.join("pods").join(&self.id.uid)
+    }
+
+    pub fn volume(&self, volume: &Volume) -> Result<PathBuf, String> {
+        let kind = if volume.empty_dir.is_some() {
+            "empty-dir"
+        } else if volume.config_map.is_some() {
+            "configmap"
+        } else if volume.secret.is_some() {
+            "secret"
+        } else if volume.downward_api.is_some() {
+            "downward-api"
+        } else if volume.projected.is_some() {
+            "projected"
+        } else {
+            return Err(unsupported(volume));
+        };
+        Ok(self.pod().join("volumes").join(format!("kubernetes.io~{kind}")).join(&volume.name))
+    }
+
+    pub fn subpath(&self, container: &str, attempt: u32, index: usize) -> PathBuf {
+        self.subpaths(container, attempt).join(index.to_string())
+    }
+
+    pub fn subpaths(&self, container: &str, attempt: u32) -> PathBuf {
+        self.pod().join("volume-subpaths").join(format!("{container}-{attempt}"))
+    }
+
+    pub fn container(&self, container: &str) -> PathBuf {
+        self.pod().join("containers").join(container)
+    }
+
+    pub fn termination_message(&self, container: &str, attempt: u32) -> PathBuf {
+        self.container(container).join(format!("termination-{attempt}"))
+    }
+
+    /// Holds the image name that an attempt was started for.
+    pub fn image_asked(&self, container: &str, attempt: u32) -> PathBuf {
+        self.container(container).join(format!("image-{attempt}"))
+    }
+
+    pub fn logs(&self) -> PathBuf {
+        log_folder(&self.state_dir, &self.id)
+    }
+
+    pub fn log(&self, container: &str, attempt: u32) -> PathBuf {
+        self.logs().join(container).join(format!("{attempt}.log"))
+    }
+
+    /// Something of the pod is still here.
+    pub fn is_used(&self) -> bool {
+        self.pod().exists()
+    }
+}
+
+/// `<namespace>_<pod>_<uid>` below `logs`.
+pub fn log_folder(state_dir: &Path, id: &PodId) -> PathBuf {
+    state_dir.join("logs").join(format!("{}_{}_{}", id.namespace, id.name, id.uid))
+}
+
+fn unsupported(volume: &Volume) -> String {
+    let kind = serde_json::to_value(volume)
+        .ok()
+        .and_then(|value| value.as_object()?.keys().find(|key| *key != "name").cloned())
+        .unwrap_or_else(|| "none".to_owned());
+    format!(
+        "volume source {kind:?} is not supported on this node; it can mount configMap, downwardAPI, emptyDir, hostPath, \
+         projected and secret"
+    )
+}
+
+/// Makes a folder with exactly this mode; one that is there already keeps its own.
+pub fn make_folder(path: &Path, mode: u32) -> Result<(), String> {
+    let made = || -> io::Result<()> {
+        if path.is_dir() {
+            return Ok(());
+        }
+        fs::create_dir_all(path)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))
+    };
+    made().map_err(|error| format!("making {}: {error}", path.display()))
+}
+
+pub fn mount_tmpfs(path: &Path, bytes: Option<i64>, mode: u32) -> Result<(), String> {
+    make_folder(path, mode)?;
+    if is_mount_point(path).map_err(|error| format!("reading {}: {error}", path.display()))? {
+        return Ok(());
+    }
+    let mut options = format!("mode={mode:o}");
+    if let Some(bytes) = bytes {
+        options.push_str(&format!(",size={bytes}"));
+    }
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    mount(Some("tmpfs"), path, Some("tmpfs"), flags, Some(options.as_str()))
+        .map_err(|error| format!("mounting tmpfs at {}: {error}", path.display()))
+}
+
+fn is_mount_point(path: &Path) -> io::Result<bool> {
+    Ok(mount_points_below(path)?.iter().any(|point| point == path))
+}
+
+/// Mount points at or below `root`, the deepest last.
+fn mount_points_below(root: &Path) -> io::Result<Vec<PathBuf>> {
+    let root = fs::canonicalize(root).unwrap_or_else(|_| root.to_owned());
+    let table = fs::read_to_string("/proc/self/mountinfo")?;
+    Ok(mount_points(&table).filter(|point| point.starts_with(&root)).collect())
+}
+
+fn mount_points(table: &str) -> impl Iterator<Item = PathBuf> + '_ {
+    table.lines().filter_map(|line| line.split(' ').nth(4)).map(|point| PathBuf::from(unescape(point)))
+}
+
+/// The kernel writes space, tab, newline and backslash as three octal digits.
+fn unescape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('\\') {
+        out.push_str(&rest[..at]);
+        match rest.get(at + 1..at + 4).and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            Some(byte) => {
+                out.push(char::from(byte));
+                rest = &rest[at + 4..];
+            }
+            None => {
+                out.push('\\');
+                rest = &rest[at + 1..];
+            }
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+/// Unmounts everything at or below `root`, the latest first.
+pub fn unmount_below(root: &Path) -> Result<(), String> {
+    let points = mount_points_below(root).map_err(|error| format!("reading the mount table: {error}"))?;
+    for point in points.iter().rev() {
+        umount2(point, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW)
+            .map_err(|error| format!("unmounting {}: {error}", point.display()))?;
+    }
+    Ok(())
+}
+
+/// Removes the folder of a pod and every mount in it; blocking. Refuses while a mount is left.
+pub fn remove_pod_folder(folder: &Path) -> Result<(), String> {
+    if !folder.exists() {
+        return Ok(());
+    }
+    unmount_below(folder)?;
+    let left = mount_points_below(folder).map_err(|error| format!("reading the mount table: {error}"))?;
+    if let Some(point) = left.first() {
+        return Err(format!("{} is still mounted", point.display()));
+    }
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(format!("removing {}: {error}", folder.display())),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Disk blocks of a tree, in bytes; what vanishes meanwhile does not count.
+pub fn usage_bytes(folder: &Path) -> u64 {
+    let mut total = 0;
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = fs::read_dir(&folder) else { continue };
+        for entry in entries.flatten() {
+            let Ok(metadata) = entry.metadata() else { continue };
+            total += metadata.blocks() * 512;
+            if metadata.is_dir() {
+                folders.push(entry.path());
+            }
+        }
+    }
+    total
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mount_points_are_read_as_the_kernel_writes_them() {
+        let table = "36 35 98:0 / /a\\040b rw - ext4 /dev/x rw\n37 36 0:5 / /a\\040b/c rw - tmpfs t rw\n";
+        let points: Vec<PathBuf> = mount_points(table).collect();
+        assert_eq!(points, [PathBuf::from("/a b"), PathBuf::from("/a b/c")]);
+    }
+
+    #[test]
+    fn an_unknown_source_is_named() {
+        let volume: Volume =
+            serde_json::from_value(serde_json::json!({"name": "v", "nfs": {"server": "s", "path": "/"}})).unwrap();
+        assert!(unsupported(&volume).starts_with("volume source \"nfs\" is not supported on this node"));
+    }
+}

@@ -1,0 +1,405 @@
+//! The start of one attempt: image, files, mounts, container, process, post-start hook.
+
+use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
+
+use k8s_openapi::api::core::v1::{Container, Pod};
+use kontiki_runtime::spec::{ContainerSpec, Mount, Propagation};
+use tokio_util::sync::CancellationToken;
+
+use super::{Worker, jobs::Outcome};
+use crate::{
+    clock::{self, Millis},
+    containers::{Image, Refusal, RefusalKind},
+    env::{self, Objects},
+    events::Severity,
+    hooks,
+    host_files::HostFiles,
+    images::{Puller, credentials},
+    limits::{PULL_BACKOFF_FIRST_MS, PULL_BACKOFF_MAX_MS, RETRY_MS},
+    machine::{Attempt, AttemptState, Backoff, Exit, Job, Stop, Waiting},
+    node::NodeContext,
+    pod::{self, PodId},
+    probes::Checker,
+    spec::{self, Problem, container_spec},
+    volumes::{Place, container_mounts, release_container},
+};
+
+const TERMINATION_LOG: &str = "/dev/termination-log";
+/// What Kubernetes says of a process that could not be started.
+const START_ERROR_CODE: i32 = 128;
+
+/// What became of a start.
+pub struct Started {
+    pub container: String,
+    pub attempt: u32,
+    pub image: String,
+    pub result: StartResult,
+}
+
+pub enum StartResult {
+    Running {
+        hook: Result<(), String>,
+    },
+    /// Nothing was started; the attempt's number is still free.
+    Waiting {
+        reason: &'static str,
+        message: String,
+        pull: bool,
+    },
+    /// The container was made, but its process did not start.
+    Failed {
+        message: String,
+    },
+    /// The pod ends: it was given up before anything was made.
+    GivenUp,
+}
+
+struct Start {
+    node: Arc<NodeContext>,
+    pod: Arc<Pod>,
+    place: Place,
+    container: Container,
+    attempt: u32,
+    checker: Checker,
+    cancel: CancellationToken,
+}
+
+impl Worker {
+    pub(super) fn start(&mut self, container: String, attempt: u32, backoff: Option<Backoff>) {
+        let Some(checker) = self.checker(&container, attempt) else { return };
+        self.memory(&container).backoff = backoff;
+        self.observed.logs_left = true;
+        let start = Start {
+            node: self.node.clone(),
+            pod: self.pod.clone(),
+            place: self.place.clone(),
+            container: checker.container.clone(),
+            attempt,
+            checker,
+            cancel: self.starting.clone(),
+        };
+        self.spawn(Job::Start(container.clone()), async move {
+            let mut image = String::new();
+            let result = start.run(&mut image).await;
+            Outcome::Started(Started { container, attempt, image, result })
+        });
+    }
+
+    pub(super) fn learn_started(&mut self, started: Started) {
+        let Started { container, attempt, image, result } = started;
+        let now_ms = clock::now();
+        let before = self.memory(&container).waiting.take();
+        match result {
+            StartResult::Running { hook } => {
+                let memory = self.memory(&container);
+                match hook {
+                    Ok(()) => memory.post_started = Some(attempt),
+                    Err(_) => memory.stop = Some((attempt, Stop::PostStartHook)),
+                }
+            }
+            StartResult::Waiting { reason, message, pull } => {
+                let pause_ms = if pull { next_pull_pause(before.as_ref()) } else { RETRY_MS };
+                let retry_at_ms = now_ms + pause_ms;
+                let reason = reason.to_owned();
+                self.memory(&container).waiting =
+                    Some(Waiting { reason, message, since_ms: now_ms, retry_at_ms, announced: false });
+            }
+            StartResult::Failed { message } => {
+                let reason = "RunContainerError".to_owned();
+                self.memory(&container).waiting = Some(Waiting {
+                    reason,
+                    message: message.clone(),
+                    since_ms: now_ms,
+                    retry_at_ms: now_ms,
+                    announced: true,
+                });
+                let exit = Exit {
+                    exit_code: START_ERROR_CODE,
+                    signal: None,
+                    started_ms: 0,
+                    finished_ms: now_ms,
+                    reason: "StartError".to_owned(),
+                    message: Some(message),
+                };
+                let failed = Attempt { number: attempt, state: AttemptState::Exited(exit), image, image_asked: None };
+                self.failed.insert((container, attempt), failed);
+            }
+            StartResult::GivenUp => {}
+        }
+    }
+}
+
+/// Twice the last pause, as long as the last start failed for the image too.
+fn next_pull_pause(before: Option<&Waiting>) -> Millis {
+    match before.filter(|waiting| waiting.is_pull_error()) {
+        Some(waiting) => {
+            ((waiting.retry_at_ms - waiting.since_ms) * 2).clamp(PULL_BACKOFF_FIRST_MS, PULL_BACKOFF_MAX_MS)
+        }
+        None => PULL_BACKOFF_FIRST_MS,
+    }
+}
+
+impl Start {
+    async fn run(&self, image_id: &mut String) -> StartResult {
+        // Given up only while nothing was made.
+        let Some(image) = self.cancel.run_until_cancelled(self.image()).await else { return StartResult::GivenUp };
+        let image = match image {
+            Ok(image) => image,
+            Err(waiting) => return waiting,
+        };
+        image_id.clone_from(&image.id);
+        if self.cancel.is_cancelled() {
+            return StartResult::GivenUp;
+        }
+        let spec = match self.spec(image).await {
+            Ok(spec) => spec,
+            Err(waiting) => return waiting,
+        };
+        self.launch(&spec).await
+    }
+
+    async fn image(&self) -> Result<Image, StartResult> {
+        let id = PodId::of(&self.pod);
+        self.node.objects.synced(&id.uid).await;
+        let credentials = credentials(&self.pod, &self.node.objects.in_namespace(&id.namespace));
+        let puller = Puller {
+            containers: &self.node.containers,
+            events: &self.node.events,
+            pod: &self.pod,
+            container: &self.container,
+            credentials: &credentials,
+        };
+        let image = puller.get().await.map_err(|problem| StartResult::Waiting {
+            reason: problem.reason,
+            message: problem.message,
+            pull: problem.reason == "ErrImagePull",
+        })?;
+        self.node.images_changed.notify_one();
+        Ok(image)
+    }
+
+    async fn spec(&self, image: Image) -> Result<ContainerSpec, StartResult> {
+        let (node, pod, place) = (self.node.clone(), self.pod.clone(), self.place.clone());
+        let (container, attempt, address) = (self.container.clone(), self.attempt, self.checker.address);
+        let made = tokio::task::spawn_blocking(move || {
+            Preparation { node: &node, pod: &pod, place: &place, container: &container, attempt, address }.make(&image)
+        });
+        let problem = match made.await {
+            Ok(Ok(spec)) => return Ok(spec),
+            Ok(Err(problem)) => problem,
+            Err(error) => Problem::Create(error.to_string()),
+        };
+        Err(match problem {
+            Problem::Config(message) => self.refused("CreateContainerConfigError", message),
+            Problem::Create(message) => self.refused("CreateContainerError", message),
+        })
+    }
+
+    fn refused(&self, reason: &'static str, message: String) -> StartResult {
+        self.tell(Severity::Warning, "Failed", format!("Error: {message}"));
+        StartResult::Waiting { reason, message, pull: false }
+    }
+
+    async fn launch(&self, spec: &ContainerSpec) -> StartResult {
+        let (containers, sandbox) = (&self.node.containers, &self.checker.sandbox);
+        if let Err(refusal) = containers.create_container(sandbox, spec).await {
+            return match is_start_error(&refusal) {
+                true => self.start_failed(&refusal).await,
+                false => self.create_failed(refusal).await,
+            };
+        }
+        self.tell(Severity::Normal, "Created", "Container created".to_owned());
+        if let Err(refusal) = containers.start_container(sandbox, &spec.id).await {
+            return self.start_failed(&refusal).await;
+        }
+        self.tell(Severity::Normal, "Started", "Container started".to_owned());
+        let hook = self.container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.post_start.as_ref());
+        let hook = match hook {
+            Some(hook) => hooks::run(hook, &self.checker).await,
+            None => Ok(()),
+        };
+        if let Err(problem) = &hook {
+            let message = format!("PostStartHook failed: {problem}");
+            self.tell(Severity::Warning, "FailedPostStartHook", message);
+        }
+        StartResult::Running { hook }
+    }
+
+    async fn create_failed(&self, refusal: Refusal) -> StartResult {
+        self.forget().await;
+        self.refused("CreateContainerError", refusal.message)
+    }
+
+    async fn start_failed(&self, refusal: &Refusal) -> StartResult {
+        self.forget().await;
+        let message = format!("failed to start container {:?}: {refusal}", self.container.name);
+        self.tell(Severity::Warning, "Failed", format!("Error: {message}"));
+        StartResult::Failed { message }
+    }
+
+    /// Leaves nothing of the attempt in the runtime; its log stays.
+    async fn forget(&self) {
+        let removed = self.node.containers.remove_container(&self.checker.sandbox, &self.checker.id).await;
+        if let Err(refusal) = removed
+            && refusal.kind != RefusalKind::NotFound
+        {
+            tracing::warn!(container = self.checker.id, %refusal, "cannot remove what did not start");
+        }
+        let (place, container, attempt) = (self.place.clone(), self.container.name.clone(), self.attempt);
+        let released = tokio::task::spawn_blocking(move || release_container(&place, &container, attempt)).await;
+        if let Ok(Err(error)) = released {
+            tracing::warn!(container = self.checker.id, error, "cannot release its mounts");
+        }
+    }
+
+    fn tell(&self, severity: Severity, reason: &'static str, message: String) {
+        self.node.events.of_container(&self.pod, &self.container.name, severity, reason, message);
+    }
+}
+
+/// The command itself could not be executed.
+fn is_start_error(refusal: &Refusal) -> bool {
+    matches!(refusal.kind, RefusalKind::CannotExecute | RefusalKind::NotExecutable)
+}
+
+/// Everything that is made on disk before a container is.
+struct Preparation<'a> {
+    node: &'a NodeContext,
+    pod: &'a Pod,
+    place: &'a Place,
+    container: &'a Container,
+    attempt: u32,
+    address: std::net::IpAddr,
+}
+
+impl Preparation<'_> {
+    fn make(&self, image: &Image) -> Result<ContainerSpec, Problem> {
+        let id = PodId::of(self.pod);
+        let objects = self.node.objects.in_namespace(&id.namespace);
+        let surroundings = self.surroundings();
+        let variables = self.variables(image, &surroundings, &objects)?;
+        // A start that was cut short may have left its pins.
+        release_container(self.place, &self.container.name, self.attempt).map_err(Problem::Create)?;
+        let mut mounts = self.own_files().map_err(Problem::Create)?;
+        mounts.extend(
+            container_mounts(self.pod, self.container, self.attempt, self.place, &variables)
+                .map_err(Problem::Config)?,
+        );
+        let config = &self.node.config;
+        let (hostname, _) = spec::hostname(self.pod, &config.name, &config.cluster_domain);
+        let around = spec::Surroundings {
+            pod: self.pod,
+            env: surroundings,
+            image,
+            mounts: without_shadowed(mounts),
+            log_path: self.place.log(&self.container.name, self.attempt),
+            seccomp_root: &config.state_dir.join("seccomp"),
+            hostname: &hostname,
+            memory_capacity: i64::try_from(self.node.facts.memory_bytes).unwrap_or(i64::MAX),
+        };
+        container_spec(self.container, self.attempt, around, &objects)
+    }
+
+    fn surroundings(&self) -> env::Surroundings<'_> {
+        env::Surroundings {
+            pod: self.pod,
+            namespace: self.pod.metadata.namespace.as_deref().unwrap_or_default(),
+            host_ip: self.node.config.address.to_string(),
+            pod_ip: self.address.to_string(),
+            allocatable: &self.node.allocatable,
+            services: self.node.service_variables(self.pod),
+        }
+    }
+
+    fn variables(
+        &self,
+        image: &Image,
+        around: &env::Surroundings<'_>,
+        objects: &dyn Objects,
+    ) -> Result<BTreeMap<String, String>, Problem> {
+        let env = env::environment(self.container, &image.config.env, around, objects).map_err(Problem::Config)?;
+        Ok(env.into_iter().collect())
+    }
+
+    /// Files that every container gets: hosts, hostname, resolver, termination message; and the folder of its log.
+    fn own_files(&self) -> Result<Vec<Mount>, String> {
+        let failed = |path: &Path, error: std::io::Error| format!("making {}: {error}", path.display());
+        let config = &self.node.config;
+        let on_host = pod::on_host_network(&pod::spec(self.pod));
+        let files = HostFiles {
+            node_name: &config.name,
+            cluster_dns: &config.cluster_dns,
+            cluster_domain: &config.cluster_domain,
+            pod_ip: (!on_host).then_some(self.address),
+        };
+        let folder = self.place.pod();
+        let mut mounts = files.write(self.pod, &folder).map_err(|error| failed(&folder, error))?;
+        let name = &self.container.name;
+        let log = self.place.log(name, self.attempt);
+        for folder in [self.place.container(name), log.parent().unwrap_or(&log).to_owned()] {
+            fs::create_dir_all(&folder).map_err(|error| failed(&folder, error))?;
+        }
+        let asked = self.place.image_asked(name, self.attempt);
+        fs::write(&asked, self.container.image.as_deref().unwrap_or_default())
+            .map_err(|error| failed(&asked, error))?;
+        let message = self.place.termination_message(name, self.attempt);
+        termination_file(&message).map_err(|error| failed(&message, error))?;
+        let destination = self.container.termination_message_path.clone().filter(|path| !path.is_empty());
+        mounts.push(Mount {
+            source: message,
+            destination: destination.unwrap_or_else(|| TERMINATION_LOG.to_owned()).into(),
+            read_only: false,
+            propagation: Propagation::Private,
+        });
+        Ok(mounts)
+    }
+}
+
+/// Anybody in the container may write its message.
+fn termination_file(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::write(path, "")?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o666))
+}
+
+/// A volume that the pod mounts where one of our own files would be takes its place.
+fn without_shadowed(mounts: Vec<Mount>) -> Vec<Mount> {
+    let mut kept: Vec<Mount> = Vec::with_capacity(mounts.len());
+    for mount in mounts {
+        kept.retain(|earlier| earlier.destination != mount.destination);
+        kept.push(mount);
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pull_pauses_double_and_begin_anew_after_another_error() {
+        let waiting = |reason: &str, pause: Millis| Waiting {
+            reason: reason.into(),
+            message: String::new(),
+            since_ms: 5,
+            retry_at_ms: 5 + pause,
+            announced: true,
+        };
+        assert_eq!(next_pull_pause(None), 10_000);
+        assert_eq!(next_pull_pause(Some(&waiting("ErrImagePull", 10_000))), 20_000);
+        assert_eq!(next_pull_pause(Some(&waiting("ErrImagePull", 200_000))), 300_000);
+        assert_eq!(next_pull_pause(Some(&waiting("CreateContainerError", 10_000))), 10_000);
+    }
+
+    #[test]
+    fn what_the_pod_mounts_wins() {
+        let mount = |source: &str, destination: &str| Mount {
+            source: source.into(),
+            destination: destination.into(),
+            read_only: false,
+            propagation: Propagation::Private,
+        };
+        let kept = without_shadowed(vec![mount("a", "/etc/hosts"), mount("b", "/x"), mount("c", "/etc/hosts")]);
+        assert_eq!(kept, [mount("b", "/x"), mount("c", "/etc/hosts")]);
+    }
+}
