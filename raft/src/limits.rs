@@ -49,6 +49,8 @@ pub const PRUNE_STEPS: usize = 64;
 /// Log entries, or bytes of them, after which a snapshot is taken so that the log can be purged.
 pub const SNAPSHOT_ENTRIES: u64 = 50_000;
 pub const SNAPSHOT_LOG_BYTES: u64 = 256 * MIB as u64;
+/// Entries that are applied again after a crash, about.
+pub const STATE_FLUSH_ENTRIES: u64 = 10_000;
 /// Entries that stay in the log behind a snapshot, for followers that are only a little late.
 pub const LOG_KEEP_ENTRIES: u64 = 5_000;
 /// How long taking one may last; its files are checksummed.
@@ -78,6 +80,7 @@ const _: () = assert!(ENTRY_BYTES_MAX <= LOG_CACHE_BYTES, "any one entry can be 
 const _: () = assert!(WATCH_BATCH_EVENTS <= RING_EVENTS && WATCH_BATCH_BYTES <= RING_BYTES);
 const _: () = assert!(APPLY_BATCH_ENTRIES <= LOG_CACHE_ENTRIES, "what is applied next is usually still cached");
 const _: () = assert!(HISTORY_SHORT_BYTES <= HISTORY_BYTES, "the short class is the shorter one");
+const _: () = assert!(STATE_FLUSH_ENTRIES < SNAPSHOT_ENTRIES);
 const _: () = assert!(LOG_KEEP_ENTRIES < SNAPSHOT_ENTRIES, "each snapshot frees something");
 const _: () = assert!(2 * HEARTBEAT_MS < ELECTION_TIMEOUT_MS_MIN, "one lost heartbeat starts no election");
 const _: () = assert!(ELECTION_TIMEOUT_MS_MIN < ELECTION_TIMEOUT_MS_MAX);

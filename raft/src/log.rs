@@ -13,7 +13,7 @@ use crate::codec::{self, LogPayload, LogRecord};
 use crate::consensus::{LogStore, Node, NodeError};
 use crate::limits::{
     BARRIER_QUEUE, ENTRY_BYTES_MAX, HOUSEKEEPING_INTERVAL, LEADER_WAIT, PRUNE_STEPS, RING_EVENTS, SNAPSHOT_ENTRIES,
-    SNAPSHOT_LOG_BYTES,
+    SNAPSHOT_LOG_BYTES, STATE_FLUSH_ENTRIES,
 };
 use crate::snapshot::SnapshotDir;
 use crate::store::{HistoryLimits, ListOptions, Outcome, Page, Store, StoreFigures};
@@ -117,7 +117,7 @@ impl Log {
         let node = Node::start(config.node, config.address, log, store.clone()).await?;
         let cancel = CancellationToken::new();
         let (barriers, waiting) = mpsc::channel(BARRIER_QUEUE);
-        let (leadership_now, leadership) = watch::channel(Leadership::default());
+        let (leadership_now, leadership) = watch::channel(node.leadership());
         let tasks = vec![
             spawn(&cancel, answer_barriers(node.clone(), waiting)),
             spawn(&cancel, follow(node.clone(), leadership_now)),
@@ -139,11 +139,8 @@ impl Log {
             }
         }
         self.inner.node.shutdown().await;
-        let store = self.inner.store.clone();
-        match tokio::task::spawn_blocking(move || store.flush()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "the state was not flushed; the log will be applied again"),
-            Err(error) => tracing::error!(%error, "the state was not flushed"),
+        if let Err(error) = flush(&self.inner.store).await {
+            tracing::warn!(%error, "the state was not flushed; the next start applies the log again");
         }
     }
 
@@ -303,39 +300,49 @@ async fn answer_barriers(node: Node, mut waiting: mpsc::Receiver<oneshot::Sender
     }
 }
 
-/// Drops old history and takes snapshots, so that neither grows without bound.
+/// Drops old history, takes snapshots and flushes, so that history, log and the next start's work stay bounded.
 async fn keep_house(node: Node, store: Arc<Store>, snapshot_entries: u64) {
     let mut round = tokio::time::interval(HOUSEKEEPING_INTERVAL);
     round.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut bytes_at_snapshot = node.appended_bytes();
+    let (mut bytes_at_snapshot, mut flushed) = (node.appended_bytes(), node.status().applied_index);
     loop {
         round.tick().await;
-        for _ in 0..PRUNE_STEPS {
-            match prune(&store, now_ms()).await {
-                Ok(true) => {}
-                Ok(false) => break,
-                Err(error) => {
-                    tracing::error!(%error, "old history cannot be dropped");
-                    break;
-                }
-            }
-        }
-        let bytes = node.appended_bytes();
-        let due = node.entries_since_snapshot() >= snapshot_entries || bytes - bytes_at_snapshot >= SNAPSHOT_LOG_BYTES;
-        if due {
-            bytes_at_snapshot = bytes;
+        forget(&store).await;
+        let (bytes, Status { applied_index, snapshot_index, .. }) = (node.appended_bytes(), node.status());
+        let entries = applied_index.saturating_sub(snapshot_index);
+        if entries >= snapshot_entries || bytes - bytes_at_snapshot >= SNAPSHOT_LOG_BYTES {
+            (bytes_at_snapshot, flushed) = (bytes, applied_index);
             if let Err(error) = take_snapshot(&node, &store).await {
                 tracing::error!(%error, "no snapshot can be taken; the log grows");
             }
+        } else if applied_index.saturating_sub(flushed) >= STATE_FLUSH_ENTRIES {
+            flushed = applied_index;
+            if let Err(error) = flush(&store).await {
+                tracing::error!(%error, "the state cannot be flushed; the next start takes longer");
+            }
+        }
+    }
+}
+
+async fn forget(store: &Arc<Store>) {
+    for _ in 0..PRUNE_STEPS {
+        match prune(store, now_ms()).await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => return tracing::error!(%error, "old history cannot be dropped"),
         }
     }
 }
 
 /// Flushes first, beside apply, so that the checkpoint, which stops apply, has little left to write.
 async fn take_snapshot(node: &Node, store: &Arc<Store>) -> Result<(), ReadError> {
-    let store = store.clone();
-    tokio::task::spawn_blocking(move || store.flush()).await.map_err(|_| ReadError::Closed)??;
+    flush(store).await?;
     Ok(node.snapshot().await?)
+}
+
+async fn flush(store: &Arc<Store>) -> Result<(), ReadError> {
+    let store = store.clone();
+    Ok(tokio::task::spawn_blocking(move || store.flush()).await.map_err(|_| ReadError::Closed)??)
 }
 
 async fn prune(store: &Arc<Store>, now_ms: i64) -> Result<bool, ReadError> {

@@ -199,3 +199,27 @@ async fn another_servers_directory_is_refused() {
     let other = Log::open(LogConfig { node: 2, ..LogConfig::new(dir.path()) }).await;
     assert!(matches!(other, Err(kontiki_raft::OpenError::OtherNode { expected: 2, found: 1, .. })));
 }
+
+#[tokio::test]
+async fn snapshots_are_taken_and_the_log_is_purged_without_being_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = Log::open(LogConfig { snapshot_entries: 100, ..LogConfig::new(dir.path()) }).await.unwrap();
+    let leadership = *log.leadership().borrow();
+    assert_eq!((leadership.leader, leadership.term), (true, log.status().term));
+    let writes = (0..6_000).map(|number| log.propose(command(vec![put(&format!("{}", number % 100), "x")])));
+    futures::future::try_join_all(writes).await.unwrap();
+    let purged = async {
+        while log.status().purged_index == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), purged).await.unwrap();
+    let status = log.status();
+    assert!(status.purged_index < status.snapshot_index && status.snapshot_index <= status.applied_index);
+    assert_eq!(log.newest_snapshot().unwrap().manifest().index, Some(status.snapshot_index));
+    log.shutdown().await;
+    drop(log);
+    let log = Log::open(LogConfig::new(dir.path())).await.unwrap();
+    assert_eq!((log.revision(), log.status().objects), (6_000, 100));
+    log.shutdown().await;
+}

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, Fatal, ForwardToLeader, LinearizableReadError, RaftError};
-use openraft::metrics::WaitError;
+use openraft::metrics::{RaftServerMetrics, WaitError};
 use openraft::{Config, Raft, ReadPolicy, ServerState, SnapshotPolicy};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -148,26 +148,19 @@ impl Node {
         Ok(())
     }
 
-    /// Entries in the log behind the newest snapshot.
-    pub fn entries_since_snapshot(&self) -> u64 {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        let last = metrics.last_applied.as_ref().map_or(0, |id| id.index);
-        last.saturating_sub(metrics.snapshot.as_ref().map_or(0, |id| id.index))
-    }
-
     pub fn appended_bytes(&self) -> u64 {
         self.log.appended_bytes()
     }
 
-    /// Keeps `leadership` true until Raft ends.
+    pub fn leadership(&self) -> Leadership {
+        to_leadership(&self.raft.server_metrics().borrow_watched())
+    }
+
+    /// Tells changes of leadership until Raft ends, and then that there is none.
     pub async fn follow_leadership(&self, leadership: watch::Sender<Leadership>) {
         let mut metrics = self.raft.server_metrics();
         loop {
-            let now = {
-                let metrics = metrics.borrow_and_update();
-                Leadership { leader: metrics.state == ServerState::Leader, term: metrics.vote.leader_id.term }
-            };
+            let now = to_leadership(&metrics.borrow_and_update());
             let changed = leadership.send_if_modified(|before| std::mem::replace(before, now) != now);
             if changed {
                 tracing::info!(leader = now.leader, term = now.term, "leadership");
@@ -211,6 +204,10 @@ impl Node {
             tracing::error!(%error, "Raft did not end in order");
         }
     }
+}
+
+fn to_leadership(metrics: &RaftServerMetrics<TypeConfig>) -> Leadership {
+    Leadership { leader: metrics.state == ServerState::Leader, term: metrics.vote.leader_id.term }
 }
 
 fn fatal_error(fatal: Fatal<TypeConfig>) -> NodeError {
