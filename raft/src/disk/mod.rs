@@ -67,7 +67,7 @@ fn open_error(path: &Path, error: rocksdb::Error) -> DiskError {
     let (path, kind, message) = (path.to_owned(), error.kind(), error.into_string());
     match kind {
         rocksdb::ErrorKind::Corruption => DiskError::Damaged { path, message },
-        _ if message.contains("lock") => DiskError::Locked { path, message },
+        _ if message.contains("/LOCK") => DiskError::Locked { path, message },
         _ => DiskError::Open { path, message },
     }
 }

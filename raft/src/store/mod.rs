@@ -195,9 +195,11 @@ impl Store {
         let (new, record) = load(&path)?;
         set_current(&self.dir, &name)?;
         let revision = new.index.revision();
-        *self.write() = new;
+        let old = std::mem::replace(&mut *self.write(), new);
         *applied = record;
         self.hub.reset(revision);
+        // Closing a database takes a while: not under the readers' lock.
+        drop(old);
         remove_others(&self.dir, &name)
     }
 

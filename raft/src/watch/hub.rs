@@ -65,7 +65,7 @@ impl Hub {
         if events.is_empty() {
             return;
         }
-        {
+        let feeds = {
             let mut ring = self.write();
             for event in events {
                 assert!(event.revision() > ring.revision, "events come in revision order");
@@ -73,7 +73,11 @@ impl Hub {
             }
             assert_eq!(ring.revision, revision, "the last event is the state's revision");
             ring.evict();
-            ring.wake(events);
+            ring.feeds_of(events)
+        };
+        // Not under the lock: thousands may be waiting.
+        for feed in feeds {
+            feed.send_replace(());
         }
         self.revision.send_replace(revision);
     }
@@ -198,17 +202,16 @@ impl Ring {
         }
     }
 
-    fn wake(&self, events: &[Arc<Event>]) {
-        let mut woken: Vec<&str> = Vec::new();
+    /// Who is to be woken: the feeds of these events' resources, each once.
+    fn feeds_of(&self, events: &[Arc<Event>]) -> Vec<watch::Sender<()>> {
+        let mut resources: Vec<&str> = Vec::new();
         for event in events {
             let resource = event.object.key.resource.as_str();
-            if !woken.contains(&resource) {
-                woken.push(resource);
-                if let Some(feed) = self.feeds.get(resource) {
-                    feed.wake.send_replace(());
-                }
+            if !resources.contains(&resource) {
+                resources.push(resource);
             }
         }
+        resources.into_iter().filter_map(|resource| self.feeds.get(resource)).map(|feed| feed.wake.clone()).collect()
     }
 }
 
