@@ -91,7 +91,10 @@ async fn attempt(call: &Call<'_>, key: &Key, options: &DeleteOptions) -> Result<
     preconditions(call, &object, options).map_err(Refusal::Judged)?;
     let mut change = Change::default();
     let (last, gone) = match deletion::decide(call.kind, &object, options, call::now()) {
-        Verdict::Already => return Ok(Deleted { stored: current, gone: false }),
+        Verdict::Already => {
+            store::confirm(call.core, key, current.revision).await?;
+            return Ok(Deleted { stored: current, gone: false });
+        }
         Verdict::Mark(marked) => (Some(object::seal(call.kind, marked)?), false),
         Verdict::Remove(last) => (last.map(|last| object::seal(call.kind, last)).transpose()?, true),
     };

@@ -114,6 +114,13 @@ pub async fn commit(call: &Call<'_>, key: &Key, change: Change) -> Result<Stored
     Ok(event.object.clone())
 }
 
+/// Before a client is told that its write changes nothing: the state this was judged on must be the present one.
+pub async fn confirm(core: &Core, key: &Key, revision: Revision) -> Result<(), Refusal> {
+    barrier(core).await?;
+    let present = core.log.head(key).is_some_and(|(present, _)| present == revision);
+    if present { Ok(()) } else { Err(Refusal::Raced) }
+}
+
 /// An object that was not committed, for answers to dry runs and to writes that change nothing.
 pub fn uncommitted(key: Key, revision: Revision, sealed: Sealed) -> Stored {
     Stored { key, revision, head: sealed.head.into(), body: sealed.body }

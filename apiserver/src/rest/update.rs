@@ -107,6 +107,9 @@ async fn attempt(call: &Call<'_>, update: &Update<'_>) -> Result<Outcome, Refusa
     }
     let sealed = object::seal(kind, new)?;
     let unchanged = sealed.body == current.body && !ended;
+    if unchanged {
+        store::confirm(call.core, &key, current.revision).await?;
+    }
     if update.dry_run || unchanged {
         let stored = store::uncommitted(key, current.revision, sealed);
         return Ok(Outcome::Updated(Updated { stored, created: false, warnings }));
