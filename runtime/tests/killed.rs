@@ -54,8 +54,10 @@ fn names(path: &Path) -> Vec<String> {
     entries.map(|entry| entry.file_name().into_string().unwrap()).collect()
 }
 
+type Reached = fn(&Path) -> bool;
+
 /// How far an import has come when it is killed.
-const STAGES: [(&str, fn(&Path) -> bool); 6] = [
+const STAGES: [(&str, Reached); 6] = [
     ("spooling", |store| {
         names(&store.join("tmp")).iter().any(|name| name.starts_with("work-") && !name.ends_with(".lock"))
     }),

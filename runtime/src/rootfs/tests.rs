@@ -1,3 +1,4 @@
+//! Real mounts, below a scratch directory.
 #![allow(clippy::unwrap_used)]
 use super::*;
 

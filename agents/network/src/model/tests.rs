@@ -1,3 +1,4 @@
+//! Views of Services, EndpointSlices and pods, as the API server stores them.
 #![allow(clippy::unwrap_used)]
 use serde_json::{Value, json};
 

@@ -1,3 +1,4 @@
+//! Golden rules: what each kind of Service adds to the table.
 #![allow(clippy::unwrap_used)]
 use expect_test::{Expect, expect};
 

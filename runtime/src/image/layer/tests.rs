@@ -1,3 +1,4 @@
+//! Layers entry by entry, harmless and hostile, and what overlayfs is given for them.
 #![allow(clippy::unwrap_used)]
 use std::{
     fmt::Write as _,

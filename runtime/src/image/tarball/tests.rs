@@ -1,3 +1,4 @@
+//! Archives of GNU tar in every format it has, and archives that lie.
 #![allow(clippy::unwrap_used)]
 use std::process::{Command, Stdio};
 
