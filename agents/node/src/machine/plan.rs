@@ -131,14 +131,16 @@ impl<'a> Plan<'a> {
         exit.is_some_and(|exit| !self.restarts(container, exit.exit_code))
     }
 
-    /// Whether the container runs again after this exit code.
+    /// Whether the container runs again after its last attempt ended with this exit code.
     pub fn restarts(&self, container: &Container, exit_code: i32) -> bool {
         let plain_init = self.spec.init_containers.iter().flatten().any(|init| init.name == container.name)
             && !pod::is_sidecar(container);
-        match plain_init {
-            true => pod::init_restarts(self.spec, container, exit_code),
-            false => pod::restarts(self.spec, container, exit_code),
+        if !plain_init {
+            return pod::restarts(self.spec, container, exit_code);
         }
+        // A new sandbox is initialised anew.
+        let in_earlier_sandbox = exit_code == 0 && self.observed.last(&container.name).is_none();
+        pod::init_restarts(self.spec, container, exit_code) || (in_earlier_sandbox && !self.containers_begun())
     }
 
     /// Runs, its post-start hook is over, and its startup probe has succeeded.

@@ -1,0 +1,7 @@
+//! The machine asked directly, and lives of pods played against it.
+
+#![allow(clippy::unwrap_used)]
+
+mod lifecycle;
+mod restarts;
+mod world;
