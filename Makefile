@@ -1,8 +1,12 @@
 # Thin on purpose: the logic is in xtask (Rust) and in `kontiki` itself. `make help` lists the targets.
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kontiki
 KEY := $(shell rustc --version | cut -d' ' -f2)-$(shell sha256sum Cargo.lock | cut -c1-12)
-# Shared by all clones on this machine, so that a fresh clone builds only its own crates.
-export CARGO_TARGET_DIR ?= $(CACHE)/target-$(KEY)
+# Shared by all clones on this machine, so that a fresh clone builds only its own crates. When the lock file or the compiler
+# changed, the newest folder is taken over under the new name: cargo rebuilds in it what the change touches.
+ifndef CARGO_TARGET_DIR
+export CARGO_TARGET_DIR := $(CACHE)/target-$(KEY)
+$(shell mkdir -p $(CACHE); test -d $(CARGO_TARGET_DIR) || mv -T "$$(ls -dt $(CACHE)/target-* 2>/dev/null | head -n 1)" $(CARGO_TARGET_DIR) 2>/dev/null)
+endif
 XTASK := cargo run --quiet --locked --package xtask --
 
 .PHONY: help up down build test verify fix bench deny setup

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use kontiki_raft::Log;
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
 use crate::{
@@ -39,6 +40,7 @@ pub enum StartError {
 pub struct ApiServer {
     core: Arc<Core>,
     handler: Arc<Handler>,
+    acceptor: TlsAcceptor,
     tasks: TaskTracker,
 }
 
@@ -58,13 +60,19 @@ impl ApiServer {
         let tls = ServerTls::new(&core.pki, &credential)?;
         let handler = Arc::new(Handler::new(core.clone()));
         let tasks = TaskTracker::new();
-        tasks.spawn(serve::serve(listener, tls.acceptor(), handler.clone()));
+        let acceptor = tls.acceptor();
+        tasks.spawn(serve::serve(listener, acceptor.clone(), handler.clone()));
         tasks.spawn(keep_certificate(core.clone(), tls));
         let ready = tasks.spawn(bootstrap::run(core.clone()));
         if tokio::time::timeout(limits::BOOTSTRAP_TIME_MAX, ready).await.is_err() {
             tracing::warn!("serving, but not ready: the log takes no writes yet");
         }
-        Ok(ApiServer { core, handler, tasks })
+        Ok(ApiServer { core, handler, acceptor, tasks })
+    }
+
+    /// Serves on one more socket, under the same certificate.
+    pub fn also_serve(&self, listener: TcpListener) {
+        self.tasks.spawn(serve::serve(listener, self.acceptor.clone(), self.handler.clone()));
     }
 
     /// Where it listens.

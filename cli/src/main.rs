@@ -1,2 +1,59 @@
-//! The `kontiki` binary.
-fn main() {}
+//! The `kontiki` binary: flags, configuration, wiring. The only room that knows all the others.
+
+mod args;
+mod control;
+mod detach;
+mod down;
+mod image;
+mod layout;
+mod node;
+mod up;
+
+use std::{ffi::OsString, process::ExitCode};
+
+use anyhow::Result;
+use clap::Parser;
+
+use args::{Arguments, Command};
+
+fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    // The shim calls libcontainer, which forks: there must be no other thread, so nothing else happens first.
+    if arguments.first().is_some_and(|first| kontiki_runtime::is_shim_command(first)) {
+        return kontiki_runtime::shim_main(arguments);
+    }
+    match run(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<()> {
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        anyhow::bail!("another TLS provider is installed already");
+    }
+    if let Command::Up(up) = &arguments.command
+        && !up.detach
+    {
+        start_log(&arguments);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    match arguments.command {
+        Command::Down(down) => runtime.block_on(down::down(&down)),
+        Command::Image(image) => runtime.block_on(image::image(image)),
+        Command::Up(up) if up.detach => runtime.block_on(detach::start(&up)),
+        Command::Up(up) => runtime.block_on(up::up(&up)),
+    }
+}
+
+fn start_log(arguments: &Arguments) {
+    let filter = tracing_subscriber::EnvFilter::new(&arguments.log);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match arguments.log_format {
+        args::LogFormat::Text => builder.with_ansi(false).init(),
+        args::LogFormat::Json => builder.json().init(),
+    }
+}

@@ -1,6 +1,6 @@
 //! Building, testing and checking the workspace.
 
-use std::{fs, path::PathBuf, process::Command, time::SystemTime};
+use std::{fs, path::PathBuf, process::Command};
 
 use anyhow::{Context, Result};
 
@@ -9,9 +9,6 @@ use crate::{
     setup::{self, Need},
     tool::{self, cargo, installed, run},
 };
-
-/// Target folders of other lock files or compilers that are kept beside the current one.
-const OLD_TARGETS_KEPT: usize = 1;
 
 /// The release binary, at `bin/kontiki`.
 pub fn build() -> Result<()> {
@@ -23,8 +20,7 @@ pub fn build() -> Result<()> {
     // A running `kontiki` keeps the file it was started from: the new one is renamed over it.
     let partial = bin.join(format!("kontiki.{}", std::process::id()));
     fs::copy(target_dir()?.join("release/kontiki"), &partial).context("copying the binary")?;
-    fs::rename(&partial, bin.join("kontiki"))?;
-    prune()
+    fs::rename(&partial, bin.join("kontiki")).context("placing the binary")
 }
 
 /// Starts (or finds running) the one-machine cluster of this checkout.
@@ -51,11 +47,10 @@ pub fn test() -> Result<()> {
     setup::install(Need::Test)?;
     rocksdb::ensure()?;
     if installed("cargo-nextest") {
-        run(&mut cargo(&["nextest", "run", "--workspace", "--locked", "--no-fail-fast"])?)?;
+        run(&mut cargo(&["nextest", "run", "--workspace", "--locked", "--no-fail-fast"])?)
     } else {
-        run(&mut cargo(&["test", "--workspace", "--locked", "--no-fail-fast"])?)?;
+        run(&mut cargo(&["test", "--workspace", "--locked", "--no-fail-fast"])?)
     }
-    prune()
 }
 
 /// Formatting, lints, tidy, stale generated files. Changes nothing.
@@ -85,26 +80,4 @@ pub fn deny() -> Result<()> {
 pub fn target_dir() -> Result<PathBuf> {
     let metadata = cargo_metadata::MetadataCommand::new().current_dir(tool::root()).no_deps().exec()?;
     Ok(metadata.target_directory.into_std_path_buf())
-}
-
-/// Removes target folders of past lock files, so that the cache stays bounded.
-fn prune() -> Result<()> {
-    let current = target_dir()?;
-    let cache = tool::cache()?;
-    if current.parent() != Some(&cache) {
-        return Ok(());
-    }
-    let mut old: Vec<(SystemTime, PathBuf)> = Vec::new();
-    for entry in fs::read_dir(&cache)? {
-        let entry = entry?;
-        if entry.path() != current && entry.file_name().to_string_lossy().starts_with("target-") {
-            old.push((entry.metadata()?.modified()?, entry.path()));
-        }
-    }
-    old.sort();
-    for (_, path) in old.iter().rev().skip(OLD_TARGETS_KEPT) {
-        println!("removing the build cache of another lock file: {}", path.display());
-        fs::remove_dir_all(path)?;
-    }
-    Ok(())
 }

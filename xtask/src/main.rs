@@ -1,5 +1,6 @@
 //! What would otherwise become shell: setup, builds, tests, tidy, benchmarks.
 
+mod bench;
 mod build;
 mod codegen;
 mod rocksdb;
@@ -19,6 +20,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Latencies and sizes, beside runc and crun
+    Bench,
     /// The release binary, at bin/kontiki
     Build,
     /// Write the generated sources from the committed facts
@@ -47,6 +50,7 @@ enum Task {
 
 fn main() -> Result<()> {
     match Arguments::parse().task {
+        Task::Bench => bench::bench(),
         Task::Build => build::build(),
         Task::Codegen { check } => codegen::run(check),
         Task::Deny => build::deny(),

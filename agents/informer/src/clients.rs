@@ -2,14 +2,16 @@
 
 use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
+use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 use kube::client::{Body, Client};
 use tower::{BoxError, Service, ServiceExt, util::BoxCloneService};
 
 /// The request header that names the revision a write reacts to.
 pub const CAUSE_HEADER: &str = "kontiki-cause";
 
-type Transport = BoxCloneService<Request<Body>, Response<Body>, BoxError>;
+type Transport = BoxCloneService<Request<Body>, Response<UnsyncBoxBody<Bytes, BoxError>>, BoxError>;
 
 /// Makes `kube` clients that share one transport, each naming the cause of what it writes.
 #[derive(Clone)]
@@ -22,13 +24,17 @@ pub struct Clients {
 impl Clients {
     /// `transport` answers requests that carry path and query only; `user_agent` is how history shows the writer.
     /// Must be called within a tokio runtime.
-    pub fn new<S>(transport: S, user_agent: &'static str) -> Self
+    pub fn new<S, B>(transport: S, user_agent: &'static str) -> Self
     where
-        S: Service<Request<Body>, Response = Response<Body>, Error = BoxError> + Clone + Send + 'static,
+        S: Service<Request<Body>, Response = Response<B>> + Clone + Send + 'static,
         S::Future: Send + 'static,
+        S::Error: Into<BoxError>,
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
     {
         let user_agent = HeaderValue::from_static(user_agent);
-        let transport = Transport::new(transport);
+        let boxed = |response: Response<B>| response.map(|body| body.map_err(Into::into).boxed_unsync());
+        let transport = Transport::new(transport.map_response(boxed).map_err(Into::into));
         let plain = client(transport.clone(), user_agent.clone(), None);
         Clients { transport: Arc::new(Mutex::new(transport)), plain, user_agent }
     }

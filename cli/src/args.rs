@@ -1,0 +1,170 @@
+//! Every flag, once: help, completions and the manual derive from these declarations.
+
+use std::{net::IpAddr, net::SocketAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Runs containers on a cluster and speaks the Kubernetes API.
+#[derive(Parser)]
+#[command(name = "kontiki", version, propagate_version = true)]
+pub struct Arguments {
+    /// What to log: a level, or `crate=level` pairs.
+    #[arg(
+        long,
+        global = true,
+        default_value = "info,openraft=warn,kube=warn,tower=warn",
+        env = "KONTIKI_LOG",
+        value_name = "FILTER"
+    )]
+    pub log: String,
+
+    #[arg(long, global = true, default_value = "text", value_name = "FORMAT")]
+    pub log_format: LogFormat,
+
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Stop the cluster of a data folder and remove its containers; its objects stay
+    Down(Down),
+    /// Import, list and remove container images
+    Image(Image),
+    /// Run a one-machine cluster: API server, controllers, scheduler and node agent in one process
+    Up(Up),
+}
+
+/// Where a cluster keeps everything.
+#[derive(Args, Clone)]
+pub struct DataDir {
+    /// Folder of the log, certificates, images, containers and the kubeconfig
+    #[arg(long, default_value = "/var/lib/kontiki", env = "KONTIKI_DATA_DIR", value_name = "DIR")]
+    pub data_dir: PathBuf,
+}
+
+#[derive(Args)]
+pub struct Up {
+    #[command(flatten)]
+    pub data: DataDir,
+
+    /// Start in the background, wait until the node is Ready, and print what to type next
+    #[arg(long)]
+    pub detach: bool,
+
+    /// Address and port of the API server
+    #[arg(long, default_value = "127.0.0.1:6443", value_name = "ADDRESS:PORT")]
+    pub listen: SocketAddr,
+
+    /// Run only the control plane
+    #[arg(long)]
+    pub no_node: bool,
+
+    /// Address under which this machine's node agent is reached, by the API server and as InternalIP
+    #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
+    pub node_address: IpAddr,
+
+    /// Name of this machine's Node; the host name if absent
+    #[arg(long, value_name = "NAME")]
+    pub node_name: Option<String>,
+
+    /// Port of the node agent; 0 takes a free one
+    #[arg(long, default_value_t = 10250, value_name = "PORT")]
+    pub node_port: u16,
+
+    #[command(flatten)]
+    pub pods: PodNetwork,
+
+    /// Cluster addresses of Services
+    #[arg(long, default_value = "10.96.0.0/12", value_name = "CIDR")]
+    pub service_cidr: String,
+}
+
+#[derive(Args)]
+pub struct PodNetwork {
+    /// Addresses of pods on this machine; the first is their gateway
+    #[arg(long, default_value = "10.244.0.0/24", value_name = "CIDR")]
+    pub pod_cidr: String,
+}
+
+#[derive(Args)]
+pub struct Down {
+    #[command(flatten)]
+    pub data: DataDir,
+
+    #[command(flatten)]
+    pub pods: PodNetwork,
+}
+
+#[derive(Args)]
+pub struct Image {
+    #[command(subcommand)]
+    pub action: ImageAction,
+}
+
+/// Which image store is meant: a cluster's nodes, or this machine's data folder.
+#[derive(Args)]
+pub struct Target {
+    /// Reach the nodes of this cluster through its API server; without it, the store in --data-dir is meant
+    #[arg(long, env = "KUBECONFIG", value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// Only this node of the cluster
+    #[arg(long, value_name = "NAME", requires = "kubeconfig")]
+    pub node: Option<String>,
+
+    #[command(flatten)]
+    pub data: DataDir,
+
+    /// How to print
+    #[arg(short, long, default_value = "table", value_name = "FORMAT")]
+    pub output: Output,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    Table,
+    Json,
+}
+
+#[derive(Subcommand)]
+pub enum ImageAction {
+    /// Import an image: a root filesystem as tar, a docker archive, or an OCI layout (tar or folder), compressed or not
+    Import {
+        /// Name and tag, as pods will ask for it; needed for a root filesystem
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+        /// The archive or folder
+        file: PathBuf,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// List images
+    Ls {
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Remove an image by name or id
+    Rm {
+        #[arg(value_name = "IMAGE")]
+        image: String,
+        #[command(flatten)]
+        target: Target,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_declarations_hold_together() {
+        super::Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,49 @@
+//! What runs where the Raft leader is: controllers and scheduler, fenced by the term they were started in.
+
+use kontiki_apiserver::{ApiServer, Identity};
+use kontiki_controllers::ControllerConfig;
+use kontiki_informer::Clients;
+use kontiki_raft::Log;
+use kontiki_scheduler::SchedulerConfig;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+/// Runs controllers and scheduler for as long as this server leads, anew in each term; returns when cancelled.
+pub async fn run(server: ApiServer, log: Log, root_ca: String, cancel: CancellationToken) {
+    let mut leadership = log.leadership();
+    while !cancel.is_cancelled() {
+        let now = *leadership.borrow_and_update();
+        let in_term = cancel.child_token();
+        let changed = async {
+            // Any change ends the term's controllers: a new leader has its own, a new term needs a new fence.
+            let other = leadership.wait_for(|next| (next.leader, next.term) != (now.leader, now.term)).await;
+            drop(other);
+            in_term.cancel();
+        };
+        if now.leader {
+            info!(term = now.term, "leading: controllers start");
+            let work = lead(&server, now.term, root_ca.clone(), in_term.clone());
+            tokio::join!(cancel.run_until_cancelled(changed), work);
+        } else {
+            cancel.run_until_cancelled(changed).await;
+        }
+    }
+}
+
+async fn lead(server: &ApiServer, term: u64, root_ca: String, cancel: CancellationToken) {
+    let clients = |user: &str, agent: &'static str| {
+        let identity = Identity { user: user.to_owned(), term: Some(term), ..Identity::default() };
+        Clients::new(server.in_process(identity), agent)
+    };
+    let controllers = kontiki_controllers::run(
+        clients("system:kube-controller-manager", "kontiki-controllers"),
+        ControllerConfig { root_ca },
+        cancel.clone(),
+    );
+    let scheduler = kontiki_scheduler::run(
+        clients("system:kube-scheduler", "kontiki-scheduler"),
+        SchedulerConfig::default(),
+        cancel.clone(),
+    );
+    tokio::join!(controllers, scheduler);
+}

@@ -1,0 +1,145 @@
+//! Where things lie below a data folder, and the lock that makes one process its owner.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{Read, Seek, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+use nix::fcntl::{Flock, FlockArg};
+
+pub struct Layout {
+    root: PathBuf,
+}
+
+/// Held while a process runs the cluster of a data folder; the file says which.
+pub struct Owner(#[allow(dead_code)] Flock<File>);
+
+impl Layout {
+    /// The folder as an absolute path, made if it is not there.
+    pub fn open(data_dir: &Path) -> Result<Self> {
+        let mut builder = fs::DirBuilder::new();
+        builder
+            .recursive(true)
+            .mode(0o711)
+            .create(data_dir)
+            .with_context(|| format!("making {}", data_dir.display()))?;
+        let root = fs::canonicalize(data_dir).with_context(|| format!("resolving {}", data_dir.display()))?;
+        Ok(Layout { root })
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.root.join("kubeconfig")
+    }
+
+    pub fn log(&self) -> PathBuf {
+        self.root.join("log")
+    }
+
+    pub fn pki(&self) -> PathBuf {
+        self.root.join("pki")
+    }
+
+    /// State of the node agent and its containers.
+    pub fn node(&self) -> PathBuf {
+        self.root.join("node")
+    }
+
+    pub fn images(&self) -> PathBuf {
+        self.node().join("images")
+    }
+
+    /// What a detached process prints.
+    pub fn output(&self) -> PathBuf {
+        self.root.join("kontiki.log")
+    }
+
+    /// Sockets: socket paths are at most 107 bytes long, so not below a data folder that may lie deep.
+    pub fn run(&self) -> PathBuf {
+        let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+        for byte in self.root.as_os_str().as_encoded_bytes() {
+            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+        PathBuf::from(format!("/run/kontiki/{hash:016x}"))
+    }
+
+    fn lock_file(&self) -> PathBuf {
+        self.root.join("lock")
+    }
+
+    /// Becomes the owner of the folder; an error names the process that is.
+    pub fn own(&self) -> Result<Owner> {
+        let path = self.lock_file();
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let file = file.with_context(|| format!("opening {}", path.display()))?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(mut lock) => {
+                lock.set_len(0)?;
+                lock.rewind()?;
+                write!(lock, "{}", std::process::id())?;
+                Ok(Owner(lock))
+            }
+            Err((_, nix::errno::Errno::EWOULDBLOCK)) => match self.owner()? {
+                Some(pid) => bail!("process {pid} runs the cluster in {} already", self.root.display()),
+                None => bail!("another process is just starting or stopping in {}", self.root.display()),
+            },
+            Err((_, error)) => Err(error).with_context(|| format!("locking {}", path.display())),
+        }
+    }
+
+    /// The process that owns the folder, if one lives.
+    pub fn owner(&self) -> Result<Option<i32>> {
+        let path = self.lock_file();
+        let Ok(mut file) = File::open(&path) else { return Ok(None) };
+        let mut text = String::new();
+        file.read_to_string(&mut text)?;
+        match Flock::lock(file, FlockArg::LockSharedNonblock) {
+            Ok(_free) => Ok(None),
+            Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(text.trim().parse().ok()),
+            Err((_, error)) => Err(error).with_context(|| format!("looking at {}", path.display())),
+        }
+    }
+}
+
+/// Writes a file that only its owner may read, whole or not at all.
+pub fn write_private(path: &Path, text: &str) -> Result<()> {
+    let partial = path.with_extension(format!("{}.tmp", std::process::id()));
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&partial, path).with_context(|| format!("writing {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_owner_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::open(dir.path()).unwrap();
+        assert_eq!(layout.owner().unwrap(), None);
+        let owner = layout.own().unwrap();
+        assert_eq!(layout.owner().unwrap(), Some(i32::try_from(std::process::id()).unwrap()));
+        let refused = layout.own().err().unwrap().to_string();
+        assert!(refused.contains(&std::process::id().to_string()), "{refused}");
+        drop(owner);
+        assert_eq!(layout.owner().unwrap(), None);
+    }
+
+    #[test]
+    fn socket_folder_is_short_and_of_this_folder() {
+        let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let of = |dir: &tempfile::TempDir| Layout::open(dir.path()).unwrap().run();
+        assert_ne!(of(&one), of(&two));
+        assert!(of(&one).as_os_str().len() < 40);
+    }
+}

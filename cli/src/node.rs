@@ -1,0 +1,75 @@
+//! The node agent of this machine, and its way to the API server: in process, no socket between them.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use kontiki_apiserver::{ApiServer, Identity};
+use kontiki_informer::Clients;
+use kontiki_node::{NodeConfig, NodeTls};
+use kontiki_runtime::{Runtime, podnet::Cidr};
+use tokio_util::sync::CancellationToken;
+
+use crate::{args::Up, down::runtime_config, layout::Layout};
+
+/// Common name of the API server's certificate towards node agents.
+const KUBELET_CLIENT: &str = "kube-apiserver-kubelet-client";
+
+/// Why this machine or user cannot run containers, or was told not to.
+pub fn preflight(arguments: &Up, layout: &Layout) -> Option<String> {
+    if arguments.no_node {
+        return Some("started with --no-node".to_owned());
+    }
+    kontiki_node::unable(&layout.node())
+}
+
+/// The name this machine registers under.
+pub fn name(arguments: &Up) -> Result<String> {
+    if let Some(name) = &arguments.node_name {
+        return Ok(name.clone());
+    }
+    let host = nix::unistd::gethostname().context("reading the host name")?;
+    let host = host.into_string().ok().context("the host name is not UTF-8: give --node-name")?;
+    Ok(host.to_lowercase())
+}
+
+/// Runs the agent and the Service network until `cancel`. Containers go on running after it.
+pub async fn run(arguments: &Up, layout: &Layout, server: &ApiServer, cancel: CancellationToken) -> Result<()> {
+    let name = name(arguments)?;
+    let pod_network: Cidr = arguments.pods.pod_cidr.parse().context("--pod-cidr")?;
+    let runtime = Runtime::open(runtime_config(layout, pod_network)).await.context("opening the containers' state")?;
+    let identity = Identity {
+        user: format!("system:node:{name}"),
+        groups: vec!["system:nodes".to_owned(), "system:authenticated".to_owned()],
+        ..Identity::default()
+    };
+    let pki = &server.core().pki;
+    let credentials = pki.node(&name, &[arguments.node_address])?;
+    let api = server.local_address();
+    let config = NodeConfig {
+        name: name.clone(),
+        address: arguments.node_address,
+        kubelet_address: arguments.node_address,
+        kubelet_port: arguments.node_port,
+        pod_cidr: Some(arguments.pods.pod_cidr.clone()),
+        state_dir: layout.node(),
+        tls: NodeTls {
+            client_ca: pki.ca_pem().as_bytes().to_vec(),
+            certificate: credentials.server.certificate_pem.into_bytes(),
+            key: credentials.server.key_pem.into_bytes(),
+            client_name: KUBELET_CLIENT.to_owned(),
+        },
+        cluster_dns: Vec::new(),
+        cluster_domain: server.core().config.cluster_domain.clone(),
+        api_host: api.ip().to_string(),
+        api_port: api.port(),
+        labels: BTreeMap::new(),
+    };
+    let agent = Clients::new(server.in_process(identity), "kontiki-node").plain();
+    let proxy_identity = Identity { user: "system:kube-proxy".to_owned(), ..Identity::default() };
+    let proxy = Clients::new(server.in_process(proxy_identity), "kontiki-network").plain();
+    let network = kontiki_network::run(proxy, name, arguments.pods.pod_cidr.clone(), cancel.clone());
+    let agent = kontiki_node::run(config, agent, runtime, cancel);
+    let (agent, network) = tokio::join!(agent, network);
+    agent.context("the node agent ended")?;
+    network.context("the Service network ended")
+}

@@ -1,0 +1,7 @@
+//! End to end, as users do it: the real binary, a real kubectl, real containers, each cluster in a network namespace of its own.
+
+mod faults;
+mod harness;
+mod images;
+mod newcomer;
+mod restarts;
