@@ -91,8 +91,9 @@ impl Discovery {
         Discovery { groups, aggregated }
     }
 
-    pub fn serves(&self, group: &str, version: &str) -> bool {
-        self.version(group, version).is_some()
+    /// Whether the group has any version.
+    pub fn knows(&self, group: &str) -> bool {
+        self.groups.iter().any(|one| one.group == group)
     }
 
     /// Every path that has a document.
@@ -382,7 +383,7 @@ mod tests {
         assert!(expected.iter().all(|one| names.contains(one)), "{names:?}");
         let place = |name: &&str| names.iter().position(|one| one == name);
         assert!(expected.is_sorted_by_key(place));
-        assert!(discovery.serves("apps", "v1") && !discovery.serves("apps", "v1beta1"));
+        assert!(discovery.knows("apps") && discovery.knows("") && !discovery.knows("nosuch.example.com"));
         let pods = discovery.version("", "v1").and_then(|version| {
             let list = resource_list("", version);
             let found = list["resources"].as_array()?.iter().find(|one| one["name"] == "pods")?.clone();

@@ -163,7 +163,8 @@ impl Handler {
             Target::Path(path) => return self.paths.answer(&self.core, path, &request),
             Target::Resource(resource) => resource,
         };
-        if !self.paths.serves(&resource.group, &resource.version) {
+        // An unknown version of a known group is told as a Status, as an unknown resource is.
+        if !self.paths.knows(&resource.group) {
             return Ok(content::page_not_found());
         }
         if let Some(review) = reviews::find(resource) {

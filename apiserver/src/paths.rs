@@ -29,9 +29,9 @@ impl Paths {
         Paths { discovery: Discovery::new(), openapi: OpenApi::new() }
     }
 
-    /// Whether this server has any resource in the group version.
-    pub fn serves(&self, group: &str, version: &str) -> bool {
-        self.discovery.serves(group, version)
+    /// Whether this server has any resource in the group.
+    pub fn knows(&self, group: &str) -> bool {
+        self.discovery.knows(group)
     }
 
     pub fn answer(&self, core: &Core, path: &str, request: &ApiRequest) -> Result<ApiResponse, Status> {

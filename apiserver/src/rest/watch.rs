@@ -272,3 +272,20 @@ impl Stream {
         Step::Again
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ten thousand watchers are to cost less than their TLS sessions.
+    const IDLE_BYTES_MAX: usize = 1024;
+
+    #[test]
+    fn an_idle_watcher_is_small() {
+        fn size_of_future<F: Future>(_: impl FnOnce(&'static mut Stream) -> F) -> usize {
+            size_of::<F>()
+        }
+        let bytes = size_of::<Stream>() + size_of_future(|stream| stream.next()) + size_of::<raft::Watch>();
+        assert!(bytes <= IDLE_BYTES_MAX, "{bytes} bytes");
+    }
+}

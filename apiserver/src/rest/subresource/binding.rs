@@ -22,6 +22,9 @@ use crate::{
 
 const BINDING: Expected<'static> = Expected { group: "", version: "v1", kind: "Binding", r#type: ids::CORE_V1_BINDING };
 
+/// What may be bound to.
+const TARGET_KINDS: [&str; 2] = ["", "Node"];
+
 pub async fn bind(call: &Call<'_>) -> Result<ApiResponse, Status> {
     let form = negotiate::negotiate(call.request, Offer::Document)?;
     let options = WriteOptions::read(call.request, "CreateOptions")?;
@@ -32,12 +35,11 @@ pub async fn bind(call: &Call<'_>) -> Result<ApiResponse, Status> {
         return Err(failure::bad_request("name in URL does not match name in Binding object"));
     }
     let target = text(&binding, "/target/name");
-    match text(&binding, "/target/kind") {
-        "" | "Node" => {}
-        other => {
-            let message = format!("target.kind: Unsupported value: {other:?}: supported values: \"Node\", \"<empty>\"");
-            return Err(failure::unexpected(message));
-        }
+    let target_kind = text(&binding, "/target/kind");
+    if !TARGET_KINDS.contains(&target_kind) {
+        let message =
+            format!("target.kind: Unsupported value: {target_kind:?}: supported values: \"Node\", \"<empty>\"");
+        return Err(failure::unexpected(message));
     }
     if target.is_empty() {
         return Err(failure::unexpected("target.name: Required value"));
