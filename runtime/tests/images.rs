@@ -287,6 +287,12 @@ async fn failures_of_a_pull_are_told_apart() {
     assert_eq!(fs::read_dir(dir.path().join("store/layers")).unwrap().count(), 0);
     assert_eq!(fs::read_dir(dir.path().join("store/tmp")).unwrap().count(), 0);
 
+    // Anything but this machine's own addresses is spoken to over TLS, which this registry does not know.
+    let over_tls = format!("0.0.0.0:{}/demo:1", registry.address.port());
+    let error = pull(&over_tls).await;
+    assert_eq!(error.kind(), ImageErrorKind::Unreachable, "{error}");
+    assert!(error.to_string().contains("InvalidContentType"), "the cause is told: {error}");
+
     let name = registry.name("demo:1");
     drop(registry);
     let error = pull(&name).await;

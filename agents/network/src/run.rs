@@ -112,6 +112,14 @@ impl Applier {
     /// Finds out whether nftables can be used at all.
     async fn start() -> Result<Self, NetworkError> {
         blocking(|| nft::run("list tables")).await?;
+        // Others' tables are theirs, but the user should know why pods do not reach each other.
+        let forward = blocking(|| nft::run("list chain ip filter FORWARD")).await;
+        if forward.is_ok_and(|listing| listing.contains("policy drop")) {
+            tracing::warn!(
+                "this machine's firewall drops forwarded packets (Docker sets that): allow pods, for instance by \
+                 `iptables -I FORWARD -i kt+ -j ACCEPT; iptables -I FORWARD -o kt+ -j ACCEPT`"
+            );
+        }
         Ok(Self { applied: None, failures: 0 })
     }
 
