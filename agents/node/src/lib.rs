@@ -30,6 +30,8 @@ mod server;
 mod signals;
 mod spec;
 mod status_patch;
+#[cfg(test)]
+mod tests;
 mod tokens;
 mod volumes;
 mod worker;

@@ -1,0 +1,241 @@
+//! A runtime in memory: containers run until they are told to end.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+    sync::{Arc, Mutex},
+};
+
+use kontiki_runtime::spec::{
+    ContainerSpec, ContainerState, ContainerStatus, SandboxNetwork, SandboxSpec, SandboxStatus,
+};
+use tokio::{
+    io::AsyncRead,
+    net::TcpStream,
+    sync::{broadcast, mpsc},
+};
+
+use crate::{
+    clock,
+    containers::{Answer, Command, Containers, Credentials, Image, ImageConfig, Refusal, RefusalKind, Session},
+};
+
+pub struct FakeRuntime {
+    state: Mutex<State>,
+    changes: broadcast::Sender<String>,
+}
+
+#[derive(Default)]
+struct State {
+    sandboxes: BTreeMap<String, SandboxStatus>,
+    specs: BTreeMap<String, ContainerSpec>,
+    /// What was done to containers, in order.
+    done: Vec<String>,
+    /// Commands that fail when they are run in a container.
+    failing: BTreeSet<String>,
+}
+
+impl FakeRuntime {
+    pub fn new() -> Arc<FakeRuntime> {
+        Arc::new(FakeRuntime { state: Mutex::default(), changes: broadcast::Sender::new(64) })
+    }
+
+    pub fn done(&self) -> Vec<String> {
+        self.state.lock().unwrap().done.clone()
+    }
+
+    pub fn spec(&self, container: &str) -> ContainerSpec {
+        self.state.lock().unwrap().specs[container].clone()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.state.lock().unwrap().sandboxes.is_empty()
+    }
+
+    pub fn fail(&self, command: &str) {
+        self.state.lock().unwrap().failing.insert(command.to_owned());
+    }
+
+    /// Ends a container by itself.
+    pub fn exit(&self, container: &str, exit_code: i32) {
+        let mut state = self.state.lock().unwrap();
+        let sandbox = state.sandboxes.values().find(|s| s.containers.iter().any(|c| c.id == container)).unwrap();
+        let id = sandbox.id.clone();
+        self.end(&mut state, &id, container, exit_code);
+    }
+
+    fn end(&self, state: &mut State, sandbox: &str, container: &str, exit_code: i32) {
+        let status = state.sandboxes.get_mut(sandbox).unwrap();
+        for own in status.containers.iter_mut().filter(|own| own.id == container) {
+            if let ContainerState::Running { started_ms, .. } = own.state {
+                own.state = ContainerState::Exited {
+                    exit_code,
+                    signal: None,
+                    oom_killed: false,
+                    started_ms,
+                    finished_ms: clock::now(),
+                };
+            }
+        }
+        // Nobody may be listening yet.
+        let _ = self.changes.send(sandbox.to_owned());
+    }
+
+    fn change<T: Send + 'static>(
+        &self,
+        sandbox: &str,
+        change: impl FnOnce(&mut State, &mut SandboxStatus) -> Result<T, Refusal>,
+    ) -> Answer<'static, T> {
+        let mut state = self.state.lock().unwrap();
+        let Some(mut status) = state.sandboxes.get(sandbox).cloned() else {
+            return Box::pin(async { Err(Refusal::new(RefusalKind::NotFound, "no such sandbox")) });
+        };
+        let result = change(&mut state, &mut status);
+        state.sandboxes.insert(sandbox.to_owned(), status);
+        let _ = self.changes.send(sandbox.to_owned());
+        Box::pin(async { result })
+    }
+}
+
+fn image() -> Image {
+    let config =
+        ImageConfig { entrypoint: vec!["/web".into()], env: vec!["PATH=/bin".into()], ..ImageConfig::default() };
+    Image { id: "sha256:web".into(), names: vec!["web:1".into()], config, ..Image::default() }
+}
+
+impl Containers for FakeRuntime {
+    fn list(&self) -> Answer<'_, Vec<SandboxStatus>> {
+        let list = self.state.lock().unwrap().sandboxes.values().cloned().collect();
+        Box::pin(async { Ok(list) })
+    }
+
+    fn status<'a>(&'a self, sandbox: &'a str) -> Answer<'a, Option<SandboxStatus>> {
+        let status = self.state.lock().unwrap().sandboxes.get(sandbox).cloned();
+        Box::pin(async { Ok(status) })
+    }
+
+    fn run_sandbox(&self, spec: SandboxSpec) -> Answer<'_, SandboxStatus> {
+        let address = match spec.network {
+            SandboxNetwork::Pod { address } => Some(address),
+            SandboxNetwork::Host => None,
+        };
+        let status = SandboxStatus {
+            id: spec.id.clone(),
+            labels: spec.labels,
+            address,
+            shim_pid: 1,
+            created_ms: clock::now(),
+            lost: false,
+            containers: Vec::new(),
+        };
+        self.state.lock().unwrap().sandboxes.insert(spec.id, status.clone());
+        Box::pin(async { Ok(status) })
+    }
+
+    fn remove_sandbox<'a>(&'a self, sandbox: &'a str) -> Answer<'a, ()> {
+        self.state.lock().unwrap().sandboxes.remove(sandbox);
+        Box::pin(async { Ok(()) })
+    }
+
+    fn create_container<'a>(&'a self, sandbox: &'a str, spec: &'a ContainerSpec) -> Answer<'a, ()> {
+        self.change(sandbox, |state, status| {
+            if spec.args[0] == "/missing" {
+                return Err(Refusal::new(RefusalKind::CannotExecute, "\"/missing\": no such file"));
+            }
+            state.done.push(format!("create {}", spec.id));
+            state.specs.insert(spec.id.clone(), spec.clone());
+            status.containers.push(ContainerStatus {
+                id: spec.id.clone(),
+                image: spec.image.clone(),
+                state: ContainerState::Created,
+                log_path: spec.log_path.clone(),
+            });
+            Ok(())
+        })
+    }
+
+    fn start_container<'a>(&'a self, sandbox: &'a str, container: &'a str) -> Answer<'a, ()> {
+        self.change(sandbox, |_, status| {
+            for own in status.containers.iter_mut().filter(|own| own.id == container) {
+                own.state = ContainerState::Running { pid: 1, started_ms: clock::now() };
+            }
+            Ok(())
+        })
+    }
+
+    fn kill_container<'a>(&'a self, sandbox: &'a str, container: &'a str, signal: i32) -> Answer<'a, ()> {
+        let mut state = self.state.lock().unwrap();
+        state.done.push(format!("signal {container} {signal}"));
+        if state.sandboxes.contains_key(sandbox) {
+            self.end(&mut state, sandbox, container, 128 + signal);
+        }
+        Box::pin(async { Ok(()) })
+    }
+
+    fn remove_container<'a>(&'a self, sandbox: &'a str, container: &'a str) -> Answer<'a, ()> {
+        self.change(sandbox, |_, status| {
+            status.containers.retain(|own| own.id != container);
+            Ok(())
+        })
+    }
+
+    fn changes(&self) -> broadcast::Receiver<String> {
+        self.changes.subscribe()
+    }
+
+    fn exec<'a>(&'a self, _: &'a str, container: &'a str, command: Command) -> Answer<'a, Session> {
+        let mut state = self.state.lock().unwrap();
+        let line = command.args.join(" ");
+        state.done.push(format!("exec {container} {line}"));
+        let code = i32::from(state.failing.contains(&line));
+        let session = Session {
+            stdin: None,
+            stdout: Some(Box::new(std::io::Cursor::new(b"output".to_vec()))),
+            stderr: None,
+            resize: mpsc::channel(1).0,
+            exit: Box::pin(async move { Ok(code) }),
+        };
+        Box::pin(async { Ok(session) })
+    }
+
+    fn attach<'a>(&'a self, _: &'a str, _: &'a str, _: bool) -> Answer<'a, Session> {
+        Box::pin(async { Err(Refusal::other("nothing to attach to")) })
+    }
+
+    fn connect<'a>(&'a self, _: &'a str, _: u16) -> Answer<'a, TcpStream> {
+        Box::pin(async { Err(Refusal::other("nothing listens")) })
+    }
+
+    fn take_address(&self, _: &str) -> Result<Ipv4Addr, Refusal> {
+        Ok(Ipv4Addr::new(127, 0, 0, 9))
+    }
+
+    fn release_address(&self, _: &str) {}
+
+    fn resolve<'a>(&'a self, reference: &'a str) -> Answer<'a, Option<Image>> {
+        let known = matches!(reference, "web:1" | "sha256:web").then(image);
+        let valid = !reference.contains(' ');
+        Box::pin(async move {
+            match valid {
+                true => Ok(known),
+                false => Err(Refusal::new(RefusalKind::InvalidReference, "invalid reference format")),
+            }
+        })
+    }
+
+    fn pull<'a>(&'a self, reference: &'a str, _: &'a [Credentials]) -> Answer<'a, Image> {
+        Box::pin(async move { Err(Refusal::new(RefusalKind::NotFound, format!("{reference} is not in its registry"))) })
+    }
+
+    fn import<'a>(&'a self, _: Option<&'a str>, _: Box<dyn AsyncRead + Send + Unpin>) -> Answer<'a, Image> {
+        Box::pin(async { Ok(image()) })
+    }
+
+    fn images(&self) -> Answer<'_, Vec<Image>> {
+        Box::pin(async { Ok(vec![image()]) })
+    }
+
+    fn remove_image<'a>(&'a self, _: &'a str) -> Answer<'a, ()> {
+        Box::pin(async { Ok(()) })
+    }
+}
