@@ -13,6 +13,10 @@ use crate::{Author, Command};
 
 const VERSION: u8 = 1;
 const HEADER_BYTES: usize = 6;
+const LENGTH_BYTES: usize = 4;
+/// Where the head starts in a version's frame.
+const VERSION_HEAD: usize = HEADER_BYTES + LENGTH_BYTES;
+const HEAD_BYTES_TYPICAL: usize = 512;
 /// A frame holds at most one entry's worth; the slack is for what frames add around it.
 const PAYLOAD_BYTES_MAX: usize = 2 * ENTRY_BYTES_MAX;
 const CONFIG: Configuration<LittleEndian, Varint, Limit<PAYLOAD_BYTES_MAX>> =
@@ -134,22 +138,37 @@ pub fn decode<T: Decode<()>>(tag: Tag, frame: &[u8]) -> Result<T, CodecError> {
     Ok(value)
 }
 
-/// A version of an object: its head, then its body to the end of the frame.
+/// A version of an object: the length of its head, the head, then the body to the end of the frame.
 pub fn encode_version(deleted: bool, head: &Head, body: &[u8]) -> Vec<u8> {
     let mut out = header(if deleted { Tag::DeletedVersion } else { Tag::LiveVersion });
-    out.reserve(256 + body.len());
+    out.reserve(HEAD_BYTES_TYPICAL + body.len());
+    out.extend_from_slice(&[0; LENGTH_BYTES]);
     bincode::encode_into_std_write(head, &mut out, CONFIG).expect("a head holds nothing that bincode cannot write");
+    let length = u32::try_from(out.len() - VERSION_HEAD).expect("a head is no longer than an entry");
+    out[HEADER_BYTES..VERSION_HEAD].copy_from_slice(&length.to_le_bytes());
     out.extend_from_slice(body);
     seal(out)
 }
 
 /// The inverse of [`encode_version`]: whether it is a deletion, the head, and where in the frame the body starts.
 pub fn decode_version(frame: &[u8]) -> Result<(bool, Head, usize), CodecError> {
-    let deleted = version_is_deleted(frame);
-    let payload = open(if deleted { Tag::DeletedVersion } else { Tag::LiveVersion }, frame)?;
-    let (head, read) =
-        bincode::decode_from_slice(payload, CONFIG).map_err(|error| CodecError::Payload(error.to_string()))?;
-    Ok((deleted, head, HEADER_BYTES + read))
+    let body = version_body(frame)?;
+    let head = &frame[VERSION_HEAD..body];
+    let (value, read) =
+        bincode::decode_from_slice(head, CONFIG).map_err(|error| CodecError::Payload(error.to_string()))?;
+    if read != head.len() {
+        return Err(CodecError::Payload(format!("{} bytes of the head are left over", head.len() - read)));
+    }
+    Ok((version_is_deleted(frame), value, body))
+}
+
+/// Where in a version's frame the body starts; the frame is checked, the head is not decoded.
+pub fn version_body(frame: &[u8]) -> Result<usize, CodecError> {
+    let tag = if version_is_deleted(frame) { Tag::DeletedVersion } else { Tag::LiveVersion };
+    let payload = open(tag, frame)?;
+    let length = payload.first_chunk::<LENGTH_BYTES>().ok_or(CodecError::Short(frame.len()))?;
+    let body = VERSION_HEAD + u32::from_le_bytes(*length) as usize;
+    if body > frame.len() { Err(CodecError::Short(frame.len())) } else { Ok(body) }
 }
 
 /// Whether a version's frame is a deletion's; the frame itself is not checked.
@@ -321,16 +340,19 @@ mod tests {
         check_golden(
             &frame,
             &expect![[r#"
-            01057ef75d4203752d31060103617070
-            0377656201016f0a5265706c69636153
-            65740377656201000101660114323032
-            362d31312d32315430383a30303a3030
-            5a010d737065632e6e6f64654e616d65
-            026e31fb2c01017b626f64797d"#]],
+                0105301937125100000003752d310601
+                036170700377656201016f0a5265706c
+                69636153657403776562010001016601
+                14323032362d31312d32315430383a30
+                303a30305a010d737065632e6e6f6465
+                4e616d65026e31fb2c01017b626f6479
+                7d"#]],
         );
         let frame = encode_version(true, &Head::default(), b"");
         assert_eq!(decode_version(&frame).unwrap(), (true, Head::default(), frame.len()));
-        check_golden(&frame, &expect!["01066b1e17a7000000000000000000"]);
+        check_golden(&frame, &expect![[r#"
+            010651997f1109000000000000000000
+            000000"#]]);
     }
 
     #[test]

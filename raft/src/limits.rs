@@ -36,6 +36,9 @@ pub const WATCH_SCAN_RECORDS: usize = 2_048;
 /// Events of one key that one call answers with.
 pub const KEY_HISTORY_EVENTS_MAX: usize = 1_000;
 
+/// Keys that one call asks RocksDB for; what they find is pinned meanwhile.
+pub const READ_MANY_KEYS: usize = 512;
+
 /// How much of the past is kept, by class.
 pub const HISTORY_BYTES: u64 = 1024 * MIB as u64;
 pub const HISTORY_AGE: Duration = Duration::from_secs(7 * 24 * 3600);

@@ -16,12 +16,12 @@ use std::path::Path;
 use kontiki_model::Revision;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
-    BlockBasedOptions, Cache, DB, DBIteratorWithThreadMode, Direction, FlushOptions, IteratorMode, ReadOptions,
-    SnapshotWithThreadMode, WriteBatch, WriteOptions,
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBIteratorWithThreadMode, DEFAULT_COLUMN_FAMILY_NAME,
+    Direction, FlushOptions, IteratorMode, ReadOptions, SnapshotWithThreadMode, WriteBatch, WriteOptions,
 };
 
 use super::{DiskError, open_error, options};
-use crate::limits::{STATE_BLOCK_CACHE_BYTES, STATE_WRITE_BUFFER_BYTES};
+use crate::limits::{READ_MANY_KEYS, STATE_BLOCK_CACHE_BYTES, STATE_WRITE_BUFFER_BYTES};
 
 const HEAD: u8 = b'h';
 const VERSION: u8 = b'v';
@@ -41,6 +41,7 @@ pub struct StateBatch {
 
 /// The state at one moment, whatever is written meanwhile.
 pub struct StateView<'a> {
+    db: &'a DB,
     snapshot: SnapshotWithThreadMode<'a, DB>,
 }
 
@@ -57,7 +58,9 @@ impl StateDb {
         blocks.set_cache_index_and_filter_blocks(true);
         blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
         options.set_block_based_table_factory(&blocks);
-        let db = DB::open(&options, path).map_err(|error| open_error(path, error))?;
+        // By its name, or there is no handle for reading many keys at once.
+        let family = ColumnFamilyDescriptor::new(DEFAULT_COLUMN_FAMILY_NAME, options.clone());
+        let db = DB::open_cf_descriptors(&options, path, [family]).map_err(|error| open_error(path, error))?;
         Ok(StateDb { db })
     }
 
@@ -82,7 +85,7 @@ impl StateDb {
     }
 
     pub fn view(&self) -> StateView<'_> {
-        StateView { snapshot: self.db.snapshot() }
+        StateView { db: &self.db, snapshot: self.db.snapshot() }
     }
 
     pub fn mark(&self, name: &str) -> Result<Option<Vec<u8>>, DiskError> {
@@ -136,11 +139,20 @@ impl StateDb {
 }
 
 impl StateView<'_> {
-    /// Many versions at once, in the order asked for; sorted keys share the work.
+    /// Many versions at once, of keys in order.
     pub fn versions(&self, keys: &[(Vec<u8>, Revision)]) -> Vec<Result<Option<Vec<u8>>, DiskError>> {
-        let keys = keys.iter().map(|(key, revision)| version_key(key, *revision));
-        let found = self.snapshot.multi_get(keys);
-        found.into_iter().map(|item| item.map_err(DiskError::rocks("read versions"))).collect()
+        debug_assert!(keys.is_sorted_by(|left, right| left.0 <= right.0), "sorted keys share the work");
+        let family = self.db.cf_handle(DEFAULT_COLUMN_FAMILY_NAME).expect("opened by this name");
+        let mut read = ReadOptions::default();
+        read.set_snapshot(&self.snapshot);
+        let mut found = Vec::with_capacity(keys.len());
+        for chunk in keys.chunks(READ_MANY_KEYS) {
+            let keys: Vec<_> = chunk.iter().map(|(key, revision)| version_key(key, *revision)).collect();
+            let frames = self.db.batched_multi_get_cf_opt(family, &keys, true, &read);
+            let copied = frames.into_iter().map(|item| item.map(|frame| frame.map(|frame| frame.to_vec())));
+            found.extend(copied.map(|item| item.map_err(DiskError::rocks("read versions"))));
+        }
+        found
     }
 }
 

@@ -122,7 +122,7 @@ impl<'a> Batch<'a> {
         let db = self.store.live().db.clone();
         let what = || format!("the body of {key:?} at revision {revision}");
         let frame = db.version(&key.to_bytes(), revision)?.ok_or_else(|| DiskError::Missing(what()))?;
-        let (_, _, body) = codec::decode_version(&frame).map_err(DiskError::record(what()))?;
+        let body = codec::version_body(&frame).map_err(DiskError::record(what()))?;
         Ok(Stored { key: key.clone(), revision, head, body: Bytes::from(frame).slice(body..) })
     }
 

@@ -166,7 +166,7 @@ fn event(db: &StateDb, revision: Revision, record: EventRecord) -> Result<Event,
 /// A version whose head is already in memory.
 pub(super) fn stored(key: Key, revision: Revision, head: Arc<Head>, frame: Vec<u8>) -> Result<Stored, DiskError> {
     let what = |key: &Key| format!("the body of {key:?} at revision {revision}");
-    let (_, _, body) = codec::decode_version(&frame).map_err(DiskError::record(what(&key)))?;
+    let body = codec::version_body(&frame).map_err(DiskError::record(what(&key)))?;
     Ok(Stored { key, revision, head, body: Bytes::from(frame).slice(body..) })
 }
 
