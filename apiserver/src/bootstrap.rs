@@ -40,6 +40,11 @@ async fn once(core: &Arc<Core>) -> Result<(), Status> {
         ensure(core, "", "namespaces", "", namespace(name)).await?;
     }
     ensure(core, "", "services", "default", service(core)).await?;
+    if core.config.advertise.is_loopback() || core.config.advertise.is_unspecified() {
+        // Nobody but this machine's own network namespace could use it, and Kubernetes refuses such endpoints.
+        tracing::warn!(address = %core.config.advertise, "the kubernetes Service gets no endpoint: pods cannot reach this address");
+        return Ok(());
+    }
     settle(core, "", "endpoints", endpoints(core), &["subsets"]).await?;
     let slice = endpoint_slice(core);
     settle(core, "discovery.k8s.io", "endpointslices", slice, &["addressType", "endpoints", "ports"]).await

@@ -16,7 +16,9 @@ use crate::{
     request::{ApiBody, ApiRequest, ApiResponse},
 };
 
-const OBJECT_TYPES: &[&str] = &["application/json", "application/yaml"];
+/// Content types of an object in a request.
+pub const OBJECT_TYPES: &[&str] = &["application/json", "application/yaml", PROTOBUF];
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 
 pub fn full(bytes: impl Into<Bytes>) -> ApiBody {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
@@ -37,6 +39,19 @@ pub async fn read(body: ApiBody) -> Result<Bytes, Status> {
         Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => Err(failure::too_large(limit)),
         Err(error) => Err(failure::bad_request(format!("the body of the request broke off: {error}"))),
     }
+}
+
+/// Turns an object in protobuf into JSON, so that nobody behind this needs to know of it.
+pub fn from_protobuf(headers: &mut HeaderMap, body: Bytes) -> Result<Bytes, Status> {
+    if media_type(headers) != PROTOBUF || body.is_empty() {
+        return Ok(body);
+    }
+    let refused = |error: kontiki_schema::DecodeError| {
+        failure::bad_request(format!("the object provided is unrecognized: {error}"))
+    };
+    let object = kontiki_schema::builtin().decode_protobuf(&body).map_err(refused)?.value;
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    serde_json::to_vec(&object).map(Bytes::from).map_err(failure::internal)
 }
 
 /// The body of a small request as a tree, whatever its content type; 415 for what is neither JSON nor YAML.

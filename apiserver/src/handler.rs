@@ -3,6 +3,7 @@
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
+use bytes::Bytes;
 use futures::FutureExt as _;
 use http::{HeaderMap, HeaderValue, Method, header};
 use hyper::upgrade::OnUpgrade;
@@ -114,11 +115,11 @@ impl Handler {
             &self.core,
             Question { identity: &identity, verb: info.verb, target: &info.target, field_selector },
         )?;
-        let Incoming { method, path, raw_query, headers, body, upgrade, .. } = incoming;
+        let Incoming { method, path, raw_query, mut headers, body, upgrade, .. } = incoming;
         let work = async {
             let body = match passes_through(info) {
                 true => RequestBody::stream(body),
-                false => RequestBody::Bytes(read_body(&headers, body).await?),
+                false => RequestBody::Bytes(read_body(&method, &mut headers, body).await?),
             };
             let request = ApiRequest { method, path, raw_query, query, headers, body, upgrade, identity, request_id };
             self.dispatch(info, request).await
@@ -188,12 +189,14 @@ fn passes_through(info: &RequestInfo) -> bool {
     matches!(&info.target, Target::Resource(info) if info.subresource == "proxy")
 }
 
-async fn read_body(headers: &HeaderMap, body: ApiBody) -> Result<bytes::Bytes, Status> {
+async fn read_body(method: &Method, headers: &mut HeaderMap, body: ApiBody) -> Result<Bytes, Status> {
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > limits::REQUEST_BODY_BYTES_MAX) {
         return Err(failure::too_large(limits::REQUEST_BODY_BYTES_MAX));
     }
-    content::read(body).await
+    let bytes = content::read(body).await?;
+    // No patch has a protobuf form.
+    if method == Method::PATCH { Ok(bytes) } else { content::from_protobuf(headers, bytes) }
 }
 
 /// Labels name resources that exist: what clients make up must not fill memory.

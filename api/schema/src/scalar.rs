@@ -18,6 +18,16 @@ pub fn time(text: &str) -> Result<String, String> {
     Ok(parse_time(text, "2006-01-02T15:04:05Z07:00")?.to_rfc3339_opts(SecondsFormat::Secs, true))
 }
 
+/// A point in time, counted from the epoch, in either form; `None` where no calendar reaches.
+pub fn print_time(seconds: i64, nanos: i64, micro: bool) -> Option<String> {
+    let time = DateTime::from_timestamp(seconds, u32::try_from(nanos).ok()?)?;
+    Some(time.to_rfc3339_opts(if micro { SecondsFormat::Micros } else { SecondsFormat::Secs }, true))
+}
+
+pub fn print_base64(bytes: &[u8]) -> String {
+    BASE64.encode(bytes)
+}
+
 /// `metav1.MicroTime`: the same with six decimals.
 pub fn micro_time(text: &str) -> Result<String, String> {
     Ok(parse_time(text, "2006-01-02T15:04:05.000000Z07:00")?.to_rfc3339_opts(SecondsFormat::Micros, true))
@@ -122,7 +132,7 @@ fn parse_duration(text: &str) -> Option<i64> {
     (total.abs() <= i64::MAX as f64).then_some(total.round() as i64)
 }
 
-fn print_duration(nanos: i64) -> String {
+pub fn print_duration(nanos: i64) -> String {
     if nanos == 0 {
         return "0s".to_owned();
     }

@@ -27,7 +27,7 @@ pub fn body(call: &Call<'_>, expected: Expected<'_>, validation: FieldValidation
     let document = match content::media_type(&call.request.headers) {
         "" | "application/json" => decode_json(bytes).map_err(|error| unreadable(expected, &error, bytes))?,
         "application/yaml" => decode_yaml(bytes).map_err(|error| unrecognized(expected, &error.0, bytes))?,
-        _ => return Err(failure::unsupported_media(&["application/json", "application/yaml"])),
+        _ => return Err(failure::unsupported_media(content::OBJECT_TYPES)),
     };
     if !document.value.is_object() {
         let word = match &document.value {
