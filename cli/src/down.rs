@@ -62,7 +62,7 @@ pub fn runtime_config(layout: &Layout, pod_network: Cidr) -> RuntimeConfig {
     RuntimeConfig {
         state_dir: layout.node(),
         run_dir: layout.run(),
-        cgroup_parent: "kontiki".to_owned(),
+        cgroup_parent: layout.cgroup(),
         // Also right after the file on disk was replaced by a new build.
         executable: "/proc/self/exe".into(),
         pod_network,

@@ -62,11 +62,21 @@ impl Layout {
 
     /// Sockets: socket paths are at most 107 bytes long, so not below a data folder that may lie deep.
     pub fn run(&self) -> PathBuf {
+        PathBuf::from("/run/kontiki").join(self.tag())
+    }
+
+    /// The cgroup below which all containers of this folder are: two clusters on a machine keep apart.
+    pub fn cgroup(&self) -> String {
+        format!("kontiki-{}", self.tag())
+    }
+
+    /// A short name that only this folder has (FNV-1a of its path).
+    fn tag(&self) -> String {
         let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
         for byte in self.root.as_os_str().as_encoded_bytes() {
             hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
         }
-        PathBuf::from(format!("/run/kontiki/{hash:016x}"))
+        format!("{hash:016x}")
     }
 
     fn lock_file(&self) -> PathBuf {

@@ -63,7 +63,17 @@ impl Scratch {
         let dir = std::env::temp_dir().join(&name);
         fs::create_dir_all(&dir)?;
         tool::run(Command::new("ip").args(["netns", "add", &name]))?;
-        tool::run(Command::new("ip").args(["-n", &name, "link", "set", "lo", "up"]))?;
+        for step in [
+            "link set lo up",
+            // A host has a default route: without one, Service addresses are unreachable.
+            "link add uplink type veth peer name nowhere",
+            "address add 192.0.2.2/24 dev uplink",
+            "link set uplink up",
+            "link set nowhere up",
+            "route add default via 192.0.2.1 dev uplink onlink",
+        ] {
+            tool::run(Command::new("ip").args(["-n", &name]).args(step.split(' ')))?;
+        }
         Ok(Scratch { dir, netns: name })
     }
 

@@ -1,7 +1,6 @@
 //! A cluster for one test: started in its own network namespace and folder, and gone without a trace at the end.
 
 use std::{
-    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -26,7 +25,14 @@ impl Netns {
         let number = CLUSTERS.fetch_add(1, Ordering::Relaxed);
         let name = format!("kt-test-{}-{number}", std::process::id());
         succeed(Command::new("ip").args(["netns", "add", &name]));
-        succeed(Command::new("ip").args(["-n", &name, "link", "set", "lo", "up"]));
+        let ip = |arguments: &str| succeed(Command::new("ip").args(["-n", &name]).args(arguments.split(' ')));
+        ip("link set lo up");
+        // A host has a default route, and so must this one: its uplink leads nowhere.
+        ip("link add uplink type veth peer name nowhere");
+        ip("address add 192.0.2.2/24 dev uplink");
+        ip("link set uplink up");
+        ip("link set nowhere up");
+        ip("route add default via 192.0.2.1 dev uplink onlink");
         Netns(name)
     }
 
@@ -47,14 +53,16 @@ impl Drop for Netns {
 pub struct Cluster {
     pub netns: Netns,
     pub dir: tempfile::TempDir,
-    traces: BTreeSet<String>,
+    /// What its folders outside of the data folder are called; known once it runs.
+    tag: std::cell::OnceCell<String>,
 }
 
 impl Cluster {
     /// Starts a cluster and waits until its node is Ready.
     pub fn start() -> Self {
-        let cluster = Cluster { netns: Netns::new(), dir: tempfile::tempdir().unwrap(), traces: traces() };
+        let cluster = Cluster { netns: Netns::new(), dir: tempfile::tempdir().unwrap(), tag: std::cell::OnceCell::new() };
         cluster.up();
+        cluster.tag.set(tag_of(&cluster.data())).unwrap();
         cluster
     }
 
@@ -146,9 +154,30 @@ impl Cluster {
         ]));
     }
 
-    /// What this cluster has on the host beyond its data folder.
-    pub fn new_traces(&self) -> Vec<String> {
-        traces().difference(&self.traces).cloned().collect()
+    /// Cgroups of this cluster's pods.
+    pub fn pod_cgroups(&self) -> Vec<String> {
+        let below = self.cgroups();
+        let pods = below.iter().flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten());
+        pods.map(|entry| entry.path().display().to_string()).filter(|path| path.contains("/pod")).collect()
+    }
+
+    /// The cgroups of this cluster, in each hierarchy: named as its socket folder.
+    fn cgroups(&self) -> Vec<PathBuf> {
+        let mut hierarchies = vec![PathBuf::from("/sys/fs/cgroup")];
+        hierarchies.extend(fs::read_dir("/sys/fs/cgroup").unwrap().flatten().map(|entry| entry.path()));
+        let named = hierarchies.iter().flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten());
+        let ours = |path: &PathBuf| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            name.strip_prefix("kontiki-").is_some_and(|tag| self.tag.get().is_some_and(|own| own == tag))
+        };
+        named.map(|entry| entry.path()).filter(ours).collect()
+    }
+
+    /// Host ends of pods' links.
+    pub fn pod_links(&self) -> Vec<String> {
+        let links = succeed(self.netns.command("ip").args(["-o", "link", "show", "type", "veth"]));
+        let of_pods = links.lines().filter(|line| !line.contains("uplink") && !line.contains("nowhere"));
+        of_pods.map(str::to_owned).collect()
     }
 
     pub fn assert_no_trace(&self) {
@@ -156,9 +185,11 @@ impl Cluster {
         let left = || -> Vec<String> {
             let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
             let mounts = mounts.lines().filter(|line| line.contains(folder)).map(str::to_owned);
-            let links = succeed(self.netns.command("ip").args(["-o", "link", "show", "type", "veth"]));
+            let links = self.pod_links();
             let rules = succeed(self.netns.command("nft").args(["list", "tables"]));
-            mounts.chain(links.lines().map(str::to_owned)).chain(rules.lines().map(str::to_owned)).collect()
+            mounts.chain(links).chain(rules.lines().map(str::to_owned))
+                .chain(self.cgroups().iter().map(|path| path.display().to_string()))
+                .collect()
         };
         wait("mounts, links and rules to go", || {
             left().is_empty().then_some(()).ok_or_else(|| format!("{:#?}", left()))
@@ -179,16 +210,11 @@ impl Drop for Cluster {
     }
 }
 
-/// Container cgroups and pinned namespaces of the whole machine, to compare before and after.
-fn traces() -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    for pattern in ["/sys/fs/cgroup/memory/kontiki", "/sys/fs/cgroup/kontiki"] {
-        let Ok(entries) = fs::read_dir(pattern) else { continue };
-        found.extend(
-            entries.flatten().filter(|entry| entry.path().is_dir()).map(|entry| entry.path().display().to_string()),
-        );
-    }
-    found
+/// FNV-1a of the data folder's path, as the product names what lies outside of it.
+fn tag_of(data: &Path) -> String {
+    let path = fs::canonicalize(data).unwrap();
+    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    format!("{:016x}", path.as_os_str().as_encoded_bytes().iter().fold(0xcbf2_9ce4_8422_2325, step))
 }
 
 pub fn text(output: &Output) -> String {

@@ -77,7 +77,7 @@ fn bad_archives_are_refused_with_reasons() {
     };
     let named = ["--name", "bad:1"];
     let said = import("rubbish", b"this is not an archive", &named);
-    assert!(said.contains("not") && said.contains("tar"), "{said}");
+    assert!(said.contains("archive"), "{said}");
     import("cut.tar", &rootfs[..rootfs.len() / 2], &named);
     let said = import("unnamed.tar", &rootfs, &[]);
     assert!(said.contains("--name") || said.contains("name"), "{said}");
