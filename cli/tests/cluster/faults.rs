@@ -62,7 +62,7 @@ fn pods_that_cannot_run_say_why() {
     assert!(has_event(&cluster, "novolume", "FailedMount").contains("/absent/here"));
     assert!(cluster.k(&["describe", "pod", "novolume"]).contains("FailedMount"));
     cluster.k(&["delete", "pods", "--all", "--wait=true"]);
-    assert_eq!(cluster.pod_cgroups(), Vec::<String>::new());
+    cluster.assert_no_pod_left();
     cluster.down();
     cluster.assert_no_trace();
 }

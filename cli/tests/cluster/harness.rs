@@ -60,7 +60,8 @@ pub struct Cluster {
 impl Cluster {
     /// Starts a cluster and waits until its node is Ready.
     pub fn start() -> Self {
-        let cluster = Cluster { netns: Netns::new(), dir: tempfile::tempdir().unwrap(), tag: std::cell::OnceCell::new() };
+        let cluster =
+            Cluster { netns: Netns::new(), dir: tempfile::tempdir().unwrap(), tag: std::cell::OnceCell::new() };
         cluster.up();
         cluster.tag.set(tag_of(&cluster.data())).unwrap();
         cluster
@@ -154,8 +155,16 @@ impl Cluster {
         ]));
     }
 
+    /// The last container may be gone a moment before what was around it.
+    pub fn assert_no_pod_left(&self) {
+        wait("cgroups and links of pods to go", || {
+            let left = [self.pod_cgroups(), self.pod_links()].concat();
+            if left.is_empty() { Ok(()) } else { Err(format!("{left:#?}")) }
+        });
+    }
+
     /// Cgroups of this cluster's pods.
-    pub fn pod_cgroups(&self) -> Vec<String> {
+    fn pod_cgroups(&self) -> Vec<String> {
         let below = self.cgroups();
         let pods = below.iter().flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten());
         pods.map(|entry| entry.path().display().to_string()).filter(|path| path.contains("/pod")).collect()
@@ -174,7 +183,7 @@ impl Cluster {
     }
 
     /// Host ends of pods' links.
-    pub fn pod_links(&self) -> Vec<String> {
+    fn pod_links(&self) -> Vec<String> {
         let links = succeed(self.netns.command("ip").args(["-o", "link", "show", "type", "veth"]));
         let of_pods = links.lines().filter(|line| !line.contains("uplink") && !line.contains("nowhere"));
         of_pods.map(str::to_owned).collect()
@@ -187,7 +196,9 @@ impl Cluster {
             let mounts = mounts.lines().filter(|line| line.contains(folder)).map(str::to_owned);
             let links = self.pod_links();
             let rules = succeed(self.netns.command("nft").args(["list", "tables"]));
-            mounts.chain(links).chain(rules.lines().map(str::to_owned))
+            mounts
+                .chain(links)
+                .chain(rules.lines().map(str::to_owned))
                 .chain(self.cgroups().iter().map(|path| path.display().to_string()))
                 .collect()
         };

@@ -50,8 +50,7 @@ fn a_newcomer_gets_an_answer_from_a_container_behind_a_service() {
         let pods = cluster.get(&["pods"]);
         pods["items"].as_array().unwrap().is_empty().then_some(()).ok_or_else(|| pods.to_string())
     });
-    assert_eq!(cluster.pod_cgroups(), Vec::<String>::new());
-    assert_eq!(cluster.pod_links(), Vec::<String>::new());
+    cluster.assert_no_pod_left();
     cluster.down();
     cluster.assert_no_trace();
 }

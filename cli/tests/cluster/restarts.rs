@@ -6,17 +6,22 @@ use serde_json::Value;
 
 use crate::harness::{Cluster, able, is_alive, succeed, wait};
 
-const TICKER: &str = r#"
+/// A pod that counts. The mark stands in its command line: tests run side by side on one machine.
+fn ticker(mark: &str) -> String {
+    format!(
+        r#"
 apiVersion: v1
 kind: Pod
-metadata: {name: ticker}
+metadata: {{name: ticker}}
 spec:
   terminationGracePeriodSeconds: 1
   containers:
   - name: main
     image: busybox:test
-    command: [/bin/sh, -c, "i=0; while true; do echo tick $i; i=$((i+1)); sleep 0.2; done"]
-"#;
+    command: [/bin/sh, -c, "i=0; while true; do echo tick $i; i=$((i+1)); sleep 0.2; done", {mark}]
+"#
+    )
+}
 
 fn running(cluster: &Cluster, name: &str) -> Value {
     wait("the pod to run", || {
@@ -32,7 +37,7 @@ fn pids_of(text: &str) -> Vec<i32> {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
         let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
         let line = String::from_utf8_lossy(&line).replace('\0', " ");
-        if line.contains(text) && line.contains("/bin/sh -c") {
+        if line.contains(text) && line.starts_with("/bin/sh -c") {
             found.push(pid);
         }
     }
@@ -46,17 +51,18 @@ fn containers_survive_kill_9_of_the_process_and_are_adopted() {
     }
     let cluster = Cluster::start();
     cluster.import_busybox("busybox:test");
-    cluster.apply(TICKER);
+    let mark = format!("survivor-{}", std::process::id());
+    cluster.apply(&ticker(&mark));
     let before = running(&cluster, "ticker");
-    let container = pids_of("echo tick");
+    let container = pids_of(&mark);
     assert_eq!(container.len(), 1, "one container process");
     let killed = cluster.pid();
     succeed(Command::new("kill").args(["-9", &killed.to_string()]));
     wait("the process to be gone", || if is_alive(killed) { Err("alive".into()) } else { Ok(()) });
-    assert_eq!(pids_of("echo tick"), container, "the container goes on");
+    assert_eq!(pids_of(&mark), container, "the container goes on");
     cluster.up();
     let after = running(&cluster, "ticker");
-    assert_eq!(pids_of("echo tick"), container, "the same process");
+    assert_eq!(pids_of(&mark), container, "the same process");
     let facts = |pod: &Value| {
         let status = &pod["status"]["containerStatuses"][0];
         (status["containerID"].clone(), status["restartCount"].clone(), pod["status"]["podIP"].clone())
@@ -71,7 +77,7 @@ fn containers_survive_kill_9_of_the_process_and_are_adopted() {
     assert_eq!(ticks, (0..u64::try_from(ticks.len()).unwrap()).collect::<Vec<_>>());
     // And the adopted container can be ended.
     cluster.k(&["delete", "pod", "ticker", "--wait=true"]);
-    assert_eq!(pids_of("echo tick"), Vec::<i32>::new());
+    assert_eq!(pids_of(&mark), Vec::<i32>::new());
 }
 
 #[test]
@@ -81,9 +87,10 @@ fn an_exit_while_nobody_watched_is_known_and_acted_on() {
     }
     let cluster = Cluster::start();
     cluster.import_busybox("busybox:test");
-    cluster.apply(TICKER);
+    let mark = format!("exiting-{}", std::process::id());
+    cluster.apply(&ticker(&mark));
     running(&cluster, "ticker");
-    let container = pids_of("echo tick");
+    let container = pids_of(&mark);
     let killed = cluster.pid();
     succeed(Command::new("kill").args(["-9", &killed.to_string()]));
     wait("the process to be gone", || if is_alive(killed) { Err("alive".into()) } else { Ok(()) });
