@@ -9,6 +9,7 @@ mod oci;
 pub mod podnet;
 pub mod rootfs;
 mod runtime;
+mod seccomp;
 pub mod shim;
 pub mod spec;
 mod sys;

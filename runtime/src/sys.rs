@@ -73,6 +73,16 @@ pub fn restore_default_signals() {
     restored.expect("SIGPIPE exists");
 }
 
+/// Confines this process, and what it executes, by a compiled seccomp program.
+pub fn install_seccomp_filter(program: &[u64], flags: u32) -> nix::Result<()> {
+    let length = u16::try_from(program.len()).map_err(|_| Errno::EINVAL)?;
+    let program = libc::sock_fprog { len: length, filter: program.as_ptr().cast_mut().cast() };
+    // SAFETY: an instruction is eight bytes; the kernel reads as many as it is told, from memory that lives through the call.
+    let installed =
+        unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program) };
+    Errno::result(installed).map(drop)
+}
+
 /// Gives the kernel a program that decides about uses of devices.
 pub fn load_device_filter(program: &[u64]) -> io::Result<OwnedFd> {
     const LOAD: libc::c_long = 5;

@@ -126,7 +126,7 @@ async fn a_container_is_confined(bench: Bench) -> Outcome {
 
 async fn a_container_of_another_user(bench: Bench) -> Outcome {
     bench.runtime.run_sandbox(bench.sandbox("pod")).await?;
-    let script = "exec 2>&1; id -u; id -g; id -G; pwd; echo $HOME; echo through > /dev/stdout; touch /x; grep CapEff /proc/self/status | tr -d '\\t'";
+    let script = "exec 2>&1; id -u; id -g; id -G; pwd; echo $HOME; echo through > /dev/stdout; touch /x; grep -E '^(CapEff|Seccomp):' /proc/self/status | tr -d '\\t'";
     let spec = ContainerSpec {
         user: User { user: "web".into(), group: None, additional_groups: vec![7] },
         cwd: "/srv/deep/down".into(),
@@ -144,7 +144,8 @@ async fn a_container_of_another_user(bench: Bench) -> Outcome {
             "/srv",
             "through",
             "touch: /x: Permission denied",
-            "CapEff:0000000000000000"
+            "CapEff:0000000000000000",
+            "Seccomp:2"
         ]
     );
     bench.runtime.remove_sandbox("pod").await?;

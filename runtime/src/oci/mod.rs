@@ -8,7 +8,7 @@ mod seccomp;
 
 use std::{collections::BTreeSet, path::PathBuf};
 
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{Capabilities, Capability, LinuxCapabilities, LinuxSeccomp, Spec};
 use serde_json::{Value, json};
 
 pub use capabilities::parse_capability_set;
@@ -77,26 +77,60 @@ pub struct Device {
 #[derive(Debug)]
 pub struct Built {
     pub spec: Spec,
+    pub confinement: Option<Confinement>,
     /// What could not be given as asked, in sentences.
     pub warnings: Vec<String>,
 }
 
+/// A seccomp filter, and the capabilities that are left once it is installed.
+///
+/// Installing one takes capabilities that the command must not have, and libcontainer neither compiles filters ahead of time
+/// nor gives them to commands in running containers. So the spec's process has them, and the runtime's own executor installs
+/// the filter and gives them up in its last steps.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Confinement {
+    pub profile: LinuxSeccomp,
+    pub capabilities: LinuxCapabilities,
+}
+
 pub fn build(container: &ContainerSpec, around: &Surroundings) -> Result<Built, Failure> {
     let mut warnings = Vec::new();
-    let mut config = json!({
+    let invalid =
+        |error| Failure::new(FailureKind::InvalidSpec, format!("the container's OCI spec is invalid: {error}"));
+    let config = json!({
         "ociVersion": "1.2.0",
         "process": process(container, around, &mut warnings)?,
         "root": { "path": around.rootfs, "readonly": container.read_only_root },
         "mounts": mounts::build(container, around),
         "linux": linux(container, around),
     });
-    if let Some(seccomp) = seccomp(container, around)? {
-        config["linux"]["seccomp"] = seccomp;
-    }
-    let spec = serde_json::from_value(config).map_err(|error| {
-        Failure::new(FailureKind::InvalidSpec, format!("the container's OCI spec is invalid: {error}"))
-    })?;
-    Ok(Built { spec, warnings })
+    let mut spec: Spec = serde_json::from_value(config).map_err(invalid)?;
+    let confinement = match seccomp(container, around)? {
+        Some(profile) => {
+            let profile = serde_json::from_value(profile).map_err(invalid)?;
+            Some(Confinement { profile, capabilities: raise_capabilities(&mut spec) })
+        }
+        None => None,
+    };
+    Ok(Built { spec, confinement, warnings })
+}
+
+/// Gives the process what installing a filter takes; returns what it is to have in the end.
+fn raise_capabilities(spec: &mut Spec) -> LinuxCapabilities {
+    let process = spec.process_mut().as_mut().expect("every spec is built with a process");
+    let meant = process.capabilities().clone().unwrap_or_default();
+    let more = |set: &Option<Capabilities>| {
+        let mut set = set.clone().unwrap_or_default();
+        set.extend([Capability::SysAdmin, Capability::Setpcap]);
+        Some(set)
+    };
+    let mut raised = meant.clone();
+    raised
+        .set_bounding(more(meant.bounding()))
+        .set_effective(more(meant.effective()))
+        .set_permitted(more(meant.permitted()));
+    process.set_capabilities(Some(raised));
+    meant
 }
 
 /// The process of a command to run in a container made from `container`: as its own, but for what is given here.
@@ -142,7 +176,6 @@ fn process(container: &ContainerSpec, around: &Surroundings, warnings: &mut Vec<
             "ambient": [],
         },
     });
-    // Present and false would install the seccomp filter only when the capability for it is already gone.
     if container.no_new_privileges {
         process["noNewPrivileges"] = json!(true);
     }

@@ -17,7 +17,8 @@ use crate::{
     error::{Failure, FailureKind, RuntimeError},
     limits::SHIM_ANSWER_TIME_MAX,
     oci::{self, Identity, PidNamespace, Surroundings},
-    shim::protocol::{CreateRequest, ExecRequest, Reply, Request},
+    seccomp,
+    shim::protocol::{Confinement, CreateRequest, ExecRequest, Reply, Request},
     spec::{ContainerSpec, Mount, SandboxNetwork, Seccomp},
 };
 
@@ -150,6 +151,11 @@ impl Inner {
             tracing::warn!(sandbox = sandbox.record.spec.id, container = spec.id, "{warning}");
         }
         write_json(&folder.join("config.json"), &built.spec)?;
+        if let Some(oci::Confinement { profile, capabilities }) = built.confinement {
+            let filter = seccomp::compiled(&profile, &self.config.state_dir.join("seccomp"))?;
+            let confinement = Confinement { filter, capabilities, no_new_privileges: spec.no_new_privileges };
+            write_json(&folder.join(Confinement::FILE), &confinement)?;
+        }
         if !spec.privileged {
             let cgroup = &around.cgroup;
             self.cgroups.confine_devices(cgroup).map_err(RuntimeError::io("confine the devices of cgroup", cgroup))?;

@@ -73,6 +73,7 @@ impl Runtime {
         let cgroups = Cgroups::detect().map_err(RuntimeError::io("read", "/proc/self/mountinfo"))?;
         let machine = machine::look(&cgroups)?;
         record::make_folder(&config.state_dir.join("sandboxes"))?;
+        record::make_folder(&config.state_dir.join("seccomp"))?;
         record::make_folder(&config.run_dir)?;
         let images = ImageStore::open(config.state_dir.join("images")).await?;
         let network = PodNetwork::open(config.run_dir.join("netns"), config.pod_network)?;

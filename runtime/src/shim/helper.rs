@@ -8,8 +8,7 @@ use std::{
     collections::HashMap,
     ffi::CString,
     fmt::Write as _,
-    fs,
-    io::{self, BufReader},
+    fs, io,
     os::{
         fd::{AsFd, OwnedFd},
         unix::{ffi::OsStrExt, fs::PermissionsExt, net::UnixListener},
@@ -34,9 +33,9 @@ use nix::{
     },
     unistd::{AccessFlags, access, execve},
 };
-use oci_spec::runtime::{Capability, LinuxCapabilities, LinuxSeccomp, Process, Spec};
+use oci_spec::runtime::{Process, Spec};
 
-use super::protocol::{HelperRequest, Report};
+use super::protocol::{Confinement, HelperRequest, Report};
 use crate::{
     error::{Failure, FailureKind},
     limits::REPORT_BYTES_MAX,
@@ -99,7 +98,7 @@ fn create(
     stdio: Vec<OwnedFd>,
 ) -> Made {
     let listener = console.map(listen_for_terminal).transpose()?;
-    let executor = CommandExecutor { reporter: reporter.clone(), confinement: None };
+    let executor = CommandExecutor { reporter: reporter.clone(), confined: confined(bundle)? };
     let builder = with_stdio(builder(container, state_dir, executor)?, console, stdio)
         .as_init(bundle)
         .with_systemd(false)
@@ -118,10 +117,9 @@ fn exec(
     console: Option<&Path>,
     stdio: Vec<OwnedFd>,
 ) -> Made {
-    let confinement = confine_exec(state_dir, &container, process_file)
-        .map_err(|error| Failure::new(FailureKind::Other, format!("cannot prepare the command: {error}")))?;
+    let state = Container::load(state_dir.join(&container)).map_err(refused)?;
     let listener = console.map(listen_for_terminal).transpose()?;
-    let executor = CommandExecutor { reporter: reporter.clone(), confinement };
+    let executor = CommandExecutor { reporter: reporter.clone(), confined: confined(state.bundle())? };
     let pid = with_stdio(builder(container, state_dir, executor)?, console, stdio)
         .as_tenant()
         .with_process(Some(process_file))
@@ -130,6 +128,11 @@ fn exec(
         .build()
         .map_err(refused)?;
     Ok((pid.as_raw(), listener.map(receive_terminal).transpose()?))
+}
+
+fn confined(bundle: &Path) -> Result<Option<Confined>, Failure> {
+    Confined::read(bundle)
+        .map_err(|error| Failure::new(FailureKind::Other, format!("cannot read the container's confinement: {error}")))
 }
 
 fn builder(container: String, state_dir: &Path, executor: CommandExecutor) -> Result<ContainerBuilder, Failure> {
@@ -148,41 +151,54 @@ fn with_stdio(mut builder: ContainerBuilder, console: Option<&Path>, stdio: Vec<
     builder.with_console_socket(console)
 }
 
-/// libcontainer runs a tenant without the container's seccomp filter. So the command is given the two capabilities
-/// that installing a filter takes, and the executor gives them up right after.
-fn confine_exec(state_dir: &Path, container: &str, process_file: &Path) -> io::Result<Option<Confinement>> {
-    let state = Container::load(state_dir.join(container)).map_err(io::Error::other)?;
-    let config = fs::File::open(state.bundle().join("config.json"))?;
-    let spec: Spec = serde_json::from_reader(BufReader::new(config))?;
-    let Some(seccomp) = spec.linux().as_ref().and_then(|linux| linux.seccomp().clone()) else { return Ok(None) };
-    let mut process: Process = serde_json::from_slice(&fs::read(process_file)?)?;
-    let capabilities = process.capabilities().clone().unwrap_or_default();
-    let more = |set: &Option<std::collections::HashSet<Capability>>| {
-        let mut set = set.clone().unwrap_or_default();
-        set.extend([Capability::SysAdmin, Capability::Setpcap]);
-        Some(set)
-    };
-    let mut raised = capabilities.clone();
-    raised
-        .set_bounding(more(capabilities.bounding()))
-        .set_effective(more(capabilities.effective()))
-        .set_permitted(more(capabilities.permitted()));
-    process.set_capabilities(Some(raised));
-    fs::write(process_file, serde_json::to_vec(&process)?)?;
-    Ok(Some(Confinement { seccomp: Rc::new(seccomp), capabilities: Rc::new(capabilities) }))
+/// The confinement of a bundle's processes, ready to be applied where the bundle cannot be read any more.
+#[derive(Clone)]
+struct Confined {
+    program: Rc<[u64]>,
+    confinement: Rc<Confinement>,
 }
 
-#[derive(Clone)]
-struct Confinement {
-    seccomp: Rc<LinuxSeccomp>,
-    capabilities: Rc<LinuxCapabilities>,
+impl Confined {
+    fn read(bundle: &Path) -> io::Result<Option<Confined>> {
+        let confinement: Confinement = match fs::read(bundle.join(Confinement::FILE)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            bytes => serde_json::from_slice(&bytes?)?,
+        };
+        let bytes = fs::read(&confinement.filter.program)?;
+        let (instructions, []) = bytes.as_chunks() else { return Err(io::ErrorKind::InvalidData.into()) };
+        let program = instructions.iter().map(|instruction| u64::from_ne_bytes(*instruction)).collect();
+        Ok(Some(Confined { program, confinement: Rc::new(confinement) }))
+    }
+
+    /// A process that has given up privileges for good may give up the rest before it installs the filter, which then need
+    /// not allow that; another one cannot install it afterwards.
+    fn apply(&self) -> Result<(), Failure> {
+        let failure = |what: &str, error: &dyn std::error::Error| {
+            Failure::new(FailureKind::Other, format!("cannot {what} of the command: {error}"))
+        };
+        let install = || {
+            sys::install_seccomp_filter(&self.program, self.confinement.filter.flags)
+                .map_err(|error| failure("install the seccomp filter", &error))
+        };
+        let drop_capabilities = || {
+            libcontainer::capabilities::drop_privileges(&self.confinement.capabilities, create_syscall().as_ref())
+                .map_err(|error| failure("drop the capabilities", &error))
+        };
+        if self.confinement.no_new_privileges {
+            drop_capabilities()?;
+            install()
+        } else {
+            install()?;
+            drop_capabilities()
+        }
+    }
 }
 
 /// The last steps inside the container: find the command, say why not, become it.
 #[derive(Clone)]
 struct CommandExecutor {
     reporter: Reporter,
-    confinement: Option<Confinement>,
+    confined: Option<Confined>,
 }
 
 impl Executor for CommandExecutor {
@@ -207,23 +223,15 @@ impl Executor for CommandExecutor {
         // Containers must not outlive their shim unseen. Credentials changes have cleared it until here.
         prctl::set_pdeathsig(Signal::SIGKILL)
             .map_err(|error| refused(Failure::new(FailureKind::Other, format!("cannot tie to the shim: {error}"))))?;
-        if let Some(confinement) = &self.confinement {
-            confinement.apply().map_err(refused)?;
-        }
         let path = find_command(spec).map_err(refused)?;
-        Err(refused(become_command(&path, spec)))
-    }
-}
-
-impl Confinement {
-    fn apply(&self) -> Result<(), Failure> {
-        let failure = |what: &str, error: &dyn std::error::Error| {
-            Failure::new(FailureKind::Other, format!("cannot {what} of the command: {error}"))
-        };
-        libcontainer::seccomp::initialize_seccomp(&self.seccomp)
-            .map_err(|error| failure("install the seccomp filter", &error))?;
-        libcontainer::capabilities::drop_privileges(&self.capabilities, create_syscall().as_ref())
-            .map_err(|error| failure("drop the capabilities", &error))
+        let command = Command::prepare(&path, spec).map_err(refused)?;
+        sys::restore_default_signals();
+        // Nothing but the command may be left to do: the filter need not allow it.
+        if let Some(confined) = &self.confined {
+            confined.apply().map_err(refused)?;
+        }
+        let Err(error) = execve(&command.file, &command.args, &command.env);
+        Err(refused(not_executed(&path, error)))
     }
 }
 
@@ -283,22 +291,30 @@ fn executable(path: &Path) -> nix::Result<()> {
     access(path, AccessFlags::X_OK)
 }
 
-/// Only returns when the kernel refuses.
-fn become_command(path: &Path, spec: &Spec) -> Failure {
-    let invalid = || Failure::new(FailureKind::InvalidSpec, "the command or its environment contains a zero byte");
-    let strings = |list: &mut dyn Iterator<Item = &String>| -> Result<Vec<CString>, Failure> {
-        list.map(|text| CString::new(text.as_bytes()).map_err(|_| invalid())).collect()
-    };
-    let prepared = process(spec).and_then(|(process, args)| {
-        let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| invalid())?;
-        Ok((path, strings(&mut args.iter())?, strings(&mut process.env().iter().flatten())?))
-    });
-    let (file, args, env) = match prepared {
-        Ok(prepared) => prepared,
-        Err(failure) => return failure,
-    };
-    sys::restore_default_signals();
-    let Err(error) = execve(&file, &args, &env);
+/// A command as the kernel takes it.
+struct Command {
+    file: CString,
+    args: Vec<CString>,
+    env: Vec<CString>,
+}
+
+impl Command {
+    fn prepare(path: &Path, spec: &Spec) -> Result<Command, Failure> {
+        let string = |text: &[u8]| {
+            CString::new(text).map_err(|_| {
+                Failure::new(FailureKind::InvalidSpec, "the command or its environment contains a zero byte")
+            })
+        };
+        let (process, args) = process(spec)?;
+        Ok(Command {
+            file: string(path.as_os_str().as_bytes())?,
+            args: args.iter().map(|argument| string(argument.as_bytes())).collect::<Result<_, _>>()?,
+            env: process.env().iter().flatten().map(|entry| string(entry.as_bytes())).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+fn not_executed(path: &Path, error: Errno) -> Failure {
     let kind = match error {
         Errno::ENOENT => FailureKind::CommandNotFound,
         Errno::EACCES | Errno::EPERM => FailureKind::PermissionDenied,

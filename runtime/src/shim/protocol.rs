@@ -3,9 +3,10 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+use oci_spec::runtime::LinuxCapabilities;
 use serde::{Deserialize, Serialize};
 
-use crate::{error::Failure, spec::ContainerStatus};
+use crate::{error::Failure, seccomp::Filter, spec::ContainerStatus};
 
 /// Written by the agent before the shim starts; the shim's whole configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -118,6 +119,19 @@ pub struct Snapshot {
 pub enum HelperRequest {
     Create { container: String, bundle: PathBuf, state_dir: PathBuf, console: Option<PathBuf> },
     Exec { container: String, state_dir: PathBuf, process_file: PathBuf, console: Option<PathBuf> },
+}
+
+/// Beside `config.json` in a bundle: the last that happens to a process before it becomes its command.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Confinement {
+    pub filter: Filter,
+    pub capabilities: LinuxCapabilities,
+    /// The process may not gain privileges any more, so it needs none to install the filter.
+    pub no_new_privileges: bool,
+}
+
+impl Confinement {
+    pub const FILE: &str = "confinement.json";
 }
 
 /// What a helper, or the container's init before it becomes the command, says to the shim.
