@@ -7,6 +7,9 @@ use percent_encoding::percent_decode_str;
 
 use crate::{failure, request::ResourceRequest};
 
+/// In a path, what follows is a namespace, or the name of one.
+const NAMESPACES: &str = "namespaces";
+
 /// What a request asks for, before anybody checks that it exists. Authorization judges this.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestInfo {
@@ -110,7 +113,7 @@ impl ResourceInfo {
     pub fn resolve(&self, verb: &'static str, method: &Method) -> Result<ResourceRequest, Status> {
         let kind = by_resource(&self.group, &self.version, &self.resource).ok_or_else(failure::no_such_resource)?;
         let named = self.named;
-        let own_namespace = kind.resource == "namespaces" && kind.group.is_empty();
+        let own_namespace = kind.resource == NAMESPACES && kind.group.is_empty();
         let in_namespace = !self.namespace.is_empty() && !own_namespace;
         let all_namespaces = kind.namespaced && !in_namespace;
         if in_namespace && !kind.namespaced || all_namespaces && named {
