@@ -22,7 +22,7 @@ use crate::{
     pods::Dispatcher,
     register::Registrar,
     runtime::RuntimeContainers,
-    server,
+    server::{self, ServerConfig},
 };
 
 /// Name of this agent in events, as everybody knows it.
@@ -51,8 +51,14 @@ pub(crate) async fn run_with(
         fs::create_dir_all(&path).map_err(|source| NodeError::StateDir { path, source })?;
     }
     let facts = Arc::new(Facts::read(&config.state_dir).map_err(NodeError::Machine)?);
-    let listener = server::Listener::bind(SocketAddr::new(config.kubelet_address, config.kubelet_port), &config.tls)?;
-    let port = listener.port();
+    let bound = server::bind(&ServerConfig {
+        listen: SocketAddr::new(config.kubelet_address, config.kubelet_port),
+        client_ca_pem: &config.tls.client_ca,
+        certificate_pem: &config.tls.certificate,
+        key_pem: &config.tls.key,
+    })
+    .await?;
+    let port = bound.address().port();
     let stop = cancel.child_token();
     let _stop_on_return = stop.clone().drop_guard();
     let config = Arc::new(config);
@@ -81,14 +87,14 @@ pub(crate) async fn run_with(
         Registrar { client: client.clone(), config: config.clone(), facts, containers, port, images_changed };
     tokio::select! {
         () = stop.cancelled() => {}
-        () = serve(node, registrar, listener, stop.clone()) => {}
+        () = serve(node, registrar, bound, stop.clone()) => {}
     }
     Ok(())
 }
 
-async fn serve(node: Arc<NodeContext>, registrar: Registrar, listener: server::Listener, stop: CancellationToken) {
+async fn serve(node: Arc<NodeContext>, registrar: Registrar, bound: server::Bound, stop: CancellationToken) {
     let registered = registrar.register().await;
-    info!(node = node.config.name, port = listener.port(), version = KUBELET_VERSION, "node agent started");
+    info!(node = node.config.name, port = bound.address().port(), version = KUBELET_VERSION, "node agent started");
     node.events.of_node(&registered, Severity::Normal, "Starting", "Starting kubelet.");
     node.services.synced().await;
     node.nodes.synced().await;
@@ -97,7 +103,7 @@ async fn serve(node: Arc<NodeContext>, registrar: Registrar, listener: server::L
         lease::keep(node.client.clone(), registered),
         registrar.keep_status(),
         Dispatcher::new(node.clone()).run(stop.clone()),
-        listener.serve(node.clone(), stop),
+        bound.serve(node.clone(), stop),
         collector,
     );
 }

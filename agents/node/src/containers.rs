@@ -3,7 +3,10 @@
 use std::{collections::BTreeSet, net::Ipv4Addr, path::PathBuf, sync::Arc};
 
 use futures::future::BoxFuture;
-use kontiki_runtime::spec::{ContainerSpec, SandboxSpec, SandboxStatus};
+use kontiki_runtime::{
+    Usage,
+    spec::{ContainerSpec, SandboxSpec, SandboxStatus},
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -33,6 +36,9 @@ pub trait Containers: Send + Sync + 'static {
 
     /// A connection to a port on the sandbox's loopback.
     fn connect<'a>(&'a self, sandbox: &'a str, port: u16) -> Answer<'a, TcpStream>;
+
+    /// What one container, or with `None` the whole sandbox, has used.
+    fn usage<'a>(&'a self, sandbox: &'a str, container: Option<&'a str>) -> Answer<'a, Usage>;
 
     /// Takes an address for the sandbox; the same one again while the sandbox has it.
     fn take_address(&self, sandbox: &str) -> Result<Ipv4Addr, Refusal>;

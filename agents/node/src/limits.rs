@@ -64,13 +64,6 @@ pub const TOKEN_AGE_MAX_MS: Millis = 24 * 3_600 * 1_000;
 
 /// Rotated files the runtime keeps of one log.
 pub const LOG_FILES_MAX: usize = 5;
-pub const LOG_POLL: Duration = Duration::from_millis(100);
-pub const LOG_CHUNK: usize = 64 * 1024;
-/// A follower of a container that has ended stops after this many polls without news.
-pub const LOG_POLLS_AFTER_END: u32 = 3;
-pub const STREAM_BUFFER: usize = 32 * 1024;
-pub const SERVER_CONNECTIONS_MAX: usize = 1_024;
-pub const TLS_HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// Volumes of one object's files, as the API bounds ConfigMaps and Secrets.
 pub const EMPTY_DIR_CHECK: Duration = Duration::from_secs(60);

@@ -7,7 +7,7 @@ use std::{
 };
 
 use kontiki_runtime::{
-    AttachSession, ExecSession, ExecSpec, FailureKind, Runtime, RuntimeError, Terminal,
+    AttachSession, ExecSession, ExecSpec, FailureKind, Runtime, RuntimeError, Terminal, Usage,
     image::{self, ImageError, ImageErrorKind, ImageInfo, ImageName, ImportSource},
     podnet::AddressPool,
     spec::{ContainerSpec, SandboxSpec, SandboxStatus},
@@ -154,6 +154,15 @@ impl Containers for RuntimeContainers {
 
     fn connect<'a>(&'a self, sandbox: &'a str, port: u16) -> Answer<'a, TcpStream> {
         Box::pin(async move { Ok(self.runtime.connect(sandbox, port).await?) })
+    }
+
+    fn usage<'a>(&'a self, sandbox: &'a str, container: Option<&'a str>) -> Answer<'a, Usage> {
+        Box::pin(async move {
+            Ok(match container {
+                Some(container) => self.runtime.stats(sandbox, container).await?,
+                None => self.runtime.sandbox_stats(sandbox).await?,
+            })
+        })
     }
 
     fn take_address(&self, sandbox: &str) -> Result<Ipv4Addr, Refusal> {

@@ -1,115 +1,75 @@
-//! The kubelet API: logs, exec, attach, port-forward and images, for the API server alone. Identity is the client's
-//! certificate; what a user may do was decided before the API server asks.
+//! The node's own HTTPS API, which the API server calls: logs, exec, attach, port-forward, images, figures.
+//! It sees the node through [`Backend`] alone, and starts, stops and decides nothing. Whom it answers is settled by the
+//! client's certificate; what a user may do, the API server has decided before it asks.
 
-mod answer;
-mod channels;
+mod backend;
+mod body;
+mod connection;
+mod failure;
+mod figures;
 mod images;
-mod log_file;
-mod log_stream;
-mod portforward;
+mod limits;
+mod logs;
+mod node;
+mod query;
 mod route;
+mod service;
 mod streams;
+mod target;
 mod tls;
+
+#[cfg(test)]
+mod tests;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use hyper::service::service_fn;
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    server::conn::auto,
-};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
-};
+use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{debug, warn};
+use tokio_util::sync::CancellationToken;
 
-use crate::{
-    config::NodeTls,
-    error::NodeError,
-    limits::{SERVER_CONNECTIONS_MAX, TLS_HANDSHAKE},
-    node::NodeContext,
-};
+use backend::Backend;
 
-/// A bound socket with its TLS identity, not serving yet.
-pub struct Listener {
-    socket: TcpListener,
+/// Identity and address of the server. All PEM.
+pub struct ServerConfig<'a> {
+    /// Port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Signs the certificates of those who may call.
+    pub client_ca_pem: &'a [u8],
+    pub certificate_pem: &'a [u8],
+    pub key_pem: &'a [u8],
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    #[error("the node's API cannot use its {what}: {reason}")]
+    Tls { what: &'static str, reason: String },
+    #[error("the node's API cannot listen on {address}")]
+    Listen { address: SocketAddr, source: std::io::Error },
+}
+
+/// A server that has its address and waits to be served.
+pub struct Bound {
+    listener: TcpListener,
     address: SocketAddr,
-    acceptor: TlsAcceptor,
-    client_name: String,
+    tls: TlsAcceptor,
 }
 
-impl Listener {
-    pub fn bind(address: SocketAddr, tls: &NodeTls) -> Result<Listener, NodeError> {
-        let listen = || -> std::io::Result<(TcpListener, SocketAddr)> {
-            let socket = std::net::TcpListener::bind(address)?;
-            socket.set_nonblocking(true)?;
-            let bound = socket.local_addr()?;
-            Ok((TcpListener::from_std(socket)?, bound))
-        };
-        let (socket, bound) = listen().map_err(|source| NodeError::Listen { address, source })?;
-        let acceptor = tls::acceptor(tls).map_err(NodeError::Tls)?;
-        Ok(Listener { socket, address: bound, acceptor, client_name: tls.client_name.clone() })
-    }
-
-    pub fn port(&self) -> u16 {
-        self.address.port()
-    }
-
-    /// Serves until `stop`, then lets go of every connection.
-    pub async fn serve(self, node: Arc<NodeContext>, stop: CancellationToken) {
-        let connections = TaskTracker::new();
-        let free = Arc::new(Semaphore::new(SERVER_CONNECTIONS_MAX));
-        let shared = Arc::new((self.acceptor, self.client_name));
-        loop {
-            let Ok(permit) = free.clone().acquire_owned().await else { return };
-            let accepted = tokio::select! {
-                () = stop.cancelled() => break,
-                accepted = self.socket.accept() => accepted,
-            };
-            match accepted {
-                Ok((stream, _)) => {
-                    let (shared, node) = (shared.clone(), node.clone());
-                    let work = stop.clone().run_until_cancelled_owned(async move {
-                        connection(stream, &shared.0, &shared.1, node).await;
-                        drop(permit);
-                    });
-                    connections.spawn(work);
-                }
-                Err(error) => {
-                    warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(crate::limits::API_RETRY_FIRST).await;
-                }
-            }
-        }
-        connections.close();
-        connections.wait().await;
-    }
+/// Takes the address. Nothing is answered before [`Bound::serve`].
+pub async fn bind(config: &ServerConfig<'_>) -> Result<Bound, ServerError> {
+    let tls = tls::acceptor(config)?;
+    let failed = |source| ServerError::Listen { address: config.listen, source };
+    let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok(Bound { listener, address, tls })
 }
 
-async fn connection(stream: TcpStream, acceptor: &TlsAcceptor, client_name: &str, node: Arc<NodeContext>) {
-    let stream = match tokio::time::timeout(TLS_HANDSHAKE, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return debug!(%error, "TLS handshake failed"),
-        Err(_) => return debug!("TLS handshake took too long"),
-    };
-    let client = tls::client(&stream);
-    let allowed = client.as_deref() == Some(client_name);
-    let service = service_fn(move |request| {
-        let node = node.clone();
-        let client = client.clone();
-        async move {
-            let answer = match allowed {
-                true => route::route(node, request).await,
-                false => answer::forbidden(client.as_deref()),
-            };
-            Ok::<_, std::convert::Infallible>(answer)
-        }
-    });
-    let server = auto::Builder::new(TokioExecutor::new());
-    if let Err(error) = server.serve_connection_with_upgrades(TokioIo::new(stream), service).await {
-        debug!(%error, "connection ended");
+impl Bound {
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers until `cancel`; then requests in work get a moment to end, and everything is let go.
+    pub async fn serve(self, backend: Arc<dyn Backend>, cancel: CancellationToken) {
+        connection::serve(self.listener, self.tls, backend, cancel).await;
     }
 }

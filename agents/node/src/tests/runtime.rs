@@ -6,8 +6,9 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use kontiki_runtime::spec::{
-    ContainerSpec, ContainerState, ContainerStatus, SandboxNetwork, SandboxSpec, SandboxStatus,
+use kontiki_runtime::{
+    Usage,
+    spec::{ContainerSpec, ContainerState, ContainerStatus, SandboxNetwork, SandboxSpec, SandboxStatus},
 };
 use tokio::{
     io::AsyncRead,
@@ -204,6 +205,10 @@ impl Containers for FakeRuntime {
 
     fn connect<'a>(&'a self, _: &'a str, _: u16) -> Answer<'a, TcpStream> {
         Box::pin(async { Err(Refusal::other("nothing listens")) })
+    }
+
+    fn usage<'a>(&'a self, _: &'a str, _: Option<&'a str>) -> Answer<'a, Usage> {
+        Box::pin(async { Ok(Usage::default()) })
     }
 
     fn take_address(&self, _: &str) -> Result<Ipv4Addr, Refusal> {

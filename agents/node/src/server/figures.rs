@@ -1,0 +1,127 @@
+//! What there is on this node, for people and for monitoring: pods, metrics, use of resources.
+
+use std::sync::Arc;
+
+use chrono::{SecondsFormat, Utc};
+use http::{Response, StatusCode};
+use k8s_openapi::api::core::v1::{ContainerState, Pod};
+use kontiki_runtime::Usage;
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{family::Family, gauge::Gauge},
+    registry::Registry,
+};
+use serde_json::{Value, json};
+
+use super::{
+    backend::Backend,
+    body::{self, Body},
+    failure::{self, Refused},
+};
+use crate::containers::Refusal;
+
+pub fn pods(backend: &dyn Backend) -> Response<Body> {
+    let pods = backend.pods();
+    let items: Vec<&Pod> = pods.iter().map(Arc::as_ref).collect();
+    body::json(StatusCode::OK, &json!({ "kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items }))
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PhaseLabels {
+    phase: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabels {
+    container_state: &'static str,
+}
+
+/// Counted when asked for: the pods' statuses are the truth.
+pub fn metrics(backend: &dyn Backend) -> Result<Response<Body>, Refused> {
+    let (phases, states) = (Family::<PhaseLabels, Gauge>::default(), Family::<StateLabels, Gauge>::default());
+    let running = Gauge::<i64>::default();
+    for state in ["running", "waiting", "exited"] {
+        states.get_or_create(&StateLabels { container_state: state }).set(0);
+    }
+    for pod in backend.pods() {
+        let Some(status) = &pod.status else { continue };
+        let phase = status.phase.clone().unwrap_or_else(|| "Pending".to_owned());
+        if phase == "Running" {
+            running.inc();
+        }
+        phases.get_or_create(&PhaseLabels { phase }).inc();
+        let lists = [&status.container_statuses, &status.init_container_statuses];
+        for container in lists.into_iter().flatten().flatten() {
+            let container_state = state_name(container.state.as_ref());
+            states.get_or_create(&StateLabels { container_state }).inc();
+        }
+    }
+    let mut registry = Registry::default();
+    registry.register("kubelet_running_pods", "Pods that run", running);
+    registry.register("kubelet_running_containers", "Containers by state", states);
+    registry.register("kontiki_node_pods", "Pods bound to this node by phase", phases);
+    let mut text = String::new();
+    encode(&mut text, &registry).map_err(|error| failure::internal(&error))?;
+    Ok(body::full("application/openmetrics-text; version=1.0.0; charset=utf-8", text))
+}
+
+fn state_name(state: Option<&ContainerState>) -> &'static str {
+    match state {
+        Some(ContainerState { running: Some(_), .. }) => "running",
+        Some(ContainerState { terminated: Some(_), .. }) => "exited",
+        Some(_) | None => "waiting",
+    }
+}
+
+/// `stats.alpha1.Summary`, of the pods and containers that run. What cannot be measured is left out.
+pub async fn summary(backend: &dyn Backend) -> Response<Body> {
+    let mut pods = Vec::new();
+    for pod in backend.pods() {
+        if let Some(stats) = pod_stats(backend, &pod).await {
+            pods.push(stats);
+        }
+    }
+    body::json(StatusCode::OK, &json!({ "node": { "nodeName": backend.node_name() }, "pods": pods }))
+}
+
+async fn pod_stats(backend: &dyn Backend, pod: &Pod) -> Option<Value> {
+    let whole = measured(backend.usage(pod, None).await)?;
+    let mut containers = Vec::new();
+    let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
+    for status in statuses.into_iter().flatten() {
+        let Some(running) = status.state.as_ref().and_then(|state| state.running.as_ref()) else { continue };
+        let Some(place) = status.container_id.as_deref().and_then(|id| backend.place(pod, id)) else { continue };
+        if let Some(mut stats) = measured(backend.usage(pod, Some(&place)).await) {
+            stats["name"] = json!(status.name);
+            stats["startTime"] = json!(running.started_at);
+            containers.push(stats);
+        }
+    }
+    let mut stats = whole;
+    let metadata = &pod.metadata;
+    stats["podRef"] = json!({ "name": metadata.name, "namespace": metadata.namespace, "uid": metadata.uid });
+    stats["startTime"] = json!(pod.status.as_ref().and_then(|status| status.start_time.as_ref()));
+    stats["containers"] = json!(containers);
+    Some(stats)
+}
+
+fn measured(usage: Result<Usage, Refusal>) -> Option<Value> {
+    match usage {
+        Ok(usage) => {
+            let time = Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true);
+            Some(json!({
+                "cpu": { "time": time, "usageCoreNanoSeconds": usage.cpu_nanoseconds },
+                "memory": {
+                    "time": time,
+                    "usageBytes": usage.memory_bytes,
+                    "workingSetBytes": usage.memory_working_set_bytes,
+                },
+                "process_stats": { "process_count": usage.pids },
+            }))
+        }
+        Err(error) => {
+            tracing::debug!(%error, "no figures");
+            None
+        }
+    }
+}

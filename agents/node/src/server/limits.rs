@@ -1,0 +1,48 @@
+//! Every bound of the node's API, by name, and how they relate.
+
+use std::time::Duration;
+
+pub const CONNECTIONS_MAX: usize = 1_024;
+pub const TLS_HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+pub const HEADER_READ_MAX: Duration = Duration::from_secs(10);
+/// Pause after the system refused to accept (out of file descriptors, for instance).
+pub const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// What requests in work get to end when the server stops.
+pub const SHUTDOWN_MAX: Duration = Duration::from_secs(5);
+/// An upload that sends nothing for this long is given up.
+pub const UPLOAD_IDLE_MAX: Duration = Duration::from_secs(120);
+
+/// Bytes of a log file read at once.
+pub const LOG_READ_BYTES: usize = 64 * 1024;
+/// An entry of a log file that is longer is no entry: the runtime cuts lines at 16 KiB.
+pub const LOG_ENTRY_BYTES_MAX: usize = 64 * 1024;
+/// Pieces of a line held back until its end; a longer line is passed on in parts.
+pub const LOG_LINE_BYTES_MAX: usize = 256 * 1024;
+/// How far before the first of the last lines its own beginning is looked for, when another stream's lines lie between.
+pub const LOG_TAIL_LOOKBACK_BYTES: u64 = 256 * 1024;
+/// Log files of one container: `<log>`, `<log>.1` and so on.
+pub const LOG_FILES_MAX: usize = 16;
+/// A follower looks for news this soon after there was some, and this rarely when there has been none for long. Inotify would
+/// tell at once, but a user has 128 instances of it by default, and followers would use up what containers need.
+pub const LOG_POLL_MIN: Duration = Duration::from_millis(20);
+pub const LOG_POLL_MAX: Duration = Duration::from_millis(250);
+
+/// Bytes of a stream passed on at once.
+pub const STREAM_READ_BYTES: usize = 32 * 1024;
+/// Pieces of streams waiting in one direction.
+pub const STREAM_PIECES_MAX: usize = 16;
+/// After a command's end its output counts as complete when this long nothing comes: a process that it left behind may keep
+/// the streams open for ever.
+pub const DRAIN_QUIET: Duration = Duration::from_millis(250);
+/// What a client gets to say goodbye after the end.
+pub const CLOSE_MAX: Duration = Duration::from_secs(2);
+pub const WEBSOCKET_MESSAGE_BYTES_MAX: usize = 4 << 20;
+/// Two channels each, numbered by one byte whose last value closes a channel.
+pub const PORTS_MAX: usize = 127;
+/// Arguments of one command.
+pub const COMMAND_ARGS_MAX: usize = 4_096;
+
+const _: () = assert!(LOG_READ_BYTES <= LOG_ENTRY_BYTES_MAX);
+const _: () = assert!(LOG_ENTRY_BYTES_MAX <= LOG_LINE_BYTES_MAX);
+const _: () = assert!(LOG_POLL_MIN.as_millis() < LOG_POLL_MAX.as_millis());
+const _: () = assert!(STREAM_READ_BYTES < WEBSOCKET_MESSAGE_BYTES_MAX);

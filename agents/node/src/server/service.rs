@@ -1,0 +1,85 @@
+//! One request: who asks, for what, and who answers.
+
+use std::sync::Arc;
+
+use http::{HeaderValue, Method, Request, Response, header};
+use hyper::body::Incoming;
+use k8s_openapi::api::core::v1::Pod;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    backend::Backend,
+    body::{self, Body},
+    failure::{self, Refused},
+    figures, images, logs,
+    route::{NoRoute, PodName, Route, route},
+    streams,
+    tls::{self, Caller},
+};
+
+/// What every request needs; one per connection.
+#[derive(Clone)]
+pub struct Service {
+    pub backend: Arc<dyn Backend>,
+    pub stopping: CancellationToken,
+    /// Streams that outlive their request.
+    pub tasks: TaskTracker,
+    caller: Option<Arc<Caller>>,
+}
+
+impl Service {
+    pub fn new(backend: Arc<dyn Backend>, stopping: CancellationToken, tasks: TaskTracker) -> Service {
+        Service { backend, stopping, tasks, caller: None }
+    }
+
+    pub fn called_by(mut self, caller: Option<Caller>) -> Service {
+        self.caller = caller.map(Arc::new);
+        self
+    }
+
+    pub async fn answer(self, request: Request<Incoming>) -> Response<Body> {
+        let head_only = request.method() == Method::HEAD;
+        let mut response = match self.route(request).await {
+            Ok(response) => response,
+            Err(refused) => failure::response(&refused),
+        };
+        response.headers_mut().insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+        if head_only {
+            *response.body_mut() = body::empty();
+        }
+        response
+    }
+
+    pub fn pod(&self, name: &PodName) -> Result<Arc<Pod>, Refused> {
+        self.backend.pod(&name.namespace, &name.name).ok_or_else(|| failure::no_such_pod(&name.name))
+    }
+
+    async fn route(self, request: Request<Incoming>) -> Result<Response<Body>, Refused> {
+        let route = route(request.method(), request.uri().path());
+        if route == Ok(Route::Health) {
+            return Ok(body::text("ok"));
+        }
+        // Strangers do not learn which paths there are.
+        tls::authorize(self.caller.as_deref())?;
+        let route = route.map_err(|none| match none {
+            NoRoute::Path => failure::no_such_path(),
+            NoRoute::Method => failure::method_not_allowed(),
+        })?;
+        let query = request.uri().query().map(str::to_owned);
+        let (backend, query) = (self.backend.clone(), query.as_deref());
+        match route {
+            Route::Health => Ok(body::text("ok")),
+            Route::Pods => Ok(figures::pods(&*backend)),
+            Route::Metrics => figures::metrics(&*backend),
+            Route::Summary => Ok(figures::summary(&*backend).await),
+            Route::ListImages => images::list(&*backend).await,
+            Route::ImportImage => images::import(&*backend, query, request.into_body()).await,
+            Route::RemoveImage => images::remove(&*backend, query).await,
+            Route::Logs(name) => logs::answer(backend, &name, query, self.stopping).await,
+            Route::Exec(name) => streams::exec(&self, &name, request).await,
+            Route::Attach(name) => streams::attach(&self, &name, request).await,
+            Route::PortForward(name) => streams::port_forward(&self, &name, request).await,
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Exec and attach over WebSocket: channels 0 to 4 of `v4.channel.k8s.io` and `v5.channel.k8s.io`.
+
+use bytes::Bytes;
+use hyper::upgrade::Upgraded;
+use tokio::{pin, sync::mpsc};
+
+use super::{
+    process::{Client, Input, Output},
+    websocket::{self, Codec, Reading, Received, Writing},
+};
+use crate::server::limits;
+
+const STDIN: u8 = 0;
+const STDOUT: u8 = 1;
+const STDERR: u8 = 2;
+const ERROR: u8 = 3;
+const RESIZE: u8 = 4;
+
+/// Whether output of each kind is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    pub stdin: bool,
+    pub stdout: bool,
+    pub stderr: bool,
+}
+
+/// Runs `session` between the channels; what it returns is the status at the end, `None` if the client left.
+pub async fn serve(
+    upgraded: Upgraded,
+    codec: Codec,
+    wanted: Wanted,
+    session: impl AsyncFnOnce(&mut Client) -> Option<Bytes>,
+) {
+    let (mut writing, mut reading) = websocket::split(websocket::socket(upgraded).await, codec);
+    // An empty message tells the client that the streams are there.
+    let first = match wanted {
+        Wanted { stdout: true, .. } => STDOUT,
+        Wanted { stderr: true, .. } => STDERR,
+        Wanted { stdout: false, stderr: false, .. } => ERROR,
+    };
+    if writing.send(first, b"").await.is_err() {
+        return;
+    }
+    let (to_process, input) = mpsc::channel(limits::STREAM_PIECES_MAX);
+    let (output, from_process) = mpsc::channel(limits::STREAM_PIECES_MAX);
+    let running = async {
+        let mut client = Client { input, output, wants_stdout: wanted.stdout, wants_stderr: wanted.stderr };
+        if let Some(status) = session(&mut client).await {
+            // Nobody is left to be told if this fails.
+            let _ = client.output.send(Output::Status(status)).await;
+        }
+    };
+    {
+        let receiving = receive(&mut reading, to_process);
+        let working = async { tokio::join!(running, send(&mut writing, from_process)) };
+        pin!(receiving, working);
+        tokio::select! {
+            // The process sees its input closed, and ends.
+            () = &mut receiving => drop(working.await),
+            _ = &mut working => drop(tokio::time::timeout(limits::CLOSE_MAX, receiving).await),
+        }
+    }
+    websocket::shut(writing, reading).await;
+}
+
+/// Takes messages until the client leaves, also when nobody wants them any more.
+async fn receive(reading: &mut Reading, to_process: mpsc::Sender<Input>) {
+    while let Some(received) = reading.next().await {
+        let input = match received {
+            Received::Data { channel: STDIN, bytes } => Input::Stdin(bytes),
+            Received::Data { channel: RESIZE, bytes } => Input::Resize(bytes),
+            Received::Closed { channel: STDIN } => Input::StdinEnd,
+            Received::Data { .. } | Received::Closed { .. } => continue,
+        };
+        // A process that has ended takes none.
+        let _ = to_process.send(input).await;
+    }
+}
+
+async fn send(writing: &mut Writing, mut from_process: mpsc::Receiver<Output>) {
+    while let Some(output) = from_process.recv().await {
+        let (channel, bytes) = match output {
+            Output::Stdout(bytes) => (STDOUT, bytes),
+            Output::Stderr(bytes) => (STDERR, bytes),
+            Output::Status(bytes) => (ERROR, bytes),
+        };
+        if let Err(error) = writing.send(channel, &bytes).await {
+            return tracing::debug!(%error, "the client has gone");
+        }
+    }
+    if let Err(error) = writing.close().await {
+        tracing::debug!(%error, "the client has gone");
+    }
+}

@@ -1,0 +1,142 @@
+//! Exec, attach and port-forward: what is asked and whether it can be, before a connection leaves HTTP for them.
+
+mod command;
+mod ending;
+mod forward;
+mod process;
+mod upgrade;
+mod websocket;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+
+use self::{
+    command::Wanted,
+    process::Until,
+    upgrade::{Agreed, Offer},
+    websocket::Codec,
+};
+use super::{
+    backend::Place,
+    body::Body,
+    failure::{self, Refused},
+    limits,
+    query::Query,
+    route::{ContainerName, PodName},
+    service::Service,
+    target,
+};
+use crate::{containers, pod};
+
+const V4: &str = "v4.channel.k8s.io";
+const V4_BASE64: &str = "v4.base64.channel.k8s.io";
+const V5: &str = "v5.channel.k8s.io";
+const COMMAND: Offer = Offer { websocket: &[V5, V4, V4_BASE64], spdy: &[] };
+const PORT_FORWARD: Offer = Offer { websocket: &[V4], spdy: &[] };
+
+/// Runs a command in a container and gives its streams to the client.
+pub async fn exec(
+    service: &Service,
+    name: &ContainerName,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Refused> {
+    let query = Query::parse(request.uri().query());
+    let args: Vec<String> = query.all("command").map(str::to_owned).collect();
+    if args.is_empty() {
+        return Err(failure::bad_request("you must specify at least 1 command for the exec"));
+    }
+    if args.len() > limits::COMMAND_ARGS_MAX {
+        return Err(failure::bad_request(format!("a command has at most {} arguments", limits::COMMAND_ARGS_MAX)));
+    }
+    let tty = query.flag("tty");
+    let wanted = wanted(&query, tty)?;
+    let place = running(service, name)?;
+    let agreed = COMMAND.agree(request.headers())?;
+    let backend = service.backend.clone();
+    let command = containers::Command { args, stdin: wanted.stdin, tty };
+    let session = async move |client: &mut process::Client| {
+        let args = command.args.clone();
+        let outcome = match backend.exec(&place, command).await {
+            Ok(session) => process::carry(session, client, Until::Exit).await?,
+            Err(refusal) => Err(refusal),
+        };
+        Some(ending::exec_status(&args, &outcome))
+    };
+    upgrade::switch(service, agreed, request, move |upgraded| command::serve(upgraded, codec(agreed), wanted, session))
+}
+
+/// Gives the streams of the container's own process to the client.
+pub async fn attach(
+    service: &Service,
+    name: &ContainerName,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Refused> {
+    let query = Query::parse(request.uri().query());
+    let pod = service.pod(&name.pod)?;
+    let spec = pod::spec(&pod);
+    let container = pod::container(&spec, &name.container);
+    let has = |flag: Option<bool>| flag == Some(true);
+    let mut wanted = wanted(&query, container.is_some_and(|container| has(container.tty)))?;
+    wanted.stdin &= container.is_some_and(|container| has(container.stdin));
+    let place = running(service, name)?;
+    let agreed = COMMAND.agree(request.headers())?;
+    let backend = service.backend.clone();
+    let session = async move |client: &mut process::Client| {
+        let outcome = match backend.attach(&place, wanted.stdin).await {
+            Ok(session) => process::carry(session, client, Until::OutputEnds).await?,
+            Err(refusal) => Err(refusal),
+        };
+        Some(ending::attach_status(&outcome))
+    };
+    upgrade::switch(service, agreed, request, move |upgraded| command::serve(upgraded, codec(agreed), wanted, session))
+}
+
+/// Connects the client to ports of a pod.
+pub async fn port_forward(
+    service: &Service,
+    name: &PodName,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Refused> {
+    let pod = service.pod(name)?;
+    if pod::is_terminal(Some(pod::phase(&pod))) || pod::phase(&pod) != "Running" {
+        let message = format!("unable to forward port because pod is not running. Current status={}", pod::phase(&pod));
+        return Err(failure::bad_request(message));
+    }
+    let agreed = PORT_FORWARD.agree(request.headers())?;
+    let ports = forward::ports(&Query::parse(request.uri().query()))?;
+    let backend = service.backend.clone();
+    upgrade::switch(service, agreed, request, move |upgraded| async move {
+        forward::serve(upgraded, codec(agreed), &*backend, &pod, &ports).await;
+    })
+}
+
+fn codec(agreed: Agreed) -> Codec {
+    match agreed {
+        Agreed::WebSocket(V4_BASE64) => Codec::Base64,
+        Agreed::WebSocket(_) | Agreed::Spdy(_) => Codec::Binary,
+    }
+}
+
+/// The streams that are asked for, by the API server's names or the kubelet's own.
+fn wanted(query: &Query<'_>, tty: bool) -> Result<Wanted, Refused> {
+    let flag = |name: &str, own: &str| query.flag(name) || query.flag(own);
+    // A terminal has one stream for all output.
+    let wanted = Wanted {
+        stdin: flag("stdin", "input"),
+        stdout: flag("stdout", "output"),
+        stderr: flag("stderr", "error") && !tty,
+    };
+    match wanted {
+        Wanted { stdin: false, stdout: false, stderr: false } => {
+            Err(failure::bad_request("you must specify at least 1 of stdin, stdout, stderr"))
+        }
+        _ => Ok(wanted),
+    }
+}
+
+fn running(service: &Service, name: &ContainerName) -> Result<Place, Refused> {
+    let pod = service.pod(&name.pod)?;
+    let container_id = target::running(&pod, &name.container)?;
+    let gone = || failure::internal(&format!("container not found ({:?})", name.container));
+    service.backend.place(&pod, container_id).ok_or_else(gone)
+}

@@ -1,0 +1,8 @@
+//! The whole server, in process, over real TLS.
+#![allow(clippy::unwrap_used)]
+
+mod certificates;
+mod client;
+mod fake;
+mod requests;
+mod websocket;

@@ -1,0 +1,148 @@
+//! Who is answered, and what.
+
+use std::io::Write;
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use serde_json::Value;
+
+use super::{
+    certificates::Authority,
+    client::{Node, read, refusal},
+};
+
+fn get(path: &str) -> Request<Full<Bytes>> {
+    Request::builder().uri(path).header("host", "node").body(Full::default()).unwrap()
+}
+
+#[tokio::test]
+async fn only_the_cluster_s_servers_and_masters_are_answered() {
+    let node = Node::start().await;
+    let (code, text) = read(node.request(None, get("/healthz")).await.unwrap()).await;
+    assert_eq!((code, text.as_str()), (StatusCode::OK, "ok"));
+    for path in ["/pods", "/no/such/path"] {
+        let (code, text) = read(node.request(None, get(path)).await.unwrap()).await;
+        assert_eq!(refusal(code, &text).0, 401, "{path}");
+    }
+    for (group, expected) in [("system:nodes", 403), ("kontiki:apiservers", 200), ("system:masters", 200)] {
+        let client = node.authority.client("somebody", group);
+        let (code, _) = read(node.request(Some(&client), get("/pods")).await.unwrap()).await;
+        assert_eq!(code.as_u16(), expected, "{group}");
+    }
+    let stranger = Authority::new().client("apiserver-1", "kontiki:apiservers");
+    assert!(node.request(Some(&stranger), get("/healthz")).await.is_err(), "signed by another CA");
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_told_as_a_status() {
+    let node = Node::start().await;
+    let no_path = (404, "NotFound".into(), "the server could not find the requested resource".into());
+    assert_eq!(node.refused(Method::GET, "/no/such/path").await, no_path);
+    assert_eq!(node.refused(Method::PUT, "/images").await.0, 405);
+    let no_pod = (404, "NotFound".into(), "pods \"other\" not found".into());
+    assert_eq!(node.refused(Method::GET, "/containerLogs/default/other/app").await, no_pod);
+    let waiting = "container \"slow\" in pod \"web\" is waiting to start: ContainerCreating".to_owned();
+    assert_eq!(node.refused(Method::GET, "/containerLogs/default/web/slow").await, (400, "BadRequest".into(), waiting));
+    assert_eq!(node.refused(Method::GET, "/containerLogs/default/web/app?tailLines=-1").await.0, 422);
+}
+
+#[tokio::test]
+async fn figures() {
+    let node = Node::start().await;
+    let (_, pods) = node.get("/pods").await;
+    let pods: Value = serde_json::from_str(&pods).unwrap();
+    assert_eq!((&pods["kind"], &pods["items"][0]["metadata"]["name"]), (&"PodList".into(), &"web".into()));
+    let (_, metrics) = node.get("/metrics").await;
+    for line in [
+        "kubelet_running_pods 1",
+        "kubelet_running_containers{container_state=\"running\"} 1",
+        "kubelet_running_containers{container_state=\"waiting\"} 1",
+        "kubelet_running_containers{container_state=\"exited\"} 0",
+    ] {
+        assert!(metrics.contains(line), "{line} is not in {metrics}");
+    }
+    let (_, summary) = node.get("/stats/summary").await;
+    let summary: Value = serde_json::from_str(&summary).unwrap();
+    let pod = &summary["pods"][0];
+    assert_eq!(summary["node"]["nodeName"], "node-1");
+    assert_eq!((&pod["podRef"]["uid"], &pod["memory"]["usageBytes"]), (&"uid-1".into(), &2_000.into()));
+    assert_eq!(pod["containers"].as_array().unwrap().len(), 1, "those that run");
+    assert_eq!(pod["containers"][0]["memory"]["usageBytes"], 1_000);
+}
+
+#[tokio::test]
+async fn images_come_and_go() {
+    let node = Node::start().await;
+    let imported = node.ask(Method::POST, "/images?name=demo:1", b"an archive").await;
+    let (code, image) = read(imported).await;
+    let image: Value = serde_json::from_str(&image).unwrap();
+    assert_eq!((code.as_u16(), &image["size"], &image["names"][0]), (201, &10.into(), &"demo:1".into()));
+    let (_, images) = node.get("/images").await;
+    assert_eq!(serde_json::from_str::<Value>(&images).unwrap(), serde_json::json!([image]));
+    let (code, removed) = read(node.ask(Method::DELETE, "/images?name=demo:1", b"").await).await;
+    assert_eq!((code.as_u16(), removed.as_str()), (200, r#"{"removed":"demo:1"}"#));
+
+    assert_eq!(node.refused(Method::DELETE, "/images?name=used").await.0, 409);
+    assert_eq!(node.refused(Method::DELETE, "/images?name=unknown").await.0, 404);
+    assert_eq!(node.refused(Method::DELETE, "/images").await.0, 400);
+    let (code, reason, message) = node.refused(Method::POST, "/images?name=demo:1").await;
+    assert_eq!((code, reason.as_str()), (422, "Invalid"));
+    assert_eq!(message, "archive is truncated");
+}
+
+fn write(node: &Node, words: &str) {
+    let mut log = std::fs::OpenOptions::new().create(true).append(true).open(node.fake.log()).unwrap();
+    for word in words.split(' ') {
+        writeln!(log, "2026-11-21T08:00:00.000000000Z stdout F {word}").unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_log_is_read_as_asked() {
+    let node = Node::start().await;
+    write(&node, "one two three");
+    let path = "/containerLogs/default/web/app";
+    assert_eq!(node.get(path).await, (StatusCode::OK, "one\ntwo\nthree\n".into()));
+    assert_eq!(
+        node.get(&format!("{path}?tailLines=1&timestamps=true")).await.1,
+        "2026-11-21T08:00:00.000000000Z three\n"
+    );
+    assert_eq!(node.get(&format!("{path}?limitBytes=5")).await.1, "one\nt");
+    let (_, _, message) = node.refused(Method::GET, &format!("{path}?previous=true")).await;
+    assert_eq!(message, "previous terminated container \"app\" in pod \"web\" not found");
+    std::fs::remove_file(node.fake.log()).unwrap();
+    assert_eq!(node.get(path).await, (StatusCode::OK, String::new()), "it runs, and has said nothing");
+    node.fake.end();
+    assert_eq!(node.refused(Method::GET, path).await.0, 404);
+}
+
+#[tokio::test]
+async fn a_log_is_followed_to_the_container_s_end() {
+    let node = Node::start().await;
+    write(&node, "one");
+    let mut body = node.ask(Method::GET, "/containerLogs/default/web/app?follow=true", b"").await.into_body();
+    let mut seen = String::new();
+    let mut next = async || {
+        let piece = body.frame().await?.unwrap().into_data().unwrap();
+        seen.push_str(std::str::from_utf8(&piece).unwrap());
+        Some(seen.clone())
+    };
+    assert_eq!(next().await.unwrap(), "one\n");
+    write(&node, "two");
+    assert_eq!(next().await.unwrap(), "one\ntwo\n");
+    write(&node, "three");
+    node.fake.end();
+    assert_eq!(next().await.unwrap(), "one\ntwo\nthree\n");
+    assert_eq!(next().await, None);
+}
+
+#[tokio::test]
+async fn a_server_that_stops_ends_what_it_is_doing() {
+    let node = Node::start().await;
+    write(&node, "one");
+    let body = node.ask(Method::GET, "/containerLogs/default/web/app?follow=true", b"").await.into_body();
+    node.cancel.cancel();
+    assert_eq!(body.collect().await.unwrap().to_bytes(), "one\n");
+    node.served.await.unwrap();
+}
