@@ -70,6 +70,8 @@ pub enum RuntimeError {
     RootFs(#[from] RootfsError),
     #[error("{action} {path:?}: {source}")]
     Io { action: &'static str, path: PathBuf, source: std::io::Error },
+    #[error("another process runs the containers in {0:?} already")]
+    InUse(PathBuf),
     #[error("the runtime needs root: {0}")]
     NotPermitted(String),
 }

@@ -531,18 +531,18 @@ async fn many_at_once(bench: Bench) -> Outcome {
 async fn a_killed_agent_changes_nothing(bench: Bench) -> Outcome {
     // Another process is the agent: it makes a sandbox with three containers and is killed.
     let mut agent = bench.other_agent()?;
-    harness::eventually("the other agent is done", async || Ok(bench.folder.join("ready").exists())).await?;
+    let ready = bench.folder.join("other-agent/ready");
+    harness::eventually("the other agent is done", async || Ok(ready.exists())).await?;
     agent.kill()?;
     agent.wait()?;
-    let runtime = bench.reopen().await?;
-    let status = runtime.status("pod").await?.ok_or("the sandbox was not adopted")?;
+    let bench = bench.taken_over().await?;
+    let status = bench.runtime.status("pod").await?.ok_or("the sandbox was not adopted")?;
     assert!(!status.lost);
     assert_eq!(status.labels.get("pod").map(String::as_str), Some("default/web"));
-    let bench = bench.with(runtime);
     let ContainerState::Running { pid, .. } = bench.state("pod", "ticking").await? else {
         return Err("it does not run any more".into());
     };
-    assert_eq!(std::fs::read_to_string(bench.folder.join("ready"))?, pid.to_string());
+    assert_eq!(std::fs::read_to_string(ready)?, pid.to_string());
     // One ended while nobody watched, one was prepared only; both are as they were.
     let ContainerState::Exited { exit_code, .. } = bench.exited("pod", "ending").await? else { unreachable!() };
     assert_eq!(exit_code, 9);
@@ -585,9 +585,10 @@ async fn a_dead_shim_takes_its_containers_along(bench: Bench) -> Outcome {
     let refused = bench.runtime.create_container("pod", container("x", bench.image(), &[], &bench.folder)).await;
     assert!(refused.is_err_and(|error| error.to_string().contains("remove the sandbox")));
     // An agent that comes later finds it lost, too.
-    let later = bench.reopen().await?;
-    let status = later.status("pod").await?.ok_or("it was forgotten")?;
+    drop(session);
+    let bench = bench.reopened().await?;
+    let status = bench.runtime.status("pod").await?.ok_or("it was forgotten")?;
     assert!(status.lost && status.containers.len() == 2, "{status:?}");
-    later.remove_sandbox("pod").await?;
+    bench.runtime.remove_sandbox("pod").await?;
     Ok(())
 }

@@ -13,11 +13,16 @@ mod session;
 
 use std::{
     collections::{BTreeMap, HashMap},
+    fs::File,
     net::Ipv4Addr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
+};
 use tokio::{net::TcpStream, sync::broadcast};
 
 pub use session::{AttachSession, ExecSession, ExecSpec, Reader, Terminal, Writer};
@@ -55,6 +60,8 @@ pub struct RuntimeConfig {
 pub struct Runtime(Arc<Inner>);
 
 struct Inner {
+    /// What one agent prepares, another would sweep away.
+    _lock: Flock<File>,
     config: RuntimeConfig,
     cgroups: Cgroups,
     machine: Machine,
@@ -68,17 +75,20 @@ struct Inner {
 
 impl Runtime {
     /// Adopts the living shims of an earlier agent, ends what the dead ones have left running, and removes what was
-    /// never finished. Sandboxes whose shim is gone stay listed as lost until they are removed.
+    /// never finished. Sandboxes whose shim is gone stay listed as lost until they are removed. One process at a time can
+    /// have a state folder open, until the last clone of its runtime is dropped.
     pub async fn open(config: RuntimeConfig) -> Result<Runtime, RuntimeError> {
         let cgroups = Cgroups::detect().map_err(RuntimeError::io("read", "/proc/self/mountinfo"))?;
         let machine = machine::look(&cgroups)?;
         record::make_folder(&config.state_dir.join("sandboxes"))?;
+        let lock = lock(&config.state_dir)?;
         record::make_folder(&config.state_dir.join("seccomp"))?;
         record::make_folder(&config.run_dir)?;
         let images = ImageStore::open(config.state_dir.join("images")).await?;
         let network = PodNetwork::open(config.run_dir.join("netns"), config.pod_network)?;
         network.set_up_host()?;
         let runtime = Runtime(Arc::new(Inner {
+            _lock: lock,
             config,
             images,
             network,
@@ -197,6 +207,15 @@ impl Inner {
         // Nobody listening is no fault.
         let _ = self.changes.send(id.to_owned());
     }
+}
+
+fn lock(folder: &Path) -> Result<Flock<File>, RuntimeError> {
+    let path = folder.join("lock");
+    let file = File::create(&path).map_err(RuntimeError::io("open", &path))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| match error {
+        Errno::EWOULDBLOCK => RuntimeError::InUse(folder.to_owned()),
+        error => RuntimeError::io("lock", path)(error.into()),
+    })
 }
 
 /// A shim that says nothing is dead, or has a reason.

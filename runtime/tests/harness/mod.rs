@@ -107,7 +107,11 @@ fn run(test: Test) -> Outcome {
     }));
     // A failed test must not spoil the machine for the next one; a passed one must have left nothing itself.
     let left = Traces::take().of(&folder);
-    tokio.block_on(sweep(&folder));
+    for folder in [&folder, &folder.join(OTHER_AGENT)] {
+        if folder.exists() {
+            tokio.block_on(sweep(folder));
+        }
+    }
     drop(tokio);
     fs::remove_dir_all(&folder)?;
     match outcome {
@@ -141,12 +145,15 @@ fn network() -> Ipv4Addr {
     Ipv4Addr::new(10, 128 + (pid >> 8) as u8 % 64, pid as u8, 0)
 }
 
+fn cgroup_of(folder: &Path) -> String {
+    folder.display().to_string().trim_start_matches("/tmp/").replace('/', "-")
+}
+
 async fn open(folder: &Path) -> Result<Runtime, Fault> {
-    let name = folder.file_name().ok_or("a scratch folder has a name")?.to_string_lossy().into_owned();
     let config = RuntimeConfig {
         state_dir: folder.join("state"),
         run_dir: folder.join("run"),
-        cgroup_parent: name,
+        cgroup_parent: cgroup_of(folder),
         executable: std::env::current_exe()?,
         pod_network: format!("{}/24", network()).parse()?,
     };
@@ -169,18 +176,30 @@ impl Bench {
         Ok(Bench { runtime, folder: folder.to_owned(), image })
     }
 
-    pub fn with(self, runtime: Runtime) -> Bench {
-        Bench { runtime, ..self }
-    }
-
     /// The pod network's address with this number.
     pub fn address(&self, number: u8) -> Ipv4Addr {
         let [a, b, c, _] = network().octets();
         [a, b, c, number].into()
     }
 
-    pub async fn reopen(&self) -> Result<Runtime, Fault> {
-        open(&self.folder).await
+    /// A later agent over the same state.
+    pub async fn reopened(self) -> Result<Bench, Fault> {
+        let Bench { runtime, folder, image } = self;
+        assert!(matches!(open(&folder).await, Err(error) if error.to_string().contains("another process")));
+        drop(runtime);
+        let mut opened = None;
+        eventually("the state is free", async || {
+            opened = open(&folder).await.ok();
+            Ok(opened.is_some())
+        })
+        .await?;
+        Ok(Bench { runtime: opened.ok_or("it was opened")?, folder, image })
+    }
+
+    /// The state of [`other_agent`], after that has been killed.
+    pub async fn taken_over(&self) -> Result<Bench, Fault> {
+        let folder = self.folder.join(OTHER_AGENT);
+        Ok(Bench { runtime: open(&folder).await?, folder, image: String::new() })
     }
 
     pub fn image(&self) -> &str {
@@ -272,23 +291,22 @@ impl Bench {
             [sandbox_folder.join("containers").join(container), sandbox_folder.join("libcontainer").join(container)];
         let mut left: Vec<String> =
             folders.iter().filter(|folder| folder.exists()).map(|folder| folder.display().to_string()).collect();
-        let cgroup =
-            format!("{}/pod{sandbox}/{container}", self.folder.file_name().unwrap_or_default().to_string_lossy());
+        let cgroup = format!("{}/pod{sandbox}/{container}", cgroup_of(&self.folder));
         left.extend(traces.cgroups.into_iter().filter(|path| path.ends_with(&cgroup)));
         left
     }
 
-    /// Starts another process as agent over the same state; see [`other_agent`].
+    /// Starts another process as agent, with a state of its own; see [`other_agent`].
     pub fn other_agent(&self) -> Result<Child, Fault> {
-        Ok(Command::new(std::env::current_exe()?).arg(OTHER_AGENT).arg(&self.folder).arg(&self.image).spawn()?)
+        Ok(Command::new(std::env::current_exe()?).arg(OTHER_AGENT).arg(self.folder.join(OTHER_AGENT)).spawn()?)
     }
 }
 
 /// Makes a sandbox with a running, an ending and a prepared container, says so, and waits to be killed.
 async fn other_agent(args: Vec<String>) -> Outcome {
-    let [folder, image] = args.as_slice() else { return Err("two arguments".into()) };
+    let [folder] = args.as_slice() else { return Err("one argument".into()) };
     let folder = PathBuf::from(folder);
-    let bench = Bench { runtime: open(&folder).await?, image: image.clone(), folder: folder.clone() };
+    let bench = Bench::open(&folder).await?;
     let labels = [("pod".to_owned(), "default/web".to_owned())].into();
     bench.runtime.run_sandbox(SandboxSpec { labels, ..bench.sandbox("pod") }).await?;
     let ticking = "i=0; while true; do echo $i; i=$((i+1)); sleep 0.01; done";
@@ -386,7 +404,7 @@ impl Traces {
     /// What is there of the test in `folder`.
     fn of(self, folder: &Path) -> Vec<String> {
         let ours = folder.display().to_string();
-        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = cgroup_of(folder);
         let mut left: Vec<String> = self.mounts.into_iter().filter(|mount| mount.contains(&ours)).collect();
         left.extend(self.cgroups.into_iter().filter(|cgroup| cgroup.contains(&format!("/{name}"))));
         left.extend(self.shims.into_iter().filter(|shim| shim.contains(&ours)));
