@@ -350,9 +350,12 @@ mod tests {
         );
         let frame = encode_version(true, &Head::default(), b"");
         assert_eq!(decode_version(&frame).unwrap(), (true, Head::default(), frame.len()));
-        check_golden(&frame, &expect![[r#"
+        check_golden(
+            &frame,
+            &expect![[r#"
             010651997f1109000000000000000000
-            000000"#]]);
+            000000"#]],
+        );
     }
 
     #[test]
