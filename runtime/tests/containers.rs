@@ -323,6 +323,18 @@ async fn limits_hold(bench: Bench) -> Outcome {
     let said = bench.said("forks")?;
     assert_eq!(said[0], "500");
     assert!(said.iter().any(|line| line.contains("can't fork")), "{said:?}");
+    // Too little to even get there: it fails, and does not hang.
+    let spec = ContainerSpec {
+        resources: Resources { memory_bytes: Some(256 << 10), ..Resources::default() },
+        ..bench.shell("starved", "true")
+    };
+    match bench.start("pod", spec).await {
+        Ok(()) => assert!(
+            matches!(bench.exited("pod", "starved").await?, ContainerState::Exited { exit_code, .. } if exit_code != 0)
+        ),
+        Err(error) => assert_eq!(error.failure_kind(), Some(FailureKind::Other), "{error}"),
+    }
+    bench.runtime.remove_container("pod", "starved").await?;
     bench.start("pod", bench.shell("busy", "echo up; while true; do :; done")).await?;
     bench.wait_for_log("busy", "up").await?;
     harness::eventually(
