@@ -5,6 +5,7 @@
 use std::{
     io::{self, IoSlice, IoSliceMut},
     os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd},
+    panic::{AssertUnwindSafe, catch_unwind},
 };
 
 use nix::{
@@ -13,6 +14,7 @@ use nix::{
     sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, accept4, recvmsg, sendmsg},
 };
 
+use nix::unistd::{ForkResult, Pid, dup2_stdin, dup2_stdout, fork};
 use tokio::io::{Interest, unix::AsyncFd};
 
 use crate::limits::MESSAGE_FDS_MAX;
@@ -71,6 +73,37 @@ pub fn restore_default_signals() {
     // SAFETY: the default action is no handler that could run code.
     let restored = unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) };
     restored.expect("SIGPIPE exists");
+}
+
+/// Starts a child that goes on from here with `socket` as stdin and no other descriptor but stderr. To be called in a
+/// process of one thread only.
+///
+/// The child shares nothing with its parent but what it reads from the socket; it ends with what `run` returns, without
+/// returning itself.
+pub fn fork_child(socket: &OwnedFd, run: impl FnOnce() -> u8) -> nix::Result<Pid> {
+    // SAFETY: in a process of one thread no lock can be held by a thread that the child does not have.
+    match unsafe { fork() }? {
+        ForkResult::Parent { child } => Ok(child),
+        ForkResult::Child => {
+            let code = match keep_only(socket) {
+                // A panic must not unwind into what was the parent's work.
+                Ok(()) => catch_unwind(AssertUnwindSafe(run)).unwrap_or(101),
+                Err(_) => 1,
+            };
+            // SAFETY: ends the process at once. What the parent owns is not dropped here, so the descriptors that
+            // `keep_only` has closed are not closed again.
+            unsafe { libc::_exit(code.into()) }
+        }
+    }
+}
+
+/// The parent's connections and pipes must end when the parent lets go of them, whatever becomes of this child.
+fn keep_only(socket: &OwnedFd) -> nix::Result<()> {
+    dup2_stdin(socket)?;
+    dup2_stdout(std::fs::File::open("/dev/null").map_err(|_| Errno::ENOENT)?)?;
+    // SAFETY: nothing in this child uses the descriptors that it has inherited; see above for their owners.
+    let closed = unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, 0) };
+    Errno::result(closed).map(drop)
 }
 
 /// Confines this process, and what it executes, by a compiled seccomp program.

@@ -1,6 +1,7 @@
 //! The short-lived processes below a shim: one makes a container, one runs a command in it. The only module that
-//! names libcontainer. Each is a fresh single-threaded process, because libcontainer clones without `exec` and
-//! changes its caller (working directory, dumpable flag, oom score).
+//! names libcontainer, which changes its caller (working directory, dumpable flag, oom score, signals) and clones
+//! without `exec`: so it gets a process of its own, with one thread. That is a fork of the shim, which has one thread
+//! too; executing this program again would take longer than all that is done here.
 //!
 //! stdin is the socket to the shim: it brings the request and the container's stdio, and takes reports.
 
@@ -14,7 +15,6 @@ use std::{
         unix::{ffi::OsStrExt, fs::PermissionsExt, net::UnixListener},
     },
     path::{Path, PathBuf},
-    process::ExitCode,
     rc::Rc,
     sync::Arc,
 };
@@ -44,27 +44,27 @@ use crate::{
 
 const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Runs one helper: reads its request, does it, reports.
-pub fn main() -> ExitCode {
+/// Runs one helper: reads its request, does it, reports. Returns the process' exit code.
+pub fn run() -> u8 {
     let reporter = match io::stdin().as_fd().try_clone_to_owned() {
         Ok(socket) => Reporter { socket: Arc::new(socket) },
-        Err(_) => return ExitCode::FAILURE,
+        Err(_) => return 1,
     };
     let mut buffer = vec![0; REPORT_BYTES_MAX];
     let (request, stdio) = match sys::receive_with_fds(&reporter.socket, &mut buffer) {
         Ok((length, stdio)) => match serde_json::from_slice::<HelperRequest>(&buffer[..length]) {
             Ok(request) => (request, stdio),
-            Err(_) => return ExitCode::FAILURE,
+            Err(_) => return 1,
         },
-        Err(_) => return ExitCode::FAILURE,
+        Err(_) => return 1,
     };
     // What the shim blocks to poll for, a container must not inherit.
     if SigSet::empty().thread_set_mask().is_err() {
-        return ExitCode::FAILURE;
+        return 1;
     }
     // Errors only: they name the step that failed, which the returned error does not.
     if tracing::subscriber::set_global_default(TraceReporter(reporter.clone())).is_err() {
-        return ExitCode::FAILURE;
+        return 1;
     }
     let made = match request {
         HelperRequest::Create { container, bundle, state_dir, console } => {
@@ -78,7 +78,7 @@ pub fn main() -> ExitCode {
         Ok((pid, terminal)) => reporter.made(pid, terminal),
         Err(failure) => reporter.send(&Report::Failed(failure)),
     }
-    ExitCode::SUCCESS
+    0
 }
 
 /// Lets a created container's init become its command. Does no clone: the shim calls it itself.

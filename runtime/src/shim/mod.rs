@@ -1,6 +1,6 @@
 //! The shim: one single-threaded process per sandbox, this binary executed again. It is the parent of the sandbox's
 //! containers, owns their stdio, logs and exit codes, and outlives the agent. It knows OCI bundles and nothing of
-//! images, networks or specs; it never clones without `exec` (that is what [`helper`] processes are for).
+//! images, networks or specs; libcontainer makes its containers in [`helper`] processes, forks of it.
 
 mod client;
 mod container;
@@ -37,14 +37,13 @@ pub(crate) use client::set_nonblocking;
 use crate::cgroup::Cgroups;
 use protocol::{Ready, ShimConfig};
 
-/// Hidden subcommands of the executable: `shim <config file>`, `shim-helper`, `shim-init`.
+/// Hidden subcommands of the executable: `shim <config file>` and `shim-init`.
 pub(crate) const SHIM: &str = "shim";
-const HELPER: &str = "shim-helper";
 const PID_NAMESPACE_INIT: &str = "shim-init";
 
 /// Whether the first argument of the program asks for [`shim_main`].
 pub fn is_shim_command(argument: &OsStr) -> bool {
-    [SHIM, HELPER, PID_NAMESPACE_INIT].iter().any(|command| argument == *command)
+    [SHIM, PID_NAMESPACE_INIT].iter().any(|command| argument == *command)
 }
 
 /// Runs a hidden subcommand; `args` are the program's arguments without its name. To be called before any thread
@@ -53,7 +52,6 @@ pub fn shim_main(args: Vec<OsString>) -> ExitCode {
     let mut args = args.iter();
     let command = args.next().and_then(|command| command.to_str());
     match (command, args.next()) {
-        (Some(HELPER), None) => helper::main(),
         (Some(PID_NAMESPACE_INIT), None) => pid_namespace_init(),
         (Some(SHIM), Some(config)) => shim(Path::new(config)),
         _ => ExitCode::from(2),

@@ -3,7 +3,6 @@
 use std::{
     io,
     os::fd::{AsRawFd, OwnedFd},
-    process::{Command, Stdio},
 };
 
 use nix::{
@@ -15,7 +14,7 @@ use nix::{
     unistd::Pid,
 };
 
-use super::protocol::HelperRequest;
+use super::{helper, protocol::HelperRequest};
 use crate::sys;
 
 /// How a child ended.
@@ -60,12 +59,7 @@ pub fn spawn_helper(request: &HelperRequest, stdio: &[OwnedFd]) -> io::Result<(P
     let bytes = serde_json::to_vec(request)?;
     let fds: Vec<i32> = stdio.iter().map(AsRawFd::as_raw_fd).collect();
     sys::send_with_fds(&ours, &bytes, &fds)?;
-    let child = Command::new("/proc/self/exe")
-        .arg(super::HELPER)
-        .env_clear()
-        .stdin(Stdio::from(theirs))
-        .stdout(Stdio::null())
-        .spawn()?;
     super::client::set_nonblocking(&ours)?;
-    Ok((Pid::from_raw(child.id() as i32), ours))
+    let child = sys::fork_child(&theirs, helper::run)?;
+    Ok((child, ours))
 }
