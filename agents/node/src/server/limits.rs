@@ -36,6 +36,15 @@ pub const STREAM_PIECES_MAX: usize = 16;
 pub const DRAIN_QUIET: Duration = Duration::from_millis(250);
 /// What a client gets to say goodbye after the end.
 pub const CLOSE_MAX: Duration = Duration::from_secs(2);
+/// What a client gets to open the streams of its command.
+pub const STREAMS_OPEN_MAX: Duration = Duration::from_secs(30);
+/// Bytes of SPDY in a tunnel that wait to be read.
+pub const TUNNEL_BUFFER_BYTES: usize = 64 * 1024;
+pub const SPDY_FRAME_BYTES_MAX: usize = 4 << 20;
+/// A block of headers, decompressed.
+pub const SPDY_HEADERS_BYTES_MAX: usize = 64 * 1024;
+/// Connections that one client forwards at a time.
+pub const FORWARDS_MAX: usize = 1_024;
 pub const WEBSOCKET_MESSAGE_BYTES_MAX: usize = 4 << 20;
 /// Two channels each, numbered by one byte whose last value closes a channel.
 pub const PORTS_MAX: usize = 127;
@@ -46,3 +55,4 @@ const _: () = assert!(LOG_READ_BYTES <= LOG_ENTRY_BYTES_MAX);
 const _: () = assert!(LOG_ENTRY_BYTES_MAX <= LOG_LINE_BYTES_MAX);
 const _: () = assert!(LOG_POLL_MIN.as_millis() < LOG_POLL_MAX.as_millis());
 const _: () = assert!(STREAM_READ_BYTES < WEBSOCKET_MESSAGE_BYTES_MAX);
+const _: () = assert!(STREAM_READ_BYTES < SPDY_FRAME_BYTES_MAX && SPDY_FRAME_BYTES_MAX < 1 << 24);

@@ -2,27 +2,18 @@
 
 use bytes::Bytes;
 use hyper::upgrade::Upgraded;
-use tokio::{pin, sync::mpsc};
+use tokio::sync::mpsc;
 
 use super::{
-    process::{Client, Input, Output},
+    process::{self, Client, Input, Output, Wanted},
     websocket::{self, Codec, Reading, Received, Writing},
 };
-use crate::server::limits;
 
 const STDIN: u8 = 0;
 const STDOUT: u8 = 1;
 const STDERR: u8 = 2;
 const ERROR: u8 = 3;
 const RESIZE: u8 = 4;
-
-/// Whether output of each kind is wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wanted {
-    pub stdin: bool,
-    pub stdout: bool,
-    pub stderr: bool,
-}
 
 /// Runs `session` between the channels; what it returns is the status at the end, `None` if the client left.
 pub async fn serve(
@@ -41,25 +32,7 @@ pub async fn serve(
     if writing.send(first, b"").await.is_err() {
         return;
     }
-    let (to_process, input) = mpsc::channel(limits::STREAM_PIECES_MAX);
-    let (output, from_process) = mpsc::channel(limits::STREAM_PIECES_MAX);
-    let running = async {
-        let mut client = Client { input, output, wants_stdout: wanted.stdout, wants_stderr: wanted.stderr };
-        if let Some(status) = session(&mut client).await {
-            // Nobody is left to be told if this fails.
-            let _ = client.output.send(Output::Status(status)).await;
-        }
-    };
-    {
-        let receiving = receive(&mut reading, to_process);
-        let working = async { tokio::join!(running, send(&mut writing, from_process)) };
-        pin!(receiving, working);
-        tokio::select! {
-            // The process sees its input closed, and ends.
-            () = &mut receiving => drop(working.await),
-            _ = &mut working => drop(tokio::time::timeout(limits::CLOSE_MAX, receiving).await),
-        }
-    }
+    process::run(wanted, session, |input| receive(&mut reading, input), |output| send(&mut writing, output)).await;
     websocket::shut(writing, reading).await;
 }
 

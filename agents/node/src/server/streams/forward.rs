@@ -39,8 +39,8 @@ pub fn ports(query: &Query<'_>) -> Result<Vec<u16>, Refused> {
 type Outgoing = mpsc::Sender<(u8, Bytes)>;
 
 /// Carries until the client leaves or all connections have ended.
-pub async fn serve(upgraded: Upgraded, codec: Codec, backend: &dyn Backend, pod: &Pod, ports: &[u16]) {
-    let (mut writing, mut reading) = websocket::split(websocket::socket(upgraded).await, codec);
+pub async fn serve(upgraded: Upgraded, backend: &dyn Backend, pod: &Pod, ports: &[u16]) {
+    let (mut writing, mut reading) = websocket::split(websocket::socket(upgraded).await, Codec::Binary);
     let (outgoing, to_client) = mpsc::channel(limits::STREAM_PIECES_MAX);
     let mut incoming = Vec::new();
     let forwarding = FuturesUnordered::new();
@@ -76,23 +76,35 @@ async fn forward(
             return;
         }
     }
-    let carried = match backend.connect(pod, port).await {
-        Ok(connection) => carry(connection, data, from_client, &outgoing).await.map_err(|error| error.to_string()),
-        Err(refusal) => Err(refusal.to_string()),
-    };
-    if let Err(reason) = carried {
-        let pod = pod.metadata.name.as_deref().unwrap_or_default();
-        let message = format!("error forwarding port {port} to pod {pod}: {reason}");
+    if let Err(message) = connect(backend, pod, port, from_client, &outgoing, |bytes| (data, bytes)).await {
         // A client that has gone need not know.
         let _ = outgoing.send((data + 1, message.into())).await;
     }
 }
 
-async fn carry(
+/// Carries one connection to a port of the pod until it has ended; fails with what the client is to be told. Pieces go to
+/// the client as `piece` makes them.
+pub async fn connect<T>(
+    backend: &dyn Backend,
+    pod: &Pod,
+    port: u16,
+    from_client: mpsc::Receiver<Bytes>,
+    outgoing: &mpsc::Sender<T>,
+    piece: impl Fn(Bytes) -> T,
+) -> Result<(), String> {
+    let carried = match backend.connect(pod, port).await {
+        Ok(connection) => carry(connection, from_client, outgoing, piece).await.map_err(|error| error.to_string()),
+        Err(refusal) => Err(refusal.to_string()),
+    };
+    let pod = pod.metadata.name.as_deref().unwrap_or_default();
+    carried.map_err(|reason| format!("error forwarding port {port} to pod {pod}: {reason}"))
+}
+
+async fn carry<T>(
     connection: Box<dyn Connection>,
-    data: u8,
     mut from_client: mpsc::Receiver<Bytes>,
-    outgoing: &Outgoing,
+    outgoing: &mpsc::Sender<T>,
+    piece: impl Fn(Bytes) -> T,
 ) -> std::io::Result<()> {
     let (mut read, mut write) = tokio::io::split(connection);
     let inward = async {
@@ -105,8 +117,7 @@ async fn carry(
         let mut buffer = vec![0; limits::STREAM_READ_BYTES];
         loop {
             let length = read.read(&mut buffer).await?;
-            let piece = Bytes::copy_from_slice(&buffer[..length]);
-            if length == 0 || outgoing.send((data, piece)).await.is_err() {
+            if length == 0 || outgoing.send(piece(Bytes::copy_from_slice(&buffer[..length]))).await.is_err() {
                 return Ok::<_, std::io::Error>(());
             }
         }

@@ -4,15 +4,19 @@ mod command;
 mod ending;
 mod forward;
 mod process;
+mod spdy_command;
+mod spdy_forward;
+mod tunnel;
 mod upgrade;
 mod websocket;
 
+use bytes::Bytes;
 use http::{Request, Response};
-use hyper::body::Incoming;
+use hyper::{body::Incoming, upgrade::Upgraded};
+use hyper_util::rt::TokioIo;
 
 use self::{
-    command::Wanted,
-    process::Until,
+    process::{Until, Wanted},
     upgrade::{Agreed, Offer},
     websocket::Codec,
 };
@@ -31,8 +35,10 @@ use crate::{containers, pod};
 const V4: &str = "v4.channel.k8s.io";
 const V4_BASE64: &str = "v4.base64.channel.k8s.io";
 const V5: &str = "v5.channel.k8s.io";
-const COMMAND: Offer = Offer { websocket: &[V5, V4, V4_BASE64], spdy: &[] };
-const PORT_FORWARD: Offer = Offer { websocket: &[V4], spdy: &[] };
+const PORT_FORWARD_SPDY: &str = "portforward.k8s.io";
+const PORT_FORWARD_TUNNEL: &str = "SPDY/3.1+portforward.k8s.io";
+const COMMAND: Offer = Offer { websocket: &[V5, V4, V4_BASE64], spdy: &[V4] };
+const PORT_FORWARD: Offer = Offer { websocket: &[PORT_FORWARD_TUNNEL, V4], spdy: &[PORT_FORWARD_SPDY] };
 
 /// Runs a command in a container and gives its streams to the client.
 pub async fn exec(
@@ -62,7 +68,7 @@ pub async fn exec(
         };
         Some(ending::exec_status(&args, &outcome))
     };
-    upgrade::switch(service, agreed, request, move |upgraded| command::serve(upgraded, codec(agreed), wanted, session))
+    upgrade::switch(service, agreed, request, move |upgraded| carry(upgraded, agreed, wanted, session))
 }
 
 /// Gives the streams of the container's own process to the client.
@@ -88,7 +94,7 @@ pub async fn attach(
         };
         Some(ending::attach_status(&outcome))
     };
-    upgrade::switch(service, agreed, request, move |upgraded| command::serve(upgraded, codec(agreed), wanted, session))
+    upgrade::switch(service, agreed, request, move |upgraded| carry(upgraded, agreed, wanted, session))
 }
 
 /// Connects the client to ports of a pod.
@@ -103,17 +109,33 @@ pub async fn port_forward(
         return Err(failure::bad_request(message));
     }
     let agreed = PORT_FORWARD.agree(request.headers())?;
-    let ports = forward::ports(&Query::parse(request.uri().query()))?;
+    // Over SPDY each connection names its own port.
+    let ports = match agreed {
+        Agreed::WebSocket(V4) => forward::ports(&Query::parse(request.uri().query()))?,
+        Agreed::WebSocket(_) | Agreed::Spdy(_) => Vec::new(),
+    };
     let backend = service.backend.clone();
     upgrade::switch(service, agreed, request, move |upgraded| async move {
-        forward::serve(upgraded, codec(agreed), &*backend, &pod, &ports).await;
+        match agreed {
+            Agreed::WebSocket(V4) => forward::serve(upgraded, &*backend, &pod, &ports).await,
+            Agreed::WebSocket(_) => {
+                tunnel::serve(upgraded, |inside| spdy_forward::serve(inside, backend, pod)).await;
+            }
+            Agreed::Spdy(_) => spdy_forward::serve(TokioIo::new(upgraded), backend, pod).await,
+        }
     })
 }
 
-fn codec(agreed: Agreed) -> Codec {
+async fn carry(
+    upgraded: Upgraded,
+    agreed: Agreed,
+    wanted: Wanted,
+    session: impl AsyncFnOnce(&mut process::Client) -> Option<Bytes>,
+) {
     match agreed {
-        Agreed::WebSocket(V4_BASE64) => Codec::Base64,
-        Agreed::WebSocket(_) | Agreed::Spdy(_) => Codec::Binary,
+        Agreed::WebSocket(V4_BASE64) => command::serve(upgraded, Codec::Base64, wanted, session).await,
+        Agreed::WebSocket(_) => command::serve(upgraded, Codec::Binary, wanted, session).await,
+        Agreed::Spdy(_) => spdy_command::serve(TokioIo::new(upgraded), wanted, session).await,
     }
 }
 

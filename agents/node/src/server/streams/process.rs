@@ -35,12 +35,48 @@ pub enum Output {
     Status(Bytes),
 }
 
+/// The streams that the client has asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    pub stdin: bool,
+    pub stdout: bool,
+    pub stderr: bool,
+}
+
 /// Both ends close when the other side has gone.
 pub struct Client {
-    pub input: mpsc::Receiver<Input>,
-    pub output: mpsc::Sender<Output>,
-    pub wants_stdout: bool,
-    pub wants_stderr: bool,
+    input: mpsc::Receiver<Input>,
+    output: mpsc::Sender<Output>,
+    wanted: Wanted,
+}
+
+/// Runs `session`, which gives the status at the end or `None` if the client left, while `receive` reads what the client
+/// sends and `send` writes what it gets. The one ends when the client leaves, the other when all is said.
+pub async fn run<R: Future<Output = ()>, S: Future<Output = ()>>(
+    wanted: Wanted,
+    session: impl AsyncFnOnce(&mut Client) -> Option<Bytes>,
+    receive: impl FnOnce(mpsc::Sender<Input>) -> R,
+    send: impl FnOnce(mpsc::Receiver<Output>) -> S,
+) {
+    let (to_process, input) = mpsc::channel(limits::STREAM_PIECES_MAX);
+    let (output, from_process) = mpsc::channel(limits::STREAM_PIECES_MAX);
+    let running = async {
+        let mut client = Client { input, output, wanted };
+        if let Some(status) = session(&mut client).await {
+            // Nobody is left to be told if this fails.
+            let _ = client.output.send(Output::Status(status)).await;
+        }
+    };
+    let receiving = receive(to_process);
+    let sending = send(from_process);
+    let working = async { tokio::join!(running, sending) };
+    pin!(receiving, working);
+    tokio::select! {
+        // The process sees its input closed, and ends.
+        () = &mut receiving => drop(working.await),
+        // The client gets a moment to leave by itself.
+        _ = &mut working => drop(tokio::time::timeout(limits::CLOSE_MAX, receiving).await),
+    }
 }
 
 /// What ends a session.
@@ -55,12 +91,12 @@ pub enum Until {
 /// Carries the streams until the end, and gives the exit code; `None` if the client left before.
 pub async fn carry(session: Session, client: &mut Client, until: Until) -> Option<Result<i32, Refusal>> {
     let Session { stdin, stdout, stderr, resize, mut exit } = session;
-    let Client { input, output, wants_stdout, wants_stderr } = client;
+    let Client { input, output, wanted } = client;
     let flow = Flow::default();
     let outputs = async {
         tokio::join!(
-            flow.copy(stdout, output, wants_stdout.then_some(Output::Stdout as fn(Bytes) -> Output)),
-            flow.copy(stderr, output, wants_stderr.then_some(Output::Stderr as fn(Bytes) -> Output)),
+            flow.copy(stdout, output, wanted.stdout.then_some(Output::Stdout as fn(Bytes) -> Output)),
+            flow.copy(stderr, output, wanted.stderr.then_some(Output::Stderr as fn(Bytes) -> Output)),
         );
     };
     let feeding = feed(input, stdin, resize);
@@ -181,7 +217,7 @@ mod tests {
     fn client() -> (Client, Ends) {
         let (to_process, input) = mpsc::channel(1);
         let (output, from_process) = mpsc::channel(1);
-        let client = Client { input, output, wants_stdout: true, wants_stderr: true };
+        let client = Client { input, output, wanted: Wanted { stdin: true, stdout: true, stderr: true } };
         (client, Ends { input: to_process, output: from_process })
     }
 

@@ -5,4 +5,5 @@ mod certificates;
 mod client;
 mod fake;
 mod requests;
+mod spdy;
 mod websocket;
