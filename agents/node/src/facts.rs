@@ -10,7 +10,8 @@ use k8s_openapi::{api::core::v1::NodeSystemInfo, apimachinery::pkg::api::resourc
 use nix::sys::{statvfs::statvfs, utsname::uname};
 
 use crate::limits::{
-    DISK_PRESSURE_PERCENT, INODE_PRESSURE_PERCENT, MEMORY_PRESSURE_BYTES, PID_PRESSURE_PERCENT, PODS_MAX,
+    DISK_PRESSURE_BYTES, DISK_PRESSURE_PERCENT, INODE_PRESSURE_PERCENT, MEMORY_PRESSURE_BYTES, PID_PRESSURE_PERCENT,
+    PODS_MAX,
 };
 
 /// The API level this agent speaks, as `kubectl get nodes` shows it.
@@ -51,7 +52,7 @@ impl Facts {
     pub fn allocatable(&self) -> BTreeMap<String, Quantity> {
         let mut amounts = self.capacity();
         let memory = self.memory_bytes.saturating_sub(MEMORY_PRESSURE_BYTES);
-        let disk = self.disk_bytes - self.disk_bytes / 100 * DISK_PRESSURE_PERCENT;
+        let disk = self.disk_bytes - DISK_PRESSURE_BYTES.min(self.disk_bytes / 100 * DISK_PRESSURE_PERCENT);
         amounts.insert("memory".to_owned(), Quantity(format!("{}Ki", memory >> 10)));
         amounts.insert("ephemeral-storage".to_owned(), Quantity(disk.to_string()));
         amounts
@@ -115,16 +116,23 @@ pub fn pressure(state_dir: &Path) -> Pressure {
     let memory = fs::read_to_string("/proc/meminfo").ok().and_then(|text| meminfo(&text, "MemAvailable"));
     Pressure {
         memory: memory.is_some_and(|available| available < MEMORY_PRESSURE_BYTES),
-        disk: disk_use(state_dir).is_some_and(|used| {
-            used.free_percent < DISK_PRESSURE_PERCENT || used.free_inodes_percent < INODE_PRESSURE_PERCENT
-        }),
+        disk: disk_use(state_dir)
+            .is_some_and(|used| used.below(DISK_PRESSURE_PERCENT) || used.free_inodes_percent < INODE_PRESSURE_PERCENT),
         pids: free_pids_percent().is_some_and(|free| free < PID_PRESSURE_PERCENT),
     }
 }
 
 pub struct DiskUse {
+    pub free_bytes: u64,
     pub free_percent: u64,
     pub free_inodes_percent: u64,
+}
+
+impl DiskUse {
+    /// Less is free than this share of the disk, and less than a pod may need at once.
+    pub fn below(&self, percent: u64) -> bool {
+        self.free_percent < percent && self.free_bytes < DISK_PRESSURE_BYTES
+    }
 }
 
 /// `None` if it cannot be told.
@@ -132,6 +140,7 @@ pub fn disk_use(folder: &Path) -> Option<DiskUse> {
     let disk = statvfs(folder).ok()?;
     let percent = |part: u64, whole: u64| (part * 100).checked_div(whole).unwrap_or(100);
     Some(DiskUse {
+        free_bytes: disk.blocks_available() * disk.fragment_size(),
         free_percent: percent(disk.blocks_available(), disk.blocks()),
         free_inodes_percent: percent(disk.files_available(), disk.files()),
     })

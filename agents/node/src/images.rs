@@ -13,7 +13,7 @@ use crate::{
     env::Objects,
     events::{Events, Severity},
     facts::disk_use,
-    limits::{IMAGE_AGE_MIN_MS, IMAGE_GC_HIGH, IMAGE_GC_LOW, IMAGE_GC_PERIOD},
+    limits::{IMAGE_AGE_MIN_MS, IMAGE_GC_FREE_PERCENT, IMAGE_GC_FREE_PERCENT_MIN, IMAGE_GC_PERIOD},
     pod,
 };
 
@@ -156,8 +156,8 @@ fn of_entry(registry: &str, entry: &serde_json::Value) -> Option<Credentials> {
 pub async fn collect_garbage(containers: SharedContainers, state_dir: std::path::PathBuf) {
     loop {
         tokio::time::sleep(IMAGE_GC_PERIOD).await;
-        let used_percent = || disk_use(&state_dir).map(|disk| 100 - disk.free_percent);
-        if used_percent().is_none_or(|used| used < IMAGE_GC_HIGH) {
+        let short_of = |percent| disk_use(&state_dir).is_some_and(|disk| disk.below(percent));
+        if !short_of(IMAGE_GC_FREE_PERCENT_MIN) {
             continue;
         }
         let candidates = match unused(&containers).await {
@@ -168,7 +168,7 @@ pub async fn collect_garbage(containers: SharedContainers, state_dir: std::path:
             }
         };
         for image in candidates {
-            if used_percent().is_none_or(|used| used <= IMAGE_GC_LOW) {
+            if !short_of(IMAGE_GC_FREE_PERCENT) {
                 break;
             }
             match containers.remove_image(&image.id).await {
@@ -185,7 +185,11 @@ async fn unused(containers: &SharedContainers) -> Result<Vec<Image>, crate::cont
         sandboxes.iter().flat_map(|sandbox| &sandbox.containers).map(|container| container.image.as_str()).collect();
     let now_ms = clock::now();
     let mut images = containers.images().await?;
-    images.retain(|image| !used.contains(image.id.as_str()) && now_ms - image.created_ms > IMAGE_AGE_MIN_MS);
+    // One without a registry's digest was imported, and cannot be had again.
+    images.retain(|image| {
+        let in_use = used.contains(image.id.as_str());
+        !in_use && !image.digests.is_empty() && now_ms - image.created_ms > IMAGE_AGE_MIN_MS
+    });
     images.sort_by_key(|image| image.created_ms);
     Ok(images)
 }

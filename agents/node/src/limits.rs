@@ -68,15 +68,18 @@ pub const LOG_FILES_MAX: usize = 5;
 /// Volumes of one object's files, as the API bounds ConfigMaps and Secrets.
 pub const EMPTY_DIR_CHECK: Duration = Duration::from_secs(60);
 pub const IMAGE_GC_PERIOD: Duration = Duration::from_secs(300);
-/// Disk use in percent above which unused images go, and down to which.
-pub const IMAGE_GC_HIGH: u64 = 85;
-pub const IMAGE_GC_LOW: u64 = 80;
-const _: () = assert!(IMAGE_GC_LOW < IMAGE_GC_HIGH);
+/// Images that can be pulled again go when less than this is free, until this is.
+pub const IMAGE_GC_FREE_PERCENT_MIN: u64 = 15;
+pub const IMAGE_GC_FREE_PERCENT: u64 = 20;
+const _: () = assert!(IMAGE_GC_FREE_PERCENT_MIN < IMAGE_GC_FREE_PERCENT);
+const _: () = assert!(DISK_PRESSURE_PERCENT < IMAGE_GC_FREE_PERCENT_MIN);
 /// An image younger than this is left alone: its pod may just be on the way.
 pub const IMAGE_AGE_MIN_MS: Millis = 120_000;
 
 pub const MEMORY_PRESSURE_BYTES: u64 = 100 << 20;
+/// Kubernetes' own threshold; but on a large disk a tenth is no want.
 pub const DISK_PRESSURE_PERCENT: u64 = 10;
+pub const DISK_PRESSURE_BYTES: u64 = 5 << 30;
 pub const INODE_PRESSURE_PERCENT: u64 = 5;
 pub const PID_PRESSURE_PERCENT: u64 = 5;
 /// A pressure stays reported for this long after it was last seen.

@@ -37,7 +37,9 @@ impl<'a> Plan<'a> {
     pub fn run(&mut self) {
         self.forget_old_attempts();
         self.stop_unwanted();
-        if !self.step(&self.observed.volumes, Action::PrepareVolumes) || !self.sandbox_ready() {
+        let volumes = self.step(&self.observed.volumes, Action::PrepareVolumes);
+        // Both at a time, but a pod whose volumes cannot be had gets no sandbox.
+        if matches!(self.observed.volumes, Step::Failed { .. }) || !(self.sandbox_ready() && volumes) {
             return;
         }
         if self.run_init_containers() {
@@ -178,6 +180,9 @@ impl<'a> Plan<'a> {
         let memory = self.observed.memory(name);
         if let Some(waiting) = &memory.waiting {
             let shown_until = waiting.since_ms + ERROR_SHOWN_MS;
+            if waiting.is_start_error() && self.now_ms < shown_until {
+                self.wake(shown_until);
+            }
             if waiting.is_pull_error() && !waiting.announced {
                 match self.now_ms >= shown_until {
                     true => self.actions.push(Action::AnnouncePullBackoff { container: name.clone() }),

@@ -231,7 +231,7 @@ fn typed(mut response: ApiResponse, subresource: Subresource) -> ApiResponse {
 async fn told_by_agent(response: ApiResponse, method: &str, of: &str, name: &str) -> Status {
     let code = response.status();
     let said = beginning(response.into_body()).await;
-    let message = String::from_utf8_lossy(&said).trim().to_owned();
+    let message = words(&said);
     match code {
         StatusCode::BAD_REQUEST => failure::bad_request(message),
         StatusCode::NOT_FOUND => failure::agent(
@@ -257,6 +257,15 @@ async fn told_by_agent(response: ApiResponse, method: &str, of: &str, name: &str
     }
 }
 
+/// An agent's words: plain text from a kubelet, the message of a `Status` from ours.
+fn words(said: &[u8]) -> String {
+    let status = serde_json::from_slice::<Value>(said).ok().filter(|status| text(status, "/kind") == "Status");
+    match status {
+        Some(status) => text(&status, "/message").to_owned(),
+        None => String::from_utf8_lossy(said).trim().to_owned(),
+    }
+}
+
 /// The beginning of a body, as far as it comes.
 async fn beginning(mut body: ApiBody) -> Vec<u8> {
     let mut said = Vec::new();
@@ -275,6 +284,17 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn what_an_agent_says_is_passed_on_in_its_words() {
+        for (said, expected) in [
+            ("is waiting to start\n", "is waiting to start"),
+            (r#"{"kind":"Status","message":"is waiting to start"}"#, "is waiting to start"),
+            (r#"{"kind":"Other"}"#, r#"{"kind":"Other"}"#),
+        ] {
+            assert_eq!(super::words(said.as_bytes()), expected);
+        }
+    }
 
     #[test]
     fn agents_are_asked_by_the_kubelets_urls() {
