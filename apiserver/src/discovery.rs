@@ -187,9 +187,12 @@ impl Aggregated {
     }
 }
 
+/// Resources of a group by version, the preferred one first.
+type ByVersion = BTreeMap<(u64, &'static str), Vec<Resource>>;
+
 /// All groups, in Kubernetes' order.
 fn groups() -> Vec<Group> {
-    let mut versions: BTreeMap<(usize, &str), BTreeMap<(u64, &str), Vec<Resource>>> = BTreeMap::new();
+    let mut versions: BTreeMap<(usize, &str), ByVersion> = BTreeMap::new();
     let declared = KINDS.iter().map(|kind| (kind.group, kind.version, Resource::of_kind(kind)));
     let asked = REVIEWS.iter().map(|review| (review.group, "v1", Resource::of_review(review)));
     for (group, version, resource) in declared.chain(asked) {
@@ -201,7 +204,7 @@ fn groups() -> Vec<Group> {
         resources.sort_by_key(|resource| resource.name);
         Version { version, resources }
     };
-    let group = |((_, group), versions): ((usize, &'static str), BTreeMap<_, _>)| Group {
+    let group = |((_, group), versions): ((usize, &'static str), ByVersion)| Group {
         group,
         versions: versions.into_iter().map(version).collect(),
     };
