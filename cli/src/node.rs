@@ -11,9 +11,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{args::Up, down::runtime_config, layout::Layout};
 
-/// Common name of the API server's certificate towards node agents.
-const KUBELET_CLIENT: &str = "kube-apiserver-kubelet-client";
-
 /// Why this machine or user cannot run containers, or was told not to.
 pub fn preflight(arguments: &Up, layout: &Layout) -> Option<String> {
     if arguments.no_node {
@@ -56,7 +53,6 @@ pub async fn run(arguments: &Up, layout: &Layout, server: &ApiServer, cancel: Ca
             client_ca: pki.ca_pem().as_bytes().to_vec(),
             certificate: credentials.server.certificate_pem.into_bytes(),
             key: credentials.server.key_pem.into_bytes(),
-            client_name: KUBELET_CLIENT.to_owned(),
         },
         cluster_dns: Vec::new(),
         cluster_domain: server.core().config.cluster_domain.clone(),

@@ -35,12 +35,10 @@ pub struct NodeTls {
     pub client_ca: Vec<u8>,
     pub certificate: Vec<u8>,
     pub key: Vec<u8>,
-    /// Common name of the API server's client certificate. Nobody else is answered.
-    pub client_name: String,
 }
 
 impl std::fmt::Debug for NodeTls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("NodeTls").field("client_name", &self.client_name).finish_non_exhaustive()
+        f.debug_struct("NodeTls").finish_non_exhaustive()
     }
 }

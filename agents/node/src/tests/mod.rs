@@ -82,7 +82,7 @@ impl Cluster {
             kubelet_port: 0,
             pod_cidr: None,
             state_dir: self.state_dir.path().to_owned(),
-            tls: NodeTls { client_ca: vec![], certificate: vec![], key: vec![], client_name: String::new() },
+            tls: NodeTls { client_ca: vec![], certificate: vec![], key: vec![] },
             cluster_dns: vec![],
             cluster_domain: "cluster.local".into(),
             api_host: "10.0.0.1".into(),
