@@ -1,5 +1,7 @@
 //! End to end, as users do it: the real binary, a real kubectl, real containers, each cluster in a network namespace of its own.
 
+#![allow(clippy::unwrap_used)]
+
 mod faults;
 mod harness;
 mod images;
