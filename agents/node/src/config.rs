@@ -28,7 +28,8 @@ pub struct NodeConfig {
     pub labels: BTreeMap<String, String>,
 }
 
-/// Identity of the kubelet API, and whom it lets in. All PEM.
+/// Identity of the kubelet API, and who vouches for its clients. All PEM.
+/// Members of `kontiki:apiservers` and `system:masters` are answered, by their certificates.
 #[derive(Clone)]
 pub struct NodeTls {
     /// Certificates that sign the clients'.

@@ -254,3 +254,17 @@ async fn a_pod_that_does_not_fit_fails() {
     assert_eq!(pod["spec"]["nodeName"], NODE);
     cluster.api.event("OutOfcpu: Pod was rejected: Node didn't have enough resource: cpu, requested: 1000000").await;
 }
+
+#[tokio::test]
+async fn a_lost_sandbox_is_replaced_and_counted_as_a_restart() {
+    let cluster = Cluster::new();
+    let _agent = cluster.start();
+    cluster.pod("p", one(json!({})));
+    cluster.until("p", running).await;
+    cluster.runtime.lose();
+    let again = |pod: &Value| running(pod) && pod["status"]["containerStatuses"][0]["restartCount"] == 1;
+    let pod = cluster.until("p", again).await;
+    let last = &pod["status"]["containerStatuses"][0]["lastState"]["terminated"];
+    assert_eq!((&last["reason"], &last["exitCode"]), (&json!("ContainerStatusUnknown"), &json!(137)));
+    assert_eq!(cluster.runtime.done(), ["create c-0", "create c-1"]);
+}

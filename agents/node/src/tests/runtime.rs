@@ -57,6 +57,15 @@ impl FakeRuntime {
         self.state.lock().unwrap().failing.insert(command.to_owned());
     }
 
+    /// The sandbox's shim dies, and everything with it.
+    pub fn lose(&self) {
+        let mut state = self.state.lock().unwrap();
+        for (id, sandbox) in &mut state.sandboxes {
+            sandbox.lost = true;
+            let _ = self.changes.send(id.clone());
+        }
+    }
+
     /// Ends a container by itself.
     pub fn exit(&self, container: &str, exit_code: i32) {
         let mut state = self.state.lock().unwrap();
@@ -135,7 +144,12 @@ impl Containers for FakeRuntime {
 
     fn remove_sandbox<'a>(&'a self, sandbox: &'a str) -> Answer<'a, ()> {
         self.state.lock().unwrap().sandboxes.remove(sandbox);
-        Box::pin(async { Ok(()) })
+        let _ = self.changes.send(sandbox.to_owned());
+        // The news may be there before the answer.
+        Box::pin(async {
+            tokio::task::yield_now().await;
+            Ok(())
+        })
     }
 
     fn create_container<'a>(&'a self, sandbox: &'a str, spec: &'a ContainerSpec) -> Answer<'a, ()> {

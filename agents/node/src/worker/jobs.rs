@@ -115,7 +115,7 @@ impl Worker {
                 let reason = "FailedCreatePodSandBox".to_owned();
                 self.observed.sandbox_step = Step::Failed { reason, message, retry_at_ms: clock::now() + RETRY_MS };
             }
-            Outcome::SandboxRemoved(Ok(())) => self.forget_sandbox(),
+            Outcome::SandboxRemoved(Ok(())) => {}
             Outcome::SandboxRemoved(Err(error)) => {
                 warn!(pod = self.id.full_name(), error, "cannot remove the sandbox, trying again");
             }
@@ -130,7 +130,6 @@ impl Worker {
             },
             Outcome::Cleaned { logs, result } => match result {
                 Ok(()) => {
-                    self.forget_sandbox();
                     self.observed.leftovers = false;
                     self.observed.logs_left &= !logs;
                 }
@@ -144,18 +143,6 @@ impl Worker {
                 self.observed.rejection = Some(rejection);
             }
         }
-    }
-
-    /// The sandbox is gone: what ran in it becomes history.
-    fn forget_sandbox(&mut self) {
-        for (name, attempts) in std::mem::take(&mut self.observed.attempts) {
-            if let Some(last) = attempts.into_iter().next_back() {
-                self.observed.history.insert(name, last);
-            }
-        }
-        self.exits.clear();
-        self.failed.clear();
-        self.observed.sandbox_step = Step::Todo;
     }
 
     fn prepare_volumes(&mut self) {

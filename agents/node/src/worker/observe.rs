@@ -1,6 +1,7 @@
 //! The runtime's view of a pod, as the machine wants it.
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::{Read, Seek, SeekFrom},
     path::Path,
@@ -34,7 +35,7 @@ impl Worker {
             Some(status) if status.lost => Sandbox::Lost,
             Some(status) => Sandbox::Ready { address: status.address.map(Into::into), created_ms: status.created_ms },
         };
-        self.observed.attempts.clear();
+        let before = std::mem::take(&mut self.observed.attempts);
         if let Some(status) = status {
             for container in &status.containers {
                 self.observe_container(&status, container);
@@ -45,9 +46,22 @@ impl Worker {
             for attempts in self.observed.attempts.values_mut() {
                 attempts.sort_by_key(|attempt| attempt.number);
             }
+        } else {
+            self.remember(before);
         }
         self.end_kills();
         true
+    }
+
+    /// The sandbox is gone: what ran in it becomes history.
+    fn remember(&mut self, attempts: BTreeMap<String, Vec<Attempt>>) {
+        for (name, attempts) in attempts {
+            if let Some(last) = attempts.into_iter().next_back() {
+                self.observed.history.insert(name, last);
+            }
+        }
+        self.exits.clear();
+        self.failed.clear();
     }
 
     fn observe_container(&mut self, sandbox: &SandboxStatus, status: &ContainerStatus) {
