@@ -20,6 +20,16 @@ use crate::{
 pub const OBJECT_TYPES: &[&str] = &["application/json", "application/yaml", PROTOBUF];
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 
+/// Marks an answer that was written here. A stream may know its length too, but is never waited for.
+#[derive(Clone, Copy)]
+struct Whole;
+
+/// The size of a body that is in memory: it may be compressed, and is sent in one piece.
+pub(crate) fn size_in_memory(response: &ApiResponse) -> Option<u64> {
+    response.extensions().get::<Whole>()?;
+    response.body().size_hint().exact()
+}
+
 pub fn full(bytes: impl Into<Bytes>) -> ApiBody {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }
@@ -29,7 +39,7 @@ pub fn empty() -> ApiBody {
 }
 
 /// Reads a body completely, up to the bound of object requests.
-pub async fn read(body: ApiBody) -> Result<Bytes, Status> {
+pub async fn read(body: &mut ApiBody) -> Result<Bytes, Status> {
     let limit = limits::REQUEST_BODY_BYTES_MAX;
     if body.size_hint().lower() > limit as u64 {
         return Err(failure::too_large(limit));
@@ -38,6 +48,23 @@ pub async fn read(body: ApiBody) -> Result<Bytes, Status> {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => Err(failure::too_large(limit)),
         Err(error) => Err(failure::bad_request(format!("the body of the request broke off: {error}"))),
+    }
+}
+
+/// Drops what a refused request still sends, within bounds: a client that is cut off while it sends may never read the
+/// answer. A body that goes on, or breaks off, costs its connection.
+pub async fn drain(mut body: ApiBody) {
+    let reading = async {
+        let mut left = limits::DRAIN_BYTES_MAX;
+        while let Some(Ok(frame)) = body.frame().await {
+            left = match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+                Some(left) => left,
+                None => return,
+            };
+        }
+    };
+    if tokio::time::timeout(limits::DRAIN_TIME_MAX, reading).await.is_err() {
+        tracing::debug!("a refused request went on sending");
     }
 }
 
@@ -153,6 +180,7 @@ pub fn page_not_found() -> ApiResponse {
 pub fn response(code: StatusCode, content_type: &str, body: impl Into<Bytes>) -> ApiResponse {
     let mut response = http::Response::new(full(body));
     *response.status_mut() = code;
+    response.extensions_mut().insert(Whole);
     if let Ok(value) = HeaderValue::from_str(content_type) {
         response.headers_mut().insert(header::CONTENT_TYPE, value);
     }
@@ -205,7 +233,7 @@ pub async fn compress(accept_encoding: Option<&str>, response: ApiResponse) -> A
     let accepted = accept_encoding.is_some_and(|accepted| {
         accepted.split(',').any(|one| one.split(';').next().is_some_and(|name| name.trim() == "gzip"))
     });
-    let large = response.body().size_hint().exact().is_some_and(|size| size >= limits::GZIP_BYTES_MIN as u64);
+    let large = size_in_memory(&response).is_some_and(|size| size >= limits::GZIP_BYTES_MIN as u64);
     if !accepted || !large || response.headers().contains_key(header::CONTENT_ENCODING) {
         return response;
     }

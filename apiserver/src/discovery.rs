@@ -1,7 +1,7 @@
 //! Which groups, versions and resources there are: the legacy documents, one per group version, and the aggregated form.
 //! Derived from the list of kinds and the list of reviews; made once.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -187,28 +187,29 @@ impl Aggregated {
     }
 }
 
-/// Resources of a group by version, the preferred one first.
-type ByVersion = BTreeMap<(u64, &'static str), Vec<Resource>>;
-
 /// All groups, in Kubernetes' order.
 fn groups() -> Vec<Group> {
-    let mut versions: BTreeMap<(usize, &str), ByVersion> = BTreeMap::new();
     let declared = KINDS.iter().map(|kind| (kind.group, kind.version, Resource::of_kind(kind)));
     let asked = REVIEWS.iter().map(|review| (review.group, "v1", Resource::of_review(review)));
-    for (group, version, resource) in declared.chain(asked) {
-        let place = GROUP_ORDER.iter().position(|one| *one == group).unwrap_or(GROUP_ORDER.len());
-        let rank = u64::MAX - preference(version);
-        versions.entry((place, group)).or_default().entry((rank, version)).or_default().push(resource);
+    let mut groups: Vec<Group> = Vec::new();
+    for (name, version, resource) in declared.chain(asked) {
+        let known = groups.iter().position(|group| group.group == name).unwrap_or_else(|| {
+            groups.push(Group { group: name, versions: Vec::new() });
+            groups.len() - 1
+        });
+        let versions = &mut groups[known].versions;
+        match versions.iter_mut().find(|one| one.version == version) {
+            Some(one) => one.resources.push(resource),
+            None => versions.push(Version { version, resources: vec![resource] }),
+        }
     }
-    let version = |((_, version), mut resources): ((u64, &'static str), Vec<Resource>)| {
-        resources.sort_by_key(|resource| resource.name);
-        Version { version, resources }
-    };
-    let group = |((_, group), versions): ((usize, &'static str), ByVersion)| Group {
-        group,
-        versions: versions.into_iter().map(version).collect(),
-    };
-    versions.into_iter().map(group).collect()
+    for group in &mut groups {
+        group.versions.sort_by_key(|version| Reverse(preference(version.version)));
+        group.versions.iter_mut().for_each(|version| version.resources.sort_by_key(|resource| resource.name));
+    }
+    let place = |name: &str| GROUP_ORDER.iter().position(|one| *one == name).unwrap_or(GROUP_ORDER.len());
+    groups.sort_by_key(|group| (place(group.group), group.group));
+    groups
 }
 
 /// Kubernetes' order of versions: general availability before beta before alpha, then the larger number first.
@@ -367,7 +368,7 @@ mod tests {
     #[test]
     fn versions_are_preferred_as_kubernetes_prefers_them() {
         let mut versions = ["v1alpha1", "v1", "v2", "v1beta1", "v1beta2", "v10"];
-        versions.sort_by_key(|version| u64::MAX - preference(version));
+        versions.sort_by_key(|version| Reverse(preference(version)));
         assert_eq!(versions, ["v10", "v2", "v1", "v1beta2", "v1beta1", "v1alpha1"]);
     }
 

@@ -34,7 +34,8 @@ pub(crate) struct Incoming {
     /// Without the question mark.
     pub raw_query: String,
     pub headers: HeaderMap,
-    pub body: ApiBody,
+    /// Taken by whoever reads it.
+    pub body: Option<ApiBody>,
     pub upgrade: Option<OnUpgrade>,
     pub caller: Caller,
 }
@@ -75,7 +76,7 @@ impl Handler {
     }
 
     /// Answers any request; failures and panics become answers too.
-    pub async fn answer(&self, incoming: Incoming) -> ApiResponse {
+    pub async fn answer(&self, mut incoming: Incoming) -> ApiResponse {
         let started = Instant::now();
         let request_id = uuid::Uuid::new_v4().to_string();
         let accept = kept(&incoming.headers, &[header::ACCEPT]);
@@ -84,12 +85,15 @@ impl Handler {
         let info = RequestInfo::read(&incoming.method, &incoming.path, &query);
         let labels = info.as_ref().map(labels).unwrap_or_default();
         let long = info.as_ref().is_ok_and(RequestInfo::is_long);
-        let served = self.serve(info, query, incoming, request_id.clone(), labels.clone()).boxed();
+        let served = self.serve(info, query, &mut incoming, request_id.clone(), labels.clone()).boxed();
         let outcome = AssertUnwindSafe(served).catch_unwind().await.unwrap_or_else(|_| {
             self.core.metrics.panicked();
             tracing::error!(request_id, "a handler panicked");
             Err(failure::internal("This request caused apiserver to panic. Look in the logs for details."))
         });
+        if let Some(unread) = incoming.body.take() {
+            content::drain(unread).await;
+        }
         let response = outcome.unwrap_or_else(|status| content::failed(&accept, &status));
         let encoding = encoding.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
         let mut response = content::compress(encoding, response).await;
@@ -103,7 +107,7 @@ impl Handler {
         &self,
         info: Result<RequestInfo, Status>,
         query: Vec<(String, String)>,
-        incoming: Incoming,
+        incoming: &mut Incoming,
         request_id: String,
         labels: RequestLabels,
     ) -> Result<ApiResponse, Status> {
@@ -115,13 +119,25 @@ impl Handler {
             &self.core,
             Question { identity: &identity, verb: info.verb, target: &info.target, field_selector },
         )?;
-        let Incoming { method, path, raw_query, mut headers, body, upgrade, .. } = incoming;
         let work = async {
+            let method = incoming.method.clone();
+            let mut headers = std::mem::take(&mut incoming.headers);
+            let body = incoming.body.take().unwrap_or_else(content::empty);
             let body = match passes_through(info) {
                 true => RequestBody::stream(body),
                 false => RequestBody::Bytes(read_body(&method, &mut headers, body).await?),
             };
-            let request = ApiRequest { method, path, raw_query, query, headers, body, upgrade, identity, request_id };
+            let request = ApiRequest {
+                method,
+                path: std::mem::take(&mut incoming.path),
+                raw_query: std::mem::take(&mut incoming.raw_query),
+                query,
+                headers,
+                body,
+                upgrade: incoming.upgrade.take(),
+                identity,
+                request_id,
+            };
             self.dispatch(info, request).await
         };
         if admitted.long {
@@ -189,14 +205,24 @@ fn passes_through(info: &RequestInfo) -> bool {
     matches!(&info.target, Target::Resource(info) if info.subresource == "proxy")
 }
 
-async fn read_body(method: &Method, headers: &mut HeaderMap, body: ApiBody) -> Result<Bytes, Status> {
+async fn read_body(method: &Method, headers: &mut HeaderMap, mut body: ApiBody) -> Result<Bytes, Status> {
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    if announced.is_some_and(|length| length > limits::REQUEST_BODY_BYTES_MAX) {
-        return Err(failure::too_large(limits::REQUEST_BODY_BYTES_MAX));
+    let late = |_| failure::timeout("the body of the request did not arrive in time", limits::RETRY_AFTER_S);
+    let read = match announced {
+        Some(length) if length > limits::REQUEST_BODY_BYTES_MAX => {
+            Err(failure::too_large(limits::REQUEST_BODY_BYTES_MAX))
+        }
+        _ => tokio::time::timeout(limits::REQUEST_TIME_MAX, content::read(&mut body)).await.map_err(late)?,
+    };
+    match read {
+        // No patch has a protobuf form.
+        Ok(bytes) if method == Method::PATCH => Ok(bytes),
+        Ok(bytes) => content::from_protobuf(headers, bytes),
+        Err(status) => {
+            content::drain(body).await;
+            Err(status)
+        }
     }
-    let bytes = content::read(body).await?;
-    // No patch has a protobuf form.
-    if method == Method::PATCH { Ok(bytes) } else { content::from_protobuf(headers, bytes) }
 }
 
 /// Labels name resources that exist: what clients make up must not fill memory.

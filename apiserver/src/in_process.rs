@@ -52,7 +52,7 @@ where
             path: parts.uri.path().to_owned(),
             raw_query: parts.uri.query().unwrap_or("").to_owned(),
             headers: parts.headers,
-            body: body.map_err(BodyError::new).boxed_unsync(),
+            body: Some(body.map_err(BodyError::new).boxed_unsync()),
             upgrade: None,
             caller: Caller::InProcess(self.identity.clone()),
         };

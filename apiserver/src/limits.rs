@@ -4,6 +4,10 @@ use std::time::Duration;
 
 /// Largest body of an object request.
 pub const REQUEST_BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
+/// Of a refused request's body so much is received, and dropped, before the connection is closed.
+pub const DRAIN_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// And for so long.
+pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(2);
 /// Connections served at once; further ones wait in the kernel's queue.
 pub const CONNECTIONS_MAX: usize = 20_000;
 /// Requests in work at once, watches and tunnels excepted; further ones get 429.
@@ -43,6 +47,7 @@ pub const TOKEN_LIFETIME_S_MAX: i64 = 1 << 32;
 /// Largest bearer token that is looked at.
 pub const TOKEN_BYTES_MAX: usize = 16 * 1024;
 
+const _: () = assert!(DRAIN_BYTES_MAX > REQUEST_BODY_BYTES_MAX);
 const _: () = assert!(GZIP_BYTES_MIN < REQUEST_BODY_BYTES_MAX);
 const _: () =
     assert!(TOKEN_LIFETIME_S_MIN <= TOKEN_LIFETIME_S_DEFAULT && TOKEN_LIFETIME_S_DEFAULT <= TOKEN_LIFETIME_S_MAX);

@@ -29,7 +29,7 @@ impl Paths {
         Paths { discovery: Discovery::new(), openapi: OpenApi::new() }
     }
 
-    /// Whether this server has any resource in the group.
+    /// Whether this server has any resource of the group.
     pub fn knows(&self, group: &str) -> bool {
         self.discovery.knows(group)
     }
@@ -41,6 +41,10 @@ impl Paths {
             ["api"] | ["apis"] | ["api", _] | ["apis", _] | ["apis", _, _] => {
                 match self.discovery.answer(core, &segments, request)? {
                     Some(found) => found,
+                    None if matches!(*segments, ["api", _]) => return Err(failure::no_such_resource()),
+                    None if matches!(*segments, [_, group, _] if self.knows(group)) => {
+                        return Err(failure::no_such_resource());
+                    }
                     None => return Ok(content::page_not_found()),
                 }
             }

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::{Buf, Bytes};
 use futures::{Stream, TryStreamExt as _};
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, header};
 use http_body::{Body as _, Frame};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::upgrade::OnUpgrade;
@@ -16,6 +16,7 @@ use warp::{Filter, Rejection, Reply as _, path::FullPath, reply::Response};
 
 use super::Peer;
 use crate::{
+    content,
     handler::{Caller, Handler, Incoming},
     request::{ApiBody, ApiResponse, BodyError},
 };
@@ -53,22 +54,28 @@ async fn answer(
         path: path.as_str().to_owned(),
         raw_query,
         headers,
-        body: StreamBody::new(frames).boxed_unsync(),
+        body: Some(StreamBody::new(frames).boxed_unsync()),
         upgrade,
         caller: Caller::Connection(peer.and_then(|Peer(identity)| identity)),
     };
     reply(handler.answer(incoming).await).await
 }
 
-/// Hands an answer to warp: a buffer as a buffer (so that its length is told), a stream as a stream.
+/// Hands an answer to warp: a body in memory in one piece, a stream as a stream. The length is told wherever it is known.
 async fn reply(response: ApiResponse) -> Response {
-    let (parts, body) = response.into_parts();
-    let mut reply = match body.size_hint().exact() {
-        Some(_) => match body.collect().await {
+    let in_memory = content::size_in_memory(&response).is_some();
+    let (mut parts, body) = response.into_parts();
+    let mut reply = if in_memory {
+        match body.collect().await {
             Ok(whole) => http::Response::new(whole.to_bytes()).into_response(),
             Err(_) => http::StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-        },
-        None => warp::reply::stream(Shared(Mutex::new(body))).into_response(),
+        }
+    } else {
+        let length = body.size_hint().exact().filter(|_| parts.status.is_success());
+        if let Some(length) = length {
+            parts.headers.insert(header::CONTENT_LENGTH, length.into());
+        }
+        warp::reply::stream(Shared(Mutex::new(body))).into_response()
     };
     *reply.status_mut() = parts.status;
     *reply.headers_mut() = parts.headers;

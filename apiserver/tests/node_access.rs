@@ -1,0 +1,199 @@
+//! What a node agent may touch, and the way to it: streams and tunnels through `nodes/<name>/proxy`.
+#![allow(clippy::unwrap_used)]
+mod wire;
+
+use std::{convert::Infallible, sync::Arc};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Full};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use kontiki_apiserver::pki::NodeCredentials;
+use rustls::{RootCertStore, ServerConfig, server::WebPkiClientVerifier};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+};
+use tokio_rustls::TlsAcceptor;
+
+use wire::{Client, Running, read};
+
+fn run(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(test);
+}
+
+/// An agent that counts bytes, and echoes after a protocol switch. Returns its port.
+async fn agent(ca_pem: &str, credentials: &NodeCredentials) -> u16 {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(ca_pem.as_bytes()).unwrap()).unwrap();
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build().unwrap();
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let certificate = CertificateDer::from_pem_slice(credentials.server.certificate_pem.as_bytes()).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(credentials.server.key_pem.as_bytes()).unwrap();
+    let config = config.with_client_cert_verifier(verifier).with_single_cert(vec![certificate], key).unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let stream = acceptor.accept(stream).await.unwrap();
+                let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(agent_answer));
+                connection.with_upgrades().await.ok();
+            });
+        }
+    });
+    port
+}
+
+async fn agent_answer(mut request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    if request.headers().contains_key(header::UPGRADE) {
+        let upgrade = hyper::upgrade::on(&mut request);
+        tokio::spawn(async move {
+            let mut stream = TokioIo::new(upgrade.await.unwrap());
+            let mut word = [0; 5];
+            stream.read_exact(&mut word).await.unwrap();
+            word.reverse();
+            stream.write_all(&word).await.unwrap();
+            stream.shutdown().await.unwrap();
+        });
+        let response =
+            Response::builder().status(StatusCode::SWITCHING_PROTOCOLS).header(header::CONNECTION, "Upgrade");
+        return Ok(response.header(header::UPGRADE, "reverse").body(Full::default()).unwrap());
+    }
+    let secrets = ["authorization", "impersonate-user"].iter().any(|name| request.headers().contains_key(*name));
+    let target = request.uri().to_string();
+    let mut body = request.into_body();
+    let mut bytes = 0;
+    while let Some(frame) = body.frame().await {
+        bytes += frame.unwrap().data_ref().map_or(0, Bytes::len);
+    }
+    Ok(Response::new(Full::from(json!({"target": target, "bytes": bytes, "secrets": secrets}).to_string())))
+}
+
+async fn register(admin: &mut Client, name: &str, port: u16) {
+    let status = json!({
+        "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
+    });
+    let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "status": status});
+    let made = admin.post("/api/v1/nodes", &node).await;
+    assert_eq!(made.status, 201, "{:?}", made.body);
+}
+
+#[test]
+fn bodies_and_tunnels_pass_through_to_the_agent() {
+    run(async {
+        let server = Running::start().await;
+        let pki = &server.api.core().pki;
+        let credentials = pki.node("n1", &["127.0.0.1".parse().unwrap()]).unwrap();
+        let port = agent(pki.ca_pem(), &credentials).await;
+        let mut admin = server.admin().await;
+        register(&mut admin, "n1", port).await;
+
+        let body = Bytes::from(vec![7; 8 << 20]);
+        let request = Request::post("/api/v1/nodes/n1/proxy/images?name=a%2Fb").body(Full::new(body)).unwrap();
+        let answer = read(admin.send(request).await).await;
+        assert_eq!(answer.status, 200, "{:?}", answer.body);
+        let expected = json!({"target": "/images?name=a%2Fb", "bytes": 8 << 20, "secrets": false});
+        assert_eq!(answer.json(), expected, "beyond the bound of object requests");
+
+        let request = Request::get("/api/v1/nodes/n1/proxy/echo");
+        let request = request.header(header::CONNECTION, "Upgrade").header(header::UPGRADE, "reverse");
+        let response = admin.send(request.body(Full::default()).unwrap()).await;
+        assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
+        assert_eq!(response.headers()[header::UPGRADE], "reverse");
+        let mut tunnel = TokioIo::new(hyper::upgrade::on(response).await.unwrap());
+        tunnel.write_all(b"hello").await.unwrap();
+        let mut said = Vec::new();
+        tunnel.read_to_end(&mut said).await.unwrap();
+        assert_eq!(said, b"olleh");
+        server.stop().await;
+    });
+}
+
+#[test]
+fn an_agent_that_is_not_there_is_a_failure_with_its_address() {
+    run(async {
+        let server = Running::start().await;
+        let mut admin = server.admin().await;
+        // A port that was free a moment ago and is closed again.
+        let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+        register(&mut admin, "n1", port).await;
+        let answer = admin.get("/api/v1/nodes/n1/proxy/healthz").await;
+        assert_eq!(answer.status, 503);
+        assert!(answer.message().contains(&format!("127.0.0.1:{port}")), "{}", answer.message());
+        server.stop().await;
+    });
+}
+
+fn pod(name: &str, node: &str, config_map: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name},
+        "spec": {
+            "nodeName": node,
+            "containers": [{"name": "c", "image": "i", "envFrom": [{"configMapRef": {"name": config_map}}]}],
+        },
+    })
+}
+
+#[test]
+fn an_agent_touches_its_own_only() {
+    run(async {
+        let server = Running::start().await;
+        let mut admin = server.admin().await;
+        admin.service_account("default").await;
+        let configs = "/api/v1/namespaces/default/configmaps";
+        let pods = "/api/v1/namespaces/default/pods";
+        for name in ["mine", "theirs"] {
+            let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}});
+            assert_eq!(admin.post(configs, &object).await.status, 201);
+        }
+        for object in [pod("p1", "n1", "mine"), pod("p2", "n2", "theirs")] {
+            let made = admin.post(pods, &object).await;
+            assert_eq!(made.status, 201, "{:?}", made.body);
+        }
+        let credentials = server.api.core().pki.node("n1", &[]).unwrap();
+        let mut node = server.client(Some(&credentials.client)).await;
+        let cases = [
+            (format!("{configs}/mine"), 200),
+            (format!("{configs}/theirs"), 403),
+            (configs.to_owned(), 403),
+            (format!("{configs}?fieldSelector=metadata.name%3Dmine"), 200),
+            (format!("{configs}?fieldSelector=metadata.name%3Dtheirs"), 403),
+            (format!("{pods}/p1"), 200),
+            (format!("{pods}/p2"), 403),
+            ("/api/v1/pods?fieldSelector=spec.nodeName%3Dn1".to_owned(), 200),
+            ("/api/v1/pods?fieldSelector=spec.nodeName%3Dn2".to_owned(), 403),
+            ("/api/v1/pods".to_owned(), 403),
+            ("/api/v1/services".to_owned(), 200),
+            ("/api/v1/namespaces/default/secrets/any".to_owned(), 403),
+        ];
+        for (path, code) in cases {
+            assert_eq!(node.get(&path).await.status, code, "{path}");
+        }
+        let lease =
+            |name: &str| json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": name}});
+        let leases = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
+        assert_eq!(node.post(leases, &lease("n2")).await.status, 403);
+        assert_eq!(node.post(leases, &lease("n1")).await.status, 201);
+        let uid = |pod: Value| pod["metadata"]["uid"].clone();
+        let (own, other) =
+            (uid(admin.get(&format!("{pods}/p1")).await.json()), uid(admin.get(&format!("{pods}/p2")).await.json()));
+        let token = |name: &str, uid: &Value| json!({"spec": {"boundObjectRef": {"kind": "Pod", "apiVersion": "v1", "name": name, "uid": uid}}});
+        let path = "/api/v1/namespaces/default/serviceaccounts/default/token";
+        assert_eq!(node.post(path, &token("p1", &own)).await.status, 201);
+        assert_eq!(node.post(path, &token("p2", &other)).await.status, 403);
+        assert_eq!(node.post(path, &json!({})).await.status, 403);
+        server.stop().await;
+    });
+}
