@@ -3,7 +3,8 @@
 
 use std::{
     collections::BTreeSet,
-    fs, io,
+    fs,
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
@@ -119,6 +120,23 @@ impl Cgroups {
                 fs::write(&file, &value).map_err(|error| {
                     io::Error::new(error.kind(), format!("cannot write {value:?} to {}: {error}", file.display()))
                 })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes `path` and lets it weigh, beside the machine's own work, as much as there are CPUs. Where CPU time has no
+    /// weights there is nothing to weigh.
+    pub fn create_for_all_cpus(&self, path: &str) -> io::Result<()> {
+        let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u64);
+        let resources = Resources { cpu_shares: Some(1024 * cpus), ..Resources::default() };
+        for hierarchy in &self.hierarchies {
+            hierarchy.make(path)?;
+            for (file, value) in limits(&hierarchy.version, &resources) {
+                match fs::OpenOptions::new().write(true).open(hierarchy.folder(path).join(file)) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    file => file?.write_all(value.as_bytes())?,
+                }
             }
         }
         Ok(())

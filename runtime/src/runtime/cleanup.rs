@@ -43,7 +43,7 @@ impl Inner {
     async fn remove_shared_cgroups(&self, id: &str) -> Result<(), RuntimeError> {
         let last = self.sandboxes().keys().all(|known| known == id);
         let attempts = if last { REMOVE_SHARED_ATTEMPTS_MAX } else { 1 };
-        for shared in [self.shim_cgroup(), format!("/{}", self.config.cgroup_parent.trim_matches('/'))] {
+        for shared in [self.shim_cgroup(), self.parent_cgroup()] {
             for attempt in 1..=attempts {
                 let gone = self.cgroups.remove_if_empty(&shared).map_err(RuntimeError::io("remove cgroup", &shared))?;
                 if gone || attempt == attempts {

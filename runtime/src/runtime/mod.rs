@@ -171,13 +171,17 @@ impl Inner {
         Places {
             folder: self.config.state_dir.join("sandboxes").join(id),
             socket: self.config.run_dir.join(format!("{id}.sock")),
-            cgroup: format!("/{}/pod{id}", self.config.cgroup_parent.trim_matches('/')),
+            cgroup: format!("{}/pod{id}", self.parent_cgroup()),
         }
     }
 
     /// Shims have a cgroup of their own: what they use is not the containers'.
     fn shim_cgroup(&self) -> String {
-        format!("/{}/shims", self.config.cgroup_parent.trim_matches('/'))
+        format!("{}/shims", self.parent_cgroup())
+    }
+
+    fn parent_cgroup(&self) -> String {
+        format!("/{}", self.config.cgroup_parent.trim_matches('/'))
     }
 
     /// One question and its answer, over a connection of its own.

@@ -100,6 +100,8 @@ impl Inner {
         if !record.spec.host_ipc {
             provision::mount_shared_memory(&places.shared_memory(), SHM_BYTES_DEFAULT)?;
         }
+        let parent = self.parent_cgroup();
+        self.cgroups.create_for_all_cpus(&parent).map_err(RuntimeError::io("make cgroup", parent))?;
         self.cgroups
             .create(&places.cgroup, &record.spec.resources)
             .map_err(RuntimeError::io("make cgroup", &places.cgroup))?;
