@@ -422,7 +422,7 @@ async fn commands_run_on_a_terminal(bench: Bench) -> Outcome {
     }
     // The container's own terminal takes input from whoever is attached.
     bench.runtime.resize_container("pod", "main", 20, 40).await?;
-    let mut attached = bench.runtime.attach("pod", "main").await?;
+    let mut attached = bench.runtime.attach("pod", "main", true).await?;
     attached.stdin.as_mut().ok_or("no stdin")?.write_all(b"hello\n").await?;
     bench.wait_for_log("main", "got hello").await?;
     bench.runtime.remove_sandbox("pod").await?;
@@ -435,7 +435,10 @@ async fn attached_clients_talk_to_the_container(bench: Bench) -> Outcome {
         bench.shell("main", "while read line; do echo \"got $line\"; echo \"err $line\" >&2; done; echo end");
     (spec.stdin, spec.stdin_once) = (true, true);
     bench.start("pod", spec).await?;
-    let mut attached = bench.runtime.attach("pod", "main").await?;
+    // One that only listened does not end the input.
+    let mut listening = bench.runtime.attach("pod", "main", false).await?;
+    assert!(listening.stdin.is_none());
+    let mut attached = bench.runtime.attach("pod", "main", true).await?;
     let mut stdin = attached.stdin.take().ok_or("no stdin")?;
     stdin.write_all(b"one\ntwo\n").await?;
     drop(stdin);
@@ -443,6 +446,9 @@ async fn attached_clients_talk_to_the_container(bench: Bench) -> Outcome {
     attached.stdout.read_to_string(&mut stdout).await?;
     attached.stderr.read_to_string(&mut stderr).await?;
     assert_eq!((stdout.as_str(), stderr.as_str()), ("got one\ngot two\nend\n", "err one\nerr two\n"));
+    let mut heard = String::new();
+    listening.stdout.read_to_string(&mut heard).await?;
+    assert_eq!(heard, stdout);
     bench.exited("pod", "main").await?;
     let said: BTreeSet<String> = bench.said("main")?.into_iter().collect();
     assert_eq!(said, ["end", "err one", "err two", "got one", "got two"].map(str::to_owned).into());

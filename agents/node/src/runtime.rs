@@ -70,7 +70,7 @@ impl RuntimeContainers {
         Ok(containers.map(|container| container.image).collect())
     }
 
-    fn attached(&self, sandbox: &str, container: &str, mut session: AttachSession, stdin: bool) -> Session {
+    fn attached(&self, sandbox: &str, container: &str, mut session: AttachSession) -> Session {
         let (resize, mut sizes) = mpsc::channel(RESIZES_MAX);
         let (runtime, sandbox, container) = (self.runtime.clone(), sandbox.to_owned(), container.to_owned());
         let for_resize = (runtime.clone(), sandbox.clone(), container.clone());
@@ -83,7 +83,7 @@ impl RuntimeContainers {
             }
         });
         Session {
-            stdin: session.stdin.take().filter(|_| stdin),
+            stdin: session.stdin.take(),
             stdout: Some(std::mem::replace(&mut session.stdout, Box::new(tokio::io::empty()))),
             stderr: Some(std::mem::replace(&mut session.stderr, Box::new(tokio::io::empty()))),
             resize,
@@ -147,8 +147,8 @@ impl Containers for RuntimeContainers {
 
     fn attach<'a>(&'a self, sandbox: &'a str, container: &'a str, stdin: bool) -> Answer<'a, Session> {
         Box::pin(async move {
-            let session = self.runtime.attach(sandbox, container).await?;
-            Ok(self.attached(sandbox, container, session, stdin))
+            let session = self.runtime.attach(sandbox, container, stdin).await?;
+            Ok(self.attached(sandbox, container, session))
         })
     }
 

@@ -102,13 +102,16 @@ impl Runtime {
         Ok(ExecSession { stdin, stdout, stderr, terminal, connection, sandbox: id })
     }
 
-    /// Follows a container's own streams from now on.
-    pub async fn attach(&self, sandbox: &str, container: &str) -> Result<AttachSession, RuntimeError> {
+    /// Follows a container's own streams from now on. Input of a client without `stdin` is none, not an empty one.
+    pub async fn attach(&self, sandbox: &str, container: &str, stdin: bool) -> Result<AttachSession, RuntimeError> {
         let sandbox = self.0.living(sandbox)?;
         let id = sandbox.record.spec.id.clone();
         let failed =
             |error: std::io::Error| RuntimeError::ShimAnswer { sandbox: id.clone(), reason: error.to_string() };
-        let pipes = Pipes::open(true).map_err(failed)?;
+        let mut pipes = Pipes::open(stdin).map_err(failed)?;
+        if !stdin {
+            pipes.theirs.remove(0);
+        }
         let request = Request::Attach { container: container.to_owned() };
         match self.0.converse(&sandbox, &request, &pipes.theirs).await? {
             (Reply::Attached, connection, _) => {

@@ -177,15 +177,14 @@ impl Stdio {
         self.drop_finished_attachments();
     }
 
-    pub fn attach(&mut self, client: ClientId, fds: Vec<OwnedFd>) -> io::Result<()> {
-        let mut fds = fds.into_iter();
-        let (Some(stdin), Some(stdout), Some(stderr)) = (fds.next(), fds.next(), fds.next()) else {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "attaching takes three descriptors"));
-        };
-        for fd in [&stdin, &stdout, &stderr] {
+    /// `fds` are for stdin, stdout and stderr, or for the last two: a client that only listens must not end the input.
+    pub fn attach(&mut self, client: ClientId, mut fds: Vec<OwnedFd>) -> io::Result<()> {
+        for fd in &fds {
             set_nonblocking(fd)?;
         }
-        let stdin = self.stdin.is_some().then_some(stdin);
+        let stdin = if fds.len() == 3 { Some(fds.remove(0)).filter(|_| self.stdin.is_some()) } else { None };
+        let [stdout, stderr] = <[OwnedFd; 2]>::try_from(fds)
+            .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "attaching takes two or three descriptors"))?;
         self.attached.push(Attachment { client, stdin, stdout: Sink::new(stdout), stderr: Sink::new(stderr) });
         Ok(())
     }

@@ -53,7 +53,8 @@ pub enum Request {
     },
     /// With stdin, stdout and stderr as descriptors, or without any for a terminal.
     Exec(ExecRequest),
-    /// With stdin, stdout and stderr as descriptors (a terminal has no stderr of its own, but needs a descriptor in its place).
+    /// With stdin, stdout and stderr as descriptors, or the last two (a terminal has no stderr of its own, but needs a
+    /// descriptor in its place).
     Attach {
         container: String,
     },
