@@ -1,14 +1,18 @@
 //! A work queue: every key once, never two workers on one key, failures retried with growing delay.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    fmt::Debug,
     hash::Hash,
+    panic::AssertUnwindSafe,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
+use futures::FutureExt as _;
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
+use tracing::error;
 
 /// First delay after a failure; doubled by each further one up to [`RETRY_MAX`].
 const RETRY_MIN: Duration = Duration::from_millis(10);
@@ -20,9 +24,14 @@ struct Inner<T> {
     wanted: HashSet<T>,
     active: HashSet<T>,
     failures: HashMap<T, u32>,
-    /// The earliest time a delayed key is due.
-    delayed: HashMap<T, Instant>,
+    /// When a delayed key is due: its place in `due`.
+    delayed: HashMap<T, Due>,
+    due: BTreeMap<Due, T>,
+    /// Tells keys apart that are due at one instant.
+    sequence: u64,
 }
+
+type Due = (Instant, u64);
 
 /// Shared by the subscriptions that fill it and the workers that empty it. Cheap to clone.
 pub struct Queue<T> {
@@ -44,6 +53,8 @@ impl<T: Clone + Eq + Hash + Send + 'static> Default for Queue<T> {
             active: HashSet::new(),
             failures: HashMap::new(),
             delayed: HashMap::new(),
+            due: BTreeMap::new(),
+            sequence: 0,
         };
         Queue { inner: Arc::new(Mutex::new(inner)), wake: Arc::new(Notify::new()) }
     }
@@ -52,7 +63,7 @@ impl<T: Clone + Eq + Hash + Send + 'static> Default for Queue<T> {
 impl<T: Clone + Eq + Hash + Send + 'static> Queue<T> {
     pub fn add(&self, key: T) {
         let mut inner = self.lock();
-        inner.delayed.remove(&key);
+        inner.undelay(&key);
         inner.want(key);
         drop(inner);
         self.wake.notify_one();
@@ -62,8 +73,7 @@ impl<T: Clone + Eq + Hash + Send + 'static> Queue<T> {
     pub fn add_after(&self, key: T, delay: Duration) {
         let due = Instant::now() + delay;
         let mut inner = self.lock();
-        let earliest = inner.delayed.entry(key).or_insert(due);
-        *earliest = due.min(*earliest);
+        inner.delay(key, due);
         drop(inner);
         self.wake.notify_one();
     }
@@ -75,7 +85,8 @@ impl<T: Clone + Eq + Hash + Send + 'static> Queue<T> {
                 let mut inner = self.lock();
                 let next_due = inner.promote(Instant::now());
                 if let Some(key) = inner.take() {
-                    let more = !inner.ready.is_empty();
+                    // Another worker goes on waiting for what is ready or due meanwhile: this one may be busy for long.
+                    let more = !inner.ready.is_empty() || next_due.is_some();
                     drop(inner);
                     if more {
                         self.wake.notify_one();
@@ -118,9 +129,11 @@ impl<T: Clone + Eq + Hash + Send + 'static> Queue<T> {
         self.add_after(key.clone(), delay);
     }
 
-    /// Hands every key to `work`, with `workers` of them at a time, until cancelled.
+    /// Hands every key to `work`, with `workers` of them at a time, until cancelled. Work that answers `false` or panics
+    /// is tried again later; a panic is logged, and costs no other key its worker.
     pub async fn drain<F, Fut>(&self, workers: usize, cancel: CancellationToken, work: F)
     where
+        T: Debug,
         F: Fn(T) -> Fut + Clone + Send + 'static,
         Fut: Future<Output = bool> + Send,
     {
@@ -129,7 +142,13 @@ impl<T: Clone + Eq + Hash + Send + 'static> Queue<T> {
             let (queue, cancel, work) = (self.clone(), cancel.clone(), work.clone());
             tasks.spawn(async move {
                 while let Some(key) = queue.next(&cancel).await {
-                    if work(key.clone()).await {
+                    let (work, owned) = (work.clone(), key.clone());
+                    let attempt = async move { work(owned).await };
+                    let settled = AssertUnwindSafe(attempt).catch_unwind().await.unwrap_or_else(|_| {
+                        error!(?key, "work on this key panicked; it is tried again");
+                        false
+                    });
+                    if settled {
                         queue.done(&key);
                     } else {
                         queue.retry(&key);
@@ -166,14 +185,34 @@ impl<T: Clone + Eq + Hash> Inner<T> {
         }
     }
 
+    fn delay(&mut self, key: T, due: Instant) {
+        if self.delayed.get(&key).is_some_and(|(earlier, _)| *earlier <= due) {
+            return;
+        }
+        self.undelay(&key);
+        self.sequence += 1;
+        self.delayed.insert(key.clone(), (due, self.sequence));
+        self.due.insert((due, self.sequence), key);
+    }
+
+    fn undelay(&mut self, key: &T) {
+        if let Some(due) = self.delayed.remove(key) {
+            self.due.remove(&due);
+        }
+    }
+
     /// Moves what is due to the ready keys; gives the time the next one is due.
     fn promote(&mut self, now: Instant) -> Option<Instant> {
-        let due: Vec<T> = self.delayed.iter().filter(|(_, at)| **at <= now).map(|(key, _)| key.clone()).collect();
-        for key in due {
+        while let Some(first) = self.due.first_entry() {
+            let (due, _) = *first.key();
+            if due > now {
+                return Some(due);
+            }
+            let key = first.remove();
             self.delayed.remove(&key);
             self.want(key);
         }
-        self.delayed.values().min().copied()
+        None
     }
 }
 
@@ -220,5 +259,39 @@ mod tests {
         queue.add_after("a", Duration::from_secs(1));
         assert_eq!(queue.next(&cancel).await, Some("a"));
         assert!(start.elapsed() < Duration::from_secs(2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_falls_due_while_the_worker_that_waited_for_it_is_busy() {
+        let (queue, cancel) = (Queue::default(), CancellationToken::new());
+        let idle = tokio::spawn({
+            let (queue, cancel) = (queue.clone(), cancel.clone());
+            async move { queue.next(&cancel).await }
+        });
+        queue.add_after("late", Duration::from_secs(1));
+        queue.add("now");
+        // This worker is given "now" and never comes back.
+        assert_eq!(queue.next(&cancel).await, Some("now"));
+        assert_eq!(idle.await.unwrap(), Some("late"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_panic_costs_one_try_and_no_worker() {
+        let (queue, cancel) = (Queue::default(), CancellationToken::new());
+        queue.add("a");
+        let tries = Arc::new(Mutex::new(0));
+        let (counted, ended) = (tries.clone(), cancel.clone());
+        let work = move |_| {
+            let (counted, ended) = (counted.clone(), ended.clone());
+            async move {
+                let mut tries = counted.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                *tries += 1;
+                assert!(*tries > 1, "the first try fails");
+                ended.cancel();
+                true
+            }
+        };
+        queue.drain(1, cancel, work).await;
+        assert_eq!(*tries.lock().unwrap_or_else(std::sync::PoisonError::into_inner), 2);
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use k8s_openapi::{
@@ -15,10 +16,15 @@ use kube::{
     api::{Patch, PatchParams, PostParams},
     core::ObjectMeta,
 };
+use tokio::time::Instant;
 use tracing::debug;
 
 /// Repetitions remembered; the oldest is forgotten first, which costs only a new event object.
 const REMEMBERED_MAX: usize = 2048;
+/// Events about one object that may follow each other at once, and how long it takes until one more may: an object that
+/// fails again and again must not fill the log (the figures of client-go's spam filter).
+const BURST_MAX: u32 = 25;
+const REFILL: Duration = Duration::from_secs(300);
 
 /// What to tell.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +47,36 @@ struct Repetition {
 struct Remembered {
     events: HashMap<Repetition, (String, i32)>,
     order: VecDeque<Repetition>,
+    told: HashMap<String, Allowance>,
+}
+
+/// How much may be told about one object.
+#[derive(Clone, Copy)]
+struct Allowance {
+    left: u32,
+    /// When the last refill was counted.
+    since: Instant,
+}
+
+impl Remembered {
+    /// Takes one event about the object with this uid from its allowance; `false` if there is none left.
+    fn allow(&mut self, uid: &str, now: Instant) -> bool {
+        if self.told.len() >= REMEMBERED_MAX && !self.told.contains_key(uid) {
+            // Those with a full allowance by now need no entry; of an even larger crowd everybody begins anew.
+            self.told.retain(|_, one| now.duration_since(one.since) < REFILL * (BURST_MAX - one.left));
+            if self.told.len() >= REMEMBERED_MAX {
+                self.told.clear();
+            }
+        }
+        let one = self.told.entry(uid.to_owned()).or_insert(Allowance { left: BURST_MAX, since: now });
+        let refills = now.duration_since(one.since).as_secs() / REFILL.as_secs();
+        let refills = u32::try_from(refills).unwrap_or(BURST_MAX);
+        one.since = if one.left + refills.min(BURST_MAX) >= BURST_MAX { now } else { one.since + REFILL * refills };
+        one.left = (one.left + refills.min(BURST_MAX)).min(BURST_MAX);
+        let allowed = one.left > 0;
+        one.left = one.left.saturating_sub(1);
+        allowed
+    }
 }
 
 /// Writes events in the name of one component. Cheap to clone.
@@ -58,7 +94,13 @@ impl Recorder {
     }
 
     /// Tells `note` about `object`. Events are best effort: a failure is logged and forgotten, as in Kubernetes.
+    /// More than [`BURST_MAX`] about one object are left out.
     pub async fn record(&self, object: &ObjectReference, note: Note<'_>) {
+        let uid = object.uid.as_deref().unwrap_or_default();
+        if !self.lock().allow(uid, Instant::now()) {
+            debug!(uid, reason = note.reason, "too many events about this object");
+            return;
+        }
         if let Err(error) = self.write(object, note).await {
             debug!(%error, reason = note.reason, "event not recorded");
         }
@@ -104,14 +146,14 @@ impl Recorder {
     }
 
     fn again(&self, repetition: &Repetition) -> Option<(String, i32)> {
-        let mut remembered = self.remembered.lock().expect("nobody panics while holding the recorder's lock");
+        let mut remembered = self.lock();
         let (name, count) = remembered.events.get_mut(repetition)?;
         *count += 1;
         Some((name.clone(), *count))
     }
 
     fn remember(&self, repetition: Repetition, name: String) {
-        let mut remembered = self.remembered.lock().expect("nobody panics while holding the recorder's lock");
+        let mut remembered = self.lock();
         if remembered.events.insert(repetition.clone(), (name, 1)).is_none() {
             remembered.order.push_back(repetition);
         }
@@ -120,5 +162,34 @@ impl Recorder {
         {
             remembered.events.remove(&oldest);
         }
+    }
+    fn lock(&self) -> std::sync::MutexGuard<'_, Remembered> {
+        self.remembered.lock().expect("nobody panics while holding the recorder's lock")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_that_fails_for_ever_does_not_fill_the_log() {
+        let (mut remembered, start) = (Remembered::default(), Instant::now());
+        let mut tell = |uid: &str, after: Duration| remembered.allow(uid, start + after);
+        let told = (0..100).filter(|_| tell("a", Duration::ZERO)).count();
+        assert_eq!(told, 25);
+        assert!(tell("b", Duration::ZERO), "another object has its own allowance");
+        assert!(!tell("a", REFILL - Duration::from_secs(1)));
+        assert!(tell("a", REFILL));
+        assert!(!tell("a", REFILL));
+        let later = (0..100).filter(|_| tell("a", REFILL * 1000)).count();
+        assert_eq!(later, 25);
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let (mut remembered, now) = (Remembered::default(), Instant::now());
+        assert!((0..3 * REMEMBERED_MAX).all(|n| remembered.allow(&n.to_string(), now)));
+        assert!(remembered.told.len() <= REMEMBERED_MAX);
     }
 }
