@@ -88,14 +88,14 @@ impl Cluster {
         self.nodes.remove(name);
     }
 
-    /// Notes where a pod is; finished pods hold nothing.
-    pub fn put_pod(&mut self, pod: &Pod) {
+    /// Notes where a pod is; finished pods hold nothing. Says whether this made room for others.
+    pub fn put_pod(&mut self, pod: &Pod) -> bool {
         let key = ObjectKey::of(pod);
         let spec = pod.spec.as_ref();
         let node = spec.and_then(|spec| spec.node_name.clone()).filter(|node| !node.is_empty() && !is_finished(pod));
         match (node, spec) {
             (Some(node), Some(spec)) => {
-                self.place(key, Placed { node, requests: quantity::requests(spec), ports: host_ports(pod) });
+                self.place(key, Placed { node, requests: quantity::requests(spec), ports: host_ports(pod) })
             }
             _ => self.remove_pod(&key),
         }
@@ -107,23 +107,25 @@ impl Cluster {
         self.place(ObjectKey::of(pod), Placed { node: node.to_owned(), requests, ports: host_ports(pod) });
     }
 
-    pub fn remove_pod(&mut self, key: &ObjectKey) {
-        if let Some(old) = self.placed.remove(key)
-            && let Some(node) = self.nodes.get_mut(&old.node)
-        {
+    /// Forgets a pod; says whether this made room for others.
+    pub fn remove_pod(&mut self, key: &ObjectKey) -> bool {
+        let Some(old) = self.placed.remove(key) else { return false };
+        if let Some(node) = self.nodes.get_mut(&old.node) {
             node.give_back(&old);
         }
+        true
     }
 
-    fn place(&mut self, key: ObjectKey, placed: Placed) {
+    fn place(&mut self, key: ObjectKey, placed: Placed) -> bool {
         if self.placed.get(&key) == Some(&placed) {
-            return;
+            return false;
         }
-        self.remove_pod(&key);
+        let made_room = self.remove_pod(&key);
         if let Some(node) = self.nodes.get_mut(&placed.node) {
             node.take(&placed);
         }
         self.placed.insert(key, placed);
+        made_room
     }
 
     pub fn nodes(&self) -> impl ExactSizeIterator<Item = &NodeState> {
@@ -230,8 +232,8 @@ pub mod tests {
         assert_eq!(free(&cluster), (700, 2, 2));
         cluster.put_node(&node("n", "2"));
         assert_eq!(free(&cluster), (1700, 2, 2));
-        cluster.remove_pod(&ObjectKey::new("a", "early"));
-        cluster.remove_pod(&ObjectKey::new("a", "early"));
+        assert!(cluster.remove_pod(&ObjectKey::new("a", "early")));
+        assert!(!cluster.remove_pod(&ObjectKey::new("a", "early")));
         assert_eq!(free(&cluster), (1800, 1, 1));
         let mut finished = pod("late", "n", "200m");
         finished.status = serde_json::from_value(json!({"phase": "Succeeded"})).unwrap();

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::{
-    cluster::{Cluster, is_finished, is_waiting},
+    cluster::{Cluster, is_waiting},
     filter::{Candidate, explain, may_help, objections},
     score::score,
 };
@@ -54,6 +54,7 @@ struct Scheduler {
     name: &'static str,
     pods: Informer<Pod>,
     view: Arc<Mutex<View>>,
+    queue: Queue<ObjectKey>,
     recorder: Recorder,
 }
 
@@ -73,7 +74,7 @@ pub async fn run(clients: Clients, config: SchedulerConfig, cancel: Cancellation
         return;
     }
     let recorder = Recorder::new(clients.plain(), config.name, None);
-    let scheduler = Arc::new(Scheduler { clients, name, pods, view, recorder });
+    let scheduler = Arc::new(Scheduler { clients, name, pods, view, queue: queue.clone(), recorder });
     queue
         .drain(BINDERS, cancel, move |key| {
             let scheduler = scheduler.clone();
@@ -91,21 +92,23 @@ fn follow_pod(view: &Mutex<View>, queue: &Queue<ObjectKey>, name: &str, change: 
     match (&change.old, &change.new) {
         (old, Some(pod)) if is_waiting(pod, name) => {
             // Its own refused attempt changes only its status: that is no reason to try again.
-            if old.as_ref().is_none_or(|old| old.spec != pod.spec) {
+            if old.as_ref().is_none_or(|old| old.spec != pod.spec || old.metadata.uid != pod.metadata.uid) {
                 queue.add(ObjectKey::of(&**pod));
             }
         }
         (_, Some(pod)) => {
-            view.cluster.put_pod(pod);
             view.parked.remove(&ObjectKey::of(&**pod));
-            if is_finished(pod) {
+            if view.cluster.put_pod(pod) {
                 unpark(&mut view, queue);
             }
         }
         (Some(pod), None) => {
-            view.cluster.remove_pod(&ObjectKey::of(&**pod));
-            view.parked.remove(&ObjectKey::of(&**pod));
-            unpark(&mut view, queue);
+            let key = ObjectKey::of(&**pod);
+            view.parked.remove(&key);
+            // A pod that held no place leaves none: else each of many waiting ones that go would wake all the others.
+            if view.cluster.remove_pod(&key) {
+                unpark(&mut view, queue);
+            }
         }
         (None, None) => {}
     }
@@ -165,9 +168,10 @@ impl Scheduler {
         };
         match choice {
             Ok(node) => self.bind(key, &pod, &node).await,
+            // It is parked: whatever makes room brings it back, time alone does not.
             Err(reason) => {
                 self.refuse(key, &pod, &reason).await;
-                false
+                true
             }
         }
     }
@@ -194,22 +198,28 @@ impl Scheduler {
                 true
             }
             Err(error) => {
-                // Assumed in vain: the pod is gone, bound by another, or the write did not go through.
-                let current = self.pods.get(key);
-                let mut view = lock(&self.view);
-                match current {
-                    Some(current) => view.cluster.put_pod(&current),
-                    None => view.cluster.remove_pod(key),
-                }
-                drop(view);
-                let settled = matches!(&error, kube::Error::Api(status) if matches!(status.code, 404 | 409));
-                if settled {
+                self.forget(key);
+                if matches!(&error, kube::Error::Api(status) if matches!(status.code, 404 | 409)) {
                     debug!(?key, node, %error, "not bound");
                 } else {
-                    warn!(?key, node, %error, "not bound; will be tried again");
+                    warn!(?key, node, %error, "not bound");
                 }
-                settled
+                // A refusal says nothing about a pod that still waits; one that is gone or bound is not tried again.
+                false
             }
+        }
+    }
+
+    /// Assumed in vain: the pod is gone, bound by another, or the write did not go through. What it held is free again.
+    fn forget(&self, key: &ObjectKey) {
+        let mut view = lock(&self.view);
+        // Read under the lock: what the stream says later is also noted later.
+        let made_room = match self.pods.get(key) {
+            Some(current) => view.cluster.put_pod(&current),
+            None => view.cluster.remove_pod(key),
+        };
+        if made_room {
+            unpark(&mut view, &self.queue);
         }
     }
 
@@ -242,6 +252,51 @@ impl Scheduler {
 mod tests {
     use super::*;
     use crate::cluster::tests;
+
+    /// A pod's change as the stream tells it, and who is tried again because of it.
+    fn woken(view: &Mutex<View>, old: Option<Pod>, new: Option<Pod>) -> Vec<String> {
+        let queue = Queue::default();
+        let change = Change { old: old.map(Arc::new), new: new.map(Arc::new) };
+        follow_pod(view, &queue, "default-scheduler", &change);
+        let cancel = CancellationToken::new();
+        cancel.cancel();
+        let mut names = Vec::new();
+        while let Some(Some(key)) = futures::FutureExt::now_or_never(queue.next(&cancel)) {
+            names.push(key.name);
+        }
+        names
+    }
+
+    #[test]
+    fn only_what_makes_room_wakes_the_parked() {
+        let view = Mutex::new(View::default());
+        let bound = |cpu: &str| tests::pod("bound", "n", cpu);
+        let park = || lock(&view).parked.insert(ObjectKey::new("a", "parked"));
+        lock(&view).cluster.put_node(&tests::node("n", "1"));
+        park();
+        assert_eq!(woken(&view, None, Some(bound("500m"))), [""; 0]);
+        assert_eq!(woken(&view, Some(tests::pod("waiting", "", "1")), None), [""; 0]);
+        assert_eq!(woken(&view, Some(bound("500m")), Some(bound("500m"))), [""; 0]);
+        assert_eq!(woken(&view, Some(bound("500m")), Some(bound("200m"))), ["parked"]);
+        park();
+        let mut finished = bound("200m");
+        finished.status = serde_json::from_value(json!({"phase": "Succeeded"})).unwrap();
+        assert_eq!(woken(&view, Some(bound("200m")), Some(finished.clone())), ["parked"]);
+        park();
+        assert_eq!(woken(&view, Some(finished), None), [""; 0]);
+    }
+
+    #[test]
+    fn a_pod_that_replaces_another_of_its_name_is_tried() {
+        let view = Mutex::new(View::default());
+        let pod = |uid: &str| {
+            let mut pod = tests::pod("waiting", "", "1");
+            pod.metadata.uid = Some(uid.to_owned());
+            Some(pod)
+        };
+        assert_eq!(woken(&view, pod("one"), pod("one")), [""; 0]);
+        assert_eq!(woken(&view, pod("one"), pod("two")), ["waiting"]);
+    }
 
     #[test]
     fn pods_are_spread_and_refused_with_reasons() {
