@@ -28,6 +28,10 @@ pub enum ControllerError {
     Selector(String),
     #[error("{0} has no uid: not an object of the API")]
     NoUid(String),
+    #[error("{0} is being deleted or gone: it adopts nothing")]
+    OwnerGoes(String),
+    #[error("the API serves no kind {1:?} of group {0:?}")]
+    UnknownKind(String, String),
 }
 
 #[derive(Clone)]
@@ -95,6 +99,18 @@ impl OwnWrites {
     }
 }
 
+/// Whether the owner may adopt, asked of the API itself: a copy may not know yet that the owner is being deleted, and what
+/// its deletion has just released would be adopted back and go with it.
+pub async fn may_adopt<K>(api: &Api<K>, owner: &K) -> Result<bool, ControllerError>
+where
+    K: Resource + Clone + DeserializeOwned + Debug,
+{
+    let current = gone_is_fine(api.get_metadata(&owner.name_any()).await)?;
+    Ok(current.is_some_and(|current| {
+        current.metadata.uid == owner.meta().uid && current.metadata.deletion_timestamp.is_none()
+    }))
+}
+
 /// A reference for events about `object`.
 pub fn reference<K: Resource<DynamicType = ()>>(object: &K) -> ObjectReference {
     object.object_ref(&())
@@ -105,6 +121,8 @@ pub fn settled(controller: &str, key: &ObjectKey, outcome: Result<(), Controller
     match outcome {
         Ok(()) => true,
         Err(ControllerError::Api(kube::Error::Api(status))) if status.code == 409 || status.code == 404 => false,
+        // The copy will say so too in a moment.
+        Err(ControllerError::OwnerGoes(_)) => false,
         Err(error) => {
             warn!(controller, ?key, %error, "reconcile failed");
             false

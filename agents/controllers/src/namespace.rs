@@ -76,7 +76,7 @@ impl Controller {
         let discovery = Discovery::new(client.clone()).run().await?;
         let mut remaining = Remaining::default();
         for group in discovery.groups() {
-            for (resource, capabilities) in group.recommended_resources() {
+            for (resource, capabilities) in group.resources_by_stability() {
                 let emptied = capabilities.scope == Scope::Namespaced
                     && capabilities.supports_operation(verbs::DELETE)
                     && capabilities.supports_operation(verbs::LIST);

@@ -21,7 +21,7 @@ use serde_json::json;
 
 use crate::{
     ControllerError,
-    context::{Context, OwnWrites, gone_is_fine, reference, settled},
+    context::{Context, OwnWrites, gone_is_fine, may_adopt, reference, settled},
     pods,
 };
 
@@ -31,13 +31,26 @@ const BURST_MAX: usize = 500;
 /// First batch of creates, doubled while all succeed, so that a refused template is not tried a hundred times.
 const BATCH_FIRST: usize = 1;
 
+/// A pod by name, and the uid that tells it from a later one of that name.
+#[derive(Debug, PartialEq)]
+struct Named {
+    name: String,
+    uid: Option<String>,
+}
+
+impl Named {
+    fn of(pod: &Pod) -> Self {
+        Named { name: pod.name_any(), uid: pod.uid() }
+    }
+}
+
 /// What one reconcile decided. Pure result of [`decide`].
 #[derive(Debug, Default, PartialEq)]
 struct Plan {
     /// Pods that match and have no controller.
-    adopt: Vec<String>,
+    adopt: Vec<Named>,
     /// Owned pods that match no more.
-    release: Vec<String>,
+    release: Vec<Named>,
     create: usize,
     delete: Vec<String>,
     status: ReplicaSetStatus,
@@ -114,9 +127,11 @@ impl Controller {
         });
         candidates.extend(orphans);
         let mut plan = decide(&set, &selector, &candidates, Timestamp::now());
-        let failure = self.act(key, &set, &uid, &plan).await;
+        self.claim(key, &set, &uid, &plan).await?;
+        let failure = self.resize(key, &set, &uid, &plan).await;
         if let Err(error) = &failure {
-            plan.status.conditions = Some(vec![replica_failure(error, Timestamp::now())]);
+            let reason = if plan.create > 0 { "FailedCreate" } else { "FailedDelete" };
+            plan.status.conditions = Some(vec![replica_failure(reason, error, Timestamp::now())]);
         }
         self.report(key, &set, plan.status).await?;
         if let Some(seconds) = plan.again_in_s {
@@ -125,22 +140,40 @@ impl Controller {
         failure
     }
 
-    async fn act(&self, key: &ObjectKey, set: &Arc<ReplicaSet>, uid: &str, plan: &Plan) -> Result<(), ControllerError> {
+    /// Adopts and releases. The uid in each patch refuses it for a later pod of the same name.
+    async fn claim(
+        &self,
+        key: &ObjectKey,
+        set: &Arc<ReplicaSet>,
+        uid: &str,
+        plan: &Plan,
+    ) -> Result<(), ControllerError> {
         let api = self.context.api::<Pod, _>(&key.namespace, &**set);
-        for name in &plan.adopt {
-            let patch = json!({"metadata": {"ownerReferences": [owner_reference(set, uid)]}});
-            if let Some(pod) = gone_is_fine(api.patch(name, &PatchParams::default(), &Patch::Strategic(patch)).await)? {
+        let sets = self.context.api::<ReplicaSet, _>(&key.namespace, &**set);
+        if !plan.adopt.is_empty() && !may_adopt(&sets, &**set).await? {
+            return Err(ControllerError::OwnerGoes(key.name.clone()));
+        }
+        let adopted = plan.adopt.iter().map(|pod| (pod, json!(owner_reference(set, uid))));
+        let released = plan.release.iter().map(|pod| (pod, json!({"$patch": "delete", "uid": uid})));
+        for (pod, owner) in adopted.chain(released) {
+            let patch = json!({"metadata": {"uid": pod.uid, "ownerReferences": [owner]}});
+            let patched = api.patch(&pod.name, &PatchParams::default(), &Patch::Strategic(patch)).await;
+            if let Some(pod) = gone_is_fine(patched)? {
                 self.writes.note(key, &pod);
             }
         }
-        for name in &plan.release {
-            let patch = json!({"metadata": {"ownerReferences": [{"$patch": "delete", "uid": uid}]}});
-            if let Some(pod) = gone_is_fine(api.patch(name, &PatchParams::default(), &Patch::Strategic(patch)).await)? {
-                self.writes.note(key, &pod);
-            }
-        }
+        Ok(())
+    }
+
+    async fn resize(
+        &self,
+        key: &ObjectKey,
+        set: &Arc<ReplicaSet>,
+        uid: &str,
+        plan: &Plan,
+    ) -> Result<(), ControllerError> {
         self.create(key, set, uid, plan.create).await?;
-        let api = &api;
+        let api = &self.context.api::<Pod, _>(&key.namespace, &**set);
         let deletes = plan.delete.iter().map(|name| async move {
             let pod = self.pods.get(&ObjectKey::new(&key.namespace, name));
             let preconditions = Preconditions { uid: pod.and_then(|pod| pod.uid()), resource_version: None };
@@ -224,9 +257,9 @@ fn decide(set: &ReplicaSet, selector: &Selector, candidates: &[Arc<Pod>], now: T
         let matching = pods::matches(selector, pod.metadata.labels.as_ref());
         match (owned, matching) {
             (true, true) => mine.push(pod),
-            (true, false) if !deleting => plan.release.push(pod.name_any()),
+            (true, false) if !deleting => plan.release.push(Named::of(pod)),
             (false, true) if !deleting && pods::is_active(pod) => {
-                plan.adopt.push(pod.name_any());
+                plan.adopt.push(Named::of(pod));
                 mine.push(pod);
             }
             _ => {}
@@ -308,11 +341,11 @@ fn same_status(old: &ReplicaSetStatus, new: &ReplicaSetStatus) -> bool {
     numbers(old) == numbers(new) && failures(old) == failures(new)
 }
 
-fn replica_failure(error: &ControllerError, now: Timestamp) -> ReplicaSetCondition {
+fn replica_failure(reason: &str, error: &ControllerError, now: Timestamp) -> ReplicaSetCondition {
     ReplicaSetCondition {
         type_: "ReplicaFailure".into(),
         status: "True".into(),
-        reason: Some("FailedCreate".into()),
+        reason: Some(reason.to_owned()),
         message: Some(error.to_string()),
         last_transition_time: Some(Time(now)),
     }
@@ -366,7 +399,7 @@ mod tests {
         let conditions = json!([{"type": "Ready", "status": if ready { "True" } else { "False" },
                                  "lastTransitionTime": "2026-01-01T00:00:00Z"}]);
         let value = json!({
-            "metadata": {"name": name, "namespace": "a", "labels": {"app": label}, "ownerReferences": owners},
+            "metadata": {"name": name, "namespace": "a", "uid": format!("{name}-uid"), "labels": {"app": label}, "ownerReferences": owners},
             "spec": {"containers": [], "nodeName": if node { Some("n") } else { None }},
             "status": {"phase": if ready { "Running" } else { "Pending" }, "conditions": conditions},
         });
@@ -381,14 +414,16 @@ mod tests {
     #[test]
     fn missing_pods_are_created_and_orphans_adopted() {
         let plan = plan(&set(3), &[pod("mine", "web", true, true, true), pod("orphan", "web", false, true, true)]);
-        assert_eq!((plan.create, plan.adopt, plan.release), (1, vec!["orphan".to_owned()], vec![]));
+        let orphan = Named { name: "orphan".to_owned(), uid: Some("orphan-uid".to_owned()) };
+        assert_eq!((plan.create, plan.adopt, plan.release), (1, vec![orphan], vec![]));
         assert_eq!((plan.status.replicas, plan.status.available_replicas), (2, Some(2)));
     }
 
     #[test]
     fn relabelled_pods_are_released_and_replaced() {
         let plan = plan(&set(1), &[pod("mine", "other", true, true, true)]);
-        assert_eq!((plan.create, plan.release), (1, vec!["mine".to_owned()]));
+        let mine = Named { name: "mine".to_owned(), uid: Some("mine-uid".to_owned()) };
+        assert_eq!((plan.create, plan.release), (1, vec![mine]));
     }
 
     #[test]

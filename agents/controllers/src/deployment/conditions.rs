@@ -12,6 +12,9 @@ use super::{
     replicas_of,
 };
 
+/// The `progressDeadlineSeconds` that stands for none, as Kubernetes has it.
+const NO_DEADLINE: i32 = i32::MAX;
+
 /// The status, and in how many seconds it may change by time alone.
 pub fn status(
     view: &View<'_>,
@@ -72,7 +75,10 @@ fn progress(
     created: Option<&str>,
     conditions: &mut Conditions,
 ) -> Option<i64> {
-    let deadline = i64::from(spec.progress_deadline_seconds?);
+    let Some(deadline) = spec.progress_deadline_seconds.filter(|seconds| *seconds != NO_DEADLINE).map(i64::from) else {
+        conditions.list.retain(|condition| condition.type_ != "Progressing");
+        return None;
+    };
     let before = conditions.get("Progressing").cloned();
     if let Some(created) = created {
         conditions.set(
@@ -84,15 +90,16 @@ fn progress(
         );
         return Some(deadline);
     }
+    let name = new.map_or_else(|| deployment.name_any(), ResourceExt::name_any);
+    let reason_before = before.as_ref().and_then(|condition| condition.reason.as_deref()).unwrap_or("");
     if spec.paused == Some(true) {
-        if before.as_ref().and_then(|condition| condition.reason.as_deref()) != Some("DeploymentPaused") {
+        // That it got stuck is worth more than that it was paused then.
+        if !matches!(reason_before, "DeploymentPaused" | "ProgressDeadlineExceeded") {
             conditions.set("Progressing", false, "DeploymentPaused", "Deployment is paused", true);
             conditions.unknown("Progressing");
         }
         return None;
     }
-    let name = new.map_or_else(|| deployment.name_any(), ResourceExt::name_any);
-    let reason_before = before.as_ref().and_then(|condition| condition.reason.as_deref()).unwrap_or("");
     if reason_before == "DeploymentPaused" {
         conditions.set("Progressing", false, "DeploymentResumed", "Deployment is resumed", true);
         conditions.unknown("Progressing");
@@ -110,9 +117,9 @@ fn progress(
         || status.ready_replicas.unwrap_or(0) > old.ready_replicas.unwrap_or(0)
         || status.available_replicas.unwrap_or(0) > old.available_replicas.unwrap_or(0)
         || old_replicas(status) < old_replicas(old);
-    // A finished rollout that loses a pod is not a rollout again: only a new template starts one.
-    let finished = reason_before == "NewReplicaSetAvailable" && status.observed_generation == old.observed_generation;
-    if finished {
+    // A finished rollout that loses a pod or is given another size is not a rollout again: only another template, whose
+    // set has not all the pods, starts one.
+    if reason_before == "NewReplicaSetAvailable" && status.replicas == status.updated_replicas {
         return None;
     }
     if moved || before.is_none() || reason_before == "NewReplicaSetAvailable" {

@@ -22,7 +22,7 @@ use serde_json::json;
 
 use crate::{
     ControllerError,
-    context::{Context, OwnWrites, gone_is_fine, reference, settled},
+    context::{Context, OwnWrites, gone_is_fine, may_adopt, reference, settled},
     pods,
 };
 use plan::{Action, View};
@@ -125,17 +125,23 @@ impl Controller {
             return Ok(sets);
         }
         let selector = pods::selector(&spec.selector)?;
+        let mut orphans = self.sets.list(Some(&key.namespace));
+        orphans.retain(|set| {
+            set.owner_references().iter().all(|owner| owner.controller != Some(true))
+                && set.metadata.deletion_timestamp.is_none()
+                && pods::matches(&selector, set.metadata.labels.as_ref())
+        });
+        let deployments = self.context.api::<Deployment, _>(&key.namespace, deployment);
+        if !orphans.is_empty() && !may_adopt(&deployments, deployment).await? {
+            return Err(ControllerError::OwnerGoes(key.name.clone()));
+        }
         let api = self.context.api::<ReplicaSet, _>(&key.namespace, deployment);
-        for set in self.sets.list(Some(&key.namespace)) {
-            let orphan = set.owner_references().iter().all(|owner| owner.controller != Some(true));
-            let alive = set.metadata.deletion_timestamp.is_none();
-            if orphan && alive && pods::matches(&selector, set.metadata.labels.as_ref()) {
-                let owner = template::owner_reference(deployment);
-                let patch = json!({"metadata": {"uid": set.uid(), "ownerReferences": [owner]}});
-                let adopted = api.patch(&set.name_any(), &PatchParams::default(), &Patch::Strategic(patch)).await?;
-                self.writes.note(key, &adopted);
-                sets.push(Arc::new(adopted));
-            }
+        for set in orphans {
+            let owner = template::owner_reference(deployment);
+            let patch = json!({"metadata": {"uid": set.uid(), "ownerReferences": [owner]}});
+            let adopted = api.patch(&set.name_any(), &PatchParams::default(), &Patch::Strategic(patch)).await?;
+            self.writes.note(key, &adopted);
+            sets.push(Arc::new(adopted));
         }
         Ok(sets)
     }
@@ -149,12 +155,8 @@ impl Controller {
                     self.writes.note(key, &created);
                     self.tell_scaled(deployment, &created.name_any(), 0, replicas_of(&created)).await;
                 }
-                // Another template with the same hash: the next try mixes the count into it.
                 Err(kube::Error::Api(status)) if status.code == 409 => {
-                    let count = deployment.status.as_ref().and_then(|status| status.collision_count).unwrap_or(0);
-                    let api = self.context.api::<Deployment, _>(&key.namespace, deployment);
-                    let patch = json!({"status": {"collisionCount": count + 1}});
-                    api.patch_status(&key.name, &parameters, &Patch::Merge(patch)).await?;
+                    self.name_taken(key, deployment, &set.name_any()).await?;
                     return Err(kube::Error::Api(status).into());
                 }
                 Err(error) => return Err(error.into()),
@@ -186,6 +188,26 @@ impl Controller {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// A set has the name of the one to be made. If it is this very one, the copy is only late; if it is of another template
+    /// with the same hash, the next try mixes the count into it.
+    async fn name_taken(&self, key: &ObjectKey, deployment: &Deployment, name: &str) -> Result<(), ControllerError> {
+        let api = self.context.api::<ReplicaSet, _>(&key.namespace, deployment);
+        let Some(there) = gone_is_fine(api.get(name).await)? else { return Ok(()) };
+        let template = deployment.spec.as_ref().map(|spec| &spec.template);
+        let owners = there.owner_references();
+        let own =
+            owners.iter().any(|owner| owner.controller == Some(true) && Some(&owner.uid) == deployment.uid().as_ref());
+        if own && template.is_some_and(|template| template::same(template, &there)) {
+            self.writes.note(key, &there);
+            return Ok(());
+        }
+        let count = deployment.status.as_ref().and_then(|status| status.collision_count).unwrap_or(0);
+        let api = self.context.api::<Deployment, _>(&key.namespace, deployment);
+        let patch = json!({"status": {"collisionCount": count + 1}});
+        api.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(patch)).await?;
         Ok(())
     }
 

@@ -120,15 +120,18 @@ struct Planner<'a> {
 
 impl Planner<'_> {
     fn actions(&self) -> Vec<Action> {
-        let paused = self.spec.paused == Some(true);
-        if self.is_rescaled() || paused {
+        // A new set is made only once the others have their new sizes: together they would exceed the limits.
+        if self.is_rescaled() || self.spec.paused == Some(true) {
             let mut actions = self.proportional();
-            if !paused {
-                actions.extend(self.bookkeeping());
+            if let Some(new) = self.new {
+                actions.extend(self.number(new));
             }
             return actions;
         }
-        let mut actions = self.bookkeeping();
+        let mut actions = match self.new {
+            Some(new) => self.number(new),
+            None => self.make(),
+        };
         if is_recreate(self.spec) {
             actions.extend(self.recreate());
         } else {
@@ -170,46 +173,48 @@ impl Planner<'_> {
         (from != to || !current).then(|| Action::Scale { name: set.name_any(), from, to, annotations })
     }
 
-    /// Revision numbers, copied annotations, and the new set itself when it may exist.
-    fn bookkeeping(&self) -> Vec<Action> {
-        let highest_old = self.old.iter().map(|set| revision(set)).max().unwrap_or(0);
+    /// The revision after those of the old sets.
+    fn next_revision(&self) -> i64 {
+        self.old.iter().map(|set| revision(set)).max().unwrap_or(0) + 1
+    }
+
+    /// Gives the present set its revision number and the annotations copied from the Deployment.
+    fn number(&self, new: &ReplicaSet) -> Vec<Action> {
+        let number = revision(new).max(self.next_revision());
+        let mut wanted = template::copied_annotations(self.view.deployment);
+        wanted.insert(REVISION.into(), number.to_string());
+        let min_ready = self.spec.min_ready_seconds.unwrap_or(0);
+        let told = wanted.iter().all(|(key, value)| new.annotations().get(key) == Some(value));
+        let of_set = new.spec.as_ref().and_then(|spec| spec.min_ready_seconds).unwrap_or(0);
         let mut actions = Vec::new();
-        let number = match self.new {
-            Some(new) => {
-                let number = revision(new).max(highest_old + 1);
-                let mut wanted = template::copied_annotations(self.view.deployment);
-                wanted.insert(REVISION.into(), number.to_string());
-                let min_ready = self.spec.min_ready_seconds.unwrap_or(0);
-                let told = wanted.iter().all(|(key, value)| new.annotations().get(key) == Some(value));
-                let of_set = new.spec.as_ref().and_then(|spec| spec.min_ready_seconds).unwrap_or(0);
-                if !told || of_set != min_ready {
-                    let name = new.name_any();
-                    actions.push(Action::AnnotateSet { name, annotations: wanted, min_ready_seconds: min_ready });
-                }
-                number
-            }
-            None => {
-                let waits = is_recreate(self.spec) && (self.old_replicas() > 0 || self.old_pods_run());
-                if waits {
-                    return actions;
-                }
-                let replicas = if is_recreate(self.spec) {
-                    self.limits.replicas
-                } else {
-                    (self.limits.total_max() - self.total()).clamp(0, self.limits.replicas)
-                };
-                let mut annotations = template::copied_annotations(self.view.deployment);
-                annotations.extend(self.sizes());
-                annotations.insert(REVISION.into(), (highest_old + 1).to_string());
-                let set = template::new_set(self.view.deployment, replicas, annotations);
-                actions.push(Action::Create(Box::new(set)));
-                highest_old + 1
-            }
-        };
-        if self.view.deployment.annotations().get(REVISION) != Some(&number.to_string()) {
-            actions.push(Action::AnnotateDeployment { revision: number });
+        if !told || of_set != min_ready {
+            let name = new.name_any();
+            actions.push(Action::AnnotateSet { name, annotations: wanted, min_ready_seconds: min_ready });
         }
+        actions.extend(self.tell_number(number));
         actions
+    }
+
+    /// Makes the set of a new template, when it may exist.
+    fn make(&self) -> Vec<Action> {
+        let recreate = is_recreate(self.spec);
+        if recreate && (self.old_replicas() > 0 || self.old_pods_run()) {
+            return Vec::new();
+        }
+        let room = if recreate { self.limits.replicas } else { self.limits.total_max() - self.total() };
+        let number = self.next_revision();
+        let mut annotations = template::copied_annotations(self.view.deployment);
+        annotations.extend(self.sizes());
+        annotations.insert(REVISION.into(), number.to_string());
+        let set = template::new_set(self.view.deployment, room.clamp(0, self.limits.replicas), annotations);
+        let mut actions = vec![Action::Create(Box::new(set))];
+        actions.extend(self.tell_number(number));
+        actions
+    }
+
+    fn tell_number(&self, number: i64) -> Option<Action> {
+        let told = self.view.deployment.annotations().get(REVISION) == Some(&number.to_string());
+        (!told).then_some(Action::AnnotateDeployment { revision: number })
     }
 
     fn old_replicas(&self) -> i32 {

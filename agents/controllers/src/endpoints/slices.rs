@@ -35,8 +35,11 @@ pub fn plan(service: &Service, found: &[Endpoint], existing: &[Arc<EndpointSlice
         // An empty slice tells followers that the Service is known and has nobody.
         groups.insert(&[], Vec::new());
     }
-    let mut unused: Vec<&Arc<EndpointSlice>> = existing.iter().collect();
-    let mut changes = Vec::new();
+    // Slices of an earlier Service of this name go with it, by their owner reference: nothing is put into them.
+    let (mut unused, of_earlier): (Vec<&Arc<EndpointSlice>>, Vec<_>) = existing
+        .iter()
+        .partition(|slice| slice.owner_references().iter().any(|owner| Some(&owner.uid) == service.uid().as_ref()));
+    let mut changes: Vec<Change> = of_earlier.iter().map(|slice| Change::Delete(slice.name_any())).collect();
     for (ports, endpoints) in groups {
         let ports: Vec<EndpointPort> = ports.iter().map(port).collect();
         let of_group = |slice: &&Arc<EndpointSlice>| slice.ports.as_deref().unwrap_or(&[]) == ports.as_slice();
@@ -187,6 +190,15 @@ mod tests {
         let service = view::tests::service();
         let slices = created(plan(&service, &found(150), &[]));
         assert!(plan(&service, &found(150), &slices).is_empty());
+    }
+
+    #[test]
+    fn a_service_that_replaces_another_of_its_name_has_slices_of_its_own() {
+        let mut service = view::tests::service();
+        let slices = created(plan(&service, &found(1), &[]));
+        service.metadata.uid = Some("s2".to_owned());
+        let changes = plan(&service, &found(1), &slices);
+        assert!(matches!(changes.as_slice(), [Change::Delete(_), Change::Create(slice)] if count(slice) == 1));
     }
 
     #[test]

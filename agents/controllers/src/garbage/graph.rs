@@ -23,7 +23,6 @@ pub struct Owner {
     pub uid: String,
     pub name: String,
     pub group: String,
-    pub version: String,
     pub kind: String,
     pub blocks: bool,
 }
@@ -44,6 +43,8 @@ pub struct Graph {
     dependents: HashMap<String, BTreeSet<String>>,
     /// Revision of the deletion of an owner, for as long as it has dependents.
     gone: BTreeMap<String, String>,
+    /// How objects of a kind (group, kind) are reached, and whether they are in namespaces: what the API serves.
+    kinds: HashMap<(String, String), (ApiResource, bool)>,
 }
 
 /// What to do about one object.
@@ -130,17 +131,19 @@ impl Graph {
         gone.iter().flat_map(|uid| self.remove(uid)).collect()
     }
 
-    pub fn find(&self, uid: &str) -> Option<Identity> {
-        self.vertices.get(uid).map(|vertex| vertex.identity.clone())
+    /// Notes a resource that the API serves.
+    pub fn learn(&mut self, resource: ApiResource, namespaced: bool) {
+        self.kinds.insert((resource.group.clone(), resource.kind.clone()), (resource, namespaced));
     }
 
-    /// The resource of a kind, and whether it is namespaced, as far as an object of it has been seen.
-    pub fn resource_of(&self, group: &str, kind: &str) -> Option<(ApiResource, bool)> {
-        let vertex = self
-            .vertices
-            .values()
-            .find(|vertex| vertex.identity.resource.group == group && vertex.identity.resource.kind == kind)?;
-        Some((vertex.identity.resource.clone(), vertex.identity.namespace.is_some()))
+    /// Where the owner of an object would be; `None` if the API serves no such kind.
+    pub fn place_of(&self, owner: &Owner, dependent: &Identity) -> Option<Identity> {
+        if let Some(vertex) = self.vertices.get(&owner.uid) {
+            return Some(Identity { name: owner.name.clone(), ..vertex.identity.clone() });
+        }
+        let (resource, namespaced) = self.kinds.get(&(owner.group.clone(), owner.kind.clone()))?.clone();
+        let namespace = dependent.namespace.clone().filter(|_| namespaced);
+        Some(Identity { resource, namespace, name: owner.name.clone() })
     }
 
     /// The revision of the deletion that dooms this object.
@@ -224,12 +227,11 @@ fn blocks(dependent: &Vertex, owner: &str) -> bool {
 }
 
 fn owner(reference: &k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference) -> Owner {
-    let (group, version) = reference.api_version.rsplit_once('/').unwrap_or(("", &reference.api_version));
+    let group = reference.api_version.rsplit_once('/').map_or("", |(group, _version)| group);
     Owner {
         uid: reference.uid.clone(),
         name: reference.name.clone(),
         group: group.to_owned(),
-        version: version.to_owned(),
         kind: reference.kind.clone(),
         blocks: reference.block_owner_deletion == Some(true),
     }
@@ -284,6 +286,18 @@ mod tests {
     fn an_owner_never_seen_is_asked_for() {
         let mut graph = Graph::default();
         assert_eq!(put(&mut graph, "child", &["ghost"], &[], false), ["child"]);
+    }
+
+    #[test]
+    fn an_owner_of_a_kind_that_is_not_served_is_nowhere() {
+        let mut graph = Graph::default();
+        put(&mut graph, "child", &["ghost"], &[], false);
+        let Decision::CheckOwners { object, owners, .. } = graph.decide("child") else { panic!("owner is missing") };
+        assert_eq!(graph.place_of(&owners[0], &object), None);
+        graph.learn(identity("any").resource, true);
+        assert_eq!(graph.place_of(&owners[0], &object), Some(identity("ghost")));
+        graph.learn(identity("any").resource, false);
+        assert_eq!(graph.place_of(&owners[0], &object), Some(Identity { namespace: None, ..identity("ghost") }));
     }
 
     #[test]

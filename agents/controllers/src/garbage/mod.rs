@@ -14,7 +14,7 @@ use kube::{
     runtime::{WatchStreamExt, watcher},
 };
 use serde_json::json;
-use tokio::sync::RwLock;
+use tokio::sync::{RwLock, watch};
 use tracing::warn;
 
 use crate::{
@@ -27,6 +27,8 @@ const WORKERS: usize = 8;
 /// How often new resources are looked for.
 const DISCOVERY_ROUND: Duration = Duration::from_secs(30);
 const DISCOVERY_RETRY: Duration = Duration::from_millis(500);
+/// How long the first list of every resource is waited for; one that cannot be listed holds up no other for ever.
+const FIRST_LISTS_MAX: Duration = Duration::from_secs(30);
 pub const FOREGROUND: &str = "foregroundDeletion";
 pub const ORPHAN: &str = "orphan";
 
@@ -42,7 +44,11 @@ pub async fn run(context: Context) {
     let graph = Arc::new(RwLock::new(Graph::default()));
     let queue: Queue<String> = Queue::default();
     let collector = Arc::new(Collector { context: context.clone(), graph: graph.clone() });
-    let followers = tokio::spawn(follow_all(context.clone(), graph, queue.clone()));
+    let (unlisted, first_lists) = watch::channel(None);
+    let followers = tokio::spawn(follow_all(context.clone(), graph, queue.clone(), unlisted));
+    // An owner whose dependents are not known yet has none, as far as the graph can tell: it would orphan or wait for
+    // nobody, and they would be deleted after it.
+    complete(first_lists, &context.cancel).await;
     queue
         .drain(WORKERS, context.cancel.clone(), move |uid| {
             let collector = collector.clone();
@@ -63,18 +69,41 @@ pub async fn run(context: Context) {
     }
 }
 
+/// Resources that were found and not listed yet; `None` before the first discovery.
+type Unlisted = Option<usize>;
+
+/// Waits until every resource that was found at first has been listed once.
+async fn complete(mut unlisted: watch::Receiver<Unlisted>, cancel: &tokio_util::sync::CancellationToken) {
+    let listed = unlisted.wait_for(|left| *left == Some(0));
+    match cancel.run_until_cancelled(tokio::time::timeout(FIRST_LISTS_MAX, listed)).await {
+        Some(Err(_)) => warn!("garbage collection goes on without the lists of some resources"),
+        Some(Ok(_)) | None => {}
+    }
+}
+
 /// Starts a follower for each resource, those that appear later too.
-async fn follow_all(context: Context, graph: Arc<RwLock<Graph>>, queue: Queue<String>) {
+async fn follow_all(
+    context: Context,
+    graph: Arc<RwLock<Graph>>,
+    queue: Queue<String>,
+    unlisted: watch::Sender<Unlisted>,
+) {
     let mut followed: BTreeSet<(String, String)> = BTreeSet::new();
     let mut tasks = tokio::task::JoinSet::new();
     loop {
         let mut pause = DISCOVERY_ROUND;
         match Discovery::new(context.clients.plain()).run().await {
             Ok(discovery) => {
-                for (resource, scope) in deletable(&discovery) {
-                    if followed.insert((resource.group.clone(), resource.plural.clone())) {
-                        tasks.spawn(follow(context.clone(), resource, scope, graph.clone(), queue.clone()));
-                    }
+                let served = discovery.groups().flat_map(|group| group.resources_by_stability());
+                let mut known = graph.write().await;
+                served.for_each(|(resource, of)| known.learn(resource, of.scope == Scope::Namespaced));
+                drop(known);
+                let mut found = deletable(&discovery);
+                found.retain(|(resource, _)| followed.insert((resource.group.clone(), resource.plural.clone())));
+                unlisted.send_modify(|left| *left = Some(left.unwrap_or(0) + found.len()));
+                for (resource, scope) in found {
+                    let (context, graph, queue) = (context.clone(), graph.clone(), queue.clone());
+                    tasks.spawn(follow(context, resource, scope, graph, queue, unlisted.clone()));
                 }
             }
             Err(error) => {
@@ -91,7 +120,7 @@ async fn follow_all(context: Context, graph: Arc<RwLock<Graph>>, queue: Queue<St
 }
 
 fn deletable(discovery: &Discovery) -> Vec<(ApiResource, Scope)> {
-    let all = discovery.groups().flat_map(|group| group.recommended_resources());
+    let all = discovery.groups().flat_map(|group| group.resources_by_stability());
     all.filter(|(resource, capabilities)| {
         capabilities.supports_operation(verbs::DELETE)
             && capabilities.supports_operation(verbs::WATCH)
@@ -107,7 +136,9 @@ async fn follow(
     scope: Scope,
     graph: Arc<RwLock<Graph>>,
     queue: Queue<String>,
+    unlisted: watch::Sender<Unlisted>,
 ) {
+    let mut never_listed = true;
     let api: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(context.clients.plain(), &resource);
     let mut stream = std::pin::pin!(watcher(api, watcher::Config::default()).default_backoff());
     let mut listed: Option<BTreeSet<String>> = None;
@@ -131,6 +162,9 @@ async fn follow(
                 graph.put(identity, &object.metadata)
             }
             Ok(watcher::Event::InitDone) => {
+                if std::mem::take(&mut never_listed) {
+                    unlisted.send_modify(|left| *left = left.map(|left| left - 1));
+                }
                 let kept = listed.take().unwrap_or_default();
                 graph.retain(&resource.group, &resource.plural, &kept)
             }
@@ -208,19 +242,10 @@ impl Collector {
     }
 
     async fn lives(&self, dependent: &Identity, owner: &graph::Owner) -> Result<bool, ControllerError> {
-        let known = self.graph.read().await.find(&owner.uid);
-        let (resource, namespace) = match &known {
-            Some(known) => (known.resource.clone(), known.namespace.clone()),
-            None => {
-                let group_version = kube::core::GroupVersion::gv(&owner.group, &owner.version);
-                let kind = kube::core::GroupVersionKind::gvk(&group_version.group, &group_version.version, &owner.kind);
-                match self.graph.read().await.resource_of(&owner.group, &owner.kind) {
-                    Some((resource, namespaced)) => (resource, dependent.namespace.clone().filter(|_| namespaced)),
-                    None => (ApiResource::from_gvk(&kind), dependent.namespace.clone()),
-                }
-            }
-        };
-        let api = self.api(&Identity { resource, namespace, name: owner.name.clone() }, self.context.clients.plain());
+        // Nobody can say whether an owner of an unknown kind lives, so nothing is deleted for it.
+        let place = self.graph.read().await.place_of(owner, dependent);
+        let place = place.ok_or_else(|| ControllerError::UnknownKind(owner.group.clone(), owner.kind.clone()))?;
+        let api = self.api(&place, self.context.clients.plain());
         let found = gone_is_fine(api.get_metadata(&owner.name).await)?;
         Ok(found.is_some_and(|found| found.uid().as_deref() == Some(owner.uid.as_str())))
     }

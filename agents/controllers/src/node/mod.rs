@@ -1,13 +1,18 @@
 //! Nodes whose agent went silent: told as such, tainted, and emptied as pods' tolerations allow.
 
 mod decide;
+mod time;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use k8s_openapi::{
     api::{
         coordination::v1::Lease,
-        core::v1::{Node, Pod},
+        core::v1::{Node, Pod, Taint},
     },
     jiff::Timestamp,
 };
@@ -18,15 +23,19 @@ use kube::{
     runtime::watcher,
 };
 use serde_json::json;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::{
     ControllerError,
     context::{Context, gone_is_fine, reference},
 };
+use time::Watched;
 
 /// How often every node is looked at.
 const ROUND: Duration = Duration::from_secs(1);
+/// A longer pause between two rounds counts as this much silence.
+const ROUND_MAX: Duration = Duration::from_secs(5);
 const LEASES: &str = "kube-node-lease";
 
 struct Controller {
@@ -35,9 +44,15 @@ struct Controller {
     leases: Informer<Lease>,
     pods: Informer<Pod>,
     recorder: Recorder,
-    /// When each node's heartbeat last changed, by this process's clock: clocks of nodes are not trusted.
-    heard: BTreeMap<String, (Option<Timestamp>, Timestamp)>,
+    time: Watched,
+    /// Each node's last heartbeat and when it came, by this process's own time: clocks of nodes are not trusted.
+    heard: BTreeMap<String, (Option<Timestamp>, Duration)>,
+    /// When each taint that drives pods out was first seen; those that users set carry no time.
+    tainted: BTreeMap<TaintKey, Duration>,
 }
+
+/// Node, key and effect.
+type TaintKey = (String, String, String);
 
 pub async fn run(context: Context) {
     let nodes = context.informer::<Node>(Vec::new());
@@ -52,8 +67,11 @@ pub async fn run(context: Context) {
         return;
     }
     let recorder = context.recorder("node-controller");
-    let mut controller = Controller { context, nodes, leases, pods, recorder, heard: BTreeMap::new() };
+    let time = Watched::new(ROUND_MAX);
+    let (heard, tainted) = (BTreeMap::new(), BTreeMap::new());
+    let mut controller = Controller { context, nodes, leases, pods, recorder, time, heard, tainted };
     loop {
+        controller.time.advance(Instant::now());
         controller.round(Timestamp::now()).await;
         tokio::select! {
             () = controller.context.cancel.cancelled() => return,
@@ -65,7 +83,16 @@ pub async fn run(context: Context) {
 impl Controller {
     async fn round(&mut self, now: Timestamp) {
         let nodes = self.nodes.list(None);
-        self.heard.retain(|name, _| nodes.iter().any(|node| node.name_any() == *name));
+        let names: BTreeSet<String> = nodes.iter().map(|node| node.name_any()).collect();
+        self.heard.retain(|name, _| names.contains(name));
+        let taint_keys = |node: &Arc<Node>| -> Vec<TaintKey> {
+            decide::driving_out(node).map(|taint| taint_key(node, taint)).collect()
+        };
+        let present: BTreeSet<TaintKey> = nodes.iter().flat_map(taint_keys).collect();
+        self.tainted.retain(|taint, _| present.contains(taint));
+        for taint in present {
+            self.tainted.entry(taint).or_insert(self.time.now());
+        }
         for node in nodes {
             if let Err(error) = self.attend(&node, now).await {
                 warn!(node = node.name_any(), %error, "node not attended to; next round");
@@ -77,11 +104,12 @@ impl Controller {
         let name = node.name_any();
         let lease = self.leases.get(&ObjectKey::new(LEASES, &name));
         let renewed = lease.and_then(|lease| lease.spec.as_ref()?.renew_time.as_ref().map(|time| time.0));
-        let (last, since) = self.heard.entry(name.clone()).or_insert((renewed, now));
+        let present = self.time.now();
+        let (last, since) = self.heard.entry(name.clone()).or_insert((renewed, present));
         if *last != renewed {
-            (*last, *since) = (renewed, now);
+            (*last, *since) = (renewed, present);
         }
-        let silent_s = now.as_second() - since.as_second();
+        let silent_s = time::whole_seconds(present.saturating_sub(*since));
         let verdict = decide::verdict(node, silent_s, now);
         if let Some(conditions) = &verdict.conditions {
             info!(node = name, silent_s, "node went silent");
@@ -102,7 +130,7 @@ impl Controller {
         if verdict.pods_not_ready {
             self.pods_not_ready(node, now).await?;
         }
-        self.evict(node, now).await
+        self.evict(node).await
     }
 
     /// Pods of a silent node leave their Services: nobody knows whether they still answer.
@@ -117,9 +145,17 @@ impl Controller {
         Ok(())
     }
 
-    async fn evict(&self, node: &Node, now: Timestamp) -> Result<(), ControllerError> {
+    async fn evict(&self, node: &Node) -> Result<(), ControllerError> {
+        let age_s = |taint: &Taint| {
+            let since = self.tainted.get(&taint_key(node, taint)).copied();
+            time::whole_seconds(self.time.now().saturating_sub(since.unwrap_or(self.time.now())))
+        };
+        let taints: Vec<(&Taint, i64)> = decide::driving_out(node).map(|taint| (taint, age_s(taint))).collect();
+        if taints.is_empty() {
+            return Ok(());
+        }
         for pod in self.pods_of(node) {
-            if pod.metadata.deletion_timestamp.is_some() || !decide::must_leave(&pod, node, now) {
+            if pod.metadata.deletion_timestamp.is_some() || !decide::must_leave(&pod, &taints) {
                 continue;
             }
             let message =
@@ -139,4 +175,8 @@ impl Controller {
         let here = |pod: &Arc<Pod>| pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) == Some(name.as_str());
         self.pods.list(None).into_iter().filter(here).collect()
     }
+}
+
+fn taint_key(node: &Node, taint: &Taint) -> TaintKey {
+    (node.name_any(), taint.key.clone(), taint.effect.clone())
 }

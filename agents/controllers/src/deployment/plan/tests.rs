@@ -129,3 +129,51 @@ fn history_beyond_the_limit_is_removed_once_complete() {
     let view = View { deployment: &deployment, sets: &sets, pods: &[], now: Timestamp::UNIX_EPOCH };
     assert!(decide(&view).actions.contains(&Action::Delete { name: "one".into() }));
 }
+
+#[test]
+fn a_new_size_together_with_a_new_template_stays_within_the_surge() {
+    let deployment = deployment(20, rolling(), "v2");
+    assert_eq!(scales(&deployment, &[set("one", "v1", 10, 10, 1, 10)]), [("one".to_owned(), 20)]);
+    assert_eq!(scales(&deployment, &[set("one", "v1", 20, 10, 1, 20)]), [("new".to_owned(), 5)]);
+}
+
+/// The Progressing condition that follows `reason`, said a day ago, and when it is looked at again.
+fn progress(mut deployment: Deployment, reason: &str, sets: &[Arc<ReplicaSet>]) -> (Option<String>, Option<i64>) {
+    let status = if reason == "ProgressDeadlineExceeded" { "False" } else { "True" };
+    let updated = sets.last().map_or(0, |set| replicas_of(set));
+    deployment.status = serde_json::from_value(json!({
+        "replicas": sets.iter().map(|set| replicas_of(set)).sum::<i32>(), "updatedReplicas": updated,
+        "readyReplicas": sets.iter().map(|set| available(set)).sum::<i32>(),
+        "availableReplicas": sets.iter().map(|set| available(set)).sum::<i32>(),
+        "conditions": [{"type": "Progressing", "status": status, "reason": reason,
+                        "lastUpdateTime": "2025-12-31T00:00:00Z"}],
+    }))
+    .unwrap();
+    let view = View { deployment: &deployment, sets, pods: &[], now: "2026-01-01T00:00:00Z".parse().unwrap() };
+    let plan = decide(&view);
+    let conditions = plan.status.conditions.unwrap();
+    let reason = conditions.into_iter().find(|condition| condition.type_ == "Progressing").and_then(|one| one.reason);
+    (reason, plan.again_in_s)
+}
+
+#[test]
+fn only_a_rollout_has_a_deadline() {
+    let scaled_up = || [set("one", "v1", 3, 1, 1, 3)];
+    let stuck = || [set("one", "v1", 2, 2, 1, 2), set("two", "v2", 1, 0, 2, 2)];
+    let with = |image: &str, edit: &dyn Fn(&mut DeploymentSpec)| {
+        let mut deployment = deployment(if image == "v1" { 3 } else { 2 }, rolling(), image);
+        edit(deployment.spec.as_mut().unwrap());
+        deployment
+    };
+    let some = |reason: &str| Some(reason.to_owned());
+    let finished = "NewReplicaSetAvailable";
+    assert_eq!(progress(with("v1", &|_| ()), finished, &scaled_up()), (some(finished), None));
+    let (running, failed) = ("ReplicaSetUpdated", "ProgressDeadlineExceeded");
+    assert_eq!(progress(with("v2", &|_| ()), finished, &stuck()), (some(running), Some(600)));
+    assert_eq!(progress(with("v2", &|_| ()), running, &stuck()), (some(failed), None));
+    let endless = |spec: &mut DeploymentSpec| spec.progress_deadline_seconds = Some(i32::MAX);
+    assert_eq!(progress(with("v2", &endless), running, &stuck()), (None, None));
+    let paused = |spec: &mut DeploymentSpec| spec.paused = Some(true);
+    assert_eq!(progress(with("v2", &paused), running, &stuck()), (some("DeploymentPaused"), None));
+    assert_eq!(progress(with("v2", &paused), failed, &stuck()), (some(failed), None));
+}
