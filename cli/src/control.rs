@@ -8,7 +8,8 @@ use kontiki_scheduler::SchedulerConfig;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-/// Runs controllers and scheduler for as long as this server leads, anew in each term; returns when cancelled.
+/// Runs controllers and scheduler for as long as this server leads, anew in each term; returns when cancelled, or when the
+/// log has ended.
 pub async fn run(server: ApiServer, log: Log, root_ca: String, cancel: CancellationToken) {
     let mut leadership = log.leadership();
     while !cancel.is_cancelled() {
@@ -17,15 +18,19 @@ pub async fn run(server: ApiServer, log: Log, root_ca: String, cancel: Cancellat
         let changed = async {
             // Any change ends the term's controllers: a new leader has its own, a new term needs a new fence.
             let other = leadership.wait_for(|next| (next.leader, next.term) != (now.leader, now.term)).await;
-            drop(other);
+            let log_lives = other.is_ok();
             in_term.cancel();
+            log_lives
         };
-        if now.leader {
+        let log_lives = if now.leader {
             info!(term = now.term, "leading: controllers start");
             let work = lead(&server, now.term, root_ca.clone(), in_term.clone());
-            tokio::join!(cancel.run_until_cancelled(changed), work);
+            tokio::join!(cancel.run_until_cancelled(changed), work).0
         } else {
-            cancel.run_until_cancelled(changed).await;
+            cancel.run_until_cancelled(changed).await
+        };
+        if log_lives == Some(false) {
+            return;
         }
     }
 }

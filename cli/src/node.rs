@@ -41,7 +41,6 @@ pub async fn run(arguments: &Up, layout: &Layout, server: &ApiServer, cancel: Ca
     };
     let pki = &server.core().pki;
     let credentials = pki.node(&name, &[arguments.node_address])?;
-    let api = server.local_address();
     let config = NodeConfig {
         name: name.clone(),
         address: arguments.node_address,
@@ -56,8 +55,8 @@ pub async fn run(arguments: &Up, layout: &Layout, server: &ApiServer, cancel: Ca
         },
         cluster_dns: Vec::new(),
         cluster_domain: server.core().config.cluster_domain.clone(),
-        api_host: api.ip().to_string(),
-        api_port: api.port(),
+        api_host: server.core().config.advertise.to_string(),
+        api_port: server.local_address().port(),
         labels: BTreeMap::new(),
     };
     let agent = Clients::new(server.in_process(identity), "kontiki-node").plain();

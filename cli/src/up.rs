@@ -1,8 +1,8 @@
 //! `kontiki up`: server and node agent in one process, until SIGTERM or SIGINT.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use kontiki_apiserver::{ApiServer, Config};
 use kontiki_raft::{Log, LogConfig};
 use kontiki_runtime::podnet::Cidr;
@@ -30,17 +30,18 @@ pub async fn up(arguments: &Up) -> Result<()> {
     // Before anything is started: a signal in the middle must find somebody listening.
     let stop = stop_signal()?;
     let log = Log::open(LogConfig::new(layout.log())).await.context("opening the log")?;
-    let mut config = Config::new(arguments.listen, advertised(arguments)?, layout.pki());
+    let pods: Cidr = arguments.pods.pod_cidr.parse().context("--pod-cidr")?;
+    let mut config = Config::new(arguments.listen, advertised(arguments.listen.ip(), pods), layout.pki());
     config.service_cidr = arguments.service_cidr.parse().context("--service-cidr")?;
     let server = ApiServer::start(config, log.clone()).await.context("starting the API server")?;
     for_pods(&server)?;
-    let url = format!("https://{}", server.local_address());
+    let url = format!("https://{}", reached_at(server.local_address()));
     layout::write_private(&layout.kubeconfig(), &server.kubeconfig(&url)?)?;
     info!(%url, kubeconfig = %layout.kubeconfig().display(), "API server ready");
 
     let cancel = CancellationToken::new();
     let root_ca = server.core().pki.ca_pem().to_owned();
-    let control = tokio::spawn(control::run(server.clone(), log.clone(), root_ca, cancel.clone()));
+    let control = tokio::spawn(controlled(server.clone(), log.clone(), root_ca, cancel.clone()));
     let agent = async {
         match node::preflight(arguments, &layout) {
             None => node::run(arguments, &layout, &server, cancel.clone()).await,
@@ -66,26 +67,42 @@ pub async fn up(arguments: &Up) -> Result<()> {
         ended
     };
     let (_, ended) = tokio::join!(cancel.run_until_cancelled(stopped), failed);
-    control.await.context("the controllers ended by panic")?;
+    let controlled = control.await.context("the controllers ended by panic")?;
     server.shutdown().await;
     log.shutdown().await;
-    ended
+    ended.and(controlled)
 }
 
-/// Where pods reach the API server: where it listens or, if that is the loopback, at their own gateway.
-fn advertised(arguments: &Up) -> Result<IpAddr> {
-    if !arguments.listen.ip().is_loopback() {
-        return Ok(arguments.listen.ip());
+/// Runs the controllers; ends the process if the log ends under them, for nothing can be written or promised any more.
+async fn controlled(server: ApiServer, log: Log, root_ca: String, cancel: CancellationToken) -> Result<()> {
+    control::run(server, log, root_ca, cancel.clone()).await;
+    if cancel.is_cancelled() {
+        return Ok(());
     }
-    let pods: Cidr = arguments.pods.pod_cidr.parse().context("--pod-cidr")?;
-    Ok(pods.gateway().into())
+    cancel.cancel();
+    bail!("the log has ended; what was logged before says why")
 }
 
-/// Listens at the pods' gateway too, where that is what is advertised. The address comes and goes with the pods' links, so
+/// Where this machine reaches a server that listens there.
+fn reached_at(mut listen: SocketAddr) -> SocketAddr {
+    if listen.ip().is_unspecified() {
+        let loopback = if listen.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
+        listen.set_ip(loopback);
+    }
+    listen
+}
+
+/// Where pods reach the API server: where it listens or, if that is the loopback or no address in particular, at their own
+/// gateway.
+fn advertised(listen: IpAddr, pods: Cidr) -> IpAddr {
+    if listen.is_loopback() || listen.is_unspecified() { pods.gateway().into() } else { listen }
+}
+
+/// Listens at the pods' gateway too, where that is what is advertised and not listened on already. The address comes and goes with the pods' links, so
 /// the socket is bound without it.
 fn for_pods(server: &ApiServer) -> Result<()> {
     let config = &server.core().config;
-    if config.advertise == config.listen.ip() {
+    if config.advertise == config.listen.ip() || config.listen.ip().is_unspecified() {
         return Ok(());
     }
     let address = SocketAddr::new(config.advertise, config.listen.port());
@@ -111,4 +128,25 @@ fn stop_signal() -> Result<impl Future<Output = ()>> {
             }
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_on_all_addresses_is_reached_at_one_that_exists() {
+        let pods: Cidr = "10.244.0.0/24".parse().unwrap();
+        let table = [
+            ("127.0.0.1:6443", "10.244.0.1", "127.0.0.1:6443"),
+            ("0.0.0.0:6443", "10.244.0.1", "127.0.0.1:6443"),
+            ("[::]:6443", "10.244.0.1", "[::1]:6443"),
+            ("192.0.2.7:6443", "192.0.2.7", "192.0.2.7:6443"),
+        ];
+        for (listen, advertise, local) in table {
+            let listen: SocketAddr = listen.parse().unwrap();
+            assert_eq!(advertised(listen.ip(), pods).to_string(), advertise, "{listen}");
+            assert_eq!(reached_at(listen).to_string(), local, "{listen}");
+        }
+    }
 }

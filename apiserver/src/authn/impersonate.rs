@@ -1,6 +1,6 @@
 //! Acting as somebody else: the `Impersonate-*` headers. Whether that is allowed is decided elsewhere.
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use kontiki_model::Status;
 use percent_encoding::percent_decode_str;
 
@@ -16,13 +16,13 @@ const EXTRA: &str = "impersonate-extra-";
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Impersonation(pub Identity);
 
-/// Reads the headers; `None` if there are none.
+/// Reads the headers; `None` if there are none. One that cannot be read fails the request: left out, the request would go
+/// on as the real, more powerful user.
 pub(crate) fn requested(headers: &HeaderMap) -> Result<Option<Impersonation>, Status> {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("").to_owned();
-    let (user, uid) = (text(USER), text(UID));
-    let groups = headers.get_all(GROUP).iter().filter_map(|value| value.to_str().ok());
-    let mut groups: Vec<String> = groups.map(str::to_owned).collect();
-    let extra = extras(headers);
+    let only = |name: &str| headers.get(name).map_or(Ok(String::new()), text);
+    let (user, uid) = (only(USER)?, only(UID)?);
+    let mut groups = headers.get_all(GROUP).iter().map(text).collect::<Result<Vec<String>, Status>>()?;
+    let extra = extras(headers)?;
     if user.is_empty() {
         if groups.is_empty() && uid.is_empty() && extra.is_empty() {
             return Ok(None);
@@ -38,6 +38,12 @@ pub(crate) fn requested(headers: &HeaderMap) -> Result<Option<Impersonation>, St
     Ok(Some(Impersonation(with_authenticated(Identity { user, uid, groups, extra, term: None }))))
 }
 
+/// Names are UTF-8, not ASCII only.
+fn text(value: &HeaderValue) -> Result<String, Status> {
+    let text = std::str::from_utf8(value.as_bytes());
+    text.map(str::to_owned).map_err(|_| failure::bad_request("impersonation headers must be UTF-8"))
+}
+
 /// A service account is in its groups without being told so.
 fn groups_of(user: &str) -> Vec<String> {
     let account = user.strip_prefix("system:serviceaccount:").and_then(|account| account.split_once(':'));
@@ -47,18 +53,18 @@ fn groups_of(user: &str) -> Vec<String> {
     }
 }
 
-fn extras(headers: &HeaderMap) -> Vec<(String, Vec<String>)> {
+fn extras(headers: &HeaderMap) -> Result<Vec<(String, Vec<String>)>, Status> {
     let mut extra: Vec<(String, Vec<String>)> = Vec::new();
     for (name, value) in headers {
         let Some(key) = name.as_str().strip_prefix(EXTRA) else { continue };
         let key = percent_decode_str(key).decode_utf8_lossy().into_owned();
-        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let value = text(value)?;
         match extra.iter_mut().find(|(known, _)| *known == key) {
             Some((_, values)) => values.push(value),
             None => extra.push((key, vec![value])),
         }
     }
-    extra
+    Ok(extra)
 }
 
 #[cfg(test)]
@@ -72,6 +78,19 @@ mod tests {
             map.append(*name, http::HeaderValue::from_static(value));
         }
         requested(&map).map(|found| found.map(|Impersonation(identity)| identity)).map_err(|status| status.code)
+    }
+
+    #[test]
+    fn a_name_beyond_ascii_never_makes_the_request_the_real_users() {
+        let of = |user: &[u8]| {
+            let mut map = HeaderMap::new();
+            map.append(USER, HeaderValue::from_bytes(user).unwrap());
+            requested(&map)
+                .map(|found| found.map(|Impersonation(identity)| identity.user))
+                .map_err(|status| status.code)
+        };
+        assert_eq!(of("jürgen".as_bytes()), Ok(Some("jürgen".to_owned())));
+        assert_eq!(of(b"j\xfcrgen"), Err(400));
     }
 
     #[test]

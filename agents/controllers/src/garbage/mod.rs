@@ -75,9 +75,9 @@ type Unlisted = Option<usize>;
 /// Waits until every resource that was found at first has been listed once.
 async fn complete(mut unlisted: watch::Receiver<Unlisted>, cancel: &tokio_util::sync::CancellationToken) {
     let listed = unlisted.wait_for(|left| *left == Some(0));
-    match cancel.run_until_cancelled(tokio::time::timeout(FIRST_LISTS_MAX, listed)).await {
-        Some(Err(_)) => warn!("garbage collection goes on without the lists of some resources"),
-        Some(Ok(_)) | None => {}
+    let outcome = cancel.run_until_cancelled(tokio::time::timeout(FIRST_LISTS_MAX, listed)).await;
+    if let Some(Err(_)) = outcome {
+        warn!("garbage collection goes on without the lists of some resources");
     }
 }
 
