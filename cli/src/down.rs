@@ -1,10 +1,18 @@
 //! `kontiki down`: ends the process and its containers, and leaves nothing on the host but the data folder.
 
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, bail};
 use kontiki_runtime::{Runtime, RuntimeConfig, podnet::Cidr};
-use nix::{sys::signal, unistd::Pid};
+use nix::{
+    mount::{MntFlags, umount2},
+    sys::signal,
+    unistd::Pid,
+};
 
 use crate::{args::Down, layout::Layout};
 
@@ -53,8 +61,28 @@ async fn remove_containers(layout: &Layout, pod_network: Cidr) -> Result<usize> 
     for sandbox in &sandboxes {
         runtime.remove_sandbox(&sandbox.id).await.with_context(|| format!("removing pod {}", sandbox.id))?;
     }
+    // Volumes of pods are the node agent's, which is gone: secrets and tokens must not stay mounted.
+    unmount_below(&layout.node())?;
     kontiki_network::cleanup().context("removing the services' rules")?;
     Ok(sandboxes.len())
+}
+
+/// Unmounts everything below a folder, the last mounted first.
+fn unmount_below(folder: &Path) -> Result<()> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").context("reading the mounts")?;
+    for point in mount_points(&mounts).into_iter().rev().filter(|point| point.starts_with(folder)) {
+        umount2(&point, MntFlags::MNT_DETACH).with_context(|| format!("unmounting {}", point.display()))?;
+    }
+    Ok(())
+}
+
+/// The mount points of a mountinfo file, in its order; blanks and backslashes are written there as octal numbers.
+fn mount_points(mountinfo: &str) -> Vec<PathBuf> {
+    let unescaped = |field: &str| {
+        let replaced = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
+        PathBuf::from(replaced.iter().fold(field.to_owned(), |text, (from, to)| text.replace(from, to)))
+    };
+    mountinfo.lines().filter_map(|line| line.split(' ').nth(4)).map(unescaped).collect()
 }
 
 /// How the runtime is opened for a data folder; the node agent uses the same.
@@ -66,5 +94,16 @@ pub fn runtime_config(layout: &Layout, pod_network: Cidr) -> RuntimeConfig {
         // Also right after the file on disk was replaced by a new build.
         executable: "/proc/self/exe".into(),
         pod_network,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mount_points_are_read_unescaped() {
+        let text = "22 1 254:0 / / rw - ext4 /dev/root rw\n30 22 0:26 / /data\\040dir/v rw,nosuid - tmpfs tmpfs rw\n";
+        assert_eq!(mount_points(text), [PathBuf::from("/"), PathBuf::from("/data dir/v")]);
     }
 }

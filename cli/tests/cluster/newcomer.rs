@@ -55,6 +55,21 @@ fn a_newcomer_gets_an_answer_from_a_container_behind_a_service() {
     cluster.assert_no_trace();
 }
 
+const PERSISTENT: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: persistent}
+spec:
+  terminationGracePeriodSeconds: 0
+  volumes:
+  - {name: memory, emptyDir: {medium: Memory}}
+  containers:
+  - name: main
+    image: busybox:test
+    command: [/bin/sleep, "600"]
+    volumeMounts: [{name: memory, mountPath: /memory}]
+"#;
+
 #[test]
 fn objects_outlive_down_and_up_and_a_second_up_is_harmless() {
     if !able() {
@@ -66,10 +81,16 @@ fn objects_outlive_down_and_up_and_a_second_up_is_harmless() {
     let pid = cluster.pid();
     assert!(cluster.up().contains("running already"));
     assert_eq!(cluster.pid(), pid);
+    // A pod with volumes, its token among them, runs when the cluster goes down: nothing of it stays mounted.
+    cluster.import_busybox("busybox:test");
+    cluster.apply(PERSISTENT);
+    cluster.k(&["wait", "--for=condition=Ready", "pod/persistent", "--timeout=60s"]);
     cluster.down();
+    cluster.assert_no_trace();
     assert!(cluster.down().contains("objects stay"), "down twice is harmless");
     cluster.up();
     assert_eq!(cluster.get(&["configmap", "kept"])["metadata"]["uid"], uid);
+    cluster.k(&["wait", "--for=condition=Ready", "pod/persistent", "--timeout=60s"]);
 }
 
 #[test]
