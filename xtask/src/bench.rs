@@ -300,6 +300,9 @@ fn busybox(scratch: &Scratch) -> Result<PathBuf> {
         fs::create_dir_all(root.join(folder))?;
     }
     fs::copy("/bin/busybox", root.join("bin/busybox"))?;
+    if !root.join("bin/true").exists() {
+        std::os::unix::fs::symlink("busybox", root.join("bin/true"))?;
+    }
     let archive = scratch.dir.join("busybox.tar");
     tool::run(Command::new("tar").arg("-C").arg(&root).arg("-cf").arg(&archive).arg("."))?;
     Ok(archive)
