@@ -99,6 +99,8 @@ pub struct AppliedRecord {
     pub index: Option<u64>,
     pub revision: Revision,
     pub membership: Vec<u8>,
+    /// The newest event's time; the next one is not earlier.
+    pub time_ms: i64,
     /// Bytes ever added to history, by class (normal, short).
     pub history_bytes: [u64; 2],
 }
@@ -107,6 +109,8 @@ pub struct AppliedRecord {
 #[derive(Clone, Debug, Default, PartialEq, Encode, Decode)]
 pub struct FloorsRecord {
     pub floor: Revision,
+    /// When the event of `floor` happened.
+    pub time_ms: i64,
     /// How far the short class has been dropped.
     pub short: Revision,
     /// Resources whose own floor is above `floor`, because the short class was dropped there.
@@ -360,20 +364,32 @@ mod tests {
 
     #[test]
     fn golden_bytes_of_the_marks() {
-        let applied =
-            AppliedRecord { term: 1, index: Some(2), revision: 3, membership: b"{}".to_vec(), history_bytes: [4, 500] };
+        let applied = AppliedRecord {
+            term: 1,
+            index: Some(2),
+            revision: 3,
+            membership: b"{}".to_vec(),
+            time_ms: 1_700_000_000_000,
+            history_bytes: [4, 500],
+        };
         check_golden(
             &encode(Tag::Applied, &applied),
             &expect![[r#"
-            01087ea5c79c01010203027b7d04fbf4
-            01"#]],
+                010857324b2201010203027b7dfd00d0
+                ca9f1703000004fbf401"#]],
         );
-        let floors = FloorsRecord { floor: 1, short: 2, resources: vec![("leases".into(), 2)], history_bytes: [3, 4] };
+        let floors = FloorsRecord {
+            floor: 1,
+            time_ms: 70_000,
+            short: 2,
+            resources: vec![("leases".into(), 2)],
+            history_bytes: [3, 4],
+        };
         check_golden(
             &encode(Tag::Floors, &floors),
             &expect![[r#"
-            0109789ff4b8010201066c6561736573
-            020304"#]],
+                01095eac0e1101fce02202000201066c
+                6561736573020304"#]],
         );
         check_golden(
             &encode(Tag::Head, &HeadRecord { revision: 9, head: Head::default() }),

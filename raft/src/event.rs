@@ -34,6 +34,7 @@ pub struct Event {
     pub previous: Option<Stored>,
     /// Raft log index of the entry.
     pub index: u64,
+    /// Milliseconds since the epoch; never earlier than the event before it.
     pub time_ms: i64,
     pub author: Arc<Author>,
     pub cause: Option<Revision>,

@@ -23,4 +23,4 @@ pub use error::{OpenError, ProposeError, ReadError};
 pub use event::{Event, EventKind, Stored};
 pub use log::{Applied, Leadership, Log, LogConfig, Role, Status};
 pub use store::{HistoryLimits, ListOptions, Page, Retain};
-pub use watch::{Watch, WatchItem};
+pub use watch::{Subject, Watch, WatchItem};

@@ -17,7 +17,7 @@ use crate::limits::{
 };
 use crate::snapshot::SnapshotDir;
 use crate::store::{HistoryLimits, ListOptions, Outcome, Page, Store, StoreFigures};
-use crate::{Command, DiskError, Event, OpenError, ProposeError, ReadError, Stored, Watch};
+use crate::{Command, DiskError, Event, OpenError, ProposeError, ReadError, Stored, Subject, Watch};
 
 /// Where the log lies and how much it keeps.
 #[derive(Clone, Debug)]
@@ -207,9 +207,21 @@ impl Log {
         self.inner.store.list(scope, options)
     }
 
-    /// The events of a scope after a revision: those that are past, then those to come.
-    pub fn watch(&self, scope: Scope, from: Revision) -> Result<Watch, ReadError> {
-        self.inner.store.watch(scope, from)
+    /// The events of a scope, or of all there is, after a revision: those that are past, then those to come.
+    pub fn watch(&self, subject: impl Into<Subject>, from: Revision) -> Result<Watch, ReadError> {
+        self.inner.store.watch(subject.into(), from)
+    }
+
+    /// The event of a revision, while it is retained: what changed, who asked, and why.
+    pub fn event(&self, revision: Revision) -> Result<Arc<Event>, ReadError> {
+        self.inner.store.event(revision)
+    }
+
+    /// The last revision at or before a time in milliseconds since the epoch; `Compacted` if history begins later, `Future` if
+    /// the time has not come. A write that is under way may still get an earlier time than the one asked for: who must not miss
+    /// it asks for a moment that is past.
+    pub fn revision_at(&self, time_ms: i64) -> Result<Revision, ReadError> {
+        self.inner.store.revision_at(time_ms, now_ms())
     }
 
     /// Waits until a revision is applied here; `Future` if it is not within the timeout.

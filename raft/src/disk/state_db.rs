@@ -121,6 +121,19 @@ impl StateDb {
         })
     }
 
+    /// The newest event record at or before a revision, above another.
+    pub fn event_between(&self, above: Revision, at: Revision) -> Result<Option<(Revision, Vec<u8>)>, DiskError> {
+        let range = bounds(event_key(above.saturating_add(1)).to_vec(), vec![EVENT + 1]);
+        let from = event_key(at);
+        match self.db.iterator_opt(IteratorMode::From(&from, Direction::Reverse), range).next() {
+            None => Ok(None),
+            Some(item) => {
+                let (key, frame) = item.map_err(DiskError::rocks("look for an event"))?;
+                Ok(Some((revision_at_end(&key)?, frame.into_vec())))
+            }
+        }
+    }
+
     /// The newest version of a key at or before a revision.
     pub fn version_at(&self, key: &[u8], at: Revision) -> Result<Option<VersionBytes>, DiskError> {
         self.versions_down_from(key, at).next().transpose()

@@ -104,7 +104,9 @@ impl<'a> Batch<'a> {
             (After::AsStored, None) => unreachable!("only what is stored is deleted as stored"),
         };
         let object = Stored { key, revision, head, body };
-        let (time_ms, cause, author) = (command.time_ms, command.cause, author.clone());
+        // A clock that went back, or another server's that is behind, must not put the past out of order.
+        self.applied.time_ms = self.applied.time_ms.max(command.time_ms);
+        let (time_ms, cause, author) = (self.applied.time_ms, command.cause, author.clone());
         let event = Event { kind, object, previous, index, time_ms, author, cause };
         self.record(&event);
         let live = (kind != EventKind::Deleted).then(|| event.object.clone());

@@ -74,7 +74,7 @@ impl Store {
         at: Revision,
         options: &ListOptions<'_>,
     ) -> Result<Option<Page>, ReadError> {
-        self.live().check_retained(&scope.resource, at)?;
+        self.live().check_resource(&scope.resource, at)?;
         if !self.hub().unchanged(&scope.resource, at, at) {
             return Ok(None);
         }
@@ -86,7 +86,7 @@ impl Store {
     /// The live objects that have not changed since, and the old versions of those that have.
     fn list_past(&self, scope: &Scope, at: Revision, options: &ListOptions<'_>) -> Result<Page, ReadError> {
         let live = self.live();
-        live.check_retained(&scope.resource, at)?;
+        live.check_resource(&scope.resource, at)?;
         let (db, now) = (live.db.clone(), live.index.revision());
         let unchanged = slots(&live, scope, options).into_iter().filter(|slot| slot.revision <= at);
         drop(live);
@@ -112,7 +112,7 @@ impl Store {
         });
         let items: Result<Vec<_>, DiskError> = bodies.collect();
         // First whether history was dropped meanwhile: that explains what is missing.
-        self.live().check_retained(&scope.resource, at)?;
+        self.live().check_resource(&scope.resource, at)?;
         Ok(Page { items: items?, revision: at, next, remaining })
     }
 }

@@ -9,6 +9,7 @@ mod prune;
 mod read;
 #[cfg(test)]
 mod tests;
+mod time;
 
 pub use history::{HistoryLimits, Retain};
 pub use list::{ListOptions, Page};
@@ -18,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use kontiki_model::{Key, Revision, Scope};
+use kontiki_model::{Key, Revision};
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, AppliedRecord, HeadRecord, Tag};
@@ -26,7 +27,7 @@ use crate::disk::{DiskError, StateDb, sync_dir};
 use crate::limits::{RING_BYTES, RING_EVENTS};
 use crate::snapshot::SnapshotDir;
 use crate::state::{Index, Slot};
-use crate::watch::{Hub, Watch};
+use crate::watch::{Hub, Subject, Watch};
 use crate::{ReadError, Rejection};
 
 const APPLIED: &str = "applied";
@@ -111,7 +112,7 @@ impl Store {
     }
 
     pub fn floor_of(&self, resource: &str) -> Revision {
-        self.live().floors.of(resource)
+        self.live().floors.of_resource(resource)
     }
 
     pub fn figures(&self) -> StoreFigures {
@@ -136,10 +137,10 @@ impl Store {
         db.flush()
     }
 
-    /// A watch of a scope's events after a revision.
-    pub fn watch(self: &Arc<Self>, scope: Scope, from: Revision) -> Result<Watch, ReadError> {
-        self.live().check_retained(&scope.resource, from)?;
-        Ok(Watch::new(self.clone(), scope, from))
+    /// A watch of a subject's events after a revision.
+    pub fn watch(self: &Arc<Self>, subject: Subject, from: Revision) -> Result<Watch, ReadError> {
+        self.live().check_retained(&subject, from)?;
+        Ok(Watch::new(self.clone(), subject, from))
     }
 
     /// Ends the watches; they get `Closed` once they delivered what there is.
@@ -217,13 +218,21 @@ impl Store {
 }
 
 impl Live {
-    /// Whether the state of a resource at a revision can still be told, and watches can resume there.
-    fn check_retained(&self, resource: &str, at: Revision) -> Result<(), ReadError> {
+    /// Whether watches of a subject can resume at a revision.
+    fn check_retained(&self, subject: &Subject, at: Revision) -> Result<(), ReadError> {
+        self.check_floor(self.floors.of(subject), at)
+    }
+
+    /// Whether the state of a resource at a revision can still be told.
+    fn check_resource(&self, resource: &str, at: Revision) -> Result<(), ReadError> {
+        self.check_floor(self.floors.of_resource(resource), at)
+    }
+
+    fn check_floor(&self, floor: Revision, at: Revision) -> Result<(), ReadError> {
         let revision = self.index.revision();
         if at > revision {
             return Err(ReadError::Future { requested: at, revision });
         }
-        let floor = self.floors.of(resource);
         if at < floor { Err(ReadError::Compacted { requested: at, floor }) } else { Ok(()) }
     }
 }

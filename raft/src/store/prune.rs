@@ -15,6 +15,7 @@ use crate::EventKind;
 use crate::codec::{self, EventRecord, FloorsRecord, Tag};
 use crate::disk::{DiskError, StateBatch};
 use crate::limits::PRUNE_STEP_RECORDS;
+use crate::watch::Subject;
 
 const NORMAL: usize = 0;
 const SHORT: usize = 1;
@@ -23,6 +24,8 @@ const SHORT: usize = 1;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Floors {
     global: Revision,
+    /// When the event of `global` happened.
+    time_ms: i64,
     /// How far the short class was dropped.
     short: Revision,
     /// Above `global` where the short class lost events.
@@ -34,15 +37,17 @@ pub struct Floors {
 impl Floors {
     pub fn read(frame: Option<Vec<u8>>) -> Result<Self, DiskError> {
         let Some(frame) = frame else { return Ok(Floors::default()) };
-        let FloorsRecord { floor, short, resources, history_bytes } =
+        let FloorsRecord { floor, time_ms, short, resources, history_bytes } =
             codec::decode(Tag::Floors, &frame).map_err(DiskError::record("the mark of where history begins"))?;
-        Ok(Floors { global: floor, short, resources: resources.into_iter().collect(), dropped: history_bytes })
+        let resources = resources.into_iter().collect();
+        Ok(Floors { global: floor, time_ms, short, resources, dropped: history_bytes })
     }
 
     fn frame(&self) -> Vec<u8> {
         let mut resources: Vec<_> = self.resources.iter().map(|(name, floor)| (name.clone(), *floor)).collect();
         resources.sort();
-        let record = FloorsRecord { floor: self.global, short: self.short, resources, history_bytes: self.dropped };
+        let Floors { global: floor, time_ms, short, dropped: history_bytes, .. } = *self;
+        let record = FloorsRecord { floor, time_ms, short, resources, history_bytes };
         codec::encode(Tag::Floors, &record)
     }
 
@@ -50,7 +55,21 @@ impl Floors {
         self.global
     }
 
-    pub fn of(&self, resource: &str) -> Revision {
+    /// When history begins: before this, the revision of a moment is no longer known.
+    pub fn time_ms(&self) -> i64 {
+        self.time_ms
+    }
+
+    pub fn of(&self, subject: &Subject) -> Revision {
+        let own = match subject {
+            Subject::Scope(scope) => return self.of_resource(&scope.resource),
+            Subject::Lasting => None,
+            Subject::Everything => self.resources.values().max().copied(),
+        };
+        own.unwrap_or_default().max(self.global)
+    }
+
+    pub fn of_resource(&self, resource: &str) -> Revision {
         self.resources.get(resource).copied().unwrap_or_default().max(self.global)
     }
 
@@ -85,6 +104,7 @@ impl Step {
             self.pass(revision, record);
         }
         self.floors.global = revision;
+        self.floors.time_ms = record.time_ms;
         true
     }
 

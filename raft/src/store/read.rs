@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use kontiki_model::{Head, Key, Revision, Scope};
+use kontiki_model::{Head, Key, Revision};
 
 use super::Store;
 use crate::codec::{self, EventRecord, Tag};
 use crate::disk::{DiskError, StateDb};
 use crate::limits::{KEY_HISTORY_EVENTS_MAX, WATCH_BATCH_BYTES, WATCH_BATCH_EVENTS, WATCH_SCAN_RECORDS};
+use crate::watch::Subject;
 use crate::{Event, ReadError, Stored};
 
 /// An object's version can be dropped between index and disk only if it was replaced meanwhile: then the index knows a newer one.
@@ -37,12 +38,12 @@ impl Store {
     pub fn get_at(&self, key: &Key, at: Revision) -> Result<Option<Stored>, ReadError> {
         let db = {
             let live = self.live();
-            live.check_retained(&key.resource, at)?;
+            live.check_resource(&key.resource, at)?;
             live.db.clone()
         };
         let found = db.version_at(&key.to_bytes(), at)?;
         // History is dropped only after its floor was raised: a floor that is still below means nothing was missed.
-        self.live().check_retained(&key.resource, at)?;
+        self.live().check_resource(&key.resource, at)?;
         match found {
             Some((revision, frame)) if !codec::version_is_deleted(&frame) => {
                 Ok(Some(decode_stored(key.clone(), revision, frame)?))
@@ -82,11 +83,29 @@ impl Store {
         events.collect()
     }
 
-    /// The next events of a scope from disk, and the revision up to which they are all of them.
-    pub fn events_after(&self, scope: &Scope, after: Revision) -> Result<(Vec<Arc<Event>>, Revision), ReadError> {
+    /// One event, with the versions after and before it.
+    pub fn event(&self, revision: Revision) -> Result<Arc<Event>, ReadError> {
+        let (db, now) = {
+            let live = self.live();
+            (live.db.clone(), live.index.revision())
+        };
+        if revision > now {
+            return Err(ReadError::Future { requested: revision, revision: now });
+        }
+        let dropped = || ReadError::Compacted { requested: revision, floor: self.floor() };
+        let frame = db.event(revision)?.ok_or_else(dropped)?;
+        match event(&db, revision, decode_record(revision, &frame)?) {
+            Ok(event) => Ok(Arc::new(event)),
+            // Its version and it are dropped together: gone between the two reads, or damage.
+            Err(error) => Err(if db.event(revision)?.is_none() { dropped() } else { error.into() }),
+        }
+    }
+
+    /// The next events of a subject from disk, and the revision up to which they are all of them.
+    pub fn events_after(&self, subject: &Subject, after: Revision) -> Result<(Vec<Arc<Event>>, Revision), ReadError> {
         let (db, revision) = {
             let live = self.live();
-            live.check_retained(&scope.resource, after)?;
+            live.check_retained(subject, after)?;
             (live.db.clone(), live.index.revision())
         };
         let (mut events, mut bytes, mut seen) = (Vec::new(), 0, after);
@@ -102,23 +121,23 @@ impl Store {
                 break;
             }
             let record = decode_record(at, &frame)?;
-            if scope.contains(&record.key) {
+            if subject.contains(&record.key, record.short_lived) {
                 let event = match event(&db, at, record) {
                     Ok(event) => event,
-                    Err(error) => return Err(self.lost(scope, after, error)),
+                    Err(error) => return Err(self.lost(subject, after, error)),
                 };
                 bytes += event.bytes();
                 events.push(Arc::new(event));
             }
             seen = at;
         }
-        self.live().check_retained(&scope.resource, after)?;
+        self.live().check_retained(subject, after)?;
         Ok((events, if complete { revision } else { seen }))
     }
 
     /// A version that is not there is one that was dropped meanwhile, or damage.
-    fn lost(&self, scope: &Scope, after: Revision, error: DiskError) -> ReadError {
-        match self.live().check_retained(&scope.resource, after) {
+    fn lost(&self, subject: &Subject, after: Revision, error: DiskError) -> ReadError {
+        match self.live().check_retained(subject, after) {
             Err(compacted) => compacted,
             Ok(()) => error.into(),
         }
@@ -136,7 +155,7 @@ impl Store {
     }
 }
 
-fn decode_record(revision: Revision, frame: &[u8]) -> Result<EventRecord, DiskError> {
+pub(super) fn decode_record(revision: Revision, frame: &[u8]) -> Result<EventRecord, DiskError> {
     codec::decode(Tag::Event, frame).map_err(DiskError::record(format!("the event of revision {revision}")))
 }
 

@@ -11,7 +11,7 @@ use super::{HistoryLimits, ListOptions, Outcome, Retain, Store};
 use crate::codec::{LogPayload, LogRecord};
 use crate::limits::PRUNE_STEP_RECORDS;
 use crate::snapshot::{Chunk, SnapshotDir, SnapshotError, SnapshotReceiver};
-use crate::{Command, Mutation, ReadError, WatchItem};
+use crate::{Command, Mutation, ReadError, Subject, WatchItem};
 
 const FOREVER: Retain = Retain { bytes: u64::MAX, age: Duration::from_secs(1 << 40) };
 const HOUR_MS: i64 = 3_600_000;
@@ -145,7 +145,7 @@ fn the_short_class_ends_earlier_and_only_for_its_resources() {
     assert_eq!(bench.store.floor(), 0);
     assert_eq!((bench.at("leases", 2), bench.at("leases", 3)), (Err(3), Ok(vec!["l=2".into()])));
     assert_eq!((bench.at("pods", 2), bench.at("pods", 4)), (Ok(vec!["a=1".into()]), Ok(vec!["a=2".into()])));
-    let watch = |resource: &str, from| bench.store.watch(scope(resource), from).map(|_| ());
+    let watch = |resource: &str, from| bench.store.watch(scope(resource).into(), from).map(|_| ());
     assert!(matches!(watch("leases", 2), Err(ReadError::Compacted { requested: 2, floor: 3 })));
     assert!(matches!((watch("pods", 0), watch("leases", 3)), (Ok(()), Ok(()))));
     let bench = bench.reopen(by_age(100, 1));
@@ -171,8 +171,8 @@ fn one_step_of_compaction_is_bounded() {
 async fn a_watcher_that_history_left_behind_is_told_so() {
     let mut bench = Bench::new(by_age(1, 1));
     bench.put(0, "pods", "a", "1");
-    let mut behind = bench.store.watch(scope("pods"), 0).unwrap();
-    let mut abreast = bench.store.watch(scope("pods"), 1).unwrap();
+    let mut behind = bench.store.watch(scope("pods").into(), 0).unwrap();
+    let mut abreast = bench.store.watch(scope("pods").into(), 1).unwrap();
     for _ in 0..10 {
         bench.put(0, "pods", "a", "2");
     }
@@ -200,7 +200,7 @@ async fn a_snapshot_carries_state_history_and_watchers_to_another_store() {
         bench.put(0, "pods", "a", "1");
         bench.put(0, "pods", "b", "1");
     }
-    let mut watch = target.store.watch(scope("pods"), 1).unwrap();
+    let mut watch = target.store.watch(scope("pods").into(), 1).unwrap();
     assert!(matches!(watch.next().await.unwrap(), WatchItem::Event(event) if event.revision() == 2));
     for number in 0..500 {
         source.put(0, "pods", "a", &format!("{number}").repeat(1_000));
@@ -277,4 +277,64 @@ fn a_retired_snapshot_goes_with_its_last_reader() {
     drop(reader);
     assert!(!path.exists());
     assert!(bench.store.snapshot().unwrap().path().exists());
+}
+
+#[test]
+fn a_moment_is_found_in_the_past_though_clocks_go_back_and_events_are_dropped() {
+    let mut bench = Bench::new(by_age(100, 1));
+    assert_eq!(bench.store.revision_at(7, 7).unwrap(), 0, "nothing happened yet");
+    // A clock that goes back does not take time back: revision 3 is told as of 20.
+    for (time_ms, resource) in [(10, "pods"), (20, "leases"), (5, "pods"), (30, "leases"), (30, "pods"), (50, "pods")] {
+        bench.put(time_ms, resource, "a", "1");
+    }
+    let check = |bench: &Bench, cases: &[(i64, Revision)]| {
+        for (time_ms, expected) in cases {
+            assert_eq!(bench.store.revision_at(*time_ms, 60).unwrap(), *expected, "at {time_ms}");
+        }
+    };
+    let cases = [(9, 0), (10, 1), (19, 1), (20, 3), (29, 3), (30, 5), (49, 5), (50, 6), (60, 6)];
+    check(&bench, &cases);
+    let later = bench.store.revision_at(61, 60);
+    assert!(matches!(later, Err(ReadError::Future { requested: 7, revision: 6 })), "{later:?}");
+    let times: Vec<_> = (1..=6).map(|revision| bench.store.event(revision).unwrap().time_ms).collect();
+    assert_eq!(times, [10, 20, 20, 30, 30, 50]);
+
+    // The lease's first version and the event of it are gone; revision 3 is still known.
+    bench.prune(HOUR_MS + 40);
+    check(&bench, &cases);
+    bench.prune(100 * HOUR_MS + 21);
+    assert_eq!(bench.store.floor(), 3);
+    let too_early = bench.store.revision_at(19, 60);
+    assert!(matches!(too_early, Err(ReadError::Compacted { requested: 2, floor: 3 })), "{too_early:?}");
+    check(&bench, &cases[3..]);
+    let bench = bench.reopen(by_age(100, 1));
+    assert!(matches!(bench.store.revision_at(19, 60), Err(ReadError::Compacted { .. })));
+    check(&bench, &cases[3..]);
+}
+
+#[tokio::test]
+async fn everything_is_followed_from_disk_then_live_without_a_gap() {
+    let mut bench = Bench::new(by_age(100, 1));
+    for number in 0..300 {
+        bench.put(0, if number % 3 == 0 { "leases" } else { "pods" }, "a", &format!("{number}"));
+    }
+    let mut everything = bench.store.watch(Subject::Everything, 0).unwrap();
+    let mut lasting = bench.store.watch(Subject::Lasting, 0).unwrap();
+    for revision in 1..=300 {
+        assert!(matches!(everything.next().await.unwrap(), WatchItem::Event(event) if event.revision() == revision));
+    }
+    for revision in (1..=300).filter(|revision| (revision - 1) % 3 != 0) {
+        assert!(matches!(lasting.next().await.unwrap(), WatchItem::Event(event) if event.revision() == revision));
+    }
+    for watch in [&mut everything, &mut lasting] {
+        assert_eq!(watch.next().await.unwrap(), WatchItem::Progress(300));
+    }
+    let (told, _) = tokio::join!(everything.next(), async { bench.put(2 * HOUR_MS, "leases", "a", "live") });
+    assert!(matches!(told.unwrap(), WatchItem::Event(event) if event.revision() == 301));
+    bench.prune(2 * HOUR_MS);
+    let refused = bench.store.watch(Subject::Everything, 290).map(|_| ());
+    assert!(matches!(refused, Err(ReadError::Compacted { requested: 290, floor: 298 })), "{refused:?}");
+    assert!(bench.store.watch(Subject::Lasting, 0).is_ok(), "the short class leaves no gap in what lasts");
+    assert!(matches!(bench.store.event(1), Err(ReadError::Compacted { requested: 1, .. })));
+    assert!(matches!(bench.store.event(302), Err(ReadError::Future { requested: 302, revision: 301 })));
 }

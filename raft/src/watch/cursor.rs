@@ -1,12 +1,12 @@
-//! One watcher: a scope and how far it has been told.
+//! One watcher: a subject and how far it has been told.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use kontiki_model::{Revision, Scope};
+use kontiki_model::Revision;
 use tokio::sync::watch::Receiver;
 
-use super::Recent;
+use super::{Recent, Subject};
 use crate::store::Store;
 use crate::{Event, ReadError};
 
@@ -14,27 +14,27 @@ use crate::{Event, ReadError};
 #[derive(Clone, Debug, PartialEq)]
 pub enum WatchItem {
     Event(Arc<Event>),
-    /// Every event of the scope up to this revision was delivered; comes when the watch has caught up.
+    /// Every event of the subject up to this revision was delivered; comes when the watch has caught up.
     Progress(Revision),
 }
 
-/// The events of a scope in revision order, each once, without a gap. Dropping it ends it; no task runs for it.
+/// The events of a subject in revision order, each once, without a gap. Dropping it ends it; no task runs for it.
 pub struct Watch {
     store: Arc<Store>,
-    scope: Scope,
+    subject: Subject,
     wake: Receiver<()>,
     /// Events that were fetched and not yet delivered; all at or below `fetched`.
     pending: VecDeque<Arc<Event>>,
-    /// All events of the scope up to here are delivered or pending.
+    /// All events of the subject up to here are delivered or pending.
     fetched: Revision,
     /// Something was delivered since the last progress was told.
     progress_due: bool,
 }
 
 impl Watch {
-    pub(crate) fn new(store: Arc<Store>, scope: Scope, from: Revision) -> Self {
-        let wake = store.hub().subscribe(&scope.resource);
-        Watch { store, scope, wake, pending: VecDeque::new(), fetched: from, progress_due: true }
+    pub(crate) fn new(store: Arc<Store>, subject: Subject, from: Revision) -> Self {
+        let wake = store.hub().subscribe(&subject);
+        Watch { store, subject, wake, pending: VecDeque::new(), fetched: from, progress_due: true }
     }
 
     /// The next item; waits for one. Cancel safe: nothing is lost when the future is dropped.
@@ -62,10 +62,10 @@ impl Watch {
         }
     }
 
-    /// The revision up to which every event of the scope was delivered, without waiting: what a bookmark may say.
+    /// The revision up to which every event of the subject was delivered, without waiting: what a bookmark may say.
     pub fn progress(&mut self) -> Revision {
         if self.pending.is_empty()
-            && let Recent::Events(events, seen) = self.store.hub().after(&self.scope, self.fetched)
+            && let Recent::Events(events, seen) = self.store.hub().after(&self.subject, self.fetched)
             && events.is_empty()
         {
             self.fetched = seen;
@@ -77,13 +77,13 @@ impl Watch {
     /// Reads on from `fetched`, until there is something to deliver or the ring says that there is nothing.
     async fn fetch(&mut self) -> Result<(), ReadError> {
         loop {
-            if let Recent::Events(events, seen) = self.store.hub().after(&self.scope, self.fetched) {
+            if let Recent::Events(events, seen) = self.store.hub().after(&self.subject, self.fetched) {
                 self.fetched = seen;
                 self.pending.extend(events);
                 return Ok(());
             }
-            let (store, scope, from) = (self.store.clone(), self.scope.clone(), self.fetched);
-            let read = tokio::task::spawn_blocking(move || store.events_after(&scope, from));
+            let (store, subject, from) = (self.store.clone(), self.subject.clone(), self.fetched);
+            let read = tokio::task::spawn_blocking(move || store.events_after(&subject, from));
             let (events, seen) = read.await.map_err(|_| ReadError::Closed)??;
             self.fetched = seen;
             self.pending.extend(events);

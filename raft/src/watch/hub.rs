@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use kontiki_model::{Revision, Scope};
 use tokio::sync::watch;
 
+use super::Subject;
 use crate::Event;
 use crate::limits::{WATCH_BATCH_BYTES, WATCH_BATCH_EVENTS};
 
@@ -14,6 +15,8 @@ use crate::limits::{WATCH_BATCH_BYTES, WATCH_BATCH_EVENTS};
 /// Watchers sleep per resource, so a write wakes only those who watch its resource.
 pub struct Hub {
     ring: RwLock<Ring>,
+    /// Wakes who follows more than one resource.
+    any: watch::Sender<()>,
     revision: watch::Sender<Revision>,
 }
 
@@ -26,6 +29,8 @@ struct Ring {
     feeds: HashMap<String, Feed>,
     /// Where the ring began: a resource without a feed may have had events up to here, none since.
     start: Revision,
+    /// Events at or below this revision are no longer all here.
+    complete_after: Revision,
     revision: Revision,
 }
 
@@ -37,7 +42,7 @@ struct Feed {
     wake: watch::Sender<()>,
 }
 
-/// What the ring knows of the events of a scope after a revision.
+/// What the ring knows of the events of a subject after a revision.
 #[derive(Debug, PartialEq)]
 pub enum Recent {
     /// The next events, and the revision up to which they are all of them.
@@ -55,9 +60,10 @@ impl Hub {
             bytes_max,
             feeds: HashMap::new(),
             start: revision,
+            complete_after: revision,
             revision,
         };
-        Hub { ring: RwLock::new(ring), revision: watch::Sender::new(revision) }
+        Hub { ring: RwLock::new(ring), any: watch::Sender::new(()), revision: watch::Sender::new(revision) }
     }
 
     /// Adds the events of one batch; `revision` is the state's after it.
@@ -79,6 +85,7 @@ impl Hub {
         for feed in feeds {
             feed.send_replace(());
         }
+        self.any.send_replace(());
         self.revision.send_replace(revision);
     }
 
@@ -89,6 +96,7 @@ impl Hub {
             ring.order.clear();
             ring.bytes = 0;
             ring.start = revision;
+            ring.complete_after = revision;
             ring.revision = revision;
             for feed in ring.feeds.values_mut() {
                 feed.events.clear();
@@ -96,17 +104,20 @@ impl Hub {
                 feed.wake.send_replace(());
             }
         }
+        self.any.send_replace(());
         self.revision.send_replace(revision);
     }
 
     /// Wakes everybody, without news: the log is being closed.
     pub fn wake_all(&self) {
         self.read().feeds.values().for_each(|feed| feed.wake.send_replace(()));
+        self.any.send_replace(());
         self.revision.send_modify(|_| ());
     }
 
-    /// Wakes whenever something of this resource happened.
-    pub fn subscribe(&self, resource: &str) -> watch::Receiver<()> {
+    /// Wakes whenever something of this subject's resource happened, or anything at all.
+    pub fn subscribe(&self, subject: &Subject) -> watch::Receiver<()> {
+        let Subject::Scope(Scope { resource, .. }) = subject else { return self.any.subscribe() };
         if let Some(feed) = self.read().feeds.get(resource) {
             return feed.wake.subscribe();
         }
@@ -118,24 +129,26 @@ impl Hub {
         self.revision.subscribe()
     }
 
-    /// The next events of a scope after a revision, bounded as one watcher's batch is.
+    /// The next events of a subject after a revision, bounded as one watcher's batch is.
     ///
     /// The revision may be ahead of the ring: a reader of the disk sees a batch just before it is published.
-    pub fn after(&self, scope: &Scope, revision: Revision) -> Recent {
+    pub fn after(&self, subject: &Subject, revision: Revision) -> Recent {
         let ring = self.read();
-        let Some(feed) = ring.feeds.get(&scope.resource) else {
-            return if revision < ring.start {
-                Recent::Evicted
-            } else {
-                Recent::Events(Vec::new(), ring.revision.max(revision))
-            };
+        let (events, complete_after) = match subject {
+            Subject::Lasting | Subject::Everything => (&ring.order, ring.complete_after),
+            Subject::Scope(scope) => match ring.feeds.get(&scope.resource) {
+                Some(feed) => (&feed.events, feed.complete_after),
+                None if revision < ring.start => return Recent::Evicted,
+                None => return Recent::Events(Vec::new(), ring.revision.max(revision)),
+            },
         };
-        if revision < feed.complete_after {
+        if revision < complete_after {
             return Recent::Evicted;
         }
-        let first = feed.events.partition_point(|event| event.revision() <= revision);
+        let first = events.partition_point(|event| event.revision() <= revision);
         let (mut found, mut bytes) = (Vec::new(), 0);
-        for event in feed.events.range(first..).filter(|event| scope.contains(&event.object.key)) {
+        let told = |event: &&Arc<Event>| subject.contains(&event.object.key, event.object.head.short_lived);
+        for event in events.range(first..).filter(told) {
             if found.len() >= WATCH_BATCH_EVENTS || (bytes > 0 && bytes + event.bytes() > WATCH_BATCH_BYTES) {
                 let seen = found.last().map_or(revision, |event: &Arc<Event>| event.revision());
                 return Recent::Events(found, seen);
@@ -195,6 +208,7 @@ impl Ring {
         while self.order.len() > self.events_max || self.bytes > self.bytes_max {
             let Some(oldest) = self.order.pop_front() else { return };
             self.bytes -= oldest.bytes();
+            self.complete_after = oldest.revision();
             let feed = self.feed(&oldest.object.key.resource);
             let evicted = feed.events.pop_front().expect("an event in the ring is in its feed");
             assert_eq!(evicted.revision(), oldest.revision(), "feeds are evicted in the ring's order");
@@ -239,7 +253,11 @@ pub(crate) mod tests {
 
     fn after(hub: &Hub, resource: &str, namespace: Option<&str>, revision: Revision) -> Option<(Vec<u64>, u64)> {
         let scope = Scope { resource: resource.into(), namespace: namespace.map(str::to_owned) };
-        match hub.after(&scope, revision) {
+        told(hub, &scope.into(), revision)
+    }
+
+    fn told(hub: &Hub, subject: &Subject, revision: Revision) -> Option<(Vec<u64>, u64)> {
+        match hub.after(subject, revision) {
             Recent::Evicted => None,
             Recent::Events(events, seen) => Some((events.iter().map(|event| event.revision()).collect(), seen)),
         }
@@ -259,6 +277,8 @@ pub(crate) mod tests {
         assert_eq!(after(&hub, "pods", None, 10), None, "11 was evicted");
         assert_eq!(after(&hub, "pods", None, 11), Some((vec![13, 14, 15], 15)));
         assert_eq!(after(&hub, "nodes", None, 10), Some((vec![12], 15)), "eviction is told per resource");
+        assert_eq!(told(&hub, &Subject::Everything, 11), Some((vec![12, 13, 14, 15], 15)));
+        assert_eq!(told(&hub, &Subject::Everything, 10), None, "11 is gone");
         assert_eq!(hub.run(13, 3).map(|run| run.len()), Some(3));
         assert_eq!((hub.run(11, 1), hub.run(15, 2)), (None, None));
         assert_eq!(after(&hub, "pods", None, 17), Some((vec![], 17)), "read ahead from disk: never back");
@@ -270,9 +290,12 @@ pub(crate) mod tests {
     #[test]
     fn only_watchers_of_the_resource_are_woken() {
         let hub = Hub::new(0, 4, usize::MAX);
-        let (pods, nodes) = (hub.subscribe("pods"), hub.subscribe("nodes"));
+        let of = |resource: &str| Subject::from(Scope { resource: resource.into(), namespace: None });
+        let (pods, nodes, all) =
+            (hub.subscribe(&of("pods")), hub.subscribe(&of("nodes")), hub.subscribe(&Subject::Lasting));
         hub.publish(&[event(1, "pods", "a")], 1);
-        assert_eq!((pods.has_changed().ok(), nodes.has_changed().ok()), (Some(true), Some(false)));
+        let changed = [pods, nodes, all].map(|wake| wake.has_changed().ok());
+        assert_eq!(changed, [Some(true), Some(false), Some(true)]);
     }
 
     #[test]

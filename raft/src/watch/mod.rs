@@ -2,6 +2,8 @@
 //! Knows keys and revisions; knows no selector, no protocol, no kind.
 mod cursor;
 mod hub;
+mod subject;
 
 pub use cursor::{Watch, WatchItem};
 pub use hub::{Hub, Recent};
+pub use subject::Subject;
