@@ -16,7 +16,7 @@ use crate::{
     authz::{self, Question},
     content,
     core::Core,
-    failure, limits,
+    failure, kontiki, limits,
     metrics::RequestLabels,
     paths::Paths,
     request::{ApiBody, ApiRequest, ApiResponse, Identity, RequestBody},
@@ -61,6 +61,12 @@ struct Admitted {
     long: bool,
 }
 
+/// What a request asks for, and the endpoint of kontiki's own API that it is for, if it is.
+struct Asks {
+    info: RequestInfo,
+    own: Option<kontiki::Found>,
+}
+
 impl Handler {
     pub fn new(core: Arc<Core>) -> Self {
         Handler {
@@ -83,9 +89,10 @@ impl Handler {
         let encoding = kept(&incoming.headers, &[header::ACCEPT_ENCODING]);
         let query: Vec<(String, String)> = form_urlencoded::parse(incoming.raw_query.as_bytes()).into_owned().collect();
         let info = RequestInfo::read(&incoming.method, &incoming.path, &query);
-        let labels = info.as_ref().map(labels).unwrap_or_default();
-        let long = info.as_ref().is_ok_and(RequestInfo::is_long);
-        let served = self.serve(info, query, &mut incoming, request_id.clone(), labels.clone()).boxed();
+        let asks = info.map(|info| Asks { own: kontiki::find(&incoming.method, &incoming.path, &info), info });
+        let labels = asks.as_ref().map(Asks::labels).unwrap_or_default();
+        let long = asks.as_ref().is_ok_and(Asks::is_long);
+        let served = self.serve(asks, query, &mut incoming, request_id.clone(), labels.clone()).boxed();
         let outcome = AssertUnwindSafe(served).catch_unwind().await.unwrap_or_else(|_| {
             self.core.metrics.panicked();
             tracing::error!(request_id, "a handler panicked");
@@ -105,25 +112,25 @@ impl Handler {
 
     async fn serve(
         &self,
-        info: Result<RequestInfo, Status>,
+        asks: Result<Asks, Status>,
         query: Vec<(String, String)>,
         incoming: &mut Incoming,
         request_id: String,
         labels: RequestLabels,
     ) -> Result<ApiResponse, Status> {
-        let info = &info?;
-        let identity = self.identify(info, &incoming.caller, &incoming.headers).await?;
-        let admitted = self.admit(info)?;
+        let asks = asks?;
+        let identity = self.identify(&asks.info, &incoming.caller, &incoming.headers).await?;
+        let admitted = self.admit(asks.is_long())?;
         let field_selector = query.iter().find(|(key, _)| key == "fieldSelector").map_or("", |(_, value)| value);
-        authz::authorize(
-            &self.core,
-            Question { identity: &identity, verb: info.verb, target: &info.target, field_selector },
-        )?;
+        if let Some(RequestInfo { verb, target }) = asks.judged() {
+            authz::authorize(&self.core, Question { identity: &identity, verb, target, field_selector })?;
+        }
+        let writes = !matches!(asks.info.verb, "get" | "head" | "list");
         let work = async {
             let method = incoming.method.clone();
             let mut headers = std::mem::take(&mut incoming.headers);
             let body = incoming.body.take().unwrap_or_else(content::empty);
-            let body = match passes_through(info) {
+            let body = match asks.passes_through() {
                 true => RequestBody::stream(body),
                 false => RequestBody::Bytes(read_body(&method, &mut headers, body).await?),
             };
@@ -138,7 +145,7 @@ impl Handler {
                 identity,
                 request_id,
             };
-            self.dispatch(info, request).await
+            self.dispatch(asks, request).await
         };
         if admitted.long {
             let gauge = self.core.metrics.long_request(&labels);
@@ -146,7 +153,7 @@ impl Handler {
             let stopping = self.core.stopping.clone();
             return Ok(response.map(|body| Guarded::new(body, (admitted.permit, gauge), stopping).boxed()));
         }
-        let _gauge = self.core.metrics.short_request(!matches!(info.verb, "get" | "head" | "list"));
+        let _gauge = self.core.metrics.short_request(writes);
         let outcome = tokio::time::timeout(limits::REQUEST_TIME_MAX, work).await;
         outcome.unwrap_or_else(|_| {
             Err(failure::timeout("request did not complete within the allowed time", limits::RETRY_AFTER_S))
@@ -167,15 +174,18 @@ impl Handler {
         Ok(wanted)
     }
 
-    fn admit(&self, info: &RequestInfo) -> Result<Admitted, Status> {
-        let long = info.is_long();
+    fn admit(&self, long: bool) -> Result<Admitted, Status> {
         let pool = if long { &self.long } else { &self.short };
         let permit = pool.clone().try_acquire_owned();
         let permit = permit.map_err(|_| failure::too_many_requests(limits::RETRY_AFTER_S))?;
         Ok(Admitted { permit, long })
     }
 
-    async fn dispatch(&self, info: &RequestInfo, request: ApiRequest) -> Result<ApiResponse, Status> {
+    async fn dispatch(&self, asks: Asks, request: ApiRequest) -> Result<ApiResponse, Status> {
+        let Asks { info, own } = asks;
+        if let Some(own) = own {
+            return own.answer(&self.core, request).await;
+        }
         let resource = match &info.target {
             Target::Path(path) => return self.paths.answer(&self.core, path, &request),
             Target::Resource(resource) => resource,
@@ -196,13 +206,34 @@ impl Handler {
     }
 }
 
-fn serves(resource: &ResourceInfo, route: &crate::ResourceRequest, subresource: Subresource) -> bool {
-    resource.subresource == subresource.name() && route.kind.has(subresource)
+impl Asks {
+    /// What must be allowed; `None` where the endpoint itself judges.
+    fn judged(&self) -> Option<&RequestInfo> {
+        match &self.own {
+            Some(own) => own.asks.as_ref(),
+            None => Some(&self.info),
+        }
+    }
+
+    fn is_long(&self) -> bool {
+        self.own.as_ref().map_or_else(|| self.info.is_long(), kontiki::Found::is_long)
+    }
+
+    /// Whether the body goes on as it comes.
+    fn passes_through(&self) -> bool {
+        let proxied = || matches!(&self.info.target, Target::Resource(info) if info.subresource == "proxy");
+        self.own.as_ref().map_or_else(proxied, kontiki::Found::passes_through)
+    }
+
+    fn labels(&self) -> RequestLabels {
+        let Some(own) = &self.own else { return labels(&self.info) };
+        let (verb, topic) = (self.info.verb.to_owned(), own.topic().unwrap_or_default().to_owned());
+        RequestLabels { verb, group: kontiki::GROUP.to_owned(), resource: topic, ..RequestLabels::default() }
+    }
 }
 
-/// Requests whose body goes to a node agent as it comes.
-fn passes_through(info: &RequestInfo) -> bool {
-    matches!(&info.target, Target::Resource(info) if info.subresource == "proxy")
+fn serves(resource: &ResourceInfo, route: &crate::ResourceRequest, subresource: Subresource) -> bool {
+    resource.subresource == subresource.name() && route.kind.has(subresource)
 }
 
 async fn read_body(method: &Method, headers: &mut HeaderMap, mut body: ApiBody) -> Result<Bytes, Status> {

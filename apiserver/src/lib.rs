@@ -14,6 +14,7 @@ pub mod failure;
 mod handler;
 mod health;
 mod in_process;
+mod kontiki;
 pub mod limits;
 mod metrics;
 pub mod negotiate;

@@ -8,7 +8,7 @@ use crate::{
     content,
     core::Core,
     discovery::Discovery,
-    failure, health,
+    failure, health, kontiki,
     negotiate::{self, Form, Offer, negotiate},
     openapi::OpenApi,
     request::{ApiRequest, ApiResponse},
@@ -73,6 +73,7 @@ impl Paths {
         let mut paths = vec!["/.well-known/openid-configuration".to_owned()];
         paths.extend(self.discovery.paths());
         paths.extend(health::paths());
+        paths.extend(kontiki::paths());
         paths.extend(["/metrics", "/openapi/v2", "/openapi/v3"].map(str::to_owned));
         paths.extend(self.openapi.documents().map(|name| format!("/openapi/v3/{name}")));
         paths.extend(["/openid/v1/jwks", "/version"].map(str::to_owned));

@@ -4,6 +4,7 @@
 
 use crate::{
     authn::{AUTHENTICATED, UNAUTHENTICATED},
+    kontiki,
     request::Identity,
     route::{ResourceInfo, Target},
 };
@@ -31,6 +32,7 @@ struct PathRule {
     paths: &'static [&'static str],
 }
 
+/// Of groups: all but kontiki's own, whose every endpoint is for administrators unless a rule names it.
 const ALL: &[&str] = &["*"];
 const CORE: &[&str] = &[""];
 const READ: &[&str] = &["get", "list", "watch"];
@@ -162,7 +164,10 @@ impl ResourceRule {
         self.subject.is(identity)
             && self.verbs.contains(&verb)
             && (self.namespace.is_empty() || self.namespace == resource.namespace)
-            && self.groups.iter().any(|group| *group == "*" || *group == resource.group)
+            && self
+                .groups
+                .iter()
+                .any(|group| *group == resource.group || *group == "*" && resource.group != kontiki::GROUP)
             && self.resources.iter().any(|rule| is_resource(rule, resource))
     }
 }
