@@ -49,6 +49,17 @@ pub struct DataDir {
     pub data_dir: PathBuf,
 }
 
+/// Which cluster is meant, and who asks.
+#[derive(Args, Clone)]
+pub struct ClusterTarget {
+    /// Where the cluster is; else $KUBECONFIG says it, else the kubeconfig in --data-dir
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub data: DataDir,
+}
+
 #[derive(Args)]
 pub struct Up {
     #[command(flatten)]

@@ -1,6 +1,7 @@
 //! The `kontiki` binary: flags, configuration, wiring. The only room that knows all the others.
 
 mod args;
+mod client;
 mod control;
 mod detach;
 mod down;
