@@ -170,6 +170,7 @@ async fn write(
             ..Identity::default()
         },
         request_id: uuid::Uuid::new_v4().to_string(),
+        at: None,
     };
     let route = ResourceRequest {
         kind,

@@ -144,6 +144,7 @@ impl Handler {
                 upgrade: incoming.upgrade.take(),
                 identity,
                 request_id,
+                at: None,
             };
             self.dispatch(asks, request).await
         };
@@ -171,7 +172,7 @@ impl Handler {
             return Err(authz::denied(&real, &format!("impersonate-on:user-info:{}", info.verb), &info.target));
         }
         tracing::debug!(user = real.user, impersonated = wanted.user, "acting as somebody else");
-        Ok(wanted)
+        Ok(Identity { impersonator: Some(real.user), ..wanted })
     }
 
     fn admit(&self, long: bool) -> Result<Admitted, Status> {

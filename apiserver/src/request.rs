@@ -30,6 +30,8 @@ pub struct Identity {
     pub uid: String,
     pub groups: Vec<String>,
     pub extra: Vec<(String, Vec<String>)>,
+    /// Who really asks, where they act as somebody else.
+    pub impersonator: Option<String>,
     /// Raft term an in-process controller was started in; its writes are fenced by it.
     pub term: Option<u64>,
 }
@@ -60,6 +62,8 @@ pub struct ApiRequest {
     pub identity: Identity,
     /// `Audit-Id` of the answer.
     pub request_id: String,
+    /// The revision whose state is asked for: a path below `/at/`.
+    pub at: Option<Revision>,
 }
 
 /// A request below `/api/v1` or `/apis/<group>/<version>` for a known kind.

@@ -201,7 +201,7 @@ fn subject(review: &Review, asked: &ResourceInfo, spec: &Value) -> Result<Identi
     }
     let extra = spec["extra"].as_object().into_iter().flatten().map(|(key, values)| (key.clone(), texts(values)));
     let uid = spec["uid"].as_str().unwrap_or("").to_owned();
-    Ok(Identity { user, uid, groups, extra: extra.collect(), term: None })
+    Ok(Identity { user, uid, groups, extra: extra.collect(), ..Identity::default() })
 }
 
 fn rules(identity: &Identity) -> Value {

@@ -12,6 +12,8 @@ use crate::limits::{COMMAND_PARTS_MAX, KEY_PART_BYTES_MAX};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Author {
     pub user: String,
+    /// Who really asked, where they acted as `user`; else empty.
+    pub impersonator: String,
     pub user_agent: String,
     /// The API verb: create, update, patch, delete, ...
     pub verb: String,

@@ -35,7 +35,7 @@ pub(crate) fn requested(headers: &HeaderMap) -> Result<Option<Impersonation>, St
     if user == ANONYMOUS && !groups.iter().any(|group| group == UNAUTHENTICATED) {
         groups.push(UNAUTHENTICATED.to_owned());
     }
-    Ok(Some(Impersonation(with_authenticated(Identity { user, uid, groups, extra, term: None }))))
+    Ok(Some(Impersonation(with_authenticated(Identity { user, uid, groups, extra, ..Identity::default() }))))
 }
 
 /// Names are UTF-8, not ASCII only.

@@ -92,6 +92,6 @@ fn identity(claims: &Claims) -> Identity {
         uid: bound.serviceaccount.uid.clone(),
         groups: groups.into(),
         extra,
-        term: None,
+        ..Identity::default()
     }
 }

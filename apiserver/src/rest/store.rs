@@ -98,6 +98,7 @@ pub async fn commit(call: &Call<'_>, key: &Key, change: Change) -> Result<Stored
     let command = Command {
         author: Author {
             user: identity.user.clone(),
+            impersonator: identity.impersonator.clone().unwrap_or_default(),
             user_agent: call.request.user_agent().to_owned(),
             verb: call.route.verb.to_owned(),
             request_id: call.request.request_id.clone(),

@@ -26,6 +26,7 @@ pub struct Call<'a> {
     query: Vec<(String, String)>,
     headers: HeaderMap,
     body: Vec<u8>,
+    at: Option<u64>,
 }
 
 /// An answer, read to its end.
@@ -77,7 +78,7 @@ impl Server {
             rest: String::new(),
             verb: "list",
         };
-        Call { server: self, route, query: Vec::new(), headers: HeaderMap::new(), body: Vec::new() }
+        Call { server: self, route, query: Vec::new(), headers: HeaderMap::new(), body: Vec::new(), at: None }
     }
 }
 
@@ -89,6 +90,12 @@ impl Call<'_> {
 
     pub fn sub(mut self, subresource: &str) -> Self {
         self.route.subresource = Some(subresource.to_owned());
+        self
+    }
+
+    /// The state of the past at a revision.
+    pub fn at_revision(mut self, revision: u64) -> Self {
+        self.at = Some(revision);
         self
     }
 
@@ -181,6 +188,7 @@ impl Call<'_> {
             upgrade: None,
             identity: Identity { user: "tester".to_owned(), ..Identity::default() },
             request_id: "request".to_owned(),
+            at: self.at,
         };
         let headers = request.headers.clone();
         match rest::handle(&self.server.core, self.route, request).await {
