@@ -173,6 +173,11 @@ pub fn unavailable(message: impl Into<String>, retry_after_s: i32) -> Status {
     retry_after(plain(503, "ServiceUnavailable", message), retry_after_s)
 }
 
+/// The log's disk is full. Kubernetes has no word for it; clients try again after a while, as with any 5xx that asks them to.
+pub fn disk_full(message: impl Into<String>, retry_after_s: i32) -> Status {
+    retry_after(plain(507, "InsufficientStorage", message), retry_after_s)
+}
+
 pub fn timeout(message: impl Into<String>, retry_after_s: i32) -> Status {
     retry_after(plain(504, "Timeout", format!("Timeout: {}", message.into())), retry_after_s)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kontiki_model::Revision;
 
-use crate::disk::DiskError;
+use crate::disk::{DiskError, Shortage};
 use crate::{Malformed, Rejection};
 
 /// Why a log cannot be opened. Nothing was changed, unless it says otherwise.
@@ -44,6 +44,9 @@ pub enum ProposeError {
     /// It may still be committed: the leader changed while it was on its way.
     #[error("the leader changed; whether the command was committed is not known")]
     Unknown,
+    /// There is no room on a disk. The command did not enter the log; reads go on.
+    #[error(transparent)]
+    DiskFull(#[from] Shortage),
     /// There is no leader, or the log was shut down. The command did not enter the log.
     #[error("the log takes no writes: {0}")]
     Unavailable(String),

@@ -18,7 +18,7 @@ mod store;
 mod watch;
 
 pub use command::{Author, Command, Expect, Malformed, Mutation, Precondition, Rejection};
-pub use disk::DiskError;
+pub use disk::{DiskError, Shortage};
 pub use error::{OpenError, ProposeError, ReadError};
 pub use event::{Event, EventKind, Stored};
 pub use log::{Applied, Leadership, Log, LogConfig, Role, Status};

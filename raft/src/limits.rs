@@ -20,6 +20,15 @@ pub const LOG_READ_BYTES: usize = 32 * MIB;
 /// The newest entries, kept decoded between append and apply.
 pub const LOG_CACHE_ENTRIES: usize = 2_048;
 pub const LOG_CACHE_BYTES: usize = 16 * MIB;
+/// Free bytes on the disk below which no write is taken, or that share of a small one.
+pub const DISK_RESERVE_BYTES: u64 = 64 * MIB as u64;
+pub const DISK_RESERVE_SHARE: u64 = 6;
+/// Bytes that are held back, and given up so that what is under way gets to a full disk, or that share of a small one.
+pub const BALLAST_BYTES: u64 = 32 * MIB as u64;
+pub const BALLAST_SHARE: u64 = 16;
+/// How often the free space is looked at, and how long what finds none waits before it tries again.
+pub const SPACE_INTERVAL: Duration = Duration::from_millis(250);
+pub const SPACE_RETRY: Duration = Duration::from_millis(100);
 /// Appends that wait for one `fdatasync`.
 pub const FLUSH_QUEUE: usize = 4_096;
 /// Readers that wait for one read index.

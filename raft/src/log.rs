@@ -13,11 +13,11 @@ use crate::codec::{self, LogPayload, LogRecord};
 use crate::consensus::{LogStore, Node, NodeError};
 use crate::limits::{
     BARRIER_QUEUE, ENTRY_BYTES_MAX, HOUSEKEEPING_INTERVAL, LEADER_WAIT, PRUNE_STEPS, RING_EVENTS, SNAPSHOT_ENTRIES,
-    SNAPSHOT_LOG_BYTES, STATE_FLUSH_ENTRIES,
+    SNAPSHOT_LOG_BYTES, SPACE_INTERVAL, STATE_FLUSH_ENTRIES,
 };
 use crate::snapshot::SnapshotDir;
 use crate::store::{HistoryLimits, ListOptions, Outcome, Page, Store, StoreFigures};
-use crate::{Command, DiskError, Event, OpenError, ProposeError, ReadError, Stored, Subject, Watch};
+use crate::{Command, DiskError, Event, OpenError, ProposeError, ReadError, Shortage, Stored, Subject, Watch};
 
 /// Where the log lies and how much it keeps.
 #[derive(Clone, Debug)]
@@ -87,6 +87,8 @@ pub struct Status {
     pub floor: Revision,
     pub objects: usize,
     pub history_bytes: u64,
+    /// Why this server takes no writes for now: its disk is full. Reads go on, and writes do once there is room.
+    pub shortage: Option<Shortage>,
     /// Why this server no longer takes part: a failed disk, above all. It is healthy while this is `None`.
     pub failure: Option<String>,
 }
@@ -121,6 +123,7 @@ impl Log {
         let tasks = vec![
             spawn(&cancel, answer_barriers(node.clone(), waiting)),
             spawn(&cancel, follow(node.clone(), leadership_now)),
+            spawn(&cancel, tend_space(node.clone())),
             spawn(&cancel, keep_house(node.clone(), store.clone(), config.snapshot_entries)),
         ];
         let tasks = Mutex::new(tasks);
@@ -312,6 +315,19 @@ async fn answer_barriers(node: Node, mut waiting: mpsc::Receiver<oneshot::Sender
     }
 }
 
+/// Looks after the free space on the disk, so that writes stop in time and go on soon.
+async fn tend_space(node: Node) {
+    let mut round = tokio::time::interval(SPACE_INTERVAL);
+    round.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        round.tick().await;
+        let node = node.clone();
+        if let Err(error) = tokio::task::spawn_blocking(move || node.tend_space()).await {
+            tracing::error!(%error, "the free space is no longer looked after");
+        }
+    }
+}
+
 /// Drops old history, takes snapshots and flushes, so that history, log and the next start's work stay bounded.
 async fn keep_house(node: Node, store: Arc<Store>, snapshot_entries: u64) {
     let mut round = tokio::time::interval(HOUSEKEEPING_INTERVAL);
@@ -319,6 +335,10 @@ async fn keep_house(node: Node, store: Arc<Store>, snapshot_entries: u64) {
     let (mut bytes_at_snapshot, mut flushed) = (node.appended_bytes(), node.status().applied_index);
     loop {
         round.tick().await;
+        // All of this writes before it frees anything.
+        if node.shortage().is_some() {
+            continue;
+        }
         forget(&store).await;
         let (bytes, Status { applied_index, snapshot_index, .. }) = (node.appended_bytes(), node.status());
         let entries = applied_index.saturating_sub(snapshot_index);
@@ -373,6 +393,7 @@ impl From<NodeError> for ProposeError {
         match error {
             NodeError::NotLeader { leader, address } => ProposeError::NotLeader { leader, address },
             NodeError::Unknown => ProposeError::Unknown,
+            NodeError::Full(shortage) => ProposeError::DiskFull(shortage),
             NodeError::Unavailable(reason) => ProposeError::Unavailable(reason),
             NodeError::Storage(reason) => ProposeError::Storage(reason),
         }
@@ -384,6 +405,7 @@ impl From<NodeError> for ReadError {
         match error {
             NodeError::NotLeader { leader, address } => ReadError::NotLeader { leader, address },
             NodeError::Unknown => ReadError::Unavailable("the leader changed".into()),
+            NodeError::Full(shortage) => ReadError::Unavailable(shortage.to_string()),
             NodeError::Unavailable(reason) | NodeError::Storage(reason) => ReadError::Unavailable(reason),
         }
     }

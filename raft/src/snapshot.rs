@@ -60,6 +60,13 @@ pub enum SnapshotError {
     File(String),
 }
 
+impl SnapshotError {
+    /// Whether it is only that there was no room on the disk.
+    pub fn is_full(&self) -> bool {
+        matches!(self, SnapshotError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull)
+    }
+}
+
 /// A complete snapshot on disk. When it is retired, its files go with its last reader.
 #[derive(Debug)]
 pub struct SnapshotDir {

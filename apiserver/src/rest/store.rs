@@ -133,6 +133,7 @@ fn refused(error: ProposeError) -> Refusal {
         ProposeError::Rejected(stale @ Rejection::StaleTerm { .. }) => failure::stale_term(&stale.to_string()),
         ProposeError::Malformed(error) => failure::bad_request(error.to_string()),
         ProposeError::TooLarge { max, .. } => failure::too_large(max),
+        ProposeError::DiskFull(shortage) => failure::disk_full(shortage.to_string(), RETRY_AFTER_S),
         ProposeError::Unknown => failure::timeout(error.to_string(), RETRY_AFTER_S),
         ProposeError::NotLeader { .. } | ProposeError::Unavailable(_) => {
             failure::unavailable(error.to_string(), RETRY_AFTER_S)

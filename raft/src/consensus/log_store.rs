@@ -1,11 +1,12 @@
-//! openraft's log storage over the log's database: appends are written at once and synced in groups.
+//! openraft's log storage over the log's database: what is appended is readable at once, and is written and synced in groups by
+//! one thread. So Raft never waits for the disk, not even for a full one.
 
 use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, Range, RangeBounds};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use openraft::storage::{IOFlushed, RaftLogStorage};
@@ -15,8 +16,8 @@ use tokio::sync::oneshot;
 use super::{Entry, LogId, TypeConfig, Vote, decode_entry, encode_entry, log_id};
 use crate::OpenError;
 use crate::codec::{self, Tag};
-use crate::disk::{DiskError, Flusher, LogDb};
-use crate::limits::{LOG_CACHE_BYTES, LOG_CACHE_ENTRIES, LOG_READ_ENTRIES};
+use crate::disk::{DiskError, Flusher, LogDb, LogOp, Shortage, Sink, Space};
+use crate::limits::{LOG_CACHE_BYTES, LOG_CACHE_ENTRIES, LOG_READ_ENTRIES, SPACE_RETRY};
 
 const VOTE: &str = "vote";
 const PURGED: &str = "purged";
@@ -33,16 +34,64 @@ struct Shared {
     // Before the database: it syncs what is queued and then lets go of it.
     flusher: Flusher,
     db: Arc<LogDb>,
-    recent: Mutex<Recent>,
+    space: Arc<Space>,
+    recent: Arc<Mutex<Recent>>,
     appended_bytes: AtomicU64,
 }
 
-/// The newest entries, as they came: apply and replication read them without decoding.
+/// The newest entries, as they came: apply and replication read them without decoding. Those that are not in the database yet are
+/// always here.
 #[derive(Default)]
 struct Recent {
-    /// Consecutive indexes; each with its size on disk.
-    entries: VecDeque<(Entry, usize)>,
+    /// Consecutive indexes.
+    entries: VecDeque<Cached>,
     bytes: usize,
+    /// Appends so far, and how many of them are in the database.
+    appends: u64,
+    written: u64,
+    /// The last mark of what is committed, which may not be in the database yet.
+    committed: Option<LogId>,
+}
+
+struct Cached {
+    entry: Entry,
+    /// Its size on disk.
+    bytes: usize,
+    /// Which append it came with.
+    append: u64,
+}
+
+/// The database as the flusher's thread sees it.
+struct LogSink<F> {
+    db: Arc<LogDb>,
+    space: Arc<Space>,
+    sync: F,
+}
+
+impl<F: Fn(&LogDb) -> Result<(), DiskError> + Send + 'static> Sink for LogSink<F> {
+    fn write(&self, ops: &[LogOp]) -> Result<(), DiskError> {
+        self.space.glance();
+        self.db.write(ops)
+    }
+
+    fn sync(&self) -> Result<(), DiskError> {
+        (self.sync)(&self.db)
+    }
+
+    fn make_room(&self, bytes: u64, closing: &AtomicBool) -> Result<(), DiskError> {
+        let wait = || {
+            std::thread::sleep(SPACE_RETRY);
+            !closing.load(Ordering::SeqCst)
+        };
+        self.space.release();
+        while !self.space.has_room_for(bytes) {
+            if !wait() {
+                let message = "the log is being closed".into();
+                return Err(DiskError::Io { step: "wait for room on the disk", message });
+            }
+        }
+        self.db.reopen(wait)
+    }
 }
 
 impl LogStore {
@@ -55,11 +104,13 @@ impl LogStore {
         path: &Path,
         sync: impl Fn(&LogDb) -> Result<(), DiskError> + Send + 'static,
     ) -> Result<Self, OpenError> {
+        // First: on a full disk its ballast is what the database is opened with.
+        let space = Arc::new(Space::open(path.parent().unwrap_or(path))?);
         let db = Arc::new(LogDb::open(path)?);
-        let synced = db.clone();
-        let flusher = Flusher::start(move || sync(&synced)).map_err(OpenError::Thread)?;
-        let (recent, appended_bytes) = (Mutex::default(), AtomicU64::new(0));
-        Ok(LogStore { shared: Arc::new(Shared { flusher, db, recent, appended_bytes }) })
+        let sink = LogSink { db: db.clone(), space: space.clone(), sync };
+        let flusher = Flusher::start(sink).map_err(OpenError::Thread)?;
+        let (recent, appended_bytes) = (Arc::default(), AtomicU64::new(0));
+        Ok(LogStore { shared: Arc::new(Shared { flusher, db, space, recent, appended_bytes }) })
     }
 
     /// Whose log this is: set once.
@@ -68,7 +119,7 @@ impl LogStore {
         if let Some(frame) = db.mark(IDENTITY)? {
             return codec::decode(Tag::Identity, &frame).map_err(DiskError::record("the log's identity"));
         }
-        db.set_mark(IDENTITY, &codec::encode(Tag::Identity, &node))?;
+        db.write(&[LogOp::Mark(IDENTITY, codec::encode(Tag::Identity, &node))])?;
         db.sync()?;
         Ok(node)
     }
@@ -91,12 +142,34 @@ impl LogStore {
         self.shared.flusher.failure()
     }
 
-    /// Waits until everything written so far is durable.
-    async fn synced(&self) -> io::Result<()> {
+    /// Why writes are to be refused, if the disk is full.
+    pub fn shortage(&self) -> Option<Shortage> {
+        self.shared.space.shortage()
+    }
+
+    /// Looks after the space on the disk; to be called every now and then.
+    pub fn tend_space(&self) {
+        self.shared.space.tend();
+    }
+
+    /// What still waits for room on the disk is given up.
+    pub fn close(&self) {
+        self.shared.flusher.close();
+    }
+
+    /// Writes, and waits until it is durable.
+    async fn persist(&self, ops: Vec<LogOp>) -> io::Result<()> {
         let (done, synced) = oneshot::channel();
         // Nobody listens only if the caller has given up.
-        self.shared.flusher.submit(Box::new(move |result| _ = done.send(result)));
+        self.shared.flusher.submit(ops, Box::new(move |result| _ = done.send(result)));
         synced.await.map_err(|_| io::Error::other("the log was closed"))?
+    }
+
+    /// Writes, and waits until it can be read.
+    async fn write(&self, ops: Vec<LogOp>) -> io::Result<()> {
+        let (done, written) = oneshot::channel();
+        self.shared.flusher.submit_unsynced(ops, Box::new(move |result| _ = done.send(result)));
+        written.await.map_err(|_| io::Error::other("the log was closed"))?
     }
 
     fn mark(&self, name: &str) -> Result<Option<LogId>, DiskError> {
@@ -154,31 +227,46 @@ fn mark_frame(id: &LogId) -> Vec<u8> {
 
 impl Recent {
     fn first(&self) -> Option<u64> {
-        self.entries.front().map(|(entry, _)| entry.log_id.index)
+        self.entries.front().map(|cached| cached.entry.log_id.index)
     }
 
-    fn push(&mut self, entry: Entry, bytes: usize) {
-        let consecutive = self.entries.back().is_none_or(|(last, _)| last.log_id.index + 1 == entry.log_id.index);
-        if !consecutive {
-            self.entries.clear();
-            self.bytes = 0;
+    /// Takes the entries of one append, and numbers it.
+    fn append(&mut self, entries: Vec<(Entry, usize)>) -> u64 {
+        self.appends += 1;
+        for (entry, bytes) in entries {
+            let follows = |last: &Cached| last.entry.log_id.index + 1 == entry.log_id.index;
+            if !self.entries.back().is_none_or(follows) {
+                self.entries.clear();
+                self.bytes = 0;
+            }
+            self.bytes += bytes;
+            self.entries.push_back(Cached { entry, bytes, append: self.appends });
         }
-        self.bytes += bytes;
-        self.entries.push_back((entry, bytes));
-        while self.entries.len() > LOG_CACHE_ENTRIES || self.bytes > LOG_CACHE_BYTES {
+        self.evict();
+        self.appends
+    }
+
+    fn written(&mut self, append: u64) {
+        self.written = self.written.max(append);
+        self.evict();
+    }
+
+    fn evict(&mut self) {
+        let full = |recent: &Recent| recent.entries.len() > LOG_CACHE_ENTRIES || recent.bytes > LOG_CACHE_BYTES;
+        while full(self) && self.entries.front().is_some_and(|oldest| oldest.append <= self.written) {
             self.pop_front();
         }
     }
 
     fn pop_front(&mut self) {
-        if let Some((_, bytes)) = self.entries.pop_front() {
+        if let Some(Cached { bytes, .. }) = self.entries.pop_front() {
             self.bytes -= bytes;
         }
     }
 
     fn truncate_from(&mut self, index: u64) {
-        while self.entries.back().is_some_and(|(last, _)| last.log_id.index >= index) {
-            if let Some((_, bytes)) = self.entries.pop_back() {
+        while self.entries.back().is_some_and(|last| last.entry.log_id.index >= index) {
+            if let Some(Cached { bytes, .. }) = self.entries.pop_back() {
                 self.bytes -= bytes;
             }
         }
@@ -197,7 +285,7 @@ impl Recent {
             return None;
         }
         let wanted = usize::try_from(range.end - range.start).unwrap_or(usize::MAX).min(LOG_READ_ENTRIES);
-        Some(self.entries.range(skip..).take(wanted).map(|(entry, _)| entry.clone()).collect())
+        Some(self.entries.range(skip..).take(wanted).map(|cached| cached.entry.clone()).collect())
     }
 }
 
@@ -248,20 +336,21 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
         let record = (vote.leader_id.term, vote.leader_id.voted_for, vote.committed);
-        self.shared.db.set_mark(VOTE, &codec::encode(Tag::Vote, &record))?;
-        self.synced().await
+        self.persist(vec![LogOp::Mark(VOTE, codec::encode(Tag::Vote, &record))]).await
     }
 
     /// Not synced: it rides with the next sync of the log. Losing it costs a later start of serving, never an entry.
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
         if let Some(id) = committed {
-            self.shared.db.set_mark(COMMITTED, &mark_frame(&id))?;
+            self.recent().committed = Some(id);
+            self.shared.flusher.submit_unsynced(vec![LogOp::Mark(COMMITTED, mark_frame(&id))], Box::new(|_| ()));
         }
         Ok(())
     }
 
     async fn read_committed(&mut self) -> Result<Option<LogId>, io::Error> {
-        Ok(self.mark(COMMITTED)?)
+        let recent = self.recent().committed;
+        Ok(if recent.is_some() { recent } else { self.mark(COMMITTED)? })
     }
 
     async fn append<I>(&mut self, entries: I, callback: IOFlushed<TypeConfig>) -> Result<(), io::Error>
@@ -269,35 +358,36 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let (mut frames, mut decoded, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let (mut ops, mut decoded, mut bytes) = (Vec::new(), Vec::new(), 0);
         for entry in entries {
             let frame = encode_entry(&entry)?;
             bytes += frame.len();
-            decoded.push((entry, frame.len()));
-            frames.push((entry_index(&decoded), frame));
+            let length = frame.len();
+            ops.push(LogOp::Entry(entry.log_id.index, frame));
+            decoded.push((entry, length));
         }
-        self.shared.db.append(&frames)?;
         self.shared.appended_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-        {
-            let mut recent = self.recent();
-            decoded.into_iter().for_each(|(entry, bytes)| recent.push(entry, bytes));
-        }
-        self.shared.flusher.submit(Box::new(move |result| callback.io_completed(result)));
+        let append = self.recent().append(decoded);
+        let recent = self.shared.recent.clone();
+        let done = move |result: io::Result<()>| {
+            if result.is_ok() {
+                recent.lock().unwrap_or_else(PoisonError::into_inner).written(append);
+            }
+            callback.io_completed(result);
+        };
+        self.shared.flusher.submit(ops, Box::new(done));
         Ok(())
     }
 
+    /// Waits until it is done: a later read of the database must not meet what is gone.
     async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
         let index = last.map_or(0, |id| id.index + 1);
         self.recent().truncate_from(index);
-        Ok(self.shared.db.truncate_from(index)?)
+        self.write(vec![LogOp::TruncateFrom(index)]).await
     }
 
     async fn purge(&mut self, id: LogId) -> Result<(), io::Error> {
         self.recent().purge_to(id.index);
-        Ok(self.shared.db.purge_to(id.index, PURGED, &mark_frame(&id))?)
+        self.write(vec![LogOp::PurgeTo(id.index), LogOp::Mark(PURGED, mark_frame(&id))]).await
     }
-}
-
-fn entry_index(entries: &[(Entry, usize)]) -> u64 {
-    entries.last().map_or(0, |(entry, _)| entry.log_id.index)
 }

@@ -11,7 +11,7 @@ use openraft::{OptionalSend, RaftSnapshotBuilder};
 use super::{LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig, from_json, log_id, to_json, to_record};
 use crate::codec::{AppliedRecord, LogPayload, LogRecord};
 use crate::disk::DiskError;
-use crate::limits::APPLY_BATCH_ENTRIES;
+use crate::limits::{APPLY_BATCH_ENTRIES, SPACE_RETRY};
 use crate::snapshot::{Manifest, SnapshotDir};
 use crate::store::Store;
 
@@ -22,7 +22,7 @@ pub struct Machine {
 /// A checkpoint that was taken between two batches, still to be completed.
 pub struct Builder {
     store: Arc<Store>,
-    draft: Option<io::Result<(PathBuf, AppliedRecord)>>,
+    draft: Option<Result<(PathBuf, AppliedRecord), DiskError>>,
 }
 
 impl Machine {
@@ -52,7 +52,13 @@ impl RaftStateMachine<TypeConfig> for Machine {
                 records.push(applied_form(&entry)?);
                 responders.push(responder);
             }
-            let outcomes = self.store.apply(&records)?;
+            let outcomes = loop {
+                match self.store.apply(&records) {
+                    // Nothing of it was applied. What is committed waits for room, as the log does.
+                    Err(error) if error.is_full() && !self.store.is_closed() => tokio::time::sleep(SPACE_RETRY).await,
+                    applied => break applied?,
+                }
+            };
             assert_eq!(outcomes.len(), responders.len(), "each entry has one outcome");
             for (responder, outcome) in responders.into_iter().zip(outcomes) {
                 if let Some(responder) = responder {
@@ -68,15 +74,31 @@ impl RaftStateMachine<TypeConfig> for Machine {
         Builder { store: self.store.clone(), draft: Some(checkpoint(self.store.clone()).await) }
     }
 
+    /// A full disk is no reason to stop: whoever asked asks again.
+    async fn try_create_snapshot_builder(&mut self, _force: bool) -> Option<Builder> {
+        match checkpoint(self.store.clone()).await {
+            Err(error) if error.is_full() => {
+                tracing::warn!(%error, "no snapshot while the disk is full");
+                None
+            }
+            draft => Some(Builder { store: self.store.clone(), draft: Some(draft) }),
+        }
+    }
+
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: Arc<SnapshotDir>) -> Result<(), io::Error> {
         assert_eq!(*meta, describe(snapshot.manifest())?, "a snapshot is what it says it is");
-        let store = self.store.clone();
-        let install = tokio::task::spawn_blocking(move || {
-            store.install(&snapshot)?;
-            store.set_snapshot(snapshot);
-            Ok::<_, DiskError>(())
-        });
-        Ok(install.await.map_err(io::Error::other)??)
+        loop {
+            let (store, snapshot) = (self.store.clone(), snapshot.clone());
+            let install = tokio::task::spawn_blocking(move || {
+                store.install(&snapshot)?;
+                store.set_snapshot(snapshot);
+                Ok::<_, DiskError>(())
+            });
+            match install.await.map_err(io::Error::other)? {
+                Err(error) if error.is_full() && !self.store.is_closed() => tokio::time::sleep(SPACE_RETRY).await,
+                installed => break Ok(installed?),
+            }
+        }
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
@@ -92,16 +114,22 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
             Some(draft) => draft?,
             None => checkpoint(self.store.clone()).await?,
         };
-        let complete = tokio::task::spawn_blocking(move || SnapshotDir::complete(&draft, &applied));
-        let snapshot = Arc::new(complete.await.map_err(io::Error::other)?.map_err(io::Error::other)?);
+        let snapshot = loop {
+            let (draft, applied) = (draft.clone(), applied.clone());
+            let complete = tokio::task::spawn_blocking(move || SnapshotDir::complete(&draft, &applied));
+            match complete.await.map_err(io::Error::other)? {
+                Err(error) if error.is_full() && !self.store.is_closed() => tokio::time::sleep(SPACE_RETRY).await,
+                complete => break Arc::new(complete.map_err(io::Error::other)?),
+            }
+        };
         self.store.set_snapshot(snapshot.clone());
         to_snapshot(snapshot)
     }
 }
 
-async fn checkpoint(store: Arc<Store>) -> io::Result<(PathBuf, AppliedRecord)> {
+async fn checkpoint(store: Arc<Store>) -> Result<(PathBuf, AppliedRecord), DiskError> {
     let taken = tokio::task::spawn_blocking(move || store.checkpoint());
-    Ok(taken.await.map_err(io::Error::other)??)
+    taken.await.map_err(|error| DiskError::Io { step: "take a checkpoint", message: error.to_string() })?
 }
 
 /// The store keeps a membership with the entry it came from.

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::machine::Machine;
 use super::network::NoPeers;
 use super::{LogStore, Member, Proposal, TypeConfig};
+use crate::disk::Shortage;
 use crate::limits::{
     APPLY_BATCH_ENTRIES, ELECTION_TIMEOUT_MS_MAX, ELECTION_TIMEOUT_MS_MIN, HEARTBEAT_MS, LEADER_RETRY, LEADER_WAIT,
     LOG_KEEP_ENTRIES, OPEN_TIMEOUT, SNAPSHOT_RETRY, SNAPSHOT_TIMEOUT,
@@ -37,6 +38,8 @@ pub enum NodeError {
     },
     /// The leader changed under way; the entry may or may not be committed.
     Unknown,
+    /// The disk has no room for writes.
+    Full(Shortage),
     Unavailable(String),
     Storage(String),
 }
@@ -83,12 +86,16 @@ impl Node {
             Err(NodeError::NotLeader { leader: None, .. } | NodeError::Unknown) => {
                 Err(OpenError::NoLeader(OPEN_TIMEOUT))
             }
+            Err(NodeError::Full(shortage)) => Err(OpenError::Raft(shortage.to_string())),
             Err(NodeError::Unavailable(reason) | NodeError::Storage(reason)) => Err(OpenError::Raft(reason)),
         }
     }
 
     /// Commits and applies a command: its log index and what became of it.
     pub async fn write(&self, command: Arc<Command>) -> Result<(u64, Outcome), NodeError> {
+        if let Some(shortage) = self.log.shortage() {
+            return Err(NodeError::Full(shortage));
+        }
         let deadline = Instant::now() + LEADER_WAIT;
         loop {
             let refused = match self.raft.client_write(Proposal(command.clone())).await {
@@ -137,6 +144,9 @@ impl Node {
             if Instant::now() >= deadline {
                 return Err(NodeError::Unavailable(format!("no snapshot within {SNAPSHOT_TIMEOUT:?}")));
             }
+            if let Some(shortage) = self.log.shortage() {
+                return Err(NodeError::Full(shortage));
+            }
             // Raft ignores the request while it builds an earlier one: ask again.
             self.raft.trigger().snapshot().await.map_err(fatal_error)?;
             let wait = self.raft.wait(Some(SNAPSHOT_RETRY));
@@ -146,6 +156,15 @@ impl Node {
             }
         }
         Ok(())
+    }
+
+    /// Why writes are refused, if the disk is full.
+    pub fn shortage(&self) -> Option<Shortage> {
+        self.log.shortage()
+    }
+
+    pub fn tend_space(&self) {
+        self.log.tend_space();
     }
 
     pub fn appended_bytes(&self) -> u64 {
@@ -193,6 +212,7 @@ impl Node {
             applied_index: index(&metrics.last_applied),
             snapshot_index: index(&metrics.snapshot),
             purged_index: index(&metrics.purged),
+            shortage: self.log.shortage(),
             failure: self.log.failure().map(str::to_owned).or(stopped),
             ..Status::default()
         }
@@ -200,6 +220,7 @@ impl Node {
 
     /// Ends Raft's tasks; what was accepted and not yet answered gets an error.
     pub async fn shutdown(&self) {
+        self.log.close();
         if let Err(error) = self.raft.shutdown().await {
             tracing::error!(%error, "Raft did not end in order");
         }

@@ -1,51 +1,89 @@
-//! Group commit: one thread that syncs the log once for everybody who waits.
+//! Group commit: one thread that writes the log, and syncs it once for everybody who waits.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::{io, thread};
 
 use super::DiskError;
+use super::log_db::LogOp;
 use crate::limits::FLUSH_QUEUE;
 
 /// Called with the outcome of the sync that covers its write.
 pub type Done = Box<dyn FnOnce(io::Result<()>) + Send>;
 
-/// While one `fdatasync` runs, appends gather in the queue; the next one covers them all.
+/// What the thread writes to.
+pub trait Sink: Send + 'static {
+    /// Readable when it returns, durable after the next sync.
+    fn write(&self, ops: &[LogOp]) -> Result<(), DiskError>;
+
+    /// Makes every write so far durable.
+    fn sync(&self) -> Result<(), DiskError>;
+
+    /// Called when a write found no room: waits for some, and leaves the log as it was synced last. Ends with an error if
+    /// `closing` says so.
+    fn make_room(&self, bytes: u64, closing: &AtomicBool) -> Result<(), DiskError>;
+}
+
+/// While one `fdatasync` runs, writes gather in the queue; the next one covers them all.
 ///
 /// A sync that failed is never tried again: what the kernel did with the dirty pages is unknown. Its error is the answer to
-/// everybody from then on, so that Raft steps down.
+/// everybody from then on, so that Raft steps down. A disk without room is something else: nothing was lost, so the writes wait
+/// until there is some, and are written again.
 pub struct Flusher {
-    queue: Option<SyncSender<Done>>,
+    queue: Option<SyncSender<Job>>,
     failure: Arc<OnceLock<String>>,
+    closing: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
+struct Job {
+    ops: Vec<LogOp>,
+    sync: bool,
+    done: Done,
+}
+
 impl Flusher {
-    pub fn start(sync: impl Fn() -> Result<(), DiskError> + Send + 'static) -> io::Result<Self> {
+    pub fn start(sink: impl Sink) -> io::Result<Self> {
         let (queue, jobs) = sync_channel(FLUSH_QUEUE);
-        let failure = Arc::new(OnceLock::new());
-        let latch = failure.clone();
-        let thread = thread::Builder::new().name("log-sync".into()).spawn(move || run(&jobs, sync, &latch))?;
-        Ok(Flusher { queue: Some(queue), failure, thread: Some(thread) })
+        let (failure, closing) = (Arc::new(OnceLock::new()), Arc::new(AtomicBool::new(false)));
+        let writer = Writer { sink, unsynced: Vec::new(), failure: failure.clone(), closing: closing.clone() };
+        let thread = thread::Builder::new().name("log-sync".into()).spawn(move || writer.run(&jobs))?;
+        Ok(Flusher { queue: Some(queue), failure, closing, thread: Some(thread) })
     }
 
-    /// Hands over a callback; whatever was written before this call is durable when it gets `Ok`.
-    pub fn submit(&self, done: Done) {
+    /// Writes in the order of the calls; `done` gets `Ok` when they and all before them are durable.
+    pub fn submit(&self, ops: Vec<LogOp>, done: Done) {
+        self.send(Job { ops, sync: true, done });
+    }
+
+    /// As [`Flusher::submit`], but durable only with the next sync that somebody else asks for.
+    pub fn submit_unsynced(&self, ops: Vec<LogOp>, done: Done) {
+        self.send(Job { ops, sync: false, done });
+    }
+
+    fn send(&self, job: Job) {
         let queue = self.queue.as_ref().expect("the queue is open until drop");
-        if let Err(rejected) = queue.send(done) {
-            (rejected.0)(Err(io::Error::other("the log's sync thread has ended")));
+        if let Err(rejected) = queue.send(job) {
+            (rejected.0.done)(Err(io::Error::other("the log's sync thread has ended")));
         }
     }
 
-    /// The first failure to sync, if there was one.
+    /// The first failure, if there was one.
     pub fn failure(&self) -> Option<&str> {
         self.failure.get().map(String::as_str)
+    }
+
+    /// From now on nobody waits for room: what does not fit fails.
+    pub fn close(&self) {
+        self.closing.store(true, Ordering::SeqCst);
     }
 }
 
 impl Drop for Flusher {
     fn drop(&mut self) {
+        self.close();
         self.queue = None;
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
@@ -55,75 +93,172 @@ impl Drop for Flusher {
     }
 }
 
-fn run(jobs: &Receiver<Done>, sync: impl Fn() -> Result<(), DiskError>, failure: &OnceLock<String>) {
-    let mut waiting = Vec::with_capacity(FLUSH_QUEUE);
-    while let Ok(first) = jobs.recv() {
-        waiting.push(first);
-        waiting.extend(jobs.try_iter().take(FLUSH_QUEUE - 1));
-        if failure.get().is_none()
-            && let Err(error) = sync()
+struct Writer<S> {
+    sink: S,
+    /// Written or not, these are not known to be durable: when the log has to be reopened they are written again.
+    unsynced: Vec<LogOp>,
+    failure: Arc<OnceLock<String>>,
+    closing: Arc<AtomicBool>,
+}
+
+impl<S: Sink> Writer<S> {
+    fn run(mut self, jobs: &Receiver<Job>) {
+        let mut waiting = Vec::with_capacity(FLUSH_QUEUE);
+        while let Ok(first) = jobs.recv() {
+            let start = self.unsynced.len();
+            let mut sync = start >= FLUSH_QUEUE;
+            let gathered = jobs.try_iter().take(FLUSH_QUEUE - 1);
+            for Job { ops, sync: wanted, done } in std::iter::once(first).chain(gathered) {
+                self.unsynced.extend(ops);
+                sync |= wanted;
+                waiting.push(done);
+            }
+            self.persist(start, sync);
+            for done in waiting.drain(..) {
+                done(match self.failure.get() {
+                    None => Ok(()),
+                    Some(message) => Err(io::Error::other(message.clone())),
+                });
+            }
+        }
+    }
+
+    fn persist(&mut self, start: usize, sync: bool) {
+        if self.failure.get().is_some() {
+            self.unsynced.clear();
+            return;
+        }
+        let mut result = self.attempt(start, sync);
+        while let Err(error) = &result
+            && error.is_full()
         {
-            tracing::error!(%error, "the log cannot be synced; this server stops writing");
-            failure.get_or_init(|| error.to_string());
+            tracing::warn!(%error, "the log waits for room on the disk");
+            let bytes = self.unsynced.iter().map(LogOp::bytes).sum();
+            result = self.sink.make_room(bytes, &self.closing).and_then(|()| self.attempt(0, true));
         }
-        for done in waiting.drain(..) {
-            done(match failure.get() {
-                None => Ok(()),
-                Some(message) => Err(io::Error::other(message.clone())),
-            });
+        if let Err(error) = result {
+            tracing::error!(%error, "the log cannot be written; this server stops writing");
+            self.failure.get_or_init(|| error.to_string());
         }
+    }
+
+    fn attempt(&mut self, start: usize, sync: bool) -> Result<(), DiskError> {
+        self.sink.write(&self.unsynced[start..])?;
+        if sync {
+            self.sink.sync()?;
+            self.unsynced.clear();
+        }
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::Mutex;
+    use std::sync::atomic::AtomicUsize;
     use std::sync::mpsc::channel;
 
     use super::*;
 
-    #[test]
-    fn one_sync_serves_everybody_who_waits() {
-        let syncs = Arc::new(AtomicUsize::new(0));
-        let (started, on_start) = channel();
-        let (release, gate) = channel::<()>();
-        let counter = syncs.clone();
-        let flusher = Flusher::start(move || {
-            if counter.fetch_add(1, Ordering::SeqCst) == 0 {
+    /// Counts, fails as it is told, and remembers what is durable.
+    #[derive(Clone, Default)]
+    struct Fake {
+        syncs: Arc<AtomicUsize>,
+        failing: Arc<AtomicBool>,
+        full: Arc<AtomicUsize>,
+        written: Arc<Mutex<Vec<u64>>>,
+        durable: Arc<Mutex<Vec<u64>>>,
+        gate: Arc<Mutex<Option<Receiver<()>>>>,
+        started: Arc<Mutex<Option<std::sync::mpsc::Sender<()>>>>,
+    }
+
+    impl Sink for Fake {
+        fn write(&self, ops: &[LogOp]) -> Result<(), DiskError> {
+            let indexes = ops.iter().map(|op| match op {
+                LogOp::Entry(index, _) => *index,
+                other => panic!("{other:?}"),
+            });
+            self.written.lock().unwrap().extend(indexes);
+            let full = self.full.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+            if full { Err(DiskError::Full { step: "write", message: "none left".into() }) } else { Ok(()) }
+        }
+
+        fn sync(&self) -> Result<(), DiskError> {
+            self.syncs.fetch_add(1, Ordering::SeqCst);
+            if let Some(started) = self.started.lock().unwrap().take() {
                 started.send(()).unwrap();
+            }
+            if let Some(gate) = self.gate.lock().unwrap().take() {
                 gate.recv().unwrap();
             }
+            if self.failing.load(Ordering::SeqCst) {
+                return Err(DiskError::Missing("the disk".into()));
+            }
+            self.durable.lock().unwrap().append(&mut self.written.lock().unwrap());
             Ok(())
-        })
-        .unwrap();
+        }
+
+        fn make_room(&self, _bytes: u64, closing: &AtomicBool) -> Result<(), DiskError> {
+            self.written.lock().unwrap().clear();
+            if closing.load(Ordering::SeqCst) { Err(DiskError::Missing("patience".into())) } else { Ok(()) }
+        }
+    }
+
+    fn entry(index: u64) -> Vec<LogOp> {
+        vec![LogOp::Entry(index, vec![0])]
+    }
+
+    #[test]
+    fn one_sync_serves_everybody_who_waits() {
+        let fake = Fake::default();
+        let (started, on_start) = channel();
+        let (release, gate) = channel();
+        (*fake.started.lock().unwrap(), *fake.gate.lock().unwrap()) = (Some(started), Some(gate));
+        let flusher = Flusher::start(fake.clone()).unwrap();
         let (answers, outcome) = channel();
-        let submit = || {
+        let submit = |index| {
             let answers = answers.clone();
-            flusher.submit(Box::new(move |result| answers.send(result.is_ok()).unwrap()));
+            flusher.submit(entry(index), Box::new(move |result| answers.send(result.is_ok()).unwrap()));
         };
-        submit();
+        submit(0);
         on_start.recv().unwrap();
-        (0..100).for_each(|_| submit());
+        (1..=100).for_each(submit);
         release.send(()).unwrap();
         assert!(outcome.iter().take(101).all(|ok| ok));
-        assert_eq!(syncs.load(Ordering::SeqCst), 2, "the first, and one for the hundred that came meanwhile");
+        assert_eq!(fake.syncs.load(Ordering::SeqCst), 2, "the first, and one for the hundred that came meanwhile");
+        assert_eq!(*fake.durable.lock().unwrap(), (0..=100).collect::<Vec<_>>(), "in the order they came");
+    }
+
+    fn write(flusher: &Flusher, index: u64) -> bool {
+        let (answer, outcome) = channel();
+        flusher.submit(entry(index), Box::new(move |result| answer.send(result.is_ok()).unwrap()));
+        outcome.recv().unwrap()
     }
 
     #[test]
     fn a_failed_sync_fails_everybody_from_then_on_and_is_not_tried_again() {
-        let syncs = Arc::new(AtomicUsize::new(0));
-        let counter = syncs.clone();
-        let flusher = Flusher::start(move || {
-            counter.fetch_add(1, Ordering::SeqCst);
-            Err(DiskError::Missing("the disk".into()))
-        })
-        .unwrap();
-        for _ in 0..3 {
-            let (answer, outcome) = channel();
-            flusher.submit(Box::new(move |result| answer.send(result).unwrap()));
-            assert!(outcome.recv().unwrap().is_err());
-        }
-        assert_eq!((syncs.load(Ordering::SeqCst), flusher.failure()), (1, Some("the disk is missing")));
+        let fake = Fake::default();
+        fake.failing.store(true, Ordering::SeqCst);
+        let flusher = Flusher::start(fake.clone()).unwrap();
+        assert_eq!([1, 2, 3].map(|index| write(&flusher, index)), [false; 3]);
+        fake.failing.store(false, Ordering::SeqCst);
+        assert!(!write(&flusher, 4));
+        assert_eq!((fake.syncs.load(Ordering::SeqCst), flusher.failure()), (1, Some("the disk is missing")));
+    }
+
+    #[test]
+    fn what_finds_no_room_is_written_again_with_all_that_was_not_durable() {
+        let fake = Fake::default();
+        let flusher = Flusher::start(fake.clone()).unwrap();
+        let (answer, outcome) = channel();
+        flusher.submit_unsynced(entry(1), Box::new(move |result| answer.send(result.is_ok()).unwrap()));
+        assert!(outcome.recv().unwrap());
+        fake.full.store(3, Ordering::SeqCst);
+        assert!(write(&flusher, 2));
+        assert_eq!((&*fake.durable.lock().unwrap(), flusher.failure()), (&vec![1, 2], None));
+        flusher.close();
+        fake.full.store(1, Ordering::SeqCst);
+        assert!(!write(&flusher, 3), "who closes does not wait for room");
     }
 }

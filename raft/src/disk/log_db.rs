@@ -1,9 +1,10 @@
 //! The log's database: entries by index, and a few named marks (vote, purged, committed).
 
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
-use rocksdb::{DB, IteratorMode, ReadOptions, WriteBatch};
+use rocksdb::{BottommostLevelCompaction, CompactOptions, DB, IteratorMode, ReadOptions, WriteBatch};
 
 use super::{DiskError, open_error, options};
 use crate::limits::{LOG_READ_BYTES, LOG_READ_ENTRIES, LOG_WRITE_BUFFER_BYTES};
@@ -11,54 +12,76 @@ use crate::limits::{LOG_READ_BYTES, LOG_READ_ENTRIES, LOG_WRITE_BUFFER_BYTES};
 const ENTRY: u8 = b'e';
 const MARK: u8 = b'm';
 
-/// Appends are readable when they return, and durable after the next [`LogDb::sync`].
+/// Writes are readable when they return, and durable after the next [`LogDb::sync`].
 pub struct LogDb {
-    db: DB,
+    path: PathBuf,
+    /// `None` only while, or because, it cannot be reopened.
+    db: RwLock<Option<DB>>,
 }
+
+/// One change of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogOp {
+    Entry(u64, Vec<u8>),
+    Mark(&'static str, Vec<u8>),
+    /// Removes entries from an index on.
+    TruncateFrom(u64),
+    /// Removes entries up to an index, inclusive.
+    PurgeTo(u64),
+}
+
+impl LogOp {
+    /// What it takes on the disk, about.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            LogOp::Entry(_, frame) | LogOp::Mark(_, frame) => OP_BYTES + frame.len() as u64,
+            LogOp::TruncateFrom(_) | LogOp::PurgeTo(_) => OP_BYTES,
+        }
+    }
+}
+
+/// A key, and what the write-ahead log adds.
+const OP_BYTES: u64 = 64;
 
 impl LogDb {
     pub fn open(path: &Path) -> Result<Self, DiskError> {
-        let mut options = options(LOG_WRITE_BUFFER_BYTES);
-        // Appends gather in memory until the flusher hands them over and syncs: one write call per batch.
-        options.set_manual_wal_flush(true);
-        let db = DB::open(&options, path).map_err(|error| open_error(path, error))?;
-        Ok(LogDb { db })
+        Ok(LogDb { path: path.to_owned(), db: RwLock::new(Some(open(path)?)) })
     }
 
-    pub fn append(&self, entries: &[(u64, Vec<u8>)]) -> Result<(), DiskError> {
+    pub fn write(&self, ops: &[LogOp]) -> Result<(), DiskError> {
         let mut batch = WriteBatch::default();
-        for (index, frame) in entries {
-            batch.put(entry_key(*index), frame);
+        for op in ops {
+            match op {
+                LogOp::Entry(index, frame) => batch.put(entry_key(*index), frame),
+                LogOp::Mark(name, frame) => batch.put(mark_key(name), frame),
+                LogOp::TruncateFrom(index) => batch.delete_range(entry_key(*index).as_slice(), &[ENTRY + 1]),
+                LogOp::PurgeTo(index) => batch.delete_range(entry_key(0), entry_key(index + 1)),
+            }
         }
-        self.db.write(batch).map_err(DiskError::rocks("append to the log"))
+        self.with(|db| db.write(batch).map_err(DiskError::rocks("write the log")))
     }
 
     /// Makes every write so far durable: one `fdatasync`.
     pub fn sync(&self) -> Result<(), DiskError> {
-        self.db.flush_wal(true).map_err(DiskError::rocks("sync the log"))
+        self.with(|db| db.flush_wal(true).map_err(DiskError::rocks("sync the log")))
     }
 
-    /// Removes entries from `index` on.
-    pub fn truncate_from(&self, index: u64) -> Result<(), DiskError> {
-        let mut batch = WriteBatch::default();
-        batch.delete_range(entry_key(index).as_slice(), &[ENTRY + 1]);
-        self.db.write(batch).map_err(DiskError::rocks("truncate the log"))
-    }
-
-    /// Removes entries up to `index`, inclusive, and sets a mark in the same batch.
-    pub fn purge_to(&self, index: u64, mark: &str, frame: &[u8]) -> Result<(), DiskError> {
-        let mut batch = WriteBatch::default();
-        batch.delete_range(entry_key(0).as_slice(), entry_key(index + 1).as_slice());
-        batch.put(mark_key(mark), frame);
-        self.db.write(batch).map_err(DiskError::rocks("purge the log"))
-    }
-
-    pub fn set_mark(&self, name: &str, frame: &[u8]) -> Result<(), DiskError> {
-        self.db.put(mark_key(name), frame).map_err(DiskError::rocks("write a mark of the log"))
+    /// Opens the files anew: what was not synced may be gone, and what stopped the database is forgotten. Readers wait
+    /// meanwhile; while there is no room for it, it is tried again for as long as `patient` says so.
+    pub fn reopen(&self, patient: impl Fn() -> bool) -> Result<(), DiskError> {
+        let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
+        *db = None;
+        loop {
+            match open(&self.path) {
+                Err(error) if error.is_full() && patient() => {}
+                opened => break *db = Some(opened?),
+            }
+        }
+        Ok(())
     }
 
     pub fn mark(&self, name: &str) -> Result<Option<Vec<u8>>, DiskError> {
-        self.db.get(mark_key(name)).map_err(DiskError::rocks("read a mark of the log"))
+        self.with(|db| db.get(mark_key(name)).map_err(DiskError::rocks("read a mark of the log")))
     }
 
     /// Entries of a range from its start, up to the limits of one read; at least one if the first is there.
@@ -69,30 +92,56 @@ impl LogDb {
         let mut read = ReadOptions::default();
         read.set_iterate_lower_bound(entry_key(range.start).to_vec());
         read.set_iterate_upper_bound(entry_key(range.end).to_vec());
-        let (mut out, mut bytes) = (Vec::new(), 0);
-        for item in self.db.iterator_opt(IteratorMode::Start, read) {
-            let (key, frame) = item.map_err(DiskError::rocks("read the log"))?;
-            bytes += frame.len();
-            out.push((entry_index(&key)?, frame.into_vec()));
-            if out.len() >= LOG_READ_ENTRIES || bytes >= LOG_READ_BYTES {
-                break;
+        self.with(|db| {
+            let (mut out, mut bytes) = (Vec::new(), 0);
+            for item in db.iterator_opt(IteratorMode::Start, read) {
+                let (key, frame) = item.map_err(DiskError::rocks("read the log"))?;
+                bytes += frame.len();
+                out.push((entry_index(&key)?, frame.into_vec()));
+                if out.len() >= LOG_READ_ENTRIES || bytes >= LOG_READ_BYTES {
+                    break;
+                }
             }
-        }
-        Ok(out)
+            Ok(out)
+        })
     }
 
     pub fn last(&self) -> Result<Option<(u64, Vec<u8>)>, DiskError> {
         let mut read = ReadOptions::default();
         read.set_iterate_lower_bound(vec![ENTRY]);
         read.set_iterate_upper_bound(vec![ENTRY + 1]);
-        match self.db.iterator_opt(IteratorMode::End, read).next() {
+        self.with(|db| match db.iterator_opt(IteratorMode::End, read).next() {
             None => Ok(None),
             Some(item) => {
                 let (key, frame) = item.map_err(DiskError::rocks("read the end of the log"))?;
                 Ok(Some((entry_index(&key)?, frame.into_vec())))
             }
-        }
+        })
     }
+
+    /// Rewrites the files, so that nothing of what was removed is left in any of them. Blocks for as long as that takes.
+    pub fn rewrite(&self) -> Result<(), DiskError> {
+        self.with(|db| {
+            // A flush ends the write-ahead log that holds what was removed.
+            db.flush().map_err(DiskError::rocks("flush the log"))?;
+            let mut options = CompactOptions::default();
+            options.set_bottommost_level_compaction(BottommostLevelCompaction::ForceOptimized);
+            db.compact_range_opt(None::<&[u8]>, None::<&[u8]>, &options);
+            Ok(())
+        })
+    }
+
+    fn with<T>(&self, step: impl FnOnce(&DB) -> Result<T, DiskError>) -> Result<T, DiskError> {
+        let guard: RwLockReadGuard<'_, Option<DB>> = self.db.read().unwrap_or_else(PoisonError::into_inner);
+        step(guard.as_ref().ok_or_else(|| DiskError::Missing("the log's database".into()))?)
+    }
+}
+
+fn open(path: &Path) -> Result<DB, DiskError> {
+    let mut options = options(LOG_WRITE_BUFFER_BYTES);
+    // Writes gather in memory until the flusher hands them over and syncs: one write call per batch.
+    options.set_manual_wal_flush(true);
+    DB::open(&options, path).map_err(|error| open_error(path, error))
 }
 
 fn entry_key(index: u64) -> [u8; 9] {

@@ -10,10 +10,12 @@
 //! it is an error, and opening fails. `PointInTime`, RocksDB's default, would drop everything after the damage in silence.
 mod flusher;
 mod log_db;
+mod space;
 mod state_db;
 
-pub use flusher::Flusher;
-pub use log_db::LogDb;
+pub use flusher::{Flusher, Sink};
+pub use log_db::{LogDb, LogOp};
+pub use space::{Shortage, Space};
 pub use state_db::{StateBatch, StateDb};
 
 use std::io;
@@ -34,6 +36,9 @@ pub enum DiskError {
         "{path} is damaged below what was acknowledged: {message}. Nothing was changed. Restore this server from a peer or a backup"
     )]
     Damaged { path: PathBuf, message: String },
+    /// There is no room for it. What was there before is still there.
+    #[error("cannot {step}, for the disk is full: {message}")]
+    Full { step: &'static str, message: String },
     #[error("cannot {step}: {message}")]
     Io { step: &'static str, message: String },
     #[error("{what} is damaged")]
@@ -55,11 +60,24 @@ impl DiskError {
     }
 
     pub fn io(step: &'static str) -> impl FnOnce(io::Error) -> DiskError {
-        move |error| DiskError::Io { step, message: error.to_string() }
+        move |error| match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                DiskError::Full { step, message: error.to_string() }
+            }
+            _ => DiskError::Io { step, message: error.to_string() },
+        }
+    }
+
+    /// Whether it is only that there was no room.
+    pub fn is_full(&self) -> bool {
+        matches!(self, DiskError::Full { .. })
     }
 
     fn rocks(step: &'static str) -> impl FnOnce(rocksdb::Error) -> DiskError {
-        move |error| DiskError::Io { step, message: error.into_string() }
+        move |error| {
+            let message = error.into_string();
+            if says_full(&message) { DiskError::Full { step, message } } else { DiskError::Io { step, message } }
+        }
     }
 }
 
@@ -67,9 +85,17 @@ fn open_error(path: &Path, error: rocksdb::Error) -> DiskError {
     let (path, kind, message) = (path.to_owned(), error.kind(), error.into_string());
     match kind {
         rocksdb::ErrorKind::Corruption => DiskError::Damaged { path, message },
+        _ if says_full(&message) => DiskError::Full { step: "open a database", message },
         _ if message.contains("/LOCK") => DiskError::Locked { path, message },
         _ => DiskError::Open { path, message },
     }
+}
+
+/// RocksDB tells no more than the operating system's words. A sync that fails for want of room has failed like any other: what
+/// it was to make durable may be gone.
+fn says_full(message: &str) -> bool {
+    let wanting = ["No space left on device", "Disk quota exceeded"].iter().any(|words| message.contains(words));
+    wanting && !message.contains("sync")
 }
 
 /// What both databases share.

@@ -1,0 +1,246 @@
+//! Room on the file system: when too little is left, writes are refused before the disk refuses them.
+//!
+//! Two things keep what was admitted safe. A **reserve** of free bytes, below which no new write is taken; and a **ballast**, a
+//! file that holds blocks of its own and is given up when the disk is all but full, so that what is under way gets to the disk.
+//! Once there is room for both again, the ballast is laid down anew and writes go on.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, fallocate};
+
+use super::DiskError;
+use crate::limits::{BALLAST_BYTES, BALLAST_SHARE, DISK_RESERVE_BYTES, DISK_RESERVE_SHARE, MIB};
+
+/// What a file system has, in bytes; `free` is what this process may still use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    pub free: u64,
+    pub total: u64,
+}
+
+/// Why writes are refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the disk below {dir} is full: {} MiB are free, and {} MiB must be for writes to go on. Reads go on. Free some space there; \
+     writes then go on by themselves",
+    free / MIB as u64, needed.div_ceil(MIB as u64)
+)]
+pub struct Shortage {
+    pub dir: String,
+    pub free: u64,
+    pub needed: u64,
+}
+
+type Probe = Box<dyn Fn(&Path) -> io::Result<Room> + Send + Sync>;
+
+pub struct Space {
+    dir: PathBuf,
+    probe: Probe,
+    /// Blocks held by the ballast; held also while it changes.
+    ballast: Mutex<u64>,
+    low: AtomicBool,
+    free: AtomicU64,
+    needed: AtomicU64,
+}
+
+impl Space {
+    /// Looks after the file system that holds `dir`; the ballast lies there.
+    pub fn open(dir: &Path) -> Result<Self, DiskError> {
+        Self::open_with(dir, Box::new(probe))
+    }
+
+    pub fn open_with(dir: &Path, probe: Probe) -> Result<Self, DiskError> {
+        let step = "look after the space of the log's directory";
+        let ballast = match fs::metadata(ballast_path(dir)) {
+            Ok(found) => found.len(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            Err(error) => return Err(DiskError::io(step)(error)),
+        };
+        let (dir, ballast) = (dir.to_owned(), Mutex::new(ballast));
+        let (low, free, needed) = (AtomicBool::new(true), AtomicU64::new(0), AtomicU64::new(0));
+        let space = Space { dir, probe, ballast, low, free, needed };
+        space.look().map_err(DiskError::io(step))?;
+        space.tend();
+        Ok(space)
+    }
+
+    /// Why writes are refused, if they are.
+    pub fn shortage(&self) -> Option<Shortage> {
+        let of = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
+        let shortage =
+            || Shortage { dir: self.dir.display().to_string(), free: of(&self.free), needed: of(&self.needed) };
+        self.low.load(Ordering::Relaxed).then(shortage)
+    }
+
+    /// Looks how much is left, and refuses writes if it is too little. Cheap enough to come before each sync.
+    pub fn glance(&self) {
+        if let Err(error) = self.look() {
+            tracing::warn!(%error, dir = %self.dir.display(), "the free space cannot be told");
+        }
+    }
+
+    /// Gives the ballast up when all but nothing is left; lays it down again, and lets writes go on, when there is room.
+    pub fn tend(&self) {
+        self.glance();
+        let Ok(room) = (self.probe)(&self.dir) else { return };
+        let mut held = self.ballast();
+        let needs = Needs::of(room);
+        if *held > 0 && room.free < needs.critical {
+            self.drop_ballast(&mut held);
+        }
+        if !self.low.load(Ordering::Relaxed) || room.free < needs.to_resume(*held) {
+            return;
+        }
+        match lay(&ballast_path(&self.dir), needs.ballast) {
+            Err(error) => {
+                tracing::warn!(%error, dir = %self.dir.display(), "no ballast can be laid down; writes are refused")
+            }
+            Ok(()) => {
+                *held = needs.ballast;
+                self.low.store(false, Ordering::Relaxed);
+                tracing::info!(dir = %self.dir.display(), free = room.free, "there is room on the disk; writes are taken");
+            }
+        }
+    }
+
+    /// Gives the ballast up, for something that has to be written.
+    pub fn release(&self) {
+        self.low.store(true, Ordering::Relaxed);
+        let mut held = self.ballast();
+        if *held > 0 {
+            self.drop_ballast(&mut held);
+        }
+    }
+
+    /// Whether so many bytes can be written now.
+    pub fn has_room_for(&self, bytes: u64) -> bool {
+        (self.probe)(&self.dir).is_ok_and(|room| room.free >= bytes)
+    }
+
+    fn look(&self) -> io::Result<()> {
+        let room = (self.probe)(&self.dir)?;
+        let needs = Needs::of(room);
+        self.free.store(room.free, Ordering::Relaxed);
+        self.needed.store(needs.to_resume(*self.ballast()), Ordering::Relaxed);
+        if room.free < needs.reserve && !self.low.swap(true, Ordering::Relaxed) {
+            tracing::error!(dir = %self.dir.display(), free = room.free, needed = needs.reserve, "the disk is full; writes are refused");
+        }
+        Ok(())
+    }
+
+    fn drop_ballast(&self, held: &mut u64) {
+        match fs::remove_file(ballast_path(&self.dir)) {
+            Ok(()) => *held = 0,
+            Err(error) => tracing::error!(%error, dir = %self.dir.display(), "the ballast cannot be given up"),
+        }
+    }
+
+    fn ballast(&self) -> MutexGuard<'_, u64> {
+        self.ballast.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a file system of some size has to spare.
+struct Needs {
+    /// Below this, no write is taken.
+    reserve: u64,
+    /// Below this, the ballast is given up.
+    critical: u64,
+    ballast: u64,
+}
+
+impl Needs {
+    fn of(room: Room) -> Self {
+        let reserve = DISK_RESERVE_BYTES.min(room.total / DISK_RESERVE_SHARE);
+        Needs { reserve, critical: reserve / 4, ballast: BALLAST_BYTES.min(room.total / BALLAST_SHARE) }
+    }
+
+    /// Free bytes from which writes go on, when so much ballast is still there.
+    fn to_resume(&self, held: u64) -> u64 {
+        self.reserve + self.ballast.saturating_sub(held)
+    }
+}
+
+fn ballast_path(dir: &Path) -> PathBuf {
+    dir.join("ballast")
+}
+
+fn probe(dir: &Path) -> io::Result<Room> {
+    let found = nix::sys::statvfs::statvfs(dir)?;
+    let unit = u64::from(found.fragment_size());
+    Ok(Room { free: found.blocks_available() as u64 * unit, total: found.blocks() as u64 * unit })
+}
+
+/// Makes a file hold blocks: without writing them where the file system can, or else by zeros.
+fn lay(path: &Path, bytes: u64) -> io::Result<()> {
+    let mut file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+    let length = i64::try_from(bytes).map_err(io::Error::other)?;
+    match fallocate(&file, FallocateFlags::empty(), 0, length) {
+        Ok(()) => {}
+        Err(Errno::EOPNOTSUPP) => {
+            let zeros = vec![0; MIB];
+            let mut left = bytes;
+            while left > 0 {
+                let some = left.min(MIB as u64);
+                file.write_all(&zeros[..some as usize])?;
+                left -= some;
+            }
+        }
+        Err(error) => return Err(error.into()),
+    }
+    file.set_len(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::Arc;
+
+    use super::*;
+
+    const TOTAL: u64 = 256 * MIB as u64;
+
+    #[test]
+    fn writes_stop_before_the_disk_is_full_and_go_on_when_there_is_room_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let free = Arc::new(AtomicU64::new(TOTAL));
+        let seen = free.clone();
+        let probe = move |_: &Path| Ok(Room { free: seen.load(Ordering::SeqCst), total: TOTAL });
+        let space = Space::open_with(dir.path(), Box::new(probe)).unwrap();
+        let needs = Needs::of(Room { free: 0, total: TOTAL });
+        let ballast = || fs::metadata(dir.path().join("ballast")).map_or(0, |found| found.len());
+        // Free bytes, whether writes are refused then, and what the ballast holds.
+        let steps = [
+            (TOTAL, false, needs.ballast),
+            (needs.reserve, false, needs.ballast),
+            (needs.reserve - 1, true, needs.ballast),
+            (needs.reserve, false, needs.ballast),
+            (0, true, 0),
+            (needs.reserve, true, 0),
+            (needs.reserve + needs.ballast - 1, true, 0),
+            (needs.reserve + needs.ballast, false, needs.ballast),
+        ];
+        for (at, (bytes, refused, held)) in steps.into_iter().enumerate() {
+            free.store(bytes, Ordering::SeqCst);
+            space.tend();
+            assert_eq!((space.shortage().is_some(), ballast()), (refused, held), "step {at}");
+        }
+        space.release();
+        assert_eq!((space.shortage().is_some(), ballast()), (true, 0));
+    }
+
+    #[test]
+    fn a_shortage_says_what_to_do() {
+        let shortage = Shortage { dir: "/data/log".into(), free: 3 * MIB as u64, needed: 41_943_041 };
+        assert_eq!(
+            shortage.to_string(),
+            "the disk below /data/log is full: 3 MiB are free, and 41 MiB must be for writes to go on. Reads go on. Free some \
+             space there; writes then go on by themselves"
+        );
+    }
+}
