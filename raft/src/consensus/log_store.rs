@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use super::{Entry, LogId, TypeConfig, Vote, decode_entry, encode_entry, log_id};
 use crate::OpenError;
 use crate::codec::{self, Tag};
-use crate::disk::{DiskError, Flusher, LogDb, LogOp, Shortage, Sink, Space};
+use crate::disk::{DiskError, Flush, Flusher, LogDb, LogOp, Shortage, Sink, Space};
 use crate::limits::{LOG_CACHE_BYTES, LOG_CACHE_ENTRIES, LOG_READ_ENTRIES, SPACE_RETRY};
 
 const VOTE: &str = "vote";
@@ -68,6 +68,12 @@ struct LogSink<F> {
     sync: F,
 }
 
+impl<F> LogSink<F> {
+    fn open(path: &Path, space: Space, sync: F) -> Result<Self, DiskError> {
+        Ok(LogSink { db: Arc::new(LogDb::open(path)?), space: Arc::new(space), sync })
+    }
+}
+
 impl<F: Fn(&LogDb) -> Result<(), DiskError> + Send + 'static> Sink for LogSink<F> {
     fn write(&self, ops: &[LogOp]) -> Result<(), DiskError> {
         self.space.glance();
@@ -105,12 +111,23 @@ impl LogStore {
         sync: impl Fn(&LogDb) -> Result<(), DiskError> + Send + 'static,
     ) -> Result<Self, OpenError> {
         // First: on a full disk its ballast is what the database is opened with.
-        let space = Arc::new(Space::open(path.parent().unwrap_or(path))?);
-        let db = Arc::new(LogDb::open(path)?);
-        let sink = LogSink { db: db.clone(), space: space.clone(), sync };
+        let space = Space::open(path.parent().unwrap_or(path))?;
+        let sink = LogSink::open(path, space, sync)?;
+        let (db, space) = (sink.db.clone(), sink.space.clone());
         let flusher = Flusher::start(sink).map_err(OpenError::Thread)?;
+        Ok(Self::over(db, space, flusher))
+    }
+
+    /// Opens the log with somebody else's schedule of its syncs: a simulation has no threads.
+    pub fn open_scheduled(path: &Path, schedule: impl Fn(Flush) + Send + Sync + 'static) -> Result<Self, OpenError> {
+        let sink = LogSink::open(path, Space::boundless(path), LogDb::sync)?;
+        let (db, space) = (sink.db.clone(), sink.space.clone());
+        Ok(Self::over(db, space, Flusher::scheduled(sink, schedule)))
+    }
+
+    fn over(db: Arc<LogDb>, space: Arc<Space>, flusher: Flusher) -> Self {
         let (recent, appended_bytes) = (Arc::default(), AtomicU64::new(0));
-        Ok(LogStore { shared: Arc::new(Shared { flusher, db, space, recent, appended_bytes }) })
+        LogStore { shared: Arc::new(Shared { flusher, db, space, recent, appended_bytes }) }
     }
 
     /// Whose log this is: set once.

@@ -32,10 +32,28 @@ pub trait Sink: Send + 'static {
 /// everybody from then on, so that Raft steps down. A disk without room is something else: nothing was lost, so the writes wait
 /// until there is some, and are written again.
 pub struct Flusher {
-    queue: Option<SyncSender<Job>>,
+    queue: Queue,
     failure: Arc<OnceLock<String>>,
     closing: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+}
+
+enum Queue {
+    Thread {
+        jobs: Option<SyncSender<Job>>,
+        thread: Option<JoinHandle<()>>,
+    },
+    /// No thread: writes happen at once, and whoever was given to [`Flusher::scheduled`] decides when each sync happens.
+    Scheduled {
+        sink: Arc<dyn Sink + Sync>,
+        schedule: Box<dyn Fn(Flush) + Send + Sync>,
+    },
+}
+
+/// One sync that somebody waits for, in the hands of a schedule. They are to be run in the order in which they came.
+pub struct Flush {
+    done: Done,
+    sink: Arc<dyn Sink + Sync>,
+    failure: Arc<OnceLock<String>>,
 }
 
 struct Job {
@@ -46,11 +64,17 @@ struct Job {
 
 impl Flusher {
     pub fn start(sink: impl Sink) -> io::Result<Self> {
-        let (queue, jobs) = sync_channel(FLUSH_QUEUE);
+        let (jobs, taken) = sync_channel(FLUSH_QUEUE);
         let (failure, closing) = (Arc::new(OnceLock::new()), Arc::new(AtomicBool::new(false)));
         let writer = Writer { sink, unsynced: Vec::new(), failure: failure.clone(), closing: closing.clone() };
-        let thread = thread::Builder::new().name("log-sync".into()).spawn(move || writer.run(&jobs))?;
-        Ok(Flusher { queue: Some(queue), failure, closing, thread: Some(thread) })
+        let thread = thread::Builder::new().name("log-sync".into()).spawn(move || writer.run(&taken))?;
+        Ok(Flusher { queue: Queue::Thread { jobs: Some(jobs), thread: Some(thread) }, failure, closing })
+    }
+
+    /// Syncs when a schedule says so, on its thread.
+    pub fn scheduled(sink: impl Sink + Sync, schedule: impl Fn(Flush) + Send + Sync + 'static) -> Self {
+        let queue = Queue::Scheduled { sink: Arc::new(sink), schedule: Box::new(schedule) };
+        Flusher { queue, failure: Arc::default(), closing: Arc::default() }
     }
 
     /// Writes in the order of the calls; `done` gets `Ok` when they and all before them are durable.
@@ -64,9 +88,21 @@ impl Flusher {
     }
 
     fn send(&self, job: Job) {
-        let queue = self.queue.as_ref().expect("the queue is open until drop");
-        if let Err(rejected) = queue.send(job) {
-            (rejected.0.done)(Err(io::Error::other("the log's sync thread has ended")));
+        match &self.queue {
+            Queue::Thread { jobs, .. } => {
+                let jobs = jobs.as_ref().expect("the queue is open until drop");
+                if let Err(rejected) = jobs.send(job) {
+                    (rejected.0.done)(Err(io::Error::other("the log's sync thread has ended")));
+                }
+            }
+            Queue::Scheduled { sink, schedule } => {
+                let Job { ops, sync, done } = job;
+                settle(sink.write(&ops), &self.failure);
+                match sync {
+                    true => schedule(Flush { done, sink: sink.clone(), failure: self.failure.clone() }),
+                    false => done(verdict(&self.failure)),
+                }
+            }
         }
     }
 
@@ -84,12 +120,40 @@ impl Flusher {
 impl Drop for Flusher {
     fn drop(&mut self) {
         self.close();
-        self.queue = None;
-        if let Some(thread) = self.thread.take()
+        let Queue::Thread { jobs, thread } = &mut self.queue else { return };
+        *jobs = None;
+        if let Some(thread) = thread.take()
             && thread.join().is_err()
         {
             tracing::error!("the log's sync thread panicked");
         }
+    }
+}
+
+impl Flush {
+    /// Syncs everything written so far, unless something has failed before.
+    pub fn sync(&self) -> Result<(), DiskError> {
+        if self.failure.get().is_some() { Ok(()) } else { self.sink.sync() }
+    }
+
+    /// Tells whoever waits what came of it; one failure is the answer to everybody from then on.
+    pub fn answer(self, outcome: Result<(), DiskError>) {
+        settle(outcome, &self.failure);
+        (self.done)(verdict(&self.failure));
+    }
+}
+
+fn settle(outcome: Result<(), DiskError>, failure: &OnceLock<String>) {
+    if let Err(error) = outcome {
+        tracing::error!(%error, "the log cannot be written; this server stops writing");
+        failure.get_or_init(|| error.to_string());
+    }
+}
+
+fn verdict(failure: &OnceLock<String>) -> io::Result<()> {
+    match failure.get() {
+        None => Ok(()),
+        Some(message) => Err(io::Error::other(message.clone())),
     }
 }
 
@@ -115,10 +179,7 @@ impl<S: Sink> Writer<S> {
             }
             self.persist(start, sync);
             for done in waiting.drain(..) {
-                done(match self.failure.get() {
-                    None => Ok(()),
-                    Some(message) => Err(io::Error::other(message.clone())),
-                });
+                done(verdict(&self.failure));
             }
         }
     }
@@ -136,10 +197,7 @@ impl<S: Sink> Writer<S> {
             let bytes = self.unsynced.iter().map(LogOp::bytes).sum();
             result = self.sink.make_room(bytes, &self.closing).and_then(|()| self.attempt(0, true));
         }
-        if let Err(error) = result {
-            tracing::error!(%error, "the log cannot be written; this server stops writing");
-            self.failure.get_or_init(|| error.to_string());
-        }
+        settle(result, &self.failure);
     }
 
     fn attempt(&mut self, start: usize, sync: bool) -> Result<(), DiskError> {

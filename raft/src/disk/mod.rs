@@ -13,7 +13,7 @@ mod log_db;
 mod space;
 mod state_db;
 
-pub use flusher::{Flusher, Sink};
+pub use flusher::{Flush, Flusher, Sink};
 pub use log_db::{LogDb, LogOp};
 pub use space::{Shortage, Space};
 pub use state_db::{StateBatch, StateDb};

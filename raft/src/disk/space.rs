@@ -54,19 +54,27 @@ impl Space {
         Self::open_with(dir, Box::new(probe))
     }
 
-    pub fn open_with(dir: &Path, probe: Probe) -> Result<Self, DiskError> {
+    /// Space that never ends, for a disk that is only simulated: no ballast, no limit.
+    pub fn boundless(dir: &Path) -> Self {
+        Self::new(dir, Box::new(|_| Ok(Room { free: u64::MAX, total: 0 })), 0, false)
+    }
+
+    fn open_with(dir: &Path, probe: Probe) -> Result<Self, DiskError> {
         let step = "look after the space of the log's directory";
         let ballast = match fs::metadata(ballast_path(dir)) {
             Ok(found) => found.len(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
             Err(error) => return Err(DiskError::io(step)(error)),
         };
-        let (dir, ballast) = (dir.to_owned(), Mutex::new(ballast));
-        let (low, free, needed) = (AtomicBool::new(true), AtomicU64::new(0), AtomicU64::new(0));
-        let space = Space { dir, probe, ballast, low, free, needed };
+        let space = Self::new(dir, probe, ballast, true);
         space.look().map_err(DiskError::io(step))?;
         space.tend();
         Ok(space)
+    }
+
+    fn new(dir: &Path, probe: Probe, ballast: u64, low: bool) -> Self {
+        let (dir, ballast, low) = (dir.to_owned(), Mutex::new(ballast), AtomicBool::new(low));
+        Space { dir, probe, ballast, low, free: AtomicU64::new(0), needed: AtomicU64::new(0) }
     }
 
     /// Why writes are refused, if they are.
