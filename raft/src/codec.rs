@@ -37,6 +37,10 @@ pub enum Tag {
     Floors = 9,
     Snapshot = 10,
     Identity = 11,
+    Gaps = 20,
+    BackupHeader = 21,
+    BackupChunk = 22,
+    BackupTrailer = 23,
 }
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]

@@ -4,6 +4,7 @@
 //! Within: [`command`] enters the log, `state` decides purely what it changes, [`event`] is what comes of it. `store` keeps
 //! state and history, `watch` tells them on, `snapshot` packs them up. RocksDB stays inside `disk`, openraft inside
 //! `consensus`, bincode inside `codec`; [`Log`] is the door.
+pub mod backup;
 mod codec;
 pub mod command;
 mod consensus;
@@ -18,6 +19,7 @@ mod store;
 mod watch;
 
 pub use command::{Author, Command, Expect, Malformed, Mutation, Precondition, Rejection};
+pub use consensus::Member;
 pub use disk::{DiskError, Shortage};
 pub use error::{OpenError, ProposeError, ReadError};
 pub use event::{Event, EventKind, Stored};

@@ -69,6 +69,15 @@ pub const LOG_KEEP_ENTRIES: u64 = 5_000;
 pub const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(600);
 pub const SNAPSHOT_RETRY: Duration = Duration::from_secs(1);
 pub const SNAPSHOT_CHUNK_BYTES: usize = MIB;
+/// One part of a backup: the longest is the list of its files.
+pub const BACKUP_FRAME_BYTES_MAX: usize = 32 * MIB;
+/// Snapshots that a backup takes, at most, until one holds all that was acknowledged when it was asked for.
+pub const BACKUP_ATTEMPTS: usize = 3;
+/// Revisions that a restored or recovered cluster skips: nobody has seen so many that are not in it. At a thousand writes a
+/// second the lost cluster would have gone on for eleven days.
+pub const REVISIONS_SKIPPED: u64 = 1_000_000_000;
+/// Ranges of skipped revisions that a log remembers, one for each time it was restored or recovered.
+pub const GAPS_MAX: usize = 1_024;
 
 /// RocksDB's memory: write buffers of the log and of the state, block cache of the state.
 pub const LOG_WRITE_BUFFER_BYTES: usize = 16 * MIB;
@@ -91,6 +100,7 @@ const _: () = assert!(ENTRY_BYTES_MAX <= LOG_READ_BYTES, "any one entry can be r
 const _: () = assert!(ENTRY_BYTES_MAX <= LOG_CACHE_BYTES, "any one entry can be cached");
 const _: () = assert!(WATCH_BATCH_EVENTS <= RING_EVENTS && WATCH_BATCH_BYTES <= RING_BYTES);
 const _: () = assert!(APPLY_BATCH_ENTRIES <= LOG_CACHE_ENTRIES, "what is applied next is usually still cached");
+const _: () = assert!(2 * SNAPSHOT_CHUNK_BYTES <= BACKUP_FRAME_BYTES_MAX, "any one chunk fits");
 const _: () = assert!(HISTORY_SHORT_BYTES <= HISTORY_BYTES, "the short class is the shorter one");
 const _: () = assert!(STATE_FLUSH_ENTRIES < SNAPSHOT_ENTRIES);
 const _: () = assert!(LOG_KEEP_ENTRIES < SNAPSHOT_ENTRIES, "each snapshot frees something");

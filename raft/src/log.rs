@@ -263,6 +263,12 @@ impl Log {
     }
 }
 
+impl Log {
+    pub(crate) fn store(&self) -> &Arc<Store> {
+        &self.inner.store
+    }
+}
+
 fn open_storage(config: &LogConfig) -> Result<(LogStore, Arc<Store>), OpenError> {
     std::fs::create_dir_all(&config.dir).map_err(DiskError::io("create the log's directory"))?;
     let log = LogStore::open(&config.dir.join("log"))?;

@@ -19,7 +19,7 @@ const MANIFEST: &str = "MANIFEST.kontiki";
 const FILES_MAX: usize = 100_000;
 
 /// What a snapshot is of, and what it is made of.
-#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[derive(Clone, Debug, Default, PartialEq, Encode, Decode)]
 pub struct Manifest {
     pub term: u64,
     pub index: Option<u64>,
@@ -34,6 +34,13 @@ pub struct SnapshotFile {
     pub name: String,
     pub bytes: u64,
     pub crc32: u32,
+}
+
+impl Manifest {
+    /// How many chunks its files make.
+    pub fn chunks(&self) -> u64 {
+        self.files.iter().map(|file| file.bytes.div_ceil(SNAPSHOT_CHUNK_BYTES as u64).max(1)).sum()
+    }
 }
 
 /// A piece of one file of a snapshot.
@@ -202,13 +209,60 @@ impl SnapshotDir {
     }
 }
 
-/// Takes a snapshot's chunks in order and verifies each, then each file, then the whole.
-pub struct SnapshotReceiver {
-    draft: PathBuf,
+/// Checks a snapshot's chunks as they come: each, that they are in order, then each file, then the whole.
+pub struct Verifier {
     manifest: Manifest,
     file: usize,
     offset: u64,
     hasher: crc32fast::Hasher,
+}
+
+impl Verifier {
+    pub fn new(manifest: Manifest) -> Self {
+        Verifier { manifest, file: 0, offset: 0, hasher: crc32fast::Hasher::new() }
+    }
+
+    /// The file that the next chunk belongs to.
+    pub fn file(&self) -> Option<&SnapshotFile> {
+        self.manifest.files.get(self.file)
+    }
+
+    /// True if the chunk is right and completes its file.
+    pub fn check(&mut self, chunk: &Chunk) -> Result<bool, SnapshotError> {
+        let unexpected = || SnapshotError::Chunk { file: chunk.file, offset: chunk.offset };
+        let expected = self.file().ok_or_else(unexpected)?;
+        let end = chunk.offset.checked_add(chunk.bytes.len() as u64).ok_or_else(unexpected)?;
+        let in_order = (chunk.file as usize, chunk.offset) == (self.file, self.offset);
+        let fits = chunk.bytes.len() <= SNAPSHOT_CHUNK_BYTES && end <= expected.bytes;
+        if !in_order || !fits || crc32fast::hash(&chunk.bytes) != chunk.crc32 {
+            return Err(unexpected());
+        }
+        let complete = end == expected.bytes;
+        let (name, crc32) = (expected.name.clone(), expected.crc32);
+        self.hasher.update(&chunk.bytes);
+        self.offset = end;
+        if complete {
+            if std::mem::take(&mut self.hasher).finalize() != crc32 {
+                return Err(SnapshotError::File(name));
+            }
+            (self.file, self.offset) = (self.file + 1, 0);
+        }
+        Ok(complete)
+    }
+
+    /// What the chunks were of; an error if some are missing.
+    pub fn finish(self) -> Result<Manifest, SnapshotError> {
+        match self.file() {
+            Some(missing) => Err(SnapshotError::File(missing.name.clone())),
+            None => Ok(self.manifest),
+        }
+    }
+}
+
+/// Takes a snapshot's chunks in order and puts them where they belong.
+pub struct SnapshotReceiver {
+    draft: PathBuf,
+    verifier: Verifier,
     open: Option<File>,
 }
 
@@ -224,40 +278,27 @@ impl SnapshotReceiver {
             fs::remove_dir_all(&draft).map_err(io("remove an earlier draft"))?;
         }
         fs::create_dir_all(&draft).map_err(io("create the draft"))?;
-        Ok(SnapshotReceiver { draft, manifest, file: 0, offset: 0, hasher: crc32fast::Hasher::new(), open: None })
+        Ok(SnapshotReceiver { draft, verifier: Verifier::new(manifest), open: None })
     }
 
     pub fn accept(&mut self, chunk: &Chunk) -> Result<(), SnapshotError> {
-        let unexpected = || SnapshotError::Chunk { file: chunk.file, offset: chunk.offset };
-        let expected = self.manifest.files.get(self.file).ok_or_else(unexpected)?;
-        let end = chunk.offset.checked_add(chunk.bytes.len() as u64).ok_or_else(unexpected)?;
-        let in_order = (chunk.file as usize, chunk.offset) == (self.file, self.offset);
-        let fits = chunk.bytes.len() <= SNAPSHOT_CHUNK_BYTES && end <= expected.bytes;
-        if !in_order || !fits || crc32fast::hash(&chunk.bytes) != chunk.crc32 {
-            return Err(unexpected());
-        }
+        let name = self.verifier.file().map(|file| file.name.clone());
+        let complete = self.verifier.check(chunk)?;
+        let name = name.expect("a chunk that was found right belongs to a file");
         if self.open.is_none() {
-            self.open = Some(File::create(self.draft.join(&expected.name)).map_err(io("create a file"))?);
+            self.open = Some(File::create(self.draft.join(name)).map_err(io("create a file"))?);
         }
         let file = self.open.as_mut().expect("opened above");
         file.write_all(&chunk.bytes).map_err(io("write a file"))?;
-        self.hasher.update(&chunk.bytes);
-        self.offset = end;
-        if end == expected.bytes {
+        if complete {
             file.sync_all().map_err(io("sync a file"))?;
-            if std::mem::take(&mut self.hasher).finalize() != expected.crc32 {
-                return Err(SnapshotError::File(expected.name.clone()));
-            }
-            (self.file, self.offset, self.open) = (self.file + 1, 0, None);
+            self.open = None;
         }
         Ok(())
     }
 
     pub fn finish(self) -> Result<SnapshotDir, SnapshotError> {
-        match self.manifest.files.get(self.file) {
-            Some(missing) => Err(SnapshotError::File(missing.name.clone())),
-            None => SnapshotDir::publish(&self.draft, self.manifest),
-        }
+        SnapshotDir::publish(&self.draft, self.verifier.finish()?)
     }
 }
 

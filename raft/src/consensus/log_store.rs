@@ -19,10 +19,10 @@ use crate::codec::{self, Tag};
 use crate::disk::{DiskError, Flush, Flusher, LogDb, LogOp, Shortage, Sink, Space};
 use crate::limits::{LOG_CACHE_BYTES, LOG_CACHE_ENTRIES, LOG_READ_ENTRIES, SPACE_RETRY};
 
-const VOTE: &str = "vote";
-const PURGED: &str = "purged";
-const COMMITTED: &str = "committed";
-const IDENTITY: &str = "identity";
+pub(super) const VOTE: &str = "vote";
+pub(super) const PURGED: &str = "purged";
+pub(super) const COMMITTED: &str = "committed";
+pub(super) const IDENTITY: &str = "identity";
 
 /// A handle to the log; clones share it.
 #[derive(Clone)]

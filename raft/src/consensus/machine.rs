@@ -133,7 +133,7 @@ async fn checkpoint(store: Arc<Store>) -> Result<(PathBuf, AppliedRecord), DiskE
 }
 
 /// The store keeps a membership with the entry it came from.
-fn applied_form(entry: &super::Entry) -> Result<LogRecord, DiskError> {
+pub(super) fn applied_form(entry: &super::Entry) -> Result<LogRecord, DiskError> {
     let mut record = to_record(entry)?;
     if let super::Payload::Membership(membership) = &entry.payload {
         let stored = StoredMembership::new(Some(entry.log_id), membership.clone());
@@ -142,7 +142,7 @@ fn applied_form(entry: &super::Entry) -> Result<LogRecord, DiskError> {
     Ok(record)
 }
 
-fn decode_membership(json: &[u8]) -> Result<StoredMembership, DiskError> {
+pub(super) fn decode_membership(json: &[u8]) -> Result<StoredMembership, DiskError> {
     if json.is_empty() { Ok(StoredMembership::default()) } else { from_json(json) }
 }
 

@@ -4,6 +4,7 @@ mod log_store;
 mod machine;
 mod network;
 mod node;
+mod offline;
 #[cfg(test)]
 mod suite;
 #[cfg(test)]
@@ -11,6 +12,7 @@ mod tests;
 
 pub use log_store::LogStore;
 pub use node::{Node, NodeError};
+pub use offline::{Beginning, StoppedLog, begin_log, members, sole_member};
 
 use std::fmt;
 use std::sync::Arc;

@@ -66,6 +66,11 @@ impl Index {
         self.resources.get(&key.resource)?.get(&place(&key.namespace, &key.name))
     }
 
+    /// All objects, those of one resource together.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Slot>> {
+        self.resources.values().flat_map(BTreeMap::values)
+    }
+
     /// The objects of a scope after a key (exclusive), in order.
     pub fn range<'a>(&'a self, scope: &'a Scope, after: Option<&Key>) -> impl Iterator<Item = &'a Arc<Slot>> {
         let after = after.map(|key| place(&key.namespace, &key.name));

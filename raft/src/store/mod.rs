@@ -3,8 +3,10 @@
 //! One writer (apply, and history compaction for what is old); any number of readers, none of which waits for a write to disk:
 //! a batch is written to the state's database first and then installed in the index under a short lock.
 mod apply;
+mod gaps;
 mod history;
 mod list;
+mod offline;
 mod prune;
 mod read;
 #[cfg(test)]
@@ -13,6 +15,7 @@ mod time;
 
 pub use history::{HistoryLimits, Retain};
 pub use list::{ListOptions, Page};
+pub use offline::{census, rewind, unpack};
 pub use prune::Floors;
 
 use std::path::{Path, PathBuf};
@@ -22,6 +25,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 use kontiki_model::{Key, Revision};
 use serde::{Deserialize, Serialize};
 
+use self::gaps::Gaps;
 use crate::codec::{self, AppliedRecord, HeadRecord, Tag};
 use crate::disk::{DiskError, StateDb, sync_dir};
 use crate::limits::{RING_BYTES, RING_EVENTS};
@@ -32,6 +36,9 @@ use crate::{ReadError, Rejection};
 
 const APPLIED: &str = "applied";
 const FLOORS: &str = "floors";
+const GAPS: &str = "gaps";
+/// The directory of a store's first state.
+const FIRST: &str = "state-000001";
 /// Names the directory of the current state, relative to the store's own.
 const CURRENT: &str = "CURRENT";
 
@@ -54,6 +61,7 @@ struct Live {
     db: Arc<StateDb>,
     index: Index,
     floors: Floors,
+    gaps: Gaps,
 }
 
 /// What became of one log entry.
@@ -233,7 +241,11 @@ impl Live {
         if at > revision {
             return Err(ReadError::Future { requested: at, revision });
         }
-        if at < floor { Err(ReadError::Compacted { requested: at, floor }) } else { Ok(()) }
+        match self.gaps.end(at) {
+            _ if at < floor => Err(ReadError::Compacted { requested: at, floor }),
+            Some(floor) => Err(ReadError::Compacted { requested: at, floor }),
+            None => Ok(()),
+        }
     }
 }
 
@@ -244,7 +256,7 @@ fn load(path: &Path) -> Result<(Live, AppliedRecord), DiskError> {
         None => AppliedRecord::default(),
         Some(frame) => codec::decode(Tag::Applied, &frame).map_err(DiskError::record("the mark of what is applied"))?,
     };
-    let floors = Floors::read(db.mark(FLOORS)?)?;
+    let (floors, gaps) = (Floors::read(db.mark(FLOORS)?)?, Gaps::read(db.mark(GAPS)?)?);
     let mut index = Index::new(applied.revision);
     for item in db.heads() {
         let (bytes, frame) = item?;
@@ -254,7 +266,7 @@ fn load(path: &Path) -> Result<(Live, AppliedRecord), DiskError> {
         assert!(revision <= applied.revision, "an object is not newer than the state");
         index.put(Slot { key, revision, head: Arc::new(head) });
     }
-    Ok((Live { db: Arc::new(db), index, floors }, applied))
+    Ok((Live { db: Arc::new(db), index, floors, gaps }, applied))
 }
 
 fn current_dir(dir: &Path) -> Result<String, DiskError> {

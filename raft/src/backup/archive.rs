@@ -1,0 +1,84 @@
+//! A backup that is unpacked and can be read: the state at any revision in it.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use kontiki_model::{Key, Revision};
+
+use super::{BackupError, Header, Reader, io_error};
+use crate::store::Store;
+use crate::{ReadError, Stored};
+
+/// An unpacked backup in a directory of its own, which goes with it.
+pub struct Archive {
+    header: Header,
+    // Before the directory: it holds files in it open.
+    store: Arc<Store>,
+    _dir: Scratch,
+}
+
+impl Archive {
+    /// Unpacks and verifies a backup below a directory that does not exist yet. Blocks on the source and the disk.
+    pub fn unpack(backup: impl Read, dir: &Path) -> Result<Self, BackupError> {
+        let scratch = Scratch::make(dir)?;
+        let (header, snapshot) = Reader::open(backup)?.unpack(&dir.join("incoming"))?;
+        let store = Store::of_snapshot(&snapshot, &dir.join("state"))?;
+        snapshot.retire();
+        Ok(Archive { header, store, _dir: scratch })
+    }
+
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The revision itself, if the backup can tell the state at it.
+    pub fn check(&self, revision: Revision) -> Result<Revision, BackupError> {
+        let (first, last) = (self.header.first_revision, self.header.last_revision);
+        if (first..=last).contains(&revision) {
+            return Ok(revision);
+        }
+        Err(BackupError::OutOfRange { asked: revision, first, last })
+    }
+
+    /// The last revision at or before a time in milliseconds since the epoch; for any time after the backup, its last.
+    pub fn revision_at(&self, time_ms: i64) -> Result<Revision, BackupError> {
+        Ok(self.store.revision_at(time_ms, i64::MAX)?)
+    }
+
+    /// The live keys at a revision, each with the revision of its object.
+    pub fn keys_at(&self, revision: Revision) -> Result<BTreeMap<Key, Revision>, BackupError> {
+        Ok(self.store.keys_at(self.check(revision)?)?)
+    }
+
+    /// An object as it was at a revision. `Compacted` where it is of the short class and that was dropped.
+    pub fn get_at(&self, key: &Key, revision: Revision) -> Result<Option<Stored>, ReadError> {
+        self.store.get_at(key, revision)
+    }
+}
+
+/// A directory that is removed at the end.
+pub(super) struct Scratch(PathBuf);
+
+impl Scratch {
+    pub fn make(dir: &Path) -> Result<Self, BackupError> {
+        let step = "make a directory for what is unpacked";
+        if dir.exists() {
+            std::fs::remove_dir_all(dir).map_err(io_error(step))?;
+        }
+        std::fs::create_dir_all(dir).map_err(io_error(step))?;
+        Ok(Scratch(dir.to_owned()))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        match std::fs::remove_dir_all(&self.0) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                tracing::warn!(path = %self.0.display(), %error, "what was unpacked cannot be removed");
+            }
+            _ => {}
+        }
+    }
+}

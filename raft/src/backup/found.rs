@@ -1,0 +1,148 @@
+//! A new cluster of one server from a state: what a restore into an empty directory, and the recovery of a cluster that has
+//! lost its majority, come to.
+//!
+//! The new cluster is another one than that which the state comes from: its servers refuse each other. Its log begins where the
+//! state ends, in a later term, and its revisions begin far behind those that the lost cluster may have given out.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use kontiki_model::Revision;
+
+use super::archive::Scratch;
+use super::source::pack;
+use super::{BackupError, Reader, Stopped, UpTo, io_error};
+use crate::Command;
+use crate::codec::{AppliedRecord, LogPayload, LogRecord};
+use crate::consensus::{Beginning, Member, begin_log, sole_member};
+use crate::disk::sync_dir;
+use crate::store::{HistoryLimits, Store, rewind, unpack};
+
+/// What a new cluster is to be.
+#[derive(Clone, Debug)]
+pub struct Founding {
+    /// Numbers that nobody has had before.
+    pub node: u64,
+    pub member: Member,
+    /// The state is set back to this revision.
+    pub to: Option<Revision>,
+    /// So many revisions are skipped.
+    pub skip: u64,
+}
+
+/// What became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Founded {
+    pub node: u64,
+    /// The last revision of the past that was taken over.
+    pub restored: Revision,
+    /// The revision the state is at: the next event gets the one behind it.
+    pub revision: Revision,
+    /// Where the log begins.
+    pub term: u64,
+    pub index: u64,
+}
+
+impl Founding {
+    /// Makes the log's directory `dir` from a backup. `record` is the new log's first command: it says what was done.
+    pub fn from_backup(
+        self,
+        backup: impl Read,
+        dir: &Path,
+        record: impl FnOnce(&Founded) -> Command,
+    ) -> Result<Founded, BackupError> {
+        check_empty(dir)?;
+        let draft = Draft::beside(dir)?;
+        let (header, snapshot) = Reader::open(backup)?.unpack(&draft.path.join("incoming"))?;
+        let to = self.to.unwrap_or(header.last_revision);
+        if !(header.first_revision..=header.last_revision).contains(&to) {
+            let (first, last) = (header.first_revision, header.last_revision);
+            return Err(BackupError::OutOfRange { asked: to, first, last });
+        }
+        unpack(&snapshot, &draft.path.join("state"))?;
+        snapshot.retire();
+        drop(snapshot);
+        std::fs::remove_dir_all(draft.path.join("incoming")).map_err(io_error("remove what was unpacked"))?;
+        let founded = self.found(&draft.path, to, header.term, record)?;
+        draft.publish(dir)?;
+        Ok(founded)
+    }
+
+    /// Makes the log's directory `dir` from all that a stopped server has, which is not changed.
+    pub fn from_server(
+        self,
+        server: &Stopped,
+        dir: &Path,
+        record: impl FnOnce(&Founded) -> Command,
+    ) -> Result<Founded, BackupError> {
+        check_empty(dir)?;
+        let draft = Draft::beside(dir)?;
+        let store = server.copy(UpTo::End, &draft.path.join("state"))?;
+        let revision = store.revision();
+        store.flush()?;
+        drop(store);
+        let founded = self.found(&draft.path, revision, server.figures()?.term, record)?;
+        draft.publish(dir)?;
+        Ok(founded)
+    }
+
+    /// `term` is the newest that is known of: the new cluster's is later.
+    fn found(
+        &self,
+        draft: &Path,
+        to: Revision,
+        term: u64,
+        record: impl FnOnce(&Founded) -> Command,
+    ) -> Result<Founded, BackupError> {
+        let state = draft.join("state");
+        let last = Store::open(&state, HistoryLimits::default(), 0)?.applied_record();
+        let next = last.revision + self.skip;
+        let AppliedRecord { index, term: applied, .. } = rewind(&state, to, next)?;
+        let place = (term.max(applied) + 1, index.map_or(0, |index| index + 1));
+        let store = Store::open(&state, HistoryLimits::default(), 0)?;
+        let membership = sole_member(place, self.node, self.member.clone())?;
+        let (term, index) = place;
+        store.apply(&[LogRecord { term, index, payload: LogPayload::Membership(membership) }])?;
+        let founded = Founded { node: self.node, restored: to, revision: next, term, index: index + 1 };
+        let command = Arc::new(record(&founded));
+        store.apply(&[LogRecord { term, index: index + 1, payload: LogPayload::Command(command) }])?;
+        pack(&store)?;
+        drop(store);
+        begin_log(&draft.join("log"), Beginning { node: self.node, term, index: index + 1 })?;
+        Ok(founded)
+    }
+}
+
+fn check_empty(dir: &Path) -> Result<(), BackupError> {
+    let mut entries = match std::fs::read_dir(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(io_error("look into the directory"))?,
+    };
+    if entries.next().is_some() { Err(BackupError::NotEmpty(dir.to_owned())) } else { Ok(()) }
+}
+
+/// A directory that gets its name only when it is complete.
+struct Draft {
+    path: PathBuf,
+    _removed: Scratch,
+}
+
+impl Draft {
+    fn beside(dir: &Path) -> Result<Self, BackupError> {
+        let mut name = dir.file_name().unwrap_or_default().to_owned();
+        name.push(".draft");
+        let path = dir.with_file_name(name);
+        Ok(Draft { _removed: Scratch::make(&path)?, path })
+    }
+
+    fn publish(self, dir: &Path) -> Result<(), BackupError> {
+        for part in [self.path.join("log"), self.path.join("state"), self.path.clone()] {
+            sync_dir(&part)?;
+        }
+        std::fs::rename(&self.path, dir).map_err(io_error("give the directory its name"))?;
+        let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(parent).and_then(|dir| dir.sync_all()).map_err(io_error("sync the directory above"))
+    }
+}

@@ -1,0 +1,126 @@
+//! The log of a stopped server: what it knows, and a copy of its state that no server of it will ever see.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use kontiki_model::Revision;
+
+use super::{Backup, BackupError, Origin, io_error};
+use crate::consensus::{Member, StoppedLog, members};
+use crate::limits::APPLY_BATCH_ENTRIES;
+use crate::snapshot::SnapshotDir;
+use crate::store::{HistoryLimits, Store};
+use crate::{DiskError, OpenError};
+
+/// A server's log, owned by this process for as long as this lives: no server can start on it.
+pub struct Stopped {
+    dir: PathBuf,
+    log: StoppedLog,
+    store: Arc<Store>,
+}
+
+/// How much of the log is taken for committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpTo {
+    /// What this server knew to be committed. A majority may have committed more; a server that was alone has not.
+    Committed,
+    /// Everything that is in the log, committed or not.
+    End,
+}
+
+/// What a stopped server's log says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Figures {
+    pub node: u64,
+    /// The newest term it took part in.
+    pub term: u64,
+    /// Indexes of the last entry in the log, and of the last that it knew to be committed.
+    pub last: u64,
+    pub committed: u64,
+    /// Of the last entry.
+    pub last_term: u64,
+    /// Of the state, which may be behind the log.
+    pub revision: Revision,
+    /// Servers, and whether each votes.
+    pub members: Vec<(u64, Member, bool)>,
+}
+
+impl Stopped {
+    /// Takes the log of a directory; refused while a server runs on it.
+    pub fn open(dir: &Path) -> Result<Self, BackupError> {
+        if !dir.join("log").is_dir() || !dir.join("state").is_dir() {
+            return Err(BackupError::NoLog(dir.to_owned()));
+        }
+        let log = StoppedLog::open(&dir.join("log"))?;
+        let store = Store::open(&dir.join("state"), HistoryLimits::default(), 0)?;
+        let stopped = Stopped { dir: dir.to_owned(), log, store };
+        let figures = stopped.figures()?;
+        let applied = stopped.store.applied_record().index.unwrap_or_default();
+        if applied > figures.last {
+            let lost = OpenError::LogLost { dir: dir.to_owned(), log: figures.last, applied };
+            return Err(lost.into());
+        }
+        Ok(stopped)
+    }
+
+    pub fn figures(&self) -> Result<Figures, BackupError> {
+        let applied = self.store.applied_record();
+        let snapshot = self.store.snapshot().map(|one| (one.manifest().term, one.manifest().index.unwrap_or_default()));
+        // The snapshot may have come from the leader, and the log may be behind it.
+        let (last_term, last) = self.log.last()?.max(snapshot).unwrap_or_default();
+        let members = members(&applied.membership)?;
+        let alone = matches!(members.iter().filter(|(_, _, voter)| *voter).count(), 0 | 1);
+        let known = self.log.committed()?.map_or(0, |(_, index)| index).max(applied.index.unwrap_or_default());
+        Ok(Figures {
+            node: self.log.node()?.unwrap_or_default(),
+            term: self.log.term()?.max(last_term),
+            last,
+            committed: if alone { last } else { known },
+            last_term,
+            revision: applied.revision,
+            members,
+        })
+    }
+
+    /// A backup of what the server knew to be committed.
+    pub fn backup(&self, origin: Origin) -> Result<Backup, BackupError> {
+        let scratch = self.dir.join("state/snapshots/saving");
+        let store = self.copy(UpTo::Committed, &scratch)?;
+        let snapshot = pack(&store)?;
+        drop(store);
+        // Not while it is read: the snapshot lies in the copy.
+        Backup::of(Arc::new(snapshot), origin, &scratch.join("census"))
+    }
+
+    /// The state in a directory of its own, with the log applied to it.
+    pub fn copy(&self, up_to: UpTo, dir: &Path) -> Result<Arc<Store>, BackupError> {
+        if dir.exists() {
+            std::fs::remove_dir_all(dir).map_err(io_error("remove an earlier copy of the state"))?;
+        }
+        let snapshot = pack(&self.store)?;
+        let store = Store::of_snapshot(&snapshot, dir)?;
+        snapshot.retire();
+        let figures = self.figures()?;
+        let end = match up_to {
+            UpTo::Committed => figures.committed,
+            UpTo::End => figures.last,
+        };
+        let mut next = store.applied_record().index.map_or(0, |index| index + 1);
+        while next <= end {
+            let records = self.log.read(next..end + 1)?;
+            let last = records.last().ok_or_else(|| DiskError::Missing(format!("log entry {next}")))?;
+            next = last.index + 1;
+            for batch in records.chunks(APPLY_BATCH_ENTRIES) {
+                store.apply(batch)?;
+            }
+        }
+        Ok(store)
+    }
+}
+
+/// A snapshot of a store as it is now.
+pub(super) fn pack(store: &Store) -> Result<SnapshotDir, BackupError> {
+    store.flush()?;
+    let (draft, applied) = store.checkpoint()?;
+    Ok(SnapshotDir::complete(&draft, &applied)?)
+}

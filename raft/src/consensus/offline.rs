@@ -1,0 +1,109 @@
+//! The log's database without Raft: read when its server is stopped, begun where a restored state ends.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+
+use openraft::Membership;
+
+use super::log_store::{COMMITTED, IDENTITY, PURGED, VOTE};
+use super::machine::{applied_form, decode_membership};
+use super::{Member, StoredMembership, decode_entry, log_id, to_json};
+use crate::codec::{self, LogRecord, Tag};
+use crate::disk::{DiskError, LogDb, LogOp};
+
+/// Term and index of an entry.
+pub type Place = (u64, u64);
+
+/// A log that no server runs.
+pub struct StoppedLog {
+    db: LogDb,
+}
+
+impl StoppedLog {
+    pub fn open(path: &Path) -> Result<Self, DiskError> {
+        Ok(StoppedLog { db: LogDb::open(path)? })
+    }
+
+    /// Whose log it is.
+    pub fn node(&self) -> Result<Option<u64>, DiskError> {
+        let frame = self.db.mark(IDENTITY)?;
+        let decode = |frame: Vec<u8>| codec::decode(Tag::Identity, &frame);
+        frame.map(decode).transpose().map_err(DiskError::record("the log's identity"))
+    }
+
+    /// The last entry known to be committed. There may be more: this is written when there is time.
+    pub fn committed(&self) -> Result<Option<Place>, DiskError> {
+        self.mark(COMMITTED)
+    }
+
+    /// The last entry, or the last that was purged.
+    pub fn last(&self) -> Result<Option<Place>, DiskError> {
+        let Some((index, frame)) = self.db.last()? else { return self.mark(PURGED) };
+        let record: LogRecord = codec::decode(Tag::LogEntry, &frame).map_err(DiskError::record("a log entry"))?;
+        Ok(Some((record.term, index)))
+    }
+
+    fn mark(&self, name: &str) -> Result<Option<Place>, DiskError> {
+        let frame = self.db.mark(name)?;
+        let decode = |frame: Vec<u8>| codec::decode(Tag::LogMark, &frame);
+        frame.map(decode).transpose().map_err(DiskError::record("a mark"))
+    }
+
+    /// The newest term this server has taken part in.
+    pub fn term(&self) -> Result<u64, DiskError> {
+        let Some(frame) = self.db.mark(VOTE)? else { return Ok(0) };
+        let (term, _, _): (u64, u64, bool) = codec::decode(Tag::Vote, &frame).map_err(DiskError::record("the vote"))?;
+        Ok(term)
+    }
+
+    /// Entries from the start of a range, some of them, in the form the store applies.
+    pub fn read(&self, range: Range<u64>) -> Result<Vec<LogRecord>, DiskError> {
+        let frames = self.db.read(range.clone())?;
+        let expected = range.start..;
+        let records = frames.into_iter().zip(expected).map(|((index, frame), expected)| {
+            if index != expected {
+                return Err(DiskError::Missing(format!("log entry {expected}")));
+            }
+            applied_form(&decode_entry(&frame)?)
+        });
+        records.collect()
+    }
+}
+
+/// How a new cluster's log begins: behind everything that its state has applied already.
+#[derive(Clone, Copy, Debug)]
+pub struct Beginning {
+    pub node: u64,
+    /// Of the state's last entry.
+    pub term: u64,
+    pub index: u64,
+}
+
+/// Makes the log of a cluster whose past is all in its state.
+pub fn begin_log(path: &Path, beginning: Beginning) -> Result<(), DiskError> {
+    let Beginning { node, term, index } = beginning;
+    let db = LogDb::open(path)?;
+    db.write(&[
+        LogOp::Mark(IDENTITY, codec::encode(Tag::Identity, &node)),
+        // Not a committed vote: the server has to be elected, in a later term.
+        LogOp::Mark(VOTE, codec::encode(Tag::Vote, &(term, node, false))),
+        LogOp::Mark(PURGED, codec::encode(Tag::LogMark, &(term, index))),
+    ])?;
+    db.sync()
+}
+
+/// A membership of one voter, as the entry at a place says it.
+pub fn sole_member((term, index): Place, node: u64, member: Member) -> Result<Vec<u8>, DiskError> {
+    let membership = Membership::new(vec![[node].into()], BTreeMap::from([(node, member)]));
+    let membership = membership.expect("every voter has its node");
+    to_json(&StoredMembership::new(Some(log_id(term, index)), membership))
+}
+
+/// The servers of a stored membership, and whether each may vote.
+pub fn members(stored: &[u8]) -> Result<Vec<(u64, Member, bool)>, DiskError> {
+    let stored = decode_membership(stored)?;
+    let membership = stored.membership();
+    let voters: Vec<u64> = membership.voter_ids().collect();
+    Ok(membership.nodes().map(|(id, member)| (*id, member.clone(), voters.contains(id))).collect())
+}
