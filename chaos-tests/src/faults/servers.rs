@@ -1,0 +1,261 @@
+//! The servers under test: started, killed, paused, starved and started again, each by its own pid.
+
+use std::{
+    fs::{self, File},
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Instant,
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use super::{
+    client::{Client, Credentials},
+    limits::{POLL, SHUTDOWN_TIME_MAX, WAIT_MAX},
+    network::{Hub, Netns, report, succeed},
+};
+
+const PORT: u16 = 6443;
+
+/// What a server's data folder lies on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disk {
+    /// The disk of the machine that runs the scenario.
+    Shared,
+    /// A file system of its own with this many MiB, which a scenario can fill.
+    Small(u32),
+}
+
+pub struct Server {
+    pub name: String,
+    pub machine: Netns,
+    folder: PathBuf,
+    disk: Disk,
+    process: Option<Child>,
+}
+
+/// A control plane of three.
+pub struct Servers {
+    // Before the namespaces: processes end first.
+    pub servers: Vec<Server>,
+    pub hub: Hub,
+    pub credentials: Credentials,
+    binary: PathBuf,
+    // Last: the folders go when nobody is in them.
+    dir: tempfile::TempDir,
+}
+
+impl Servers {
+    /// Starts three servers on empty folders and waits until each is ready.
+    pub async fn start(binary: &Path, disk: Disk) -> io::Result<Self> {
+        let (dir, hub) = (tempfile::tempdir()?, Hub::new()?);
+        let mut servers = Vec::new();
+        for number in 1..=3 {
+            let name = format!("server-{number}");
+            let folder = dir.path().join(&name);
+            fs::create_dir(&folder)?;
+            if let Disk::Small(mebibytes) = disk {
+                let size = format!("size={mebibytes}m");
+                succeed(Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&folder))?;
+            }
+            servers.push(Server { name, machine: hub.machine(number)?, folder, disk, process: None });
+        }
+        let first = servers[0].address().to_string();
+        servers[0].spawn(binary, &["--init"])?;
+        let kubeconfig = servers[0].folder.join("data/kubeconfig");
+        wait("the first server's kubeconfig", || kubeconfig.exists().then_some(()).ok_or("not there".to_owned()))?;
+        let credentials = Credentials::read(&kubeconfig)?;
+        let token = fs::read_to_string(servers[0].folder.join("data/tokens/server"))?;
+        for server in &mut servers[1..] {
+            server.spawn(binary, &["--join", &first, "--token", token.trim()])?;
+        }
+        let servers = Servers { servers, hub, credentials, binary: binary.to_owned(), dir };
+        for server in &servers.servers {
+            servers.wait_ready(server).await?;
+        }
+        Ok(servers)
+    }
+
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.servers.iter().map(Server::address).collect()
+    }
+
+    /// A client that starts with one server and moves on when it does not answer.
+    pub fn client(&self, first: usize) -> Client {
+        let mut addresses = self.addresses();
+        let start = first % addresses.len();
+        addresses.rotate_left(start);
+        Client::new(addresses, &self.credentials)
+    }
+
+    /// Waits until a server says that it is ready.
+    pub async fn wait_ready(&self, server: &Server) -> io::Result<()> {
+        let mut client = Client::new(vec![server.address()], &self.credentials);
+        let deadline = Instant::now() + WAIT_MAX;
+        loop {
+            let answer = client.get("/readyz").await;
+            if answer.code == 200 {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(io::Error::other(format!("{} is not ready: {answer:?}\n{}", server.name, server.log())));
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// The server that leads, as those that live agree.
+    pub async fn leader(&self) -> io::Result<usize> {
+        let deadline = Instant::now() + WAIT_MAX;
+        loop {
+            let answer = self.client(0).get("/apis/kontiki.dev/v1/members").await;
+            let members = answer.body["items"].as_array().cloned().unwrap_or_default();
+            let leader = members.iter().find(|member| member["leader"] == true);
+            let name = leader.and_then(|member| member["name"].as_str());
+            let position = self.servers.iter().position(|server| Some(server.name.as_str()) == name);
+            match position {
+                Some(position) if self.servers[position].process.is_some() => return Ok(position),
+                _ if Instant::now() > deadline => return Err(io::Error::other(format!("nobody leads: {answer:?}"))),
+                _ => tokio::time::sleep(POLL).await,
+            }
+        }
+    }
+
+    /// Starts a server that was killed, on the data it left.
+    pub fn restart(&mut self, position: usize) -> io::Result<()> {
+        let binary = self.binary.clone();
+        self.servers[position].spawn(&binary, &[])
+    }
+}
+
+impl Drop for Servers {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for server in &self.servers {
+                eprintln!("--- {}\n{}", server.name, server.log());
+            }
+        }
+        for server in &mut self.servers {
+            server.kill();
+            if let Disk::Small(_) = server.disk {
+                report(succeed(Command::new("umount").arg(&server.folder)).map(drop));
+            }
+        }
+        let _ = &self.dir;
+    }
+}
+
+impl Server {
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::new(self.machine.address.into(), PORT)
+    }
+
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Child::id)
+    }
+
+    fn spawn(&mut self, binary: &Path, more: &[&str]) -> io::Result<()> {
+        assert!(self.process.is_none(), "{} runs already", self.name);
+        let log = File::options().create(true).append(true).open(self.log_file())?;
+        let mut command = self.machine.command(binary);
+        command.arg("server").arg("--data-dir").arg(self.folder.join("data"));
+        command.args(["--name", &self.name, "--listen", &self.address().to_string()]).args(more);
+        command.env_remove("KUBECONFIG").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        self.process = Some(command.spawn()?);
+        Ok(())
+    }
+
+    /// `kill -9`, and waits until the process is gone.
+    pub fn kill(&mut self) {
+        let Some(mut process) = self.process.take() else { return };
+        report(process.kill());
+        report(process.wait().map(drop));
+    }
+
+    /// SIGTERM, and waits until the process has ended in order.
+    pub fn terminate(&mut self) -> io::Result<()> {
+        let Some(mut process) = self.process.take() else { return Ok(()) };
+        kill(pid_of(&process), Signal::SIGTERM)?;
+        let deadline = Instant::now() + SHUTDOWN_TIME_MAX;
+        loop {
+            if let Some(status) = process.try_wait()? {
+                return if status.success() { Ok(()) } else { Err(io::Error::other(format!("ended with {status}"))) };
+            }
+            if Instant::now() > deadline {
+                report(process.kill());
+                report(process.wait().map(drop));
+                return Err(io::Error::other(format!("{} did not end within {SHUTDOWN_TIME_MAX:?}", self.name)));
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+
+    /// SIGSTOP: alive for the kernel, silent for everybody.
+    pub fn pause(&self) -> io::Result<()> {
+        self.signal(Signal::SIGSTOP)
+    }
+
+    pub fn resume(&self) -> io::Result<()> {
+        self.signal(Signal::SIGCONT)
+    }
+
+    /// Whether the process lives.
+    pub fn lives(&mut self) -> io::Result<bool> {
+        self.process.as_mut().map_or(Ok(false), |process| Ok(process.try_wait()?.is_none()))
+    }
+
+    /// Fills the file system of the data folder to its last byte.
+    pub fn fill_disk(&self) -> io::Result<()> {
+        assert!(matches!(self.disk, Disk::Small(_)), "the machine's own disk is not filled");
+        let mut filler = File::create(self.filler())?;
+        let block = vec![0; 64 * 1024];
+        for size in [block.len(), 512, 1] {
+            while io::Write::write(&mut filler, &block[..size]).is_ok_and(|written| written > 0) {}
+        }
+        Ok(())
+    }
+
+    pub fn free_disk(&self) -> io::Result<()> {
+        fs::remove_file(self.filler())
+    }
+
+    /// What the server printed, its end.
+    pub fn log(&self) -> String {
+        let log = fs::read_to_string(self.log_file()).unwrap_or_else(|error| error.to_string());
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(40)..].join("\n")
+    }
+
+    /// Outside of the data folder's file system where that is small.
+    fn log_file(&self) -> PathBuf {
+        self.folder.with_extension("log")
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.folder.join("filler")
+    }
+
+    fn signal(&self, signal: Signal) -> io::Result<()> {
+        self.process.as_ref().map_or(Ok(()), |process| Ok(kill(pid_of(process), signal)?))
+    }
+}
+
+fn pid_of(process: &Child) -> Pid {
+    Pid::from_raw(i32::try_from(process.id()).expect("process numbers are positive and small"))
+}
+
+fn wait(what: &str, mut condition: impl FnMut() -> Result<(), String>) -> io::Result<()> {
+    let deadline = Instant::now() + WAIT_MAX;
+    loop {
+        match condition() {
+            Ok(()) => return Ok(()),
+            Err(state) if Instant::now() > deadline => return Err(io::Error::other(format!("{what}: {state}"))),
+            Err(_) => std::thread::sleep(POLL),
+        }
+    }
+}
