@@ -16,10 +16,15 @@ use crate::{
     authz::{self, Question},
     content,
     core::Core,
-    failure, kontiki, limits,
+    failure,
+    kontiki::{
+        self,
+        at::{self, Moment},
+    },
+    limits,
     metrics::RequestLabels,
     paths::Paths,
-    request::{ApiBody, ApiRequest, ApiResponse, Identity, RequestBody},
+    request::{ApiBody, ApiRequest, ApiResponse, Identity, RequestBody, ResourceRequest},
     rest, reviews,
     route::{RequestInfo, ResourceInfo, Target},
     streaming::Guarded,
@@ -65,6 +70,8 @@ struct Admitted {
 struct Asks {
     info: RequestInfo,
     own: Option<kontiki::Found>,
+    /// The moment it asks about, for paths below `/at/`; where it cannot be read, why.
+    past: Option<Result<Moment, Status>>,
 }
 
 impl Handler {
@@ -88,8 +95,7 @@ impl Handler {
         let accept = kept(&incoming.headers, &[header::ACCEPT]);
         let encoding = kept(&incoming.headers, &[header::ACCEPT_ENCODING]);
         let query: Vec<(String, String)> = form_urlencoded::parse(incoming.raw_query.as_bytes()).into_owned().collect();
-        let info = RequestInfo::read(&incoming.method, &incoming.path, &query);
-        let asks = info.map(|info| Asks { own: kontiki::find(&incoming.method, &incoming.path, &info), info });
+        let asks = Asks::read(&mut incoming, &query);
         let labels = asks.as_ref().map(Asks::labels).unwrap_or_default();
         let long = asks.as_ref().is_ok_and(Asks::is_long);
         let served = self.serve(asks, query, &mut incoming, request_id.clone(), labels.clone()).boxed();
@@ -183,9 +189,12 @@ impl Handler {
     }
 
     async fn dispatch(&self, asks: Asks, request: ApiRequest) -> Result<ApiResponse, Status> {
-        let Asks { info, own } = asks;
+        let Asks { info, own, past } = asks;
         if let Some(own) = own {
             return own.answer(&self.core, request).await;
+        }
+        if past.is_some() {
+            at::check(&request.method, &info.target)?;
         }
         let resource = match &info.target {
             Target::Path(path) => return self.paths.answer(&self.core, path, &request),
@@ -200,14 +209,45 @@ impl Handler {
         }
         let route = resource.resolve(info.verb, &request.method)?;
         authz::restrict(&self.core, &request.identity, &route, &request)?;
+        if let Some(moment) = past {
+            return self.answer_past(&moment?, route, request).await;
+        }
         if serves(resource, &route, Subresource::Token) {
             return token_request::issue(&self.core, &route, &request).await;
         }
         rest::handle(&self.core, route, request).boxed().await
     }
+
+    async fn answer_past(
+        &self,
+        moment: &Moment,
+        route: ResourceRequest,
+        request: ApiRequest,
+    ) -> Result<ApiResponse, Status> {
+        let revision = moment.resolve(&self.core).await?;
+        at::check_retained(&self.core, route.kind, revision)?;
+        let request = ApiRequest { at: Some(revision), ..request };
+        let mut response = rest::handle(&self.core, route, request).boxed().await?;
+        at::mark(&mut response, revision);
+        Ok(response)
+    }
 }
 
 impl Asks {
+    /// Takes a moment of the past off the request's path: what is left is what is asked.
+    fn read(incoming: &mut Incoming, query: &[(String, String)]) -> Result<Self, Status> {
+        let past = at::split(&incoming.path).map(|(moment, rest)| {
+            incoming.path = rest;
+            moment
+        });
+        let info = RequestInfo::read(&incoming.method, &incoming.path, query)?;
+        let own = match past {
+            None => kontiki::find(&incoming.method, &incoming.path, &info),
+            Some(_) => None,
+        };
+        Ok(Asks { info, own, past })
+    }
+
     /// What must be allowed; `None` where the endpoint itself judges.
     fn judged(&self) -> Option<&RequestInfo> {
         match &self.own {
@@ -233,7 +273,7 @@ impl Asks {
     }
 }
 
-fn serves(resource: &ResourceInfo, route: &crate::ResourceRequest, subresource: Subresource) -> bool {
+fn serves(resource: &ResourceInfo, route: &ResourceRequest, subresource: Subresource) -> bool {
     resource.subresource == subresource.name() && route.kind.has(subresource)
 }
 

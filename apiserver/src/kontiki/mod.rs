@@ -5,9 +5,15 @@
 //! `kontiki.dev` before it is called; no rule of the built-in policy gives one of them away, so they are for
 //! administrators unless their endpoint says otherwise.
 
+pub(crate) mod at;
+mod changes;
+mod events;
+mod history;
+mod told;
+
 use std::sync::Arc;
 
-use futures::future::BoxFuture;
+use futures::{FutureExt as _, future::BoxFuture};
 use http::Method;
 use kontiki_model::Status;
 
@@ -19,10 +25,28 @@ use crate::{
 };
 
 pub(crate) const GROUP: &str = "kontiki.dev";
+const GROUP_VERSION: &str = "kontiki.dev/v1";
 const PREFIX: &str = "/apis/kontiki.dev/v1/";
 
 /// Everything there is, by path.
-static ENDPOINTS: &[Endpoint] = &[];
+static ENDPOINTS: &[Endpoint] = &[
+    Endpoint {
+        method: "GET",
+        path: "events",
+        access: Access::Own,
+        body: Body::Read,
+        long: true,
+        answer: |core, asked| events::answer(core, asked).boxed(),
+    },
+    Endpoint {
+        method: "GET",
+        path: "history/**",
+        access: Access::Object("get"),
+        body: Body::Read,
+        long: false,
+        answer: |core, asked| history::answer(core, asked).boxed(),
+    },
+];
 
 /// One method of one path.
 pub(crate) struct Endpoint {
@@ -185,8 +209,6 @@ impl Found {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use futures::FutureExt as _;
-
     use super::*;
 
     fn nothing(_: Arc<Core>, _: Asked) -> BoxFuture<'static, Result<ApiResponse, Status>> {

@@ -39,6 +39,7 @@ use call::Call;
 use update::Rules;
 
 pub(crate) use frames::Frames;
+pub(crate) use object::json;
 
 /// Answers one request that was routed to a kind.
 pub async fn handle(core: &Arc<Core>, route: ResourceRequest, request: ApiRequest) -> Result<ApiResponse, Status> {

@@ -10,7 +10,7 @@ use kontiki_kinds::{Kind, Retention};
 use kontiki_model::{Head, OwnerRef, Revision, Status};
 use kontiki_raft::Stored;
 use kontiki_schema::{TypeId, builtin};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, value::RawValue};
 
 use crate::failure;
 
@@ -44,6 +44,20 @@ pub fn open(stored: &Stored) -> Result<Value, Status> {
     let mut text = Vec::with_capacity(stored.body.len() + 64);
     Spliced::of(stored).write(&mut text);
     serde_json::from_slice(&text).map_err(failure::internal)
+}
+
+/// The JSON text of a stored object, with its `resourceVersion`; unlike [`open`], nothing is parsed into a tree.
+pub fn json(stored: &Stored) -> serde_json::Result<Box<RawValue>> {
+    if stored.body.is_empty() {
+        return serde_json::value::to_raw_value(&());
+    }
+    // Claims and the like are no objects, and have no place for a revision.
+    if stored.head.splice == 0 {
+        return serde_json::from_slice(&stored.body);
+    }
+    let mut text = Vec::with_capacity(stored.body.len() + 64);
+    Spliced::of(stored).write(&mut text);
+    serde_json::from_slice(&text)
 }
 
 /// Canonical bytes and head of an object that passed validation.

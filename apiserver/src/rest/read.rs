@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 use kontiki_model::{Head, Key, Revision, Scope, Status};
-use kontiki_raft::{self as raft, Log, Page, ReadError};
+use kontiki_raft::{self as raft, Log, Page, ReadError, Stored};
 
 use super::{
     call::Call,
@@ -20,7 +20,7 @@ use crate::{
 
 /// The state a read shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum AsOf {
+pub enum AsOf {
     /// Everything acknowledged before the request.
     Newest,
     /// What this server has.
@@ -39,10 +39,23 @@ pub async fn get(call: &Call<'_>) -> Result<ApiResponse, Status> {
             revision => AsOf::NotOlderThan(revision),
         },
     };
-    reach(call, as_of).await?;
-    let stored = call.core.log.get(&call.key(name)).map_err(|error| store::read_failed(&error))?;
-    let stored = stored.ok_or_else(|| call.not_found(name))?;
+    let stored = stored(call, name, as_of).await?;
     render::object(call, form, StatusCode::OK, &stored)
+}
+
+/// One object in the state that the request asks for.
+pub async fn stored(call: &Call<'_>, name: &str, as_of: AsOf) -> Result<Stored, Status> {
+    let (log, key) = (&call.core.log, call.key(name));
+    let found = match (call.request.at, as_of) {
+        (Some(past), AsOf::NotOlderThan(revision)) if revision > past => return Err(store::too_large(revision, past)),
+        (Some(past), _) => log.get_at(&key, past),
+        (None, as_of) => {
+            reach(call, as_of).await?;
+            log.get(&key)
+        }
+    };
+    let found = found.map_err(|error| store::read_failed(&error))?;
+    found.ok_or_else(|| call.not_found(name))
 }
 
 /// A `resourceVersion`, or why it is none.
@@ -70,7 +83,10 @@ pub async fn list(call: &Call<'_>) -> Result<ApiResponse, Status> {
     let options = ListOptions::read(call.request, false)?;
     let selection = Selection::read(call, &options)?;
     let include = render::check_list_form(call, form)?;
-    let plan = Plan::new(call, &options)?;
+    let mut plan = Plan::new(call, &options)?;
+    if let Some(past) = call.request.at {
+        plan = plan.below(past)?;
+    }
     reach(call, plan.as_of).await?;
     let (log, scope, kind) = (call.core.log.clone(), call.scope(), call.kind);
     let after = plan.token.clone();
@@ -143,6 +159,19 @@ impl Plan {
             (_, revision, Match::Unset | Match::NotOlderThan) => (AsOf::NotOlderThan(revision), None, limit),
         };
         Ok(Plan { as_of, at, token: None, limit })
+    }
+
+    /// The same of a past state, where there is no newer revision.
+    fn below(self, past: Revision) -> Result<Self, Status> {
+        let at = match self.as_of {
+            AsOf::Newest | AsOf::Local => past,
+            AsOf::NotOlderThan(revision) | AsOf::Exact(revision) if revision > past => {
+                return Err(store::too_large(revision, past));
+            }
+            AsOf::NotOlderThan(_) => past,
+            AsOf::Exact(revision) => revision,
+        };
+        Ok(Plan { as_of: AsOf::Exact(at), at: Some(at), ..self })
     }
 }
 

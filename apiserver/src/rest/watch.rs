@@ -71,9 +71,10 @@ fn lifetime(options: &ListOptions) -> Duration {
 
 /// Where a stream is.
 enum Stage {
-    /// Telling the state at a revision (of the first page), behind a key.
+    /// Telling the state at a revision (the first page's, if none is asked for), behind a key.
     Initial {
         at: Option<Revision>,
+        begun: bool,
         after: Option<Key>,
         queue: std::vec::IntoIter<raft::Stored>,
     },
@@ -113,10 +114,16 @@ async fn begin(call: &Call<'_>, options: &ListOptions) -> Result<Stage, Status> 
     if text.is_empty() || asked > current {
         current = store::barrier(call.core).await?;
     }
+    if let Some(past) = call.request.at
+        && (initial || asked == 0)
+    {
+        // The watch begins in the past, and goes on into the present.
+        current = past;
+    }
     if initial {
         return Ok(match asked > current {
             true => Stage::Failing(store::too_large(asked, current)),
-            false => Stage::Initial { at: None, after: None, queue: Vec::new().into_iter() },
+            false => Stage::Initial { at: call.request.at, begun: false, after: None, queue: Vec::new().into_iter() },
         });
     }
     // From a revision that does not exist yet: nothing up to it will be told.
@@ -196,8 +203,8 @@ impl Stream {
 
     /// The next page of the initial events, or their end.
     async fn page(&mut self) -> Step {
-        let Stage::Initial { at, after, .. } = &mut self.stage else { return Step::End };
-        if let (Some(at), None) = (*at, &after) {
+        let Stage::Initial { at, begun, after, .. } = &mut self.stage else { return Step::End };
+        if let (Some(at), true, None) = (*at, *begun, &after) {
             self.stage = follow(&self.core, self.scope.clone(), at, at);
             return match self.marked && self.bookmarks {
                 true => Step::Frame(frames::bookmark(self.kind, self.form, at, true)),
@@ -211,8 +218,12 @@ impl Stream {
         });
         match page.await {
             Ok(Ok(page)) => {
-                self.stage =
-                    Stage::Initial { at: Some(page.revision), after: page.next, queue: page.items.into_iter() };
+                self.stage = Stage::Initial {
+                    at: Some(page.revision),
+                    begun: true,
+                    after: page.next,
+                    queue: page.items.into_iter(),
+                };
                 Step::Again
             }
             Ok(Err(error)) => self.fail(ended(&error)),

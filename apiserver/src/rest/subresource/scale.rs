@@ -12,7 +12,7 @@ use super::super::{
     object::{self, text},
     options::WriteOptions,
     patch::Patch,
-    store,
+    read::{self, AsOf},
     update::{self, Rules, Update, Updated, Wanted},
 };
 use crate::{
@@ -28,9 +28,7 @@ const SCALE: Expected<'static> =
 pub async fn get(call: &Call<'_>) -> Result<ApiResponse, Status> {
     let form = negotiate::negotiate(call.request, Offer::Document)?;
     let name = call.name()?;
-    store::barrier(call.core).await?;
-    let stored = call.core.log.get(&call.key(name)).map_err(|error| store::read_failed(&error))?;
-    let stored = stored.ok_or_else(|| call.not_found(name))?;
+    let stored = read::stored(call, name, AsOf::Newest).await?;
     content::answer_value(StatusCode::OK, form, &scale_of(fields(call)?, &object::open(&stored)?))
 }
 

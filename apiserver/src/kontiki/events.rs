@@ -1,0 +1,239 @@
+//! `events`: the log as a stream, one line of JSON per event, in revision order, each once, without a gap.
+//!
+//! Query: `from` (a revision, an RFC 3339 time, or `start`; absent: now), `resource` (as in `pods` or `deployments.apps`,
+//! repeated; absent: all), `namespace`, `class=lasting` (without what is kept shortly: Events, Leases), `objects=false`.
+//! It begins with a line of type `Begin`. Lines of type `Progress` say up to which revision nothing was left out; one
+//! comes whenever the stream has caught up and every few seconds, so that a silent server is noticed. A stream that
+//! cannot go on ends with a line of type `Error`.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::stream;
+use http::StatusCode;
+use http_body::Frame;
+use http_body_util::{BodyExt as _, StreamBody};
+use kontiki_kinds::{Kind, Retention, by_storage_resource};
+use kontiki_model::{Key, Revision, Scope, Status};
+use kontiki_raft::{Event, ReadError, Subject, Watch, WatchItem};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep_until};
+
+use super::{
+    Asked,
+    at::Moment,
+    told::{Detail, Told},
+};
+use crate::{
+    authz::{self, Question},
+    content,
+    core::{Core, unreadable},
+    failure,
+    request::{ApiRequest, ApiResponse, BodyError},
+    route::{ResourceInfo, Target},
+};
+
+/// How often a stream without events says that it lives.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
+/// Whose uid names the cluster.
+const CLUSTER: &str = "kube-system";
+
+pub(super) async fn answer(core: Arc<Core>, asked: Asked) -> Result<ApiResponse, Status> {
+    let selection = Selection::read(&asked.request)?;
+    selection.authorize(&core, &asked.request)?;
+    let newest = core.log.barrier().await.map_err(|error| unreadable(&error))?;
+    let subject = selection.subject();
+    let from = from(&core, &asked.request, newest).await?;
+    let (from, watch) = match from {
+        Some(from) => (from, core.log.watch(subject, from).map_err(|error| refused(&error))?),
+        None => from_start(&core, subject)?,
+    };
+    let begin = json!({
+        "type": "Begin", "from": from, "revision": newest, "floor": core.log.floor(), "cluster": cluster(&core),
+    });
+    let stream = Stream {
+        watch,
+        selection,
+        from,
+        detail: Detail { objects: asked.request.query_value("objects") != Some("false"), changes: false },
+        next: Some(line(&begin)),
+        progress_due: Instant::now() + PROGRESS_INTERVAL,
+        ended: false,
+    };
+    let frames = stream::unfold(Box::new(stream), |mut stream| async move {
+        let frame = stream.next().await?;
+        Some((Ok::<_, BodyError>(Frame::data(frame)), stream))
+    });
+    let mut response = content::response(StatusCode::OK, "application/x-ndjson", Bytes::new());
+    *response.body_mut() = StreamBody::new(frames).boxed_unsync();
+    Ok(response)
+}
+
+/// Which events are asked for.
+struct Selection {
+    /// Empty: all.
+    kinds: Vec<&'static Kind>,
+    namespace: Option<String>,
+    lasting: bool,
+}
+
+impl Selection {
+    fn read(request: &ApiRequest) -> Result<Self, Status> {
+        let mut kinds = Vec::new();
+        for (_, resource) in request.query.iter().filter(|(key, _)| key == "resource") {
+            let unknown = || failure::bad_request(format!("there is no resource {resource:?}"));
+            kinds.push(by_storage_resource(resource).ok_or_else(unknown)?);
+        }
+        let lasting = match request.query_value("class").unwrap_or("") {
+            "" => false,
+            "lasting" => true,
+            other => return Err(failure::bad_request(format!("class={other:?} is not \"lasting\""))),
+        };
+        let namespace = request.query_value("namespace").filter(|namespace| !namespace.is_empty()).map(str::to_owned);
+        Ok(Selection { kinds, namespace, lasting })
+    }
+
+    /// Whoever reads events reads objects: it takes what a watch of them takes.
+    fn authorize(&self, core: &Core, request: &ApiRequest) -> Result<(), Status> {
+        let all = [("*", "*")];
+        let named: Vec<_> = self.kinds.iter().map(|kind| (kind.group, kind.resource)).collect();
+        for (group, resource) in if named.is_empty() { all.as_slice() } else { &named } {
+            let target = Target::Resource(ResourceInfo {
+                group: (*group).to_owned(),
+                version: "v1".to_owned(),
+                namespace: self.namespace.clone().unwrap_or_default(),
+                resource: (*resource).to_owned(),
+                ..ResourceInfo::default()
+            });
+            let question = Question { identity: &request.identity, verb: "watch", target: &target, field_selector: "" };
+            authz::authorize(core, question)?;
+        }
+        Ok(())
+    }
+
+    /// The least that holds everything selected: what is not read need not be left out, and reaches further back.
+    fn subject(&self) -> Subject {
+        match self.kinds.as_slice() {
+            [] if self.lasting => Subject::Lasting,
+            [] => Subject::Everything,
+            [kind] => Scope { resource: kind.storage_resource(), namespace: self.namespace.clone() }.into(),
+            kinds if kinds.iter().all(|kind| kind.retention == Retention::Normal) => Subject::Lasting,
+            _ => Subject::Everything,
+        }
+    }
+
+    fn contains(&self, key: &Key, short_lived: bool) -> bool {
+        let is = |kind: &&Kind| by_storage_resource(&key.resource).is_some_and(|found| std::ptr::eq(found, *kind));
+        (self.kinds.is_empty() || self.kinds.iter().any(is))
+            && self.namespace.as_ref().is_none_or(|namespace| *namespace == key.namespace)
+            && !(self.lasting && short_lived)
+    }
+}
+
+/// After which revision to begin; `None` for the start of what is retained.
+async fn from(core: &Core, request: &ApiRequest, newest: Revision) -> Result<Option<Revision>, Status> {
+    match request.query_value("from").unwrap_or("") {
+        "" => Ok(Some(newest)),
+        "start" => Ok(None),
+        // Before the first event there is nothing, and it is a place to begin.
+        "0" => Ok(Some(0)),
+        text => Moment::read(text)?.resolve(core).await.map(Some),
+    }
+}
+
+/// From the oldest event that is retained: history may be dropped while we look where it begins.
+fn from_start(core: &Core, subject: Subject) -> Result<(Revision, Watch), Status> {
+    const TRIES: usize = 8;
+    let mut from = core.log.floor();
+    for _ in 0..TRIES {
+        match core.log.watch(subject.clone(), from) {
+            Ok(watch) => return Ok((from, watch)),
+            Err(ReadError::Compacted { floor, .. }) => from = floor,
+            Err(error) => return Err(refused(&error)),
+        }
+    }
+    Err(failure::unavailable("history is being dropped faster than it can be read", crate::limits::RETRY_AFTER_S))
+}
+
+fn refused(error: &ReadError) -> Status {
+    match error {
+        ReadError::Compacted { requested, floor } => {
+            let mut status = failure::expired(format!(
+                "events after revision {requested} are no longer all retained: the oldest place to begin is {floor}"
+            ));
+            let cause = kontiki_model::Cause {
+                reason: "Floor".to_owned(),
+                message: floor.to_string(),
+                field: "from".to_owned(),
+            };
+            status.details.get_or_insert_default().causes.push(cause);
+            status
+        }
+        error => unreadable(error),
+    }
+}
+
+/// What tells this cluster from others, on each of its servers.
+fn cluster(core: &Core) -> String {
+    core.log.head(&Key::new("namespaces", "", CLUSTER)).map(|(_, head)| head.uid.clone()).unwrap_or_default()
+}
+
+struct Stream {
+    watch: Watch,
+    selection: Selection,
+    from: Revision,
+    detail: Detail,
+    next: Option<Bytes>,
+    progress_due: Instant,
+    ended: bool,
+}
+
+impl Stream {
+    async fn next(&mut self) -> Option<Bytes> {
+        if let Some(line) = self.next.take() {
+            return Some(line);
+        }
+        while !self.ended {
+            let item = tokio::select! {
+                biased;
+                item = self.watch.next() => item,
+                () = sleep_until(self.progress_due) => Ok(WatchItem::Progress(self.watch.progress())),
+            };
+            let line = match item {
+                Ok(WatchItem::Event(event)) => match self.tell(&event) {
+                    Ok(line) => line,
+                    Err(status) => Some(self.fail(&status)),
+                },
+                Ok(WatchItem::Progress(revision)) => {
+                    self.progress_due = Instant::now() + PROGRESS_INTERVAL;
+                    Some(line(&json!({"type": "Progress", "revision": revision.max(self.from)})))
+                }
+                // The server goes down; the client will ask another one.
+                Err(ReadError::Closed) => return None,
+                Err(error) => Some(self.fail(&refused(&error))),
+            };
+            if line.is_some() {
+                return line;
+            }
+        }
+        None
+    }
+
+    fn tell(&self, event: &Event) -> Result<Option<Bytes>, Status> {
+        if event.revision() <= self.from || !self.selection.contains(&event.object.key, event.object.head.short_lived) {
+            return Ok(None);
+        }
+        let mut text = serde_json::to_vec(&Told::of(event, self.detail)?).map_err(failure::internal)?;
+        text.push(b'\n');
+        Ok(Some(text.into()))
+    }
+
+    fn fail(&mut self, status: &Status) -> Bytes {
+        self.ended = true;
+        line(&json!({"type": "Error", "status": content::status_value(status)}))
+    }
+}
+
+fn line(value: &Value) -> Bytes {
+    Bytes::from(format!("{value}\n"))
+}

@@ -1,0 +1,106 @@
+//! `history/<API path of an object>`: every change that is retained of it, newest first; also after it was deleted, and of
+//! all objects that ever had the name.
+//!
+//! Query: `limit`, `before` (a revision, for the next page), `objects=true` (the forms before and after each change).
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use kontiki_kinds::{Kind, by_resource};
+use kontiki_model::{Key, Revision, Status};
+use serde::Serialize;
+
+use super::{
+    Asked,
+    told::{Detail, Told},
+};
+use crate::{
+    content,
+    core::{Core, unreadable},
+    failure::{self, Qualified},
+    negotiate::{Offer, negotiate},
+    request::{ApiRequest, ApiResponse},
+    route::ResourceInfo,
+};
+
+/// Events that one answer tells, and how many unless it is said.
+const LIMIT_MAX: usize = 500;
+const LIMIT_DEFAULT: usize = 50;
+/// Events that are read at once, and the bytes after which an answer ends early.
+const STEP_EVENTS: usize = 32;
+const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct History {
+    kind: &'static str,
+    api_version: &'static str,
+    /// Nothing before this revision is retained.
+    floor: Revision,
+    items: Vec<Told>,
+    /// `before` of the next page, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    before: Option<Revision>,
+}
+
+pub(super) async fn answer(core: Arc<Core>, asked: Asked) -> Result<ApiResponse, Status> {
+    let form = negotiate(&asked.request, Offer::Document)?;
+    let (kind, key) = key_of(asked.object.as_ref())?;
+    let limit = number(&asked.request, "limit")?.and_then(|limit| usize::try_from(limit).ok());
+    let limit = limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX);
+    let before = number(&asked.request, "before")?;
+    let detail = Detail { objects: asked.request.query_flag("objects"), changes: true };
+    core.log.barrier().await.map_err(|error| unreadable(&error))?;
+    let reading = tokio::task::spawn_blocking(move || read(&core, &key, before, limit, detail).map(|told| (key, told)));
+    let (key, history) = reading.await.map_err(failure::internal)??;
+    if history.items.is_empty() && before.is_none() {
+        return Err(failure::not_found(Qualified { group: kind.group, resource: kind.resource }, &key.name));
+    }
+    let value = serde_json::to_vec(&history).map_err(failure::internal)?;
+    content::answer(StatusCode::OK, form, value.into())
+}
+
+fn read(core: &Core, key: &Key, before: Option<Revision>, limit: usize, detail: Detail) -> Result<History, Status> {
+    let mut history = History {
+        kind: "History",
+        api_version: super::GROUP_VERSION,
+        floor: core.log.floor_of(&key.resource),
+        items: Vec::new(),
+        before,
+    };
+    let mut bytes = 0;
+    while history.items.len() < limit && bytes < ANSWER_BYTES_MAX {
+        let wanted = STEP_EVENTS.min(limit - history.items.len());
+        let events = core.log.history(key, history.before, wanted).map_err(|error| unreadable(&error))?;
+        let complete = events.len() < wanted;
+        for event in events {
+            bytes += event.bytes();
+            history.before = Some(event.revision());
+            history.items.push(Told::of(&event, detail)?);
+        }
+        if complete {
+            history.before = None;
+            break;
+        }
+    }
+    Ok(history)
+}
+
+/// The object that an endpoint is asked about.
+pub(super) fn key_of(object: Option<&ResourceInfo>) -> Result<(&'static Kind, Key), Status> {
+    let object = object.ok_or_else(failure::no_such_resource)?;
+    let kind = by_resource(&object.group, &object.version, &object.resource).ok_or_else(failure::no_such_resource)?;
+    // A namespace is in itself, for authorization only.
+    let namespace = if kind.namespaced { object.namespace.as_str() } else { "" };
+    if kind.namespaced && namespace.is_empty() {
+        return Err(failure::no_such_resource());
+    }
+    Ok((kind, Key::new(kind.storage_resource(), namespace, object.name.as_str())))
+}
+
+/// A query parameter that is a number.
+pub(super) fn number(request: &ApiRequest, name: &str) -> Result<Option<u64>, Status> {
+    let Some(text) = request.query_value(name).filter(|text| !text.is_empty()) else { return Ok(None) };
+    let refused = |_| failure::bad_request(format!("{name}={text:?} is not a number"));
+    text.parse().map(Some).map_err(refused)
+}
