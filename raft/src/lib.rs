@@ -13,6 +13,8 @@ mod error;
 pub mod event;
 pub mod limits;
 mod log;
+#[doc(hidden)]
+pub mod simulation;
 pub mod snapshot;
 mod state;
 mod store;

@@ -13,7 +13,7 @@ use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::{LogState, OptionalSend, RaftLogReader};
 use tokio::sync::oneshot;
 
-use super::{Entry, LogId, TypeConfig, Vote, decode_entry, encode_entry, log_id};
+use super::{Entry, LogId, Types, Vote, decode_entry, encode_entry, log_id};
 use crate::OpenError;
 use crate::codec::{self, Tag};
 use crate::disk::{DiskError, Flush, Flusher, LogDb, LogOp, Shortage, Sink, Space};
@@ -320,7 +320,7 @@ fn to_range(bounds: impl RangeBounds<u64>) -> Range<u64> {
     start..end
 }
 
-impl RaftLogReader<TypeConfig> for LogStore {
+impl<C: Types> RaftLogReader<C> for LogStore {
     async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
         &mut self,
         range: RB,
@@ -340,10 +340,10 @@ impl RaftLogReader<TypeConfig> for LogStore {
     }
 }
 
-impl RaftLogStorage<TypeConfig> for LogStore {
+impl<C: Types> RaftLogStorage<C> for LogStore {
     type LogReader = Self;
 
-    async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, io::Error> {
+    async fn get_log_state(&mut self) -> Result<LogState<C>, io::Error> {
         Ok(LogState { last_purged_log_id: self.mark(PURGED)?, last_log_id: self.last()? })
     }
 
@@ -370,7 +370,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         Ok(if recent.is_some() { recent } else { self.mark(COMMITTED)? })
     }
 
-    async fn append<I>(&mut self, entries: I, callback: IOFlushed<TypeConfig>) -> Result<(), io::Error>
+    async fn append<I>(&mut self, entries: I, callback: IOFlushed<C>) -> Result<(), io::Error>
     where
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,

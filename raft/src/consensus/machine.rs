@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use futures::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftStateMachine};
-use openraft::{OptionalSend, RaftSnapshotBuilder};
+use openraft::{AsyncRuntime, OptionalSend, RaftSnapshotBuilder};
 
-use super::{LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig, from_json, log_id, to_json, to_record};
+use super::{LogId, Snapshot, SnapshotMeta, StoredMembership, Types, from_json, log_id, to_json, to_record};
 use crate::codec::{AppliedRecord, LogPayload, LogRecord};
 use crate::disk::DiskError;
 use crate::limits::{APPLY_BATCH_ENTRIES, SPACE_RETRY};
@@ -31,7 +31,7 @@ impl Machine {
     }
 }
 
-impl RaftStateMachine<TypeConfig> for Machine {
+impl<C: Types> RaftStateMachine<C> for Machine {
     type SnapshotData = Arc<SnapshotDir>;
     type SnapshotBuilder = Builder;
 
@@ -42,7 +42,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
 
     async fn apply<Strm>(&mut self, entries: Strm) -> Result<(), io::Error>
     where
-        Strm: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + OptionalSend,
+        Strm: Stream<Item = Result<EntryResponder<C>, io::Error>> + Unpin + OptionalSend,
     {
         let mut chunks = entries.ready_chunks(APPLY_BATCH_ENTRIES);
         while let Some(chunk) = chunks.next().await {
@@ -55,7 +55,9 @@ impl RaftStateMachine<TypeConfig> for Machine {
             let outcomes = loop {
                 match self.store.apply(&records) {
                     // Nothing of it was applied. What is committed waits for room, as the log does.
-                    Err(error) if error.is_full() && !self.store.is_closed() => tokio::time::sleep(SPACE_RETRY).await,
+                    Err(error) if error.is_full() && !self.store.is_closed() => {
+                        C::AsyncRuntime::sleep(SPACE_RETRY).await
+                    }
                     applied => break applied?,
                 }
             };
@@ -71,12 +73,12 @@ impl RaftStateMachine<TypeConfig> for Machine {
 
     /// Taken here, between two batches, so that the snapshot is of exactly what Raft knows to be applied.
     async fn get_snapshot_builder(&mut self) -> Builder {
-        Builder { store: self.store.clone(), draft: Some(checkpoint(self.store.clone()).await) }
+        Builder { store: self.store.clone(), draft: Some(checkpoint::<C>(self.store.clone()).await) }
     }
 
     /// A full disk is no reason to stop: whoever asked asks again.
     async fn try_create_snapshot_builder(&mut self, _force: bool) -> Option<Builder> {
-        match checkpoint(self.store.clone()).await {
+        match checkpoint::<C>(self.store.clone()).await {
             Err(error) if error.is_full() => {
                 tracing::warn!(%error, "no snapshot while the disk is full");
                 None
@@ -89,13 +91,13 @@ impl RaftStateMachine<TypeConfig> for Machine {
         assert_eq!(*meta, describe(snapshot.manifest())?, "a snapshot is what it says it is");
         loop {
             let (store, snapshot) = (self.store.clone(), snapshot.clone());
-            let install = tokio::task::spawn_blocking(move || {
+            let install = C::blocking(move || {
                 store.install(&snapshot)?;
                 store.set_snapshot(snapshot);
                 Ok::<_, DiskError>(())
             });
-            match install.await.map_err(io::Error::other)? {
-                Err(error) if error.is_full() && !self.store.is_closed() => tokio::time::sleep(SPACE_RETRY).await,
+            match install.await? {
+                Err(error) if error.is_full() && !self.store.is_closed() => C::AsyncRuntime::sleep(SPACE_RETRY).await,
                 installed => break Ok(installed?),
             }
         }
@@ -106,19 +108,19 @@ impl RaftStateMachine<TypeConfig> for Machine {
     }
 }
 
-impl RaftSnapshotBuilder<TypeConfig> for Builder {
+impl<C: Types> RaftSnapshotBuilder<C> for Builder {
     type SnapshotData = Arc<SnapshotDir>;
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
         let (draft, applied) = match self.draft.take() {
             Some(draft) => draft?,
-            None => checkpoint(self.store.clone()).await?,
+            None => checkpoint::<C>(self.store.clone()).await?,
         };
         let snapshot = loop {
             let (draft, applied) = (draft.clone(), applied.clone());
-            let complete = tokio::task::spawn_blocking(move || SnapshotDir::complete(&draft, &applied));
-            match complete.await.map_err(io::Error::other)? {
-                Err(error) if error.is_full() && !self.store.is_closed() => tokio::time::sleep(SPACE_RETRY).await,
+            let complete = C::blocking(move || SnapshotDir::complete(&draft, &applied));
+            match complete.await? {
+                Err(error) if error.is_full() && !self.store.is_closed() => C::AsyncRuntime::sleep(SPACE_RETRY).await,
                 complete => break Arc::new(complete.map_err(io::Error::other)?),
             }
         };
@@ -127,8 +129,8 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
     }
 }
 
-async fn checkpoint(store: Arc<Store>) -> Result<(PathBuf, AppliedRecord), DiskError> {
-    let taken = tokio::task::spawn_blocking(move || store.checkpoint());
+async fn checkpoint<C: Types>(store: Arc<Store>) -> Result<(PathBuf, AppliedRecord), DiskError> {
+    let taken = C::blocking(move || store.checkpoint());
     taken.await.map_err(|error| DiskError::Io { step: "take a checkpoint", message: error.to_string() })?
 }
 

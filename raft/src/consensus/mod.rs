@@ -15,8 +15,11 @@ pub use node::{Node, NodeError};
 pub use offline::{Beginning, StoppedLog, begin_log, members, sole_member};
 
 use std::fmt;
+use std::future::Future;
+use std::io;
 use std::sync::Arc;
 
+use openraft::RaftTypeConfig;
 use openraft::impls::leader_id_std::LeaderId;
 use openraft::type_config::alias::{
     CommittedLeaderIdOf, EntryOf, LogIdOf, SnapshotMetaOf, SnapshotOf, StoredMembershipOf, VoteOf,
@@ -37,6 +40,32 @@ openraft::declare_raft_types!(
         Node = Member,
         LeaderId = LeaderId<u64, u64>,
 );
+
+/// What storage asks of a configuration, whatever it runs on: tokio, or a simulation with a clock and a disk of its own.
+pub trait Types:
+    RaftTypeConfig<
+        D = Proposal,
+        R = Outcome,
+        NodeId = u64,
+        Node = Member,
+        Term = u64,
+        LeaderId = LeaderId<u64, u64>,
+        Vote = Vote,
+        Payload = Payload,
+        Entry = Entry,
+    >
+{
+    /// Runs work that blocks on the disk where it holds up nothing else.
+    fn blocking<T: Send + 'static>(
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> impl Future<Output = io::Result<T>> + Send;
+}
+
+impl Types for TypeConfig {
+    async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+        tokio::task::spawn_blocking(work).await.map_err(io::Error::other)
+    }
+}
 
 pub type CommittedLeaderId = CommittedLeaderIdOf<TypeConfig>;
 pub type Entry = EntryOf<TypeConfig>;
