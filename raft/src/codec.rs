@@ -37,6 +37,7 @@ pub enum Tag {
     Floors = 9,
     Snapshot = 10,
     Identity = 11,
+    Message = 12,
     Gaps = 20,
     BackupHeader = 21,
     BackupChunk = 22,

@@ -13,8 +13,6 @@ use crate::{Malformed, Rejection};
 pub enum OpenError {
     #[error(transparent)]
     Disk(#[from] DiskError),
-    #[error("{dir} belongs to server {found}, not to server {expected}")]
-    OtherNode { dir: PathBuf, expected: u64, found: u64 },
     #[error(
         "the log in {dir} ends at entry {log}, but the state was applied up to entry {applied}: acknowledged entries are lost. \
          Nothing was changed. Restore this server from a peer or a backup"

@@ -18,13 +18,15 @@ pub mod simulation;
 pub mod snapshot;
 mod state;
 mod store;
+mod transport;
 mod watch;
 
 pub use command::{Author, Command, Expect, Malformed, Mutation, Precondition, Rejection};
-pub use consensus::Member;
+pub use consensus::{MemberStatus, Start};
 pub use disk::{DiskError, Shortage};
 pub use error::{OpenError, ProposeError, ReadError};
 pub use event::{Event, EventKind, Stored};
 pub use log::{Applied, Leadership, Log, LogConfig, Role, Status};
 pub use store::{HistoryLimits, ListOptions, Page, Retain};
+pub use transport::{Dial, Member, PeerStream};
 pub use watch::{Subject, Watch, WatchItem};

@@ -89,12 +89,51 @@ pub const OPEN_FILES_MAX: i32 = 256;
 pub const HEARTBEAT_MS: u64 = 50;
 pub const ELECTION_TIMEOUT_MS_MIN: u64 = 200;
 pub const ELECTION_TIMEOUT_MS_MAX: u64 = 400;
+/// When a leader's process is found gone, followers ask for votes this far apart, so many times.
+pub const FAILOVER_STAGGER: Duration = Duration::from_millis(15);
+pub const FAILOVER_ROUNDS: usize = 5;
+/// How long a write waits for its commit, or for being applied where it was asked for; then its fate is not known.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
+/// One round of asking the leader for a read index.
+pub const READ_ROUND_TIMEOUT: Duration = Duration::from_millis(1_000);
+/// A learner that lacks no more entries than these is made a voter.
+pub const CAUGHT_UP_ENTRIES: u64 = 200;
+/// Adding a server, from its first entry (or a snapshot) to its vote.
+pub const MEMBERSHIP_TIMEOUT: Duration = Duration::from_secs(900);
+/// Handing leadership over, and answering what is in flight after it.
+pub const TRANSFER_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long opening waits for a leader.
 pub const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a write or a linearizable read waits out a leader whose lease has just lapsed or who is just elected.
 pub const LEADER_WAIT: Duration = Duration::from_secs(5);
 pub const LEADER_RETRY: Duration = Duration::from_millis(10);
 pub const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Numbers of servers are below this: JSON's numbers are exact that far.
+pub const NODE_IDS: u64 = 1 << 53;
+/// Bytes of one message between servers: an entry of the largest size, and what is around it.
+pub const FRAME_BYTES_MAX: usize = 2 * ENTRY_BYTES_MAX;
+/// Requests of one connection that wait for their answers.
+pub const CALLS_IN_FLIGHT: usize = 1_024;
+/// Requests of one connection that the other side has taken and not begun with: so many that its reader never waits, for it
+/// answers pings as well.
+pub const SERVED_IN_FLIGHT: usize = 2 * CALLS_IN_FLIGHT;
+/// Appends to one follower that wait for their answers, and the bytes of the entries in one of them (or one entry).
+pub const APPENDS_IN_FLIGHT: usize = 32;
+pub const APPEND_BYTES: usize = MIB;
+/// Snapshot chunks on their way to one follower.
+pub const CHUNKS_IN_FLIGHT: usize = 4;
+/// What a follower is sent of a snapshot; the rest of the disk and the network is for the log.
+pub const SNAPSHOT_BYTES_PER_SECOND: u32 = 48 * MIB as u32;
+/// What gathers before it is written to a connection.
+pub const WRITE_COALESCE_BYTES: usize = 64 * KIB;
+/// Connecting, with all handshakes.
+pub const DIAL_TIMEOUT: Duration = Duration::from_millis(1_000);
+pub const RECONNECT_DELAY_MIN: Duration = Duration::from_millis(10);
+pub const RECONNECT_DELAY_MAX: Duration = Duration::from_millis(100);
+/// A connection over which nothing comes for so long has a hung peer behind it.
+pub const PEER_SILENCE: Duration = Duration::from_millis(2_000);
+pub const PING_INTERVAL: Duration = Duration::from_millis(500);
 
 const _: () = assert!(ENTRY_BYTES_MAX <= LOG_READ_BYTES, "any one entry can be read");
 const _: () = assert!(ENTRY_BYTES_MAX <= LOG_CACHE_BYTES, "any one entry can be cached");
@@ -104,5 +143,9 @@ const _: () = assert!(2 * SNAPSHOT_CHUNK_BYTES <= BACKUP_FRAME_BYTES_MAX, "any o
 const _: () = assert!(HISTORY_SHORT_BYTES <= HISTORY_BYTES, "the short class is the shorter one");
 const _: () = assert!(STATE_FLUSH_ENTRIES < SNAPSHOT_ENTRIES);
 const _: () = assert!(LOG_KEEP_ENTRIES < SNAPSHOT_ENTRIES, "each snapshot frees something");
+const _: () = assert!(ENTRY_BYTES_MAX + APPEND_BYTES <= FRAME_BYTES_MAX, "any one append fits in a frame");
+const _: () = assert!(2 * SNAPSHOT_CHUNK_BYTES <= FRAME_BYTES_MAX, "any one chunk fits in a frame");
+const _: () = assert!(APPENDS_IN_FLIGHT < CALLS_IN_FLIGHT && CALLS_IN_FLIGHT < SERVED_IN_FLIGHT);
+const _: () = assert!(PING_INTERVAL.as_millis() * 3 < PEER_SILENCE.as_millis(), "a lost ping ends no connection");
 const _: () = assert!(2 * HEARTBEAT_MS < ELECTION_TIMEOUT_MS_MIN, "one lost heartbeat starts no election");
 const _: () = assert!(ELECTION_TIMEOUT_MS_MIN < ELECTION_TIMEOUT_MS_MAX);

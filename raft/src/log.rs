@@ -10,24 +10,26 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::codec::{self, LogPayload, LogRecord};
-use crate::consensus::{LogStore, Node, NodeError};
+use crate::consensus::{ClusterChange, LogStore, MemberStatus, Node, NodeError, Start};
 use crate::limits::{
-    BARRIER_QUEUE, ENTRY_BYTES_MAX, HOUSEKEEPING_INTERVAL, LEADER_WAIT, PRUNE_STEPS, RING_EVENTS, SNAPSHOT_ENTRIES,
-    SNAPSHOT_LOG_BYTES, SPACE_INTERVAL, STATE_FLUSH_ENTRIES,
+    BARRIER_QUEUE, ENTRY_BYTES_MAX, HOUSEKEEPING_INTERVAL, LEADER_WAIT, NODE_IDS, PRUNE_STEPS, RING_EVENTS,
+    SNAPSHOT_ENTRIES, SNAPSHOT_LOG_BYTES, SPACE_INTERVAL, STATE_FLUSH_ENTRIES,
 };
 use crate::snapshot::SnapshotDir;
 use crate::store::{HistoryLimits, ListOptions, Outcome, Page, Store, StoreFigures};
+use crate::transport::{Dial, Identity, Member, PeerStream};
 use crate::{Command, DiskError, Event, OpenError, ProposeError, ReadError, Shortage, Stored, Subject, Watch};
 
-/// Where the log lies and how much it keeps.
-#[derive(Clone, Debug)]
+/// Where the log lies, how much it keeps, and which server this is.
+#[derive(Clone)]
 pub struct LogConfig {
     /// Created if missing. One process at a time.
     pub dir: PathBuf,
-    /// This server's number in the cluster; kept by the directory ever after.
-    pub node: u64,
-    /// Where the other servers reach this one; empty for a cluster of one.
-    pub address: String,
+    /// What the cluster calls this server, and where the others reach it. It may change from start to start.
+    pub member: Member,
+    pub start: Start,
+    /// How to reach the others; a cluster of one needs none.
+    pub dial: Option<Arc<dyn Dial>>,
     pub history: HistoryLimits,
     /// Recent events in memory, at most [`RING_EVENTS`].
     pub ring_events: usize,
@@ -39,8 +41,9 @@ impl LogConfig {
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         LogConfig {
             dir: dir.into(),
-            node: 1,
-            address: String::new(),
+            member: Member::default(),
+            start: Start::Alone,
+            dial: None,
             history: HistoryLimits::default(),
             ring_events: RING_EVENTS,
             snapshot_entries: SNAPSHOT_ENTRIES,
@@ -79,6 +82,9 @@ pub struct Status {
     pub role: Role,
     pub term: u64,
     pub leader: Option<u64>,
+    pub leader_name: Option<String>,
+    /// As this server knows them.
+    pub members: Vec<MemberStatus>,
     pub last_index: u64,
     pub applied_index: u64,
     pub snapshot_index: u64,
@@ -111,28 +117,35 @@ struct Inner {
 }
 
 impl Log {
-    /// Opens the log, as a new cluster of one if the directory is empty; returns when it can serve.
+    /// Opens the log. The only voter of a cluster can serve when this returns; other servers have only begun to take part, and
+    /// can serve when [`Log::ready`] returns.
     pub async fn open(config: LogConfig) -> Result<Log, OpenError> {
         let storage = config.clone();
         let opened = tokio::task::spawn_blocking(move || open_storage(&storage));
-        let (log, store) = opened.await.map_err(|error| OpenError::Raft(error.to_string()))??;
-        let node = Node::start(config.node, config.address, log, store.clone()).await?;
+        let (me, log, store) = opened.await.map_err(|error| OpenError::Raft(error.to_string()))??;
+        let LogConfig { member, start, dial, snapshot_entries, .. } = config;
+        let node = Node::start(me, member.clone(), start, dial, (log, store.clone())).await?;
         let cancel = CancellationToken::new();
         let (barriers, waiting) = mpsc::channel(BARRIER_QUEUE);
         let (leadership_now, leadership) = watch::channel(node.leadership());
         let tasks = vec![
             spawn(&cancel, answer_barriers(node.clone(), waiting)),
-            spawn(&cancel, follow(node.clone(), leadership_now)),
             spawn(&cancel, tend_space(node.clone())),
-            spawn(&cancel, keep_house(node.clone(), store.clone(), config.snapshot_entries)),
+            spawn(&cancel, keep_house(node.clone(), store.clone(), snapshot_entries)),
+            spawn(&cancel, node.clone().follow_leadership(leadership_now)),
+            spawn(&cancel, node.clone().follow_members()),
+            spawn(&cancel, node.clone().watch_leader()),
+            spawn(&cancel, node.clone().announce(member)),
         ];
         let tasks = Mutex::new(tasks);
         let _cancel_on_drop = cancel.clone().drop_guard();
         Ok(Log { inner: Arc::new(Inner { node, store, barriers, leadership, tasks, cancel, _cancel_on_drop }) })
     }
 
-    /// Ends the log in order: watches close, the state is flushed. Files stay open until the last handle and watch are dropped.
+    /// Ends the log in order. A leader hands over first, and what is in flight is answered; then watches close and the state is
+    /// flushed. Files stay open until the last handle and watch are dropped.
     pub async fn shutdown(&self) {
+        Box::pin(self.inner.node.hand_over()).await;
         self.inner.store.close();
         self.inner.cancel.cancel();
         let tasks = std::mem::take(&mut *self.inner.tasks.lock().unwrap_or_else(PoisonError::into_inner));
@@ -147,6 +160,55 @@ impl Log {
         }
     }
 
+    /// Ends the log as a crash would, as far as the others can tell: nothing is handed over, nothing more is answered.
+    pub async fn abort(&self) {
+        self.inner.store.close();
+        self.inner.cancel.cancel();
+        self.inner.node.shutdown().await;
+    }
+
+    /// This server's number in the cluster: chosen when its directory was created, and kept by it.
+    pub fn node_id(&self) -> u64 {
+        self.inner.node.id()
+    }
+
+    /// Returns once a leader is known and this server has all that was acknowledged before.
+    pub async fn ready(&self) -> Result<(), ReadError> {
+        loop {
+            match self.barrier().await {
+                Ok(_) => return Ok(()),
+                Err(ReadError::Closed) => return Err(ReadError::Closed),
+                Err(error) => tracing::debug!(%error, "not ready"),
+            }
+        }
+    }
+
+    /// Serves one connection that another server made, until it ends or the log is shut down.
+    pub async fn accept_peer(&self, stream: Box<dyn PeerStream>) {
+        Box::pin(self.inner.node.accept(stream, &self.inner.cancel)).await;
+    }
+
+    /// The cluster as this server knows it.
+    pub fn members(&self) -> Vec<MemberStatus> {
+        self.inner.node.status().members
+    }
+
+    /// Adds a server that was opened with [`Start::Join`], on any server: returns when it has caught up and is a voter. A member
+    /// that has moved is added again with its new address.
+    pub async fn add_member(&self, id: u64, member: Member) -> Result<(), ProposeError> {
+        Ok(Box::pin(self.inner.node.change(ClusterChange::add(id, member))).await?)
+    }
+
+    /// Removes a server, on any server. A leader that is to be removed hands over first.
+    pub async fn remove_member(&self, id: u64) -> Result<(), ProposeError> {
+        Ok(Box::pin(self.inner.node.change(ClusterChange::Remove { id })).await?)
+    }
+
+    /// Makes another voter the leader: this one, or the one that is best prepared.
+    pub async fn transfer_leadership(&self, to: Option<u64>) -> Result<(), ProposeError> {
+        Ok(Box::pin(self.inner.node.change(ClusterChange::Transfer { to })).await?)
+    }
+
     /// Commits and applies a command. Once it returns, every read of this server shows it.
     ///
     /// Dropping the future does not take the command back: it may still be committed.
@@ -154,7 +216,8 @@ impl Log {
         command.validate()?;
         let command = Arc::new(command);
         check_size(&command)?;
-        let (index, outcome) = self.inner.node.write(command).await?;
+        // Boxed: callers' futures stay small, and the compiler's work with them.
+        let (index, outcome) = Box::pin(self.inner.node.write(command)).await?;
         match outcome {
             Outcome::Applied { first, count } => {
                 let events = self.inner.store.events_run(first, count as usize);
@@ -269,16 +332,14 @@ impl Log {
     }
 }
 
-fn open_storage(config: &LogConfig) -> Result<(LogStore, Arc<Store>), OpenError> {
+fn open_storage(config: &LogConfig) -> Result<(Identity, LogStore, Arc<Store>), OpenError> {
     std::fs::create_dir_all(&config.dir).map_err(DiskError::io("create the log's directory"))?;
     let log = LogStore::open(&config.dir.join("log"))?;
-    let found = log.claim(config.node)?;
-    if found != config.node {
-        return Err(OpenError::OtherNode { dir: config.dir.clone(), expected: config.node, found });
-    }
+    let node = log.claim(rand::random_range(1..NODE_IDS))?;
+    let me = Identity::new(node, log.cluster()?);
     let store = Store::open(&config.dir.join("state"), config.history, config.ring_events)?;
     check_log_reaches(config, &log, &store)?;
-    Ok((log, store))
+    Ok((me, log, store))
 }
 
 /// The state never runs ahead of the durable log, except by a snapshot that came from the leader.
@@ -303,10 +364,6 @@ fn spawn(cancel: &CancellationToken, task: impl Future<Output = ()> + Send + 'st
     tokio::spawn(async move {
         cancel.run_until_cancelled_owned(task).await;
     })
-}
-
-async fn follow(node: Node, leadership: watch::Sender<Leadership>) {
-    node.follow_leadership(leadership).await;
 }
 
 /// One read index for everybody who asked before it began.

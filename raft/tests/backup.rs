@@ -200,7 +200,7 @@ async fn an_empty_directory_becomes_a_cluster_of_one_with_the_past_up_to_a_revis
         let restored = to.unwrap_or(last);
         assert_eq!((founded.restored, founded.revision), (restored, last + 1_000));
 
-        let new = Log::open(LogConfig { node: 77, ..LogConfig::new(&path) }).await.unwrap();
+        let new = Log::open(LogConfig::new(&path)).await.unwrap();
         assert_eq!(new.revision(), last + 1_001, "the note is the first event");
         let event = new.event(last + 1_001).unwrap();
         assert_eq!((event.kind, event.author.verb.as_str()), (EventKind::Created, "recover"));
@@ -222,7 +222,7 @@ async fn an_empty_directory_becomes_a_cluster_of_one_with_the_past_up_to_a_revis
         assert_eq!(applied.events[0].revision(), last + 1_002);
         new.shutdown().await;
         drop(new);
-        let again = Log::open(LogConfig { node: 77, ..LogConfig::new(&path) }).await.unwrap();
+        let again = Log::open(LogConfig::new(&path)).await.unwrap();
         assert_eq!(again.revision(), last + 1_002);
         assert!(again.watch(configmaps(), last + 500).is_err(), "skipped revisions stay skipped");
         let full = founding().from_backup(file.as_slice(), &path, note);
@@ -280,7 +280,7 @@ async fn a_new_cluster_goes_on_from_what_one_server_has() {
     let founded = founding().from_server(&stopped, &dir.path().join("new"), note).unwrap();
     assert!(founded.term > figures.term && founded.index > figures.last, "{founded:?} {figures:?}");
     drop(stopped);
-    let new = Log::open(LogConfig { node: 77, ..LogConfig::new(dir.path().join("new")) }).await.unwrap();
+    let new = Log::open(LogConfig::new(dir.path().join("new"))).await.unwrap();
     assert_eq!(state(&new, Some(last)).unwrap(), expected);
     assert_eq!(state(&new, None).unwrap()["note"], (last + 1_001, format!("restored {last}")));
     assert!(new.status().term > founded.term, "a later term than any the old servers know");

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use kontiki_model::{Head, Key, Scope};
 use kontiki_raft::{
-    Command, Event, EventKind, Expect, ListOptions, Log, LogConfig, Malformed, Mutation, Precondition, ProposeError,
-    ReadError, Rejection, Role, Watch, WatchItem,
+    Command, Event, EventKind, Expect, ListOptions, Log, LogConfig, Malformed, Member, Mutation, Precondition,
+    ProposeError, ReadError, Rejection, Role, Watch, WatchItem,
 };
 use tempfile::TempDir;
 
@@ -74,7 +74,10 @@ async fn a_write_is_read_back_at_once_and_after_a_restart() {
     let applied = log.propose(command(vec![put("c", "4")])).await.unwrap();
     assert_eq!(applied.events[0].revision(), 5, "revisions go on");
     let status = log.status();
-    assert_eq!((status.role, status.leader, status.failure, status.objects), (Role::Leader, Some(1), None, 2));
+    assert_eq!(
+        (status.role, status.leader, status.failure, status.objects),
+        (Role::Leader, Some(log.node_id()), None, 2)
+    );
 }
 
 #[tokio::test]
@@ -192,12 +195,23 @@ async fn waiting_for_a_revision_ends_when_it_is_applied_or_time_is_up() {
 }
 
 #[tokio::test]
-async fn another_servers_directory_is_refused() {
+async fn a_directory_keeps_its_servers_number_whatever_the_server_is_called() {
     let (dir, log) = open().await;
+    let id = log.node_id();
+    assert!(id > 0 && id < 1 << 53);
     log.shutdown().await;
     drop(log);
-    let other = Log::open(LogConfig { node: 2, ..LogConfig::new(dir.path()) }).await;
-    assert!(matches!(other, Err(kontiki_raft::OpenError::OtherNode { expected: 2, found: 1, .. })));
+    let member = Member { name: "b".into(), address: "127.0.0.1:1".into() };
+    let log = Log::open(LogConfig { member: member.clone(), ..LogConfig::new(dir.path()) }).await.unwrap();
+    assert_eq!(log.node_id(), id);
+    let renamed = async {
+        while log.members().iter().all(|known| known.name != "b") {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), renamed).await.unwrap();
+    let known = &log.members()[0];
+    assert_eq!((known.id, &known.address, known.voter, known.leader), (id, &member.address, true, true));
 }
 
 #[tokio::test]

@@ -16,9 +16,10 @@ use super::source::pack;
 use super::{BackupError, Reader, Stopped, UpTo, io_error};
 use crate::Command;
 use crate::codec::{AppliedRecord, LogPayload, LogRecord};
-use crate::consensus::{Beginning, Member, begin_log, sole_member};
+use crate::consensus::{Beginning, begin_log, sole_member};
 use crate::disk::sync_dir;
 use crate::store::{HistoryLimits, Store, rewind, unpack};
+use crate::transport::Member;
 
 /// What a new cluster is to be.
 #[derive(Clone, Debug)]

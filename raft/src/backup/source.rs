@@ -6,10 +6,11 @@ use std::sync::Arc;
 use kontiki_model::Revision;
 
 use super::{Backup, BackupError, Origin, io_error};
-use crate::consensus::{Member, StoppedLog, members};
+use crate::consensus::{StoppedLog, members};
 use crate::limits::APPLY_BATCH_ENTRIES;
 use crate::snapshot::SnapshotDir;
 use crate::store::{HistoryLimits, Store};
+use crate::transport::Member;
 use crate::{DiskError, OpenError};
 
 /// A server's log, owned by this process for as long as this lives: no server can start on it.

@@ -17,12 +17,13 @@ use super::{Entry, LogId, Types, Vote, decode_entry, encode_entry, log_id};
 use crate::OpenError;
 use crate::codec::{self, Tag};
 use crate::disk::{DiskError, Flush, Flusher, LogDb, LogOp, Shortage, Sink, Space};
-use crate::limits::{LOG_CACHE_BYTES, LOG_CACHE_ENTRIES, LOG_READ_ENTRIES, SPACE_RETRY};
+use crate::limits::{APPEND_BYTES, LOG_CACHE_BYTES, LOG_CACHE_ENTRIES, LOG_READ_ENTRIES, SPACE_RETRY};
 
 pub(super) const VOTE: &str = "vote";
 pub(super) const PURGED: &str = "purged";
 pub(super) const COMMITTED: &str = "committed";
 pub(super) const IDENTITY: &str = "identity";
+pub(super) const CLUSTER: &str = "cluster";
 
 /// A handle to the log; clones share it.
 #[derive(Clone)]
@@ -141,6 +142,26 @@ impl LogStore {
         Ok(node)
     }
 
+    /// The cluster this log is of; zero if it is of none yet.
+    pub fn cluster(&self) -> Result<u64, DiskError> {
+        match self.shared.db.mark(CLUSTER)? {
+            Some(frame) => codec::decode(Tag::Identity, &frame).map_err(DiskError::record("the log's cluster")),
+            None => Ok(0),
+        }
+    }
+
+    /// Sets the cluster, once.
+    pub fn join_cluster(&self, cluster: u64) -> Result<u64, DiskError> {
+        match self.cluster()? {
+            0 => {
+                self.shared.db.write(&[LogOp::Mark(CLUSTER, codec::encode(Tag::Identity, &cluster))])?;
+                self.shared.db.sync()?;
+                Ok(cluster)
+            }
+            kept => Ok(kept),
+        }
+    }
+
     /// The last entry, or the last one purged.
     pub fn last(&self) -> Result<Option<LogId>, DiskError> {
         match self.shared.db.last()? {
@@ -232,6 +253,16 @@ impl LogStore {
         }
         Ok(entries)
     }
+}
+
+/// How many entries one message to a follower takes: one of any size, or several small ones.
+fn fitting(entries: &[Entry]) -> usize {
+    let mut bytes = 0;
+    let within = |entry: &&Entry| {
+        bytes += super::payload_bytes(entry);
+        bytes <= APPEND_BYTES
+    };
+    entries.iter().take_while(within).count().max(1)
 }
 
 fn entries_end(entries: &[Entry]) -> u64 {
@@ -329,7 +360,9 @@ impl<C: Types> RaftLogReader<C> for LogStore {
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, io::Error> {
-        Ok(self.read(start..end)?)
+        let mut entries = self.read(start..end)?;
+        entries.truncate(fitting(&entries));
+        Ok(entries)
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use futures::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{AsyncRuntime, OptionalSend, RaftSnapshotBuilder};
+use tokio::sync::watch;
 
 use super::{LogId, Snapshot, SnapshotMeta, StoredMembership, Types, from_json, log_id, to_json, to_record};
 use crate::codec::{AppliedRecord, LogPayload, LogRecord};
@@ -17,6 +18,8 @@ use crate::store::Store;
 
 pub struct Machine {
     store: Arc<Store>,
+    /// Tells how far the state is applied.
+    applied: watch::Sender<u64>,
 }
 
 /// A checkpoint that was taken between two batches, still to be completed.
@@ -27,7 +30,13 @@ pub struct Builder {
 
 impl Machine {
     pub fn new(store: Arc<Store>) -> Self {
-        Machine { store }
+        let applied = watch::Sender::new(store.applied_record().index.unwrap_or_default());
+        Machine { store, applied }
+    }
+
+    /// How far the state is applied.
+    pub fn applied(&self) -> watch::Receiver<u64> {
+        self.applied.subscribe()
     }
 }
 
@@ -62,6 +71,9 @@ impl<C: Types> RaftStateMachine<C> for Machine {
                 }
             };
             assert_eq!(outcomes.len(), responders.len(), "each entry has one outcome");
+            if let Some(last) = records.last() {
+                self.applied.send_replace(last.index);
+            }
             for (responder, outcome) in responders.into_iter().zip(outcomes) {
                 if let Some(responder) = responder {
                     responder.send(outcome);
@@ -89,6 +101,7 @@ impl<C: Types> RaftStateMachine<C> for Machine {
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: Arc<SnapshotDir>) -> Result<(), io::Error> {
         assert_eq!(*meta, describe(snapshot.manifest())?, "a snapshot is what it says it is");
+        let index = snapshot.manifest().index;
         loop {
             let (store, snapshot) = (self.store.clone(), snapshot.clone());
             let install = C::blocking(move || {
@@ -98,9 +111,11 @@ impl<C: Types> RaftStateMachine<C> for Machine {
             });
             match install.await? {
                 Err(error) if error.is_full() && !self.store.is_closed() => C::AsyncRuntime::sleep(SPACE_RETRY).await,
-                installed => break Ok(installed?),
+                installed => break installed?,
             }
         }
+        self.applied.send_replace(index.unwrap_or_default());
+        Ok(())
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
@@ -148,7 +163,7 @@ pub(super) fn decode_membership(json: &[u8]) -> Result<StoredMembership, DiskErr
     if json.is_empty() { Ok(StoredMembership::default()) } else { from_json(json) }
 }
 
-fn describe(manifest: &Manifest) -> Result<SnapshotMeta, DiskError> {
+pub(super) fn describe(manifest: &Manifest) -> Result<SnapshotMeta, DiskError> {
     Ok(SnapshotMeta {
         last_log_id: manifest.index.map(|index| log_id(manifest.term, index)),
         last_membership: decode_membership(&manifest.membership)?,

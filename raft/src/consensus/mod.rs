@@ -1,18 +1,25 @@
 //! Raft, by openraft; the only module that knows its types.
 //! Refuses to know what a command means: entries go to the log's database, committed ones to the store.
+mod failover;
+mod forward;
 mod log_store;
 mod machine;
+mod membership;
 mod network;
 mod node;
 mod offline;
+mod service;
 #[cfg(test)]
 mod suite;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 pub use log_store::LogStore;
-pub use node::{Node, NodeError};
+pub use membership::MemberStatus;
+pub use node::{Node, NodeError, Start};
 pub use offline::{Beginning, StoppedLog, begin_log, members, sole_member};
+pub use wire::ClusterChange;
 
 use std::fmt;
 use std::future::Future;
@@ -29,7 +36,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use crate::codec::{self, LogPayload, LogRecord, Tag};
 use crate::snapshot::SnapshotDir;
 use crate::store::Outcome;
-use crate::{Command, DiskError};
+use crate::transport::Member;
+use crate::{Command, DiskError, Mutation};
 
 openraft::declare_raft_types!(
     /// One leader per term (`leader_id_std`), so that a term alone fences a deposed leader's writers.
@@ -80,21 +88,9 @@ pub type Vote = VoteOf<TypeConfig>;
 #[derive(Clone, Debug)]
 pub struct Proposal(pub Arc<Command>);
 
-/// A server of the cluster, as the others reach it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Member {
-    pub address: String,
-}
-
 impl fmt::Display for Proposal {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "command of {} mutations", self.0.mutations.len())
-    }
-}
-
-impl fmt::Display for Member {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(&self.address)
     }
 }
 
@@ -134,14 +130,29 @@ fn to_record(entry: &Entry) -> Result<LogRecord, DiskError> {
 }
 
 fn decode_entry(frame: &[u8]) -> Result<Entry, DiskError> {
-    let LogRecord { term, index, payload } =
-        codec::decode(Tag::LogEntry, frame).map_err(DiskError::record("a log entry"))?;
+    from_record(codec::decode(Tag::LogEntry, frame).map_err(DiskError::record("a log entry"))?)
+}
+
+fn from_record(LogRecord { term, index, payload }: LogRecord) -> Result<Entry, DiskError> {
     let payload = match payload {
         LogPayload::Blank => Payload::Blank,
         LogPayload::Command(command) => Payload::Normal(Proposal(command)),
         LogPayload::Membership(json) => Payload::Membership(from_json(&json)?),
     };
     Ok(Entry { log_id: log_id(term, index), payload })
+}
+
+/// About what an entry takes on the wire.
+fn payload_bytes(entry: &Entry) -> usize {
+    const AROUND: usize = 512;
+    let body = |mutation: &Mutation| match mutation {
+        Mutation::Put { body, .. } => AROUND + body.len(),
+        Mutation::Delete { last, .. } => AROUND + last.as_ref().map_or(0, |(_, body)| body.len()),
+    };
+    match &entry.payload {
+        Payload::Normal(Proposal(command)) => AROUND + command.mutations.iter().map(body).sum::<usize>(),
+        Payload::Blank | Payload::Membership(_) => AROUND,
+    }
 }
 
 fn to_json(value: &impl Serialize) -> Result<Vec<u8>, DiskError> {

@@ -5,28 +5,49 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver;
-use openraft::errors::{ClientWriteError, Fatal, ForwardToLeader, LinearizableReadError, RaftError};
+use openraft::errors::Fatal;
 use openraft::metrics::{RaftServerMetrics, WaitError};
-use openraft::{Config, Raft, ReadPolicy, ServerState, SnapshotPolicy};
+use openraft::{Config, Raft, ServerState, SnapshotPolicy};
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
+use super::forward::InFlight;
 use super::machine::Machine;
-use super::network::NoPeers;
-use super::{LogStore, Member, Proposal, TypeConfig};
+use super::membership::members;
+use super::network::Network;
+use super::service::Receiving;
+use super::{LogStore, TypeConfig};
 use crate::disk::Shortage;
 use crate::limits::{
-    APPLY_BATCH_ENTRIES, ELECTION_TIMEOUT_MS_MAX, ELECTION_TIMEOUT_MS_MIN, HEARTBEAT_MS, LEADER_RETRY, LEADER_WAIT,
-    LOG_KEEP_ENTRIES, OPEN_TIMEOUT, SNAPSHOT_RETRY, SNAPSHOT_TIMEOUT,
+    APPLY_BATCH_ENTRIES, ELECTION_TIMEOUT_MS_MAX, ELECTION_TIMEOUT_MS_MIN, HEARTBEAT_MS, LOG_KEEP_ENTRIES,
+    LOG_READ_ENTRIES, OPEN_TIMEOUT, SNAPSHOT_RETRY, SNAPSHOT_TIMEOUT,
 };
 use crate::log::{Leadership, Role, Status};
-use crate::store::{Outcome, Store};
-use crate::{Command, OpenError};
+use crate::store::Store;
+use crate::transport::{self, Dial, Identity, Member, PeerStream, Peers};
+use crate::{DiskError, OpenError};
 
 #[derive(Clone)]
 pub struct Node {
-    raft: Raft<TypeConfig, Machine>,
-    log: LogStore,
+    pub(super) raft: Raft<TypeConfig, Machine>,
+    pub(super) log: LogStore,
+    pub(super) store: Arc<Store>,
+    pub(super) peers: Peers,
+    /// How far this server's state is applied.
+    pub(super) applied: watch::Receiver<u64>,
+    pub(super) receiving: Receiving,
+    pub(super) in_flight: InFlight,
+}
+
+/// What an empty directory becomes. A directory that is not empty goes on as what it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// A cluster of one.
+    #[default]
+    Alone,
+    /// A server that waits until the leader of a cluster adds it.
+    Join,
 }
 
 /// Why Raft did not do what it was asked.
@@ -45,8 +66,14 @@ pub enum NodeError {
 }
 
 impl Node {
-    /// Starts Raft on its storage, as a cluster of one if there is none yet, and waits until it can serve.
-    pub async fn start(id: u64, address: String, log: LogStore, store: Arc<Store>) -> Result<Self, OpenError> {
+    /// Starts Raft on its storage. A server that is alone can serve when this returns; others have only begun.
+    pub async fn start(
+        me: Identity,
+        member: Member,
+        start: Start,
+        dial: Option<Arc<dyn Dial>>,
+        (log, store): (LogStore, Arc<Store>),
+    ) -> Result<Self, OpenError> {
         let config = Config {
             cluster_name: "kontiki".into(),
             heartbeat_interval: HEARTBEAT_MS,
@@ -56,84 +83,77 @@ impl Node {
             snapshot_policy: SnapshotPolicy::Never,
             max_in_snapshot_log_to_keep: LOG_KEEP_ENTRIES,
             purge_batch_size: APPLY_BATCH_ENTRIES as u64,
+            max_payload_entries: LOG_READ_ENTRIES as u64,
             enable_pre_vote: Some(true),
+            // The applied state of a restarted leader may be older than what it acknowledged: an election brings it forward.
+            enable_leader_restore: Some(false),
             ..Config::default()
         };
         let config = config.validate().map_err(|error| OpenError::Raft(error.to_string()))?;
-        let machine = Machine::new(store);
-        let raft = Raft::new(id, Arc::new(config), NoPeers, log.clone(), machine).await;
+        let machine = Machine::new(store.clone());
+        let applied = machine.applied();
+        let id = me.node;
+        let peers = Peers::new(me, dial);
+        let raft = Raft::new(id, Arc::new(config), Network::new(peers.clone()), log.clone(), machine).await;
         let raft = raft.map_err(|error| OpenError::Raft(error.to_string()))?;
-        let initialized = raft.is_initialized().await.map_err(|error| OpenError::Raft(error.to_string()))?;
-        if !initialized {
-            let members = BTreeMap::from([(id, Member { address })]);
-            raft.initialize(members).await.map_err(|error| OpenError::Raft(error.to_string()))?;
+        let (receiving, in_flight) = (Receiving::default(), InFlight::default());
+        let node = Node { raft, log, store, peers, applied, receiving, in_flight };
+        let initialized = node.raft.is_initialized().await.map_err(|error| OpenError::Raft(error.to_string()))?;
+        if !initialized && start == Start::Alone {
+            let members = BTreeMap::from([(id, member)]);
+            node.raft.initialize(members).await.map_err(|error| OpenError::Raft(error.to_string()))?;
         }
-        let node = Node { raft, log };
-        node.ready().await?;
+        if node.raft.voter_ids().eq([id]) {
+            // Alone, there is no reason to wait for an election timeout.
+            node.raft.trigger().elect(false).await.map_err(|error| OpenError::Raft(error.to_string()))?;
+            node.ready(OPEN_TIMEOUT).await?;
+            let mut news = node.raft.server_metrics();
+            while news.borrow_and_update().state != ServerState::Leader {
+                news.changed().await.map_err(|_| OpenError::Raft("Raft is ending".into()))?;
+            }
+            if node.peers.me().cluster() == 0 {
+                node.join_cluster(rand::random_range(1..u64::MAX)).await.map_err(OpenError::Disk)?;
+            }
+        }
         Ok(node)
     }
 
-    /// Waits until the state is known to be the newest.
-    async fn ready(&self) -> Result<(), OpenError> {
-        if self.raft.voter_ids().count() == 1 && !self.raft.is_leader() {
-            // Alone, there is no reason to wait for an election timeout.
-            self.raft.trigger().elect(false).await.map_err(|error| OpenError::Raft(error.to_string()))?;
-        }
-        match self.read_index(OPEN_TIMEOUT).await {
+    /// Waits until a leader is known and the state here holds all that was acknowledged before.
+    pub async fn ready(&self, patience: Duration) -> Result<(), OpenError> {
+        match self.read_index(patience).await {
             Ok(()) => Ok(()),
-            // Another server leads: this one serves what it has, and asks the leader when it must.
-            Err(NodeError::NotLeader { leader: Some(_), .. }) => Ok(()),
-            Err(NodeError::NotLeader { leader: None, .. } | NodeError::Unknown) => {
-                Err(OpenError::NoLeader(OPEN_TIMEOUT))
-            }
+            Err(NodeError::NotLeader { .. } | NodeError::Unknown) => Err(OpenError::NoLeader(patience)),
             Err(NodeError::Full(shortage)) => Err(OpenError::Raft(shortage.to_string())),
             Err(NodeError::Unavailable(reason) | NodeError::Storage(reason)) => Err(OpenError::Raft(reason)),
         }
     }
 
-    /// Commits and applies a command: its log index and what became of it.
-    pub async fn write(&self, command: Arc<Command>) -> Result<(u64, Outcome), NodeError> {
-        if let Some(shortage) = self.log.shortage() {
-            return Err(NodeError::Full(shortage));
+    /// Serves a connection that another server made.
+    pub async fn accept(&self, stream: Box<dyn PeerStream>, closing: &CancellationToken) {
+        let incoming = match transport::accept(stream, self.peers.me()).await {
+            Ok(incoming) => incoming,
+            Err(error) => return tracing::warn!(%error, "refused a connection"),
+        };
+        if self.peers.me().cluster() == 0
+            && incoming.cluster() != 0
+            && let Err(error) = self.join_cluster(incoming.cluster()).await
+        {
+            return tracing::error!(%error, "the cluster's number cannot be kept");
         }
-        let deadline = Instant::now() + LEADER_WAIT;
-        loop {
-            let refused = match self.raft.client_write(Proposal(command.clone())).await {
-                Ok(response) => return Ok((response.log_id.index, response.data)),
-                Err(RaftError::Fatal(fatal)) => return Err(fatal_error(fatal)),
-                Err(RaftError::APIError(ClientWriteError::LogEntryDiscarded(_))) => return Err(NodeError::Unknown),
-                Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => forward,
-                Err(RaftError::APIError(other)) => return Err(NodeError::Unavailable(other.to_string())),
-            };
-            self.retry_or_forward(refused, deadline).await?;
-        }
+        self.serve(incoming, closing).await;
     }
 
-    /// Returns once the local state holds everything that was acknowledged before the call.
-    pub async fn read_index(&self, patience: Duration) -> Result<(), NodeError> {
-        let deadline = Instant::now() + patience;
-        loop {
-            let refused = match self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
-                Ok(_) => return Ok(()),
-                Err(RaftError::Fatal(fatal)) => return Err(fatal_error(fatal)),
-                Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => forward,
-                Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(few))) => {
-                    return Err(NodeError::Unavailable(few.to_string()));
-                }
-            };
-            self.retry_or_forward(refused, deadline).await?;
-        }
-    }
-
-    /// Nobody leads yet, or this server does and is not ready: wait a little. Somebody else leads: say who.
-    async fn retry_or_forward(&self, refused: ForwardToLeader<TypeConfig>, deadline: Instant) -> Result<(), NodeError> {
-        let elsewhere = refused.leader_id.is_some_and(|leader| leader != *self.raft.node_id());
-        if elsewhere || Instant::now() >= deadline {
-            let address = refused.leader_node.map(|member| member.address);
-            return Err(NodeError::NotLeader { leader: refused.leader_id, address });
-        }
-        tokio::time::sleep(LEADER_RETRY).await;
+    /// Keeps to a cluster from now on: other clusters' servers are not heard.
+    async fn join_cluster(&self, cluster: u64) -> Result<(), DiskError> {
+        let log = self.log.clone();
+        let kept = tokio::task::spawn_blocking(move || log.join_cluster(cluster));
+        let cluster = kept.await.map_err(|error| DiskError::io("keep the cluster's number")(error.into()))??;
+        self.peers.me().adopt(cluster);
         Ok(())
+    }
+
+    pub fn id(&self) -> u64 {
+        *self.raft.node_id()
     }
 
     /// Waits until there is a complete snapshot of at least what is applied now; the log is purged behind it.
@@ -176,7 +196,7 @@ impl Node {
     }
 
     /// Tells changes of leadership until Raft ends, and then that there is none.
-    pub async fn follow_leadership(&self, leadership: watch::Sender<Leadership>) {
+    pub async fn follow_leadership(self, leadership: watch::Sender<Leadership>) {
         let mut metrics = self.raft.server_metrics();
         loop {
             let now = to_leadership(&metrics.borrow_and_update());
@@ -203,11 +223,15 @@ impl Node {
             ServerState::Shutdown => Role::Shutdown,
         };
         let stopped = metrics.running_state.as_ref().err().map(ToString::to_string);
+        let leader = metrics.current_leader;
+        let leader_name = leader.and_then(|id| Some(metrics.membership_config.get_node(&id)?.name.clone()));
         Status {
             node: metrics.id,
             role,
             term: metrics.current_term,
-            leader: metrics.current_leader,
+            leader,
+            leader_name,
+            members: members(&metrics),
             last_index: metrics.last_log_index.unwrap_or_default(),
             applied_index: index(&metrics.last_applied),
             snapshot_index: index(&metrics.snapshot),
@@ -218,9 +242,10 @@ impl Node {
         }
     }
 
-    /// Ends Raft's tasks; what was accepted and not yet answered gets an error.
+    /// Ends Raft's tasks and connections; what was accepted and not yet answered gets an error.
     pub async fn shutdown(&self) {
         self.log.close();
+        self.peers.close();
         if let Err(error) = self.raft.shutdown().await {
             tracing::error!(%error, "Raft did not end in order");
         }
@@ -231,7 +256,7 @@ fn to_leadership(metrics: &RaftServerMetrics<TypeConfig>) -> Leadership {
     Leadership { leader: metrics.state == ServerState::Leader, term: metrics.vote.leader_id.term }
 }
 
-fn fatal_error(fatal: Fatal<TypeConfig>) -> NodeError {
+pub(super) fn fatal_error(fatal: Fatal<TypeConfig>) -> NodeError {
     match fatal {
         Fatal::StorageError(error) => NodeError::Storage(error.to_string()),
         stopped @ (Fatal::Panicked | Fatal::Stopped) => NodeError::Unavailable(stopped.to_string()),

@@ -23,7 +23,9 @@ async fn start(dir: &TempDir, broken: Arc<AtomicBool>) -> (Node, Arc<Store>) {
         false => db.sync(),
     });
     let store = Store::open(&dir.path().join("state"), HistoryLimits::default(), 16).unwrap();
-    (Node::start(1, String::new(), log.unwrap(), store.clone()).await.unwrap(), store)
+    let me = crate::transport::Identity::new(1, 0);
+    let storage = (log.unwrap(), store.clone());
+    (Node::start(me, Member::default(), super::Start::Alone, None, storage).await.unwrap(), store)
 }
 
 #[tokio::test]
@@ -50,7 +52,9 @@ async fn a_failing_sync_acknowledges_nothing_and_the_server_steps_down() {
 fn entries_survive_disk_and_wire() {
     let membership = openraft::Membership::new(
         vec![[1, 2].into()],
-        std::collections::BTreeMap::from([1, 2].map(|id| (id, Member { address: format!("10.0.0.{id}:7000") }))),
+        std::collections::BTreeMap::from(
+            [1, 2].map(|id| (id, Member { name: format!("s{id}"), address: format!("10.0.0.{id}:7000") })),
+        ),
     )
     .unwrap();
     for payload in [Payload::Blank, Payload::Normal(Proposal(put("a"))), Payload::Membership(membership)] {

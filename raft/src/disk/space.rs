@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use bincode::{Decode, Encode};
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
 
@@ -24,7 +25,7 @@ pub struct Room {
 }
 
 /// Why writes are refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, thiserror::Error)]
 #[error(
     "the disk below {dir} is full: {} MiB are free, and {} MiB must be for writes to go on. Reads go on. Free some space there; \
      writes then go on by themselves",

@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use bincode::{Decode, Encode};
 use kontiki_model::{Key, Revision};
 use serde::{Deserialize, Serialize};
 
@@ -65,7 +66,7 @@ struct Live {
 }
 
 /// What became of one log entry.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Encode, Decode, Serialize, Deserialize)]
 pub enum Outcome {
     /// The command's events have `count` revisions from `first` on.
     Applied {

@@ -1,0 +1,266 @@
+//! Writes and linearizable reads on any server: done here by the leader, sent to it by the others.
+//!
+//! A write is tried again only when it is certain that it did not enter the log: it was not sent, or whoever took it said that it
+//! does not lead. If the connection breaks after it was sent, nobody knows; the answer is `Unknown`, never a second attempt.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bincode::{Decode, Encode};
+use openraft::ReadPolicy;
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::Proposal;
+use super::node::{Node, NodeError, fatal_error};
+use super::wire::{self, Forwarded, Written};
+use crate::Command;
+use crate::limits::{LEADER_RETRY, LEADER_WAIT, READ_ROUND_TIMEOUT, WRITE_TIMEOUT};
+use crate::store::Outcome;
+use crate::transport::CallError;
+
+/// Counts what was begun and not answered yet.
+#[derive(Clone)]
+pub struct InFlight(watch::Sender<usize>);
+
+/// One thing that was begun.
+pub struct Begun(watch::Sender<usize>);
+
+/// One attempt at something that only the leader does.
+pub(super) enum Attempt<T> {
+    Done(T),
+    /// Certainly not done: somebody else leads, or nobody does.
+    Retry(NodeError),
+    Failed(NodeError),
+}
+
+impl Default for InFlight {
+    fn default() -> Self {
+        InFlight(watch::Sender::new(0))
+    }
+}
+
+impl InFlight {
+    pub fn begin(&self) -> Begun {
+        self.0.send_modify(|count| *count += 1);
+        Begun(self.0.clone())
+    }
+
+    /// Waits until everything begun is answered; false if that takes too long.
+    pub async fn drained(&self, patience: Duration) -> bool {
+        let mut count = self.0.subscribe();
+        let drained = count.wait_for(|count| *count == 0);
+        tokio::time::timeout(patience, drained).await.is_ok()
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
+}
+
+impl Node {
+    /// Commits a command, wherever the leader is, and waits until it is applied here: its log index and what became of it.
+    pub async fn write(&self, command: Arc<Command>) -> Result<(u64, Outcome), NodeError> {
+        self.has_room()?;
+        let _begun = self.in_flight.begin();
+        let Written { index, outcome } = self.with_leader(LEADER_WAIT, || self.try_write(&command)).await?;
+        // It is committed: whoever cannot see it here yet must not be told that it is not.
+        self.applied(index, WRITE_TIMEOUT).await.map_err(|_| NodeError::Unknown)?;
+        Ok((index, outcome))
+    }
+
+    /// Returns once the local state holds everything that was acknowledged, anywhere, before the call.
+    pub async fn read_index(&self, patience: Duration) -> Result<(), NodeError> {
+        let deadline = Instant::now() + patience;
+        let index = self.with_leader(patience, || self.try_read_index()).await?;
+        self.applied(index, deadline.saturating_duration_since(Instant::now()).max(LEADER_RETRY)).await
+    }
+
+    /// Answers a server that forwarded a command.
+    pub(super) async fn write_for_another(&self, command: Arc<Command>) -> Forwarded<Written> {
+        let _begun = self.in_flight.begin();
+        if command.validate().is_err() {
+            return Forwarded::Unavailable("the command is malformed".into());
+        }
+        if let Err(full) = self.has_room() {
+            return to_wire(Err(full));
+        }
+        to_wire(self.leading(|| self.write_here(&command)).await)
+    }
+
+    pub(super) async fn read_index_for_another(&self) -> Forwarded<u64> {
+        to_wire(self.leading(|| self.read_index_here()).await)
+    }
+
+    fn has_room(&self) -> Result<(), NodeError> {
+        self.shortage().map_or(Ok(()), |shortage| Err(NodeError::Full(shortage)))
+    }
+
+    async fn try_write(&self, command: &Arc<Command>) -> Attempt<Written> {
+        match self.other_leader() {
+            None => self.write_here(command).await,
+            Some(leader) => {
+                let answer = self.forward(leader, wire::PROPOSE, command, WRITE_TIMEOUT).await;
+                from_wire(answer, NodeError::Unknown)
+            }
+        }
+    }
+
+    async fn try_read_index(&self) -> Attempt<u64> {
+        match self.other_leader() {
+            None => self.read_index_here().await,
+            Some(leader) => {
+                let answer = self.forward(leader, wire::READ_INDEX, &(), READ_ROUND_TIMEOUT).await;
+                // A read may be asked for as often as one likes.
+                match from_wire(answer, NodeError::Unknown) {
+                    Attempt::Failed(NodeError::Unknown) => Attempt::Retry(NodeError::Unknown),
+                    attempt => attempt,
+                }
+            }
+        }
+    }
+
+    async fn write_here(&self, command: &Arc<Command>) -> Attempt<Written> {
+        if let Err(stopped) = &self.raft.metrics().borrow_watched().running_state {
+            return Attempt::Failed(fatal_error(stopped.clone()));
+        }
+        let written = self.raft.client_write(Proposal(command.clone()));
+        let Ok(written) = tokio::time::timeout(WRITE_TIMEOUT, written).await else {
+            return Attempt::Failed(NodeError::Unknown);
+        };
+        match written {
+            Ok(response) => Attempt::Done(Written { index: response.log_id.index, outcome: response.data }),
+            Err(RaftError::Fatal(fatal)) => Attempt::Failed(match fatal_error(fatal) {
+                // It ended under way: the entry may be in the log of others.
+                NodeError::Unavailable(_) => NodeError::Unknown,
+                error => error,
+            }),
+            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => {
+                Attempt::Retry(not_leader(forward.leader_id, forward.leader_node))
+            }
+            Err(RaftError::APIError(ClientWriteError::LogEntryDiscarded(_))) => Attempt::Failed(NodeError::Unknown),
+            Err(RaftError::APIError(other)) => Attempt::Failed(NodeError::Unavailable(other.to_string())),
+        }
+    }
+
+    /// The index up to which a read that begins now must see the log.
+    async fn read_index_here(&self) -> Attempt<u64> {
+        match self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
+            Ok(linearizer) => Attempt::Done(linearizer.read_log_id().index()),
+            Err(RaftError::Fatal(fatal)) => Attempt::Failed(fatal_error(fatal)),
+            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
+                Attempt::Retry(not_leader(forward.leader_id, forward.leader_node))
+            }
+            Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(few))) => {
+                Attempt::Retry(NodeError::Unavailable(few.to_string()))
+            }
+        }
+    }
+
+    /// Tries until it is done, has failed, or no leader does it in time.
+    pub(super) async fn with_leader<T, F: Future<Output = Attempt<T>>>(
+        &self,
+        patience: Duration,
+        attempt: impl Fn() -> F,
+    ) -> Result<T, NodeError> {
+        let deadline = Instant::now() + patience;
+        let mut news = self.raft.server_metrics();
+        loop {
+            news.borrow_and_update();
+            let refused = match attempt().await {
+                Attempt::Done(done) => return Ok(done),
+                Attempt::Failed(error) => return Err(error),
+                Attempt::Retry(refused) => refused,
+            };
+            if Instant::now() >= deadline {
+                return Err(refused);
+            }
+            // Another leader, or the same one whose lease has come back.
+            _ = tokio::time::timeout(LEADER_RETRY, news.changed()).await;
+        }
+    }
+
+    /// The same on behalf of another server, which looks for another leader itself.
+    pub(super) async fn leading<T, F: Future<Output = Attempt<T>>>(
+        &self,
+        attempt: impl Fn() -> F,
+    ) -> Result<T, NodeError> {
+        let here = || async {
+            match attempt().await {
+                Attempt::Retry(refused) if !self.raft.is_leader() => Attempt::Failed(refused),
+                attempt => attempt,
+            }
+        };
+        self.with_leader(LEADER_WAIT / 2, here).await
+    }
+
+    /// The leader, if this server knows another one.
+    pub(super) fn other_leader(&self) -> Option<u64> {
+        let leader = self.raft.server_metrics().borrow_watched().current_leader;
+        leader.filter(|leader| *leader != self.id())
+    }
+
+    pub(super) async fn forward<T: Decode<()>>(
+        &self,
+        leader: u64,
+        kind: u8,
+        message: &impl Encode,
+        patience: Duration,
+    ) -> Result<Forwarded<T>, CallError> {
+        let member = self.raft.server_metrics().borrow_watched().membership_config.get_node(&leader).cloned();
+        let Some(member) = member else {
+            return Err(CallError::NotSent(format!("server {leader} leads and is not a member")));
+        };
+        let peer = self.peers.get(leader, &member);
+        let answer = peer.forward.call(kind, wire::encode(message), patience).await?;
+        match answer.kind {
+            wire::DONE => wire::decode(&answer.payload).map_err(|error| CallError::Lost(error.to_string())),
+            _ => Ok(Forwarded::Unavailable(String::from_utf8_lossy(&answer.payload).into_owned())),
+        }
+    }
+
+    /// Waits until an entry is applied to the state of this server.
+    async fn applied(&self, index: u64, patience: Duration) -> Result<(), NodeError> {
+        let mut applied = self.applied.clone();
+        let reached = applied.wait_for(|applied| *applied >= index);
+        match tokio::time::timeout(patience, reached).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(NodeError::Unavailable("the log was shut down".into())),
+            Err(_) => Err(NodeError::Unavailable(format!("entry {index} was not applied here within {patience:?}"))),
+        }
+    }
+}
+
+fn not_leader(leader: Option<u64>, member: Option<crate::Member>) -> NodeError {
+    NodeError::NotLeader { leader, address: member.map(|member| member.address) }
+}
+
+fn to_wire<T>(result: Result<T, NodeError>) -> Forwarded<T> {
+    match result {
+        Ok(done) => Forwarded::Done(done),
+        Err(NodeError::NotLeader { leader, .. }) => Forwarded::NotLeader { leader },
+        Err(NodeError::Unknown) => Forwarded::Unknown,
+        Err(NodeError::Unavailable(why)) => Forwarded::Unavailable(why),
+        Err(NodeError::Storage(why)) => Forwarded::Storage(why),
+        Err(NodeError::Full(shortage)) => Forwarded::Full(shortage),
+    }
+}
+
+/// `lost` is the verdict on what was sent and not answered.
+pub(super) fn from_wire<T>(answer: Result<Forwarded<T>, CallError>, lost: NodeError) -> Attempt<T> {
+    match answer {
+        Ok(Forwarded::Done(done)) => Attempt::Done(done),
+        Ok(Forwarded::NotLeader { leader }) => Attempt::Retry(not_leader(leader, None)),
+        Ok(Forwarded::Unknown) => Attempt::Failed(NodeError::Unknown),
+        Ok(Forwarded::Unavailable(why)) => Attempt::Retry(NodeError::Unavailable(why)),
+        Ok(Forwarded::Full(shortage)) => Attempt::Failed(NodeError::Full(shortage)),
+        // The leader's disk failed while it had the entry.
+        Ok(Forwarded::Storage(_)) => Attempt::Failed(lost),
+        Err(CallError::NotSent(why)) => Attempt::Retry(NodeError::Unavailable(why)),
+        Err(CallError::Lost(_)) => Attempt::Failed(lost),
+    }
+}

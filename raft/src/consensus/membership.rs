@@ -1,0 +1,274 @@
+//! Who belongs to the cluster: servers join as learners and become voters when they have caught up; leadership is handed over
+//! before its holder goes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
+use openraft::metrics::RaftMetrics;
+use openraft::{ChangeMembers, Instant, ServerState};
+
+use super::forward::{Attempt, from_wire};
+use super::node::{Node, NodeError, fatal_error};
+use super::wire::{self, ClusterChange, Forwarded};
+use super::{LogId, TypeConfig};
+use crate::limits::{CAUGHT_UP_ENTRIES, LEADER_RETRY, MEMBERSHIP_TIMEOUT, PEER_SILENCE, TRANSFER_TIMEOUT};
+use crate::transport::{Member, Reach};
+
+type Change = ChangeMembers<u64, Member>;
+
+/// A member of the cluster, as this server knows it. The leader alone knows how far the others are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MemberStatus {
+    pub id: u64,
+    pub name: String,
+    pub address: String,
+    pub voter: bool,
+    pub leader: bool,
+    /// Entries of the log that it does not have yet.
+    pub lag: Option<u64>,
+    /// Since when it has not answered the leader.
+    pub silent_for: Option<Duration>,
+}
+
+pub fn members(metrics: &RaftMetrics<TypeConfig>) -> Vec<MemberStatus> {
+    let membership = metrics.membership_config.membership();
+    let voters: BTreeSet<u64> = membership.voter_ids().collect();
+    let last = metrics.last_log_index.unwrap_or_default();
+    let lag = |id: &u64| {
+        let matched: &Option<LogId> = metrics.replication.as_ref()?.get(id)?;
+        Some(last.saturating_sub(matched.as_ref().map_or(0, |matched| matched.index)))
+    };
+    let silent_for = |id: &u64| metrics.heartbeat.as_ref()?.get(id)?.as_ref().map(|acked| acked.elapsed());
+    let describe = |(id, member): (&u64, &Member)| MemberStatus {
+        id: *id,
+        name: member.name.clone(),
+        address: member.address.clone(),
+        voter: voters.contains(id),
+        leader: metrics.current_leader == Some(*id),
+        lag: lag(id),
+        silent_for: silent_for(id).filter(|_| *id != metrics.id),
+    };
+    membership.nodes().map(describe).collect()
+}
+
+impl Node {
+    /// Changes the cluster, wherever the leader is. Repeating a change that was made changes nothing.
+    pub async fn change(&self, change: ClusterChange) -> Result<(), NodeError> {
+        self.with_leader(MEMBERSHIP_TIMEOUT, || self.try_change(&change)).await
+    }
+
+    pub(super) async fn change_for_another(&self, change: ClusterChange) -> Forwarded<()> {
+        match self.change_here(&change).await {
+            Attempt::Done(()) => Forwarded::Done(()),
+            Attempt::Retry(NodeError::NotLeader { leader, .. }) => Forwarded::NotLeader { leader },
+            Attempt::Retry(error) | Attempt::Failed(error) => Forwarded::Storage(refusal(error)),
+        }
+    }
+
+    async fn try_change(&self, change: &ClusterChange) -> Attempt<()> {
+        match self.other_leader() {
+            None => self.change_here(change).await,
+            Some(leader) => {
+                let answer = self.forward(leader, wire::CHANGE, change, MEMBERSHIP_TIMEOUT).await;
+                match answer {
+                    // All changes may be repeated.
+                    Err(error) => Attempt::Retry(NodeError::Unavailable(error.to_string())),
+                    Ok(Forwarded::Storage(why)) => Attempt::Failed(NodeError::Unavailable(why)),
+                    answer => from_wire(answer, NodeError::Unknown),
+                }
+            }
+        }
+    }
+
+    async fn change_here(&self, change: &ClusterChange) -> Attempt<()> {
+        match change {
+            ClusterChange::Add { id, name, address } => {
+                self.add_here(*id, Member { name: name.clone(), address: address.clone() }).await
+            }
+            ClusterChange::Remove { id } => self.remove_here(*id).await,
+            ClusterChange::Transfer { to } => self.transfer_here(*to).await,
+        }
+    }
+
+    async fn add_here(&self, id: u64, member: Member) -> Attempt<()> {
+        let (known, voter) = {
+            let metrics = self.raft.metrics();
+            let metrics = metrics.borrow_watched();
+            let membership = metrics.membership_config.membership();
+            (membership.get_node(&id).cloned(), membership.voter_ids().any(|voter| voter == id))
+        };
+        if known.as_ref() != Some(&member) {
+            let node = BTreeMap::from([(id, member)]);
+            let change = if known.is_some() { Change::SetNodes(node) } else { Change::AddNodes(node) };
+            match self.change_membership(change, true).await {
+                Attempt::Done(()) => (),
+                other => return other,
+            }
+        }
+        if voter {
+            return Attempt::Done(());
+        }
+        let caught_up = |metrics: &RaftMetrics<TypeConfig>| {
+            let lag = members(metrics).into_iter().find(|member| member.id == id).and_then(|member| member.lag);
+            let reached =
+                metrics.replication.as_ref().and_then(|matched| matched.get(&id)).is_some_and(Option::is_some);
+            metrics.state != ServerState::Leader || (reached && lag.is_some_and(|lag| lag <= CAUGHT_UP_ENTRIES))
+        };
+        let wait = self.raft.wait(Some(MEMBERSHIP_TIMEOUT));
+        match wait.metrics(caught_up, "a new server to catch up").await {
+            Ok(_) => self.change_membership(Change::AddVoterIds(BTreeSet::from([id])), true).await,
+            Err(error) => Attempt::Failed(NodeError::Unavailable(error.to_string())),
+        }
+    }
+
+    async fn remove_here(&self, id: u64) -> Attempt<()> {
+        let (known, voters) = {
+            let metrics = self.raft.metrics();
+            let metrics = metrics.borrow_watched();
+            let membership = metrics.membership_config.membership();
+            (membership.get_node(&id).is_some(), membership.voter_ids().collect::<BTreeSet<_>>())
+        };
+        match () {
+            () if !known => match self.raft.is_leader() {
+                true => Attempt::Done(()),
+                false => Attempt::Retry(NodeError::NotLeader { leader: self.other_leader(), address: None }),
+            },
+            () if !voters.contains(&id) => {
+                self.change_membership(Change::RemoveNodes(BTreeSet::from([id])), false).await
+            }
+            () if voters.len() == 1 => {
+                Attempt::Failed(NodeError::Unavailable("the last voter of a cluster cannot be removed".into()))
+            }
+            // The next leader removes this one.
+            () if id == self.id() => match self.transfer_here(None).await {
+                Attempt::Done(()) => {
+                    Attempt::Retry(NodeError::NotLeader { leader: self.other_leader(), address: None })
+                }
+                other => other,
+            },
+            () => self.change_membership(Change::RemoveVoters(BTreeSet::from([id])), false).await,
+        }
+    }
+
+    async fn change_membership(&self, change: Change, retain: bool) -> Attempt<()> {
+        match self.raft.change_membership(change, retain).await {
+            Ok(_) => Attempt::Done(()),
+            Err(RaftError::Fatal(fatal)) => Attempt::Failed(fatal_error(fatal)),
+            Err(RaftError::APIError(
+                ClientWriteError::ForwardToLeader(forward) | ClientWriteError::LogEntryDiscarded(forward),
+            )) => Attempt::Retry(NodeError::NotLeader {
+                leader: forward.leader_id,
+                address: forward.leader_node.map(|member| member.address),
+            }),
+            Err(RaftError::APIError(ClientWriteError::ChangeMembershipError(ChangeMembershipError::InProgress(
+                one,
+            )))) => Attempt::Retry(NodeError::Unavailable(one.to_string())),
+            Err(RaftError::APIError(other)) => Attempt::Failed(NodeError::Unavailable(other.to_string())),
+        }
+    }
+
+    /// Hands leadership over, to a given voter or to the one that has caught up best.
+    async fn transfer_here(&self, to: Option<u64>) -> Attempt<()> {
+        let metrics = self.raft.metrics().borrow_watched().clone();
+        if metrics.state != ServerState::Leader {
+            return Attempt::Retry(NodeError::NotLeader { leader: self.other_leader(), address: None });
+        }
+        if to == Some(self.id()) {
+            return Attempt::Done(());
+        }
+        let Some(to) = to.or_else(|| self.successor(&metrics)) else {
+            return Attempt::Failed(NodeError::Unavailable("no other voter can be reached".into()));
+        };
+        if !metrics.membership_config.voter_ids().any(|voter| voter == to) {
+            return Attempt::Failed(NodeError::Unavailable(format!("server {to} is not a voter")));
+        }
+        if let Err(fatal) = self.raft.trigger().transfer_leader(to).await {
+            return Attempt::Failed(fatal_error(fatal));
+        }
+        let wait = self.raft.wait(Some(TRANSFER_TIMEOUT));
+        let moved = |now: &RaftMetrics<TypeConfig>| now.current_leader.is_some_and(|leader| leader != metrics.id);
+        match wait.metrics(moved, "another leader").await {
+            Ok(now) if now.current_leader == Some(to) => {
+                tracing::info!(to, "handed leadership over");
+                Attempt::Done(())
+            }
+            Ok(_) => Attempt::Retry(NodeError::Unavailable(format!("another server than {to} was elected"))),
+            Err(error) => Attempt::Retry(NodeError::Unavailable(error.to_string())),
+        }
+    }
+
+    /// The voter that would lose least time as the next leader.
+    fn successor(&self, metrics: &RaftMetrics<TypeConfig>) -> Option<u64> {
+        let others = members(metrics).into_iter().filter(|member| member.voter && member.id != metrics.id);
+        let reached = others.filter(|member| {
+            let address = Member { name: member.name.clone(), address: member.address.clone() };
+            let up = *self.peers.get(member.id, &address).reach().borrow() == Reach::Up;
+            up && member.silent_for.is_some_and(|silent| silent < PEER_SILENCE)
+        });
+        reached.min_by_key(|member| member.lag.unwrap_or(u64::MAX)).map(|member| member.id)
+    }
+
+    /// Before this server ends: leadership goes to another voter, and what is in flight is answered, by whoever leads then.
+    pub async fn hand_over(&self) {
+        let metrics = self.raft.metrics().borrow_watched().clone();
+        let voters = metrics.membership_config.voter_ids().count();
+        if metrics.state == ServerState::Leader
+            && voters > 1
+            && let Attempt::Retry(error) | Attempt::Failed(error) = self.transfer_here(None).await
+        {
+            tracing::warn!(?error, "leadership was not handed over; the others elect a leader when they miss this one");
+        }
+        if !self.in_flight.drained(TRANSFER_TIMEOUT).await {
+            tracing::warn!("some writes were not answered in time");
+        }
+    }
+
+    /// Keeps the connections to the members, whoever they are at the time.
+    pub async fn follow_members(self) {
+        let mut news = self.raft.server_metrics();
+        loop {
+            let membership = news.borrow_and_update().membership_config.clone();
+            self.peers.keep(membership.nodes().map(|(id, member)| (*id, member)));
+            let changed = |now: Arc<super::StoredMembership>| now != membership;
+            loop {
+                if news.changed().await.is_err() {
+                    return;
+                }
+                if changed(news.borrow_and_update().membership_config.clone()) {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Tells the cluster under which name and address this server is reached now, if it knows another.
+    pub async fn announce(self, member: Member) {
+        loop {
+            let known = self.raft.server_metrics().borrow_watched().membership_config.get_node(&self.id()).cloned();
+            match known {
+                Some(known) if known != member => {
+                    let change = ClusterChange::add(self.id(), member.clone());
+                    match self.change(change).await {
+                        Ok(()) => return,
+                        Err(error) => tracing::warn!(?error, "the cluster was not told this server's address"),
+                    }
+                }
+                Some(_) => return,
+                None => (),
+            }
+            tokio::time::sleep(10 * LEADER_RETRY).await;
+        }
+    }
+}
+
+fn refusal(error: NodeError) -> String {
+    match error {
+        NodeError::Unavailable(why) | NodeError::Storage(why) => why,
+        NodeError::NotLeader { .. } => "there is no leader".into(),
+        NodeError::Unknown => "the leader changed".into(),
+        NodeError::Full(shortage) => shortage.to_string(),
+    }
+}

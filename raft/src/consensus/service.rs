@@ -1,0 +1,268 @@
+//! The answering side of Raft: what other servers ask of this one, by the purpose of their connection.
+
+use std::sync::Arc;
+
+use bincode::{Decode, Encode};
+use bytes::Bytes;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
+use openraft::Raft;
+use openraft::raft::AppendEntriesRequest;
+use tokio::sync::{Mutex, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::machine::{self, Machine};
+use super::node::Node;
+use super::wire::{
+    self, AppendAnswer, AppendMessage, SnapshotMessage, TransferAnswer, VoteAnswer, VoteMessage, WireVote,
+};
+use super::{Snapshot, TypeConfig};
+use crate::limits::{APPENDS_IN_FLIGHT, CALLS_IN_FLIGHT};
+use crate::snapshot::{Chunk, SnapshotDir, SnapshotReceiver};
+use crate::transport::{Frame, Incoming, Purpose};
+
+type Answer = Result<Vec<u8>, String>;
+
+/// The requests of a connection, which end when this server does.
+struct Requests {
+    frames: mpsc::Receiver<Frame>,
+    closing: CancellationToken,
+}
+
+impl Requests {
+    async fn recv(&mut self) -> Option<Frame> {
+        self.closing.run_until_cancelled(self.frames.recv()).await.flatten()
+    }
+}
+
+async fn run<F: Future<Output = ()>>(
+    incoming: Incoming,
+    closing: &CancellationToken,
+    serve: impl FnOnce(Requests, mpsc::Sender<Frame>) -> F,
+) -> std::io::Result<()> {
+    let closing = closing.clone();
+    incoming.run(|frames, answers| serve(Requests { frames, closing }, answers)).await
+}
+
+/// Receiving a snapshot writes to one place: one at a time.
+pub type Receiving = Arc<Mutex<()>>;
+
+impl Node {
+    /// Serves a connection until it ends, or this server does: then with answers to all that was begun.
+    pub(super) async fn serve(&self, incoming: Incoming, closing: &CancellationToken) {
+        let (from, purpose) = (incoming.from(), incoming.purpose());
+        let ended = match purpose {
+            Purpose::Control => run(incoming, closing, |asked, told| self.concurrently(asked, told, control)).await,
+            Purpose::Forward => run(incoming, closing, |asked, told| self.concurrently(asked, told, forward)).await,
+            Purpose::Replicate => run(incoming, closing, |asked, told| replicate(&self.raft, asked, told)).await,
+            Purpose::Snapshot => run(incoming, closing, |asked, told| self.receive_snapshots(asked, told)).await,
+        };
+        if let Err(error) = ended {
+            tracing::debug!(from, ?purpose, %error, "connection ended");
+        }
+    }
+
+    /// Begins requests as they come and answers them as they are done.
+    async fn concurrently<F>(
+        &self,
+        mut requests: Requests,
+        answers: mpsc::Sender<Frame>,
+        serve: impl Fn(Node, u8, Bytes) -> F,
+    ) where
+        F: Future<Output = Answer>,
+    {
+        let mut served = FuturesUnordered::new();
+        let mut open = true;
+        while open || !served.is_empty() {
+            tokio::select! {
+                Some(answer) = served.next(), if !served.is_empty() => {
+                    if answers.send(answer).await.is_err() {
+                        return;
+                    }
+                }
+                request = requests.recv(), if open && served.len() < CALLS_IN_FLIGHT => match request {
+                    Some(Frame { id, kind, payload }) => {
+                        served.push(serve(self.clone(), kind, payload).map(move |answer| to_frame(id, answer)));
+                    }
+                    None => open = false,
+                },
+            }
+        }
+    }
+
+    /// A snapshot arrives as its manifest, its chunks, and a request to install it.
+    async fn receive_snapshots(&self, mut requests: Requests, answers: mpsc::Sender<Frame>) {
+        let mut receiving = None;
+        while let Some(Frame { id, kind, payload }) = requests.recv().await {
+            let answer = self.receive(&mut receiving, kind, &payload).await;
+            if answer.is_err() {
+                receiving = None;
+            }
+            if answers.send(to_frame(id, answer)).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn receive(&self, receiving: &mut Option<Arrival>, kind: u8, payload: &[u8]) -> Answer {
+        match kind {
+            wire::SNAPSHOT_BEGIN => {
+                let SnapshotMessage { vote, manifest } = decode(payload)?;
+                let Ok(place) = self.receiving.clone().try_lock_owned() else {
+                    return Err("another snapshot is being received".into());
+                };
+                let dir = self.store.snapshots_dir();
+                let receiver = blocking(move || SnapshotReceiver::begin(&dir, manifest)).await?;
+                *receiving = Some(Arrival { vote, receiver, _place: place });
+                done(&())
+            }
+            wire::SNAPSHOT_CHUNK => {
+                let chunk: Chunk = decode(payload)?;
+                let mut arrival = receiving.take().ok_or("no snapshot was begun")?;
+                *receiving = Some(blocking(move || arrival.receiver.accept(&chunk).map(|()| arrival)).await?);
+                done(&())
+            }
+            wire::SNAPSHOT_END => {
+                let Arrival { vote, receiver, _place } = receiving.take().ok_or("no snapshot was begun")?;
+                let received = Arc::new(blocking(move || receiver.finish()).await?);
+                let vote = self.install(vote, received).await?;
+                done(&vote)
+            }
+            other => Err(format!("a request of kind {other} about snapshots")),
+        }
+    }
+
+    async fn install(&self, vote: WireVote, received: Arc<SnapshotDir>) -> Result<WireVote, String> {
+        let meta = machine::describe(received.manifest()).map_err(|error| error.to_string())?;
+        let snapshot = Snapshot { meta, snapshot: received.clone() };
+        let answer = self.raft.install_full_snapshot(vote.into(), snapshot).await;
+        // Raft may have found that it has all that: then nothing refers to these files.
+        if self.store.snapshot().is_none_or(|current| current.path() != received.path()) {
+            received.retire();
+        }
+        answer.map(|response| WireVote::from(&response.vote)).map_err(|error| error.to_string())
+    }
+}
+
+/// A snapshot of which some has arrived.
+struct Arrival {
+    vote: WireVote,
+    receiver: SnapshotReceiver,
+    _place: tokio::sync::OwnedMutexGuard<()>,
+}
+
+async fn control(node: Node, kind: u8, payload: Bytes) -> Answer {
+    match kind {
+        wire::HEARTBEAT => {
+            let request = decode::<AppendMessage>(&payload)?.into_request().map_err(|error| error.to_string())?;
+            let sent = request_end(&request);
+            let response = node.raft.append_entries(request.clone()).await.map_err(|error| error.to_string())?;
+            done(&AppendAnswer::from(response.into_stream_result(request.prev_log_id, sent)))
+        }
+        wire::VOTE | wire::PRE_VOTE => {
+            let request = decode::<VoteMessage>(&payload)?.into();
+            let voted =
+                if kind == wire::VOTE { node.raft.vote(request).await } else { node.raft.pre_vote(request).await };
+            done(&VoteAnswer::from(&voted.map_err(|error| error.to_string())?))
+        }
+        wire::TRANSFER => {
+            let request = decode::<wire::TransferMessage>(&payload)?.into();
+            let response = node.raft.handle_transfer_leader(request).await.map_err(|error| error.to_string())?;
+            done(&TransferAnswer::from(response))
+        }
+        other => Err(format!("a request of kind {other} among votes and heartbeats")),
+    }
+}
+
+async fn forward(node: Node, kind: u8, payload: Bytes) -> Answer {
+    match kind {
+        wire::PROPOSE => done(&node.write_for_another(Arc::new(decode(&payload)?)).await),
+        wire::READ_INDEX => done(&node.read_index_for_another().await),
+        wire::CHANGE => done(&node.change_for_another(decode(&payload)?).await),
+        other => Err(format!("a request of kind {other} among forwarded ones")),
+    }
+}
+
+/// Appends come in sessions, each begun by a first request. A session ends with its first refusal; what was sent behind that
+/// gets no answer, and the sender begins anew.
+async fn replicate(raft: &Raft<TypeConfig, Machine>, mut requests: Requests, answers: mpsc::Sender<Frame>) {
+    let mut begun = false;
+    let mut session: Option<Session> = None;
+    while let Some(Frame { id, kind, payload }) = requests.recv().await {
+        if kind == wire::APPEND_FIRST {
+            begun = true;
+            session = Some(Session::begin(raft, answers.clone()));
+        }
+        let request = decode::<AppendMessage>(&payload)
+            .and_then(|message| message.into_request().map_err(|error| error.to_string()));
+        match (request, &session) {
+            (Ok(request), Some(Session { appends, ids, .. })) => {
+                if ids.send(id).await.is_err() || appends.send(request).await.is_err() {
+                    session = None;
+                }
+            }
+            // Behind a refusal.
+            (Ok(_), None) if begun => (),
+            // The rest of a session whose connection broke.
+            (Ok(_), None) => _ = answers.send(to_frame(id, Err("no session was begun".into()))).await,
+            (Err(why), _) => {
+                session = None;
+                _ = answers.send(to_frame(id, Err(why))).await;
+            }
+        }
+    }
+}
+
+struct Session {
+    appends: mpsc::Sender<AppendEntriesRequest<TypeConfig>>,
+    ids: mpsc::Sender<u64>,
+    _answering: AbortOnDropHandle<()>,
+}
+
+impl Session {
+    fn begin(raft: &Raft<TypeConfig, Machine>, answers: mpsc::Sender<Frame>) -> Session {
+        let (appends, to_append) = mpsc::channel(APPENDS_IN_FLIGHT);
+        let (ids, mut to_answer) = mpsc::channel(2 * APPENDS_IN_FLIGHT);
+        let results = raft.stream_append(ReceiverStream::new(to_append));
+        let answering = tokio::spawn(async move {
+            futures::pin_mut!(results);
+            while let (Some(result), Some(id)) = (results.next().await, to_answer.recv().await) {
+                let refused = !matches!(result, Ok(Ok(_)));
+                let answer =
+                    result.map_err(|error| error.to_string()).and_then(|result| done(&AppendAnswer::from(result)));
+                if answers.send(to_frame(id, answer)).await.is_err() || refused {
+                    return;
+                }
+            }
+        });
+        Session { appends, ids, _answering: AbortOnDropHandle::new(answering) }
+    }
+}
+
+fn request_end(request: &AppendEntriesRequest<TypeConfig>) -> Option<super::LogId> {
+    request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id)
+}
+
+fn decode<T: Decode<()>>(payload: &[u8]) -> Result<T, String> {
+    wire::decode(payload).map_err(|error| error.to_string())
+}
+
+fn done(message: &impl Encode) -> Answer {
+    Ok(wire::encode(message))
+}
+
+fn to_frame(id: u64, answer: Answer) -> Frame {
+    match answer {
+        Ok(payload) => Frame { id, kind: wire::DONE, payload: payload.into() },
+        Err(why) => Frame { id, kind: wire::FAILED, payload: why.into_bytes().into() },
+    }
+}
+
+async fn blocking<T: Send + 'static, E: ToString + Send + 'static>(
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, String> {
+    let done = tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())?;
+    done.map_err(|error| error.to_string())
+}

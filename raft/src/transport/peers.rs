@@ -1,0 +1,94 @@
+//! The other servers: who they are, and the channels to each.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::watch;
+
+use super::channel::{Channel, Connect, Reach};
+use super::hello::Identity;
+use super::{Dial, Member, Purpose};
+
+/// Clones share the channels.
+#[derive(Clone)]
+pub struct Peers {
+    me: Identity,
+    dial: Option<Arc<dyn Dial>>,
+    known: Arc<Mutex<HashMap<u64, Arc<Peer>>>>,
+}
+
+/// The channels to one server.
+pub struct Peer {
+    pub member: Member,
+    pub control: Channel,
+    pub replicate: Channel,
+    pub forward: Channel,
+    pub snapshot: Channel,
+}
+
+impl Peers {
+    pub fn new(me: Identity, dial: Option<Arc<dyn Dial>>) -> Self {
+        Peers { me, dial, known: Arc::default() }
+    }
+
+    pub fn me(&self) -> &Identity {
+        &self.me
+    }
+
+    /// The channels to a server, which may have moved since they were last asked for.
+    pub fn get(&self, id: u64, member: &Member) -> Arc<Peer> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        match known.get(&id) {
+            Some(peer) if peer.member == *member => peer.clone(),
+            _ => {
+                let peer = Arc::new(self.connect(id, member));
+                known.insert(id, peer.clone());
+                peer
+            }
+        }
+    }
+
+    /// Connects to these servers and no others.
+    pub fn keep<'a>(&self, members: impl Iterator<Item = (u64, &'a Member)>) {
+        let others: HashMap<u64, &Member> = members.filter(|(id, _)| *id != self.me.node).collect();
+        let gone = {
+            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            let gone: Vec<_> = known.extract_if(|id, _| !others.contains_key(id)).collect();
+            gone
+        };
+        // Closing channels is not for under the lock.
+        drop(gone);
+        others.into_iter().for_each(|(id, member)| drop(self.get(id, member)));
+    }
+
+    /// Lets go of all connections.
+    pub fn close(&self) {
+        let known = std::mem::take(&mut *self.known.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(known);
+    }
+
+    fn connect(&self, id: u64, member: &Member) -> Peer {
+        let (dial, to) = (self.dial.clone(), member.clone());
+        let connect: Connect = Arc::new(move || match &dial {
+            Some(dial) => dial.dial(&to),
+            None => Box::pin(async { Err(io::Error::other("this server was given no way to reach others")) }),
+        });
+        // Votes and forwarded writes cannot wait for a handshake.
+        let channel = |purpose, keep| Channel::new(self.me.clone(), id, purpose, connect.clone(), keep);
+        Peer {
+            member: member.clone(),
+            control: channel(Purpose::Control, true),
+            replicate: channel(Purpose::Replicate, false),
+            forward: channel(Purpose::Forward, true),
+            snapshot: channel(Purpose::Snapshot, false),
+        }
+    }
+}
+
+impl Peer {
+    /// How the server was last found.
+    pub fn reach(&self) -> watch::Receiver<Reach> {
+        self.control.reach()
+    }
+}

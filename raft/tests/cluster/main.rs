@@ -1,0 +1,7 @@
+//! Several servers in one process, over streams in memory that can be cut.
+#![allow(clippy::unwrap_used)]
+
+mod failover;
+mod harness;
+mod membership;
+mod replication;
