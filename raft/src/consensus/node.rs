@@ -103,7 +103,8 @@ impl Node {
             let members = BTreeMap::from([(id, member)]);
             node.raft.initialize(members).await.map_err(|error| OpenError::Raft(error.to_string()))?;
         }
-        if node.raft.voter_ids().eq([id]) {
+        let alone = node.raft.with_raft_state(move |state| state.membership_state.effective().voter_ids().eq([id]));
+        if alone.await.map_err(|error| OpenError::Raft(error.to_string()))? {
             // Alone, there is no reason to wait for an election timeout.
             node.raft.trigger().elect(false).await.map_err(|error| OpenError::Raft(error.to_string()))?;
             node.ready(OPEN_TIMEOUT).await?;
