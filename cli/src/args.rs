@@ -1,8 +1,12 @@
 //! Every flag, once: help, completions and the manual derive from these declarations.
 
+mod past;
+
 use std::{net::IpAddr, net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use self::past::{Color, Diff, Form, History, ObjectTarget, Tail, TailForm, Undelete, Undo, Why, WhyForm};
 
 /// Runs containers on a cluster and speaks the Kubernetes API.
 #[derive(Parser)]
@@ -33,12 +37,24 @@ pub enum LogFormat {
 
 #[derive(Subcommand)]
 pub enum Command {
+    /// Show what differs between two moments of an object
+    Diff(Diff),
     /// Stop the cluster of a data folder and remove its containers; its objects stay
     Down(Down),
+    /// Show what was changed of an object, when, by whom and why
+    History(History),
     /// Import, list and remove container images
     Image(Image),
+    /// Follow every change of the cluster, in order and without a gap
+    Tail(Tail),
+    /// Make a deleted object again, with its last content
+    Undelete(Undelete),
+    /// Take the last change of an object back, or restore it as of a revision
+    Undo(Undo),
     /// Run a one-machine cluster: API server, controllers, scheduler and node agent in one process
     Up(Up),
+    /// Trace an object back through its causes to whoever asked for it
+    Why(Why),
 }
 
 /// Where a cluster keeps everything.

@@ -46,6 +46,8 @@ pub struct Client {
     /// The one that answered last.
     current: AtomicUsize,
     agent: HeaderValue,
+    /// Where objects are that are named without a namespace.
+    pub namespace: String,
 }
 
 /// What is sent along.
@@ -101,7 +103,7 @@ impl Client {
             }
         }
         let agent = HeaderValue::from_static(concat!("kontiki/", env!("CARGO_PKG_VERSION")));
-        Ok(Client { servers, current: AtomicUsize::new(0), agent })
+        Ok(Client { servers, current: AtomicUsize::new(0), agent, namespace: first.default_namespace })
     }
 
     /// The server that answered last.

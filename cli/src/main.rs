@@ -8,6 +8,7 @@ mod down;
 mod image;
 mod layout;
 mod node;
+mod past;
 mod up;
 
 use std::{ffi::OsString, process::ExitCode};
@@ -43,10 +44,16 @@ fn run(arguments: Arguments) -> Result<()> {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match arguments.command {
+        Command::Diff(diff) => runtime.block_on(past::diff(diff)),
         Command::Down(down) => runtime.block_on(down::down(&down)),
+        Command::History(history) => runtime.block_on(past::history(history)),
         Command::Image(image) => runtime.block_on(image::image(image)),
+        Command::Tail(tail) => runtime.block_on(past::tail(tail)),
+        Command::Undelete(undelete) => runtime.block_on(past::undelete(undelete)),
+        Command::Undo(undo) => runtime.block_on(past::undo(undo)),
         Command::Up(up) if up.detach => runtime.block_on(detach::start(&up)),
         Command::Up(up) => runtime.block_on(up::up(&up)),
+        Command::Why(why) => runtime.block_on(past::why(why)),
     }
 }
 

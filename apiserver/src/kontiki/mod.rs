@@ -6,10 +6,12 @@
 //! administrators unless their endpoint says otherwise.
 
 pub(crate) mod at;
+mod chain;
 mod changes;
 mod events;
 mod history;
 mod told;
+mod why;
 
 use std::sync::Arc;
 
@@ -45,6 +47,14 @@ static ENDPOINTS: &[Endpoint] = &[
         body: Body::Read,
         long: false,
         answer: |core, asked| history::answer(core, asked).boxed(),
+    },
+    Endpoint {
+        method: "GET",
+        path: "why/**",
+        access: Access::Object("get"),
+        body: Body::Read,
+        long: false,
+        answer: |core, asked| why::answer(core, asked).boxed(),
     },
 ];
 

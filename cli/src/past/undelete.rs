@@ -1,0 +1,81 @@
+//! `kontiki undelete`: makes a deleted object again, from its last content. It is a new object: the server gives it a uid.
+
+use anyhow::{Context, Result, bail};
+use http::Method;
+use http_body_util::BodyExt;
+use serde_json::Value;
+
+use super::{
+    names,
+    object::{Object, there},
+    restore, show,
+    undo::CAUSE,
+};
+use crate::{args::Undelete, client::Payload};
+
+pub async fn undelete(arguments: Undelete) -> Result<()> {
+    let object = Object::find(&arguments.target).await?;
+    let shown = object.shown();
+    if let Some(live) = object.live().await? {
+        match live["metadata"]["deletionTimestamp"].as_str() {
+            Some(time) => bail!("{shown} is still being deleted, since {time}: wait until it is gone"),
+            None => bail!("{shown} is there: nothing to undelete"),
+        }
+    }
+    let (mut deletion, mut shredded) = (None, false);
+    let last = object.search(|event| {
+        let deleted: &Value = deletion.get_or_insert_with(|| event.clone());
+        let same = event["resource"]["uid"] == deleted["resource"]["uid"];
+        let forms = [&event["object"], &event["previous"]];
+        shredded |= same && event["object"].is_null();
+        // The last form before somebody asked for the deletion: with its finalizers, and without a time to go.
+        let sound = |form: &&Value| form.is_object() && form["metadata"]["deletionTimestamp"].is_null();
+        Ok(forms.into_iter().find(sound).filter(|_| same).cloned())
+    });
+    let last = last.await?;
+    let Some(deletion) = deletion else { bail!("nothing is retained of {shown}") };
+    let last = last.with_context(|| match shredded {
+        true => format!("the content of {shown} was shredded"),
+        false => format!("the content of {shown} before its deletion is no longer retained"),
+    })?;
+    let mut content = restore::content(&last);
+    for dropped in drop_lost_owners(&object, &mut content).await? {
+        println!("{shown}: its owner {dropped} is gone too; it is made without that owner");
+    }
+    let revision = deletion["revision"].to_string();
+    let payload = Payload::Bytes { content_type: "application/json", bytes: serde_json::to_vec(&content)?.into() };
+    let path = object.resource.collection(&object.namespace);
+    let response = object.client.send(Method::POST, &path, &[(CAUSE, &revision)], payload).await?;
+    let body = response.into_body().collect().await.context("reading the answer")?.to_bytes();
+    let made: Value = serde_json::from_slice(&body).context("the server answered something other than JSON")?;
+    println!(
+        "{shown}: made again as revision {}, with the content it had before {} deleted it in revision {revision}; its new uid is {}",
+        show::text(&made, "/metadata/resourceVersion"),
+        show::user(&deletion),
+        show::text(&made, "/metadata/uid"),
+    );
+    Ok(())
+}
+
+/// An object whose owner is gone would be collected at once.
+async fn drop_lost_owners(object: &Object, content: &mut Value) -> Result<Vec<String>> {
+    let mut dropped = Vec::new();
+    let Some(owners) = content.pointer("/metadata/ownerReferences").and_then(Value::as_array) else {
+        return Ok(dropped);
+    };
+    let mut kept = Vec::new();
+    for owner in owners {
+        let (version, kind) = (show::text(owner, "/apiVersion"), show::text(owner, "/kind"));
+        let group = version.rsplit_once('/').map_or("", |(group, _)| group);
+        let name = show::text(owner, "/name");
+        let resource = names::find(&object.resources, &format!("{kind}.{group}"))
+            .or_else(|_| names::find(&object.resources, kind))?;
+        let found = there(object.client.get(&resource.path(&object.namespace, name)).await)?;
+        match found {
+            Some(found) if found["metadata"]["uid"] == owner["uid"] => kept.push(owner.clone()),
+            Some(_) | None => dropped.push(format!("{}/{name}", kind.to_lowercase())),
+        }
+    }
+    content["metadata"]["ownerReferences"] = Value::Array(kept);
+    Ok(dropped)
+}
