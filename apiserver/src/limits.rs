@@ -46,6 +46,15 @@ pub const TOKEN_LIFETIME_S_MIN: i64 = 600;
 pub const TOKEN_LIFETIME_S_MAX: i64 = 1 << 32;
 /// Largest bearer token that is looked at.
 pub const TOKEN_BYTES_MAX: usize = 16 * 1024;
+/// Pieces of a snapshot, of a chunk each, between the disk and a connection.
+pub const SNAPSHOT_PIECES_MAX: usize = 4;
+/// One command of a restore: what the log takes.
+pub const RESTORE_COMMAND_PARTS_MAX: usize = kontiki_raft::limits::COMMAND_PARTS_MAX;
+pub const RESTORE_COMMAND_BYTES_MAX: usize = kontiki_raft::limits::ENTRY_BYTES_MAX;
+/// How often a restore compares anew because others write meanwhile.
+pub const RESTORE_ATTEMPTS_MAX: usize = 32;
+/// So many owners above an object are looked at for the order of a restore.
+pub const OWNERS_DEPTH_MAX: usize = 16;
 
 const _: () = assert!(DRAIN_BYTES_MAX > REQUEST_BODY_BYTES_MAX);
 const _: () = assert!(GZIP_BYTES_MIN < REQUEST_BODY_BYTES_MAX);

@@ -8,7 +8,7 @@ use crate::age::{age, time};
 use crate::column::{self, text_column};
 use crate::names::{qualified, report};
 use crate::tree::{at, fill, int, missing, text, text_or};
-use crate::{Column, Field, Kind, Retention};
+use crate::{Column, Field, Kind, Restore, Retention};
 
 pub static KIND: Kind = Kind {
     kind: "Event",
@@ -23,6 +23,7 @@ pub static KIND: Kind = Kind {
     default,
     validate,
     retention: Retention::Short,
+    restore: Restore::Never,
     ..Kind::BASE
 };
 

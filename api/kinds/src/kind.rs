@@ -77,6 +77,11 @@ pub struct Kind {
     /// Warnings to the client about a valid object: `(new, old)`; `old` on updates only.
     pub warnings: fn(&Value, Option<&Value>) -> Vec<String>,
     pub retention: Retention,
+    /// What a restore from a snapshot does with its objects.
+    pub restore: Restore,
+    /// Members, as JSON pointers, that a restore leaves as they are in an object that is still there: they tell of the world,
+    /// which does not go back.
+    pub restore_keeps: &'static [&'static str],
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -276,6 +281,18 @@ pub enum Retention {
     Short,
 }
 
+/// What a restore from a snapshot does with objects of a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restore {
+    /// They become what they were: made, changed, removed.
+    Whole,
+    /// Those that are still there become what they were; none is made or removed, for they stand for something outside
+    /// (Nodes: machines).
+    WhileThere,
+    /// They are left alone: they tell who holds what and what happened, now (Leases, Events).
+    Never,
+}
+
 impl Kind {
     /// Reading, watching and writing, one by one and all at once.
     pub const ALL_VERBS: &'static [&'static str] =
@@ -322,6 +339,8 @@ impl Kind {
         deprecation: None,
         warnings: |_, _| Vec::new(),
         retention: Retention::Normal,
+        restore: Restore::Whole,
+        restore_keeps: &["/status"],
     };
 
     /// `(group, version, resource)`.

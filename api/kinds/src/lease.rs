@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::column::{self, text_column};
 use crate::tree::{at, int, text};
-use crate::{Column, Kind, Retention, metadata};
+use crate::{Column, Kind, Restore, Retention, metadata};
 
 pub static KIND: Kind = Kind {
     group: "coordination.k8s.io",
@@ -20,6 +20,7 @@ pub static KIND: Kind = Kind {
     validate,
     validate_update: |new, old, faults| metadata::validate_update(new, old, faults),
     retention: Retention::Short,
+    restore: Restore::Never,
     ..Kind::BASE
 };
 

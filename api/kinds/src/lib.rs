@@ -27,7 +27,7 @@ mod workload;
 
 pub use age::{age, human_duration};
 pub use kind::{
-    AdmitFacts, Claim, Column, Deletion, Field, Kind, Lookup, NameRule, Pool, Retention, Scale, Subresource,
+    AdmitFacts, Claim, Column, Deletion, Field, Kind, Lookup, NameRule, Pool, Restore, Retention, Scale, Subresource,
 };
 
 /// Every kind this server knows, in alphabetical order of `(group, resource)`.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::column::{self, text_column};
 use crate::names::{cidr, label_value, qualified, report};
 use crate::tree::{at, fill, flag, keep, list, members, object, single_and_list, text};
-use crate::{AdmitFacts, Column, Field, Kind, Subresource, metadata, pod};
+use crate::{AdmitFacts, Column, Field, Kind, Restore, Subresource, metadata, pod};
 
 pub static KIND: Kind = Kind {
     kind: "Node",
@@ -28,6 +28,7 @@ pub static KIND: Kind = Kind {
     validate,
     validate_update,
     validate_status,
+    restore: Restore::WhileThere,
     ..Kind::BASE
 };
 

@@ -61,6 +61,8 @@ pub static KIND: Kind = Kind {
     validate_update: update::validate,
     validate_status: update::validate_status,
     warnings: |pod, old| warnings::pod(pod, old),
+    // A pod that runs where it runs is not taken from its node.
+    restore_keeps: &["/spec/nodeName", "/status"],
     ..Kind::BASE
 };
 

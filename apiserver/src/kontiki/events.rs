@@ -174,7 +174,7 @@ fn refused(error: &ReadError) -> Status {
 }
 
 /// What tells this cluster from others, on each of its servers.
-fn cluster(core: &Core) -> String {
+pub(super) fn cluster(core: &Core) -> String {
     core.log.head(&Key::new("namespaces", "", CLUSTER)).map(|(_, head)| head.uid.clone()).unwrap_or_default()
 }
 

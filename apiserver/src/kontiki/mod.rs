@@ -10,6 +10,8 @@ mod chain;
 mod changes;
 mod events;
 mod history;
+mod restore;
+mod snapshot;
 mod told;
 mod why;
 
@@ -47,6 +49,22 @@ static ENDPOINTS: &[Endpoint] = &[
         body: Body::Read,
         long: false,
         answer: |core, asked| history::answer(core, asked).boxed(),
+    },
+    Endpoint {
+        method: "POST",
+        path: "restore",
+        access: Access::To("create", "restores"),
+        body: Body::Stream,
+        long: true,
+        answer: |core, asked| restore::answer(core, asked).boxed(),
+    },
+    Endpoint {
+        method: "GET",
+        path: "snapshot",
+        access: Access::To("get", "snapshots"),
+        body: Body::Read,
+        long: true,
+        answer: |core, asked| snapshot::answer(core, asked).boxed(),
     },
     Endpoint {
         method: "GET",

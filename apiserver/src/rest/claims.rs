@@ -87,21 +87,30 @@ fn release_keys<'a>(log: &Log, keys: impl Iterator<Item = &'a Key>, change: &mut
     change.mutations.extend(held.map(|key| Mutation::Delete { key: key.clone(), last: None }));
 }
 
-fn keys(kind: &Kind, object: &Value) -> BTreeMap<Key, ()> {
+/// What an object holds.
+pub fn keys(kind: &Kind, object: &Value) -> BTreeMap<Key, ()> {
     let claims = (kind.claims)(object).into_iter();
     claims.filter_map(|claim| Some((key(claim.pool, &claim.value?), ()))).collect()
 }
 
+/// Whether a key stands for a held value.
+pub fn is_claim(key: &Key) -> bool {
+    [Pool::ClusterIp, Pool::NodePort].into_iter().any(|pool| key.resource == resource(pool))
+}
+
 fn key(pool: Pool, value: &str) -> Key {
-    let resource = match pool {
+    Key::new(resource(pool), "", value)
+}
+
+fn resource(pool: Pool) -> &'static str {
+    match pool {
         Pool::ClusterIp => "clusterips.kontiki.dev",
         Pool::NodePort => "nodeports.kontiki.dev",
-    };
-    Key::new(resource, "", value)
+    }
 }
 
 /// What is stored under a held value: whose it is.
-fn holder(kind: &Kind, object: &Value) -> Sealed {
+pub fn holder(kind: &Kind, object: &Value) -> Sealed {
     let uid = text(object, "/metadata/uid").to_owned();
     let body = json!({
         "resource": kind.storage_resource(),

@@ -6,7 +6,7 @@
 
 mod admission;
 mod call;
-mod claims;
+pub(crate) mod claims;
 mod create;
 mod decode;
 mod delete;
@@ -14,17 +14,17 @@ mod deletion;
 mod frames;
 mod limits;
 mod naming;
-mod object;
+pub(crate) mod object;
 mod options;
 mod patch;
 mod put;
 mod read;
 mod render;
 mod selection;
-mod store;
+pub(crate) mod store;
 mod subresource;
 mod token;
-mod update;
+pub(crate) mod update;
 mod watch;
 
 use std::sync::Arc;

@@ -127,7 +127,7 @@ pub fn uncommitted(key: Key, revision: Revision, sealed: Sealed) -> Stored {
     Stored { key, revision, head: sealed.head.into(), body: sealed.body }
 }
 
-fn refused(error: ProposeError) -> Refusal {
+pub fn refused(error: ProposeError) -> Refusal {
     Refusal::Final(match error {
         ProposeError::Rejected(Rejection::Precondition { .. }) => return Refusal::Raced,
         ProposeError::Rejected(stale @ Rejection::StaleTerm { .. }) => failure::stale_term(&stale.to_string()),

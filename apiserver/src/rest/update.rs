@@ -203,7 +203,7 @@ fn prepare(kind: &Kind, rules: Rules, new: &mut Value, old: &Value) {
 }
 
 /// Whether anything but metadata and status changed.
-fn differs(kind: &Kind, new: &Value, old: &Value) -> bool {
+pub fn differs(kind: &Kind, new: &Value, old: &Value) -> bool {
     let rest = |object: &Value| {
         let mut object = object.clone();
         builtin().canonical(object::type_of(kind), &mut object);

@@ -1,0 +1,318 @@
+//! What differs between the present and the past, and in which order it is changed.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use kontiki_kinds::{Deletion, KINDS, Kind, by_storage_resource};
+use kontiki_model::{Head, Key, Revision, Status};
+use kontiki_raft::{Expect, Mutation, ReadError, Stored, backup::Archive};
+
+use super::{
+    compare::{Becomes, compare},
+    refused,
+    selection::{Judged, Selection},
+};
+use crate::{
+    core::Core,
+    failure, limits,
+    rest::{
+        claims,
+        object::Sealed,
+        store::{Change, read_failed},
+    },
+};
+
+/// Everything that differs, and what is left alone.
+#[derive(Default)]
+pub struct Plan {
+    /// In the order in which it is changed.
+    pub differences: Vec<Difference>,
+    pub unchanged: usize,
+    /// How many objects are left as they are, by reason.
+    pub left: BTreeMap<&'static str, usize>,
+    /// What cannot be restored, and why.
+    pub refused: Vec<(Key, String)>,
+}
+
+pub struct Difference {
+    pub key: Key,
+    pub action: Action,
+    pub uid: String,
+    /// The revisions of the object now and then.
+    pub present: Option<Revision>,
+    pub past: Option<Revision>,
+    sealed: Option<Sealed>,
+    /// Values that only one object may hold (addresses, ports): whether they are free now, and under which revision not.
+    takes: Vec<(Key, Option<Revision>, Sealed)>,
+    gives_back: Vec<Key>,
+    /// Position in the order; see [`rank`].
+    rank: (u8, usize),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    Create,
+    Update,
+    Replace,
+    Delete,
+}
+
+impl Action {
+    pub fn name(self) -> &'static str {
+        match self {
+            Action::Create => "create",
+            Action::Update => "update",
+            Action::Replace => "replace",
+            Action::Delete => "delete",
+        }
+    }
+}
+
+impl Plan {
+    /// Compares. Reads the disk for as long as that takes.
+    pub fn make(core: &Core, archive: &Archive, to: Revision, selection: &Selection) -> Result<Plan, Status> {
+        let past = archive.keys_at(to).map_err(|error| refused(&error))?;
+        let (present, _) = core.log.keys().map_err(|error| read_failed(&error))?;
+        let mut plan = Plan::default();
+        let keys: BTreeSet<&Key> = past.keys().chain(present.keys()).collect();
+        for key in keys {
+            let kind = match selection.judge(key) {
+                Judged::Restored(kind) => kind,
+                Judged::Outside => continue,
+                Judged::Left(why) => {
+                    *plan.left.entry(why).or_default() += 1;
+                    continue;
+                }
+            };
+            let was = match past.contains_key(key).then(|| archive.get_at(key, to)).transpose() {
+                Ok(was) => was.flatten(),
+                Err(ReadError::Compacted { .. }) => {
+                    *plan.left.entry("what the snapshot no longer knows").or_default() += 1;
+                    continue;
+                }
+                Err(error) => return Err(read_failed(&error)),
+            };
+            let is = core.stored(key)?;
+            match compare(kind, is.as_ref(), was.as_ref())? {
+                None => plan.unchanged += 1,
+                Some(Becomes::Deleted) if kind.protected.contains(&key.name.as_str()) => {
+                    *plan.left.entry("what the cluster does not work without").or_default() += 1;
+                }
+                Some(becomes) => plan.differences.push(difference(kind, key, is.as_ref(), was.as_ref(), becomes)?),
+            }
+        }
+        plan.refuse_homeless(core);
+        plan.settle_claims(core);
+        plan.order();
+        Ok(plan)
+    }
+
+    /// An address that came back must not be somebody else's by now.
+    fn settle_claims(&mut self, core: &Core) {
+        for difference in &mut self.differences {
+            for (key, held, _) in &mut difference.takes {
+                *held = core.log.head(key).map(|(revision, _)| revision);
+            }
+        }
+        // What is refused gives nothing back, which others may have counted on.
+        while let Some(blocked) = self.blocked() {
+            let difference = self.differences.remove(blocked);
+            let names =
+                difference.takes.iter().filter(|(_, held, _)| held.is_some()).map(|(key, ..)| key.name.as_str());
+            let why = format!("another object holds {} now", names.collect::<Vec<_>>().join(", "));
+            self.refused.push((difference.key, why));
+        }
+        let takes = self.differences.iter().flat_map(|one| &one.takes);
+        let taken: BTreeSet<Key> = takes.map(|(key, ..)| key.clone()).collect();
+        for difference in &mut self.differences {
+            // What another object takes over is written once, by that one.
+            difference.gives_back.retain(|key| !taken.contains(key) && core.log.head(key).is_some());
+        }
+    }
+
+    /// The first that takes what nobody gives back.
+    fn blocked(&self) -> Option<usize> {
+        let given_back: BTreeSet<&Key> = self.differences.iter().flat_map(|one| &one.gives_back).collect();
+        let blocked =
+            |one: &Difference| one.takes.iter().any(|(key, held, _)| held.is_some() && !given_back.contains(key));
+        self.differences.iter().position(blocked)
+    }
+
+    /// Nothing comes back into a namespace that is neither there nor comes back.
+    fn refuse_homeless(&mut self, core: &Core) {
+        let is_namespace =
+            |one: &Difference| kind_of(&one.key).is_some_and(|kind| kind.deletion == Deletion::SpecFinalizers);
+        let coming: BTreeSet<String> = self
+            .differences
+            .iter()
+            .filter(|one| is_namespace(one) && one.sealed.is_some())
+            .map(|one| one.key.name.clone())
+            .collect();
+        let resource = KINDS.iter().find(|kind| kind.deletion == Deletion::SpecFinalizers);
+        let resource = resource.map(|kind| kind.storage_resource()).unwrap_or_default();
+        let homeless = |one: &Difference| {
+            let namespace = &one.key.namespace;
+            let there = || core.log.head(&Key::new(resource.as_str(), "", namespace.as_str())).is_some();
+            one.sealed.is_some() && !namespace.is_empty() && !coming.contains(namespace) && !there()
+        };
+        let (refused, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.differences).into_iter().partition(homeless);
+        let why = "its namespace is not there; restore the Namespace as well";
+        self.refused.extend(refused.into_iter().map(|one| (one.key, why.to_owned())));
+        self.differences = kept;
+    }
+
+    fn order(&mut self) {
+        let owners: HashMap<&str, &Head> =
+            self.differences.iter().filter_map(|one| Some((one.uid.as_str(), &one.sealed.as_ref()?.head))).collect();
+        let ranks: Vec<_> = self.differences.iter().map(|one| rank(one, &owners)).collect();
+        for (difference, rank) in self.differences.iter_mut().zip(ranks) {
+            difference.rank = rank;
+        }
+        self.differences.sort_by(|left, right| (left.rank, &left.key).cmp(&(right.rank, &right.key)));
+    }
+
+    /// The commands that make it so, in order. One, wherever that is possible.
+    pub fn commands(&self) -> Vec<Change> {
+        let mut commands = Packer::default();
+        // A name can change hands only in two steps: a command touches a key once.
+        for replaced in self.differences.iter().filter(|one| one.action == Action::Replace) {
+            commands.add(replaced.deletion());
+        }
+        commands.end();
+        for difference in &self.differences {
+            commands.add(difference.change());
+        }
+        commands.end();
+        commands.done
+    }
+}
+
+/// Cluster-scoped objects first, then owners before what they own; then removals, the other way round.
+fn rank(difference: &Difference, owners: &HashMap<&str, &Head>) -> (u8, usize) {
+    let cluster = difference.key.namespace.is_empty();
+    let Some(sealed) = &difference.sealed else { return (if cluster { 3 } else { 2 }, 0) };
+    let (mut depth, mut head) = (0, Some(&sealed.head));
+    while let Some(one) = head.filter(|_| depth < limits::OWNERS_DEPTH_MAX) {
+        head = one.owners.iter().find_map(|owner| owners.get(owner.uid.as_str()).copied());
+        depth += 1;
+    }
+    (u8::from(!cluster), depth)
+}
+
+fn kind_of(key: &Key) -> Option<&'static Kind> {
+    by_storage_resource(&key.resource)
+}
+
+fn difference(
+    kind: &'static Kind,
+    key: &Key,
+    is: Option<&Stored>,
+    was: Option<&Stored>,
+    becomes: Becomes,
+) -> Result<Difference, Status> {
+    let (action, sealed) = match becomes {
+        Becomes::Created(sealed) => (Action::Create, Some(sealed)),
+        Becomes::Updated(sealed) => (Action::Update, Some(sealed)),
+        Becomes::Replaced(sealed) => (Action::Replace, Some(sealed)),
+        Becomes::Deleted => (Action::Delete, None),
+    };
+    let held = is.map(|is| held(kind, &is.body)).transpose()?.unwrap_or_default();
+    let wanted = sealed.as_ref().map(|sealed| held_by(kind, sealed)).transpose()?.unwrap_or_default();
+    // What it holds and goes on holding is not touched, unless it is another object that holds it then.
+    let same = action == Action::Update;
+    let takes = wanted.iter().filter(|(key, _)| !(same && held.contains(key)));
+    let takes = takes.map(|(key, holder)| (key.clone(), None, holder.clone())).collect();
+    let gives_back = held.into_iter().filter(|key| !wanted.iter().any(|(wanted, _)| wanted == key) || !same).collect();
+    let uid = sealed.as_ref().map(|sealed| &sealed.head.uid).or(is.map(|is| &is.head.uid));
+    Ok(Difference {
+        key: key.clone(),
+        action,
+        uid: uid.cloned().unwrap_or_default(),
+        present: is.map(|is| is.revision),
+        past: was.map(|was| was.revision),
+        sealed,
+        takes,
+        gives_back,
+        rank: (0, 0),
+    })
+}
+
+fn held(kind: &'static Kind, body: &[u8]) -> Result<BTreeSet<Key>, Status> {
+    let object = serde_json::from_slice(body).map_err(failure::internal)?;
+    Ok(claims::keys(kind, &object).into_keys().collect())
+}
+
+fn held_by(kind: &'static Kind, sealed: &Sealed) -> Result<Vec<(Key, Sealed)>, Status> {
+    let object = serde_json::from_slice(&sealed.body).map_err(failure::internal)?;
+    let holder = claims::holder(kind, &object);
+    Ok(claims::keys(kind, &object).into_keys().map(|key| (key, holder.clone())).collect())
+}
+
+impl Difference {
+    fn expected(&self) -> Expect {
+        self.present.map_or(Expect::Absent, Expect::Revision)
+    }
+
+    /// The first step of a replacement.
+    fn deletion(&self) -> Change {
+        let mut change = Change::default();
+        change.expect(&self.key, self.expected());
+        change.mutations.push(Mutation::Delete { key: self.key.clone(), last: None });
+        change
+    }
+
+    fn change(&self) -> Change {
+        let mut change = Change::default();
+        let expected = if self.action == Action::Replace { Expect::Absent } else { self.expected() };
+        change.expect(&self.key, expected);
+        match &self.sealed {
+            Some(sealed) => change.put(&self.key, sealed),
+            None => change.mutations.push(Mutation::Delete { key: self.key.clone(), last: None }),
+        }
+        for (key, held, holder) in &self.takes {
+            change.expect(key, held.map_or(Expect::Absent, Expect::Revision));
+            change.put(key, holder);
+        }
+        for key in &self.gives_back {
+            change.mutations.push(Mutation::Delete { key: key.clone(), last: None });
+        }
+        change
+    }
+}
+
+/// Puts as much into one command as it may hold.
+#[derive(Default)]
+struct Packer {
+    done: Vec<Change>,
+    open: Change,
+    bytes: usize,
+}
+
+impl Packer {
+    fn add(&mut self, change: Change) {
+        let bytes: usize = change.mutations.iter().map(bytes).sum();
+        let parts = change.mutations.len().max(change.preconditions.len());
+        let open = self.open.mutations.len().max(self.open.preconditions.len());
+        if open + parts > limits::RESTORE_COMMAND_PARTS_MAX || self.bytes + bytes > limits::RESTORE_COMMAND_BYTES_MAX {
+            self.end();
+        }
+        self.bytes += bytes;
+        self.open.preconditions.extend(change.preconditions);
+        self.open.mutations.extend(change.mutations);
+    }
+
+    fn end(&mut self) {
+        if !self.open.mutations.is_empty() {
+            self.done.push(std::mem::take(&mut self.open));
+        }
+        self.bytes = 0;
+    }
+}
+
+/// At most so much: what a head holds is also in the body.
+fn bytes(mutation: &Mutation) -> usize {
+    const AROUND: usize = 1024;
+    match mutation {
+        Mutation::Put { body, .. } => AROUND + 2 * body.len(),
+        Mutation::Delete { .. } => AROUND,
+    }
+}

@@ -1,0 +1,78 @@
+//! Which objects a restore is about, and which it leaves alone whatever is asked for.
+
+use std::collections::BTreeSet;
+
+use kontiki_kinds::{Deletion, KINDS, Kind, Restore, by_storage_resource};
+use kontiki_model::{Key, Status};
+
+use crate::{bootstrap, failure, request::ApiRequest, rest::claims};
+
+#[derive(Clone)]
+pub struct Selection {
+    /// Empty: all.
+    kinds: Vec<&'static Kind>,
+    /// Empty: all, and what is in none.
+    namespaces: BTreeSet<String>,
+    own: Vec<Key>,
+}
+
+/// What is to be done about a key.
+pub enum Judged {
+    /// It is compared, and becomes what it was.
+    Restored(&'static Kind),
+    /// Not asked for, or it follows the object that holds it.
+    Outside,
+    /// Left as it is, for this reason.
+    Left(&'static str),
+}
+
+impl Selection {
+    pub fn read(request: &ApiRequest) -> Result<Self, Status> {
+        let values = |name: &'static str| {
+            let given = request.query.iter().filter(move |(key, value)| key == name && !value.is_empty());
+            given.map(|(_, value)| value)
+        };
+        let mut kinds = Vec::new();
+        for resource in values("resource") {
+            let unknown = || failure::bad_request(format!("there is no resource {resource:?}"));
+            kinds.push(find(resource).ok_or_else(unknown)?);
+        }
+        let namespaces = values("namespace").cloned().collect();
+        Ok(Selection { kinds, namespaces, own: bootstrap::own_objects().into() })
+    }
+
+    pub fn judge(&self, key: &Key) -> Judged {
+        let Some(kind) = by_storage_resource(&key.resource) else {
+            return if claims::is_claim(key) { Judged::Outside } else { Judged::Left("the cluster's own records") };
+        };
+        if !self.contains(kind, key) {
+            return Judged::Outside;
+        }
+        match kind.restore {
+            Restore::Never => Judged::Left("Leases and Events: they tell who holds what, and what happened, now"),
+            Restore::Whole | Restore::WhileThere if self.own.contains(key) => {
+                Judged::Left("the kubernetes Service and its endpoints: they tell where the servers are now")
+            }
+            Restore::Whole | Restore::WhileThere => Judged::Restored(kind),
+        }
+    }
+
+    fn contains(&self, kind: &'static Kind, key: &Key) -> bool {
+        // A namespace is in itself: nothing can come back into one that is gone.
+        let place = if kind.deletion == Deletion::SpecFinalizers { &key.name } else { &key.namespace };
+        let is = |one: &&Kind| std::ptr::eq(*one, kind);
+        (self.kinds.is_empty() || self.kinds.iter().any(is))
+            && (self.namespaces.is_empty() || self.namespaces.contains(place))
+    }
+}
+
+/// A resource by any name that kubectl takes.
+fn find(name: &str) -> Option<&'static Kind> {
+    let lower = name.to_lowercase();
+    by_storage_resource(&lower).or_else(|| {
+        let known = |kind: &&&Kind| {
+            kind.resource == lower || kind.singular == lower || kind.short_names.contains(&lower.as_str())
+        };
+        KINDS.iter().find(known).copied()
+    })
+}

@@ -1,0 +1,269 @@
+//! A snapshot over the API, and what comes back from it: by new writes, that every watcher sees.
+#![allow(clippy::unwrap_used)]
+mod wire;
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use kontiki_raft::Subject;
+use kontiki_raft::WatchItem;
+use serde_json::{Value, json};
+
+use wire::{Answer, Client, Running};
+
+const CONFIGMAPS: &str = "/api/v1/namespaces/default/configmaps";
+const SERVICES: &str = "/api/v1/namespaces/default/services";
+const SNAPSHOT: &str = "/apis/kontiki.dev/v1/snapshot";
+const RESTORE: &str = "/apis/kontiki.dev/v1/restore";
+
+fn run(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(test);
+}
+
+async fn made(admin: &mut Client, collection: &str, object: &Value) -> Value {
+    let answer = admin.post(collection, object).await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{:?}", answer.body);
+    answer.json()
+}
+
+fn configmap(name: &str, value: &str) -> Value {
+    json!({"metadata": {"name": name}, "data": {"k": value}})
+}
+
+async fn snapshot(admin: &mut Client) -> Bytes {
+    let answer = admin.get(SNAPSHOT).await;
+    assert_eq!(
+        (answer.status, &answer.headers["content-type"]),
+        (StatusCode::OK, &"application/vnd.kontiki.snapshot".parse().unwrap())
+    );
+    answer.body
+}
+
+async fn restore(admin: &mut Client, query: &str, snapshot: &Bytes) -> Answer {
+    admin.call(Method::POST, &format!("{RESTORE}{query}"), snapshot.clone()).await
+}
+
+/// `action resource/name`, in order.
+fn changes(answer: &Answer) -> Vec<String> {
+    assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.body);
+    let body = answer.json();
+    let changes = body["changes"].as_array().unwrap().iter();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    changes
+        .map(|one| {
+            format!("{} {}/{}", text(&one["action"]), text(&one["object"]["resource"]), text(&one["object"]["name"]))
+        })
+        .collect()
+}
+
+fn revision(object: &Value) -> u64 {
+    object["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap()
+}
+
+#[test]
+fn objects_become_again_what_they_were_and_watchers_see_it() {
+    run(async {
+        let server = Running::start().await;
+        let mut admin = server.admin().await;
+        let kept = made(&mut admin, CONFIGMAPS, &configmap("kept", "1")).await;
+        let gone = made(&mut admin, CONFIGMAPS, &configmap("gone", "1")).await;
+        let renewed = made(&mut admin, CONFIGMAPS, &configmap("renewed", "1")).await;
+        let changed = made(&mut admin, CONFIGMAPS, &configmap("changed", "1")).await;
+        let before = revision(&changed);
+        made(&mut admin, CONFIGMAPS, &configmap("late", "1")).await;
+        let file = snapshot(&mut admin).await;
+
+        let put = |name: &str, value: &str| (format!("{CONFIGMAPS}/{name}"), configmap(name, value).to_string());
+        let (path, body) = put("changed", "2");
+        assert_eq!(admin.call(Method::PUT, &path, body).await.status, 200);
+        for name in ["gone", "renewed"] {
+            assert_eq!(admin.call(Method::DELETE, &format!("{CONFIGMAPS}/{name}"), "").await.status, 200);
+        }
+        made(&mut admin, CONFIGMAPS, &configmap("renewed", "2")).await;
+        made(&mut admin, CONFIGMAPS, &configmap("new", "1")).await;
+
+        // A dry run tells, and does nothing.
+        let now = server.log.revision();
+        let expected = [
+            "update configmaps/changed",
+            "create configmaps/gone",
+            "replace configmaps/renewed",
+            "delete configmaps/new",
+        ];
+        let dry = restore(&mut admin, "?dryRun=All", &file).await;
+        assert_eq!(
+            (changes(&dry), dry.json()["atomic"].clone(), server.log.revision()),
+            (expected.map(str::to_owned).into(), json!(false), now)
+        );
+
+        let mut watch = server.log.watch(Subject::Lasting, now).unwrap();
+        let done = restore(&mut admin, "", &file).await;
+        assert_eq!(changes(&done), expected);
+        let last = server.log.revision();
+        assert_eq!(done.json()["revisions"], json!({"first": now + 1, "last": last}));
+        let mut seen = Vec::new();
+        loop {
+            match watch.next().await.unwrap() {
+                WatchItem::Event(event) => {
+                    assert_eq!(
+                        (event.author.verb.as_str(), event.author.user.as_str()),
+                        ("restore", "kubernetes-admin")
+                    );
+                    seen.push(format!("{:?} {}", event.kind, event.object.key.name));
+                }
+                WatchItem::Progress(at) if at >= last => break,
+                WatchItem::Progress(_) => {}
+            }
+        }
+        assert_eq!(seen, ["Deleted renewed", "Updated changed", "Created gone", "Created renewed", "Deleted new"]);
+        for object in [&kept, &gone, &renewed, &changed] {
+            let name = object["metadata"]["name"].as_str().unwrap();
+            let mut now = admin.get(&format!("{CONFIGMAPS}/{name}")).await.json();
+            now["metadata"]["resourceVersion"] = object["metadata"]["resourceVersion"].clone();
+            assert_eq!(now, *object, "uid and all");
+        }
+
+        // To an earlier revision, one step that touches only what differs; then there is nothing left to do.
+        let earlier = restore(&mut admin, &format!("?to={before}"), &file).await;
+        assert_eq!(
+            (changes(&earlier), &earlier.json()["commands"]),
+            (vec!["delete configmaps/late".to_owned()], &json!(1))
+        );
+        let again = restore(&mut admin, &format!("?to={before}"), &file).await;
+        assert_eq!(
+            (changes(&again), &again.json()["commands"], &again.json()["revisions"]),
+            (Vec::new(), &json!(0), &Value::Null)
+        );
+        server.stop().await;
+    });
+}
+
+#[test]
+fn services_come_back_with_their_addresses_unless_others_hold_them() {
+    run(async {
+        let server = Running::start().await;
+        let mut admin = server.admin().await;
+        let service = |name: &str, address: Option<&str>| json!({"metadata": {"name": name}, "spec": {"clusterIP": address, "ports": [{"port": 80}]}});
+        let web = made(&mut admin, SERVICES, &service("web", Some("10.96.7.7"))).await;
+        made(&mut admin, SERVICES, &service("other", Some("10.96.7.8"))).await;
+        let file = snapshot(&mut admin).await;
+        assert_eq!(admin.call(Method::DELETE, &format!("{SERVICES}/web"), "").await.status, 200);
+        made(&mut admin, SERVICES, &service("thief", Some("10.96.7.7"))).await;
+
+        let alone = restore(&mut admin, "?resource=svc&namespace=elsewhere", &file).await;
+        assert_eq!(changes(&alone), [""; 0]);
+        let done = restore(&mut admin, "", &file).await;
+        assert_eq!(changes(&done), ["create services/web", "delete services/thief"]);
+        assert_eq!(done.json()["commands"], 1);
+        let now = admin.get(&format!("{SERVICES}/web")).await.json();
+        assert_eq!((&now["spec"], &now["metadata"]["uid"]), (&web["spec"], &web["metadata"]["uid"]));
+        // The address is held again, and given back with the service.
+        let refused = admin.post(SERVICES, &service("second", Some("10.96.7.7"))).await;
+        assert_eq!(refused.status, 422, "{:?}", refused.body);
+        assert_eq!(admin.call(Method::DELETE, &format!("{SERVICES}/web"), "").await.status, 200);
+        made(&mut admin, SERVICES, &service("second", Some("10.96.7.7"))).await;
+
+        // Only what was selected: the holder is none of it, and stays.
+        let namespace = json!({"metadata": {"name": "shop"}});
+        made(&mut admin, "/api/v1/namespaces", &namespace).await;
+        let shop = "/api/v1/namespaces/shop/services";
+        made(&mut admin, shop, &service("front", Some("10.96.7.9"))).await;
+        let file = snapshot(&mut admin).await;
+        assert_eq!(admin.call(Method::DELETE, &format!("{shop}/front"), "").await.status, 200);
+        made(&mut admin, SERVICES, &service("squatter", Some("10.96.7.9"))).await;
+        let blocked = restore(&mut admin, "?namespace=shop", &file).await;
+        assert_eq!(changes(&blocked), [""; 0]);
+        assert_eq!(blocked.json()["refused"][0]["reason"], "another object holds 10.96.7.9 now");
+        assert_eq!(admin.get(&format!("{SERVICES}/squatter")).await.status, 200);
+        server.stop().await;
+    });
+}
+
+#[test]
+fn what_tells_of_the_present_is_left_alone() {
+    run(async {
+        let server = Running::start().await;
+        let mut admin = server.admin().await;
+        let leases = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
+        made(
+            &mut admin,
+            leases,
+            &json!({"metadata": {"name": "n"}, "spec": {"holderIdentity": "then", "leaseDurationSeconds": 9}}),
+        )
+        .await;
+        made(&mut admin, "/api/v1/nodes", &json!({"metadata": {"name": "old"}})).await;
+        let file = snapshot(&mut admin).await;
+        assert_eq!(admin.call(Method::DELETE, "/api/v1/nodes/old", "").await.status, 200);
+        made(&mut admin, "/api/v1/nodes", &json!({"metadata": {"name": "new"}})).await;
+        let done = restore(&mut admin, "?to=1", &file).await;
+        let touched = changes(&done);
+        assert!(
+            touched.iter().all(|one| !one.contains("nodes/") && !one.contains("leases") && !one.contains("kubernetes")),
+            "{touched:?}"
+        );
+        for path in [
+            "/api/v1/nodes/new",
+            "/api/v1/namespaces/default",
+            "/api/v1/namespaces/kube-system",
+            &format!("{SERVICES}/kubernetes"),
+        ] {
+            assert_eq!(admin.get(path).await.status, 200, "{path}");
+        }
+        let left: Vec<_> = done.json()["left"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| one["what"].as_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(left.len(), 3, "{left:?}");
+        server.stop().await;
+    });
+}
+
+#[test]
+fn only_administrators_and_only_whole_snapshots_of_this_cluster() {
+    run(async {
+        let server = Running::start().await;
+        let mut admin = server.admin().await;
+        let file = snapshot(&mut admin).await;
+        let token = admin.service_account("robot").await;
+        let mut robot = server.bearer(&token).await;
+        let refused = robot.get(SNAPSHOT).await;
+        assert_eq!(refused.status, 403);
+        assert!(
+            refused.message().contains("cannot get resource \"snapshots\" in API group \"kontiki.dev\""),
+            "{}",
+            refused.message()
+        );
+        assert_eq!(restore(&mut robot, "", &file).await.status, 403);
+
+        let now = server.log.revision();
+        let mut damaged = file.to_vec();
+        let middle = damaged.len() / 2;
+        damaged[middle] ^= 1;
+        for (body, query, expected) in [
+            (Bytes::from(damaged), "", "damaged"),
+            (file.slice(..file.len() - 1), "", "ends early"),
+            (Bytes::from_static(b"hello"), "", "not a snapshot"),
+            (file.clone(), "?to=999999", "is not in the snapshot"),
+            (file.clone(), "?to=soon", "is no moment"),
+            (file.clone(), "?resource=gizmos", "there is no resource"),
+        ] {
+            let mut admin = server.admin().await;
+            let refused = restore(&mut admin, query, &body).await;
+            assert_eq!(refused.status, 400, "{:?}", refused.body);
+            assert!(refused.message().contains(expected), "{}", refused.message());
+        }
+        assert_eq!(server.log.revision(), now);
+
+        let other = Running::start().await;
+        let mut its_admin = other.admin().await;
+        let refused = restore(&mut its_admin, "", &file).await;
+        assert!(refused.status == 400 && refused.message().contains("of another cluster"), "{}", refused.message());
+        made(&mut its_admin, CONFIGMAPS, &configmap("own", "1")).await;
+        let moved = restore(&mut its_admin, "?anyCluster=true", &file).await;
+        assert!(changes(&moved).contains(&"delete configmaps/own".to_owned()), "{:?}", moved.body);
+        other.stop().await;
+        server.stop().await;
+    });
+}
