@@ -32,8 +32,8 @@ verify: ## formatting, clippy with warnings denied, tidy, generated files; chang
 fix: ## format, apply clippy's fixes, regenerate
 	@$(XTASK) fix
 
-bench: ## latencies and sizes, beside runc and crun
-	@$(XTASK) bench
+bench: ## latencies, rates and sizes, beside etcd, runc and crun; ONLY=log|start|pods|containers for a part
+	@$(XTASK) bench $(if $(ONLY),--only $(ONLY))
 
 deny: ## licences, sources and duplicates of the dependencies (installs cargo-deny if absent)
 	@$(XTASK) deny

@@ -22,8 +22,12 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Latencies and sizes, beside runc and crun
-    Bench,
+    /// Latencies, rates and sizes, beside etcd, runc and crun
+    Bench {
+        /// One part alone
+        #[arg(long)]
+        only: Option<bench::Part>,
+    },
     /// The release binary, at bin/kontiki
     Build,
     /// Write the generated sources from the committed facts
@@ -62,13 +66,13 @@ fn main() -> ExitCode {
 
 fn run(task: Task) -> Result<()> {
     match task {
-        Task::Bench => bench::bench(),
+        Task::Bench { only } => bench::bench(only),
         Task::Build => build::build(),
         Task::Codegen { check } => codegen::run(check),
         Task::Deny => build::deny(),
         Task::Down => build::down(),
         Task::Fix => build::fix(),
-        Task::Setup => setup::install(setup::Need::Test),
+        Task::Setup => setup::install(setup::Need::Bench),
         Task::Test => build::test(),
         Task::Tidy => tidy::check(),
         Task::Up => build::up(),

@@ -12,6 +12,7 @@ pub enum Need {
     Build,
     Run,
     Test,
+    Bench,
 }
 
 /// `(package, need, why)`; the test list is what the end-to-end tests and benchmarks drive as real peers.
@@ -25,13 +26,15 @@ const PACKAGES: &[(&str, Need, &str)] = &[
     ("libnftables1", Need::Run, "the same library at run time"),
     ("libseccomp2", Need::Run, "the same library at run time"),
     ("busybox-static", Need::Test, "the container image of the examples and tests"),
-    ("crun", Need::Test, "a peer in `make bench`"),
     ("curl", Need::Test, "asks a Service as a user would"),
     ("docker-registry", Need::Test, "images are pulled from it, on loopback"),
     ("iproute2", Need::Test, "looks for links and namespaces left behind"),
     ("nftables", Need::Test, "looks for rules left behind"),
-    ("runc", Need::Test, "a peer in `make bench`"),
     ("skopeo", Need::Test, "fills the registry and makes image archives"),
+    ("crun", Need::Bench, "a peer in `make bench`"),
+    ("etcd-server", Need::Bench, "another"),
+    ("linux-perf", Need::Bench, "counts the servers' syncs in `make bench`"),
+    ("runc", Need::Bench, "a peer in `make bench`"),
 ];
 
 /// Installs what is missing for `need` and all before it.
@@ -43,7 +46,7 @@ pub fn install(need: Need) -> Result<()> {
         }
     }
     // Any kubectl will do: Debian's own is 1.20.
-    if need == Need::Test && !tool::installed("kubectl") {
+    if need >= Need::Test && !tool::installed("kubectl") {
         missing.push(("kubernetes-client", "kubectl drives the end-to-end tests"));
     }
     if missing.is_empty() {

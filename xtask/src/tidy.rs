@@ -27,6 +27,7 @@ const EDGES: &[(&str, &[&str])] = &[
         ],
     ),
     ("kontiki-apiserver", &["kontiki-kinds", "kontiki-model", "kontiki-raft", "kontiki-schema"]),
+    ("kontiki-bench", &["kontiki-model", "kontiki-raft"]),
     ("kontiki-chaos", &["kontiki-model", "kontiki-raft"]),
     ("kontiki-controllers", &["kontiki-informer"]),
     ("kontiki-informer", &[]),

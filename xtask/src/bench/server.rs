@@ -1,104 +1,24 @@
-//! `make bench`: what a user waits for, and what it costs, beside runc and crun in the same run. Prints a table; judges nothing.
+//! One server: from start to the first write, what it keeps in memory, from the API to a running pod.
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Write},
-    path::{Path, PathBuf},
+    io::{BufRead, BufReader},
+    path::PathBuf,
     process::{Child, Command, Stdio},
     sync::mpsc,
     thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use crate::{build, setup, tool};
+use super::{IDLE, POLL, Row, WAIT_MAX, containers::busybox, millis, scratch::Scratch};
+use crate::tool;
 
 const STARTS: usize = 5;
 const PODS: usize = 20;
 const AT_ONCE: usize = 30;
-const CONTAINERS: usize = 40;
-/// How long an idle process is left alone before its memory is read.
-const IDLE: Duration = Duration::from_secs(5);
-const WAIT_MAX: Duration = Duration::from_secs(120);
-const POLL: Duration = Duration::from_millis(2);
-
-/// One row: a name and its samples in milliseconds, or one figure with a unit.
-enum Row {
-    Times(String, Vec<f64>),
-    Figure(String, String),
-}
-
-pub fn bench() -> Result<()> {
-    build::build()?;
-    setup::install(setup::Need::Test)?;
-    tool::run(&mut tool::cargo(&[
-        "build",
-        "--release",
-        "--locked",
-        "--package",
-        "kontiki-runtime",
-        "--example",
-        "shimctl",
-    ])?)?;
-    let scratch = Scratch::new()?;
-    let mut rows = Vec::new();
-    starts(&scratch, &mut rows)?;
-    cluster(&scratch, &mut rows)?;
-    // A part that fails does not take the other figures with it.
-    let measured = containers(&scratch, &mut rows);
-    print(&rows);
-    measured
-}
-
-/// A folder and a network namespace, both gone at the end.
-struct Scratch {
-    dir: PathBuf,
-    netns: String,
-}
-
-impl Scratch {
-    fn new() -> Result<Self> {
-        let name = format!("kt-bench-{}", std::process::id());
-        let dir = std::env::temp_dir().join(&name);
-        fs::create_dir_all(&dir)?;
-        tool::run(Command::new("ip").args(["netns", "add", &name]))?;
-        for step in [
-            "link set lo up",
-            // A host has a default route: without one, Service addresses are unreachable.
-            "link add uplink type veth peer name nowhere",
-            "address add 192.0.2.2/24 dev uplink",
-            "link set uplink up",
-            "link set nowhere up",
-            "route add default via 192.0.2.1 dev uplink onlink",
-        ] {
-            tool::run(Command::new("ip").args(["-n", &name]).args(step.split(' ')))?;
-        }
-        Ok(Scratch { dir, netns: name })
-    }
-
-    /// A command inside the namespace.
-    fn inside(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = Command::new("nsenter");
-        command.arg(format!("--net=/run/netns/{}", self.netns)).arg("--").arg(program);
-        command.current_dir(&self.dir).stdin(Stdio::null());
-        command
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        for cleaned in [
-            Command::new("ip").args(["netns", "delete", &self.netns]).status(),
-            Command::new("rm").args(["-rf", "--one-file-system"]).arg(&self.dir).status(),
-        ] {
-            if let Err(error) = cleaned {
-                eprintln!("cleaning up: {error}");
-            }
-        }
-    }
-}
 
 /// A `kontiki up` in the foreground, ended with its containers.
 struct Server<'a> {
@@ -192,11 +112,7 @@ impl Drop for Server<'_> {
     }
 }
 
-fn millis(since: Instant) -> f64 {
-    since.elapsed().as_secs_f64() * 1000.0
-}
-
-fn starts(scratch: &Scratch, rows: &mut Vec<Row>) -> Result<()> {
+pub fn starts(scratch: &Scratch, rows: &mut Vec<Row>) -> Result<()> {
     let (mut first, mut again) = (Vec::new(), Vec::new());
     for number in 0..STARTS {
         for samples in [&mut first, &mut again] {
@@ -218,7 +134,7 @@ fn starts(scratch: &Scratch, rows: &mut Vec<Row>) -> Result<()> {
     Ok(())
 }
 
-fn cluster(scratch: &Scratch, rows: &mut Vec<Row>) -> Result<()> {
+pub fn pods(scratch: &Scratch, rows: &mut Vec<Row>) -> Result<()> {
     let start = Instant::now();
     let mut server = Server::start(scratch, "cluster", &[])?;
     server.wait_for_node()?;
@@ -291,93 +207,4 @@ fn until(running: &mpsc::Receiver<(String, Instant)>, name: &str, start: Instant
         bail!("{seen} runs while waiting for {name}");
     }
     Ok(at.duration_since(start).as_secs_f64() * 1000.0)
-}
-
-/// A root filesystem with busybox, as folder `rootfs` and as tar.
-fn busybox(scratch: &Scratch) -> Result<PathBuf> {
-    let root = scratch.dir.join("bundle/rootfs");
-    for folder in ["bin", "proc", "dev", "sys"] {
-        fs::create_dir_all(root.join(folder))?;
-    }
-    fs::copy("/bin/busybox", root.join("bin/busybox"))?;
-    if !root.join("bin/true").exists() {
-        std::os::unix::fs::symlink("busybox", root.join("bin/true"))?;
-    }
-    let archive = scratch.dir.join("busybox.tar");
-    tool::run(Command::new("tar").arg("-C").arg(&root).arg("-cf").arg(&archive).arg("."))?;
-    Ok(archive)
-}
-
-/// create + start + exit of `busybox true`: our runtime, then its peers on the same root filesystem.
-fn containers(scratch: &Scratch, rows: &mut Vec<Row>) -> Result<()> {
-    let archive = busybox(scratch)?;
-    let state = scratch.dir.join("runtime");
-    let shimctl = build::target_dir()?.join("release/examples/shimctl");
-    let mut ours = scratch.inside(&shimctl);
-    // It measures runc too, on the very bundle it made.
-    let measured = tool::output(ours.arg("bench").arg(&state).arg(&archive).arg(CONTAINERS.to_string()))?;
-    let figures = measured.lines().filter_map(|line| line.split_once(": "));
-    rows.extend(figures.map(|(name, figure)| Row::Figure(name.to_owned(), figure.to_owned())));
-    let bundle = scratch.dir.join("bundle");
-    write_config(&bundle)?;
-    // Debian's crun refuses a hybrid cgroup hierarchy: without cgroups it still shows its own cost.
-    peer(scratch, &bundle, "crun", &["--cgroup-manager=disabled"], rows)
-}
-
-fn write_config(bundle: &Path) -> Result<()> {
-    let config = bundle.join("config.json");
-    if config.exists() {
-        fs::remove_file(&config)?;
-    }
-    tool::run(Command::new("runc").arg("spec").arg("--bundle").arg(bundle))?;
-    let mut spec: Value = serde_json::from_str(&fs::read_to_string(&config)?)?;
-    spec["process"]["args"] = json!(["/bin/busybox", "true"]);
-    spec["process"]["terminal"] = json!(false);
-    // Raised limits need a capability that not every machine gives.
-    if let Some(process) = spec["process"].as_object_mut() {
-        process.remove("rlimits");
-    }
-    Ok(fs::write(&config, spec.to_string())?)
-}
-
-fn peer(scratch: &Scratch, bundle: &Path, program: &str, flags: &[&str], rows: &mut Vec<Row>) -> Result<()> {
-    let mut samples = Vec::new();
-    for number in 0..CONTAINERS {
-        let mut command = scratch.inside(program);
-        command.args(flags).args(["run", "--bundle"]).arg(bundle).arg(format!("kt-{program}-{number}"));
-        let start = Instant::now();
-        let output = command.stdin(Stdio::null()).output()?;
-        if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stderr);
-            let said = said.lines().next().unwrap_or("no message").to_owned();
-            rows.push(Row::Figure(
-                format!("container create + start + exit: {program}"),
-                format!("refused here: {said}"),
-            ));
-            return Ok(());
-        }
-        samples.push(millis(start));
-    }
-    rows.push(Row::Times(format!("container create + start + exit: {program} {}", flags.join(" ")), samples));
-    Ok(())
-}
-
-fn print(rows: &[Row]) {
-    let mut out = std::io::stdout().lock();
-    let mut line = |text: String| writeln!(out, "{text}");
-    let mut printed = line(format!("{:<62} {:>9} {:>9} {:>9}", "milliseconds", "min", "median", "p99"));
-    for row in rows {
-        printed = printed.and_then(|()| match row {
-            Row::Times(name, samples) => {
-                let mut sorted = samples.clone();
-                sorted.sort_by(f64::total_cmp);
-                let at = |share: f64| sorted[((sorted.len() - 1) as f64 * share).round() as usize];
-                line(format!("{name:<62} {:>9.1} {:>9.1} {:>9.1}", at(0.0), at(0.5), at(0.99)))
-            }
-            Row::Figure(name, figure) => line(format!("{name:<62} {figure:>9}")),
-        });
-    }
-    if let Err(error) = printed {
-        eprintln!("printing: {error}");
-    }
 }

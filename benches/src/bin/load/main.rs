@@ -1,0 +1,110 @@
+//! The load that `make bench` puts on a cluster, and its yardstick, the disk. Prints one line of JSON; judges nothing.
+
+mod disk;
+mod failover;
+mod storm;
+mod target;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+
+use crate::target::{Protocol, Target};
+
+#[derive(Parser)]
+#[command(about = "Writes to a cluster, or to the disk, and tells how long it took")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Closed-loop clients, each with its own connection, for a while
+    Storm {
+        #[command(flatten)]
+        to: To,
+        #[arg(long)]
+        clients: usize,
+        #[arg(long, value_name = "MS")]
+        millis: u64,
+        /// Servers whose processor time is told
+        #[arg(long = "pid")]
+        pids: Vec<u32>,
+    },
+    /// A storm in which a process is killed: the time until a write that was sent later is acknowledged
+    Failover {
+        #[command(flatten)]
+        to: To,
+        #[arg(long)]
+        clients: usize,
+        /// Killed with SIGKILL
+        #[arg(long)]
+        kill: i32,
+    },
+    /// Appends with one fdatasync each, by several writers at once
+    Disk {
+        #[arg(long)]
+        dir: PathBuf,
+        #[arg(long)]
+        writers: usize,
+        #[arg(long, value_name = "MS")]
+        millis: u64,
+        #[arg(long)]
+        payload: usize,
+    },
+}
+
+#[derive(Args)]
+struct To {
+    #[arg(long)]
+    protocol: Protocol,
+    /// host:port; clients are dealt out over them
+    #[arg(long = "server", required = true)]
+    servers: Vec<String>,
+    /// A folder with ca.crt, admin.crt and admin.key
+    #[arg(long)]
+    pki: Option<PathBuf>,
+    #[arg(long)]
+    payload: usize,
+    /// Names of a run begin with it
+    #[arg(long)]
+    prefix: String,
+}
+
+fn main() -> Result<()> {
+    match Arguments::parse().task {
+        Task::Storm { to, clients, millis, pids } => {
+            let outcome = runtime(clients)?.block_on(async {
+                storm::run(&to.target()?, &to.prefix, clients, Duration::from_millis(millis), &pids).await
+            })?;
+            println!("{}", serde_json::to_string(&outcome)?);
+        }
+        Task::Failover { to, clients, kill } => {
+            let outcome =
+                runtime(clients)?.block_on(async { failover::run(to.target()?, &to.prefix, clients, kill).await })?;
+            println!("{}", serde_json::to_string(&outcome)?);
+        }
+        Task::Disk { dir, writers, millis, payload } => {
+            let outcome = disk::run(&dir, writers, Duration::from_millis(millis), payload)?;
+            println!("{}", serde_json::to_string(&outcome)?);
+        }
+    }
+    Ok(())
+}
+
+impl To {
+    fn target(&self) -> Result<Target> {
+        Target::new(self.protocol, &self.servers, self.pki.as_deref(), self.payload)
+    }
+}
+
+/// One thread for one client: its latency shall not have a hop between threads in it.
+fn runtime(clients: usize) -> std::io::Result<tokio::runtime::Runtime> {
+    match clients {
+        1 => tokio::runtime::Builder::new_current_thread().enable_all().build(),
+        _ => tokio::runtime::Builder::new_multi_thread().enable_all().build(),
+    }
+}

@@ -1,0 +1,135 @@
+//! What is written to, and one connection to it: HTTP/2 for all, as the clients of both etcd and Kubernetes speak it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use kontiki_bench::grpc;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Protocol {
+    /// etcd's `KV.Put` over HTTP/2 without TLS
+    Grpc,
+    /// `POST` of a ConfigMap over HTTP/2 with TLS and a client certificate
+    Api,
+}
+
+/// The servers of one cluster and what one write to them is.
+pub struct Target {
+    protocol: Protocol,
+    servers: Vec<String>,
+    tls: Option<TlsConnector>,
+    value: String,
+}
+
+impl Target {
+    pub fn new(protocol: Protocol, servers: &[String], pki: Option<&Path>, payload: usize) -> Result<Self> {
+        let tls = pki.map(connector).transpose()?;
+        Ok(Target { protocol, servers: servers.to_vec(), tls, value: "x".repeat(payload) })
+    }
+
+    /// A connection for the client of this number; the next number gets the next server.
+    pub async fn connect(&self, client: usize) -> Result<Connection> {
+        let server = &self.servers[client % self.servers.len()];
+        let stream = TcpStream::connect(server).await?;
+        stream.set_nodelay(true)?;
+        let handshake = http2::Builder::new(TokioExecutor::new());
+        let sender = match &self.tls {
+            None => spawn(handshake.handshake(TokioIo::new(stream)).await?),
+            Some(connector) => {
+                let host = server.rsplit_once(':').context("an address without a port")?.0;
+                let name = ServerName::try_from(host.to_owned())?;
+                spawn(handshake.handshake(TokioIo::new(connector.connect(name, stream).await?)).await?)
+            }
+        };
+        Ok(Connection { sender, server: server.clone() })
+    }
+
+    /// One write of a new key, acknowledged or an error.
+    pub async fn write(&self, connection: &mut Connection, name: &str) -> Result<()> {
+        let request = self.request(&connection.server, name)?;
+        connection.sender.ready().await?;
+        let response = connection.sender.send_request(request).await?;
+        match self.protocol {
+            Protocol::Grpc => grpc_answer(response).await,
+            Protocol::Api => api_answer(response).await,
+        }
+    }
+
+    fn request(&self, server: &str, name: &str) -> Result<Request<Full<Bytes>>> {
+        let (scheme, path, content_type, body) = match self.protocol {
+            Protocol::Grpc => {
+                let key = format!("/registry/configmaps/default/{name}");
+                ("http", grpc::PUT, grpc::CONTENT_TYPE, grpc::put_request(key.as_bytes(), self.value.as_bytes()))
+            }
+            Protocol::Api => {
+                let value = &self.value;
+                let body = format!(
+                    r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"{name}"}},"data":{{"v":"{value}"}}}}"#
+                );
+                ("https", "/api/v1/namespaces/default/configmaps", "application/json", body.into())
+            }
+        };
+        let request = Request::builder().method(Method::POST).uri(format!("{scheme}://{server}{path}"));
+        Ok(request.header("content-type", content_type).header("te", "trailers").body(Full::new(body))?)
+    }
+}
+
+pub struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    server: String,
+}
+
+/// The connection ends with its sender.
+fn spawn<T>((sender, connection): (SendRequest<Full<Bytes>>, T)) -> SendRequest<Full<Bytes>>
+where
+    T: Future<Output = hyper::Result<()>> + Send + 'static,
+{
+    // What ends a connection is told to its requests too.
+    tokio::spawn(async move { connection.await.is_ok() });
+    sender
+}
+
+async fn grpc_answer(response: Response<Incoming>) -> Result<()> {
+    let (head, body) = response.into_parts();
+    let body = body.collect().await?;
+    let trailers = body.trailers().unwrap_or(&head.headers);
+    let status = trailers.get("grpc-status").map(|value| value.as_bytes());
+    if head.status != StatusCode::OK || status != Some(b"0") {
+        bail!("answered {} with gRPC status {status:?}", head.status);
+    }
+    Ok(())
+}
+
+async fn api_answer(response: Response<Incoming>) -> Result<()> {
+    let status = response.status();
+    let body = response.into_body().collect().await?.to_bytes();
+    if status != StatusCode::CREATED {
+        bail!("answered {status}: {}", String::from_utf8_lossy(&body));
+    }
+    Ok(())
+}
+
+fn connector(pki: &Path) -> Result<TlsConnector> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(pki.join("ca.crt"))?)?;
+    let chain: Vec<_> = CertificateDer::pem_file_iter(pki.join("admin.crt"))?.collect::<Result<_, _>>()?;
+    let key = PrivateKeyDer::from_pem_file(pki.join("admin.key"))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_client_auth_cert(chain, key)?;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(TlsConnector::from(Arc::new(config)))
+}
