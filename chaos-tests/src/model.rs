@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kontiki_model::{Head, Key, Revision, Scope};
+use kontiki_model::{Head, Key, Retention, Revision, Scope};
 use kontiki_raft::{Command, EventKind, Expect, Mutation, Rejection};
 
 /// An event as the model knows it.
@@ -99,7 +99,7 @@ impl Model {
     pub fn compact(&mut self, now_ms: i64, ages: Ages) {
         let expired = |event: &&ModelEvent| event.time_ms < now_ms - ages.normal_ms;
         self.floor = self.events.iter().take_while(expired).last().map_or(self.floor, |event| event.revision);
-        let short = self.events.iter().filter(|event| event.head.short_lived);
+        let short = self.events.iter().filter(|event| event.head.retention == Retention::Short);
         for event in short.take_while(|event| event.time_ms < now_ms - ages.short_ms) {
             self.floors.insert(event.key.resource.clone(), event.revision);
         }
@@ -127,7 +127,7 @@ impl Model {
 
     fn floor_of_short(&self, event: &ModelEvent) -> Revision {
         let floor = self.floors.get(&event.key.resource).copied().unwrap_or_default();
-        if event.head.short_lived { floor } else { 0 }
+        if event.head.retention == Retention::Short { floor } else { 0 }
     }
 
     pub fn floor(&self) -> Revision {

@@ -1,6 +1,6 @@
 //! What happens next, drawn from the seed: commands likely to collide, watchers that lag, restarts, crashes, forgetting.
 
-use kontiki_model::{Head, Key, Revision, Scope};
+use kontiki_model::{Head, Key, Retention, Revision, Scope};
 use kontiki_raft::{Command, Expect, Mutation, Precondition};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -147,7 +147,8 @@ impl Plan {
     fn head(&mut self, key: &Key) -> Head {
         let uid = format!("uid-{}", self.random.random_range(0..1_000_000));
         let labels = [("tier".to_owned(), self.random.random_range(0..3).to_string())].into();
-        Head { uid, labels, short_lived: key.resource == "leases", ..Head::default() }
+        let retention = if key.resource == "leases" { Retention::Short } else { Retention::Normal };
+        Head { uid, labels, retention, ..Head::default() }
     }
 
     fn body(&mut self) -> Vec<u8> {

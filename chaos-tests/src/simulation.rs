@@ -324,7 +324,8 @@ impl Simulation {
 
 async fn open(dir: &Path) -> Result<Log, OpenError> {
     let retain = |age_ms: i64| Retain { bytes: u64::MAX, age: Duration::from_millis(age_ms.unsigned_abs()) };
-    let history = HistoryLimits { normal: retain(AGES.normal_ms), short: retain(AGES.short_ms) };
+    let history =
+        HistoryLimits { normal: retain(AGES.normal_ms), short: retain(AGES.short_ms), ..HistoryLimits::default() };
     Log::open(LogConfig { history, ring_events: RING_EVENTS, ..LogConfig::new(dir) }).await
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use kontiki_model::{Head, Key, Revision, Scope};
+use kontiki_model::{Head, Key, Retention, Revision, Scope};
 use kontiki_raft::{
     Command, EventKind, HistoryLimits, ListOptions, Log, LogConfig, Mutation, ReadError, Retain, Stored, WatchItem,
 };
@@ -36,7 +36,8 @@ async fn write(log: Log, writer: usize, clock: Arc<AtomicI64>) {
     for number in 0..WRITES {
         let resource = RESOURCES[number as usize % 2];
         let key = Key::new(resource, NAMESPACES[number as usize % 3], format!("{writer}-{}", number % 5));
-        let head = Head { short_lived: resource == "leases", ..Head::default() };
+        let retention = if resource == "leases" { Retention::Short } else { Retention::Normal };
+        let head = Head { retention, ..Head::default() };
         let counted = counts.entry(key.clone()).or_default();
         let mutation = if *counted == 10 {
             *counted = 0;
@@ -130,7 +131,7 @@ impl Informer {
 async fn informers_end_with_what_a_list_shows() {
     let dir = tempfile::tempdir().expect("a directory");
     let retain = |age_ms| Retain { bytes: u64::MAX, age: std::time::Duration::from_millis(age_ms) };
-    let history = HistoryLimits { normal: retain(400), short: retain(100) };
+    let history = HistoryLimits { normal: retain(400), short: retain(100), ..HistoryLimits::default() };
     let config = LogConfig { history, ring_events: 16, ..LogConfig::new(dir.path()) };
     let log = Log::open(config).await.expect("a log");
     let clock = Arc::new(AtomicI64::new(EPOCH_MS));

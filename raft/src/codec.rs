@@ -5,7 +5,7 @@
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bincode::{Decode, Encode};
-use kontiki_model::{Head, Key, Revision};
+use kontiki_model::{Head, Key, Retention, Revision};
 
 use crate::event::EventKind;
 use crate::limits::ENTRY_BYTES_MAX;
@@ -33,11 +33,11 @@ pub enum Tag {
     LiveVersion = 5,
     DeletedVersion = 6,
     Head = 7,
-    Applied = 8,
-    Floors = 9,
     Snapshot = 10,
     Identity = 11,
     Message = 12,
+    Applied = 13,
+    Floors = 14,
     Gaps = 20,
     BackupHeader = 21,
     BackupChunk = 22,
@@ -84,7 +84,7 @@ pub struct EventRecord {
     pub index: u64,
     pub time_ms: i64,
     pub cause: Option<Revision>,
-    pub short_lived: bool,
+    pub retention: Retention,
     /// What the event counts for in the size of history.
     pub bytes: u64,
     pub author: Author,
@@ -97,6 +97,11 @@ pub struct HeadRecord {
     pub head: Head,
 }
 
+const CLASSES: usize = Retention::ALL.len();
+
+/// A count of bytes for each class of history.
+pub type ByClass = [u64; CLASSES];
+
 /// How far the state has come; written with each batch, so that batch and mark stand or fall together.
 #[derive(Clone, Debug, Default, PartialEq, Encode, Decode)]
 pub struct AppliedRecord {
@@ -106,8 +111,8 @@ pub struct AppliedRecord {
     pub membership: Vec<u8>,
     /// The newest event's time; the next one is not earlier.
     pub time_ms: i64,
-    /// Bytes ever added to history, by class (normal, short).
-    pub history_bytes: [u64; 2],
+    /// Bytes ever added to history, by class.
+    pub history_bytes: ByClass,
 }
 
 /// Where history begins.
@@ -116,12 +121,14 @@ pub struct FloorsRecord {
     pub floor: Revision,
     /// When the event of `floor` happened.
     pub time_ms: i64,
-    /// How far the short class has been dropped.
-    pub short: Revision,
-    /// Resources whose own floor is above `floor`, because the short class was dropped there.
-    pub resources: Vec<(String, Revision)>,
+    /// How far each class was dropped by its own limits, where they are narrower.
+    pub dropped_to: [Revision; CLASSES],
+    /// Resources whose own floor is above `floor`, because a class was dropped there.
+    pub resources: Vec<(Retention, String, Revision)>,
     /// Bytes ever dropped from history, by class.
-    pub history_bytes: [u64; 2],
+    pub history_bytes: ByClass,
+    /// Resources of which sensitive history was dropped that may still be found in the files.
+    pub to_shred: Vec<String>,
 }
 
 pub fn encode(tag: Tag, value: &impl Encode) -> Vec<u8> {
@@ -260,7 +267,7 @@ mod tests {
             deletion: Some("2026-11-21T08:00:00Z".into()),
             fields: BTreeMap::from([("spec.nodeName".into(), "n1".into())]),
             splice: 300,
-            short_lived: true,
+            retention: Retention::Short,
         }
     }
 
@@ -305,7 +312,7 @@ mod tests {
             index: 70_000,
             time_ms: -1,
             cause: None,
-            short_lived: false,
+            retention: Retention::Normal,
             bytes: 512,
             author: author(),
         }
@@ -381,26 +388,28 @@ mod tests {
             revision: 3,
             membership: b"{}".to_vec(),
             time_ms: 1_700_000_000_000,
-            history_bytes: [4, 500],
+            history_bytes: [4, 500, 0],
         };
         check_golden(
             &encode(Tag::Applied, &applied),
             &expect![[r#"
-                010857324b2201010203027b7dfd00d0
-                ca9f1703000004fbf401"#]],
+                010d2897a66c01010203027b7dfd00d0
+                ca9f1703000004fbf40100"#]],
         );
         let floors = FloorsRecord {
             floor: 1,
             time_ms: 70_000,
-            short: 2,
-            resources: vec![("leases".into(), 2)],
-            history_bytes: [3, 4],
+            dropped_to: [0, 2, 3],
+            resources: vec![(Retention::Short, "leases".into(), 2), (Retention::Sensitive, "secrets".into(), 3)],
+            history_bytes: [3, 4, 5],
+            to_shred: vec!["secrets".into()],
         };
         check_golden(
             &encode(Tag::Floors, &floors),
             &expect![[r#"
-                01095eac0e1101fce02202000201066c
-                6561736573020304"#]],
+                010ef51d906501fce022020000020302
+                01066c65617365730202077365637265
+                747303030405010773656372657473"#]],
         );
         check_golden(
             &encode(Tag::Head, &HeadRecord { revision: 9, head: Head::default() }),

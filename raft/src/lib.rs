@@ -13,6 +13,7 @@ mod error;
 pub mod event;
 pub mod limits;
 mod log;
+mod shred;
 #[doc(hidden)]
 pub mod simulation;
 pub mod snapshot;

@@ -53,6 +53,10 @@ pub const HISTORY_BYTES: u64 = 1024 * MIB as u64;
 pub const HISTORY_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 pub const HISTORY_SHORT_BYTES: u64 = 64 * MIB as u64;
 pub const HISTORY_SHORT_AGE: Duration = Duration::from_secs(3600);
+pub const HISTORY_SENSITIVE_BYTES: u64 = 256 * MIB as u64;
+pub const HISTORY_SENSITIVE_AGE: Duration = HISTORY_AGE;
+/// After files were rewritten to shred what they held, as many times that long nothing is shredded again.
+pub const SHRED_REST: u32 = 20;
 /// Event records that one step of history compaction looks at.
 pub const PRUNE_STEP_RECORDS: usize = 1_024;
 /// Steps of history compaction in one round of housekeeping.
@@ -67,6 +71,9 @@ pub const STATE_FLUSH_ENTRIES: u64 = 10_000;
 pub const LOG_KEEP_ENTRIES: u64 = 5_000;
 /// How long taking one may last; its files are checksummed.
 pub const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(600);
+/// How long purging the log waits for those who still read it.
+pub const PURGE_TIMEOUT: Duration = Duration::from_secs(10);
+pub const SNAPSHOT_POLL: Duration = Duration::from_millis(100);
 pub const SNAPSHOT_RETRY: Duration = Duration::from_secs(1);
 pub const SNAPSHOT_CHUNK_BYTES: usize = MIB;
 /// One part of a backup: the longest is the list of its files.

@@ -15,6 +15,7 @@ use crate::limits::{
     BARRIER_QUEUE, ENTRY_BYTES_MAX, HOUSEKEEPING_INTERVAL, LEADER_WAIT, NODE_IDS, PRUNE_STEPS, RING_EVENTS,
     SNAPSHOT_ENTRIES, SNAPSHOT_LOG_BYTES, SPACE_INTERVAL, STATE_FLUSH_ENTRIES,
 };
+use crate::shred::{Shredder, shred};
 use crate::snapshot::SnapshotDir;
 use crate::store::{HistoryLimits, ListOptions, Outcome, Page, Store, StoreFigures};
 use crate::transport::{Dial, Identity, Member, PeerStream};
@@ -324,6 +325,12 @@ impl Log {
         while prune(&self.inner.store, now_ms).await? {}
         Ok(())
     }
+
+    /// Removes what sensitive history has dropped from every file. It happens by itself; tests ask for it.
+    pub async fn shred(&self) -> Result<(), ReadError> {
+        while !shred(&self.inner.node, &self.inner.store).await? {}
+        Ok(())
+    }
 }
 
 impl Log {
@@ -396,6 +403,7 @@ async fn keep_house(node: Node, store: Arc<Store>, snapshot_entries: u64) {
     let mut round = tokio::time::interval(HOUSEKEEPING_INTERVAL);
     round.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let (mut bytes_at_snapshot, mut flushed) = (node.appended_bytes(), node.status().applied_index);
+    let mut shredder = Shredder::new(node.clone(), store.clone());
     loop {
         round.tick().await;
         // All of this writes before it frees anything.
@@ -403,6 +411,7 @@ async fn keep_house(node: Node, store: Arc<Store>, snapshot_entries: u64) {
             continue;
         }
         forget(&store).await;
+        shredder.round().await;
         let (bytes, Status { applied_index, snapshot_index, .. }) = (node.appended_bytes(), node.status());
         let entries = applied_index.saturating_sub(snapshot_index);
         if entries >= snapshot_entries || bytes - bytes_at_snapshot >= SNAPSHOT_LOG_BYTES {

@@ -1,7 +1,7 @@
 //! What the API server must know of a kind. One declaration per kind; everything generic derives from it.
 
 use chrono::{DateTime, Utc};
-use kontiki_model::{Fault, Faults};
+use kontiki_model::{Fault, Faults, Retention};
 use serde_json::Value;
 
 use crate::{column, tree};
@@ -76,6 +76,7 @@ pub struct Kind {
     pub deprecation: Option<&'static str>,
     /// Warnings to the client about a valid object: `(new, old)`; `old` on updates only.
     pub warnings: fn(&Value, Option<&Value>) -> Vec<String>,
+    /// How long history keeps changes of this kind, and whether it shreds them.
     pub retention: Retention,
     /// What a restore from a snapshot does with its objects.
     pub restore: Restore,
@@ -271,14 +272,6 @@ impl Pool {
             Pool::NodePort => format!("provided port is not in the valid range. The range of valid ports is {range}"),
         }
     }
-}
-
-/// How long history keeps changes of this kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Retention {
-    Normal,
-    /// Leases and Events.
-    Short,
 }
 
 /// What a restore from a snapshot does with objects of a kind.

@@ -26,9 +26,8 @@ mod tree;
 mod workload;
 
 pub use age::{age, human_duration};
-pub use kind::{
-    AdmitFacts, Claim, Column, Deletion, Field, Kind, Lookup, NameRule, Pool, Restore, Retention, Scale, Subresource,
-};
+pub use kind::{AdmitFacts, Claim, Column, Deletion, Field, Kind, Lookup, NameRule, Pool, Restore, Scale, Subresource};
+pub use kontiki_model::Retention;
 
 /// Every kind this server knows, in alphabetical order of `(group, resource)`.
 pub static KINDS: &[&Kind] = &[

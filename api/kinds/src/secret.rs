@@ -9,7 +9,7 @@ use crate::column::{self, text_column};
 use crate::configmap::{DATA_BYTES_MAX, decoded_length, immutable_data};
 use crate::names::{config_key, report};
 use crate::tree::{NULL, at, count, fill_text, members, object, remove, text};
-use crate::{Column, Field, Kind, metadata};
+use crate::{Column, Field, Kind, Retention, metadata};
 
 pub static KIND: Kind = Kind {
     kind: "Secret",
@@ -34,6 +34,7 @@ pub static KIND: Kind = Kind {
     },
     validate,
     validate_update,
+    retention: Retention::Sensitive,
     ..Kind::BASE
 };
 

@@ -15,6 +15,22 @@ pub struct OwnerRef {
     pub block_deletion: bool,
 }
 
+/// The classes of history. Each has a limit of its own for size and age. The order is on disk: never change it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+pub enum Retention {
+    #[default]
+    Normal,
+    /// What changes all the time and says little about the past: Leases, Events.
+    Short,
+    /// What must leave no trace once history has let go of it: Secrets.
+    Sensitive,
+}
+
+impl Retention {
+    /// Every class, in the order of their numbers (`class as usize`).
+    pub const ALL: [Retention; 3] = [Retention::Normal, Retention::Short, Retention::Sensitive];
+}
+
 /// What the log and the index know of an object. Built by the API server, stored beside the body, opaque to apply.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 pub struct Head {
@@ -29,6 +45,6 @@ pub struct Head {
     pub fields: BTreeMap<String, String>,
     /// Byte offset in the body where `"resourceVersion":"N",` is spliced in on the way out.
     pub splice: u32,
-    /// History keeps changes of this object in the short class (Leases, Events): the kind's `Retention`, as a plain fact.
-    pub short_lived: bool,
+    /// How long history keeps changes of this object: what its kind declares, as a plain fact.
+    pub retention: Retention,
 }

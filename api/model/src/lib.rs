@@ -17,7 +17,7 @@ pub mod selector;
 pub mod status;
 
 pub use fault::{Fault, FaultKind, Faults};
-pub use head::{Head, OwnerRef};
+pub use head::{Head, OwnerRef, Retention};
 pub use key::{Key, Scope};
 pub use quantity::{Quantity, QuantityError};
 pub use selector::{FieldSelector, FieldTerm, LabelSelector, Operator, Requirement, SelectorError};

@@ -117,7 +117,7 @@ impl Selection {
             [] if self.lasting => Subject::Lasting,
             [] => Subject::Everything,
             [kind] => Scope { resource: kind.storage_resource(), namespace: self.namespace.clone() }.into(),
-            kinds if kinds.iter().all(|kind| kind.retention == Retention::Normal) => Subject::Lasting,
+            kinds if kinds.iter().all(|kind| kind.retention != Retention::Short) => Subject::Lasting,
             _ => Subject::Everything,
         }
     }
@@ -220,7 +220,9 @@ impl Stream {
     }
 
     fn tell(&self, event: &Event) -> Result<Option<Bytes>, Status> {
-        if event.revision() <= self.from || !self.selection.contains(&event.object.key, event.object.head.short_lived) {
+        if event.revision() <= self.from
+            || !self.selection.contains(&event.object.key, event.object.head.retention == Retention::Short)
+        {
             return Ok(None);
         }
         let mut text = serde_json::to_vec(&Told::of(event, self.detail)?).map_err(failure::internal)?;

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use kontiki_kinds::{Kind, Retention};
+use kontiki_kinds::Kind;
 use kontiki_model::{Head, OwnerRef, Revision, Status};
 use kontiki_raft::Stored;
 use kontiki_schema::{TypeId, builtin};
@@ -105,10 +105,7 @@ fn head(kind: &Kind, object: &Value) -> Head {
         deletion: Some(text(object, "/metadata/deletionTimestamp").to_owned()).filter(|time| !time.is_empty()),
         fields: fields.collect::<BTreeMap<_, _>>(),
         splice: 0,
-        short_lived: match kind.retention {
-            Retention::Normal => false,
-            Retention::Short => true,
-        },
+        retention: kind.retention,
     }
 }
 

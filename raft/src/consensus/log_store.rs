@@ -190,6 +190,11 @@ impl LogStore {
         self.shared.space.tend();
     }
 
+    /// Rewrites the files, so that nothing of what was removed is left in any of them. Blocks.
+    pub fn rewrite(&self) -> Result<(), DiskError> {
+        self.shared.db.rewrite()
+    }
+
     /// What still waits for room on the disk is given up.
     pub fn close(&self) {
         self.shared.flusher.close();

@@ -21,7 +21,7 @@ use super::{LogStore, TypeConfig};
 use crate::disk::Shortage;
 use crate::limits::{
     APPLY_BATCH_ENTRIES, ELECTION_TIMEOUT_MS_MAX, ELECTION_TIMEOUT_MS_MIN, HEARTBEAT_MS, LOG_KEEP_ENTRIES,
-    LOG_READ_ENTRIES, OPEN_TIMEOUT, SNAPSHOT_RETRY, SNAPSHOT_TIMEOUT,
+    LOG_READ_ENTRIES, OPEN_TIMEOUT, PURGE_TIMEOUT, SNAPSHOT_POLL, SNAPSHOT_RETRY, SNAPSHOT_TIMEOUT,
 };
 use crate::log::{Leadership, Role, Status};
 use crate::store::Store;
@@ -177,6 +177,45 @@ impl Node {
             }
         }
         Ok(())
+    }
+
+    /// Waits until there is a snapshot that was begun after the call, even if nothing was applied since the last one.
+    pub async fn snapshot_anew(&self, store: &Store) -> Result<(), NodeError> {
+        let deadline = Instant::now() + SNAPSHOT_TIMEOUT;
+        let before = store.checkpoints_begun();
+        while store.checkpoint_of_snapshot() <= before {
+            if Instant::now() >= deadline || store.is_closed() {
+                return Err(NodeError::Unavailable(format!("no snapshot within {SNAPSHOT_TIMEOUT:?}")));
+            }
+            // Raft ignores the request while it builds an earlier one: ask again.
+            self.raft.trigger().snapshot().await.map_err(fatal_error)?;
+            tokio::time::sleep(SNAPSHOT_POLL).await;
+        }
+        Ok(())
+    }
+
+    /// Purges the log up to the newest snapshot, whatever followers may still want; they get the snapshot then. False if it is
+    /// not done after a while.
+    pub async fn purge_to_snapshot(&self, store: &Store) -> Result<bool, NodeError> {
+        let Some(index) = store.snapshot().and_then(|snapshot| snapshot.manifest().index) else { return Ok(true) };
+        let reached = |id: &Option<super::LogId>| id.as_ref().is_some_and(|id| id.index >= index);
+        let wait = self.raft.wait(Some(PURGE_TIMEOUT));
+        // Raft purges up to the snapshot it has heard of.
+        let mut done = wait.metrics(|now| reached(&now.snapshot), "snapshot").await;
+        if done.is_ok() {
+            self.raft.trigger().purge_log(index).await.map_err(fatal_error)?;
+            done = wait.metrics(|now| reached(&now.purged), "purged").await;
+        }
+        match done {
+            Ok(_) => Ok(true),
+            Err(WaitError::Timeout(..)) => Ok(false),
+            Err(WaitError::ShuttingDown) => Err(NodeError::Unavailable("Raft is ending".into())),
+        }
+    }
+
+    /// Rewrites the log's files without what was purged. Blocks.
+    pub fn rewrite_log(&self) -> Result<(), DiskError> {
+        self.log.rewrite()
     }
 
     /// Why writes are refused, if the disk is full.

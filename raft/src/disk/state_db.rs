@@ -15,9 +15,11 @@ use std::path::Path;
 
 use kontiki_model::Revision;
 use rocksdb::checkpoint::Checkpoint;
+use rocksdb::properties::NUM_SNAPSHOTS;
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBIteratorWithThreadMode, DEFAULT_COLUMN_FAMILY_NAME,
-    Direction, FlushOptions, IteratorMode, ReadOptions, SnapshotWithThreadMode, WriteBatch, WriteOptions,
+    BlockBasedOptions, BottommostLevelCompaction, Cache, ColumnFamilyDescriptor, CompactOptions, DB,
+    DBIteratorWithThreadMode, DEFAULT_COLUMN_FAMILY_NAME, Direction, FlushOptions, IteratorMode, ReadOptions,
+    SnapshotWithThreadMode, WriteBatch, WriteOptions,
 };
 
 use super::{DiskError, open_error, options};
@@ -76,6 +78,23 @@ impl StateDb {
         let mut options = FlushOptions::default();
         options.set_wait(true);
         self.db.flush_opt(&options).map_err(DiskError::rocks("flush the state"))
+    }
+
+    /// Rewrites the files that hold a resource's versions, so that none of those that were deleted is left in them. False if a
+    /// reader of the past still kept some.
+    pub fn rewrite_versions(&self, resource: &str) -> Result<bool, DiskError> {
+        self.flush()?;
+        let mut key = prefixed(VERSION, resource.as_bytes());
+        key.push(0);
+        let mut end = key.clone();
+        end.extend_from_slice(&[u8::MAX]);
+        let mut options = CompactOptions::default();
+        options.set_bottommost_level_compaction(BottommostLevelCompaction::ForceOptimized);
+        let kept =
+            || self.db.property_int_value(NUM_SNAPSHOTS).map_err(DiskError::rocks("count the readers of the state"));
+        let before = kept()?;
+        self.db.compact_range_opt(Some(key), Some(end), &options);
+        Ok(before == Some(0) && kept()? == Some(0))
     }
 
     /// A consistent, durable copy in a directory that must not exist yet; unchanged files are linked, not copied.

@@ -132,7 +132,7 @@ impl<'a> Batch<'a> {
         let Stored { key, revision, head, body } = &event.object;
         let (bytes, deleted) = (key.to_bytes(), event.kind == EventKind::Deleted);
         let version = codec::encode_version(deleted, head, body);
-        let class = usize::from(head.short_lived);
+        let class = head.retention as usize;
         let record = EventRecord {
             kind: event.kind,
             key: key.clone(),
@@ -140,7 +140,7 @@ impl<'a> Batch<'a> {
             index: event.index,
             time_ms: event.time_ms,
             cause: event.cause,
-            short_lived: head.short_lived,
+            retention: head.retention,
             bytes: (version.len() + bytes.len() + EVENT_RECORD_BYTES) as u64,
             author: Author::clone(&event.author),
         };

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use crate::limits::{HISTORY_AGE, HISTORY_BYTES, HISTORY_SHORT_AGE, HISTORY_SHORT_BYTES};
+use kontiki_model::Retention;
+
+use crate::limits::{
+    HISTORY_AGE, HISTORY_BYTES, HISTORY_SENSITIVE_AGE, HISTORY_SENSITIVE_BYTES, HISTORY_SHORT_AGE, HISTORY_SHORT_BYTES,
+};
 
 /// What one class of objects keeps of its past: both limits hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,11 +15,14 @@ pub struct Retain {
     pub age: Duration,
 }
 
-/// How much history is kept, for most objects and for those whose head says `short_lived`.
+/// How much history is kept, by the class that an object's head names. What is past the normal limits goes in every class; the
+/// other two may let go of theirs earlier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HistoryLimits {
     pub normal: Retain,
     pub short: Retain,
+    /// What is dropped here is shredded: no file of the log's directory holds it any longer.
+    pub sensitive: Retain,
 }
 
 impl Default for HistoryLimits {
@@ -23,6 +30,17 @@ impl Default for HistoryLimits {
         HistoryLimits {
             normal: Retain { bytes: HISTORY_BYTES, age: HISTORY_AGE },
             short: Retain { bytes: HISTORY_SHORT_BYTES, age: HISTORY_SHORT_AGE },
+            sensitive: Retain { bytes: HISTORY_SENSITIVE_BYTES, age: HISTORY_SENSITIVE_AGE },
+        }
+    }
+}
+
+impl HistoryLimits {
+    pub fn of(&self, class: Retention) -> Retain {
+        match class {
+            Retention::Normal => self.normal,
+            Retention::Short => self.short,
+            Retention::Sensitive => self.sensitive,
         }
     }
 }

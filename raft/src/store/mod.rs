@@ -9,6 +9,7 @@ mod list;
 mod offline;
 mod prune;
 mod read;
+mod shred;
 #[cfg(test)]
 mod tests;
 mod time;
@@ -19,7 +20,7 @@ pub use offline::{census, rewind, unpack};
 pub use prune::Floors;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bincode::{Decode, Encode};
@@ -28,7 +29,7 @@ use serde::{Deserialize, Serialize};
 
 use self::gaps::Gaps;
 use crate::codec::{self, AppliedRecord, HeadRecord, Tag};
-use crate::disk::{DiskError, StateDb, sync_dir};
+use crate::disk::{DiskError, StateBatch, StateDb, sync_dir};
 use crate::limits::{RING_BYTES, RING_EVENTS};
 use crate::snapshot::SnapshotDir;
 use crate::state::{Index, Slot};
@@ -52,6 +53,9 @@ pub struct Store {
     /// Held by the one compaction of history that runs at a time.
     pruning: Mutex<()>,
     snapshot: Mutex<Option<Arc<SnapshotDir>>>,
+    /// Checkpoints begun so far, and the one that the snapshot was made of. They are taken one after another.
+    checkpoints: AtomicU64,
+    snapshot_checkpoint: AtomicU64,
     hub: Hub,
     history: HistoryLimits,
     closed: AtomicBool,
@@ -102,6 +106,8 @@ impl Store {
             applied: Mutex::new(applied),
             pruning: Mutex::new(()),
             snapshot: Mutex::new(snapshot),
+            checkpoints: AtomicU64::new(0),
+            snapshot_checkpoint: AtomicU64::new(0),
             hub,
             history,
             closed: AtomicBool::new(false),
@@ -167,6 +173,15 @@ impl Store {
         self.snapshot.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    pub fn checkpoints_begun(&self) -> u64 {
+        self.checkpoints.load(Ordering::SeqCst)
+    }
+
+    /// Which of them the newest snapshot was made of.
+    pub fn checkpoint_of_snapshot(&self) -> u64 {
+        self.snapshot_checkpoint.load(Ordering::SeqCst)
+    }
+
     pub fn snapshots_dir(&self) -> PathBuf {
         self.dir.join("snapshots")
     }
@@ -174,6 +189,7 @@ impl Store {
     /// Copies the state as it is now to a new snapshot directory, which is not the current one yet. Blocks apply meanwhile.
     pub fn checkpoint(&self) -> Result<(PathBuf, AppliedRecord), DiskError> {
         let applied = self.applied();
+        self.checkpoints.fetch_add(1, Ordering::SeqCst);
         let dir = self.snapshots_dir();
         std::fs::create_dir_all(&dir).map_err(DiskError::io("create the snapshots' directory"))?;
         let path = dir.join(format!("building-{}-{}", applied.term, applied.index.unwrap_or_default()));
@@ -187,6 +203,7 @@ impl Store {
     pub fn set_snapshot(&self, snapshot: Arc<SnapshotDir>) {
         let mut current = self.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
         let path = snapshot.path().to_owned();
+        self.snapshot_checkpoint.store(self.checkpoints_begun(), Ordering::SeqCst);
         if let Some(old) = current.replace(snapshot)
             && old.path() != path
         {
@@ -202,7 +219,13 @@ impl Store {
         let path = self.dir.join(&name);
         remove_dir(&path)?;
         snapshot.copy_database(&path)?;
-        let (new, record) = load(&path)?;
+        let (mut new, record) = load(&path)?;
+        // What the snapshot's server has shredded may still lie in this one's log.
+        new.floors.shred_later("");
+        let mut mark = StateBatch::default();
+        mark.put_mark(FLOORS, &new.floors.frame());
+        new.db.write(mark)?;
+        new.db.flush()?;
         set_current(&self.dir, &name)?;
         let revision = new.index.revision();
         let old = std::mem::replace(&mut *self.write(), new);

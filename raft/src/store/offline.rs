@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use kontiki_model::{Key, Revision};
+use kontiki_model::{Key, Retention, Revision};
 
 use super::gaps::Gaps;
 use super::read::decode_record;
@@ -74,7 +74,7 @@ pub fn unpack(snapshot: &SnapshotDir, store: &Path) -> Result<(), DiskError> {
 /// The revision must be retained. Of the short class, what was dropped is not brought back. Returns what is applied then.
 pub fn rewind(store: &Path, to: Revision, next: Revision) -> Result<AppliedRecord, DiskError> {
     let db = StateDb::open(&store.join(FIRST))?;
-    let (mut applied, floors) = (applied(&db)?, Floors::read(db.mark(FLOORS)?)?);
+    let (mut applied, mut floors) = (applied(&db)?, Floors::read(db.mark(FLOORS)?)?);
     assert!(floors.global() <= to && to <= applied.revision, "the caller knows what the state holds");
     assert!(next >= applied.revision, "revisions never go back");
     let (mut keys, mut from) = (BTreeSet::new(), to);
@@ -86,7 +86,10 @@ pub fn rewind(store: &Path, to: Revision, next: Revision) -> Result<AppliedRecor
             let key = record.key.to_bytes();
             batch.delete_event(*at);
             batch.delete_version(&key, *at);
-            let class = usize::from(record.short_lived);
+            if record.retention == Retention::Sensitive {
+                floors.shred_later(&record.key.resource);
+            }
+            let class = record.retention as usize;
             applied.history_bytes[class] = applied.history_bytes[class].saturating_sub(record.bytes);
             keys.insert(key);
         }
@@ -108,6 +111,7 @@ pub fn rewind(store: &Path, to: Revision, next: Revision) -> Result<AppliedRecor
     applied.revision = next;
     let mut batch = StateBatch::default();
     batch.put_mark(GAPS, &gaps.frame());
+    batch.put_mark(FLOORS, &floors.frame());
     batch.put_mark(APPLIED, &codec::encode(Tag::Applied, &applied));
     db.write(batch)?;
     db.flush()?;

@@ -4,21 +4,21 @@
 //! event that replaced it. So passing an event drops the version it replaced, and itself if it is a deletion. Live versions,
 //! and the events that made them, stay as long as the objects do.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::PoisonError;
 
-use kontiki_model::Revision;
+use kontiki_model::{Retention, Revision};
 
 use super::history::{HistoryLimits, Retain};
 use super::{FLOORS, Store};
 use crate::EventKind;
-use crate::codec::{self, EventRecord, FloorsRecord, Tag};
+use crate::codec::{self, ByClass, EventRecord, FloorsRecord, Tag};
 use crate::disk::{DiskError, StateBatch};
 use crate::limits::PRUNE_STEP_RECORDS;
 use crate::watch::Subject;
 
-const NORMAL: usize = 0;
-const SHORT: usize = 1;
+/// The classes whose own limits may be narrower than the normal ones.
+const EARLY: [Retention; 2] = [Retention::Short, Retention::Sensitive];
 
 /// The oldest revisions from which the past can be told.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -26,29 +26,32 @@ pub struct Floors {
     global: Revision,
     /// When the event of `global` happened.
     time_ms: i64,
-    /// How far the short class was dropped.
-    short: Revision,
-    /// Above `global` where the short class lost events.
-    resources: HashMap<String, Revision>,
+    /// How far each class was dropped.
+    dropped_to: ByClass,
+    /// Above `global` where a class lost events.
+    resources: HashMap<String, (Retention, Revision)>,
     /// Bytes dropped so far, by class.
-    dropped: [u64; 2],
+    dropped: ByClass,
+    /// Resources of which sensitive history was dropped that the files may still hold.
+    to_shred: BTreeSet<String>,
 }
 
 impl Floors {
     pub fn read(frame: Option<Vec<u8>>) -> Result<Self, DiskError> {
         let Some(frame) = frame else { return Ok(Floors::default()) };
-        let FloorsRecord { floor, time_ms, short, resources, history_bytes } =
+        let FloorsRecord { floor: global, time_ms, dropped_to, resources, history_bytes: dropped, to_shred } =
             codec::decode(Tag::Floors, &frame).map_err(DiskError::record("the mark of where history begins"))?;
-        let resources = resources.into_iter().collect();
-        Ok(Floors { global: floor, time_ms, short, resources, dropped: history_bytes })
+        let resources = resources.into_iter().map(|(class, name, floor)| (name, (class, floor))).collect();
+        Ok(Floors { global, time_ms, dropped_to, resources, dropped, to_shred: to_shred.into_iter().collect() })
     }
 
-    fn frame(&self) -> Vec<u8> {
-        let mut resources: Vec<_> = self.resources.iter().map(|(name, floor)| (name.clone(), *floor)).collect();
-        resources.sort();
-        let Floors { global: floor, time_ms, short, dropped: history_bytes, .. } = *self;
-        let record = FloorsRecord { floor, time_ms, short, resources, history_bytes };
-        codec::encode(Tag::Floors, &record)
+    pub fn frame(&self) -> Vec<u8> {
+        let resources = self.resources.iter().map(|(name, (class, floor))| (*class, name.clone(), *floor));
+        let mut resources: Vec<_> = resources.collect();
+        resources.sort_by(|left, right| left.1.cmp(&right.1));
+        let Floors { global: floor, time_ms, dropped_to, dropped: history_bytes, .. } = *self;
+        let to_shred = self.to_shred.iter().cloned().collect();
+        codec::encode(Tag::Floors, &FloorsRecord { floor, time_ms, dropped_to, resources, history_bytes, to_shred })
     }
 
     pub fn global(&self) -> Revision {
@@ -61,46 +64,70 @@ impl Floors {
     }
 
     pub fn of(&self, subject: &Subject) -> Revision {
-        let own = match subject {
-            Subject::Scope(scope) => return self.of_resource(&scope.resource),
-            Subject::Lasting => None,
-            Subject::Everything => self.resources.values().max().copied(),
+        let latest = |counts: &dyn Fn(Retention) -> bool| {
+            let floors = self.resources.values().filter(|(class, _)| counts(*class)).map(|(_, floor)| *floor);
+            floors.fold(self.global, Revision::max)
         };
-        own.unwrap_or_default().max(self.global)
+        match subject {
+            Subject::Scope(scope) => self.of_resource(&scope.resource),
+            Subject::Lasting => latest(&|class| class != Retention::Short),
+            Subject::Everything => latest(&|_| true),
+        }
     }
 
     pub fn of_resource(&self, resource: &str) -> Revision {
-        self.resources.get(resource).copied().unwrap_or_default().max(self.global)
+        self.resources.get(resource).map_or(self.global, |(_, floor)| self.global.max(*floor))
     }
 
     /// Bytes of history by class, of those ever written.
-    pub fn kept_bytes(&self, written: [u64; 2]) -> [u64; 2] {
-        [NORMAL, SHORT].map(|class| written[class].saturating_sub(self.dropped[class]))
+    pub fn kept_bytes(&self, written: ByClass) -> ByClass {
+        Retention::ALL.map(|class| written[class as usize].saturating_sub(self.dropped[class as usize]))
+    }
+
+    /// Bytes of a class that were ever dropped.
+    pub fn dropped(&self, class: Retention) -> u64 {
+        self.dropped[class as usize]
+    }
+
+    pub fn to_shred(&self) -> &BTreeSet<String> {
+        &self.to_shred
+    }
+
+    /// Notes that files may hold what was dropped of a resource; an empty name stands for the log's files alone.
+    pub fn shred_later(&mut self, resource: &str) {
+        if !self.to_shred.contains(resource) {
+            self.to_shred.insert(resource.to_owned());
+        }
+    }
+
+    pub fn shredded(&mut self, resources: &BTreeSet<String>) {
+        self.to_shred.retain(|resource| !resources.contains(resource));
     }
 }
 
 /// One step: where the floors go, and what can be dropped then.
 struct Step {
     floors: Floors,
-    written: [u64; 2],
+    written: ByClass,
     limits: HistoryLimits,
     now_ms: i64,
     drop: StateBatch,
 }
 
 impl Step {
-    fn expired(&self, class: usize, retain: Retain, time_ms: i64) -> bool {
-        let age_ms = i64::try_from(retain.age.as_millis()).unwrap_or(i64::MAX);
-        self.floors.kept_bytes(self.written)[class] > retain.bytes || time_ms < self.now_ms.saturating_sub(age_ms)
+    fn expired(&self, class: Retention, time_ms: i64) -> bool {
+        let Retain { bytes, age } = self.limits.of(class);
+        let age_ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+        let kept = self.floors.kept_bytes(self.written)[class as usize];
+        kept > bytes || time_ms < self.now_ms.saturating_sub(age_ms)
     }
 
     /// The oldest event of all, by the rules of the normal class. False if it is to stay.
     fn oldest(&mut self, revision: Revision, record: &EventRecord) -> bool {
-        if !self.expired(NORMAL, self.limits.normal, record.time_ms) {
+        if !self.expired(Retention::Normal, record.time_ms) {
             return false;
         }
-        let dropped_before = record.short_lived && revision <= self.floors.short;
-        if !dropped_before {
+        if revision > self.floors.dropped_to[record.retention as usize] {
             self.pass(revision, record);
         }
         self.floors.global = revision;
@@ -108,16 +135,16 @@ impl Step {
         true
     }
 
-    /// The oldest event of the short class; others are skipped. False if it is to stay.
-    fn oldest_short(&mut self, revision: Revision, record: &EventRecord) -> bool {
-        if record.short_lived {
-            if !self.expired(SHORT, self.limits.short, record.time_ms) {
+    /// The oldest event of one class, by its own rules; others are skipped. False if it is to stay.
+    fn oldest_of(&mut self, class: Retention, revision: Revision, record: &EventRecord) -> bool {
+        if record.retention == class {
+            if !self.expired(class, record.time_ms) {
                 return false;
             }
             self.pass(revision, record);
-            self.floors.resources.insert(record.key.resource.clone(), revision);
+            self.floors.resources.insert(record.key.resource.clone(), (class, revision));
         }
-        self.floors.short = revision;
+        self.floors.dropped_to[class as usize] = revision;
         true
     }
 
@@ -127,8 +154,11 @@ impl Step {
         for gone in record.previous.into_iter().chain(itself) {
             self.drop.delete_version(&key, gone);
             self.drop.delete_event(gone);
+            if record.retention == Retention::Sensitive {
+                self.floors.shred_later(&record.key.resource);
+            }
         }
-        self.floors.dropped[usize::from(record.short_lived)] += record.bytes;
+        self.floors.dropped[record.retention as usize] += record.bytes;
     }
 }
 
@@ -156,10 +186,13 @@ impl Store {
             Ok::<_, DiskError>(true)
         };
         let mut more = run(before.global, &mut |at, record| step.oldest(at, record))?;
-        step.floors.short = step.floors.short.max(step.floors.global);
-        more |= run(step.floors.short, &mut |at, record| step.oldest_short(at, record))?;
         let global = step.floors.global;
-        step.floors.resources.retain(|_, floor| *floor > global);
+        for class in EARLY {
+            let from = step.floors.dropped_to[class as usize].max(global);
+            step.floors.dropped_to[class as usize] = from;
+            more |= run(from, &mut |at, record| step.oldest_of(class, at, record))?;
+        }
+        step.floors.resources.retain(|_, (_, floor)| *floor > global);
         if step.floors == before {
             return Ok(false);
         }

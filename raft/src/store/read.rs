@@ -121,7 +121,7 @@ impl Store {
                 break;
             }
             let record = decode_record(at, &frame)?;
-            if subject.contains(&record.key, record.short_lived) {
+            if subject.contains(&record.key, record.retention) {
                 let event = match event(&db, at, record) {
                     Ok(event) => event,
                     Err(error) => return Err(self.lost(subject, after, error)),

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kontiki_model::{Head, Key, Revision, Scope};
+use kontiki_model::{Head, Key, Retention, Revision, Scope};
 use tempfile::TempDir;
 
 use super::{HistoryLimits, ListOptions, Outcome, Retain, Store};
@@ -55,7 +55,12 @@ impl Bench {
     }
 
     fn put(&mut self, time_ms: i64, resource: &str, name: &str, body: &str) -> Revision {
-        let head = Head { short_lived: resource == "leases", ..Head::default() };
+        let retention = match resource {
+            "leases" => Retention::Short,
+            "secrets" => Retention::Sensitive,
+            _ => Retention::Normal,
+        };
+        let head = Head { retention, ..Head::default() };
         self.command(time_ms, Mutation::Put { key: key(resource, name), head, body: body.into() })
     }
 
@@ -89,7 +94,7 @@ fn show(stored: &crate::Stored) -> String {
 
 fn by_age(normal_hours: u64, short_hours: u64) -> HistoryLimits {
     let hours = |hours: u64| Retain { age: Duration::from_secs(hours * 3600), ..FOREVER };
-    HistoryLimits { normal: hours(normal_hours), short: hours(short_hours) }
+    HistoryLimits { normal: hours(normal_hours), short: hours(short_hours), sensitive: hours(normal_hours) }
 }
 
 #[test]
@@ -120,7 +125,7 @@ fn history_ends_by_age_and_the_living_stay() {
 
 #[test]
 fn history_ends_by_size() {
-    let limits = HistoryLimits { normal: Retain { bytes: 20_000, ..FOREVER }, short: FOREVER };
+    let limits = HistoryLimits { normal: Retain { bytes: 20_000, ..FOREVER }, short: FOREVER, sensitive: FOREVER };
     let mut bench = Bench::new(limits);
     for _ in 0..100 {
         bench.put(0, "pods", "a", &"x".repeat(1_000));

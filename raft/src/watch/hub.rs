@@ -147,7 +147,7 @@ impl Hub {
         }
         let first = events.partition_point(|event| event.revision() <= revision);
         let (mut found, mut bytes) = (Vec::new(), 0);
-        let told = |event: &&Arc<Event>| subject.contains(&event.object.key, event.object.head.short_lived);
+        let told = |event: &&Arc<Event>| subject.contains(&event.object.key, event.object.head.retention);
         for event in events.range(first..).filter(told) {
             if found.len() >= WATCH_BATCH_EVENTS || (bytes > 0 && bytes + event.bytes() > WATCH_BATCH_BYTES) {
                 let seen = found.last().map_or(revision, |event: &Arc<Event>| event.revision());

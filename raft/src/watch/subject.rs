@@ -1,6 +1,6 @@
 //! What a watch follows: some objects, or the whole log.
 
-use kontiki_model::{Key, Scope};
+use kontiki_model::{Key, Retention, Scope};
 
 /// Which events a watch tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,10 +15,10 @@ pub enum Subject {
 }
 
 impl Subject {
-    pub fn contains(&self, key: &Key, short_lived: bool) -> bool {
+    pub fn contains(&self, key: &Key, retention: Retention) -> bool {
         match self {
             Subject::Scope(scope) => scope.contains(key),
-            Subject::Lasting => !short_lived,
+            Subject::Lasting => retention != Retention::Short,
             Subject::Everything => true,
         }
     }
