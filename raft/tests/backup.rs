@@ -90,7 +90,7 @@ async fn with_past(dir: &Path) -> Log {
 
 fn founding() -> Founding {
     let member = Member { address: "127.0.0.1:1".into(), ..Member::default() };
-    Founding { node: 77, member, to: None, skip: 1_000 }
+    Founding { member, to: None, skip: 1_000 }
 }
 
 /// What a founded log begins with.

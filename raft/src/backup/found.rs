@@ -18,14 +18,14 @@ use crate::Command;
 use crate::codec::{AppliedRecord, LogPayload, LogRecord};
 use crate::consensus::{Beginning, begin_log, sole_member};
 use crate::disk::sync_dir;
+use crate::limits::NODE_IDS;
 use crate::store::{HistoryLimits, Store, rewind, unpack};
 use crate::transport::Member;
 
 /// What a new cluster is to be.
 #[derive(Clone, Debug)]
 pub struct Founding {
-    /// Numbers that nobody has had before.
-    pub node: u64,
+    /// What the new cluster calls its server, and where it is reached: until the server says otherwise.
     pub member: Member,
     /// The state is set back to this revision.
     pub to: Option<Revision>,
@@ -36,7 +36,9 @@ pub struct Founding {
 /// What became of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Founded {
+    /// Numbers that nobody has had before.
     pub node: u64,
+    pub cluster: u64,
     /// The last revision of the past that was taken over.
     pub restored: Revision,
     /// The revision the state is at: the next event gets the one behind it.
@@ -103,15 +105,16 @@ impl Founding {
         let AppliedRecord { index, term: applied, .. } = rewind(&state, to, next)?;
         let place = (term.max(applied) + 1, index.map_or(0, |index| index + 1));
         let store = Store::open(&state, HistoryLimits::default(), 0)?;
-        let membership = sole_member(place, self.node, self.member.clone())?;
+        let (node, cluster) = (rand::random_range(1..NODE_IDS), rand::random_range(1..u64::MAX));
+        let membership = sole_member(place, node, self.member.clone())?;
         let (term, index) = place;
         store.apply(&[LogRecord { term, index, payload: LogPayload::Membership(membership) }])?;
-        let founded = Founded { node: self.node, restored: to, revision: next, term, index: index + 1 };
+        let founded = Founded { node, cluster, restored: to, revision: next, term, index: index + 1 };
         let command = Arc::new(record(&founded));
         store.apply(&[LogRecord { term, index: index + 1, payload: LogPayload::Command(command) }])?;
         pack(&store)?;
         drop(store);
-        begin_log(&draft.join("log"), Beginning { node: self.node, term, index: index + 1 })?;
+        begin_log(&draft.join("log"), Beginning { node, cluster, term, index: index + 1 })?;
         Ok(founded)
     }
 }

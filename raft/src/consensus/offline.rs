@@ -6,7 +6,7 @@ use std::path::Path;
 
 use openraft::Membership;
 
-use super::log_store::{COMMITTED, IDENTITY, PURGED, VOTE};
+use super::log_store::{CLUSTER, COMMITTED, IDENTITY, PURGED, VOTE};
 use super::machine::{applied_form, decode_membership};
 use super::{Member, StoredMembership, decode_entry, log_id, to_json};
 use crate::codec::{self, LogRecord, Tag};
@@ -75,6 +75,7 @@ impl StoppedLog {
 #[derive(Clone, Copy, Debug)]
 pub struct Beginning {
     pub node: u64,
+    pub cluster: u64,
     /// Of the state's last entry.
     pub term: u64,
     pub index: u64,
@@ -82,10 +83,11 @@ pub struct Beginning {
 
 /// Makes the log of a cluster whose past is all in its state.
 pub fn begin_log(path: &Path, beginning: Beginning) -> Result<(), DiskError> {
-    let Beginning { node, term, index } = beginning;
+    let Beginning { node, cluster, term, index } = beginning;
     let db = LogDb::open(path)?;
     db.write(&[
         LogOp::Mark(IDENTITY, codec::encode(Tag::Identity, &node)),
+        LogOp::Mark(CLUSTER, codec::encode(Tag::Identity, &cluster)),
         // Not a committed vote: the server has to be elected, in a later term.
         LogOp::Mark(VOTE, codec::encode(Tag::Vote, &(term, node, false))),
         LogOp::Mark(PURGED, codec::encode(Tag::LogMark, &(term, index))),

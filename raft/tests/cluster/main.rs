@@ -4,4 +4,5 @@
 mod failover;
 mod harness;
 mod membership;
+mod recovery;
 mod replication;

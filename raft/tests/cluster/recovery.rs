@@ -1,0 +1,76 @@
+//! A majority is lost for good: one server becomes a cluster of its own, and the lost ones never mix with it again.
+
+use kontiki_raft::backup::{BackupError, Founded, Founding, Stopped};
+use kontiki_raft::{Author, Command, ReadError, Role, Start};
+
+use super::harness::{Cluster, body, configmaps, member, put, until};
+
+fn note(founded: &Founded) -> Command {
+    let author = Author { user: "root".into(), verb: "recover".into(), ..Author::default() };
+    Command { author, ..put("note", &founded.restored.to_string()) }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_survivor_of_three_goes_on_and_the_lost_two_are_refused() {
+    let mut cluster = Cluster::start(&["a", "b", "c"]).await;
+    for number in 0..20 {
+        cluster.log("a").propose(put(&format!("n{number}"), "1")).await.unwrap();
+    }
+    cluster.converged().await;
+    let survived = cluster.log("c").revision();
+    // The other two go on without it: what they acknowledge then, it never sees.
+    cluster.stop("c").await;
+    for number in 0..5 {
+        cluster.log("a").propose(put(&format!("lost{number}"), "1")).await.unwrap();
+    }
+    let lost = cluster.log("a").revision();
+    cluster.kill("a").await;
+    cluster.kill("b").await;
+
+    let stopped = until("the log to be let go of", || match Stopped::open(&cluster.path("c")) {
+        Ok(stopped) => Some(stopped),
+        Err(BackupError::Disk(_)) => None,
+        Err(error) => panic!("{error}"),
+    })
+    .await;
+    let figures = stopped.figures().unwrap();
+    let mut names: Vec<_> = figures.members.iter().map(|(_, member, voter)| (member.name.clone(), *voter)).collect();
+    names.sort();
+    assert_eq!(names, ["a", "b", "c"].map(|name| (name.to_owned(), true)));
+    assert!(figures.committed <= figures.last, "{figures:?}");
+    let founding = Founding { member: member("c"), to: None, skip: 1_000 };
+    let founded = founding.from_server(&stopped, &cluster.path("c2"), note).unwrap();
+    drop(stopped);
+    assert_eq!(founded.restored, survived);
+    assert!(founded.revision > lost, "what the lost two gave out is never given out again");
+
+    std::fs::rename(cluster.path("c"), cluster.path("c-before")).unwrap();
+    std::fs::rename(cluster.path("c2"), cluster.path("c")).unwrap();
+    let survivor = cluster.open("c", Start::Alone).await;
+    survivor.ready().await.unwrap();
+    assert_eq!((survivor.status().role, survivor.status().members.len()), (Role::Leader, 1));
+    assert_eq!(body(&survivor, "n19"), Some("1".into()));
+    assert_eq!((body(&survivor, "lost0"), body(&survivor, "note")), (None, Some(survived.to_string())));
+    // A client that saw the lost writes looks again; one that did not goes on.
+    let seen = survivor.watch(configmaps(), lost).map(drop);
+    assert!(matches!(seen, Err(ReadError::Compacted { .. })), "{seen:?}");
+    assert!(survivor.watch(configmaps(), survived).is_ok());
+
+    // The lost two come back, and are a cluster of their own; they reach the survivor's address and are sent away.
+    let lost_one = cluster.open("a", Start::Alone).await;
+    cluster.open("b", Start::Alone).await;
+    lost_one.ready().await.unwrap();
+    lost_one.propose(put("theirs", "1")).await.unwrap();
+    survivor.propose(put("ours", "1")).await.unwrap();
+    assert_eq!((body(&survivor, "theirs"), body(&lost_one, "ours")), (None, None));
+    assert_eq!((survivor.status().role, survivor.status().members.len()), (Role::Leader, 1));
+
+    // Wiped, one of them joins anew, and gets the survivor's state with its skipped revisions.
+    cluster.kill("b").await;
+    std::fs::remove_dir_all(cluster.path("b")).unwrap();
+    let joined = cluster.open("b", Start::Join).await;
+    survivor.add_member(joined.node_id(), member("b")).await.unwrap();
+    joined.ready().await.unwrap();
+    assert_eq!((body(&joined, "ours"), body(&joined, "lost0")), (Some("1".into()), None));
+    assert!(matches!(joined.watch(configmaps(), lost), Err(ReadError::Compacted { .. })));
+}
