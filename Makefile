@@ -9,15 +9,21 @@ $(shell mkdir -p $(CACHE); test -d $(CARGO_TARGET_DIR) || mv -T "$$(ls -dt $(CAC
 endif
 XTASK := cargo run --quiet --locked --package xtask --
 
-.PHONY: help up down build test verify fix bench deny setup
+.PHONY: help up up-ha ha-restart down build test verify fix bench deny setup
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
 
 up: ## install what is missing, build, start a one-machine cluster below .kontiki/
 	@$(XTASK) up
 
-down: ## stop it and remove its containers; the cluster's objects stay
+up-ha: ## build, start three servers and two agents on this machine below .kontiki/ha/ (without root: three servers)
+	@$(XTASK) up-ha
+
+ha-restart: ## start a killed one of them again: make ha-restart NAME=server-1
+	@$(XTASK) ha-restart $(NAME)
+
+down: ## stop whatever `make up…` started and remove its containers; the cluster's objects stay
 	@$(XTASK) down
 
 build: ## the release binary, at bin/kontiki

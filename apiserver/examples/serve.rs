@@ -5,7 +5,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use kontiki_apiserver::{ApiServer, Config};
+use kontiki_apiserver::{ApiServer, Config, pki::Cluster};
 use kontiki_raft::{Log, LogConfig};
 
 #[tokio::main]
@@ -18,7 +18,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let config = Config::new(listen, listen.ip(), dir.join("pki"));
     let server = ApiServer::start(config, log.clone()).await?;
     let url = format!("https://{}", server.local_address());
-    std::fs::write(dir.join("kubeconfig"), server.kubeconfig(&url)?)?;
+    std::fs::write(dir.join("kubeconfig"), server.kubeconfig(&[Cluster { name: "kontiki".to_owned(), url: url.clone() }])?)?;
     println!("{url}");
     tokio::signal::ctrl_c().await?;
     server.shutdown().await;

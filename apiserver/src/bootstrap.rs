@@ -1,10 +1,11 @@
-//! The objects that every cluster has from its first second: four namespaces, and the Service that is this server.
+//! The objects that every cluster has from its first second: four namespaces, and the Service that is its servers.
 //!
 //! They are written through the same door as everybody's, and only where they are missing or say something else.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::FutureExt as _;
 use http::{HeaderMap, HeaderValue, Method, header};
 use kontiki_kinds::by_resource;
 use kontiki_model::{Key, Status};
@@ -45,15 +46,7 @@ async fn once(core: &Arc<Core>) -> Result<(), Status> {
     for name in NAMESPACES {
         ensure(core, "", "namespaces", "", namespace(name)).await?;
     }
-    ensure(core, "", "services", "default", service(core)).await?;
-    if core.config.advertise.is_loopback() || core.config.advertise.is_unspecified() {
-        // Nobody but this machine's own network namespace could use it, and Kubernetes refuses such endpoints.
-        tracing::warn!(address = %core.config.advertise, "the kubernetes Service gets no endpoint: pods cannot reach this address");
-        return Ok(());
-    }
-    settle(core, "", "endpoints", endpoints(core), &["subsets"]).await?;
-    let slice = endpoint_slice(core);
-    settle(core, "discovery.k8s.io", "endpointslices", slice, &["addressType", "endpoints", "ports"]).await
+    ensure(core, "", "services", "default", service(core)).await
 }
 
 fn namespace(name: &str) -> Value {
@@ -82,38 +75,6 @@ fn service(core: &Core) -> Value {
     })
 }
 
-/// Where the server really is. The Service has no selector, so no controller touches these.
-fn endpoints(core: &Core) -> Value {
-    json!({
-        "apiVersion": "v1",
-        "kind": "Endpoints",
-        "metadata": {
-            "name": "kubernetes",
-            "namespace": "default",
-            "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"},
-        },
-        "subsets": [{
-            "addresses": [{"ip": core.config.advertise}],
-            "ports": [{"name": "https", "port": core.config.listen.port(), "protocol": "TCP"}],
-        }],
-    })
-}
-
-fn endpoint_slice(core: &Core) -> Value {
-    json!({
-        "apiVersion": "discovery.k8s.io/v1",
-        "kind": "EndpointSlice",
-        "metadata": {
-            "name": "kubernetes",
-            "namespace": "default",
-            "labels": {"kubernetes.io/service-name": "kubernetes"},
-        },
-        "addressType": if core.config.advertise.is_ipv4() { "IPv4" } else { "IPv6" },
-        "endpoints": [{"addresses": [core.config.advertise], "conditions": {"ready": true}}],
-        "ports": [{"name": "https", "port": core.config.listen.port(), "protocol": "TCP"}],
-    })
-}
-
 /// Creates the object where it is missing.
 async fn ensure(core: &Arc<Core>, group: &str, resource: &str, namespace: &str, object: Value) -> Result<(), Status> {
     let name = object["metadata"]["name"].as_str().unwrap_or("");
@@ -127,7 +88,13 @@ async fn ensure(core: &Arc<Core>, group: &str, resource: &str, namespace: &str, 
 }
 
 /// Creates the object in `default`, or corrects these members of it.
-async fn settle(core: &Arc<Core>, group: &str, resource: &str, wanted: Value, members: &[&str]) -> Result<(), Status> {
+pub(crate) async fn settle(
+    core: &Arc<Core>,
+    group: &str,
+    resource: &str,
+    wanted: Value,
+    members: &[&str],
+) -> Result<(), Status> {
     let name = wanted["metadata"]["name"].as_str().unwrap_or("");
     let Some(stored) = core.stored(&key(group, resource, "default", name))? else {
         return ensure(core, group, resource, "default", wanted).await;
@@ -186,5 +153,5 @@ async fn write(
         rest: String::new(),
         verb,
     };
-    rest::handle(core, route, request).await.map(drop)
+    rest::handle(core, route, request).boxed().await.map(drop)
 }

@@ -10,12 +10,18 @@ use std::{
 /// The API server's configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// This server's name, which no other server of the cluster has.
+    pub name: String,
     /// Where to listen; port 0 takes a free one, which a running server's configuration then names.
     pub listen: SocketAddr,
     /// The address under which pods and nodes reach this server: the endpoint of the `kubernetes` Service.
     pub advertise: IpAddr,
+    /// Its port, where that is not the one it listens on.
+    pub advertise_port: Option<u16>,
     /// Directory of the CA, certificates and keys; made at first start.
     pub pki_dir: PathBuf,
+    /// Directory of the tokens that let machines join; made at first start.
+    pub tokens_dir: PathBuf,
     /// Cluster addresses of Services come from here; the first one is the `kubernetes` Service's.
     pub service_cidr: Ipv4Cidr,
     /// Node ports of Services come from here.
@@ -36,8 +42,11 @@ impl Config {
     /// Defaults for a server on this address.
     pub fn new(listen: SocketAddr, advertise: IpAddr, pki_dir: PathBuf) -> Self {
         Config {
+            name: "kontiki".to_owned(),
             listen,
             advertise,
+            advertise_port: None,
+            tokens_dir: pki_dir.with_file_name("tokens"),
             pki_dir,
             service_cidr: Ipv4Cidr { base: Ipv4Addr::new(10, 96, 0, 0), prefix: 12 },
             node_ports: 30000..=32767,
@@ -51,7 +60,7 @@ impl Config {
 
     /// `address:port` under which the server says it is reached.
     pub fn advertised(&self) -> String {
-        SocketAddr::new(self.advertise, self.listen.port()).to_string()
+        SocketAddr::new(self.advertise, self.advertise_port.unwrap_or(self.listen.port())).to_string()
     }
 
     /// The address of the `kubernetes` Service.
@@ -68,6 +77,7 @@ impl Config {
             .collect();
         names.push(format!("kubernetes.default.svc.{}", self.cluster_domain));
         names.push(self.kubernetes_service().to_string());
+        names.push(self.name.clone());
         names.push(self.advertise.to_string());
         if !self.listen.ip().is_unspecified() {
             names.push(self.listen.ip().to_string());

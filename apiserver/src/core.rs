@@ -7,16 +7,19 @@ use std::sync::{
 
 use kontiki_model::{Key, Status};
 use kontiki_raft::{Log, ReadError, Stored};
+use tokio::sync::{Semaphore, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     authn::{StaticTokens, TokenSigner},
     config::Config,
-    failure, limits,
+    failure, health, limits,
     metrics::Metrics,
-    pki::Pki,
+    peers::Peers,
+    pki::{JoinTokens, Pki},
     proxy::NodeClient,
     rest::Frames,
+    route::Target,
     server::StartError,
 };
 
@@ -30,11 +33,25 @@ pub struct Core {
     pub(crate) frames: Frames,
     pub(crate) static_tokens: StaticTokens,
     pub(crate) nodes: NodeClient,
+    /// What lets machines join.
+    pub join_tokens: JoinTokens,
+    /// The way to the other servers.
+    pub peers: Peers,
+    /// The other servers' connections, which belong to the log and end with it.
+    pub(crate) peer_connections: TaskTracker,
+    /// Joins being judged.
+    pub(crate) joining: Semaphore,
     /// Cancelled when the server stops: open watches and tunnels end.
     pub stopping: CancellationToken,
     /// Tunnels live here, beyond the request that opened them.
     pub(crate) tunnels: TaskTracker,
-    bootstrapped: AtomicBool,
+    /// The log has caught up with its leader once: what this server knows is worth telling.
+    caught_up: AtomicBool,
+    bootstrapped: watch::Sender<bool>,
+    /// About to stop: still answering, but new clients should go elsewhere.
+    draining: AtomicBool,
+    /// Controllers and scheduler run in this process.
+    controlling: AtomicBool,
 }
 
 impl Core {
@@ -45,6 +62,8 @@ impl Core {
         let tokens = TokenSigner::new(&pki.token_key()?, config.token_issuer.clone()).map_err(StartError::TokenKey)?;
         let static_tokens = StaticTokens::read(config.token_file.as_deref())?;
         let nodes = NodeClient::new(&pki)?;
+        let peers = Peers::new(&pki, &config.name)?;
+        let join_tokens = JoinTokens::open(&config.tokens_dir, pki.ca_pem())?;
         Ok(Arc::new(Core {
             log,
             config,
@@ -54,9 +73,16 @@ impl Core {
             frames: Frames::default(),
             static_tokens,
             nodes,
+            join_tokens,
+            peers,
+            peer_connections: TaskTracker::new(),
+            joining: Semaphore::new(limits::JOINS_IN_FLIGHT_MAX),
             stopping: CancellationToken::new(),
             tunnels: TaskTracker::new(),
-            bootstrapped: AtomicBool::new(false),
+            caught_up: AtomicBool::new(false),
+            bootstrapped: watch::Sender::new(false),
+            draining: AtomicBool::new(false),
+            controlling: AtomicBool::new(false),
         }))
     }
 
@@ -66,11 +92,57 @@ impl Core {
     }
 
     pub(crate) fn is_bootstrapped(&self) -> bool {
-        self.bootstrapped.load(Ordering::Acquire)
+        *self.bootstrapped.borrow()
+    }
+
+    /// Waits until the first objects are there.
+    pub(crate) async fn bootstrapped(&self) {
+        // The sender is this core's own: it cannot be gone.
+        _ = self.bootstrapped.subscribe().wait_for(|done| *done).await;
     }
 
     pub(crate) fn set_bootstrapped(&self) {
-        self.bootstrapped.store(true, Ordering::Release);
+        self.bootstrapped.send_replace(true);
+    }
+
+    /// Whether the log has caught up with its leader since this process started.
+    pub fn is_caught_up(&self) -> bool {
+        self.caught_up.load(Ordering::Acquire)
+    }
+
+    /// Refuses what the log is needed for while it is not known how far behind it is.
+    pub(crate) fn knows_enough(&self, target: &Target) -> Result<(), Status> {
+        let about_itself = |path: &str| {
+            let first = path.split('/').find(|segment| !segment.is_empty()).unwrap_or_default();
+            health::ENDPOINTS.contains(&first) || matches!(first, "metrics" | "version")
+        };
+        if self.is_caught_up() || matches!(target, Target::Path(path) if about_itself(path)) {
+            return Ok(());
+        }
+        let message = "this server has not caught up with its cluster yet: ask another one, or this one again";
+        Err(failure::unavailable(message, limits::RETRY_AFTER_S))
+    }
+
+    pub(crate) fn set_caught_up(&self) {
+        self.caught_up.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire) || self.stopping.is_cancelled()
+    }
+
+    /// From now on `/readyz` sends new clients elsewhere.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Tells whether controllers and scheduler run in this process.
+    pub fn set_controlling(&self, running: bool) {
+        self.controlling.store(running, Ordering::Release);
+    }
+
+    pub(crate) fn is_controlling(&self) -> bool {
+        self.controlling.load(Ordering::Acquire)
     }
 }
 

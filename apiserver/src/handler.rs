@@ -125,6 +125,7 @@ impl Handler {
         labels: RequestLabels,
     ) -> Result<ApiResponse, Status> {
         let asks = asks?;
+        self.core.knows_enough(&asks.info.target)?;
         let identity = self.identify(&asks.info, &incoming.caller, &incoming.headers).await?;
         let admitted = self.admit(asks.is_long())?;
         let field_selector = query.iter().find(|(key, _)| key == "fieldSelector").map_or("", |(_, value)| value);
@@ -197,7 +198,7 @@ impl Handler {
             at::check(&request.method, &info.target)?;
         }
         let resource = match &info.target {
-            Target::Path(path) => return self.paths.answer(&self.core, path, &request),
+            Target::Path(path) => return self.paths.answer(&self.core, path, &request).await,
             Target::Resource(resource) => resource,
         };
         // An unknown version of a known group is told as a Status, as an unknown resource is.

@@ -1,28 +1,48 @@
 //! `/healthz`, `/livez`, `/readyz`: is this process worth keeping, is it worth asking.
 
+use std::sync::Arc;
+
+use futures::{FutureExt as _, future::BoxFuture};
 use http::StatusCode;
-use kontiki_raft::Role;
+use kontiki_raft::{MemberStatus, Role};
 
 use crate::{
     content,
     core::Core,
+    limits,
+    peers::Question,
     request::{ApiRequest, ApiResponse},
 };
 
 struct Check {
     name: &'static str,
-    /// Only readiness depends on it.
-    readiness: bool,
+    part: Part,
     /// The error is for the log; clients are told that it failed, as Kubernetes tells them.
-    passes: fn(&Core) -> Result<(), String>,
+    passes: Passes,
 }
 
+/// What depends on a check.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Liveness,
+    /// Readiness alone.
+    Readiness,
+    /// Neither: asked for by name, of the server that leads.
+    Leadership,
+}
+
+type Passes = fn(&Arc<Core>) -> BoxFuture<'_, Result<(), String>>;
+
+/// In the order in which they are told.
 static CHECKS: &[Check] = &[
-    Check { name: "ping", readiness: false, passes: |_| Ok(()) },
-    Check { name: "log", readiness: false, passes: log_works },
-    Check { name: "leader", readiness: true, passes: has_leader },
-    Check { name: "poststarthook/bootstrap", readiness: true, passes: bootstrapped },
-    Check { name: "shutdown", readiness: true, passes: not_stopping },
+    Check { name: "ping", part: Part::Liveness, passes: |_| async { Ok(()) }.boxed() },
+    Check { name: "log", part: Part::Liveness, passes: |core| async { log_works(core) }.boxed() },
+    Check { name: "member", part: Part::Readiness, passes: |core| async { is_member(core) }.boxed() },
+    Check { name: "quorum", part: Part::Readiness, passes: |core| quorum(core).boxed() },
+    Check { name: "poststarthook/bootstrap", part: Part::Readiness, passes: |core| async { bootstrapped(core) }.boxed() },
+    Check { name: "shutdown", part: Part::Readiness, passes: |core| async { not_stopping(core) }.boxed() },
+    Check { name: "controller-manager", part: Part::Leadership, passes: |core| async { controls(core) }.boxed() },
+    Check { name: "scheduler", part: Part::Leadership, passes: |core| async { controls(core) }.boxed() },
 ];
 
 /// The disk takes writes and Raft runs.
@@ -35,9 +55,22 @@ fn log_works(core: &Core) -> Result<(), String> {
     }
 }
 
-fn has_leader(core: &Core) -> Result<(), String> {
-    let status = core.log.status();
-    status.leader.map(|_| ()).ok_or_else(|| format!("no leader in term {}", status.term))
+/// A learner's promises count for nothing yet.
+fn is_member(core: &Core) -> Result<(), String> {
+    match core.log.status().role {
+        Role::Learner if core.is_caught_up() => Err("a learner, which is still catching up".to_owned()),
+        Role::Learner => Err("not yet a member of the cluster".to_owned()),
+        Role::Follower | Role::Candidate | Role::Leader | Role::Shutdown => Ok(()),
+    }
+}
+
+/// Whether a majority stands behind what this server would answer now.
+pub(crate) async fn quorum(core: &Arc<Core>) -> Result<(), String> {
+    match tokio::time::timeout(limits::QUORUM_TIME_MAX, core.log.barrier()).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("no leader with a majority answers within {:?}", limits::QUORUM_TIME_MAX)),
+    }
 }
 
 fn bootstrapped(core: &Core) -> Result<(), String> {
@@ -45,7 +78,50 @@ fn bootstrapped(core: &Core) -> Result<(), String> {
 }
 
 fn not_stopping(core: &Core) -> Result<(), String> {
-    if core.stopping.is_cancelled() { Err("stopping".to_owned()) } else { Ok(()) }
+    if core.is_draining() { Err("stopping".to_owned()) } else { Ok(()) }
+}
+
+fn controls(core: &Core) -> Result<(), String> {
+    if core.is_controlling() { Ok(()) } else { Err("controllers and scheduler do not run in this process".to_owned()) }
+}
+
+/// Whether a member is ready, asked of itself.
+pub(crate) async fn of_member(core: &Arc<Core>, member: &MemberStatus) -> Result<(), String> {
+    if member.id != core.log.node_id() {
+        return asked(core, member, "/readyz?verbose").await;
+    }
+    for check in checks("readyz") {
+        (check.passes)(core).await.map_err(|reason| format!("{}: {reason}", check.name))?;
+    }
+    Ok(())
+}
+
+/// Whether a member's process answers at all.
+pub(crate) async fn reaches(core: &Arc<Core>, member: &MemberStatus) -> Result<(), String> {
+    if member.id == core.log.node_id() { Ok(()) } else { asked(core, member, "/livez?verbose").await }
+}
+
+/// Whether what only the leader runs does run there.
+pub(crate) async fn of_leader(core: &Arc<Core>, name: &str) -> Result<(), String> {
+    let members = core.log.members();
+    let leader = members.iter().find(|member| member.leader).ok_or("no server leads: nothing is controlled")?;
+    if leader.id != core.log.node_id() {
+        return asked(core, leader, &format!("/livez/{name}")).await;
+    }
+    let check = CHECKS.iter().find(|check| check.name == name).ok_or("no such check")?;
+    (check.passes)(core).await
+}
+
+async fn asked(core: &Arc<Core>, member: &MemberStatus, path: &str) -> Result<(), String> {
+    let question = Question::get(&member.address, path, limits::PEER_ANSWER_TIME_MAX);
+    let answer = core.peers.ask(question).await;
+    let answer = answer.map_err(|error| format!("{} does not answer: {error}", member.address))?;
+    if answer.status == StatusCode::OK {
+        return Ok(());
+    }
+    let told = String::from_utf8_lossy(&answer.body).into_owned();
+    let failed: Vec<&str> = told.lines().filter_map(|line| line.strip_prefix("[-]")).collect();
+    Err(if failed.is_empty() { format!("answers {}: {}", answer.status, told.trim()) } else { failed.join(", ") })
 }
 
 /// The endpoints below which checks are served.
@@ -63,14 +139,15 @@ pub(crate) fn paths() -> Vec<String> {
 
 fn checks(endpoint: &str) -> impl Iterator<Item = &'static Check> {
     let ready = endpoint == "readyz";
-    CHECKS.iter().filter(move |check| ready || !check.readiness)
+    CHECKS.iter().filter(move |check| check.part == Part::Liveness || ready && check.part == Part::Readiness)
 }
 
 /// Answers `/<endpoint>` or `/<endpoint>/<check>`.
-pub(crate) fn answer(core: &Core, endpoint: &str, check: &str, request: &ApiRequest) -> ApiResponse {
+pub(crate) async fn answer(core: &Arc<Core>, endpoint: &str, check: &str, request: &ApiRequest) -> ApiResponse {
     if !check.is_empty() {
-        return match checks(endpoint).find(|one| one.name == check) {
-            Some(found) => one(core, found),
+        let leading = CHECKS.iter().filter(|check| check.part == Part::Leadership);
+        return match checks(endpoint).chain(leading).find(|one| one.name == check) {
+            Some(found) => one(core, found).await,
             None => content::page_not_found(),
         };
     }
@@ -84,7 +161,7 @@ pub(crate) fn answer(core: &Core, endpoint: &str, check: &str, request: &ApiRequ
             report.push_str(&format!("[+]{name} excluded: ok\n"));
             continue;
         }
-        match (check.passes)(core) {
+        match (check.passes)(core).await {
             Ok(()) => report.push_str(&format!("[+]{name} ok\n")),
             Err(reason) => {
                 tracing::warn!(check = name, reason, "health check failed");
@@ -113,8 +190,8 @@ pub(crate) fn answer(core: &Core, endpoint: &str, check: &str, request: &ApiRequ
     content::text(StatusCode::OK, "ok")
 }
 
-fn one(core: &Core, check: &Check) -> ApiResponse {
-    match (check.passes)(core) {
+async fn one(core: &Arc<Core>, check: &Check) -> ApiResponse {
+    match (check.passes)(core).await {
         Ok(()) => content::text(StatusCode::OK, "ok"),
         Err(reason) => {
             tracing::warn!(check = check.name, reason, "health check failed");

@@ -38,6 +38,21 @@ pub const BOOTSTRAP_TIME_MAX: Duration = Duration::from_secs(10);
 pub const BOOTSTRAP_PAUSE: Duration = Duration::from_millis(500);
 /// Connecting to a node agent.
 pub const NODE_CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
+/// Connecting to another server, handshake included.
+pub const PEER_CONNECT_TIME_MAX: Duration = Duration::from_secs(2);
+/// Another server's answer to a question about itself.
+pub const PEER_ANSWER_TIME_MAX: Duration = Duration::from_millis(1500);
+pub const PEER_ANSWER_BYTES_MAX: usize = 1024 * 1024;
+/// A health check that asks the quorum waits this long for it.
+pub const QUORUM_TIME_MAX: Duration = Duration::from_secs(1);
+/// How often the leader looks which servers live, and after how many failures one counts as dead.
+pub const SERVER_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+pub const SERVER_CHECK_FAILURES: u32 = 2;
+/// Joins judged at once; further ones get 429. With the pause after a refusal, guessing secrets is hopeless.
+pub const JOINS_IN_FLIGHT_MAX: usize = 8;
+pub const JOIN_REFUSAL_PAUSE: Duration = Duration::from_millis(500);
+/// A new server must have caught up with the log within this time, or is told to ask again.
+pub const MEMBER_CHANGE_TIME_MAX: Duration = Duration::from_secs(50);
 /// Responses below this size are not worth compressing.
 pub const GZIP_BYTES_MIN: usize = 128 * 1024;
 /// Lifetime of a service account token that does not ask for one, and the bounds of what may be asked for.
@@ -60,4 +75,6 @@ const _: () = assert!(DRAIN_BYTES_MAX > REQUEST_BODY_BYTES_MAX);
 const _: () = assert!(GZIP_BYTES_MIN < REQUEST_BODY_BYTES_MAX);
 const _: () =
     assert!(TOKEN_LIFETIME_S_MIN <= TOKEN_LIFETIME_S_DEFAULT && TOKEN_LIFETIME_S_DEFAULT <= TOKEN_LIFETIME_S_MAX);
+const _: () = assert!(QUORUM_TIME_MAX.as_millis() < PEER_ANSWER_TIME_MAX.as_millis());
+const _: () = assert!(MEMBER_CHANGE_TIME_MAX.as_secs() < REQUEST_TIME_MAX.as_secs());
 const _: () = assert!(SHUTDOWN_TIME_MAX.as_secs() < REQUEST_TIME_MAX.as_secs());

@@ -1,5 +1,7 @@
 //! Everything that is no resource: discovery, health, metrics, version, OpenAPI, the keys of tokens, the list of it all.
 
+use std::sync::Arc;
+
 use http::{HeaderValue, Method, StatusCode, header};
 use kontiki_model::Status;
 use serde_json::{Value, json};
@@ -34,7 +36,7 @@ impl Paths {
         self.discovery.knows(group)
     }
 
-    pub fn answer(&self, core: &Core, path: &str, request: &ApiRequest) -> Result<ApiResponse, Status> {
+    pub async fn answer(&self, core: &Arc<Core>, path: &str, request: &ApiRequest) -> Result<ApiResponse, Status> {
         let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
         let answer = match segments.as_slice() {
             [] => self.list(request)?,
@@ -50,7 +52,7 @@ impl Paths {
             }
             ["version"] => document(request, &version::document())?,
             [endpoint, check @ ..] if health::ENDPOINTS.contains(endpoint) => {
-                return Ok(health::answer(core, endpoint, &check.join("/"), request));
+                return Ok(health::answer(core, endpoint, &check.join("/"), request).await);
             }
             ["metrics"] => metrics(core)?,
             ["openapi", "v2"] => self.openapi.v2(request)?,

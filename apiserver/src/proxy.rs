@@ -11,8 +11,7 @@ use http_body_util::BodyExt as _;
 use hyper::{body::Incoming, client::conn::http1, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
 use kontiki_model::Status;
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _};
+use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_util::sync::CancellationToken;
@@ -21,6 +20,7 @@ use crate::{
     content,
     core::Core,
     failure, limits,
+    peers::client_tls,
     pki::{Pki, PkiError},
     request::{ApiBody, ApiRequest, ApiResponse, BodyError},
 };
@@ -52,21 +52,7 @@ const NOT_FORWARDED: &[HeaderName] = &[
 
 impl NodeClient {
     pub fn new(pki: &Pki) -> Result<Self, PkiError> {
-        let credential = pki.kubelet_client()?;
-        let unusable = |reason: String| PkiError::Certificate { path: credential.certificate_path.clone(), reason };
-        let mut roots = RootCertStore::empty();
-        let ca =
-            CertificateDer::from_pem_slice(pki.ca_pem().as_bytes()).map_err(|error| unusable(error.to_string()))?;
-        roots.add(ca).map_err(|error| unusable(error.to_string()))?;
-        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(credential.certificate_pem.as_bytes()).collect();
-        let chain = chain.map_err(|error| unusable(error.to_string()))?;
-        let key = PrivateKeyDer::from_pem_slice(credential.key_pem.as_bytes());
-        let key = key.map_err(|error| unusable(error.to_string()))?;
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let config = config.map_err(|error| unusable(error.to_string()))?.with_root_certificates(roots);
-        let config = config.with_client_auth_cert(chain, key).map_err(|error| unusable(error.to_string()))?;
-        Ok(NodeClient { tls: TlsConnector::from(Arc::new(config)) })
+        Ok(NodeClient { tls: client_tls(pki.ca_pem(), &pki.kubelet_client()?, &[])? })
     }
 
     async fn connect(&self, node: &NodeAddress) -> std::io::Result<TlsStream<TcpStream>> {

@@ -14,8 +14,8 @@ use crate::{
     core::Core,
     handler::Handler,
     in_process::InProcess,
-    limits,
-    pki::{self, PkiError},
+    kubernetes_service, limits,
+    pki::{self, Cluster, PkiError},
     request::Identity,
     serve::{self, ServerTls, TlsError},
 };
@@ -50,11 +50,22 @@ impl ApiServer {
     /// The identities are made where they are missing, the socket is bound, and the objects that every cluster has are
     /// created. Returns when the server is ready, or, where the log has no leader yet, after
     /// [`limits::BOOTSTRAP_TIME_MAX`]; `/readyz` tells.
-    pub async fn start(mut config: Config, log: Log) -> Result<ApiServer, StartError> {
+    pub async fn start(config: Config, log: Log) -> Result<ApiServer, StartError> {
         let address = config.listen;
         let failed = |source| StartError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
-        config.listen = listener.local_addr().map_err(failed)?;
+        let server = ApiServer::start_on(listener, config, log)?;
+        if tokio::time::timeout(limits::BOOTSTRAP_TIME_MAX, server.ready()).await.is_err() {
+            tracing::warn!("serving, but not ready: the log takes no writes yet");
+        }
+        Ok(server)
+    }
+
+    /// As [`ApiServer::start`], on a socket that is bound already, and without waiting: until the log has caught up with its
+    /// leader, whatever is asked is answered with 503.
+    pub fn start_on(listener: TcpListener, mut config: Config, log: Log) -> Result<ApiServer, StartError> {
+        let address = config.listen;
+        config.listen = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
         let core = Core::open(config, log)?;
         let credential = core.pki.server(&core.config.certificate_names())?;
         let tls = ServerTls::new(&core.pki, &credential)?;
@@ -63,11 +74,13 @@ impl ApiServer {
         let acceptor = tls.acceptor();
         tasks.spawn(serve::serve(listener, acceptor.clone(), handler.clone()));
         tasks.spawn(keep_certificate(core.clone(), tls));
-        let ready = tasks.spawn(bootstrap::run(core.clone()));
-        if tokio::time::timeout(limits::BOOTSTRAP_TIME_MAX, ready).await.is_err() {
-            tracing::warn!("serving, but not ready: the log takes no writes yet");
-        }
+        tasks.spawn(begin(core.clone()));
         Ok(ApiServer { core, handler, acceptor, tasks })
+    }
+
+    /// Waits until this server has caught up with the log and the objects that every cluster has are there.
+    pub async fn ready(&self) {
+        self.core.bootstrapped().await;
     }
 
     /// Serves on one more socket, under the same certificate.
@@ -90,9 +103,9 @@ impl ApiServer {
         InProcess::new(self.handler.clone(), identity)
     }
 
-    /// A kubeconfig of the operator, for this server at `url`.
-    pub fn kubeconfig(&self, url: &str) -> Result<String, PkiError> {
-        Ok(pki::kubeconfig(url, self.core.pki.ca_pem(), &self.core.pki.admin()?))
+    /// A kubeconfig of the operator for these servers, the first one's context being current.
+    pub fn kubeconfig(&self, servers: &[Cluster]) -> Result<String, PkiError> {
+        Ok(pki::kubeconfig(servers, self.core.pki.ca_pem(), &self.core.pki.admin()?))
     }
 
     /// Stops serving: no new connections, watches and tunnels end, other requests get
@@ -110,6 +123,18 @@ impl ApiServer {
             tracing::warn!("requests were still open at shutdown");
         }
     }
+}
+
+/// What happens once the log has caught up: the first objects, and then the leader's care for the `kubernetes` Service.
+async fn begin(core: Arc<Core>) {
+    match core.stopping.run_until_cancelled(core.log.ready()).await {
+        None => return,
+        Some(Err(error)) => return tracing::error!(%error, "the log ended before it had caught up"),
+        Some(Ok(())) => {}
+    }
+    core.set_caught_up();
+    bootstrap::run(core.clone()).await;
+    kubernetes_service::keep(core).await;
 }
 
 /// Issues the server's certificate anew before it ends.

@@ -1,12 +1,14 @@
 //! Every flag, once: help, completions and the manual derive from these declarations.
 
 mod past;
+mod server;
 
 use std::{net::IpAddr, net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use self::past::{Color, Diff, Form, History, ObjectTarget, Tail, TailForm, Undelete, Undo, Why, WhyForm};
+pub use self::server::{Agent, Members, MembersAction, Server, Token, TokenRole};
 
 /// Runs containers on a cluster and speaks the Kubernetes API.
 #[derive(Parser)]
@@ -37,6 +39,8 @@ pub enum LogFormat {
 
 #[derive(Subcommand)]
 pub enum Command {
+    /// Run this machine's containers for a cluster whose servers are elsewhere
+    Agent(Agent),
     /// Show what differs between two moments of an object
     Diff(Diff),
     /// Stop the cluster of a data folder and remove its containers; its objects stay
@@ -45,8 +49,14 @@ pub enum Command {
     History(History),
     /// Import, list and remove container images
     Image(Image),
+    /// The servers of a cluster: list, add, remove, hand leadership over
+    Members(Members),
+    /// Run one server of a cluster of several: found it, join it, or go on being it
+    Server(Server),
     /// Follow every change of the cluster, in order and without a gap
     Tail(Tail),
+    /// Print what lets a machine join the cluster of this server
+    Token(Token),
     /// Make a deleted object again, with its last content
     Undelete(Undelete),
     /// Take the last change of an object back, or restore it as of a revision

@@ -10,7 +10,7 @@ use tracing::info;
 
 /// Runs controllers and scheduler for as long as this server leads, anew in each term; returns when cancelled, or when the
 /// log has ended.
-pub async fn run(server: ApiServer, log: Log, root_ca: String, cancel: CancellationToken) {
+pub async fn run(server: ApiServer, log: Log, root_ca: String, enabled: bool, cancel: CancellationToken) {
     let mut leadership = log.leadership();
     while !cancel.is_cancelled() {
         let now = *leadership.borrow_and_update();
@@ -22,10 +22,13 @@ pub async fn run(server: ApiServer, log: Log, root_ca: String, cancel: Cancellat
             in_term.cancel();
             log_lives
         };
-        let log_lives = if now.leader {
+        let log_lives = if now.leader && enabled {
             info!(term = now.term, "leading: controllers start");
+            server.core().set_controlling(true);
             let work = lead(&server, now.term, root_ca.clone(), in_term.clone());
-            tokio::join!(cancel.run_until_cancelled(changed), work).0
+            let log_lives = tokio::join!(cancel.run_until_cancelled(changed), work).0;
+            server.core().set_controlling(false);
+            log_lives
         } else {
             cancel.run_until_cancelled(changed).await
         };

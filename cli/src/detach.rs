@@ -1,4 +1,4 @@
-//! `kontiki up --detach`: starts the cluster in the background, waits until it is usable, says what to type next.
+//! `--detach`: starts a cluster, a server or an agent in the background, waits until it is usable, says what to type next.
 
 use std::{
     fs::{self, OpenOptions},
@@ -12,7 +12,12 @@ use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1::Node;
 use kube::{Api, Client};
 
-use crate::{args::Up, layout::Layout, node};
+use crate::{
+    agent,
+    args::{DataDir, Up},
+    layout::Layout,
+    node,
+};
 
 const READY_TIME_MAX: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
@@ -21,20 +26,39 @@ const TAIL_LINES: usize = 20;
 
 pub async fn start(arguments: &Up) -> Result<()> {
     let layout = Layout::open(&arguments.data.data_dir)?;
-    let mut child = match layout.owner()? {
-        Some(pid) => {
-            println!("kontiki is running already (process {pid})");
-            if fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe.to_string_lossy().ends_with(" (deleted)"))
-            {
-                println!("its binary was replaced since: `kontiki down` and `kontiki up` start the new one");
-            }
-            None
-        }
-        None => Some(spawn(&layout)?),
-    };
-    wait_until_usable(&layout, arguments, child.as_mut()).await?;
+    let mut child = begin(&layout)?;
+    let with_node = node::preflight(arguments, &layout).is_none();
+    wait_until(&layout, child.as_mut(), || usable(&layout, arguments, with_node)).await?;
     greet(&layout, arguments);
     Ok(())
+}
+
+/// `kontiki server --detach`.
+pub async fn server(data: &DataDir) -> Result<()> {
+    let layout = Layout::open(&data.data_dir)?;
+    let mut child = begin(&layout)?;
+    wait_until(&layout, child.as_mut(), || serving(&layout)).await?;
+    println!("the server is ready; KUBECONFIG={}", layout.kubeconfig().display());
+    Ok(())
+}
+
+/// `kontiki agent --detach`.
+pub async fn agent(data: &DataDir) -> Result<()> {
+    let layout = Layout::open(&data.data_dir)?;
+    let mut child = begin(&layout)?;
+    wait_until(&layout, child.as_mut(), || agent::readiness(&layout)).await?;
+    println!("the node is Ready");
+    Ok(())
+}
+
+/// Starts it, if it does not run.
+fn begin(layout: &Layout) -> Result<Option<Child>> {
+    let Some(pid) = layout.owner()? else { return spawn(layout).map(Some) };
+    println!("kontiki is running already (process {pid})");
+    if fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe.to_string_lossy().ends_with(" (deleted)")) {
+        println!("its binary was replaced since: stopping and starting it brings the new one");
+    }
+    Ok(None)
 }
 
 /// This program again, without `--detach`, in a process group of its own.
@@ -52,9 +76,12 @@ fn spawn(layout: &Layout) -> Result<Child> {
     command.spawn().context("starting in the background")
 }
 
-async fn wait_until_usable(layout: &Layout, arguments: &Up, mut child: Option<&mut Child>) -> Result<()> {
+/// Asks until there is nothing left to wait for; fails if the process ends first.
+async fn wait_until<F>(layout: &Layout, mut child: Option<&mut Child>, missing: impl Fn() -> F) -> Result<()>
+where
+    F: Future<Output = Result<Option<String>>>,
+{
     let deadline = Instant::now() + READY_TIME_MAX;
-    let with_node = node::preflight(arguments, layout).is_none();
     loop {
         if let Some(child) = child.as_mut()
             && let Some(status) = child.try_wait()?
@@ -65,7 +92,7 @@ async fn wait_until_usable(layout: &Layout, arguments: &Up, mut child: Option<&m
                 tail(layout)
             );
         }
-        let state = match usable(layout, arguments, with_node).await {
+        let state = match missing().await {
             Ok(None) => return Ok(()),
             Ok(Some(waiting_for)) => waiting_for,
             Err(error) => format!("{error:#}"),
@@ -81,6 +108,16 @@ async fn wait_until_usable(layout: &Layout, arguments: &Up, mut child: Option<&m
     }
 }
 
+/// `None` once this server says that it is ready.
+async fn serving(layout: &Layout) -> Result<Option<String>> {
+    if !layout.kubeconfig().exists() {
+        return Ok(Some("the server has not caught up with its cluster".to_owned()));
+    }
+    let ready = http::Request::get("/readyz").body(Vec::new())?;
+    client(&layout.kubeconfig()).await?.request_text(ready).await?;
+    Ok(None)
+}
+
 /// `None` once the API answers and the node is Ready; else what is missing.
 async fn usable(layout: &Layout, arguments: &Up, with_node: bool) -> Result<Option<String>> {
     if !layout.kubeconfig().exists() {
@@ -91,8 +128,12 @@ async fn usable(layout: &Layout, arguments: &Up, with_node: bool) -> Result<Opti
         client.apiserver_version().await?;
         return Ok(None);
     }
-    let name = node::name(arguments)?;
-    let Some(node) = Api::<Node>::all(client).get_opt(&name).await? else {
+    node_readiness(client, &node::name(arguments)?).await
+}
+
+/// `None` once the node is Ready; else what is missing.
+pub async fn node_readiness(client: Client, name: &str) -> Result<Option<String>> {
+    let Some(node) = Api::<Node>::all(client).get_opt(name).await? else {
         return Ok(Some(format!("node {name} has not registered")));
     };
     let conditions = node.status.and_then(|status| status.conditions).unwrap_or_default();

@@ -14,7 +14,7 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::{args::Down, layout::Layout};
+use crate::{agent, args::Down, layout::Layout};
 
 const STOP_TIME_MAX: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
@@ -32,8 +32,12 @@ pub async fn down(arguments: &Down) -> Result<()> {
     }
     // From here on nobody else may start in this folder.
     let _owner = layout.own()?;
-    if nix::unistd::geteuid().is_root() {
-        let removed = remove_containers(&layout, arguments.pods.pod_cidr.parse().context("--pod-cidr")?).await?;
+    if nix::unistd::geteuid().is_root() && layout.node().exists() {
+        let pods = match agent::pod_network(&layout)? {
+            Some(network) => network,
+            None => arguments.pods.pod_cidr.parse().context("--pod-cidr")?,
+        };
+        let removed = remove_containers(&layout, pods).await?;
         println!("removed the containers of {removed} pods");
     }
     println!("the cluster's objects stay in {}", layout.root().display());
@@ -63,7 +67,7 @@ async fn remove_containers(layout: &Layout, pod_network: Cidr) -> Result<usize> 
     }
     // Volumes of pods are the node agent's, which is gone: secrets and tokens must not stay mounted.
     unmount_below(&layout.node())?;
-    kontiki_network::cleanup().context("removing the services' rules")?;
+    kontiki_network::cleanup().await.context("removing the services' rules")?;
     Ok(sandboxes.len())
 }
 

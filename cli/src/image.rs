@@ -188,7 +188,7 @@ fn on(node: Option<&str>, mut image: Value) -> Value {
 }
 
 /// Percent-encodes what is not plainly a path segment.
-fn encode(text: &str) -> String {
+pub fn encode(text: &str) -> String {
     let mut out = String::new();
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {

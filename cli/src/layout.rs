@@ -46,6 +46,11 @@ impl Layout {
         self.root.join("pki")
     }
 
+    /// What lets machines join.
+    pub fn tokens(&self) -> PathBuf {
+        self.root.join("tokens")
+    }
+
     /// State of the node agent and its containers.
     pub fn node(&self) -> PathBuf {
         self.root.join("node")

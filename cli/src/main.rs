@@ -1,14 +1,18 @@
 //! The `kontiki` binary: flags, configuration, wiring. The only room that knows all the others.
 
+mod agent;
 mod args;
 mod client;
 mod control;
+mod control_plane;
 mod detach;
 mod down;
 mod image;
 mod layout;
+mod members;
 mod node;
 mod past;
+mod server;
 mod up;
 
 use std::{ffi::OsString, process::ExitCode};
@@ -37,18 +41,28 @@ fn run(arguments: Arguments) -> Result<()> {
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         anyhow::bail!("another TLS provider is installed already");
     }
-    if let Command::Up(up) = &arguments.command
-        && !up.detach
-    {
+    let stays = match &arguments.command {
+        Command::Agent(agent) => !agent.detach,
+        Command::Server(server) => !server.detach,
+        Command::Up(up) => !up.detach,
+        _ => false,
+    };
+    if stays {
         start_log(&arguments);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match arguments.command {
+        Command::Agent(agent) if agent.detach => runtime.block_on(detach::agent(&agent.data)),
+        Command::Agent(agent) => runtime.block_on(agent::agent(&agent)),
         Command::Diff(diff) => runtime.block_on(past::diff(diff)),
         Command::Down(down) => runtime.block_on(down::down(&down)),
         Command::History(history) => runtime.block_on(past::history(history)),
         Command::Image(image) => runtime.block_on(image::image(image)),
+        Command::Members(members) => runtime.block_on(members::members(members.action)),
+        Command::Server(server) if server.detach => runtime.block_on(detach::server(&server.data)),
+        Command::Server(server) => runtime.block_on(server::server(&server)),
         Command::Tail(tail) => runtime.block_on(past::tail(tail)),
+        Command::Token(token) => members::token(&token),
         Command::Undelete(undelete) => runtime.block_on(past::undelete(undelete)),
         Command::Undo(undo) => runtime.block_on(past::undo(undo)),
         Command::Up(up) if up.detach => runtime.block_on(detach::start(&up)),

@@ -1,24 +1,26 @@
 //! `kontiki up`: server and node agent in one process, until SIGTERM or SIGINT.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
-use kontiki_apiserver::{ApiServer, Config};
-use kontiki_raft::{Log, LogConfig};
+use anyhow::{Context, Result};
+use kontiki_apiserver::{
+    ApiServer, Config,
+    peers::Peers,
+    pki::{Cluster, Pki},
+};
+use kontiki_raft::{LogConfig, Member};
 use kontiki_runtime::podnet::Cidr;
 use nix::sys::socket::{setsockopt, sockopt::IpFreebind};
-use tokio::{
-    net::TcpSocket,
-    signal::unix::{SignalKind, signal},
-};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::{
     args::Up,
-    control,
+    control_plane::{ControlPlane, Plan, stop_signal},
     layout::{self, Layout},
-    node,
+    node, server,
 };
 
 /// Connections from pods that may wait to be accepted.
@@ -27,21 +29,21 @@ const PODS_BACKLOG: u32 = 128;
 pub async fn up(arguments: &Up) -> Result<()> {
     let layout = Layout::open(&arguments.data.data_dir)?;
     let _owner = layout.own()?;
+    server::must_be_no_server(&layout)?;
     // Before anything is started: a signal in the middle must find somebody listening.
     let stop = stop_signal()?;
-    let log = Log::open(LogConfig::new(layout.log())).await.context("opening the log")?;
-    let pods: Cidr = arguments.pods.pod_cidr.parse().context("--pod-cidr")?;
-    let mut config = Config::new(arguments.listen, advertised(arguments.listen.ip(), pods), layout.pki());
-    config.service_cidr = arguments.service_cidr.parse().context("--service-cidr")?;
-    let server = ApiServer::start(config, log.clone()).await.context("starting the API server")?;
+    let listen = arguments.listen;
+    let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+    let plan = plan(arguments, &layout, listener.local_addr()?)?;
+    let plane = ControlPlane::open(plan, listener).await?;
+    let server = plane.server.clone();
     for_pods(&server)?;
     let url = format!("https://{}", reached_at(server.local_address()));
-    layout::write_private(&layout.kubeconfig(), &server.kubeconfig(&url)?)?;
-    info!(%url, kubeconfig = %layout.kubeconfig().display(), "API server ready");
+    let cluster = Cluster { name: "kontiki".to_owned(), url: url.clone() };
+    layout::write_private(&layout.kubeconfig(), &server.kubeconfig(&[cluster])?)?;
+    info!(%url, kubeconfig = %layout.kubeconfig().display(), "API server started");
 
     let cancel = CancellationToken::new();
-    let root_ca = server.core().pki.ca_pem().to_owned();
-    let control = tokio::spawn(controlled(server.clone(), log.clone(), root_ca, cancel.clone()));
     let agent = async {
         match node::preflight(arguments, &layout) {
             None => node::run(arguments, &layout, &server, cancel.clone()).await,
@@ -66,21 +68,22 @@ pub async fn up(arguments: &Up) -> Result<()> {
         cancel.cancel();
         ended
     };
-    let (_, ended) = tokio::join!(cancel.run_until_cancelled(stopped), failed);
-    let controlled = control.await.context("the controllers ended by panic")?;
-    server.shutdown().await;
-    log.shutdown().await;
+    let (_, controlled, ended) =
+        tokio::join!(cancel.run_until_cancelled(stopped), plane.control(cancel.clone()), failed);
+    plane.stop().await;
     ended.and(controlled)
 }
 
-/// Runs the controllers; ends the process if the log ends under them, for nothing can be written or promised any more.
-async fn controlled(server: ApiServer, log: Log, root_ca: String, cancel: CancellationToken) -> Result<()> {
-    control::run(server, log, root_ca, cancel.clone()).await;
-    if cancel.is_cancelled() {
-        return Ok(());
-    }
-    cancel.cancel();
-    bail!("the log has ended; what was logged before says why")
+fn plan(arguments: &Up, layout: &Layout, bound: SocketAddr) -> Result<Plan> {
+    let pods: Cidr = arguments.pods.pod_cidr.parse().context("--pod-cidr")?;
+    let mut config = Config::new(bound, advertised(bound.ip(), pods), layout.pki());
+    config.service_cidr = arguments.service_cidr.parse().context("--service-cidr")?;
+    config.tokens_dir = layout.tokens();
+    config.name = node::name(arguments)?;
+    let member = Member { name: config.name.clone(), address: reached_at(bound).to_string() };
+    let peers = Peers::new(&Pki::open(&layout.pki())?, &config.name)?;
+    let log = LogConfig { member, dial: Some(Arc::new(peers)), ..LogConfig::new(layout.log()) };
+    Ok(Plan { config, log, controllers: true })
 }
 
 /// Where this machine reaches a server that listens there.
@@ -112,22 +115,6 @@ fn for_pods(server: &ApiServer) -> Result<()> {
     socket.bind(address).with_context(|| format!("binding to {address}"))?;
     server.also_serve(socket.listen(PODS_BACKLOG)?);
     Ok(())
-}
-
-/// Completes at SIGTERM or SIGINT. SIGHUP is ignored: a terminal that closes does not stop a cluster.
-fn stop_signal() -> Result<impl Future<Output = ()>> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    Ok(async move {
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => return,
-                _ = interrupt.recv() => return,
-                _ = hangup.recv() => {}
-            }
-        }
-    })
 }
 
 #[cfg(test)]

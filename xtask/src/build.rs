@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, process::Command};
 use anyhow::{Context, Result};
 
 use crate::{
-    rocksdb,
+    ha, rocksdb,
     setup::{self, Need},
     tool::{self, cargo, installed, run},
 };
@@ -32,10 +32,14 @@ pub fn up() -> Result<()> {
 }
 
 /// Stops it.
-pub fn down() -> Result<()> {
+pub fn down(of: &ha::Of) -> Result<()> {
+    let several = ha::down(of)?;
     let root = tool::root();
     let binary = root.join("bin/kontiki");
-    if !binary.exists() || !root.join(".kontiki").exists() {
+    if !binary.exists() || !root.join(".kontiki/log").exists() {
+        if several {
+            return Ok(());
+        }
         println!("nothing to stop: `make up` has not run here");
         return Ok(());
     }

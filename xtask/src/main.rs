@@ -3,6 +3,7 @@
 mod bench;
 mod build;
 mod codegen;
+mod ha;
 mod rocksdb;
 mod setup;
 mod tidy;
@@ -38,10 +39,17 @@ enum Task {
     },
     /// Licences, sources and duplicates of the dependencies
     Deny,
-    /// Stop the cluster of this checkout
-    Down,
+    /// Stop the clusters of this checkout
+    Down(ha::Of),
     /// Format and apply clippy's fixes
     Fix,
+    /// Start a process of the trial cluster again
+    HaRestart {
+        /// server-1, agent-2, …
+        name: String,
+        #[command(flatten)]
+        of: ha::Of,
+    },
     /// Install the Debian packages that are missing
     Setup,
     /// Every test
@@ -50,6 +58,8 @@ enum Task {
     Tidy,
     /// Build, and start the cluster of this checkout
     Up,
+    /// Start three servers and two agents on this machine
+    UpHa(ha::Of),
     /// Formatting, lints and tidy, changing nothing
     Verify,
 }
@@ -70,12 +80,14 @@ fn run(task: Task) -> Result<()> {
         Task::Build => build::build(),
         Task::Codegen { check } => codegen::run(check),
         Task::Deny => build::deny(),
-        Task::Down => build::down(),
+        Task::Down(of) => build::down(&of),
         Task::Fix => build::fix(),
+        Task::HaRestart { name, of } => ha::restart(&name, &of),
         Task::Setup => setup::install(setup::Need::Bench),
         Task::Test => build::test(),
         Task::Tidy => tidy::check(),
         Task::Up => build::up(),
+        Task::UpHa(of) => ha::up(&of),
         Task::Verify => build::verify(),
     }
 }

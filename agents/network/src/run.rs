@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::api::{
-    core::v1::{Pod, Service},
+    core::v1::{Node, Pod, Service},
     discovery::v1::EndpointSlice,
 };
 use kontiki_informer::{Informer, Subscription};
@@ -15,6 +15,7 @@ use crate::{
     conntrack::{self, Stale},
     model::{View, view},
     nft::{self, NftError},
+    routes::{self, RouteError},
     rules::ruleset,
     ruleset::{Ruleset, change, removal, replacement},
 };
@@ -30,13 +31,15 @@ const RETRY_FIRST: Duration = Duration::from_millis(500);
 pub enum NetworkError {
     #[error(transparent)]
     Nft(#[from] NftError),
+    #[error(transparent)]
+    Routes(#[from] RouteError),
     #[error("{0:?} is not a pod network: an IPv4 network such as 10.244.0.0/16 is needed")]
     BadPodNetwork(String),
     #[error("the network agent's worker ended: {0}")]
     Worker(#[from] tokio::task::JoinError),
 }
 
-/// Keeps this node's nftables as Services, EndpointSlices and this node's pods ask for, until `cancel`. The rules stay when it
+/// Keeps this node's nftables and routes as Services, EndpointSlices and this node's pods and the other nodes ask for, until `cancel`. The rules stay when it
 /// returns, so that restarting the agent interrupts nothing; `cleanup` removes them. `pod_cidr` is the network of all pods.
 /// Fails only where it cannot work at all; afterwards failures are logged and tried again.
 pub async fn run(
@@ -54,10 +57,14 @@ pub async fn run(
         Informer::start(Api::all(client.clone()), watcher::Config::default(), tell(&changed), cancel.clone());
     let slices: Informer<EndpointSlice> =
         Informer::start(Api::all(client.clone()), watcher::Config::default(), tell(&changed), cancel.clone());
+    let nodes: Informer<Node> =
+        Informer::start(Api::all(client.clone()), watcher::Config::default(), tell(&changed), cancel.clone());
     let here = watcher::Config::default().fields(&format!("spec.nodeName={node_name}"));
     let pods: Informer<Pod> = Informer::start(Api::all(client), here, tell(&changed), cancel.clone());
     // An incomplete view would cut connections that the rules of before still serve.
-    let synced = async { services.synced().await && slices.synced().await && pods.synced().await };
+    let synced = async {
+        services.synced().await && slices.synced().await && pods.synced().await && nodes.synced().await
+    };
     if cancel.run_until_cancelled(synced).await != Some(true) {
         return Ok(());
     }
@@ -69,11 +76,13 @@ pub async fn run(
             pods.list(None).iter().map(AsRef::as_ref),
         );
         let rules = ruleset(&view, &pod_cidr);
-        let wait = match applier.apply(view, rules).await {
+        let routes = routes::routes(&node_name, nodes.list(None).iter().map(AsRef::as_ref));
+        let applied = applier.apply(view, rules).await;
+        let wait = match applied.and(routes::apply(&routes).await.map_err(NetworkError::from)) {
             Ok(()) => CHECK_INTERVAL,
             Err(error) => {
                 let wait = applier.back_off();
-                tracing::warn!(%error, ?wait, "service addresses were not updated");
+                tracing::warn!(%error, ?wait, "service addresses or routes were not updated");
                 wait
             }
         };
@@ -85,10 +94,10 @@ pub async fn run(
     Ok(())
 }
 
-/// Removes every rule of this program from the node. Blocking, milliseconds.
-pub fn cleanup() -> Result<(), NetworkError> {
-    nft::run(&removal())?;
-    Ok(())
+/// Removes every rule and route of this program from the node.
+pub async fn cleanup() -> Result<(), NetworkError> {
+    blocking(|| nft::run(&removal())).await?;
+    Ok(routes::apply(&routes::Routes::new()).await?)
 }
 
 fn tell<K>(changed: &Arc<Notify>) -> Vec<Subscription<K>> {

@@ -83,6 +83,15 @@ pub struct Kind {
     /// Members, as JSON pointers, that a restore leaves as they are in an object that is still there: they tell of the world,
     /// which does not go back.
     pub restore_keeps: &'static [&'static str],
+    /// The server tells these from what it is; none is ever stored.
+    pub computed: Option<Computed>,
+}
+
+/// What objects that are not stored are told from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Computed {
+    /// The parts of the control plane and how they are.
+    Components,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -334,6 +343,7 @@ impl Kind {
         retention: Retention::Normal,
         restore: Restore::Whole,
         restore_keeps: &["/status"],
+        computed: None,
     };
 
     /// `(group, version, resource)`.

@@ -6,6 +6,7 @@ pub mod kind;
 
 mod age;
 mod column;
+mod componentstatus;
 mod configmap;
 mod deployment;
 mod endpoints;
@@ -31,6 +32,7 @@ pub use kontiki_model::Retention;
 
 /// Every kind this server knows, in alphabetical order of `(group, resource)`.
 pub static KINDS: &[&Kind] = &[
+    &componentstatus::KIND,
     &configmap::KIND,
     &endpoints::KIND,
     &event::KIND,

@@ -4,6 +4,7 @@
 
 use crate::{
     authn::{AUTHENTICATED, UNAUTHENTICATED},
+    pki::SERVERS,
     kontiki,
     request::Identity,
     route::{ResourceInfo, Target},
@@ -99,6 +100,8 @@ static RESOURCES: &[ResourceRule] = &[
     rule(SCHEDULER, &["delete"], CORE, &["pods"]),
     rule(SCHEDULER, RECORD, EVENTS, &["events"]),
     rule(SCHEDULER, &["create", "get", "list", "update", "watch"], &["coordination.k8s.io"], &["leases"]),
+    // Servers among themselves.
+    rule(Group(SERVERS), &["create", "list"], &["kontiki.dev"], &["members"]),
     // Network.
     rule(NETWORK, READ, CORE, &["endpoints", "namespaces", "nodes", "pods", "services"]),
     rule(NETWORK, READ, &["discovery.k8s.io"], &["endpointslices"]),
@@ -107,6 +110,7 @@ static RESOURCES: &[ResourceRule] = &[
 ];
 
 static PATHS: &[PathRule] = &[
+    PathRule { subject: Group(SERVERS), paths: &["/livez/*", "/readyz/*"] },
     PathRule { subject: Group(UNAUTHENTICATED), paths: HEALTH },
     PathRule { subject: Group(AUTHENTICATED), paths: HEALTH },
     PathRule {

@@ -10,6 +10,8 @@ mod chain;
 mod changes;
 mod events;
 mod history;
+pub mod join;
+mod members;
 mod restore;
 mod snapshot;
 mod told;
@@ -74,6 +76,11 @@ static ENDPOINTS: &[Endpoint] = &[
         long: false,
         answer: |core, asked| why::answer(core, asked).boxed(),
     },
+    join::JOIN,
+    members::LIST,
+    members::ADD,
+    members::REMOVE,
+    members::TRANSFER,
 ];
 
 /// One method of one path.

@@ -106,16 +106,29 @@ pub fn still_good(pem: &str, key_pem: &str, leaf: &Leaf<'_>, ca_pem: &str) -> bo
     let Ok((_, parsed)) = X509Certificate::from_der(&der) else { return false };
     let Ok((_, ca)) = X509Certificate::from_der(&ca_der) else { return false };
     let Ok(key) = KeyPair::from_pem(key_pem) else { return false };
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-    let renew_from = parsed.validity().not_after.timestamp().saturating_sub(RENEW_BEFORE.as_secs().cast_signed());
     let wanted: BTreeSet<String> = leaf.names.iter().map(|name| canonical(name)).collect();
     let common_name = parsed.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
-    renew_from > now.cast_signed()
+    renewed_from(&parsed) > now_s()
         && common_name == Some(leaf.user)
         && parsed.public_key().subject_public_key.data.as_ref() == key.public_key_raw()
         && parsed.issuer() == ca.subject()
         && parsed.verify_signature(Some(ca.public_key())).is_ok()
         && alternative_names(&parsed) == wanted
+}
+
+/// Whether the certificate should be issued anew; one that cannot be read should.
+pub fn ends_soon(pem: &str) -> bool {
+    let Ok(der) = CertificateDer::from_pem_slice(pem.as_bytes()) else { return true };
+    let Ok((_, parsed)) = X509Certificate::from_der(&der) else { return true };
+    renewed_from(&parsed) <= now_s()
+}
+
+fn renewed_from(certificate: &X509Certificate<'_>) -> i64 {
+    certificate.validity().not_after.timestamp().saturating_sub(RENEW_BEFORE.as_secs().cast_signed())
+}
+
+fn now_s() -> i64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs().cast_signed()
 }
 
 fn canonical(name: &str) -> String {

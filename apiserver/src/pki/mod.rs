@@ -6,15 +6,20 @@
 //! is missing, or that does not fit its key, is refused: making another one would cut off every client silently.
 mod certificate;
 mod kubeconfig;
+mod node;
 mod store;
+mod tokens;
 
 use std::{
     net::IpAddr,
     path::{Path, PathBuf},
 };
 
-pub use kubeconfig::kubeconfig;
-use rcgen::{Issuer, KeyPair};
+pub use kubeconfig::{Cluster, kubeconfig};
+pub use node::{NodeCertificates, NodeKeys, NodePki, NodeRequests};
+use rcgen::{CertificateSigningRequestParams, Issuer, KeyPair};
+use serde::{Deserialize, Serialize};
+pub use tokens::{JoinRole, JoinToken, JoinTokens, TokenError, der_digest};
 
 use self::{
     certificate::{Leaf, Purpose},
@@ -58,6 +63,19 @@ pub struct NodeCredentials {
     pub client: Credential,
     pub server: Credential,
 }
+
+/// The keys that all servers of a cluster share: whoever holds them is the cluster.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SharedIdentity {
+    pub ca_certificate: String,
+    pub ca_key: String,
+    pub service_account_key: String,
+}
+
+/// The organization of servers' certificates.
+pub const SERVERS: &str = "kontiki:servers";
+const NODES: &[&str] = &["system:nodes"];
 
 /// The directory of the cluster's identities.
 pub struct Pki {
@@ -110,6 +128,12 @@ impl Pki {
         self.leaf("apiserver", &Leaf { user: "kube-apiserver", groups: &[], names, purpose: Purpose::Server })
     }
 
+    /// The identity with which this server meets the others.
+    pub fn peer(&self, name: &str) -> Result<Credential, PkiError> {
+        let user = format!("kontiki:server:{name}");
+        self.leaf("peer", &Leaf { user: &user, groups: &[SERVERS], names: &[], purpose: Purpose::Client })
+    }
+
     /// The operator's identity: it may do everything.
     pub fn admin(&self) -> Result<Credential, PkiError> {
         let groups = &["system:masters"];
@@ -125,20 +149,71 @@ impl Pki {
 
     /// The identities of the node agent on `name`, reached under `addresses`.
     pub fn node(&self, name: &str, addresses: &[IpAddr]) -> Result<NodeCredentials, PkiError> {
-        let sound = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.'));
-        if !sound || name.starts_with('.') {
-            return Err(PkiError::Name(name.to_owned()));
-        }
-        let user = format!("system:node:{name}");
-        let groups = &["system:nodes"];
-        let client = Leaf { user: &user, groups, names: &[], purpose: Purpose::Client };
-        let mut names = vec![name.to_owned(), "localhost".to_owned()];
-        names.extend(addresses.iter().map(IpAddr::to_string));
-        let server = Leaf { user: &user, groups, names: &names, purpose: Purpose::Server };
+        check_node_name(name)?;
+        let (user, names) = node_names(name, addresses);
+        let client = Leaf { user: &user, groups: NODES, names: &[], purpose: Purpose::Client };
+        let server = Leaf { user: &user, groups: NODES, names: &names, purpose: Purpose::Server };
         Ok(NodeCredentials {
             client: self.leaf(&format!("nodes/{name}/kubelet-client"), &client)?,
             server: self.leaf(&format!("nodes/{name}/kubelet-server"), &server)?,
         })
+    }
+
+    /// Signs what the agent of node `name`, reached under `addresses`, asked for.
+    pub fn sign_node(
+        &self,
+        name: &str,
+        addresses: &[IpAddr],
+        requests: &NodeRequests,
+    ) -> Result<NodeCertificates, PkiError> {
+        check_node_name(name)?;
+        let (user, names) = node_names(name, addresses);
+        let signed = |request: &str, names: &[String], purpose: Purpose| {
+            let failed = |source| PkiError::Issue { name: user.clone(), source };
+            let request = CertificateSigningRequestParams::from_pem(request).map_err(failed)?;
+            let leaf = Leaf { user: &user, groups: NODES, names, purpose };
+            let issued = leaf.parameters()?.signed_by(&request.public_key, &self.ca).map_err(failed)?;
+            Ok(issued.pem())
+        };
+        let certificates = NodeCertificates {
+            client: signed(&requests.client, &[], Purpose::Client)?,
+            server: signed(&requests.server, &names, Purpose::Server)?,
+        };
+        tracing::info!(node = name, "node certificates issued");
+        Ok(certificates)
+    }
+
+    /// What another server of the same cluster needs to be one.
+    pub fn shared(&self) -> Result<SharedIdentity, PkiError> {
+        self.token_key()?;
+        let read = |name: &str| {
+            let missing =
+                || PkiError::KeyMissing { certificate: self.store.path("ca.crt"), key: self.store.path(name) };
+            self.store.read(name)?.ok_or_else(missing)
+        };
+        Ok(SharedIdentity {
+            ca_certificate: self.ca_pem.clone(),
+            ca_key: read("ca.key")?,
+            service_account_key: read("sa.key")?,
+        })
+    }
+
+    /// Makes a directory that holds the identity of a cluster which this server joins. Refuses one that holds another's.
+    pub fn adopt(dir: &Path, shared: &SharedIdentity) -> Result<(), PkiError> {
+        let store = Store::open(dir)?;
+        let _lock = store.lock()?;
+        store.remove_leftovers()?;
+        let path = store.path("ca.crt");
+        if store.read("ca.crt")?.is_some_and(|kept| kept != shared.ca_certificate) {
+            return Err(PkiError::Certificate { path, reason: "it is another cluster's".to_owned() });
+        }
+        let key = parse_key(&store.path("ca.key"), &shared.ca_key)?;
+        if !certificate::belongs_to(&shared.ca_certificate, &key, &path)? {
+            return Err(PkiError::Mismatch { certificate: path, key: store.path("ca.key") });
+        }
+        store.write("ca.key", &shared.ca_key)?;
+        store.write("sa.key", &shared.service_account_key)?;
+        store.write("ca.crt", &shared.ca_certificate)
     }
 
     /// The key that signs service account tokens (ECDSA P-256), in PKCS#8 DER.
@@ -185,6 +260,18 @@ impl Pki {
         tracing::info!(certificate = name, "certificate issued");
         Ok(pair)
     }
+}
+
+fn check_node_name(name: &str) -> Result<(), PkiError> {
+    let sound = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.'));
+    if sound && !name.starts_with('.') { Ok(()) } else { Err(PkiError::Name(name.to_owned())) }
+}
+
+/// The user that a node agent is, and the names it is reached under.
+fn node_names(name: &str, addresses: &[IpAddr]) -> (String, Vec<String>) {
+    let mut names = vec![name.to_owned(), "localhost".to_owned()];
+    names.extend(addresses.iter().map(IpAddr::to_string));
+    (format!("system:node:{name}"), names)
 }
 
 fn make_ca(store: &Store, key: &KeyPair) -> Result<String, PkiError> {

@@ -7,6 +7,7 @@
 mod admission;
 mod call;
 pub(crate) mod claims;
+mod computed;
 mod create;
 mod decode;
 mod delete;
@@ -58,6 +59,13 @@ async fn dispatch(core: &Arc<Core>, route: ResourceRequest, request: ApiRequest)
         return subresource::handle(core, &route, request, subresource).await;
     }
     let call = &Call::new(core, &route, &request);
+    if let Some(computed) = route.kind.computed {
+        return match route.verb {
+            "get" => computed::get(call, computed).await,
+            "list" => computed::list(call, computed).await,
+            _ => Err(failure::method_not_allowed()),
+        };
+    }
     match route.verb {
         "get" => read::get(call).await,
         "list" => read::list(call).await,

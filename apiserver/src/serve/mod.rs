@@ -13,12 +13,12 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 
 pub(crate) use self::tls::{ServerTls, TlsError};
-use crate::{authn, handler::Handler, limits, request::Identity};
+use crate::{authn, handler::Handler, limits, peers::RAFT_PROTOCOL, pki::SERVERS, request::Identity};
 
 /// The identity of a connection's certificate, if it has one. Travels with each of its requests.
 #[derive(Clone)]
@@ -95,6 +95,9 @@ impl Connection {
         };
         let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
         let peer = Peer(certificate.and_then(|certificate| authn::identity_of(certificate)).map(Arc::new));
+        if stream.get_ref().1.alpn_protocol() == Some(RAFT_PROTOCOL) {
+            return self.meet(peer, stream);
+        }
         let _counted = self.handler.core().metrics.connection();
         let filter = warp::service(filter::everything(self.handler.clone()));
         let service = filter.map_request(move |mut request: http::Request<hyper::body::Incoming>| {
@@ -113,6 +116,19 @@ impl Connection {
         };
         if let Err(error) = ended {
             tracing::debug!(%error, "connection ended");
+        }
+    }
+
+    /// Hands a connection of another server to the log, which ends it; it outlives the serving of the API.
+    fn meet(self, Peer(identity): Peer, stream: TlsStream<TcpStream>) {
+        let core = self.handler.core();
+        match identity.filter(|identity| identity.in_group(SERVERS)) {
+            Some(identity) => {
+                tracing::debug!(peer = identity.user, "another server connects");
+                let log = core.log.clone();
+                core.peer_connections.spawn(async move { log.accept_peer(Box::new(stream)).await });
+            }
+            None => tracing::warn!("a client without a server's certificate asked for the log's protocol: refused"),
         }
     }
 }

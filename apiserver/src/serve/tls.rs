@@ -10,7 +10,10 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use tokio_rustls::TlsAcceptor;
 
-use crate::pki::{Credential, Pki};
+use crate::{
+    peers::RAFT_PROTOCOL,
+    pki::{Credential, Pki},
+};
 
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
@@ -26,6 +29,7 @@ pub enum TlsError {
 pub(crate) struct ServerTls {
     current: Arc<Current>,
     config: Arc<ServerConfig>,
+    ca: CertificateDer<'static>,
 }
 
 /// The certificate that new connections get.
@@ -35,15 +39,16 @@ struct Current(RwLock<Arc<CertifiedKey>>);
 impl ServerTls {
     pub fn new(pki: &Pki, credential: &Credential) -> Result<Self, TlsError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let current = Arc::new(Current(RwLock::new(Arc::new(certified(credential)?))));
+        let ca = CertificateDer::from_pem_slice(pki.ca_pem().as_bytes())?;
+        let current = Arc::new(Current(RwLock::new(Arc::new(certified(credential, &ca)?))));
         let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(pki.ca_pem().as_bytes())?)?;
+        roots.add(ca.clone())?;
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
         let verifier = verifier.allow_unauthenticated().build()?;
         let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
         let mut config = config.with_client_cert_verifier(verifier).with_cert_resolver(current.clone());
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(ServerTls { current, config: Arc::new(config) })
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec(), RAFT_PROTOCOL.to_vec()];
+        Ok(ServerTls { current, config: Arc::new(config), ca })
     }
 
     pub fn acceptor(&self) -> TlsAcceptor {
@@ -52,15 +57,17 @@ impl ServerTls {
 
     /// From the next connection on, this certificate.
     pub fn replace(&self, credential: &Credential) -> Result<(), TlsError> {
-        let certified = Arc::new(certified(credential)?);
+        let certified = Arc::new(certified(credential, &self.ca)?);
         *self.current.0.write().unwrap_or_else(PoisonError::into_inner) = certified;
         Ok(())
     }
 }
 
-fn certified(credential: &Credential) -> Result<CertifiedKey, TlsError> {
-    let chain: Vec<_> =
+/// The chain ends in the CA: who joins knows no more of the cluster than the CA's digest.
+fn certified(credential: &Credential, ca: &CertificateDer<'static>) -> Result<CertifiedKey, TlsError> {
+    let mut chain: Vec<_> =
         CertificateDer::pem_slice_iter(credential.certificate_pem.as_bytes()).collect::<Result<_, _>>()?;
+    chain.push(ca.clone());
     let key = PrivateKeyDer::from_pem_slice(credential.key_pem.as_bytes())?;
     let key = rustls::crypto::ring::sign::any_supported_type(&key)?;
     Ok(CertifiedKey::new(chain, key))

@@ -7,3 +7,4 @@ mod harness;
 mod images;
 mod newcomer;
 mod restarts;
+mod servers;

@@ -90,7 +90,10 @@ fn the_agent_follows_the_api() {
     cancel.cancel();
     assert_eq!(result.recv().unwrap(), Ok(()));
     assert!(net.node.nft("list tables".into()).contains("kontiki"), "the rules outlive the agent");
-    net.node.run(|| crate::cleanup().unwrap());
+    net.node.run(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(crate::cleanup()).unwrap();
+    });
     assert_eq!(net.node.nft("list tables".into()), "");
 }
 

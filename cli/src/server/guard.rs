@@ -1,0 +1,100 @@
+//! A server's standing among the others: asking to be a member, and finding out when it is none any more.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use http::StatusCode;
+use kontiki_apiserver::peers::{Answer, Question};
+use serde_json::{Value, json};
+use tracing::{debug, info, warn};
+
+use super::{
+    join::message,
+    settings::{Origin, Settings},
+};
+use crate::{control_plane::ControlPlane, layout::Layout};
+
+const MEMBERS_PATH: &str = "/apis/kontiki.dev/v1/members";
+/// Catching up may take long; the server that is asked answers before this.
+const ANNOUNCE_PATIENCE: Duration = Duration::from_secs(60);
+const ANNOUNCE_PAUSE: Duration = Duration::from_millis(500);
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+const LOOK_PATIENCE: Duration = Duration::from_secs(2);
+/// Every so many looks the others are asked although nothing is suspicious.
+const LOOKS_BETWEEN_QUESTIONS: u32 = 15;
+
+/// Asks the members in turn to let this server in, until it has caught up and votes.
+pub async fn announce(plane: &ControlPlane, settings: &Settings, servers: &[String]) -> Result<()> {
+    let core = plane.server.core();
+    let wanted =
+        json!({"id": plane.log.node_id(), "name": settings.name, "address": settings.address.to_string()});
+    loop {
+        for server in servers.iter().filter(|server| **server != settings.address.to_string()) {
+            match core.peers.ask(Question::post(server, MEMBERS_PATH, &wanted, ANNOUNCE_PATIENCE)).await {
+                Ok(answer) if answer.status == StatusCode::OK => return Ok(()),
+                Ok(answer) if is_final(&answer) => bail!("{server} refuses this server: {}", message(&answer)),
+                Ok(answer) => info!(server, answer = message(&answer), "not a member yet"),
+                Err(error) => warn!(server, %error, "not a member yet"),
+            }
+        }
+        tokio::time::sleep(ANNOUNCE_PAUSE).await;
+    }
+}
+
+fn is_final(answer: &Answer) -> bool {
+    answer.status.is_client_error() && answer.status != StatusCode::TOO_MANY_REQUESTS
+}
+
+/// Watches for as long as this server is a member; the error says that it is none any more. Keeps the kubeconfig's list of
+/// servers, too.
+pub async fn watch(plane: &ControlPlane, layout: &Layout, settings: &Settings) -> Result<()> {
+    let mut shown = String::new();
+    let mut looks = 0;
+    loop {
+        if plane.server.core().is_caught_up() {
+            plane.write_kubeconfig(layout, &settings.name, &mut shown)?;
+        }
+        let suspicious = is_suspicious(plane).await;
+        if (suspicious || looks % LOOKS_BETWEEN_QUESTIONS == 0) && is_removed(plane, settings).await {
+            bail!(
+                "this server ({}) is no member of its cluster any more: it was removed. To let it in again, remove {} and join anew",
+                settings.name,
+                layout.root().display()
+            );
+        }
+        looks += 1;
+        tokio::time::sleep(LOOK_INTERVAL).await;
+    }
+}
+
+/// No majority answers, or the log itself says that this server is not in it.
+async fn is_suspicious(plane: &ControlPlane) -> bool {
+    let own = plane.log.node_id();
+    let member = plane.log.members().iter().any(|member| member.id == own);
+    let answered = tokio::time::timeout(LOOK_PATIENCE, plane.log.barrier()).await;
+    !member || !matches!(answered, Ok(Ok(_)))
+}
+
+/// Whether a server that has a majority behind it says that this one is not a member.
+async fn is_removed(plane: &ControlPlane, settings: &Settings) -> bool {
+    let own = plane.log.node_id();
+    let known = plane.log.members().into_iter().filter(|member| member.id != own).map(|member| member.address);
+    let mut servers: Vec<String> = known.collect();
+    if let Origin::Join { servers: once, .. } = &settings.origin {
+        servers.extend(once.iter().filter(|address| **address != settings.address.to_string()).cloned());
+    }
+    servers.dedup();
+    for server in servers {
+        let question = Question::get(&server, &format!("{MEMBERS_PATH}?states=false"), LOOK_PATIENCE);
+        match plane.server.core().peers.ask(question).await {
+            Ok(answer) if answer.status == StatusCode::OK => {
+                let list: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+                let Some(items) = list["items"].as_array().filter(|_| list.get("stale").is_none()) else { continue };
+                return !items.iter().any(|item| item["id"] == own);
+            }
+            Ok(answer) => debug!(server, status = %answer.status, "cannot say who is a member"),
+            Err(error) => debug!(server, %error, "cannot say who is a member"),
+        }
+    }
+    false
+}

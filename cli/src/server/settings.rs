@@ -1,0 +1,80 @@
+//! What a server is, kept in its data folder: once it has joined or founded a cluster, it needs no flags to be it again.
+
+use std::{fs, io, net::SocketAddr, path::PathBuf};
+
+use anyhow::{Context, Result, bail};
+use kontiki_apiserver::join::ClusterSettings;
+use serde::{Deserialize, Serialize};
+
+use crate::layout::{Layout, write_private};
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Settings {
+    pub name: String,
+    pub listen: SocketAddr,
+    /// Where the other servers reach this one.
+    pub address: SocketAddr,
+    pub origin: Origin,
+    /// The log's directory was made: from then on its absence is a loss.
+    pub begun: bool,
+    pub cluster: ClusterSettings,
+}
+
+/// How this server came to be one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "from")]
+pub enum Origin {
+    Init,
+    #[serde(rename_all = "camelCase")]
+    Join {
+        /// Members of the cluster, as they were then.
+        servers: Vec<String>,
+        /// The cluster has made this server a member.
+        member: bool,
+    },
+}
+
+impl Settings {
+    pub fn file(layout: &Layout) -> PathBuf {
+        layout.root().join("server.json")
+    }
+
+    pub fn read(layout: &Layout) -> Result<Option<Self>> {
+        let path = Settings::file(layout);
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
+        };
+        let settings: Settings = serde_json::from_slice(&text).with_context(|| format!("reading {}", path.display()))?;
+        if settings.begun && !layout.log().exists() {
+            bail!(
+                "{} is gone, and this server's part of the cluster with it. To be a server again: `kontiki members remove {}` on \
+                 another one, remove {}, and join anew",
+                layout.log().display(),
+                settings.name,
+                layout.root().display()
+            );
+        }
+        Ok(Some(settings))
+    }
+
+    pub fn write(&self, layout: &Layout) -> Result<()> {
+        write_private(&Settings::file(layout), &serde_json::to_string_pretty(self)?)
+    }
+}
+
+/// Refuses a folder that holds something else than a server's data.
+pub fn must_be_free(layout: &Layout) -> Result<()> {
+    for path in [layout.log(), layout.pki().join("ca.crt"), layout.node(), layout.root().join("agent.json")] {
+        if path.exists() {
+            bail!(
+                "{} holds data already ({}), which is no server's of a cluster of several: give another --data-dir",
+                layout.root().display(),
+                path.file_name().unwrap_or_default().to_string_lossy()
+            );
+        }
+    }
+    Ok(())
+}
