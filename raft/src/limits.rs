@@ -138,6 +138,8 @@ pub const WRITE_COALESCE_BYTES: usize = 64 * KIB;
 pub const DIAL_TIMEOUT: Duration = Duration::from_millis(1_000);
 pub const RECONNECT_DELAY_MIN: Duration = Duration::from_millis(10);
 pub const RECONNECT_DELAY_MAX: Duration = Duration::from_millis(100);
+/// How long a server that ends waits for the others to let go of their connections to it.
+pub const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 /// A connection over which nothing comes for so long has a hung peer behind it.
 pub const PEER_SILENCE: Duration = Duration::from_millis(2_000);
 pub const PING_INTERVAL: Duration = Duration::from_millis(500);

@@ -149,6 +149,7 @@ impl Log {
         Box::pin(self.inner.node.hand_over()).await;
         self.inner.store.close();
         self.inner.cancel.cancel();
+        self.inner.node.left().await;
         let tasks = std::mem::take(&mut *self.inner.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         for task in tasks {
             if let Err(error) = task.await {

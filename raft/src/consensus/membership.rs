@@ -14,7 +14,9 @@ use super::forward::{Attempt, from_wire};
 use super::node::{Node, NodeError, fatal_error};
 use super::wire::{self, ClusterChange, Forwarded};
 use super::{LogId, TypeConfig};
-use crate::limits::{CAUGHT_UP_ENTRIES, LEADER_RETRY, MEMBERSHIP_TIMEOUT, PEER_SILENCE, TRANSFER_TIMEOUT};
+use crate::limits::{
+    CAUGHT_UP_ENTRIES, LEADER_RETRY, LEAVE_TIMEOUT, MEMBERSHIP_TIMEOUT, PEER_SILENCE, TRANSFER_TIMEOUT,
+};
 use crate::transport::{Member, Reach};
 
 type Change = ChangeMembers<u64, Member>;
@@ -223,6 +225,13 @@ impl Node {
         }
         if !self.in_flight.drained(TRANSFER_TIMEOUT).await {
             tracing::warn!("some writes were not answered in time");
+        }
+    }
+
+    /// Waits until the others have let go of their connections to this server, which is closing.
+    pub async fn left(&self) {
+        if !self.connections.drained(LEAVE_TIMEOUT).await {
+            tracing::debug!("some servers did not let go of their connections");
         }
     }
 

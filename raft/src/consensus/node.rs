@@ -38,6 +38,8 @@ pub struct Node {
     pub(super) applied: watch::Receiver<u64>,
     pub(super) receiving: Receiving,
     pub(super) in_flight: InFlight,
+    /// Connections that others made.
+    pub(super) connections: InFlight,
 }
 
 /// What an empty directory becomes. A directory that is not empty goes on as what it is.
@@ -96,8 +98,8 @@ impl Node {
         let peers = Peers::new(me, dial);
         let raft = Raft::new(id, Arc::new(config), Network::new(peers.clone()), log.clone(), machine).await;
         let raft = raft.map_err(|error| OpenError::Raft(error.to_string()))?;
-        let (receiving, in_flight) = (Receiving::default(), InFlight::default());
-        let node = Node { raft, log, store, peers, applied, receiving, in_flight };
+        let (receiving, in_flight, connections) = Default::default();
+        let node = Node { raft, log, store, peers, applied, receiving, in_flight, connections };
         let initialized = node.raft.is_initialized().await.map_err(|error| OpenError::Raft(error.to_string()))?;
         if !initialized && start == Start::Alone {
             let members = BTreeMap::from([(id, member)]);
@@ -131,6 +133,10 @@ impl Node {
 
     /// Serves a connection that another server made.
     pub async fn accept(&self, stream: Box<dyn PeerStream>, closing: &CancellationToken) {
+        if closing.is_cancelled() {
+            return;
+        }
+        let _connected = self.connections.begin();
         let incoming = match transport::accept(stream, self.peers.me()).await {
             Ok(incoming) => incoming,
             Err(error) => return tracing::warn!(%error, "refused a connection"),

@@ -25,27 +25,6 @@ use crate::transport::{Frame, Incoming, Purpose};
 
 type Answer = Result<Vec<u8>, String>;
 
-/// The requests of a connection, which end when this server does.
-struct Requests {
-    frames: mpsc::Receiver<Frame>,
-    closing: CancellationToken,
-}
-
-impl Requests {
-    async fn recv(&mut self) -> Option<Frame> {
-        self.closing.run_until_cancelled(self.frames.recv()).await.flatten()
-    }
-}
-
-async fn run<F: Future<Output = ()>>(
-    incoming: Incoming,
-    closing: &CancellationToken,
-    serve: impl FnOnce(Requests, mpsc::Sender<Frame>) -> F,
-) -> std::io::Result<()> {
-    let closing = closing.clone();
-    incoming.run(|frames, answers| serve(Requests { frames, closing }, answers)).await
-}
-
 /// Receiving a snapshot writes to one place: one at a time.
 pub type Receiving = Arc<Mutex<()>>;
 
@@ -54,10 +33,10 @@ impl Node {
     pub(super) async fn serve(&self, incoming: Incoming, closing: &CancellationToken) {
         let (from, purpose) = (incoming.from(), incoming.purpose());
         let ended = match purpose {
-            Purpose::Control => run(incoming, closing, |asked, told| self.concurrently(asked, told, control)).await,
-            Purpose::Forward => run(incoming, closing, |asked, told| self.concurrently(asked, told, forward)).await,
-            Purpose::Replicate => run(incoming, closing, |asked, told| replicate(&self.raft, asked, told)).await,
-            Purpose::Snapshot => run(incoming, closing, |asked, told| self.receive_snapshots(asked, told)).await,
+            Purpose::Control => incoming.run(closing, |asked, told| self.concurrently(asked, told, control)).await,
+            Purpose::Forward => incoming.run(closing, |asked, told| self.concurrently(asked, told, forward)).await,
+            Purpose::Replicate => incoming.run(closing, |asked, told| replicate(&self.raft, asked, told)).await,
+            Purpose::Snapshot => incoming.run(closing, |asked, told| self.receive_snapshots(asked, told)).await,
         };
         if let Err(error) = ended {
             tracing::debug!(from, ?purpose, %error, "connection ended");
@@ -67,7 +46,7 @@ impl Node {
     /// Begins requests as they come and answers them as they are done.
     async fn concurrently<F>(
         &self,
-        mut requests: Requests,
+        mut requests: mpsc::Receiver<Frame>,
         answers: mpsc::Sender<Frame>,
         serve: impl Fn(Node, u8, Bytes) -> F,
     ) where
@@ -93,7 +72,7 @@ impl Node {
     }
 
     /// A snapshot arrives as its manifest, its chunks, and a request to install it.
-    async fn receive_snapshots(&self, mut requests: Requests, answers: mpsc::Sender<Frame>) {
+    async fn receive_snapshots(&self, mut requests: mpsc::Receiver<Frame>, answers: mpsc::Sender<Frame>) {
         let mut receiving = None;
         while let Some(Frame { id, kind, payload }) = requests.recv().await {
             let answer = self.receive(&mut receiving, kind, &payload).await;
@@ -187,7 +166,11 @@ async fn forward(node: Node, kind: u8, payload: Bytes) -> Answer {
 
 /// Appends come in sessions, each begun by a first request. A session ends with its first refusal; what was sent behind that
 /// gets no answer, and the sender begins anew.
-async fn replicate(raft: &Raft<TypeConfig, Machine>, mut requests: Requests, answers: mpsc::Sender<Frame>) {
+async fn replicate(
+    raft: &Raft<TypeConfig, Machine>,
+    mut requests: mpsc::Receiver<Frame>,
+    answers: mpsc::Sender<Frame>,
+) {
     let mut begun = false;
     let mut session: Option<Session> = None;
     while let Some(Frame { id, kind, payload }) = requests.recv().await {

@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::frame::{self, Frame, PING, PONG};
+use super::frame::{self, Frame, LEAVING, PING, PONG};
 use super::hello::{self, Identity};
 use super::{PeerStream, Purpose};
 use crate::limits::{
@@ -186,9 +186,10 @@ impl Task {
     async fn converse(&mut self, stream: Box<dyn PeerStream>, first: Option<Call>) -> String {
         let (reader, writer) = tokio::io::split(stream);
         let Task { queue, waiting, next_id, .. } = self;
+        let (leaving_now, leaving) = watch::channel(false);
         let ended = tokio::select! {
-            result = hear_answers(reader, waiting) => result,
-            result = write_requests(writer, queue, first, waiting, next_id) => result,
+            result = hear_answers(reader, waiting, &leaving_now) => result,
+            result = write_requests(writer, (queue, first), waiting, next_id, leaving) => result,
         };
         ended.map_or_else(|error| error.to_string(), |()| "closed by the other side".into())
     }
@@ -204,29 +205,39 @@ fn lock(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
     waiting.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn hear_answers(reader: ReadHalf<Box<dyn PeerStream>>, waiting: &Mutex<Waiting>) -> io::Result<()> {
+async fn hear_answers(
+    reader: ReadHalf<Box<dyn PeerStream>>,
+    waiting: &Mutex<Waiting>,
+    leaving: &watch::Sender<bool>,
+) -> io::Result<()> {
     let mut reader = BufReader::with_capacity(WRITE_COALESCE_BYTES, reader);
     loop {
         let silent = |_| io::Error::new(io::ErrorKind::TimedOut, format!("nothing heard for {PEER_SILENCE:?}"));
         let Some(frame) = timeout(PEER_SILENCE, frame::read(&mut reader)).await.map_err(silent)?? else {
             return Ok(());
         };
-        if frame.kind == PONG {
-            continue;
+        match frame.kind {
+            PONG => (),
+            LEAVING => _ = leaving.send_replace(true),
+            _ => {
+                // Who asked may have gone away.
+                if let Some(answer) = lock(waiting).remove(&frame.id) {
+                    _ = answer.send(Ok(frame));
+                }
+            }
         }
-        // Who asked may have gone away.
-        if let Some(answer) = lock(waiting).remove(&frame.id) {
-            _ = answer.send(Ok(frame));
+        if *leaving.borrow() && lock(waiting).is_empty() {
+            return Ok(());
         }
     }
 }
 
 async fn write_requests(
     mut writer: WriteHalf<Box<dyn PeerStream>>,
-    queue: &mut mpsc::Receiver<Call>,
-    first: Option<Call>,
+    (queue, first): (&mut mpsc::Receiver<Call>, Option<Call>),
     waiting: &Mutex<Waiting>,
     next_id: &mut u64,
+    mut leaving: watch::Receiver<bool>,
 ) -> io::Result<()> {
     let mut ping = tokio::time::interval(PING_INTERVAL);
     ping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -247,6 +258,8 @@ async fn write_requests(
         write(&mut writer, &mut out).await?;
         tokio::select! {
             biased;
+            // Its reader ends the connection after the last answer; what comes meanwhile goes by the next one.
+            _ = leaving.changed() => std::future::pending().await,
             received = queue.recv_many(&mut calls, CALLS_IN_FLIGHT) => if received == 0 { return Ok(()) },
             _ = ping.tick() => frame::put(&mut out, 0, PING, &[]),
         }

@@ -12,6 +12,8 @@ const HEADER_BYTES: usize = 4 + 8 + 1 + 4;
 /// Kinds of the transport's own; what it carries has kinds below these.
 pub const PING: u8 = 0xf0;
 pub const PONG: u8 = 0xf1;
+/// From the answering side: it will answer what it was sent, and wants no more.
+pub const LEAVING: u8 = 0xf2;
 
 /// A request or its answer, which bears the same number.
 #[derive(Clone, Debug, PartialEq, Eq)]

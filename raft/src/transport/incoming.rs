@@ -2,15 +2,19 @@
 
 use std::io;
 
+use bytes::Bytes;
 use tokio::io::{BufReader, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::channel::write;
-use super::frame::{self, Frame, PING, PONG};
+use super::frame::{self, Frame, LEAVING, PING, PONG};
 use super::hello::{self, Caller, Identity};
 use super::{PeerStream, Purpose};
-use crate::limits::{CALLS_IN_FLIGHT, DIAL_TIMEOUT, PEER_SILENCE, SERVED_IN_FLIGHT, WRITE_COALESCE_BYTES};
+use crate::limits::{
+    CALLS_IN_FLIGHT, DIAL_TIMEOUT, LEAVE_TIMEOUT, PEER_SILENCE, SERVED_IN_FLIGHT, WRITE_COALESCE_BYTES,
+};
 
 /// A connection that another server made, after the hellos.
 pub struct Incoming {
@@ -40,8 +44,12 @@ impl Incoming {
     }
 
     /// Runs the connection until it ends or `serve` does. What `serve` sends is written, the last of it too.
+    ///
+    /// Once this server is `closing` it asks the caller to send no more and serves what it has sent; the caller then ends the
+    /// connection, and knows the fate of everything it asked for.
     pub async fn run<F: Future<Output = ()>>(
         self,
+        closing: &CancellationToken,
         serve: impl FnOnce(mpsc::Receiver<Frame>, mpsc::Sender<Frame>) -> F,
     ) -> io::Result<()> {
         let (reader, writer) = tokio::io::split(self.stream);
@@ -49,7 +57,20 @@ impl Incoming {
         let (answers, to_write) = mpsc::channel(SERVED_IN_FLIGHT);
         let mut reading = Box::pin(read_requests(reader, requests, answers.clone()));
         let writing = write_answers(writer, to_write);
-        let serving = serve(to_serve, answers);
+        let goodbye = answers.clone();
+        let serving = async {
+            let leave = async {
+                closing.cancelled().await;
+                // The queue ends only with the connection.
+                _ = goodbye.send(Frame { id: 0, kind: LEAVING, payload: Bytes::new() }).await;
+                tokio::time::sleep(LEAVE_TIMEOUT).await;
+            };
+            tokio::select! {
+                () = serve(to_serve, answers) => (),
+                () = leave => (),
+            }
+            drop(goodbye);
+        };
         tokio::pin!(writing, serving);
         tokio::select! {
             // A caller that has gone has no use for answers; what was begun is dropped.

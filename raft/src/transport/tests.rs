@@ -10,6 +10,8 @@ use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::mpsc;
 
+use tokio_util::sync::CancellationToken;
+
 use super::channel::Connect;
 use super::{CallError, Channel, Frame, Identity, PeerStream, Purpose, accept};
 use crate::limits::{MIB, PEER_SILENCE};
@@ -33,7 +35,8 @@ fn channel() -> (Channel, mpsc::UnboundedReceiver<DuplexStream>) {
 async fn echo(stream: DuplexStream) {
     let incoming = accept(Box::new(stream), &Identity::new(2, 7)).await.unwrap();
     assert_eq!((incoming.from(), incoming.cluster(), incoming.purpose()), (1, 7, Purpose::Forward));
-    let ended = incoming.run(|mut requests: mpsc::Receiver<Frame>, answers| async move {
+    let closing = CancellationToken::new();
+    let ended = incoming.run(&closing, |mut requests: mpsc::Receiver<Frame>, answers| async move {
         while let Some(request) = requests.recv().await {
             if request.kind == ECHO {
                 answers.send(request).await.unwrap();
@@ -78,7 +81,9 @@ async fn what_was_sent_is_lost_and_what_was_not_is_not() {
     let stream = streams.recv().await.unwrap();
     let incoming = accept(Box::new(stream), &Identity::new(2, 7)).await.unwrap();
     incoming
-        .run(|mut requests, _answers| async move { assert_eq!(requests.recv().await.unwrap().kind, HANG) })
+        .run(&CancellationToken::new(), |mut requests, _answers| async move {
+            assert_eq!(requests.recv().await.unwrap().kind, HANG)
+        })
         .await
         .unwrap();
     assert!(matches!(pending.answer().await, Err(CallError::Lost(_))));
@@ -137,4 +142,28 @@ async fn a_channel_ends_its_connection_when_it_is_dropped() {
     drop(channel);
     server.await.unwrap();
     assert_eq!(served.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_server_that_leaves_answers_what_it_was_sent_and_gets_no_more() {
+    let (channel, mut streams) = channel();
+    let closing = CancellationToken::new();
+    let first = tokio::spawn({
+        let channel = channel.clone();
+        async move { futures::future::join_all((0..50_u8).map(|number| channel.call(ECHO, vec![number], PATIENCE))).await }
+    });
+    let incoming = accept(Box::new(streams.recv().await.unwrap()), &Identity::new(2, 7)).await.unwrap();
+    let served = incoming.run(&closing, |mut requests: mpsc::Receiver<Frame>, answers| {
+        let closing = closing.clone();
+        async move {
+            let held = requests.recv().await.unwrap();
+            closing.cancel();
+            answers.send(held).await.unwrap();
+            while let Some(request) = requests.recv().await {
+                answers.send(request).await.unwrap();
+            }
+        }
+    });
+    served.await.unwrap();
+    assert!(first.await.unwrap().iter().all(Result::is_ok), "what was sent was answered");
 }

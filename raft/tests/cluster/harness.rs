@@ -186,6 +186,16 @@ impl Cluster {
         .await
     }
 
+    /// The leader of the rest, when one server is dead or cut off.
+    pub async fn leader_of_others(&self, without: &str) -> String {
+        until("a leader of the others", || {
+            let others = self.logs.iter().filter(|(name, _)| *name != without);
+            let leader = others.clone().find(|(_, log)| log.status().role == Role::Leader)?;
+            others.clone().all(|(_, log)| log.status().leader == Some(leader.1.node_id())).then(|| leader.0.clone())
+        })
+        .await
+    }
+
     pub async fn follower(&self) -> String {
         let leader = self.leader().await;
         self.logs.keys().find(|name| **name != leader).unwrap().clone()
@@ -243,7 +253,9 @@ pub fn configmaps() -> Scope {
 pub fn put(name: &str, body: &str) -> Command {
     let head = Head { uid: name.into(), ..Head::default() };
     let mutations = vec![Mutation::Put { key: key(name), head, body: body.into() }];
-    Command { mutations, time_ms: 1_000, ..Command::default() }
+    // History is kept by age.
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
+    Command { mutations, time_ms: now.as_millis() as i64, ..Command::default() }
 }
 
 pub fn body(log: &Log, name: &str) -> Option<String> {
@@ -266,6 +278,8 @@ pub async fn write_until(log: Log, prefix: String, stop: CancellationToken) -> (
         let name = format!("{prefix}-{number:05}");
         match log.propose(put(&name, "x")).await {
             Ok(_) => acknowledged.push(name),
+            // Its server was killed.
+            Err(_) if log.status().role == Role::Shutdown => break,
             Err(error) => failed.push(error),
         }
     }

@@ -1,1 +1,178 @@
-//! x
+//! Servers that join, leave, hand over, and come back after a long time.
+
+use kontiki_raft::{ProposeError, Role, Start};
+use tokio_util::sync::CancellationToken;
+
+use crate::harness::{Cluster, body, configmaps, member, next_revisions, put, until, write_until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_joins_as_a_learner_and_votes_once_it_has_caught_up() {
+    let mut cluster = Cluster::start(&["a"]).await;
+    for number in 0..50 {
+        cluster.log("a").propose(put(&format!("o{number:02}"), "x")).await.unwrap();
+    }
+    let joining = cluster.open("b", Start::Join).await;
+    assert_eq!(joining.status().role, Role::Learner);
+    assert!(joining.members().is_empty(), "it waits to be added");
+    cluster.add("a", "b").await;
+    joining.ready().await.unwrap();
+    assert_eq!(cluster.converged().await.len(), 50);
+    for log in cluster.logs.values() {
+        let voters = until("both vote", || {
+            let members = log.members();
+            (members.iter().filter(|member| member.voter).count() == 2).then_some(members)
+        })
+        .await;
+        let mut names: Vec<_> = voters.iter().map(|member| (member.name.as_str(), member.leader)).collect();
+        names.sort_unstable();
+        assert_eq!(names, [("a", true), ("b", false)]);
+    }
+    // Adding what is there changes nothing; on any server.
+    cluster.add("b", "b").await;
+    let told = cluster.log("a").members();
+    let b = told.iter().find(|member| member.name == "b").unwrap();
+    assert!(b.lag.is_some() && b.silent_for.is_some(), "the leader knows how far the others are: {b:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_are_removed_while_writes_go_on_and_the_leader_too() {
+    let mut cluster = Cluster::start(&["a", "b", "c"]).await;
+    let stop = CancellationToken::new();
+    let follower = cluster.follower().await;
+    let writers: Vec<_> = ["one", "two", "three"]
+        .map(|name| tokio::spawn(write_until(cluster.log(&follower).clone(), name.into(), stop.clone())))
+        .into();
+    let leader = cluster.leader().await;
+    let id = cluster.log(&leader).node_id();
+    cluster.log(&leader).remove_member(id).await.unwrap();
+    let removed = cluster.logs.remove(&leader).unwrap();
+    let next = cluster.leader().await;
+    assert_ne!(next, leader);
+    assert!(cluster.log(&next).members().iter().all(|member| member.id != id));
+    stop.cancel();
+    let mut written = 0;
+    for writer in writers {
+        let (acknowledged, failed) = writer.await.unwrap();
+        assert!(failed.is_empty(), "{failed:?}");
+        written += acknowledged.len();
+    }
+    assert_eq!(cluster.converged().await.len(), written);
+    // Removing it again is no error; the last voter stays.
+    cluster.log(&next).remove_member(id).await.unwrap();
+    removed.shutdown().await;
+    let other = cluster.follower().await;
+    cluster.log(&next).remove_member(cluster.log(&other).node_id()).await.unwrap();
+    let last = cluster.log(&next).remove_member(cluster.log(&next).node_id()).await;
+    assert!(matches!(last, Err(ProposeError::Unavailable(_))), "{last:?}");
+    cluster.log(&next).propose(put("alone", "1")).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leadership_moves_without_a_failed_write() {
+    let cluster = Cluster::start(&["a", "b", "c"]).await;
+    let stop = CancellationToken::new();
+    let writers: Vec<_> = ["a", "b", "c"]
+        .iter()
+        .flat_map(|name| (0..4).map(move |number| (name, format!("{name}{number}"))))
+        .map(|(name, prefix)| tokio::spawn(write_until(cluster.log(name).clone(), prefix, stop.clone())))
+        .collect();
+    for round in 0..6 {
+        let leader = cluster.leader().await;
+        let revision = cluster.log(&leader).revision();
+        let to = (round % 2 == 0).then(|| cluster.logs.keys().find(|name| **name != leader).unwrap());
+        let to = to.map(|name| cluster.log(name).node_id());
+        // Asked of a follower as well as of the leader.
+        let asked = if round % 3 == 0 { cluster.follower().await } else { leader.clone() };
+        cluster.log(&asked).transfer_leadership(to).await.unwrap();
+        assert_ne!(cluster.leader().await, leader);
+        until("writes go on", || (cluster.log(&leader).revision() > revision + 20).then_some(())).await;
+    }
+    stop.cancel();
+    let mut written = 0;
+    for writer in writers {
+        let (acknowledged, failed) = writer.await.unwrap();
+        assert!(failed.is_empty(), "{failed:?}");
+        written += acknowledged.len();
+    }
+    assert_eq!(cluster.converged().await.len(), written);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_restart_one_after_the_other_without_a_failed_write() {
+    let mut cluster = Cluster::start(&["a", "b", "c"]).await;
+    for round in 0..3 {
+        let leader = cluster.leader().await;
+        let others: Vec<_> = cluster.logs.keys().filter(|name| **name != leader).cloned().collect();
+        let stop = CancellationToken::new();
+        let writers: Vec<_> = others
+            .iter()
+            .map(|name| tokio::spawn(write_until(cluster.log(name).clone(), format!("{name}{round}"), stop.clone())))
+            .collect();
+        let revision = cluster.log(&leader).revision();
+        until("writes", || (cluster.log(&leader).revision() > revision + 20).then_some(())).await;
+        cluster.stop(&leader).await;
+        let revision = cluster.log(&others[0]).revision();
+        until("writes go on", || (cluster.log(&others[0]).revision() > revision + 20).then_some(())).await;
+        stop.cancel();
+        for writer in writers {
+            let (_, failed) = writer.await.unwrap();
+            assert!(failed.is_empty(), "{failed:?}");
+        }
+        cluster.open(&leader, Start::Join).await.ready().await.unwrap();
+    }
+    cluster.converged().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_was_away_past_the_purge_catches_up_by_snapshot_and_its_watches_go_on() {
+    let mut cluster = Cluster::start_with(&["a", "b", "c"], 200).await;
+    let away = cluster.follower().await;
+    cluster.log(&away).propose(put("first", "1")).await.unwrap();
+    let seen = cluster.log(&away).revision();
+    cluster.stop(&away).await;
+    let leader = cluster.leader().await;
+    let log = cluster.log(&leader).clone();
+    let mut number = 0;
+    while log.status().purged_index <= 10 {
+        let writes = (0..500).map(|_| {
+            number += 1;
+            log.propose(put(&format!("o{number:06}"), "x"))
+        });
+        futures::future::try_join_all(writes).await.unwrap();
+        log.snapshot().await.unwrap();
+    }
+    let stop = CancellationToken::new();
+    let writer = tokio::spawn(write_until(log.clone(), "meanwhile".into(), stop.clone()));
+    let back = cluster.open(&away, Start::Join).await;
+    let mut watch = back.watch(configmaps(), seen).unwrap();
+    back.ready().await.unwrap();
+    assert!(back.status().snapshot_index > 0, "it was sent a snapshot");
+    until("writes go on", || (back.revision() > seen + number as u64 + 5).then_some(())).await;
+    stop.cancel();
+    let (_, failed) = writer.await.unwrap();
+    assert!(failed.is_empty(), "{failed:?}");
+    cluster.converged().await;
+    let last = cluster.log(&leader).revision();
+    let told = next_revisions(&mut watch, (last - seen) as usize).await;
+    assert_eq!(told, (seen + 1..=last).collect::<Vec<_>>(), "each event once, in order");
+    assert_eq!(body(&back, "first"), Some("1".into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wiped_server_comes_back_under_another_number() {
+    let mut cluster = Cluster::start(&["a", "b", "c"]).await;
+    let wiped = cluster.follower().await;
+    cluster.log(&wiped).propose(put("x", "1")).await.unwrap();
+    let old = cluster.log(&wiped).node_id();
+    cluster.kill(&wiped).await;
+    std::fs::remove_dir_all(cluster.path(&wiped)).unwrap();
+    let back = cluster.open(&wiped, Start::Join).await;
+    assert_ne!(back.node_id(), old);
+    let leader = cluster.leader_of_others(&wiped).await;
+    cluster.log(&leader).remove_member(old).await.unwrap();
+    cluster.log(&leader).add_member(back.node_id(), member(&wiped)).await.unwrap();
+    back.ready().await.unwrap();
+    assert_eq!(body(&back, "x"), Some("1".into()));
+    let voters = cluster.log(&leader).members().iter().filter(|member| member.voter).count();
+    assert_eq!(voters, 3);
+}
