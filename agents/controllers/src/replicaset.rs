@@ -13,7 +13,7 @@ use k8s_openapi::{
 };
 use kontiki_informer::{Change, Informer, Note, ObjectKey, Queue, Recorder};
 use kube::{
-    Resource, ResourceExt,
+    Api, Resource, ResourceExt,
     api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
     core::{ObjectMeta, Selector},
 };
@@ -52,6 +52,8 @@ struct Plan {
     /// Owned pods that match no more.
     release: Vec<Named>,
     create: usize,
+    /// The newest revision of an owned pod that has ended, or is about to: what a replacement reacts to.
+    ended: Option<u64>,
     delete: Vec<String>,
     status: ReplicaSetStatus,
     /// When the status will change by time alone.
@@ -172,7 +174,7 @@ impl Controller {
         uid: &str,
         plan: &Plan,
     ) -> Result<(), ControllerError> {
-        self.create(key, set, uid, plan.create).await?;
+        self.create(key, set, uid, plan).await?;
         let api = &self.context.api::<Pod, _>(&key.namespace, &**set);
         let deletes = plan.delete.iter().map(|name| async move {
             let pod = self.pods.get(&ObjectKey::new(&key.namespace, name));
@@ -197,11 +199,13 @@ impl Controller {
         key: &ObjectKey,
         set: &Arc<ReplicaSet>,
         uid: &str,
-        count: usize,
+        plan: &Plan,
     ) -> Result<(), ControllerError> {
-        let api = self.context.api::<Pod, _>(&key.namespace, &**set);
+        let told: Option<u64> = set.resource_version().and_then(|revision| revision.parse().ok());
+        let cause = told.max(plan.ended).map(|revision| revision.to_string());
+        let api: Api<Pod> = Api::namespaced(self.context.clients.caused_by(cause.as_deref()), &key.namespace);
         let pod = pod_from_template(set, uid);
-        let (mut left, mut batch) = (count, BATCH_FIRST);
+        let (mut left, mut batch) = (plan.create, BATCH_FIRST);
         while left > 0 {
             let now = batch.min(left);
             let (api, pod, parameters) = (&api, &pod, &PostParams::default());
@@ -265,6 +269,8 @@ fn decide(set: &ReplicaSet, selector: &Selector, candidates: &[Arc<Pod>], now: T
             _ => {}
         }
     }
+    let ended = mine.iter().filter(|pod| !pods::is_active(pod)).filter_map(|pod| pod.resource_version()?.parse().ok());
+    plan.ended = ended.max();
     mine.retain(|pod| pods::is_active(pod));
     plan.status = status_of(set, &mine, min_ready, now);
     plan.again_in_s = mine.iter().filter_map(|pod| pods::available_in(pod, min_ready, now)).filter(|s| *s > 0).min();

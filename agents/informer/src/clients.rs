@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 use kube::client::{Body, Client};
-use tower::{BoxError, Service, ServiceExt, util::BoxCloneService};
+use tower::{BoxError, Service, ServiceExt, service_fn, util::BoxCloneService};
 
 /// The request header that names the revision a write reacts to.
 pub const CAUSE_HEADER: &str = "kontiki-cause";
@@ -55,6 +55,18 @@ impl Clients {
             Some(Err(_)) | None => self.plain.clone(),
         }
     }
+}
+
+/// The same client, for writes that react to `resource_version`.
+pub fn caused_by(client: &Client, resource_version: Option<&str>) -> Client {
+    let Some(Ok(cause)) = resource_version.map(HeaderValue::from_str) else { return client.clone() };
+    let (inner, namespace) = (client.clone(), client.default_namespace().to_owned());
+    let stamped = service_fn(move |mut request: Request<Body>| {
+        request.headers_mut().insert(CAUSE_HEADER, cause.clone());
+        let inner = inner.clone();
+        async move { inner.send(request).await }
+    });
+    Client::new(stamped, namespace)
 }
 
 fn client(transport: Transport, user_agent: HeaderValue, cause: Option<HeaderValue>) -> Client {

@@ -6,7 +6,7 @@ mod informer;
 mod queue;
 mod recorder;
 
-pub use clients::Clients;
+pub use clients::{Clients, caused_by};
 pub use informer::{Change, Informer, ObjectKey, Subscription};
 pub use queue::Queue;
 pub use recorder::{Note, Recorder};

@@ -19,6 +19,8 @@ use kube::{
 use tokio::time::Instant;
 use tracing::debug;
 
+use crate::caused_by;
+
 /// Repetitions remembered; the oldest is forgotten first, which costs only a new event object.
 const REMEMBERED_MAX: usize = 2048;
 /// Events about one object that may follow each other at once, and how long it takes until one more may: an object that
@@ -109,7 +111,8 @@ impl Recorder {
     async fn write(&self, object: &ObjectReference, note: Note<'_>) -> Result<(), kube::Error> {
         let namespace =
             object.namespace.clone().filter(|name| !name.is_empty()).unwrap_or_else(|| "default".to_owned());
-        let api: Api<Event> = Api::namespaced(self.client.clone(), &namespace);
+        let client = caused_by(&self.client, object.resource_version.as_deref());
+        let api: Api<Event> = Api::namespaced(client, &namespace);
         let now = Timestamp::now();
         let repetition = Repetition {
             uid: object.uid.clone().unwrap_or_default(),

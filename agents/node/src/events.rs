@@ -64,6 +64,7 @@ impl Events {
             kind: Some("Node".to_owned()),
             name: node.metadata.name.clone(),
             uid: node.metadata.uid.clone(),
+            resource_version: node.metadata.resource_version.clone(),
             ..ObjectReference::default()
         };
         self.send(object, severity, reason, message.into());

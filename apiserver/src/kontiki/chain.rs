@@ -1,6 +1,6 @@
 //! From an event back to the person who set it off. Pure: what is retained comes in through [`Record`].
 //!
-//! A write by a part of the system names the revision it reacted to. Where that revision only reported a status, what
+//! A write by a part of the system names the revision it reacted to. Where that revision is its own report of a status, what
 //! mattered is what the object was told to be then: the chain goes on with its last change of content. A write that names
 //! nothing is explained by what it is part of: a deletion by the request for it, a creation by the owner.
 
@@ -30,7 +30,7 @@ pub(crate) enum Because {
     Asked,
     /// The write reacted to this very revision.
     ReactedTo,
-    /// The write reacted to a status of what this event had made of the object.
+    /// The write reacted to its author's own report on what this event had made of the object.
     Content,
     /// It asked for the deletion that the write completed.
     Deletion,
@@ -69,7 +69,7 @@ pub(crate) fn chain<R: Record>(record: &R, start: Arc<Event>) -> Result<Chain, R
             return Ok(Chain { links, end: End::Person });
         }
         let found = match event.cause.filter(|cause| *cause < event.revision()) {
-            Some(cause) => match reacted_to(record, cause)? {
+            Some(cause) => match reacted_to(record, &event, cause)? {
                 Some(found) => found,
                 None => return Ok(Chain { links, end: End::Forgotten(cause) }),
             },
@@ -84,8 +84,15 @@ pub(crate) fn chain<R: Record>(record: &R, start: Arc<Event>) -> Result<Chain, R
     Ok(Chain { links, end: End::TooLong })
 }
 
-fn reacted_to<R: Record>(record: &R, cause: Revision) -> Result<Option<(Because, Arc<Event>)>, R::Error> {
+fn reacted_to<R: Record>(
+    record: &R,
+    reaction: &Event,
+    cause: Revision,
+) -> Result<Option<(Because, Arc<Event>)>, R::Error> {
     let Some(event) = record.event(cause)? else { return Ok(None) };
+    if event.author.user != reaction.author.user {
+        return Ok(Some((Because::ReactedTo, event)));
+    }
     let content = record.content(&event.object.key, cause)?;
     Ok(Some(match content {
         Some(content) if content.revision() < cause => (Because::Content, content),
@@ -207,6 +214,18 @@ mod tests {
         assert_eq!(past.told(5), "5 Asked, 3 Deletion | Person");
         assert_eq!(past.told(6), "6 Asked | System");
         assert_eq!(past.told(7), "7 Asked | System");
+    }
+
+    #[test]
+    fn a_replacement_is_traced_back_to_whoever_deleted_what_it_replaces() {
+        let mut past = Past::default();
+        past.add(EventKind::Created, "set", "alice", None); // 1
+        past.add(EventKind::Created, "old", CONTROLLERS, Some(1)); // 2
+        past.add(EventKind::Updated, "old", "bob", None).deletion = Some("now".into()); // 3
+        past.add(EventKind::Updated, "old", "system:node:n", Some(3)); // 4
+        past.status.push(4);
+        past.add(EventKind::Created, "new", CONTROLLERS, Some(4)); // 5
+        assert_eq!(past.told(5), "5 Asked, 4 ReactedTo, 3 ReactedTo | Person");
     }
 
     #[test]

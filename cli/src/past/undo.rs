@@ -39,11 +39,11 @@ pub async fn undo(arguments: Undo) -> Result<()> {
     let written = write(&object, &restore::dressed(&plan.content, &live), plan.cause, arguments.dry_run).await?;
     print!("{difference}");
     if arguments.dry_run {
-        println!("{shown}: would {} (dry run)", plan.what);
+        println!("{shown}: a new revision would {} (dry run)", plan.what);
         return Ok(());
     }
     let revision = written["metadata"]["resourceVersion"].as_str().unwrap_or_default();
-    println!("{shown}: {} as revision {revision}", plan.what);
+    println!("{shown}: revision {revision} was written to {}", plan.what);
     Ok(())
 }
 

@@ -6,5 +6,6 @@ mod faults;
 mod harness;
 mod images;
 mod newcomer;
+mod past;
 mod restarts;
 mod servers;

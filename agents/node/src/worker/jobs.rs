@@ -4,8 +4,9 @@
 use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::Pod;
+use kontiki_informer::caused_by;
 use kube::{
-    Api,
+    Api, Client,
     api::{DeleteParams, Preconditions},
 };
 use tracing::warn;
@@ -88,8 +89,9 @@ pub fn begin(worker: &mut Worker, action: Action, now_ms: Millis) {
             });
         }
         Action::DeleteObject => {
+            let client = caused_by(&node.client, worker.pod.metadata.resource_version.as_deref());
             worker.spawn(Job::Delete, async move {
-                delete_object(&node, &id).await;
+                delete_object(client, &id).await;
                 Outcome::Deleted
             });
         }
@@ -354,8 +356,8 @@ async fn blocking(work: impl FnOnce() -> Result<(), String> + Send + 'static) ->
 }
 
 /// Tells the API that the pod has ended here; the watch says when it is gone.
-async fn delete_object(node: &NodeContext, id: &PodId) {
-    let api: Api<Pod> = Api::namespaced(node.client.clone(), &id.namespace);
+async fn delete_object(client: Client, id: &PodId) {
+    let api: Api<Pod> = Api::namespaced(client, &id.namespace);
     let preconditions = Some(Preconditions { uid: Some(id.uid.clone()), resource_version: None });
     let parameters = DeleteParams { grace_period_seconds: Some(0), preconditions, ..DeleteParams::default() };
     match api.delete(&id.name, &parameters).await {

@@ -1,6 +1,7 @@
 //! Telling the API server a pod's status: only what has changed, only if nobody else has written meanwhile.
 
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use kontiki_informer::caused_by;
 use kube::{
     Api,
     api::{Patch, PatchParams},
@@ -74,8 +75,9 @@ impl Worker {
             return Some(self.publication.not_before_ms);
         }
         self.publication.in_flight = true;
-        let api: Api<Pod> = Api::namespaced(self.node.client.clone(), &self.id.namespace);
         let pod = self.pod.clone();
+        let client = caused_by(&self.node.client, pod.metadata.resource_version.as_deref());
+        let api: Api<Pod> = Api::namespaced(client, &self.id.namespace);
         self.jobs.spawn(async move { Outcome::Told(write(&api, pod, status).await) });
         None
     }

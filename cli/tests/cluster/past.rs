@@ -1,0 +1,176 @@
+//! The past with a real kubectl: objects below `/at/`, history, diff, undo, undelete, why, and a stream that resumes.
+
+use std::{
+    io::{BufRead, BufReader},
+    process::Stdio,
+};
+
+use serde_json::Value;
+
+use crate::harness::{Cluster, Process, able, succeed, text, wait};
+
+const DEPLOYMENT: &str = r#"
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, labels: {app: web}}
+spec:
+  replicas: 1
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+      - {name: main, image: "busybox:test", command: [/bin/sleep, "1000000"]}
+"#;
+
+impl Cluster {
+    /// Runs a command about the past; it must succeed.
+    fn told(&self, arguments: &[&str]) -> String {
+        let mut all = arguments.to_vec();
+        all.extend(["--kubeconfig", ".kontiki/kubeconfig"]);
+        succeed(&mut self.kontiki(&all))
+    }
+
+    fn refused(&self, arguments: &[&str]) -> String {
+        let mut all = arguments.to_vec();
+        all.extend(["--kubeconfig", ".kontiki/kubeconfig"]);
+        let output = self.kontiki(&all).output().unwrap();
+        assert!(!output.status.success(), "kontiki {arguments:?} succeeded: {}", text(&output));
+        text(&output)
+    }
+
+    /// kubectl, asking about a moment.
+    fn then(&self, moment: &str, arguments: &[&str]) -> String {
+        let server = format!("--server=https://127.0.0.1:6443/at/{moment}");
+        let mut all = vec![server.as_str()];
+        all.extend(arguments);
+        self.k(&all)
+    }
+
+    fn then_fails(&self, moment: &str, arguments: &[&str]) -> String {
+        let server = format!("--server=https://127.0.0.1:6443/at/{moment}");
+        let mut all = vec![server.as_str()];
+        all.extend(arguments);
+        self.k_fails(&all)
+    }
+
+    /// The revision of an object.
+    fn revision(&self, what: &[&str]) -> u64 {
+        self.get(what)["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap()
+    }
+
+    fn ready(&self, replicas: u64) {
+        wait("the deployment to be ready", || {
+            let deployment = self.get(&["deployment", "web"]);
+            let ready = deployment["status"]["readyReplicas"].as_u64().unwrap_or(0);
+            let settled = deployment["status"]["replicas"].as_u64().unwrap_or(0) == replicas;
+            if settled && ready == replicas { Ok(()) } else { Err(deployment["status"].to_string()) }
+        });
+    }
+}
+
+#[test]
+fn the_past_is_read_explained_and_taken_back() {
+    if !able() {
+        return;
+    }
+    let cluster = Cluster::start();
+    cluster.import_busybox("busybox:test");
+    cluster.apply(DEPLOYMENT);
+    cluster.ready(1);
+    let one = cluster.revision(&["deployment", "web"]).to_string();
+    cluster.k(&["create", "configmap", "settings", "--from-literal=color=red"]);
+    cluster.k(&["label", "configmap", "settings", "app=web"]);
+    let labelled = cluster.revision(&["configmap", "settings"]).to_string();
+    cluster.k(&["scale", "deployment/web", "--replicas=2"]);
+    cluster.ready(2);
+
+    // kubectl, at a moment.
+    let pods = |moment: &str| cluster.then(moment, &["get", "pods", "-A", "-o", "name"]).lines().count();
+    assert_eq!((pods(&one), cluster.get(&["pods"])["items"].as_array().unwrap().len()), (1, 2));
+    assert!(cluster.then(&one, &["get", "deployment", "web"]).contains("1/1"));
+    assert!(cluster.then(&one, &["describe", "deployment", "web"]).contains("1 desired"));
+    assert!(cluster.then(&one, &["get", "deployment", "web", "-o", "yaml"]).contains("\n  replicas: 1\n"));
+    assert!(cluster.then(&one, &["explain", "deployment.spec.replicas"]).contains("replicas"));
+    assert!(cluster.then(&labelled, &["get", "configmaps", "-l", "app=web", "-o", "name"]).contains("settings"));
+    assert_eq!(cluster.then(&one, &["get", "configmaps", "-l", "app=web", "-o", "name"]), "");
+    assert!(cluster.then_fails(&one, &["delete", "deployment", "web"]).contains("the past is read-only"));
+    assert!(cluster.then_fails("999999999", &["get", "pods"]).contains("is in the future"));
+
+    // Who did it, and taking it back.
+    let history = cluster.told(&["history", "deploy/web"]);
+    assert!(history.contains("spec.replicas 1 → 2") && history.contains("kubernetes-admin"), "{history}");
+    let diff = cluster.told(&["diff", "deployment/web", &one]);
+    assert!(diff.contains("\n-  replicas: 1\n+  replicas: 2\n"), "{diff}");
+    let undone = cluster.told(&["undo", "deployment/web"]);
+    assert!(undone.contains("\n-  replicas: 2\n+  replicas: 1\n"), "{undone}");
+    cluster.ready(1);
+    cluster.k(&["delete", "configmap", "settings"]);
+    assert!(cluster.told(&["undelete", "cm/settings"]).contains("made again"));
+    assert_eq!(cluster.get(&["configmap", "settings"])["data"]["color"], "red");
+    assert!(cluster.refused(&["undelete", "cm/settings"]).contains("nothing to undelete"));
+    cluster.k(&["patch", "configmap", "settings", "--type=merge", "-p", r#"{"data":{"color":"blue"}}"#]);
+    cluster.told(&["undo", "cm/settings", "--to-revision", &labelled]);
+    assert_eq!(cluster.get(&["configmap", "settings"])["data"]["color"], "red");
+
+    // From a pod to the person who applied its deployment; from its replacement to whoever deleted it.
+    let pod = cluster.get(&["pods", "-l", "app=web"])["items"][0]["metadata"]["name"].as_str().unwrap().to_owned();
+    let why: Value = serde_json::from_str(&cluster.told(&["why", &format!("pod/{pod}"), "-o", "json"])).unwrap();
+    let chain = why["items"].as_array().unwrap().iter().find(|item| item["about"] == "created").unwrap();
+    let links = chain["links"].as_array().unwrap();
+    let of = |link: &Value| link["event"]["resource"]["resource"].as_str().unwrap_or_default().to_owned();
+    assert_eq!((of(&links[0]).as_str(), of(&links[1]).as_str()), ("pods", "replicasets.apps"), "{chain:#}");
+    let last = links.last().unwrap();
+    assert_eq!((of(last).as_str(), &last["event"]["author"]["user"]), ("deployments.apps", &"kubernetes-admin".into()));
+    assert_eq!(chain["end"]["reason"], "person");
+    cluster.k(&["delete", "pod", &pod]);
+    cluster.ready(1);
+    let next = cluster.get(&["pods", "-l", "app=web"])["items"][0]["metadata"]["name"].as_str().unwrap().to_owned();
+    assert_ne!(next, pod);
+    let why = cluster.told(&["why", &format!("pod/{next}")]);
+    assert!(why.contains(&format!("delete pods/{pod} -n default by kubernetes-admin")), "{why}");
+
+    // Every write says who and why, but for those of time and observation.
+    let output = cluster.told(&["history", &format!("pod/{next}"), "-o", "json"]);
+    let told: Value = serde_json::from_str(&output).unwrap();
+    assert!(told["items"].as_array().unwrap().iter().all(|event| event["cause"].is_u64()), "{told:#}");
+    cluster.k(&["delete", "deployment", "web"]);
+}
+
+/// Reads events until one is wanted; the revisions of all, and the process.
+fn tail(cluster: &Cluster, from: &str, wanted: &str) -> (Vec<u64>, Process) {
+    let arguments = ["tail", "--from", from, "--kubeconfig", ".kontiki/kubeconfig"];
+    let mut child = cluster.kontiki(&arguments).stdout(Stdio::piped()).spawn().unwrap();
+    let mut revisions = Vec::new();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let process = Process(child);
+    loop {
+        let line = lines.next().expect("the stream goes on").unwrap();
+        let event: Value = serde_json::from_str(&line).unwrap();
+        revisions.push(event["revision"].as_u64().unwrap());
+        if event["resource"]["name"] == wanted {
+            return (revisions, process);
+        }
+    }
+}
+
+#[test]
+fn a_stream_of_events_goes_on_where_it_stopped_also_after_a_restart() {
+    if !able() {
+        return;
+    }
+    let cluster = Cluster::start();
+    cluster.k(&["create", "configmap", "first"]);
+    let (before, process) = tail(&cluster, "0", "first");
+    drop(process);
+    assert_eq!(before, (1..=*before.last().unwrap()).collect::<Vec<_>>(), "each once, from the first on");
+    cluster.k(&["create", "configmap", "second"]);
+    succeed(std::process::Command::new("kill").args(["-9", &cluster.pid().to_string()]));
+    cluster.up();
+    cluster.k(&["create", "configmap", "third"]);
+    let last = before.last().unwrap();
+    let (after, _process) = tail(&cluster, &last.to_string(), "third");
+    assert_eq!(after, (last + 1..=*after.last().unwrap()).collect::<Vec<_>>(), "no gap, no duplicate");
+    assert!(cluster.refused(&["tail", "--from", "999999999"]).contains("is in the future"));
+}
