@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kontiki_model::Revision;
 
-use crate::disk::{DiskError, Shortage};
+use crate::disk::{DiskError, Shortage, WAY_OUT};
 use crate::{Malformed, Rejection};
 
 /// Why a log cannot be opened. Nothing was changed, unless it says otherwise.
@@ -14,8 +14,18 @@ pub enum OpenError {
     #[error(transparent)]
     Disk(#[from] DiskError),
     #[error(
+        "the log in {path} ends before entry {end}, but was synced up to entry {synced}: it is damaged, or a part of it is gone. \
+         Nothing was changed. {WAY_OUT}"
+    )]
+    LogCut { path: PathBuf, end: u64, synced: u64 },
+    #[error(
+        "the state in {dir} was applied up to entry {applied}, but the log was purged up to entry {purged}: a part of the state is \
+         gone. {WAY_OUT}"
+    )]
+    StateLost { dir: PathBuf, applied: u64, purged: u64 },
+    #[error(
         "the log in {dir} ends at entry {log}, but the state was applied up to entry {applied}: acknowledged entries are lost. \
-         Nothing was changed. Restore this server from a peer or a backup"
+         Nothing was changed. {WAY_OUT}"
     )]
     LogLost { dir: PathBuf, log: u64, applied: u64 },
     #[error("Raft does not start: {0}")]

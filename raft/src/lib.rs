@@ -4,6 +4,7 @@
 //! Within: [`command`] enters the log, `state` decides purely what it changes, [`event`] is what comes of it. `store` keeps
 //! state and history, `watch` tells them on, `snapshot` packs them up. RocksDB stays inside `disk`, openraft inside
 //! `consensus`, bincode inside `codec`; [`Log`] is the door.
+mod aside;
 pub mod backup;
 mod codec;
 pub mod command;
@@ -22,6 +23,7 @@ mod store;
 mod transport;
 mod watch;
 
+pub use aside::set_aside;
 pub use command::{Author, Command, Expect, Malformed, Mutation, Precondition, Rejection};
 pub use consensus::{MemberStatus, Start};
 pub use disk::{DiskError, Shortage};

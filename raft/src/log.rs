@@ -352,9 +352,14 @@ fn open_storage(config: &LogConfig) -> Result<(Identity, LogStore, Arc<Store>), 
 
 /// The state never runs ahead of the durable log, except by a snapshot that came from the leader.
 fn check_log_reaches(config: &LogConfig, log: &LogStore, store: &Store) -> Result<(), OpenError> {
-    let Some(applied) = store.applied_record().index else { return Ok(()) };
-    let last = log.last()?.map(|id| id.index);
+    let (applied, purged) = (store.applied_record().index, log.purged()?);
     let snapshot = store.snapshot().and_then(|snapshot| snapshot.manifest().index);
+    if applied.max(snapshot) < purged {
+        let (applied, purged) = (applied.unwrap_or_default(), purged.unwrap_or_default());
+        return Err(OpenError::StateLost { dir: config.dir.join("state"), applied, purged });
+    }
+    let Some(applied) = applied else { return Ok(()) };
+    let last = log.last()?.map(|id| id.index);
     if last.max(snapshot) >= Some(applied) {
         return Ok(());
     }

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use super::{Entry, LogId, Types, Vote, decode_entry, encode_entry, log_id};
 use crate::OpenError;
 use crate::codec::{self, Tag};
-use crate::disk::{DiskError, Flush, Flusher, LogDb, LogOp, Shortage, Sink, Space};
+use crate::disk::{DiskError, EndMark, Flush, Flusher, LogDb, LogOp, Shortage, Sink, Space};
 use crate::limits::{APPEND_BYTES, LOG_CACHE_BYTES, LOG_CACHE_ENTRIES, LOG_READ_ENTRIES, SPACE_RETRY};
 
 pub(super) const VOTE: &str = "vote";
@@ -62,27 +62,77 @@ struct Cached {
     append: u64,
 }
 
+/// The log reaches as far as it was synced, or it is damaged. Looked at without changing it: opening it to write would drop
+/// what lies behind the damage.
+fn check_end(path: &Path, mark: &EndMark) -> Result<(), OpenError> {
+    if mark.end() == 0 {
+        return Ok(());
+    }
+    let found = if path.join("CURRENT").exists() { end_of(&LogDb::open_to_read(path)?)? } else { 0 };
+    match found < mark.end() {
+        true => Err(OpenError::LogCut { path: path.to_owned(), end: found, synced: mark.end() }),
+        false => Ok(()),
+    }
+}
+
+/// The index behind the last entry, or behind the last that was purged.
+fn end_of(db: &LogDb) -> Result<u64, DiskError> {
+    match db.last()? {
+        Some((index, _)) => Ok(index + 1),
+        None => Ok(read_mark(db, PURGED)?.map_or(0, |id| id.index + 1)),
+    }
+}
+
+fn read_mark(db: &LogDb, name: &str) -> Result<Option<LogId>, DiskError> {
+    let Some(frame) = db.mark(name)? else { return Ok(None) };
+    let (term, index): (u64, u64) = codec::decode(Tag::LogMark, &frame).map_err(DiskError::record("a mark"))?;
+    Ok(Some(log_id(term, index)))
+}
+
 /// The database as the flusher's thread sees it.
 struct LogSink<F> {
     db: Arc<LogDb>,
     space: Arc<Space>,
     sync: F,
+    mark: Mutex<EndMark>,
+    /// The index behind the last entry written.
+    end: AtomicU64,
 }
 
 impl<F> LogSink<F> {
-    fn open(path: &Path, space: Space, sync: F) -> Result<Self, DiskError> {
-        Ok(LogSink { db: Arc::new(LogDb::open(path)?), space: Arc::new(space), sync })
+    fn open(path: &Path, space: Space, sync: F) -> Result<Self, OpenError> {
+        let mark = EndMark::open(&path.with_file_name("log-end"))?;
+        check_end(path, &mark)?;
+        let end = AtomicU64::new(mark.end());
+        Ok(LogSink { db: Arc::new(LogDb::open(path)?), space: Arc::new(space), sync, mark: Mutex::new(mark), end })
+    }
+
+    fn mark(&self) -> MutexGuard<'_, EndMark> {
+        self.mark.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl<F: Fn(&LogDb) -> Result<(), DiskError> + Send + 'static> Sink for LogSink<F> {
     fn write(&self, ops: &[LogOp]) -> Result<(), DiskError> {
         self.space.glance();
+        let mut end = self.end.load(Ordering::Relaxed);
+        for op in ops {
+            match op {
+                LogOp::Entry(index, _) => end = index + 1,
+                LogOp::TruncateFrom(index) => {
+                    self.mark().lower(*index)?;
+                    end = *index;
+                }
+                LogOp::Mark(..) | LogOp::PurgeTo(_) => {}
+            }
+        }
+        self.end.store(end, Ordering::Relaxed);
         self.db.write(ops)
     }
 
     fn sync(&self) -> Result<(), DiskError> {
-        (self.sync)(&self.db)
+        (self.sync)(&self.db)?;
+        self.mark().set(self.end.load(Ordering::Relaxed))
     }
 
     fn make_room(&self, bytes: u64, closing: &AtomicBool) -> Result<(), DiskError> {
@@ -170,6 +220,11 @@ impl LogStore {
         }
     }
 
+    /// The last entry that was purged.
+    pub fn purged(&self) -> Result<Option<u64>, DiskError> {
+        Ok(self.mark(PURGED)?.map(|id| id.index))
+    }
+
     /// Bytes appended since the log was opened.
     pub fn appended_bytes(&self) -> u64 {
         self.shared.appended_bytes.load(Ordering::Relaxed)
@@ -216,9 +271,7 @@ impl LogStore {
     }
 
     fn mark(&self, name: &str) -> Result<Option<LogId>, DiskError> {
-        let Some(frame) = self.shared.db.mark(name)? else { return Ok(None) };
-        let (term, index): (u64, u64) = codec::decode(Tag::LogMark, &frame).map_err(DiskError::record("a mark"))?;
-        Ok(Some(log_id(term, index)))
+        read_mark(&self.shared.db, name)
     }
 
     fn recent(&self) -> MutexGuard<'_, Recent> {

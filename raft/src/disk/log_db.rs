@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
-use rocksdb::{BottommostLevelCompaction, CompactOptions, DB, IteratorMode, ReadOptions, WriteBatch};
+use rocksdb::{BottommostLevelCompaction, CompactOptions, DB, IteratorMode, Options, ReadOptions, WriteBatch};
 
 use super::{DiskError, open_error, options};
 use crate::limits::{LOG_READ_BYTES, LOG_READ_ENTRIES, LOG_WRITE_BUFFER_BYTES};
@@ -46,6 +46,12 @@ const OP_BYTES: u64 = 64;
 impl LogDb {
     pub fn open(path: &Path) -> Result<Self, DiskError> {
         Ok(LogDb { path: path.to_owned(), db: RwLock::new(Some(open(path)?)) })
+    }
+
+    /// Opens an existing log to look at it; nothing on the disk is changed.
+    pub fn open_to_read(path: &Path) -> Result<Self, DiskError> {
+        let db = DB::open_for_read_only(&log_options(), path, false).map_err(|error| open_error(path, error))?;
+        Ok(LogDb { path: path.to_owned(), db: RwLock::new(Some(db)) })
     }
 
     pub fn write(&self, ops: &[LogOp]) -> Result<(), DiskError> {
@@ -138,10 +144,14 @@ impl LogDb {
 }
 
 fn open(path: &Path) -> Result<DB, DiskError> {
+    DB::open(&log_options(), path).map_err(|error| open_error(path, error))
+}
+
+fn log_options() -> Options {
     let mut options = options(LOG_WRITE_BUFFER_BYTES);
     // Writes gather in memory until the flusher hands them over and syncs: one write call per batch.
     options.set_manual_wal_flush(true);
-    DB::open(&options, path).map_err(|error| open_error(path, error))
+    options
 }
 
 fn entry_key(index: u64) -> [u8; 9] {

@@ -8,11 +8,13 @@
 //! What a damaged log means: RocksDB replays its write-ahead log with `TolerateCorruptedTailRecords`. A record that is cut at
 //! the very end was never acknowledged (an acknowledgement follows the sync) and is dropped; a wrong checksum anywhere before
 //! it is an error, and opening fails. `PointInTime`, RocksDB's default, would drop everything after the damage in silence.
+mod end_mark;
 mod flusher;
 mod log_db;
 mod space;
 mod state_db;
 
+pub use end_mark::EndMark;
 pub use flusher::{Flush, Flusher, Sink};
 pub use log_db::{LogDb, LogOp};
 pub use space::{Shortage, Space};
@@ -26,15 +28,17 @@ use rocksdb::{DBCompressionType, DBRecoveryMode, LogLevel, Options};
 use crate::codec::CodecError;
 use crate::limits;
 
+/// What a server whose storage is damaged can do.
+pub const WAY_OUT: &str = "With other servers alive, start this one with --rebuild: it sets its log aside and takes everything \
+                           from them. Alone, restore a backup with kontiki snapshot restore";
+
 #[derive(Debug, thiserror::Error)]
 pub enum DiskError {
     #[error("cannot open {path}: {message}")]
     Open { path: PathBuf, message: String },
     #[error("{path} is in use by another process: {message}")]
     Locked { path: PathBuf, message: String },
-    #[error(
-        "{path} is damaged below what was acknowledged: {message}. Nothing was changed. Restore this server from a peer or a backup"
-    )]
+    #[error("{path} is damaged below what was acknowledged: {message}. Nothing was changed. {WAY_OUT}")]
     Damaged { path: PathBuf, message: String },
     /// There is no room for it. What was there before is still there.
     #[error("cannot {step}, for the disk is full: {message}")]

@@ -295,11 +295,25 @@ fn load(path: &Path) -> Result<(Live, AppliedRecord), DiskError> {
 
 fn current_dir(dir: &Path) -> Result<String, DiskError> {
     match std::fs::read_to_string(dir.join(CURRENT)) {
-        Ok(name) => Ok(name.trim().to_owned()),
+        Ok(name) if dir.join(name.trim_end()).join(CURRENT).exists() => Ok(name.trim_end().to_owned()),
+        Ok(name) => {
+            let message = format!("it names the state {:?}, which is not there", name.trim_end());
+            Err(DiskError::Damaged { path: dir.join(CURRENT), message })
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let name = next_dir("");
+            let path = dir.join(&name);
+            if let Some(other) = states(dir)?.into_iter().find(|other| *other != name) {
+                let message = format!("it is gone, and there is a state {other:?}");
+                return Err(DiskError::Damaged { path: dir.join(CURRENT), message });
+            }
+            // Named once it is there: a name without a state is damage.
+            StateDb::open(&path)?;
             set_current(dir, &name)?;
             Ok(name)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+            Err(DiskError::Damaged { path: dir.join(CURRENT), message: error.to_string() })
         }
         Err(error) => Err(DiskError::io("read which state is current")(error)),
     }
@@ -321,15 +335,21 @@ fn next_dir(name: &str) -> String {
 }
 
 fn remove_others(dir: &Path, current: &str) -> Result<(), DiskError> {
-    let step = "remove a state that was replaced";
+    let others = states(dir)?.into_iter().filter(|name| name != current);
+    others.into_iter().try_for_each(|name| {
+        std::fs::remove_dir_all(dir.join(name)).map_err(DiskError::io("remove a state that was replaced"))
+    })
+}
+
+/// The states below a store's directory, by name.
+fn states(dir: &Path) -> Result<Vec<String>, DiskError> {
+    let step = "look for states";
+    let mut names = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(DiskError::io(step))? {
-        let entry = entry.map_err(DiskError::io(step))?;
-        let name = entry.file_name();
-        if name.to_str().is_some_and(|name| name.starts_with("state-") && name != current) {
-            std::fs::remove_dir_all(entry.path()).map_err(DiskError::io(step))?;
-        }
+        let name = entry.map_err(DiskError::io(step))?.file_name();
+        names.extend(name.to_str().filter(|name| name.starts_with("state-")).map(str::to_owned));
     }
-    Ok(())
+    Ok(names)
 }
 
 fn remove_dir(path: &Path) -> Result<(), DiskError> {
