@@ -18,7 +18,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let config = Config::new(listen, listen.ip(), dir.join("pki"));
     let server = ApiServer::start(config, log.clone()).await?;
     let url = format!("https://{}", server.local_address());
-    std::fs::write(dir.join("kubeconfig"), server.kubeconfig(&[Cluster { name: "kontiki".to_owned(), url: url.clone() }])?)?;
+    std::fs::write(
+        dir.join("kubeconfig"),
+        server.kubeconfig(&[Cluster { name: "kontiki".to_owned(), url: url.clone() }])?,
+    )?;
     println!("{url}");
     tokio::signal::ctrl_c().await?;
     server.shutdown().await;

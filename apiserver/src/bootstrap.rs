@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::{
     authn::{AUTHENTICATED, MASTERS},
     core::Core,
-    failure, limits,
+    failure, kubernetes_service, limits,
     request::{ApiRequest, Identity, RequestBody, ResourceRequest},
     rest,
 };
@@ -46,7 +46,8 @@ async fn once(core: &Arc<Core>) -> Result<(), Status> {
     for name in NAMESPACES {
         ensure(core, "", "namespaces", "", namespace(name)).await?;
     }
-    ensure(core, "", "services", "default", service(core)).await
+    ensure(core, "", "services", "default", service(core)).await?;
+    kubernetes_service::first(core).await
 }
 
 fn namespace(name: &str) -> Value {

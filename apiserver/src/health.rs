@@ -39,7 +39,11 @@ static CHECKS: &[Check] = &[
     Check { name: "log", part: Part::Liveness, passes: |core| async { log_works(core) }.boxed() },
     Check { name: "member", part: Part::Readiness, passes: |core| async { is_member(core) }.boxed() },
     Check { name: "quorum", part: Part::Readiness, passes: |core| quorum(core).boxed() },
-    Check { name: "poststarthook/bootstrap", part: Part::Readiness, passes: |core| async { bootstrapped(core) }.boxed() },
+    Check {
+        name: "poststarthook/bootstrap",
+        part: Part::Readiness,
+        passes: |core| async { bootstrapped(core) }.boxed(),
+    },
     Check { name: "shutdown", part: Part::Readiness, passes: |core| async { not_stopping(core) }.boxed() },
     Check { name: "controller-manager", part: Part::Leadership, passes: |core| async { controls(core) }.boxed() },
     Check { name: "scheduler", part: Part::Leadership, passes: |core| async { controls(core) }.boxed() },

@@ -27,12 +27,24 @@ pub(crate) async fn keep(core: Arc<Core>) {
             }
             let living = living(&core, &mut failures).await;
             if let Err(status) = settle(&core, &living).await {
-                tracing::warn!(code = status.code, message = status.message, "the kubernetes Service's endpoints are not up to date");
+                tracing::warn!(
+                    code = status.code,
+                    message = status.message,
+                    "the kubernetes Service's endpoints are not up to date"
+                );
             }
             tokio::time::sleep(limits::SERVER_CHECK_INTERVAL).await;
         }
     };
     core.stopping.run_until_cancelled(following).await;
+}
+
+/// Writes the endpoints down now, if this server leads: before it says that it is ready.
+pub(crate) async fn first(core: &Arc<Core>) -> Result<(), Status> {
+    if !core.log.leadership().borrow().leader {
+        return Ok(());
+    }
+    settle(core, &living(core, &mut BTreeMap::new()).await).await
 }
 
 /// The addresses of members that answer; one that fails now and then is kept.
@@ -54,7 +66,8 @@ async fn living(core: &Arc<Core>, failures: &mut BTreeMap<u64, u32>) -> Vec<Sock
 /// Where pods and nodes reach a member. A server alone may be known to itself by an address that only its own machine has.
 fn address(core: &Core, member: &MemberStatus) -> Option<SocketAddr> {
     let own = member.id == core.log.node_id();
-    let address = if own { core.config.advertised().parse().ok()? } else { member.address.parse::<SocketAddr>().ok()? };
+    let address =
+        if own { core.config.advertised().parse().ok()? } else { member.address.parse::<SocketAddr>().ok()? };
     // Nobody but one machine's own network namespace could use it, and Kubernetes refuses such endpoints.
     let usable = !address.ip().is_loopback() && !address.ip().is_unspecified();
     usable.then_some(address)
@@ -70,7 +83,8 @@ async fn settle(core: &Arc<Core>, living: &[SocketAddr]) -> Result<(), Status> {
     }
     bootstrap::settle(core, "", "endpoints", endpoints(&by_port), &["subsets"]).await?;
     if let Some(slice) = slice(&by_port) {
-        bootstrap::settle(core, "discovery.k8s.io", "endpointslices", slice, &["addressType", "endpoints", "ports"]).await?;
+        bootstrap::settle(core, "discovery.k8s.io", "endpointslices", slice, &["addressType", "endpoints", "ports"])
+            .await?;
     }
     Ok(())
 }

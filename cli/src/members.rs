@@ -53,7 +53,8 @@ async fn list(target: &ClusterTarget) -> Result<(Vec<Value>, Option<String>)> {
 async fn add(name: Option<&str>, target: &ClusterTarget) -> Result<()> {
     let (members, _) = list(target).await?;
     if let Some(found) = name.and_then(|name| members.iter().find(|member| text(member, "name") == name)) {
-        let role = if found["voter"] == true { "a voter" } else { "a learner, which votes as soon as it has caught up" };
+        let role =
+            if found["voter"] == true { "a voter" } else { "a learner, which votes as soon as it has caught up" };
         println!("{} is a member already: {role}", text(found, "name"));
         return Ok(());
     }

@@ -34,6 +34,9 @@ pub fn up() -> Result<()> {
 /// Stops it.
 pub fn down(of: &ha::Of) -> Result<()> {
     let several = ha::down(of)?;
+    if of.is_elsewhere() {
+        return Ok(());
+    }
     let root = tool::root();
     let binary = root.join("bin/kontiki");
     if !binary.exists() || !root.join(".kontiki/log").exists() {

@@ -62,9 +62,8 @@ pub async fn run(
     let here = watcher::Config::default().fields(&format!("spec.nodeName={node_name}"));
     let pods: Informer<Pod> = Informer::start(Api::all(client), here, tell(&changed), cancel.clone());
     // An incomplete view would cut connections that the rules of before still serve.
-    let synced = async {
-        services.synced().await && slices.synced().await && pods.synced().await && nodes.synced().await
-    };
+    let synced =
+        async { services.synced().await && slices.synced().await && pods.synced().await && nodes.synced().await };
     if cancel.run_until_cancelled(synced).await != Some(true) {
         return Ok(());
     }

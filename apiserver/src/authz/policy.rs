@@ -4,8 +4,8 @@
 
 use crate::{
     authn::{AUTHENTICATED, UNAUTHENTICATED},
-    pki::SERVERS,
     kontiki,
+    pki::SERVERS,
     request::Identity,
     route::{ResourceInfo, Target},
 };

@@ -23,13 +23,15 @@ const fn endpoint(method: &'static str, path: &'static str, verb: &'static str, 
     Endpoint { method, path, access: Access::To(verb, "members"), body: Body::Read, long: false, answer }
 }
 
-pub(super) const LIST: Endpoint = endpoint("GET", "members", "list", |core, asked| async move { list(&core, &asked.request).await }.boxed());
+pub(super) const LIST: Endpoint =
+    endpoint("GET", "members", "list", |core, asked| async move { list(&core, &asked.request).await }.boxed());
 pub(super) const ADD: Endpoint =
     endpoint("POST", "members", "create", |core, asked| async move { add(&core, &asked.request).await }.boxed());
 pub(super) const REMOVE: Endpoint =
     endpoint("DELETE", "members/*", "delete", |core, asked| async move { remove(&core, &asked).await }.boxed());
-pub(super) const TRANSFER: Endpoint =
-    endpoint("POST", "leadership", "update", |core, asked| async move { transfer(&core, &asked.request).await }.boxed());
+pub(super) const TRANSFER: Endpoint = endpoint("POST", "leadership", "update", |core, asked| {
+    async move { transfer(&core, &asked.request).await }.boxed()
+});
 
 const OF: Qualified<'static> = Qualified { group: super::GROUP, resource: "members" };
 
@@ -94,12 +96,16 @@ async fn add(core: &Arc<Core>, request: &ApiRequest) -> Result<ApiResponse, Stat
 
 /// Refuses a name or an address that another member has.
 pub(super) fn vacant(core: &Core, id: Option<u64>, name: &str, address: &str) -> Result<(), Status> {
-    if name.is_empty() || address.rsplit_once(':').is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err()) {
+    if name.is_empty()
+        || address.rsplit_once(':').is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err())
+    {
         return Err(failure::bad_request("a member has a name, and an address of the form host:port"));
     }
     for member in core.log.members().iter().filter(|member| Some(member.id) != id) {
         if member.name == name {
-            let hint = format!("a server named {name:?} is a member already; `kontiki members remove {name}` lets go of it if it is lost");
+            let hint = format!(
+                "a server named {name:?} is a member already; `kontiki members remove {name}` lets go of it if it is lost"
+            );
             return Err(failure::conflict(OF, name, &hint));
         }
         if member.address == address {

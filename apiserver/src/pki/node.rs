@@ -84,7 +84,9 @@ impl NodePki {
 
     /// The kept identities; `None` before the first join.
     pub fn credentials(&self) -> Result<Option<NodeCredentials>, PkiError> {
-        let (Some(client), Some(server)) = (self.credential(CLIENT)?, self.credential(SERVER)?) else { return Ok(None) };
+        let (Some(client), Some(server)) = (self.credential(CLIENT)?, self.credential(SERVER)?) else {
+            return Ok(None);
+        };
         Ok(Some(NodeCredentials { client, server }))
     }
 

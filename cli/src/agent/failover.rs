@@ -49,6 +49,7 @@ struct Shared {
     tls: TlsConnector,
     state: tokio::sync::Mutex<Current>,
     servers: Mutex<Vec<String>>,
+    first: usize,
 }
 
 /// The connection in use, and which server of the list it leads to.
@@ -72,9 +73,9 @@ impl Drop for Connection {
 }
 
 impl Failover {
-    /// `servers` as `host:port`, tried in this order.
-    pub fn new(tls: TlsConnector, servers: Vec<String>) -> Self {
-        let shared = Shared { tls, state: tokio::sync::Mutex::default(), servers: Mutex::new(servers) };
+    /// `servers` as `host:port`, tried in turn; `first` says where to begin, counted round.
+    pub fn new(tls: TlsConnector, servers: Vec<String>, first: usize) -> Self {
+        let shared = Shared { tls, state: tokio::sync::Mutex::default(), servers: Mutex::new(servers), first };
         Failover { shared: Arc::new(shared) }
     }
 
@@ -112,10 +113,14 @@ impl Failover {
         }
         current.connection = None;
         let servers = self.shared.servers.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let start = servers.iter().position(|server| *server == current.server).map_or(0, |found| found + 1);
+        // Agents begin anywhere, so that they do not all sit on the first server, and go on in turn.
+        let start = match servers.iter().position(|server| *server == current.server) {
+            Some(found) => found + 1,
+            None => self.shared.first,
+        };
         let mut last = io::Error::new(io::ErrorKind::NotFound, "no server is known");
         for step in 0..servers.len() {
-            let server = &servers[(start + step) % servers.len()];
+            let server = &servers[start.wrapping_add(step) % servers.len()];
             let late = |_| io::Error::new(io::ErrorKind::TimedOut, "no connection in time");
             let opened = tokio::time::timeout(CONNECT_TIME_MAX, self.open(server)).await.map_err(late);
             match opened.and_then(|opened| opened) {

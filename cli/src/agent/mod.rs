@@ -75,7 +75,7 @@ pub async fn readiness(layout: &Layout) -> Result<Option<String>> {
     else {
         return Ok(Some("the agent has not joined".to_owned()));
     };
-    let failover = Failover::new(client_tls(&ca, &credentials.client, &[b"h2"])?, settings.servers);
+    let failover = Failover::new(client_tls(&ca, &credentials.client, &[b"h2"])?, settings.servers, 0);
     node_readiness(Clients::new(failover, "kontiki-agent").plain(), &settings.name).await
 }
 
@@ -101,7 +101,9 @@ async fn begin(arguments: &Agent, layout: &Layout, pki: &NodePki) -> Result<Agen
     let name = arguments.name.clone().map_or_else(host_name, Ok).context("give --name")?;
     let address = match arguments.node_address {
         Some(address) => address,
-        None => towards(&arguments.join[0]).await.context("this machine's address is not known: give --node-address")?,
+        None => {
+            towards(&arguments.join[0]).await.context("this machine's address is not known: give --node-address")?
+        }
     };
     let pod_cidr = arguments.pod_cidr.clone().context("an agent needs --pod-cidr, which no other machine has")?;
     pod_cidr.parse::<Cidr>().context("--pod-cidr")?;
@@ -164,7 +166,7 @@ async fn run(layout: &Layout, settings: &mut AgentSettings, pki: &NodePki, cance
     let ca = pki.ca_pem()?.context("the cluster's CA is missing: remove the data folder and join anew")?;
     let credentials = pki.credentials()?.context("the node's certificates are missing: join anew")?;
     let tls = client_tls(&ca, &credentials.client, &[b"h2"])?;
-    let failover = Failover::new(tls, settings.servers.clone());
+    let failover = Failover::new(tls, settings.servers.clone(), somewhere(&settings.name));
     let network: Cidr = settings.pod_cidr.parse().context("--pod-cidr")?;
     let runtime = Runtime::open(runtime_config(layout, network)).await.context("opening the containers' state")?;
     let first: Option<SocketAddr> = settings.servers.first().and_then(|server| server.parse().ok());
@@ -189,8 +191,7 @@ async fn run(layout: &Layout, settings: &mut AgentSettings, pki: &NodePki, cance
     let client = Clients::new(failover.clone(), "kontiki-node").plain();
     let proxy = Clients::new(failover.clone(), "kontiki-network").plain();
     let learning = learn(failover.clone(), proxy.clone(), layout, settings.clone(), cancel.clone());
-    let network =
-        kontiki_network::run(proxy, settings.name.clone(), settings.cluster_cidr.clone(), cancel.clone());
+    let network = kontiki_network::run(proxy, settings.name.clone(), settings.cluster_cidr.clone(), cancel.clone());
     let agent = kontiki_node::run(config, client, runtime, cancel.clone());
     let checking = failover.check(cancel.clone());
     let first_to_end = async {
@@ -207,6 +208,11 @@ async fn run(layout: &Layout, settings: &mut AgentSettings, pki: &NodePki, cance
     let (ended, learnt, ()) = tokio::join!(ended, learning, checking);
     *settings = learnt;
     ended
+}
+
+/// A number that differs from node to node.
+fn somewhere(name: &str) -> usize {
+    name.bytes().fold(0, |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(byte)))
 }
 
 /// Keeps the list of servers true, from the endpoints of the `kubernetes` Service; gives back what was known last.

@@ -29,9 +29,7 @@ impl AgentSettings {
     pub fn read(layout: &Layout) -> Result<Option<Self>> {
         let path = AgentSettings::file(layout);
         match fs::read(&path) {
-            Ok(text) => {
-                serde_json::from_slice(&text).map(Some).with_context(|| format!("reading {}", path.display()))
-            }
+            Ok(text) => serde_json::from_slice(&text).map(Some).with_context(|| format!("reading {}", path.display())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
         }

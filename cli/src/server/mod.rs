@@ -87,8 +87,7 @@ async fn begin(arguments: &Server, layout: &Layout, bound: SocketAddr) -> Result
         return Ok(settings);
     }
     let token = join::token(arguments.token.as_deref(), JoinRole::Server)?;
-    let request =
-        JoinRequest::Server { token: token.to_string(), name: name.clone(), address: address.to_string() };
+    let request = JoinRequest::Server { token: token.to_string(), name: name.clone(), address: address.to_string() };
     let grant: ServerGrant = join::join(&arguments.join, &token, &request).await?;
     Pki::adopt(&layout.pki(), &grant.identity).context("keeping the cluster's identity")?;
     JoinTokens::adopt(&layout.tokens(), [&grant.tokens[0], &grant.tokens[1]]).context("keeping the tokens")?;

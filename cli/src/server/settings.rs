@@ -47,7 +47,8 @@ impl Settings {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
         };
-        let settings: Settings = serde_json::from_slice(&text).with_context(|| format!("reading {}", path.display()))?;
+        let settings: Settings =
+            serde_json::from_slice(&text).with_context(|| format!("reading {}", path.display()))?;
         if settings.begun && !layout.log().exists() {
             bail!(
                 "{} is gone, and this server's part of the cluster with it. To be a server again: `kontiki members remove {}` on \

@@ -21,7 +21,7 @@ static CLUSTERS: AtomicU32 = AtomicU32::new(0);
 pub struct Netns(String);
 
 impl Netns {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let number = CLUSTERS.fetch_add(1, Ordering::Relaxed);
         let name = format!("kt-test-{}-{number}", std::process::id());
         succeed(Command::new("ip").args(["netns", "add", &name]));
@@ -34,6 +34,32 @@ impl Netns {
         ip("link set nowhere up");
         ip("route add default via 192.0.2.1 dev uplink onlink");
         Netns(name)
+    }
+
+    /// Joins this namespace and another one by a link, with these addresses of one /24.
+    pub fn link(&self, own: &str, other: &Netns, its: &str) {
+        succeed(
+            Command::new("ip")
+                .args(["link", "add", "across", "netns", &self.0, "type", "veth", "peer", "name", "across"])
+                .args(["netns", &other.0]),
+        );
+        for (netns, address) in [(&self.0, own), (&other.0, its)] {
+            succeed(Command::new("ip").args([
+                "-n",
+                netns,
+                "address",
+                "add",
+                &format!("{address}/24"),
+                "dev",
+                "across",
+            ]));
+            succeed(Command::new("ip").args(["-n", netns, "link", "set", "across", "up"]));
+        }
+    }
+
+    /// The file that pins it.
+    pub fn path(&self) -> String {
+        format!("/run/netns/{}", self.0)
     }
 
     /// A command that runs inside. Only the network differs: mounts stay the host's.
@@ -125,19 +151,7 @@ impl Cluster {
 
     /// A root filesystem with busybox, as a tar archive.
     pub fn busybox_tar(&self) -> PathBuf {
-        let root = self.dir.path().join("busybox");
-        fs::create_dir_all(root.join("bin")).unwrap();
-        fs::create_dir_all(root.join("www")).unwrap();
-        fs::copy("/bin/busybox", root.join("bin/busybox")).unwrap();
-        fs::write(root.join("www/index.html"), "hello from kontiki\n").unwrap();
-        for name in ["sh", "sleep", "cat", "true", "false", "echo"] {
-            if !root.join("bin").join(name).exists() {
-                std::os::unix::fs::symlink("busybox", root.join("bin").join(name)).unwrap();
-            }
-        }
-        let archive = self.dir.path().join("busybox.tar");
-        succeed(Command::new("tar").arg("-C").arg(&root).arg("-cf").arg(&archive).arg("."));
-        archive
+        busybox_tar(self.dir.path())
     }
 
     /// Imports busybox under a name on every node.
@@ -219,6 +233,23 @@ impl Drop for Cluster {
             assert!(output.is_ok_and(|output| output.status.success()), "the cluster did not go down");
         }
     }
+}
+
+/// A root filesystem with busybox, as a tar archive in the folder.
+pub fn busybox_tar(dir: &Path) -> PathBuf {
+    let root = dir.join("busybox");
+    fs::create_dir_all(root.join("bin")).unwrap();
+    fs::create_dir_all(root.join("www")).unwrap();
+    fs::copy("/bin/busybox", root.join("bin/busybox")).unwrap();
+    fs::write(root.join("www/index.html"), "hello from kontiki\n").unwrap();
+    for name in ["sh", "sleep", "cat", "true", "false", "echo"] {
+        if !root.join("bin").join(name).exists() {
+            std::os::unix::fs::symlink("busybox", root.join("bin").join(name)).unwrap();
+        }
+    }
+    let archive = dir.join("busybox.tar");
+    succeed(Command::new("tar").arg("-C").arg(&root).arg("-cf").arg(&archive).arg("."));
+    archive
 }
 
 /// FNV-1a of the data folder's path, as the product names what lies outside of it.

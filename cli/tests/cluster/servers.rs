@@ -9,21 +9,29 @@ use std::{
 
 use serde_json::Value;
 
-use crate::harness::{succeed, text, wait};
+use crate::harness::{Netns, succeed, text, wait};
 
 /// Servers on ports of the loopback address, each with a folder of its own. Needs no root.
 pub struct Servers {
     pub dir: tempfile::TempDir,
+    /// Where they run, if not in the network of the test itself.
+    netns: Option<Netns>,
+    host: &'static str,
     running: Vec<(String, Child)>,
 }
 
 impl Servers {
     /// Founds a cluster with the first and joins the others, all voting when this returns.
     fn start(names: &[&str]) -> Self {
-        let mut servers = Servers { dir: tempfile::tempdir().unwrap(), running: Vec::new() };
+        Servers::start_in(None, "127.0.0.1", names)
+    }
+
+    pub fn start_in(netns: Option<Netns>, host: &'static str, names: &[&str]) -> Self {
+        let mut servers = Servers { dir: tempfile::tempdir().unwrap(), netns, host, running: Vec::new() };
         for (index, name) in names.iter().enumerate() {
             if index == 0 {
-                servers.spawn(name, &["--init", "--name", name, "--listen", "127.0.0.1:0"]);
+                let listen = servers.listen();
+                servers.spawn(name, &["--init", "--name", name, "--listen", &listen]);
             } else {
                 servers.join(name);
             }
@@ -32,12 +40,23 @@ impl Servers {
         servers
     }
 
-    fn data(&self, name: &str) -> PathBuf {
+    fn listen(&self) -> String {
+        format!("{}:0", self.host)
+    }
+
+    fn command(&self, program: &str) -> Command {
+        match &self.netns {
+            Some(netns) => netns.command(program),
+            None => Command::new(program),
+        }
+    }
+
+    pub fn data(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    fn kontiki(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kontiki"));
+    pub fn kontiki(&self, arguments: &[&str]) -> Command {
+        let mut command = self.command(env!("CARGO_BIN_EXE_kontiki"));
         command.args(arguments).current_dir(self.dir.path()).stdin(Stdio::null());
         command.env_remove("KUBECONFIG").env_remove("KONTIKI_DATA_DIR").env_remove("KONTIKI_TOKEN");
         command
@@ -51,19 +70,20 @@ impl Servers {
         self.running.push((name.to_owned(), command.spawn().unwrap()));
     }
 
-    fn token(&self, role: &str) -> String {
+    pub fn token(&self, role: &str) -> String {
         let first = &self.running[0].0;
         succeed(&mut self.kontiki(&["token", "--role", role, "--data-dir", first])).trim().to_owned()
     }
 
-    fn address(&self, name: &str) -> String {
+    pub fn address(&self, name: &str) -> String {
         let settings: Value = serde_json::from_slice(&fs::read(self.data(name).join("server.json")).unwrap()).unwrap();
         settings["address"].as_str().unwrap().to_owned()
     }
 
     fn join(&mut self, name: &str) {
         let (token, address) = (self.token("server"), self.address(&self.running[0].0.clone()));
-        let flags = ["--join", &address, "--token", &token, "--name", name, "--listen", "127.0.0.1:0"];
+        let listen = self.listen();
+        let flags = ["--join", &address, "--token", &token, "--name", name, "--listen", &listen];
         self.spawn(name, &flags);
     }
 
@@ -96,14 +116,14 @@ impl Servers {
         })
     }
 
-    fn kubectl(&self, server: &str, arguments: &[&str]) -> Command {
-        let mut command = Command::new("kubectl");
+    pub fn kubectl(&self, server: &str, arguments: &[&str]) -> Command {
+        let mut command = self.command("kubectl");
         command.arg("--kubeconfig").arg(self.data(server).join("kubeconfig")).arg("--context").arg(server);
         command.args(arguments).current_dir(self.dir.path()).env("HOME", self.dir.path()).stdin(Stdio::null());
         command
     }
 
-    fn signal(&mut self, name: &str, signal: &str) -> String {
+    pub fn signal(&mut self, name: &str, signal: &str) -> String {
         let index = self.running.iter().position(|(one, _)| one == name).unwrap();
         let (_, mut child) = self.running.remove(index);
         succeed(Command::new("kill").args([signal, &child.id().to_string()]));

@@ -174,6 +174,11 @@ pub fn down(of: &Of) -> Result<bool> {
 }
 
 impl Of {
+    /// Not this checkout's own cluster.
+    pub fn is_elsewhere(&self) -> bool {
+        self.dir.is_some()
+    }
+
     fn dir(&self) -> PathBuf {
         self.dir.clone().unwrap_or_else(|| tool::root().join(".kontiki/ha"))
     }

@@ -19,8 +19,13 @@ use crate::tool::{output, run};
 #[serde(rename_all = "camelCase", tag = "mode")]
 pub enum Place {
     /// `network` is the first three bytes of a /24, whose first address is the host's.
-    Namespaces { tag: String, network: [u8; 3] },
-    Loopback { ports: Vec<u16> },
+    Namespaces {
+        tag: String,
+        network: [u8; 3],
+    },
+    Loopback {
+        ports: Vec<u16>,
+    },
 }
 
 const FILE: &str = "place.json";
@@ -149,12 +154,12 @@ impl Place {
         let bridge = &format!("kth{tag}");
         for machine in machines() {
             let (netns, link) = (self.netns(machine), format!("{bridge}{}", machine.host));
-            if Path::new("/run/netns").join(&netns).exists() {
-                ip(&format!("netns delete {netns}"))?;
-            }
-            // The link goes with its namespace, but only once the last process in there has.
+            // The link first: the kernel would remove it with the namespace, but at its leisure.
             if link_exists(&link) {
                 ip(&format!("link delete {link}"))?;
+            }
+            if Path::new("/run/netns").join(&netns).exists() {
+                ip(&format!("netns delete {netns}"))?;
             }
         }
         if link_exists(bridge) { ip(&format!("link delete {bridge}")) } else { Ok(()) }
