@@ -9,7 +9,7 @@ $(shell mkdir -p $(CACHE); test -d $(CARGO_TARGET_DIR) || mv -T "$$(ls -dt $(CAC
 endif
 XTASK := cargo run --quiet --locked --package xtask --
 
-.PHONY: help up up-ha ha-restart down build test verify fix bench deny setup
+.PHONY: help up up-ha ha-restart down build test verify fix chaos bench deny setup
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
@@ -37,6 +37,9 @@ verify: ## formatting, clippy with warnings denied, tidy, generated files; chang
 
 fix: ## format, apply clippy's fixes, regenerate
 	@$(XTASK) fix
+
+chaos: ## the simulation and the faults on real processes in their long form
+	@$(XTASK) chaos
 
 bench: ## latencies, rates and sizes, beside etcd, runc and crun; ONLY=log|start|pods|containers for a part
 	@$(XTASK) bench $(if $(ONLY),--only $(ONLY))

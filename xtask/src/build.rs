@@ -60,6 +60,27 @@ pub fn test() -> Result<()> {
     }
 }
 
+/// The long form of what `test` does in short: hours of faults, on the release build.
+pub fn chaos() -> Result<()> {
+    setup::install(Need::Test)?;
+    rocksdb::ensure()?;
+    let long = |arguments: &[&str]| -> Result<()> { run(cargo(arguments)?.env("KONTIKI_CHAOS_LONG", "1")) };
+    long(&["test", "--release", "--locked", "--package", "kontiki-chaos", "--", "--nocapture", "--test-threads=2"])?;
+    // One scenario at a time: each has the machine to itself, and its gaps mean something.
+    long(&[
+        "test",
+        "--release",
+        "--locked",
+        "--package",
+        "kontiki",
+        "--test",
+        "faults",
+        "--",
+        "--nocapture",
+        "--test-threads=1",
+    ])
+}
+
 /// Formatting, lints, tidy, stale generated files. Changes nothing.
 pub fn verify() -> Result<()> {
     setup::install(Need::Build)?;

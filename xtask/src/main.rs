@@ -31,6 +31,8 @@ enum Task {
     },
     /// The release binary, at bin/kontiki
     Build,
+    /// The long form of the simulation and of the faults on real processes
+    Chaos,
     /// Write the generated sources from the committed facts
     Codegen {
         /// Change nothing; fail when a generated file is stale
@@ -78,6 +80,7 @@ fn run(task: Task) -> Result<()> {
     match task {
         Task::Bench { only } => bench::bench(only),
         Task::Build => build::build(),
+        Task::Chaos => build::chaos(),
         Task::Codegen { check } => codegen::run(check),
         Task::Deny => build::deny(),
         Task::Down(of) => build::down(&of),

@@ -17,3 +17,5 @@ pub const WATCH_SECONDS: u32 = 5;
 pub const REGISTER_OPERATIONS: usize = 64;
 /// A server that was asked to end has ended by then.
 pub const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(20);
+/// How long a one-way partition lasts before anybody asks who leads: several election timeouts.
+pub const SILENCE: Duration = Duration::from_secs(2);

@@ -5,6 +5,7 @@
 pub mod client;
 pub mod limits;
 pub mod network;
+pub mod scenarios;
 pub mod servers;
 pub mod storm;
 pub mod verdict;
