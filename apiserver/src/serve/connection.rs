@@ -1,0 +1,140 @@
+//! One connection: its handshake, and HTTP/1.1 or HTTP/2 on it until it ends.
+//!
+//! Ten thousand of them are idle watches. So what is only needed at the start (the handshake, the handling of a request) lives in
+//! boxes that are freed before the watch begins, and the protocol is taken from ALPN instead of being guessed from the first bytes.
+
+use std::{convert::Infallible, pin::pin, sync::Arc};
+
+use futures::{FutureExt as _, future::BoxFuture};
+use http::Request;
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::{Service, service_fn},
+};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+
+use super::{HTTP2, Peer, filter};
+use crate::{authn, handler::Handler, limits, peers::RAFT_PROTOCOL, pki::SERVERS};
+
+/// What all connections of a socket share.
+pub struct Connections {
+    tls: TlsAcceptor,
+    handler: Arc<Handler>,
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
+}
+
+impl Connections {
+    pub fn new(tls: TlsAcceptor, handler: Arc<Handler>) -> Self {
+        let mut http1 = http1::Builder::new();
+        http1.timer(TokioTimer::new()).header_read_timeout(limits::HEADER_TIME_MAX);
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2.timer(TokioTimer::new());
+        http2.keep_alive_interval(limits::KEEP_ALIVE_TIME).keep_alive_timeout(limits::KEEP_ALIVE_TIME);
+        http2.max_concurrent_streams(limits::STREAMS_PER_CONNECTION_MAX);
+        Connections { tls, handler, http1, http2 }
+    }
+
+    /// Serves one connection until its client, or the server, ends it.
+    pub async fn serve(&self, stream: TcpStream, stopping: CancellationToken) {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "no TCP_NODELAY");
+        }
+        let Some(stream) = self.handshake(stream, &stopping).boxed().await else { return };
+        let session = stream.get_ref().1;
+        let certificate = session.peer_certificates().and_then(<[_]>::first);
+        let peer = Peer(certificate.and_then(|certificate| authn::identity_of(certificate)).map(Arc::new));
+        let protocol = session.alpn_protocol().map(<[u8]>::to_vec);
+        if protocol.as_deref() == Some(RAFT_PROTOCOL) {
+            return self.meet(peer, stream);
+        }
+        let _counted = self.handler.core().metrics.connection();
+        let ended = match protocol.as_deref() == Some(HTTP2) {
+            true => self.http2(stream, peer, stopping).boxed().await,
+            false => self.http1(stream, peer, stopping).boxed().await,
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "connection ended");
+        }
+    }
+
+    async fn handshake(&self, stream: TcpStream, stopping: &CancellationToken) -> Option<Box<TlsStream<TcpStream>>> {
+        let handshake = tokio::time::timeout(limits::HANDSHAKE_TIME_MAX, self.tls.accept(stream));
+        match stopping.run_until_cancelled(handshake).await? {
+            Err(_) => None,
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "TLS handshake failed");
+                None
+            }
+            Ok(Ok(stream)) => Some(Box::new(stream)),
+        }
+    }
+
+    /// Hands a connection of another server to the log, which ends it; it outlives the serving of the API.
+    fn meet(&self, Peer(identity): Peer, stream: Box<TlsStream<TcpStream>>) {
+        let core = self.handler.core();
+        match identity.filter(|identity| identity.in_group(SERVERS)) {
+            Some(identity) => {
+                tracing::debug!(peer = identity.user, "another server connects");
+                let log = core.log.clone();
+                core.peer_connections.spawn(async move { log.accept_peer(stream).await });
+            }
+            None => tracing::warn!("a client without a server's certificate asked for the log's protocol: refused"),
+        }
+    }
+
+    async fn http1(
+        &self,
+        stream: Box<TlsStream<TcpStream>>,
+        peer: Peer,
+        stopping: CancellationToken,
+    ) -> Result<(), hyper::Error> {
+        let connection = self.http1.serve_connection(TokioIo::new(stream), self.service(peer));
+        let mut connection = pin!(connection.with_upgrades());
+        tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = stopping.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                tokio::time::timeout(limits::SHUTDOWN_TIME_MAX, connection).await.unwrap_or(Ok(()))
+            }
+        }
+    }
+
+    async fn http2(
+        &self,
+        stream: Box<TlsStream<TcpStream>>,
+        peer: Peer,
+        stopping: CancellationToken,
+    ) -> Result<(), hyper::Error> {
+        let mut connection = pin!(self.http2.serve_connection(TokioIo::new(stream), self.service(peer)));
+        tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = stopping.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                tokio::time::timeout(limits::SHUTDOWN_TIME_MAX, connection).await.unwrap_or(Ok(()))
+            }
+        }
+    }
+
+    /// Boxed, so that a connection keeps no place for the handling of a request when there is none.
+    fn service(
+        &self,
+        peer: Peer,
+    ) -> impl Service<
+        Request<Incoming>,
+        Response = warp::reply::Response,
+        Error = Infallible,
+        Future = BoxFuture<'static, Result<warp::reply::Response, Infallible>>,
+    > + use<> {
+        let filter = warp::service(filter::everything(self.handler.clone()));
+        service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer.clone());
+            filter.clone().oneshot(request).boxed()
+        })
+    }
+}
