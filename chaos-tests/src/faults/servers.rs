@@ -51,9 +51,10 @@ pub struct Servers {
 }
 
 impl Servers {
-    /// Starts three servers on empty folders and waits until each is ready.
+    /// Starts three servers on empty folders and waits until each is ready. Moves the calling thread into the hub.
     pub async fn start(binary: &Path, disk: Disk) -> io::Result<Self> {
         let (dir, hub) = (tempfile::tempdir()?, Hub::new()?);
+        hub.enter()?;
         let mut servers = Vec::new();
         for number in 1..=3 {
             let name = format!("server-{number}");
