@@ -38,9 +38,8 @@ pub fn empty() -> ApiBody {
     full(Bytes::new())
 }
 
-/// Reads a body completely, up to the bound of object requests.
-pub async fn read(body: &mut ApiBody) -> Result<Bytes, Status> {
-    let limit = limits::REQUEST_BODY_BYTES_MAX;
+/// Reads a body completely, up to a bound.
+pub async fn read(body: &mut ApiBody, limit: usize) -> Result<Bytes, Status> {
     if body.size_hint().lower() > limit as u64 {
         return Err(failure::too_large(limit));
     }

@@ -285,7 +285,9 @@ async fn read_body(method: &Method, headers: &mut HeaderMap, mut body: ApiBody) 
         Some(length) if length > limits::REQUEST_BODY_BYTES_MAX => {
             Err(failure::too_large(limits::REQUEST_BODY_BYTES_MAX))
         }
-        _ => tokio::time::timeout(limits::REQUEST_TIME_MAX, content::read(&mut body)).await.map_err(late)?,
+        _ => tokio::time::timeout(limits::REQUEST_TIME_MAX, content::read(&mut body, limits::REQUEST_BODY_BYTES_MAX))
+            .await
+            .map_err(late)?,
     };
     match read {
         // No patch has a protobuf form.

@@ -4,6 +4,10 @@ use std::time::Duration;
 
 /// Largest body of an object request.
 pub const REQUEST_BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
+/// Largest body of a transaction, and the operations in it. The log takes more in one entry: an object with its head, the
+/// values it holds and what it relies on is larger than what the client sends.
+pub const TRANSACTION_BYTES_MAX: usize = 8 * 1024 * 1024;
+pub const TRANSACTION_OPERATIONS_MAX: usize = 1_000;
 /// Of a refused request's body so much is received, and dropped, before the connection is closed.
 pub const DRAIN_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// And for so long.
@@ -71,7 +75,8 @@ pub const RESTORE_ATTEMPTS_MAX: usize = 32;
 /// So many owners above an object are looked at for the order of a restore.
 pub const OWNERS_DEPTH_MAX: usize = 16;
 
-const _: () = assert!(DRAIN_BYTES_MAX > REQUEST_BODY_BYTES_MAX);
+const _: () = assert!(DRAIN_BYTES_MAX > REQUEST_BODY_BYTES_MAX && DRAIN_BYTES_MAX > TRANSACTION_BYTES_MAX);
+const _: () = assert!(TRANSACTION_BYTES_MAX > REQUEST_BODY_BYTES_MAX, "what fits a request fits a transaction");
 const _: () = assert!(GZIP_BYTES_MIN < REQUEST_BODY_BYTES_MAX);
 const _: () =
     assert!(TOKEN_LIFETIME_S_MIN <= TOKEN_LIFETIME_S_DEFAULT && TOKEN_LIFETIME_S_DEFAULT <= TOKEN_LIFETIME_S_MAX);

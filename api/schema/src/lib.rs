@@ -9,6 +9,7 @@
 //! - [`Table::prune`], [`Table::default`], [`Table::canonical`]: drop unknown fields, fill the schema's defaults,
 //!   write as a Go server would. The last is what is stored.
 //! - [`merge_patch`], [`json_patch`], [`Table::strategic_merge`]; [`decode_patch`] reads the body of the first and the last.
+//! - [`Table::three_way_patch`] is what `kubectl apply` sends.
 //! - [`openapi::v3`], [`openapi::v2`], [`openapi::v2_protobuf`]: the published documents.
 
 mod canonical;

@@ -15,6 +15,7 @@ mod members;
 mod restore;
 mod snapshot;
 mod told;
+mod transactions;
 mod why;
 
 use std::sync::Arc;
@@ -67,6 +68,14 @@ static ENDPOINTS: &[Endpoint] = &[
         body: Body::Read,
         long: true,
         answer: |core, asked| snapshot::answer(core, asked).boxed(),
+    },
+    Endpoint {
+        method: "POST",
+        path: "transactions",
+        access: Access::Own,
+        body: Body::Stream,
+        long: false,
+        answer: |core, asked| transactions::answer(core, asked).boxed(),
     },
     Endpoint {
         method: "GET",

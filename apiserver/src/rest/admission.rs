@@ -10,20 +10,22 @@ use super::{
     call::Call,
     naming, object,
     object::text,
-    store::{self, Change, Refusal},
+    plan::Change,
+    store::{self, Refusal},
+    view::View,
 };
 use crate::failure::{self, Qualified};
 
 const NAMESPACES: Qualified<'static> = Qualified { group: "", resource: "namespaces" };
 
 /// The namespace must exist and not be terminating, also when the write is applied.
-pub fn namespace(call: &Call<'_>, object: &Value, change: &mut Change) -> Result<(), Refusal> {
+pub fn namespace(call: &Call<'_>, view: &View<'_>, object: &Value, change: &mut Change) -> Result<(), Refusal> {
     let namespace = call.namespace();
     if !call.kind.namespaced {
         return Ok(());
     }
     let key = Key::new(NAMESPACES.resource, "", namespace);
-    let Some((revision, head)) = call.core.log.head(&key) else {
+    let Some((revision, head)) = view.head(&key) else {
         return Err(Refusal::Judged(failure::not_found(NAMESPACES, namespace)));
     };
     if head.deletion.is_some() {
@@ -45,11 +47,11 @@ fn terminating(call: &Call<'_>, object: &Value, namespace: &str) -> Status {
 }
 
 /// The kind's own admission of a new object.
-pub fn admit(call: &Call<'_>, object: &mut Value) -> Result<(), Refusal> {
+pub fn admit(call: &Call<'_>, view: &View<'_>, object: &mut Value) -> Result<(), Refusal> {
     let mut found = Vec::new();
     for lookup in (call.kind.lookups)(object) {
         let key = Key::new(lookup.resource, lookup.namespace, lookup.name);
-        let stored = call.core.log.get(&key).map_err(|error| store::read_failed(&error))?;
+        let stored = view.get(&key).map_err(|error| store::read_failed(&error))?;
         found.push(stored.as_ref().map(object::open).transpose()?);
     }
     let suffix = naming::suffix();

@@ -8,14 +8,15 @@ use std::{collections::BTreeMap, net::Ipv4Addr};
 use bytes::Bytes;
 use kontiki_kinds::{Claim, Kind, Pool};
 use kontiki_model::{Faults, Head, Key, Status};
-use kontiki_raft::{Expect, Log, Mutation};
+use kontiki_raft::{Expect, Mutation};
 use rand::Rng as _;
 use serde_json::{Value, json};
 
 use super::{
     limits::{RESERVED_ADDRESSES_MAX, RESERVED_MIN, RESERVED_PORTS_MAX},
     object::{Sealed, text},
-    store::Change,
+    plan::Change,
+    view::View,
 };
 use crate::{config::Config, failure};
 
@@ -31,7 +32,7 @@ pub enum Denied {
 /// Chooses the values that the object leaves open, writes them into it, and adds what the change needs to hold them; what
 /// `old` held and the object does not is given back.
 pub fn claim(
-    log: &Log,
+    view: &View<'_>,
     config: &Config,
     kind: &Kind,
     object: &mut Value,
@@ -49,7 +50,8 @@ pub fn claim(
                 if held.remove(&key).is_some() || taken.contains_key(&key) {
                     continue;
                 }
-                if let Some(why) = pool.refuses(value).or_else(|| log.head(&key).map(|_| claim.pool.taken().to_owned()))
+                if let Some(why) =
+                    pool.refuses(value).or_else(|| view.head(&key).map(|_| claim.pool.taken().to_owned()))
                 {
                     add(&mut faults, &claim, &why);
                     continue;
@@ -58,7 +60,7 @@ pub fn claim(
             }
             None => {
                 let free =
-                    pool.choose(|key| log.head(key).is_none() && !taken.contains_key(key) && !held.contains_key(key));
+                    pool.choose(|key| view.head(key).is_none() && !taken.contains_key(key) && !held.contains_key(key));
                 let Some(value) = free else { return Err(Denied::Exhausted(pool.exhausted())) };
                 claim.write(object, &value);
                 key(claim.pool, &value)
@@ -73,17 +75,17 @@ pub fn claim(
         change.expect(key, Expect::Absent);
         change.put(key, &holder(kind, object));
     }
-    release_keys(log, held.keys(), change);
+    release_keys(view, held.keys(), change);
     Ok(())
 }
 
 /// Gives back what an object holds that is going away.
-pub fn release(log: &Log, kind: &Kind, object: &Value, change: &mut Change) {
-    release_keys(log, keys(kind, object).keys(), change);
+pub fn release(view: &View<'_>, kind: &Kind, object: &Value, change: &mut Change) {
+    release_keys(view, keys(kind, object).keys(), change);
 }
 
-fn release_keys<'a>(log: &Log, keys: impl Iterator<Item = &'a Key>, change: &mut Change) {
-    let held = keys.filter(|key| log.head(key).is_some());
+fn release_keys<'a>(view: &View<'_>, keys: impl Iterator<Item = &'a Key>, change: &mut Change) {
+    let held = keys.filter(|key| view.head(key).is_some());
     change.mutations.extend(held.map(|key| Mutation::Delete { key: key.clone(), last: None }));
 }
 

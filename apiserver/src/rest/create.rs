@@ -3,7 +3,7 @@
 use http::StatusCode;
 use kontiki_kinds::metadata;
 use kontiki_model::{Faults, Status};
-use kontiki_raft::{Expect, Stored};
+use kontiki_raft::Expect;
 use kontiki_schema::builtin;
 use serde_json::Value;
 
@@ -11,13 +11,15 @@ use super::{
     admission,
     call::Call,
     claims::{self, Denied},
-    decode,
+    decode::{self, Decoded},
     limits::NAME_ATTEMPTS_MAX,
     naming,
     object::{self, text},
     options::WriteOptions,
+    plan::{self, Change, Effect, Plan, Write},
     render,
-    store::{self, Attempts, Change, Refusal},
+    store::Refusal,
+    view::View,
 };
 use crate::{
     failure,
@@ -25,37 +27,44 @@ use crate::{
     request::ApiResponse,
 };
 
-/// A new object and the warnings to its author.
-#[derive(Debug)]
-pub struct Created {
-    pub stored: Stored,
+/// A new object, as its author wants it.
+pub struct Creation {
+    pub object: Value,
+    /// What is to be told about it in any case.
     pub warnings: Vec<String>,
 }
 
 pub async fn create(call: &Call<'_>) -> Result<ApiResponse, Status> {
     let form = negotiate::negotiate(call.request, Offer::Object)?;
     let options = WriteOptions::read(call.request, "CreateOptions")?;
-    let mut decoded = decode::body(call, call.expected(), options.field_validation)?;
-    decode::place(call, &mut decoded.object)?;
-    if !text(&decoded.object, "/metadata/resourceVersion").is_empty() {
-        return Err(failure::unexpected("resourceVersion should not be set on objects to be created"));
-    }
-    let created = insert(call, &decoded.object, options.dry_run).await?;
-    let warnings = decoded.warnings.iter().chain(&created.warnings);
-    render::written(call, form, StatusCode::CREATED, &created.stored, warnings)
+    let creation = Creation::read(call, options)?;
+    let name = text(&creation.object, "/metadata/name");
+    let created = plan::carry_out(call, name, &creation, options.dry_run).await?;
+    render::written(call, form, StatusCode::CREATED, &created.stored, created.warnings.iter())
 }
 
-/// Creates an object from a decoded body.
-pub async fn insert(call: &Call<'_>, body: &Value, dry_run: bool) -> Result<Created, Status> {
-    let name = text(body, "/metadata/name");
-    let mut attempts = Attempts::new(call, name);
-    let mut names_left = NAME_ATTEMPTS_MAX;
-    loop {
-        match attempt(call, body, dry_run).await {
-            Ok(created) => return Ok(created),
-            Err(Failed::Name(_)) if names_left > 1 => names_left -= 1,
-            Err(Failed::Name(status)) => return Err(status),
-            Err(Failed::Refused(refusal)) => attempts.again(refusal).await?,
+impl Creation {
+    pub fn read(call: &Call<'_>, options: WriteOptions) -> Result<Self, Status> {
+        let Decoded { mut object, warnings } = decode::body(call, call.expected(), options.field_validation)?;
+        decode::place(call, &mut object)?;
+        if !text(&object, "/metadata/resourceVersion").is_empty() {
+            return Err(failure::unexpected("resourceVersion should not be set on objects to be created"));
+        }
+        Ok(Creation { object, warnings })
+    }
+}
+
+impl Write for Creation {
+    /// Where a generated name is taken, another one is tried.
+    fn plan(&self, call: &Call<'_>, view: &View<'_>) -> Result<Plan, Refusal> {
+        let mut names_left = NAME_ATTEMPTS_MAX;
+        loop {
+            match attempt(call, view, &self.object) {
+                Ok(plan) => return Ok(Plan { warnings: [&*self.warnings, &*plan.warnings].concat(), ..plan }),
+                Err(Failed::Name(_)) if names_left > 1 => names_left -= 1,
+                Err(Failed::Name(status)) => return Err(Refusal::Final(status)),
+                Err(Failed::Refused(refusal)) => return Err(refusal),
+            }
         }
     }
 }
@@ -78,15 +87,15 @@ impl From<Status> for Failed {
     }
 }
 
-async fn attempt(call: &Call<'_>, body: &Value, dry_run: bool) -> Result<Created, Failed> {
+fn attempt(call: &Call<'_>, view: &View<'_>, body: &Value) -> Result<Plan, Failed> {
     let kind = call.kind;
     let mut object = body.clone();
     let mut change = Change::default();
     let generated = naming::fill(&mut object);
     builtin().default(object::type_of(kind), &mut object);
     (kind.default)(&mut object);
-    admission::namespace(call, &object, &mut change)?;
-    admission::admit(call, &mut object)?;
+    admission::namespace(call, view, &object, &mut change)?;
+    admission::admit(call, view, &mut object)?;
     (kind.prepare_create)(&mut object);
     if kind.generation {
         object::metadata(&mut object).insert("generation".to_owned(), 1.into());
@@ -98,15 +107,14 @@ async fn attempt(call: &Call<'_>, body: &Value, dry_run: bool) -> Result<Created
     call.valid(&object, &faults)?;
     let warnings = (kind.warnings)(&object, None);
     let key = call.key(text(&object, "/metadata/name"));
-    let log = &call.core.log;
-    if let Some((_, head)) = log.head(&key) {
+    if let Some((_, head)) = view.head(&key) {
         let mut exists = failure::already_exists(call.resource(), &key.name);
         if head.deletion.is_some() {
             exists.message = format!("object is being deleted: {}", exists.message);
         }
         return Err(if generated { Failed::Name(exists) } else { Refusal::Judged(exists).into() });
     }
-    match claims::claim(log, &call.core.config, kind, &mut object, None, &mut change) {
+    match claims::claim(view, &call.core.config, kind, &mut object, None, &mut change) {
         Ok(()) => {}
         Err(Denied::Faults(faults)) => {
             let status = failure::invalid(call.group_kind(), &key.name, &faults);
@@ -115,11 +123,7 @@ async fn attempt(call: &Call<'_>, body: &Value, dry_run: bool) -> Result<Created
         Err(Denied::Exhausted(status)) => return Err(Refusal::Judged(status).into()),
     }
     let sealed = object::seal(kind, object)?;
-    if dry_run {
-        return Ok(Created { stored: store::uncommitted(key, 0, sealed), warnings });
-    }
     change.expect(&key, Expect::Absent);
     change.put(&key, &sealed);
-    let stored = store::commit(call, &key, change).await?;
-    Ok(Created { stored, warnings })
+    Ok(Plan { effect: Effect::Created, object: plan::uncommitted(key, 0, sealed), change, warnings })
 }

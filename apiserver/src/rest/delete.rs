@@ -2,7 +2,7 @@
 
 use futures::{TryStreamExt as _, stream::FuturesUnordered};
 use http::StatusCode;
-use kontiki_model::{Key, Status};
+use kontiki_model::Status;
 use kontiki_raft::{Expect, Mutation, Stored};
 use serde_json::{Value, json};
 
@@ -13,10 +13,12 @@ use super::{
     limits::{DELETE_COLLECTION_PAGE, DELETE_COLLECTION_WIDTH},
     object::{self, text},
     options::{DeleteOptions, ListOptions, Propagation},
+    plan::{self, Change, Effect, Plan, Write, Written},
     read,
     render::{self, IncludeObject, ListMeta},
     selection::Selection,
-    store::{self, Attempts, Change, Refusal},
+    store::{self, Refusal},
+    view::View,
 };
 use crate::{
     content,
@@ -25,12 +27,10 @@ use crate::{
     request::ApiResponse,
 };
 
-/// What a DELETE did.
-#[derive(Debug)]
-pub struct Deleted {
-    /// The object as it is now, or as it last was.
-    pub stored: Stored,
-    pub gone: bool,
+/// A DELETE of one object.
+pub struct Removal<'a> {
+    pub name: &'a str,
+    pub options: DeleteOptions,
 }
 
 pub async fn delete(call: &Call<'_>) -> Result<ApiResponse, Status> {
@@ -40,10 +40,11 @@ pub async fn delete(call: &Call<'_>) -> Result<ApiResponse, Status> {
     answer(call, form, &options, &deleted)
 }
 
-fn answer(call: &Call<'_>, form: Form, options: &DeleteOptions, deleted: &Deleted) -> Result<ApiResponse, Status> {
-    let waits = !deleted.gone && options.propagation == Some(Propagation::Foreground);
+fn answer(call: &Call<'_>, form: Form, options: &DeleteOptions, deleted: &Written) -> Result<ApiResponse, Status> {
+    let gone = deleted.effect == Effect::Deleted;
+    let waits = !gone && options.propagation == Some(Propagation::Foreground);
     let code = if waits { StatusCode::ACCEPTED } else { StatusCode::OK };
-    if !deleted.gone || call.kind.delete_returns_object {
+    if !gone || call.kind.delete_returns_object {
         return render::object(call, form, code, &deleted.stored);
     }
     let mut details = json!({"name": deleted.stored.key.name});
@@ -69,57 +70,48 @@ pub fn success(details: Option<Value>, code: Option<StatusCode>) -> Value {
 }
 
 /// Deletes one object, or begins to.
-pub async fn remove(call: &Call<'_>, name: &str, options: &DeleteOptions) -> Result<Deleted, Status> {
-    if call.kind.protected.contains(&name) {
-        let why = format!("this {} may not be deleted", call.kind.singular);
-        return Err(failure::forbidden(call.resource(), name, &why));
-    }
-    let mut attempts = Attempts::new(call, name);
-    loop {
-        match attempt(call, &call.key(name), options).await {
-            Ok(deleted) => return Ok(deleted),
-            Err(refusal) => attempts.again(refusal).await?,
-        }
-    }
+pub async fn remove(call: &Call<'_>, name: &str, options: &DeleteOptions) -> Result<Written, Status> {
+    plan::carry_out(call, name, &Removal { name, options: options.clone() }, options.dry_run).await
 }
 
-async fn attempt(call: &Call<'_>, key: &Key, options: &DeleteOptions) -> Result<Deleted, Refusal> {
-    let log = &call.core.log;
-    let current = log.get(key).map_err(|error| store::read_failed(&error))?;
-    let current = current.ok_or_else(|| Refusal::Judged(call.not_found(&key.name)))?;
-    let object = object::open(&current)?;
-    preconditions(call, &object, options).map_err(Refusal::Judged)?;
-    let mut change = Change::default();
-    let (last, gone) = match deletion::decide(call.kind, &object, options, call::now()) {
-        Verdict::Already => {
-            store::confirm(call.core, key, current.revision).await?;
-            return Ok(Deleted { stored: current, gone: false });
+impl Write for Removal<'_> {
+    fn plan(&self, call: &Call<'_>, view: &View<'_>) -> Result<Plan, Refusal> {
+        if call.kind.protected.contains(&self.name) {
+            let why = format!("this {} may not be deleted", call.kind.singular);
+            return Err(Refusal::Final(failure::forbidden(call.resource(), self.name, &why)));
         }
-        Verdict::Mark(marked) => (Some(object::seal(call.kind, marked)?), false),
-        Verdict::Remove(last) => (last.map(|last| object::seal(call.kind, last)).transpose()?, true),
-    };
-    if options.dry_run {
-        let stored = match last {
-            Some(sealed) => store::uncommitted(key.clone(), current.revision, sealed),
-            None => current,
+        let key = call.key(self.name);
+        let current = view.get(&key).map_err(|error| store::read_failed(&error))?;
+        let current = current.ok_or_else(|| Refusal::Judged(call.not_found(self.name)))?;
+        let object = object::open(&current)?;
+        preconditions(call, &object, &self.options).map_err(Refusal::Judged)?;
+        let verdict = deletion::decide(call.kind, &object, &self.options, call::now());
+        let mut change = Change::default();
+        if verdict != Verdict::Already {
+            change.expect(&key, Expect::Revision(current.revision));
+        }
+        let (effect, object) = match verdict {
+            Verdict::Already => (Effect::Unchanged, current),
+            Verdict::Mark(marked) => {
+                let sealed = object::seal(call.kind, marked)?;
+                change.put(&key, &sealed);
+                (Effect::Updated, plan::uncommitted(key, current.revision, sealed))
+            }
+            Verdict::Remove(last) => {
+                claims::release(view, call.kind, &object, &mut change);
+                let last = last.map(|last| object::seal(call.kind, last)).transpose()?;
+                let form = last.as_ref().map(|sealed| (sealed.head.clone(), sealed.body.to_vec()));
+                change.mutations.push(Mutation::Delete { key: key.clone(), last: form });
+                let last = last.map(|sealed| plan::uncommitted(key, current.revision, sealed));
+                (Effect::Deleted, last.unwrap_or(current))
+            }
         };
-        return Ok(Deleted { stored, gone });
+        Ok(Plan { effect, object, change, warnings: Vec::new() })
     }
-    change.expect(key, Expect::Revision(current.revision));
-    match (gone, last) {
-        (false, Some(marked)) => change.put(key, &marked),
-        (false, None) => return Ok(Deleted { stored: current, gone }),
-        (true, last) => {
-            claims::release(log, call.kind, &object, &mut change);
-            let last = last.map(|sealed| (sealed.head, sealed.body.to_vec()));
-            change.mutations.push(Mutation::Delete { key: key.clone(), last });
-        }
-    }
-    let stored = store::commit(call, key, change).await?;
-    Ok(Deleted { stored, gone })
 }
 
-fn preconditions(call: &Call<'_>, object: &Value, options: &DeleteOptions) -> Result<(), Status> {
+/// The uid and the `resourceVersion` that the client relies on.
+pub fn preconditions(call: &Call<'_>, object: &Value, options: &DeleteOptions) -> Result<(), Status> {
     let uid = text(object, "/metadata/uid");
     let revision = text(object, "/metadata/resourceVersion");
     let why = match (&options.uid, &options.resource_version) {

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// Attempts of one write that other writers keep overtaking; then it is a Conflict.
 pub const WRITE_ATTEMPTS_MAX: usize = 64;
+/// Operations of a transaction that are decided before other requests have their turn.
+pub const TRANSACTION_OPERATIONS_AT_ONCE: usize = 16;
 /// Random suffixes tried for one `generateName`.
 pub const NAME_ATTEMPTS_MAX: usize = 8;
 /// Longest name that a `generateName` is cut to, and the length of its random suffix.

@@ -5,6 +5,7 @@
 //! fresh state when another write came first.
 
 mod admission;
+mod apply;
 mod call;
 pub(crate) mod claims;
 mod computed;
@@ -18,6 +19,7 @@ mod naming;
 pub(crate) mod object;
 mod options;
 mod patch;
+pub(crate) mod plan;
 mod put;
 mod read;
 mod render;
@@ -25,7 +27,9 @@ mod selection;
 pub(crate) mod store;
 mod subresource;
 mod token;
+mod transaction;
 pub(crate) mod update;
+mod view;
 mod watch;
 
 use std::sync::Arc;
@@ -41,6 +45,8 @@ use update::Rules;
 
 pub(crate) use frames::Frames;
 pub(crate) use object::json;
+pub(crate) use plan::Effect;
+pub(crate) use transaction::{Failed, Operation, Verb, transact};
 
 /// Answers one request that was routed to a kind.
 pub async fn handle(core: &Arc<Core>, route: ResourceRequest, request: ApiRequest) -> Result<ApiResponse, Status> {

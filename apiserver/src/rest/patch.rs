@@ -9,8 +9,11 @@ use super::{
     call::{Call, Expected},
     decode::{self, Decoded},
     options::{FieldValidation, WriteOptions},
+    plan::{self, Plan, Write},
     render,
-    update::{self, Rules, Update, Wanted},
+    store::Refusal,
+    update::{Rules, Update, Wanted},
+    view::View,
 };
 use crate::{
     content,
@@ -27,21 +30,41 @@ pub enum Patch<'a> {
     Strategic(Document),
 }
 
+/// A patch of one object.
+pub struct Patching<'a> {
+    name: &'a str,
+    rules: Rules,
+    patch: Patch<'a>,
+    options: WriteOptions,
+}
+
 pub async fn patch(call: &Call<'_>, rules: Rules) -> Result<ApiResponse, Status> {
     let form = negotiate::negotiate(call.request, Offer::Object)?;
-    let patch = Patch::read(call)?;
-    let options = WriteOptions::read(call.request, "PatchOptions")?;
-    let name = call.name()?;
-    let make = |old: Option<&Value>| {
-        let old = old.ok_or_else(|| call.not_found(name))?;
-        let Decoded { mut object, warnings } = patch.apply(call.expected(), old, options.field_validation)?;
-        decode::named(&object, name)?;
-        decode::place(call, &mut object)?;
-        Ok(Wanted { object, warnings })
-    };
-    let change = Update { name, rules, make: &make, uid_is_precondition: false, dry_run: options.dry_run };
-    let updated = update::update(call, &change).await?;
-    render::written(call, form, StatusCode::OK, &updated.stored, updated.warnings.iter())
+    let patching = Patching::read(call, rules)?;
+    let written = plan::carry_out(call, patching.name, &patching, patching.options.dry_run).await?;
+    render::written(call, form, StatusCode::OK, &written.stored, written.warnings.iter())
+}
+
+impl<'a> Patching<'a> {
+    pub fn read(call: &Call<'a>, rules: Rules) -> Result<Self, Status> {
+        let patch = Patch::read(call)?;
+        let options = WriteOptions::read(call.request, "PatchOptions")?;
+        Ok(Patching { name: call.name()?, rules, patch, options })
+    }
+}
+
+impl Write for Patching<'_> {
+    fn plan(&self, call: &Call<'_>, view: &View<'_>) -> Result<Plan, Refusal> {
+        let make = |old: Option<&Value>| {
+            let old = old.ok_or_else(|| call.not_found(self.name))?;
+            let Decoded { mut object, warnings } =
+                self.patch.apply(call.expected(), old, self.options.field_validation)?;
+            decode::named(&object, self.name)?;
+            decode::place(call, &mut object)?;
+            Ok(Wanted { object, warnings })
+        };
+        Update { name: self.name, rules: self.rules, make: &make, uid_is_precondition: false }.plan(call, view)
+    }
 }
 
 impl<'a> Patch<'a> {
@@ -107,7 +130,7 @@ fn does_not_fit(told: String, why: &str) -> Status {
     failure::invalid(Qualified { group: "", resource: "" }, "", &faults)
 }
 
-fn refused(error: PatchError) -> Status {
+pub fn refused(error: PatchError) -> Status {
     match error {
         PatchError::BadRequest(message) => failure::bad_request(message),
         PatchError::TooLarge(message) => failure::too_many_operations(message),

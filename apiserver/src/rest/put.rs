@@ -5,27 +5,52 @@ use kontiki_model::Status;
 
 use super::{
     call::Call,
-    decode,
+    decode::{self, Decoded},
     options::WriteOptions,
+    plan::{self, Effect, Plan, Write},
     render,
-    update::{self, Rules, Update, Wanted},
+    store::Refusal,
+    update::{Rules, Update, Wanted},
+    view::View,
 };
 use crate::{
     negotiate::{self, Offer},
     request::ApiResponse,
 };
 
+/// An object to stand in the place of a stored one.
+pub struct Replacement<'a> {
+    name: &'a str,
+    rules: Rules,
+    wanted: Decoded,
+}
+
 pub async fn put(call: &Call<'_>, rules: Rules) -> Result<ApiResponse, Status> {
     let form = negotiate::negotiate(call.request, Offer::Object)?;
     let options = WriteOptions::read(call.request, "UpdateOptions")?;
-    let name = call.name()?;
-    let mut decoded = decode::body(call, call.expected(), options.field_validation)?;
-    decode::named(&decoded.object, name)?;
-    decode::place(call, &mut decoded.object)?;
-    let make = |_: Option<&serde_json::Value>| Ok(Wanted { object: decoded.object.clone(), warnings: Vec::new() });
-    let change = Update { name, rules, make: &make, uid_is_precondition: true, dry_run: options.dry_run };
-    let updated = update::update(call, &change).await?;
-    let code = if updated.created { StatusCode::CREATED } else { StatusCode::OK };
-    let warnings = decoded.warnings.iter().chain(&updated.warnings);
-    render::written(call, form, code, &updated.stored, warnings)
+    let replacement = Replacement::read(call, rules, options)?;
+    let written = plan::carry_out(call, replacement.name, &replacement, options.dry_run).await?;
+    let code = match written.effect {
+        Effect::Created => StatusCode::CREATED,
+        Effect::Updated | Effect::Unchanged | Effect::Deleted => StatusCode::OK,
+    };
+    render::written(call, form, code, &written.stored, written.warnings.iter())
+}
+
+impl<'a> Replacement<'a> {
+    pub fn read(call: &Call<'a>, rules: Rules, options: WriteOptions) -> Result<Self, Status> {
+        let name = call.name()?;
+        let mut wanted = decode::body(call, call.expected(), options.field_validation)?;
+        decode::named(&wanted.object, name)?;
+        decode::place(call, &mut wanted.object)?;
+        Ok(Replacement { name, rules, wanted })
+    }
+}
+
+impl Write for Replacement<'_> {
+    fn plan(&self, call: &Call<'_>, view: &View<'_>) -> Result<Plan, Refusal> {
+        let Decoded { object, warnings } = &self.wanted;
+        let make = |_: Option<&serde_json::Value>| Ok(Wanted { object: object.clone(), warnings: warnings.clone() });
+        Update { name: self.name, rules: self.rules, make: &make, uid_is_precondition: true }.plan(call, view)
+    }
 }

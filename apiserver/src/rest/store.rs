@@ -4,15 +4,16 @@
 //! log refuses them, or if the local state would be a reason to refuse the client, the decision is made again on fresh
 //! state. So a refusal that a client sees is always about a state not older than its request.
 
+use std::sync::Arc;
+
 use kontiki_model::{Key, Revision, Status};
-use kontiki_raft::{Author, Command, Expect, Mutation, Precondition, ProposeError, ReadError, Rejection, Stored};
+use kontiki_raft::{Author, Command, Event, Malformed, ProposeError, ReadError, Rejection};
 
 use super::{
-    call::Call,
     limits::{TOO_LARGE_RETRY_S, WRITE_ATTEMPTS_MAX},
-    object::Sealed,
+    plan::Change,
 };
-use crate::{Core, failure, limits::RETRY_AFTER_S};
+use crate::{Core, failure, limits::RETRY_AFTER_S, request::ApiRequest};
 
 /// Why one attempt of a write did not succeed.
 #[derive(Debug)]
@@ -42,15 +43,8 @@ pub struct Attempts<'a> {
 }
 
 impl<'a> Attempts<'a> {
-    pub fn new(call: &Call<'a>, name: &str) -> Self {
-        let core: &'a Core = call.core;
-        Attempts {
-            core,
-            seen: core.log.revision(),
-            fresh: false,
-            left: WRITE_ATTEMPTS_MAX,
-            overtaken: call.modified(name),
-        }
+    pub fn new(core: &'a Core, overtaken: Status) -> Self {
+        Attempts { core, seen: core.log.revision(), fresh: false, left: WRITE_ATTEMPTS_MAX, overtaken }
     }
 
     /// Says whether another attempt makes sense: if not, the error is the answer.
@@ -75,62 +69,43 @@ impl<'a> Attempts<'a> {
     }
 }
 
-/// Mutations of one write and what they rely on.
-#[derive(Debug, Default)]
-pub struct Change {
-    pub preconditions: Vec<Precondition>,
-    pub mutations: Vec<Mutation>,
-}
-
-impl Change {
-    pub fn expect(&mut self, key: &Key, expect: Expect) {
-        self.preconditions.push(Precondition { key: key.clone(), expect });
-    }
-
-    pub fn put(&mut self, key: &Key, sealed: &Sealed) {
-        self.mutations.push(Mutation::Put { key: key.clone(), head: sealed.head.clone(), body: sealed.body.to_vec() });
-    }
-}
-
-/// Commits a change; the answer is the object at `key` as it then was (for a deletion its last form).
-pub async fn commit(call: &Call<'_>, key: &Key, change: Change) -> Result<Stored, Refusal> {
-    let identity = &call.request.identity;
+/// Commits a change, all of it in the name of one request; the answer is what became of it, in order.
+pub async fn commit(core: &Core, request: &ApiRequest, verb: &str, change: Change) -> Result<Vec<Arc<Event>>, Refusal> {
+    let identity = &request.identity;
     let command = Command {
         author: Author {
             user: identity.user.clone(),
             impersonator: identity.impersonator.clone().unwrap_or_default(),
-            user_agent: call.request.user_agent().to_owned(),
-            verb: call.route.verb.to_owned(),
-            request_id: call.request.request_id.clone(),
+            user_agent: request.user_agent().to_owned(),
+            verb: verb.to_owned(),
+            request_id: request.request_id.clone(),
         },
-        cause: call.request.cause()?,
+        cause: request.cause()?,
         term: identity.term,
         time_ms: chrono::Utc::now().timestamp_millis(),
         preconditions: change.preconditions,
         mutations: change.mutations,
     };
-    let applied = call.core.log.propose(command).await.map_err(refused)?;
-    let event = applied.events.iter().find(|event| event.object.key == *key);
-    let event = event.ok_or_else(|| failure::internal("the log applied the write without its object"))?;
-    Ok(event.object.clone())
+    Ok(core.log.propose(command).await.map_err(refused)?.events)
+}
+
+/// The log's answer to a write does not mention its object: cannot be.
+pub fn lost(key: &Key) -> Status {
+    failure::internal(format!("the log applied the write without {} {:?}", key.resource, key.name))
 }
 
 /// Before a client is told that its write changes nothing: the state this was judged on must be the present one.
-pub async fn confirm(core: &Core, key: &Key, revision: Revision) -> Result<(), Refusal> {
+pub async fn confirm(core: &Core, judged: &[(&Key, Revision)]) -> Result<(), Refusal> {
     barrier(core).await?;
-    let present = core.log.head(key).is_some_and(|(present, _)| present == revision);
-    if present { Ok(()) } else { Err(Refusal::Raced) }
-}
-
-/// An object that was not committed, for answers to dry runs and to writes that change nothing.
-pub fn uncommitted(key: Key, revision: Revision, sealed: Sealed) -> Stored {
-    Stored { key, revision, head: sealed.head.into(), body: sealed.body }
+    let present = |(key, revision): &(&Key, Revision)| core.log.head(key).is_some_and(|(now, _)| now == *revision);
+    if judged.iter().all(present) { Ok(()) } else { Err(Refusal::Raced) }
 }
 
 pub fn refused(error: ProposeError) -> Refusal {
     Refusal::Final(match error {
         ProposeError::Rejected(Rejection::Precondition { .. }) => return Refusal::Raced,
         ProposeError::Rejected(stale @ Rejection::StaleTerm { .. }) => failure::stale_term(&stale.to_string()),
+        ProposeError::Malformed(error @ Malformed::TooManyParts(_)) => failure::too_many_operations(error.to_string()),
         ProposeError::Malformed(error) => failure::bad_request(error.to_string()),
         ProposeError::TooLarge { max, .. } => failure::too_large(max),
         ProposeError::DiskFull(shortage) => failure::disk_full(shortage.to_string(), RETRY_AFTER_S),

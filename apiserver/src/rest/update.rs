@@ -9,10 +9,12 @@ use serde_json::Value;
 use super::{
     call::Call,
     claims::{self, Denied},
-    create,
+    create::Creation,
     object::{self, text},
     options::go_number_error,
-    store::{self, Attempts, Change, Refusal},
+    plan::{self, Change, Effect, Plan, Write, Written},
+    store::{self, Refusal},
+    view::View,
 };
 use crate::failure;
 
@@ -36,7 +38,6 @@ pub struct Update<'a> {
     pub make: &'a (dyn Fn(Option<&Value>) -> Result<Wanted, Status> + Sync),
     /// A `metadata.uid` in what the client wants is a precondition (PUT), not a change of the uid (PATCH).
     pub uid_is_precondition: bool,
-    pub dry_run: bool,
 }
 
 /// What a client wants an object to be.
@@ -46,46 +47,26 @@ pub struct Wanted {
     pub warnings: Vec<String>,
 }
 
-/// The object after the change.
-#[derive(Debug)]
-pub struct Updated {
-    pub stored: Stored,
-    pub created: bool,
-    pub warnings: Vec<String>,
+pub async fn update(call: &Call<'_>, update: &Update<'_>, dry_run: bool) -> Result<Written, Status> {
+    plan::carry_out(call, update.name, update, dry_run).await
 }
 
-pub async fn update(call: &Call<'_>, update: &Update<'_>) -> Result<Updated, Status> {
-    let mut attempts = Attempts::new(call, update.name);
-    loop {
-        match attempt(call, update).await {
-            Ok(Outcome::Updated(updated)) => return Ok(updated),
-            Ok(Outcome::Absent(wanted)) => {
-                let created = create::insert(call, &wanted.object, update.dry_run).await?;
-                let warnings = wanted.warnings.into_iter().chain(created.warnings).collect();
-                return Ok(Updated { stored: created.stored, created: true, warnings });
+impl Write for Update<'_> {
+    fn plan(&self, call: &Call<'_>, view: &View<'_>) -> Result<Plan, Refusal> {
+        let key = call.key(self.name);
+        match view.get(&key).map_err(|error| store::read_failed(&error))? {
+            Some(current) => change(call, view, self, current),
+            None if call.kind.create_on_update && self.uid_is_precondition && self.rules == Rules::Main => {
+                let Wanted { object, warnings } = (self.make)(None)?;
+                Creation { object, warnings }.plan(call, view)
             }
-            Err(refusal) => attempts.again(refusal).await?,
+            None => Err(Refusal::Judged(call.not_found(self.name))),
         }
     }
 }
 
-enum Outcome {
-    Updated(Updated),
-    /// There is none, and this kind is then created.
-    Absent(Wanted),
-}
-
-async fn attempt(call: &Call<'_>, update: &Update<'_>) -> Result<Outcome, Refusal> {
+fn change(call: &Call<'_>, view: &View<'_>, update: &Update<'_>, current: Stored) -> Result<Plan, Refusal> {
     let kind = call.kind;
-    let key = call.key(update.name);
-    let log = &call.core.log;
-    let Some(current) = log.get(&key).map_err(|error| store::read_failed(&error))? else {
-        let creates = kind.create_on_update && update.uid_is_precondition && update.rules == Rules::Main;
-        return match creates {
-            true => Ok(Outcome::Absent((update.make)(None)?)),
-            false => Err(Refusal::Judged(call.not_found(update.name))),
-        };
-    };
     let old = object::open(&current)?;
     let Wanted { object: mut new, mut warnings } = (update.make)(Some(&old)).map_err(Refusal::Judged)?;
     preconditions(call, update, &mut new, &old)?;
@@ -97,34 +78,28 @@ async fn attempt(call: &Call<'_>, update: &Update<'_>) -> Result<Outcome, Refusa
     let mut change = Change::default();
     let ended = ends(kind, &new, &old);
     if ended {
-        claims::release(log, kind, &old, &mut change);
+        claims::release(view, kind, &old, &mut change);
     } else {
-        match claims::claim(log, &call.core.config, kind, &mut new, Some(&old), &mut change) {
+        match claims::claim(view, &call.core.config, kind, &mut new, Some(&old), &mut change) {
             Ok(()) => {}
             Err(Denied::Faults(faults)) => return Err(Refusal::Judged(invalid(call, &new, &faults))),
             Err(Denied::Exhausted(status)) => return Err(Refusal::Judged(status)),
         }
     }
     let sealed = object::seal(kind, new)?;
-    let unchanged = sealed.body == current.body && !ended;
-    if unchanged {
-        store::confirm(call.core, &key, current.revision).await?;
-    }
-    if update.dry_run || unchanged {
-        let stored = store::uncommitted(key, current.revision, sealed);
-        return Ok(Outcome::Updated(Updated { stored, created: false, warnings }));
-    }
-    change.expect(&key, Expect::Revision(current.revision));
-    if ended {
-        // Watchers see the object as it last was; the author of the change sees what it asked for.
-        change.mutations.push(Mutation::Delete { key: key.clone(), last: None });
-        let gone = store::commit(call, &key, change).await?;
-        let stored = store::uncommitted(key, gone.revision, sealed);
-        return Ok(Outcome::Updated(Updated { stored, created: false, warnings }));
-    }
-    change.put(&key, &sealed);
-    let stored = store::commit(call, &key, change).await?;
-    Ok(Outcome::Updated(Updated { stored, created: false, warnings }))
+    let Stored { key, revision, body, .. } = current;
+    let effect = if !ended && sealed.body == body {
+        Effect::Unchanged
+    } else {
+        change.expect(&key, Expect::Revision(revision));
+        match ended {
+            // Watchers see the object as it last was; the author of the change sees what it asked for.
+            true => change.mutations.push(Mutation::Delete { key: key.clone(), last: None }),
+            false => change.put(&key, &sealed),
+        }
+        Effect::Updated
+    };
+    Ok(Plan { effect, object: plan::uncommitted(key, revision, sealed), change, warnings })
 }
 
 fn invalid(call: &Call<'_>, object: &Value, faults: &Faults) -> Status {

@@ -1,9 +1,10 @@
-//! The patch types that work on values: JSON patch, merge patch, strategic merge patch.
+//! The patch types that work on values: JSON patch, merge patch, strategic merge patch, and the patch that `apply` makes.
 //! They compute a new value and say how a refusal is answered; checking the result is the caller's.
 
 mod json;
 mod merge;
 mod strategic;
+mod three_way;
 
 pub use json::json_patch;
 pub use merge::merge_patch;

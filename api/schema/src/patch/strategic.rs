@@ -8,10 +8,10 @@ use super::PatchError;
 use crate::go;
 use crate::table::{Field, Form, Item, Patch, Shape, Table, TypeId};
 
-const DIRECTIVE: &str = "$patch";
-const RETAIN_KEYS: &str = "$retainKeys";
-const DELETE_PREFIX: &str = "$deleteFromPrimitiveList/";
-const ORDER_PREFIX: &str = "$setElementOrder/";
+pub(super) const DIRECTIVE: &str = "$patch";
+pub(super) const RETAIN_KEYS: &str = "$retainKeys";
+pub(super) const DELETE_PREFIX: &str = "$deleteFromPrimitiveList/";
+pub(super) const ORDER_PREFIX: &str = "$setElementOrder/";
 
 type Members = Map<String, Value>;
 
@@ -28,13 +28,13 @@ impl Table {
     }
 }
 
-struct Merge<'a> {
-    table: &'a Table,
+pub(super) struct Merge<'a> {
+    pub table: &'a Table,
 }
 
 /// What the table knows about the members of an object.
 #[derive(Clone, Copy)]
-enum Place {
+pub(super) enum Place {
     Struct(TypeId),
     Map(Item),
     /// Raw values: whatever is below merges as plain objects.
@@ -42,10 +42,10 @@ enum Place {
 }
 
 /// How a member merges.
-struct Rule<'a> {
-    place: Place,
-    patch: Patch,
-    merge_key: &'a str,
+pub(super) struct Rule<'a> {
+    pub place: Place,
+    pub patch: Patch,
+    pub merge_key: &'a str,
 }
 
 fn bad_request(message: &str) -> PatchError {
@@ -62,7 +62,7 @@ fn unknown_directive(directive: &Value, item: &Members) -> PatchError {
 }
 
 impl Merge<'_> {
-    fn rule(&self, place: Place, key: &str) -> Result<Rule<'_>, PatchError> {
+    pub fn rule(&self, place: Place, key: &str) -> Result<Rule<'_>, PatchError> {
         let free = Rule { place: Place::Free, patch: Patch::Default, merge_key: "" };
         match place {
             Place::Free => Ok(free),

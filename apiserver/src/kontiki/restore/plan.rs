@@ -14,11 +14,7 @@ use super::{
 use crate::{
     core::Core,
     failure, limits,
-    rest::{
-        claims,
-        object::Sealed,
-        store::{Change, read_failed},
-    },
+    rest::{claims, object::Sealed, plan::Change, store::read_failed},
 };
 
 /// Everything that differs, and what is left alone.

@@ -51,9 +51,8 @@ pub async fn bind(call: &Call<'_>) -> Result<ApiResponse, Status> {
             failure::conflict(of, name, &why)
         })
     };
-    let dry_run = options.dry_run;
-    let change = Update { name, rules: Rules::Internal, make: &make, uid_is_precondition: true, dry_run };
-    update::update(call, &change).await?;
+    let change = Update { name, rules: Rules::Internal, make: &make, uid_is_precondition: true };
+    update::update(call, &change, options.dry_run).await?;
     content::answer_value(StatusCode::CREATED, form, &success(None, Some(StatusCode::CREATED)))
 }
 

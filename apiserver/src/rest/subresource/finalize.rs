@@ -34,9 +34,8 @@ pub async fn finalize(call: &Call<'_>) -> Result<ApiResponse, Status> {
         }
         Ok(Wanted { object, warnings: Vec::new() })
     };
-    let dry_run = options.dry_run;
-    let change = Update { name, rules: Rules::Internal, make: &make, uid_is_precondition: true, dry_run };
-    let updated = update::update(call, &change).await?;
+    let change = Update { name, rules: Rules::Internal, make: &make, uid_is_precondition: true };
+    let updated = update::update(call, &change, options.dry_run).await?;
     let warnings = decoded.warnings.iter().chain(&updated.warnings);
     render::written(call, form, StatusCode::OK, &updated.stored, warnings)
 }

@@ -12,8 +12,9 @@ use super::super::{
     object::{self, text},
     options::WriteOptions,
     patch::Patch,
+    plan::Written,
     read::{self, AsOf},
-    update::{self, Rules, Update, Updated, Wanted},
+    update::{self, Rules, Update, Wanted},
 };
 use crate::{
     content,
@@ -62,7 +63,7 @@ fn fields(call: &Call<'_>) -> Result<Scale, Status> {
     call.kind.scale.ok_or_else(failure::no_such_resource)
 }
 
-fn answer(call: &Call<'_>, form: Form, updated: &Updated, warnings: &[String]) -> Result<ApiResponse, Status> {
+fn answer(call: &Call<'_>, form: Form, updated: &Written, warnings: &[String]) -> Result<ApiResponse, Status> {
     let scale = scale_of(fields(call)?, &object::open(&updated.stored)?);
     let mut response = content::answer_value(StatusCode::OK, form, &scale)?;
     warnings.iter().chain(&updated.warnings).for_each(|warning| content::warn(&mut response, warning));
@@ -75,7 +76,7 @@ async fn set(
     scale: &(dyn Fn(&Value) -> Result<Value, Status> + Sync),
     uid_is_precondition: bool,
     options: WriteOptions,
-) -> Result<Updated, Status> {
+) -> Result<Written, Status> {
     let (name, fields) = (call.name()?, fields(call)?);
     let make = |old: Option<&Value>| {
         let old = old.ok_or_else(|| call.not_found(name))?;
@@ -98,8 +99,8 @@ async fn set(
         }
         Ok(Wanted { object, warnings: Vec::new() })
     };
-    let change = Update { name, rules: Rules::Main, make: &make, uid_is_precondition, dry_run: options.dry_run };
-    update::update(call, &change).await
+    let change = Update { name, rules: Rules::Main, make: &make, uid_is_precondition };
+    update::update(call, &change, options.dry_run).await
 }
 
 fn scale_of(fields: Scale, object: &Value) -> Value {

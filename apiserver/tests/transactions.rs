@@ -1,0 +1,375 @@
+//! Transactions: many objects or none, at consecutive revisions, each as its own request would have been.
+#![allow(clippy::unwrap_used)]
+mod wire;
+
+use bytes::Bytes;
+use futures::future::join_all;
+use http::{Method, Request};
+use http_body_util::{BodyExt as _, Full};
+use serde_json::{Value, json};
+
+use wire::{Answer, Client, Running};
+
+const PATH: &str = "/apis/kontiki.dev/v1/transactions";
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+const APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+fn run(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(test);
+}
+
+async fn transact(client: &mut Client, operations: &[Value]) -> Answer {
+    let body = json!({"kind": "Transaction", "apiVersion": "kontiki.dev/v1", "operations": operations});
+    client.post(PATH, &body).await
+}
+
+fn map(name: &str, data: Value) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data})
+}
+
+fn apply(object: Value) -> Value {
+    json!({"verb": "apply", "object": object})
+}
+
+fn target(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "name": name})
+}
+
+fn results(answer: &Answer) -> Vec<String> {
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let all = answer.json()["results"].as_array().unwrap().clone();
+    all.iter().map(|one| one["result"].as_str().unwrap().to_owned()).collect()
+}
+
+fn revision(object: &Value) -> u64 {
+    object.pointer("/metadata/resourceVersion").unwrap().as_str().unwrap().parse().unwrap()
+}
+
+/// Code, the operation that is to blame, and the message.
+fn failure(answer: &Answer) -> (u16, String, String) {
+    let status = answer.json();
+    assert_eq!(status["kind"], "Status", "{status}");
+    let causes = status.pointer("/details/causes").and_then(Value::as_array).cloned().unwrap_or_default();
+    let blamed = causes.iter().find(|cause| cause["reason"] == "TransactionOperation");
+    let blamed = blamed.map_or("", |cause| cause["field"].as_str().unwrap()).to_owned();
+    (answer.status.as_u16(), blamed, answer.message())
+}
+
+#[test]
+fn objects_that_need_each_other_are_created_together() {
+    run(async {
+        let server = Running::start().await;
+        let mut admin = server.admin().await;
+        let before = server.log.revision();
+        let in_shop = |kind: &str, version: &str, name: &str, rest: Value| {
+            let mut object = rest;
+            object["apiVersion"] = version.into();
+            object["kind"] = kind.into();
+            object["metadata"] = json!({"name": name, "namespace": "shop"});
+            apply(object)
+        };
+        let pod = json!({"spec": {"serviceAccountName": "web", "containers": [{"name": "c", "image": "i"}]}});
+        let port = json!({"spec": {"type": "NodePort", "ports": [{"port": 80}]}});
+        let operations = [
+            apply(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}})),
+            in_shop("ServiceAccount", "v1", "web", json!({})),
+            in_shop("Pod", "v1", "p", pod),
+            in_shop("Service", "v1", "one", port.clone()),
+            in_shop("Service", "v1", "two", port),
+        ];
+        let answer = transact(&mut admin, &operations).await;
+        assert_eq!(results(&answer), ["created"; 5]);
+        let objects: Vec<Value> =
+            answer.json()["results"].as_array().unwrap().iter().map(|one| one["object"].clone()).collect();
+        assert_eq!(revision(&objects[0]), before + 1);
+        let stored = admin.get("/api/v1/namespaces/shop/pods/p").await.json();
+        assert_eq!(stored, objects[2], "the answer is what is stored");
+        let ports: Vec<_> = objects[3..].iter().map(|one| one.pointer("/spec/ports/0/nodePort").unwrap()).collect();
+        let addresses: Vec<_> = objects[3..].iter().map(|one| one.pointer("/spec/clusterIP").unwrap()).collect();
+        assert!(ports[0] != ports[1] && addresses[0] != addresses[1], "{ports:?} {addresses:?}");
+        // One entry: consecutive revisions, one author, one request.
+        let events: Vec<_> = (before + 1..=server.log.revision()).map(|at| server.log.event(at).unwrap()).collect();
+        assert_eq!(events.len(), 5 + 4, "objects, two addresses, two ports");
+        assert!(events.iter().all(|event| event.index == events[0].index && event.author == events[0].author));
+        assert_eq!((events[0].author.verb.as_str(), events[0].author.user.as_str()), ("transact", "kubernetes-admin"));
+        assert_eq!(revision(&answer.json()), objects.iter().map(revision).max().unwrap());
+        server.stop().await;
+    });
+}
+
+#[test]
+fn one_that_is_refused_leaves_nothing_of_the_others() {
+    run(async {
+        let server = Running::start().await;
+        let mut admin = server.admin().await;
+        admin.post(MAPS, &map("there", json!({}))).await;
+        let good = || apply(map("good", json!({"k": "v"})));
+        let cases = [
+            (apply(map("Bad_Name", json!({}))), 422, "a lowercase RFC 1123 subdomain"),
+            (json!({"verb": "create", "object": map("there", json!({}))}), 409, "already exists"),
+            (json!({"verb": "delete", "target": target("nobody")}), 404, "not found"),
+            (json!({"verb": "check", "target": target("nobody")}), 404, "not found"),
+            (
+                json!({"verb": "delete", "target": target("there"), "preconditions": {"uid": "x"}}),
+                409,
+                "the UID in the precondition (x) does not match",
+            ),
+            (json!({"verb": "patch", "target": target("there"), "patch": {"data": {"a": 1}}}), 422, "unable to parse"),
+            (
+                json!({"verb": "update", "object": {"apiVersion": "v1", "kind": "ConfigMap",
+                    "metadata": {"name": "there", "resourceVersion": "1"}}}),
+                409,
+                "has been modified",
+            ),
+            (
+                apply(json!({"apiVersion": "v1", "kind": "Nonsense", "metadata": {"name": "n"}})),
+                404,
+                "no matches for kind",
+            ),
+            (
+                apply(
+                    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m", "namespace": "nowhere"}}),
+                ),
+                404,
+                "namespaces \"nowhere\" not found",
+            ),
+        ];
+        let before = server.log.revision();
+        for (bad, code, why) in cases {
+            let answer = transact(&mut admin, &[good(), bad.clone()]).await;
+            let (told, blamed, message) = failure(&answer);
+            let of_patch = code == 422 && bad["verb"] == "patch";
+            assert!(told == code || of_patch, "{bad}: {message}");
+            assert_eq!(blamed, "operations[1]", "{message}");
+            assert!(message.contains(why) || of_patch, "{message}");
+        }
+        assert_eq!(server.log.revision(), before, "nothing was written");
+        assert_eq!(admin.get(&format!("{MAPS}/good")).await.status, 404);
+        server.stop().await;
+    });
+}
+
+#[test]
+fn what_is_no_transaction_is_refused() {
+    run(async {
+        let server = Running::start().await;
+        let mut admin = server.admin().await;
+        let cases = [
+            (json!({"kind": "Transaction", "apiVersion": "kontiki.dev/v1"}), 400, "missing field `operations`"),
+            (
+                json!({"kind": "Transaction", "apiVersion": "v1", "operations": [{"verb": "check"}]}),
+                400,
+                "kontiki.dev/v1",
+            ),
+            (json!({"kind": "Transaction", "apiVersion": "kontiki.dev/v1", "operations": []}), 400, "Required value"),
+        ];
+        for (body, code, why) in cases {
+            let answer = admin.post(PATH, &body).await;
+            assert!(answer.status == code && answer.message().contains(why), "{}", answer.text());
+        }
+        let cases = [
+            (vec![json!({"verb": "frob"})], 400, "unknown variant `frob`"),
+            (vec![json!({"verb": "apply", "object": map("a", json!({})), "frob": 1})], 400, "unknown field `frob`"),
+            (vec![json!({"verb": "apply"})], 400, "apply takes an object"),
+            (vec![json!({"verb": "delete", "object": map("a", json!({}))})], 400, "delete takes a target"),
+            (vec![json!({"verb": "patch", "target": target("a")})], 400, "patch: Required value"),
+            (
+                vec![json!({"verb": "patch", "target": target("a"), "patch": {}, "patchType": "text/plain"})],
+                415,
+                "Unsupported Media Type",
+            ),
+            (
+                vec![apply(map("a", json!({}))), apply(map("a", json!({})))],
+                400,
+                "operations[1] and operations[0] both write",
+            ),
+            (vec![apply(map("", json!({})))], 400, "metadata.name: Required value"),
+            (
+                (0..=1000).map(|n| apply(map(&format!("m{n}"), json!({})))).collect(),
+                413,
+                "1001 operations; the limit is 1000",
+            ),
+            (vec![apply(map("a", json!({"k": "x".repeat(9 << 20)})))], 413, "limit is 8388608"),
+        ];
+        for (operations, code, why) in cases {
+            let answer = transact(&mut admin, &operations).await;
+            let text: String = answer.text().chars().take(300).collect();
+            assert!(answer.status == code && answer.message().contains(why), "{why}: {} {text}", answer.status);
+        }
+        server.stop().await;
+    });
+}
+
+#[test]
+fn many_objects_fit() {
+    run(async {
+        const MANY: usize = 1000;
+        let server = Running::start().await;
+        let mut admin = server.admin().await;
+        let operations: Vec<_> = (0..MANY).map(|n| apply(map(&format!("m{n}"), json!({"k": "v"})))).collect();
+        assert_eq!(results(&transact(&mut admin, &operations).await), vec!["created"; MANY]);
+        assert_eq!(results(&transact(&mut admin, &operations).await), vec!["unchanged"; MANY]);
+        server.stop().await;
+    });
+}
+
+#[test]
+fn apply_means_what_kubectl_means_by_it() {
+    run(async {
+        let server = Running::start().await;
+        let mut admin = server.admin().await;
+        let first = transact(&mut admin, &[apply(map("m", json!({"a": "1", "b": "2"})))]).await;
+        assert_eq!(results(&first), ["created"]);
+        let stored = admin.get(&format!("{MAPS}/m")).await.json();
+        let expected = "{\"apiVersion\":\"v1\",\"data\":{\"a\":\"1\",\"b\":\"2\"},\"kind\":\"ConfigMap\",\
+                        \"metadata\":{\"annotations\":{},\"name\":\"m\",\"namespace\":\"default\"}}\n";
+        assert_eq!(stored.pointer("/metadata/annotations").unwrap()[APPLIED], expected);
+        // Somebody else adds a member; it stays. One that is said no more goes.
+        let patch = Request::patch(format!("{MAPS}/m")).header("content-type", "application/merge-patch+json");
+        let patched = admin.send(patch.body(Full::new(Bytes::from(r#"{"data":{"other":"x"}}"#))).unwrap()).await;
+        assert_eq!(patched.status(), 200);
+        patched.into_body().collect().await.unwrap();
+        let second = transact(&mut admin, &[apply(map("m", json!({"a": "9"})))]).await;
+        assert_eq!(results(&second), ["configured"]);
+        assert_eq!(admin.get(&format!("{MAPS}/m")).await.json()["data"], json!({"a": "9", "other": "x"}));
+        let before = server.log.revision();
+        assert_eq!(results(&transact(&mut admin, &[apply(map("m", json!({"a": "9"})))]).await), ["unchanged"]);
+        assert_eq!(server.log.revision(), before);
+        server.stop().await;
+    });
+}
+
+#[test]
+fn a_dry_run_says_what_would_be_and_writes_nothing() {
+    run(async {
+        let server = Running::start().await;
+        let mut admin = server.admin().await;
+        let before = server.log.revision();
+        let operations = [
+            apply(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "dry"}})),
+            apply(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m", "namespace": "dry"}})),
+        ];
+        let body = json!({"kind": "Transaction", "apiVersion": "kontiki.dev/v1", "operations": operations});
+        let answer = admin.post(&format!("{PATH}?dryRun=All"), &body).await;
+        assert_eq!(results(&answer), ["created", "created"]);
+        let refused = admin.post(&format!("{PATH}?dryRun=Some"), &body).await;
+        assert_eq!(refused.status, 422, "{}", refused.text());
+        assert_eq!(server.log.revision(), before);
+        server.stop().await;
+    });
+}
+
+#[test]
+fn every_operation_needs_the_right_to_it() {
+    run(async {
+        let server = Running::start().await;
+        let mut admin = server.admin().await;
+        let token = admin.service_account("robot").await;
+        let mut robot = server.bearer(&token).await;
+        let before = server.log.revision();
+        for operation in [
+            apply(map("m", json!({}))),
+            json!({"verb": "check", "target": target("kube-root-ca.crt")}),
+            json!({"verb": "delete", "target": target("m")}),
+        ] {
+            let answer = transact(&mut robot, &[operation]).await;
+            let (code, blamed, message) = failure(&answer);
+            assert_eq!((code, blamed.as_str()), (403, "operations[0]"), "{message}");
+            assert!(message.contains("User \"system:serviceaccount:default:robot\" cannot"), "{message}");
+        }
+        let mut nobody = server.client(None).await;
+        assert_eq!(transact(&mut nobody, &[apply(map("m", json!({})))]).await.status, 403);
+        assert_eq!(server.log.revision(), before);
+        server.stop().await;
+    });
+}
+
+#[test]
+fn an_address_passes_from_one_service_to_another() {
+    run(async {
+        let server = Running::start().await;
+        let mut admin = server.admin().await;
+        let service = |name: &str| {
+            json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
+                "spec": {"type": "NodePort", "ports": [{"port": 80, "nodePort": 30123}]}})
+        };
+        assert_eq!(results(&transact(&mut admin, &[apply(service("old"))]).await), ["created"]);
+        let old = json!({"verb": "delete", "target": {"apiVersion": "v1", "kind": "Service", "name": "old"}});
+        let taken = transact(&mut admin, &[apply(service("new")), old.clone()]).await;
+        assert_eq!(failure(&taken).0, 422, "it is free only behind the deletion");
+        assert_eq!(results(&transact(&mut admin, &[old, apply(service("new"))]).await), ["deleted", "created"]);
+        let third = transact(&mut admin, &[apply(service("third"))]).await;
+        assert_eq!(failure(&third).0, 422, "the port is held");
+        server.stop().await;
+    });
+}
+
+#[test]
+fn checks_and_preconditions_hold_when_all_of_it_happens() {
+    run(async {
+        const WRITERS: usize = 12;
+        let server = Running::start().await;
+        let mut admin = server.admin().await;
+        admin.post(MAPS, &map("lock", json!({"owner": "nobody"}))).await;
+        admin.post(MAPS, &map("count", json!({"n": "0"}))).await;
+        // Each reads both, and writes both only if nobody else did: what is counted is never lost.
+        let writers = (0..WRITERS).map(|writer| {
+            let server = &server;
+            async move {
+                let mut client = server.admin().await;
+                for _ in 0..500 {
+                    let lock = client.get(&format!("{MAPS}/lock")).await.json();
+                    let count = client.get(&format!("{MAPS}/count")).await.json();
+                    let n: usize = count.pointer("/data/n").unwrap().as_str().unwrap().parse().unwrap();
+                    let at = |object: &Value| json!({"resourceVersion": revision(object).to_string()});
+                    let operations = [
+                        json!({"verb": "patch", "target": target("lock"), "preconditions": at(&lock),
+                            "patch": {"data": {"owner": format!("w{writer}")}}}),
+                        json!({"verb": "patch", "target": target("count"), "preconditions": at(&count),
+                            "patch": {"data": {"n": (n + 1).to_string()}}}),
+                    ];
+                    let answer = transact(&mut client, &operations).await;
+                    if answer.status == 200 {
+                        return;
+                    }
+                    assert_eq!(answer.status, 409, "{}", answer.text());
+                }
+                panic!("writer {writer} never came through");
+            }
+        });
+        join_all(writers).await;
+        assert_eq!(admin.get(&format!("{MAPS}/count")).await.json()["data"]["n"], WRITERS.to_string());
+        // Without preconditions it is the server that tries again.
+        let patches = (0..WRITERS).map(|writer| {
+            let server = &server;
+            async move {
+                let mut client = server.admin().await;
+                let patch = |name: &str| {
+                    json!({"verb": "patch", "target": target(name), "patch": {"data": {format!("w{writer}"): "x"}}})
+                };
+                results(&transact(&mut client, &[patch("lock"), patch("count")]).await)
+            }
+        });
+        assert!(join_all(patches).await.iter().all(|one| *one == ["configured", "configured"]));
+        assert_eq!(admin.get(&format!("{MAPS}/lock")).await.json()["data"].as_object().unwrap().len(), WRITERS + 1);
+        server.stop().await;
+    });
+}
+
+#[test]
+fn a_watch_sees_all_of_it_at_consecutive_revisions() {
+    run(async {
+        let server = Running::start().await;
+        let mut admin = server.admin().await;
+        let from = server.log.revision();
+        let operations: Vec<_> = (0..5).map(|n| apply(map(&format!("m{n}"), json!({})))).collect();
+        results(&transact(&mut admin, &operations).await);
+        let path = format!("{MAPS}?watch=true&resourceVersion={from}&timeoutSeconds=1");
+        let told = admin.call(Method::GET, &path, "").await.text();
+        let told: Vec<Value> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let revisions: Vec<_> = told.iter().map(|event| revision(&event["object"])).collect();
+        assert_eq!(revisions, (from + 1..=from + 5).collect::<Vec<_>>());
+        server.stop().await;
+    });
+}
