@@ -1,5 +1,6 @@
 //! Every flag, once: help, completions and the manual derive from these declarations.
 
+mod apply;
 mod past;
 mod server;
 
@@ -7,6 +8,7 @@ use std::{net::IpAddr, net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use self::apply::Apply;
 pub use self::past::{Color, Diff, Form, History, ObjectTarget, Tail, TailForm, Undelete, Undo, Why, WhyForm};
 pub use self::server::{Agent, Members, MembersAction, Server, Token, TokenRole};
 
@@ -41,6 +43,8 @@ pub enum LogFormat {
 pub enum Command {
     /// Run this machine's containers for a cluster whose servers are elsewhere
     Agent(Agent),
+    /// Create objects, or bring them to what files say: all of them or none
+    Apply(Apply),
     /// Show what differs between two moments of an object
     Diff(Diff),
     /// Stop the cluster of a data folder and remove its containers; its objects stay

@@ -1,6 +1,7 @@
 //! The `kontiki` binary: flags, configuration, wiring. The only room that knows all the others.
 
 mod agent;
+mod apply;
 mod args;
 mod client;
 mod control;
@@ -54,6 +55,7 @@ fn run(arguments: Arguments) -> Result<()> {
     match arguments.command {
         Command::Agent(agent) if agent.detach => runtime.block_on(detach::agent(&agent.data)),
         Command::Agent(agent) => runtime.block_on(agent::agent(&agent)),
+        Command::Apply(apply) => runtime.block_on(apply::apply(apply)),
         Command::Diff(diff) => runtime.block_on(past::diff(diff)),
         Command::Down(down) => runtime.block_on(down::down(&down)),
         Command::History(history) => runtime.block_on(past::history(history)),
