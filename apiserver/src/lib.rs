@@ -39,5 +39,6 @@ pub use config::{CidrError, Config, Ipv4Cidr};
 pub use core::Core;
 pub use in_process::InProcess;
 pub use kontiki::join;
+pub use kontiki::records;
 pub use request::{ApiBody, ApiRequest, ApiResponse, Identity, RequestBody, ResourceRequest};
 pub use server::{ApiServer, StartError};

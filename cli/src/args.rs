@@ -3,6 +3,7 @@
 mod apply;
 mod past;
 mod server;
+mod snapshot;
 
 use std::{net::IpAddr, net::SocketAddr, path::PathBuf};
 
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use self::apply::Apply;
 pub use self::past::{Color, Diff, Form, History, ObjectTarget, Tail, TailForm, Undelete, Undo, Why, WhyForm};
 pub use self::server::{Agent, Members, MembersAction, Server, Token, TokenRole};
+pub use self::snapshot::{Recover, Restore, Save, Snapshot, SnapshotAction};
 
 /// Runs containers on a cluster and speaks the Kubernetes API.
 #[derive(Parser)]
@@ -55,8 +57,12 @@ pub enum Command {
     Image(Image),
     /// The servers of a cluster: list, add, remove, hand leadership over
     Members(Members),
+    /// Make one surviving server a cluster of its own, after the majority of the servers was lost
+    Recover(Recover),
     /// Run one server of a cluster of several: found it, join it, or go on being it
     Server(Server),
+    /// Save the cluster to a file, look into such a file, and restore from it
+    Snapshot(Snapshot),
     /// Follow every change of the cluster, in order and without a gap
     Tail(Tail),
     /// Print what lets a machine join the cluster of this server

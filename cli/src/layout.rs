@@ -42,6 +42,25 @@ impl Layout {
         self.root.join("log")
     }
 
+    /// There while the log was made by a restore and no server has started on it.
+    pub fn restored(&self) -> PathBuf {
+        self.root.join("restored")
+    }
+
+    /// From now on the folder is that of whoever started on it.
+    pub fn forget_restored(&self) -> Result<()> {
+        match fs::remove_file(self.restored()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).context("starting on a restored log")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub fn mark_restored(&self) -> Result<()> {
+        write_private(&self.restored(), "the log was restored from a snapshot; no server has started on it yet\n")
+    }
+
     pub fn pki(&self) -> PathBuf {
         self.root.join("pki")
     }

@@ -13,7 +13,9 @@ mod layout;
 mod members;
 mod node;
 mod past;
+mod recover;
 mod server;
+mod snapshot;
 mod up;
 
 use std::{ffi::OsString, process::ExitCode};
@@ -61,8 +63,10 @@ fn run(arguments: Arguments) -> Result<()> {
         Command::History(history) => runtime.block_on(past::history(history)),
         Command::Image(image) => runtime.block_on(image::image(image)),
         Command::Members(members) => runtime.block_on(members::members(members.action)),
+        Command::Recover(recover) => runtime.block_on(recover::recover(recover)),
         Command::Server(server) if server.detach => runtime.block_on(detach::server(&server.data)),
         Command::Server(server) => runtime.block_on(server::server(&server)),
+        Command::Snapshot(snapshot) => runtime.block_on(snapshot::snapshot(snapshot)),
         Command::Tail(tail) => runtime.block_on(past::tail(tail)),
         Command::Token(token) => members::token(&token),
         Command::Undelete(undelete) => runtime.block_on(past::undelete(undelete)),

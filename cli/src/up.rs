@@ -30,6 +30,7 @@ pub async fn up(arguments: &Up) -> Result<()> {
     let layout = Layout::open(&arguments.data.data_dir)?;
     let _owner = layout.own()?;
     server::must_be_no_server(&layout)?;
+    layout.forget_restored()?;
     // Before anything is started: a signal in the middle must find somebody listening.
     let stop = stop_signal()?;
     let listen = arguments.listen;

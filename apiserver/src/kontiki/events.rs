@@ -35,8 +35,6 @@ use crate::{
 
 /// How often a stream without events says that it lives.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
-/// Whose uid names the cluster.
-const CLUSTER: &str = "kube-system";
 
 pub(super) async fn answer(core: Arc<Core>, asked: Asked) -> Result<ApiResponse, Status> {
     let selection = Selection::read(&asked.request)?;
@@ -173,9 +171,14 @@ fn refused(error: &ReadError) -> Status {
     }
 }
 
+/// Whose uid names the cluster.
+pub(super) fn cluster_object() -> Key {
+    Key::new("namespaces", "", "kube-system")
+}
+
 /// What tells this cluster from others, on each of its servers.
 pub(super) fn cluster(core: &Core) -> String {
-    core.log.head(&Key::new("namespaces", "", CLUSTER)).map(|(_, head)| head.uid.clone()).unwrap_or_default()
+    core.log.head(&cluster_object()).map(|(_, head)| head.uid.clone()).unwrap_or_default()
 }
 
 struct Stream {

@@ -12,6 +12,7 @@ mod events;
 mod history;
 pub mod join;
 mod members;
+pub mod records;
 mod restore;
 mod snapshot;
 mod told;
@@ -32,7 +33,7 @@ use crate::{
 };
 
 pub(crate) const GROUP: &str = "kontiki.dev";
-const GROUP_VERSION: &str = "kontiki.dev/v1";
+pub(crate) const GROUP_VERSION: &str = "kontiki.dev/v1";
 const PREFIX: &str = "/apis/kontiki.dev/v1/";
 
 /// Everything there is, by path.

@@ -69,21 +69,24 @@ pub async fn server(arguments: &Server) -> Result<()> {
 
 /// From an empty folder: founds a cluster, or joins one.
 async fn begin(arguments: &Server, layout: &Layout, bound: SocketAddr) -> Result<Settings> {
-    if !arguments.init && arguments.join.is_empty() {
+    // What a restore left to be started is a cluster already.
+    let founds = arguments.init || (arguments.join.is_empty() && layout.restored().exists());
+    if !founds && arguments.join.is_empty() {
         bail!(
             "there is no server's data in {}: give --init to found a cluster, or --join <address> --token <token> to join one",
             layout.root().display()
         );
     }
-    must_be_free(layout)?;
+    must_be_free(layout, founds)?;
     let name = name(arguments)?;
     let address = advertised(arguments, bound)?;
-    if arguments.init {
+    if founds {
         let service_cidr = arguments.service_cidr.clone().unwrap_or_else(|| SERVICE_CIDR.to_owned());
         service_cidr.parse::<Ipv4Cidr>().context("--service-cidr")?;
         let cluster = ClusterSettings { service_cidr, cluster_domain: CLUSTER_DOMAIN.to_owned() };
         let settings = Settings { name, listen: bound, address, origin: Origin::Init, begun: false, cluster };
         settings.write(layout)?;
+        layout.forget_restored()?;
         return Ok(settings);
     }
     let token = join::token(arguments.token.as_deref(), JoinRole::Server)?;

@@ -66,10 +66,13 @@ impl Settings {
     }
 }
 
-/// Refuses a folder that holds something else than a server's data.
-pub fn must_be_free(layout: &Layout) -> Result<()> {
-    for path in [layout.log(), layout.pki().join("ca.crt"), layout.node(), layout.root().join("agent.json")] {
-        if path.exists() {
+/// Refuses a folder that holds something else than a server's data. A log that was restored from a snapshot, and the keys that
+/// its operator put beside it, are a founder's.
+pub fn must_be_free(layout: &Layout, founds: bool) -> Result<()> {
+    let restored = [layout.log(), layout.pki().join("ca.crt")];
+    for path in restored.iter().chain(&[layout.node(), layout.root().join("agent.json")]) {
+        let expected = founds && layout.restored().exists() && restored.contains(path);
+        if path.exists() && !expected {
             bail!(
                 "{} holds data already ({}), which is no server's of a cluster of several: give another --data-dir",
                 layout.root().display(),

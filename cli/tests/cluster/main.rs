@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod agents;
+mod backup;
 mod faults;
 mod harness;
 mod images;

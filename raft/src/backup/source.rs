@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kontiki_model::Revision;
+use kontiki_model::{Head, Key, Revision};
 
 use super::{Backup, BackupError, Origin, io_error};
 use crate::consensus::{StoppedLog, members};
@@ -81,6 +81,11 @@ impl Stopped {
             revision: applied.revision,
             members,
         })
+    }
+
+    /// The head of an object, as far as the state had come.
+    pub fn head(&self, key: &Key) -> Option<Arc<Head>> {
+        self.store.head(key).map(|(_, head)| head)
     }
 
     /// A backup of what the server knew to be committed.
