@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use kontiki_model::{Head, Key, Revision};
 
+use super::archive::Scratch;
 use super::{Backup, BackupError, Origin, io_error};
 use crate::consensus::{StoppedLog, members};
 use crate::limits::APPLY_BATCH_ENTRIES;
@@ -91,11 +92,11 @@ impl Stopped {
     /// A backup of what the server knew to be committed.
     pub fn backup(&self, origin: Origin) -> Result<Backup, BackupError> {
         let scratch = self.dir.join("state/snapshots/saving");
-        let store = self.copy(UpTo::Committed, &scratch)?;
+        let dir = Scratch::make(&scratch)?;
+        let store = self.copy(UpTo::Committed, &scratch.join("copy"))?;
         let snapshot = pack(&store)?;
         drop(store);
-        // Not while it is read: the snapshot lies in the copy.
-        Backup::of(Arc::new(snapshot), origin, &scratch.join("census"))
+        Ok(Backup::of(Arc::new(snapshot), origin, &scratch.join("census"))?.in_dir(dir))
     }
 
     /// The state in a directory of its own, with the log applied to it.

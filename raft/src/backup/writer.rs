@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
+use super::archive::Scratch;
 use super::header::{Header, Origin};
 use super::reader::Trailer;
 use super::{BackupError, MAGIC};
@@ -17,6 +18,8 @@ use crate::store::census;
 pub struct Backup {
     header: Header,
     snapshot: Arc<SnapshotDir>,
+    /// Where the checkpoint lies, if it was made for this alone.
+    _dir: Option<Scratch>,
 }
 
 impl Backup {
@@ -37,7 +40,12 @@ impl Backup {
             files: manifest.files.len() as u64,
             bytes: manifest.files.iter().map(|file| file.bytes).sum(),
         };
-        Ok(Backup { header, snapshot })
+        Ok(Backup { header, snapshot, _dir: None })
+    }
+
+    /// The checkpoint goes with the backup.
+    pub(super) fn in_dir(self, dir: Scratch) -> Self {
+        Backup { _dir: Some(dir), ..self }
     }
 
     pub fn header(&self) -> &Header {
