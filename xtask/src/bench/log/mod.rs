@@ -1,8 +1,9 @@
-//! Three servers' writes: Kontiki's log beside etcd, on one disk, in turns. Prints a table with the goals
+//! Three servers' writes: Kontiki's log, and its API on top, beside etcd, on one disk, in turns. Prints a table with the goals
 //! beside the figures, and draws it.
 
 mod cluster;
 mod etcd;
+mod kontiki;
 mod load;
 mod log_server;
 mod plot;
@@ -34,7 +35,7 @@ const FAILOVER_CLIENTS: usize = 16;
 
 pub fn log() -> Result<()> {
     let scratch = Scratch::new()?;
-    let systems: [&dyn System; 2] = [&etcd::Etcd, &log_server::LogServer];
+    let systems: [&dyn System; 3] = [&etcd::Etcd, &log_server::LogServer, &kontiki::Kontiki];
     let mut clusters = Vec::new();
     for (number, system) in systems.into_iter().enumerate() {
         clusters.push(Cluster::start(system, &scratch, &format!("cluster-{number}"))?);

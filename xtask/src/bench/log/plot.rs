@@ -62,7 +62,8 @@ fn legend(out: &mut String, panels: &[Panel]) {
 
 fn draw(out: &mut String, panel: &Panel) {
     put(out, format_args!("<g font-weight=\"bold\">"));
-    text(out, 0.0, 14.0, "start", &panel.title);
+    let limit = panel.limit.as_ref().map(|(name, value)| format!(" (dashed: {name}, {})", short(*value)));
+    text(out, 0.0, 14.0, "start", &format!("{}{}", panel.title, limit.unwrap_or_default()));
     put(out, format_args!("</g>"));
     let floor = PANEL_HEIGHT - LABEL_HEIGHT;
     let values = panel.groups.iter().flat_map(|group| &group.bars).filter_map(|bar| bar.value);
@@ -94,10 +95,9 @@ fn draw(out: &mut String, panel: &Panel) {
             text(out, middle, floor - height - 5.0, "middle", &short(value));
         }
     }
-    if let Some((name, value)) = &panel.limit {
+    if let Some((_, value)) = &panel.limit {
         let y = floor - value * scale;
         put(out, format_args!("<path d=\"M0 {y:.1}H{PANEL_WIDTH}\" stroke=\"#c0392b\" stroke-dasharray=\"5 4\"/>"));
-        text(out, PANEL_WIDTH, y - 5.0, "end", &format!("{name}: {}", short(*value)));
     }
 }
 
