@@ -74,11 +74,11 @@ pub enum LogPayload {
     Membership(Vec<u8>),
 }
 
-/// What history says of one event besides the object's versions.
+/// What history says of one event besides the object's versions. Key and author are owned, or borrowed to be written.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
-pub struct EventRecord {
+pub struct EventRecord<K = Key, A = Author> {
     pub kind: EventKind,
-    pub key: Key,
+    pub key: K,
     /// The revision of the version that this event replaced.
     pub previous: Option<Revision>,
     pub index: u64,
@@ -87,14 +87,14 @@ pub struct EventRecord {
     pub retention: Retention,
     /// What the event counts for in the size of history.
     pub bytes: u64,
-    pub author: Author,
+    pub author: A,
 }
 
-/// The live head of a key, for the index that is rebuilt at start.
+/// The live head of a key, for the index that is rebuilt at start; owned, or borrowed to be written.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
-pub struct HeadRecord {
+pub struct HeadRecord<H = Head> {
     pub revision: Revision,
-    pub head: Head,
+    pub head: H,
 }
 
 const CLASSES: usize = Retention::ALL.len();
@@ -132,7 +132,8 @@ pub struct FloorsRecord {
 }
 
 pub fn encode(tag: Tag, value: &impl Encode) -> Vec<u8> {
-    let mut out = header(tag);
+    // Counted first: growing step by step would copy a message of many entries as often as it has digits.
+    let mut out = header(tag, encoded_bytes(value) - HEADER_BYTES);
     bincode::encode_into_std_write(value, &mut out, CONFIG).expect("records hold nothing that bincode cannot write");
     seal(out)
 }
@@ -156,8 +157,8 @@ pub fn decode<T: Decode<()>>(tag: Tag, frame: &[u8]) -> Result<T, CodecError> {
 
 /// A version of an object: the length of its head, the head, then the body to the end of the frame.
 pub fn encode_version(deleted: bool, head: &Head, body: &[u8]) -> Vec<u8> {
-    let mut out = header(if deleted { Tag::DeletedVersion } else { Tag::LiveVersion });
-    out.reserve(HEAD_BYTES_TYPICAL + body.len());
+    let tag = if deleted { Tag::DeletedVersion } else { Tag::LiveVersion };
+    let mut out = header(tag, LENGTH_BYTES + HEAD_BYTES_TYPICAL + body.len());
     out.extend_from_slice(&[0; LENGTH_BYTES]);
     bincode::encode_into_std_write(head, &mut out, CONFIG).expect("a head holds nothing that bincode cannot write");
     let length = u32::try_from(out.len() - VERSION_HEAD).expect("a head is no longer than an entry");
@@ -192,8 +193,11 @@ pub fn version_is_deleted(frame: &[u8]) -> bool {
     frame.get(1) == Some(&(Tag::DeletedVersion as u8))
 }
 
-fn header(tag: Tag) -> Vec<u8> {
-    vec![VERSION, tag as u8, 0, 0, 0, 0]
+/// The beginning of a frame, with room for its payload.
+fn header(tag: Tag, payload_bytes: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(HEADER_BYTES + payload_bytes);
+    out.extend_from_slice(&[VERSION, tag as u8, 0, 0, 0, 0]);
+    out
 }
 
 fn seal(mut frame: Vec<u8>) -> Vec<u8> {
@@ -444,7 +448,7 @@ mod tests {
         let mut newer = frame.clone();
         newer[0] = 2;
         assert_eq!(decode::<EventRecord>(Tag::Event, &newer), Err(CodecError::Version(2)));
-        let mut longer = header(Tag::Event);
+        let mut longer = header(Tag::Event, frame.len());
         longer.extend_from_slice(&frame[HEADER_BYTES..]);
         longer.push(0);
         let expected = CodecError::Payload("1 bytes are left over".into());

@@ -135,14 +135,14 @@ impl<'a> Batch<'a> {
         let class = head.retention as usize;
         let record = EventRecord {
             kind: event.kind,
-            key: key.clone(),
+            key,
             previous: event.previous.as_ref().map(|stored| stored.revision),
             index: event.index,
             time_ms: event.time_ms,
             cause: event.cause,
             retention: head.retention,
             bytes: (version.len() + bytes.len() + EVENT_RECORD_BYTES) as u64,
-            author: Author::clone(&event.author),
+            author: &*event.author,
         };
         self.applied.history_bytes[class] += record.bytes;
         self.writes.put_version(&bytes, *revision, &version);
@@ -150,7 +150,7 @@ impl<'a> Batch<'a> {
         if deleted {
             self.writes.delete_head(&bytes);
         } else {
-            let head = HeadRecord { revision: *revision, head: Head::clone(head) };
+            let head = HeadRecord { revision: *revision, head: &**head };
             self.writes.put_head(&bytes, &codec::encode(Tag::Head, &head));
         }
     }
