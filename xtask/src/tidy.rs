@@ -24,6 +24,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "kontiki-raft",
             "kontiki-runtime",
             "kontiki-scheduler",
+            "kontiki-schema",
         ],
     ),
     ("kontiki-apiserver", &["kontiki-kinds", "kontiki-model", "kontiki-raft", "kontiki-schema"]),
