@@ -65,6 +65,11 @@ impl ControlPlane {
                 Ok(Err(error)) => warn!(%error, "leadership was not handed over; the others elect a leader"),
                 Err(_) => warn!("nobody took leadership over in time; the others elect a leader"),
             }
+            // Writes in work are answered once the new leader has brought them back here. It must have connected for that
+            // before nobody is let in any more.
+            if !matches!(tokio::time::timeout(HAND_OVER_TIME_MAX, self.log.barrier()).await, Ok(Ok(_))) {
+                warn!("the new leader has not come back to this server; what is in work may go unanswered");
+            }
         }
         self.server.shutdown().await;
         self.log.shutdown().await;
