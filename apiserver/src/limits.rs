@@ -32,6 +32,8 @@ pub const STREAMS_PER_CONNECTION_MAX: u32 = 1_000;
 pub const KEEP_ALIVE_TIME: Duration = Duration::from_secs(30);
 /// After shutdown is asked for, open requests get this long to end.
 pub const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(10);
+/// A connection that is younger than this when the server stops may still ask for something.
+pub const FIRST_REQUEST_TIME: Duration = Duration::from_millis(500);
 /// Pause after a connection could not be accepted.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How often the server's certificate is looked at.

@@ -13,7 +13,7 @@ use hyper::{
     service::{Service, service_fn},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::Instant};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
@@ -27,6 +27,21 @@ pub struct Connections {
     handler: Arc<Handler>,
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
+}
+
+/// When a connection is asked to end: as soon as the server stops, but not before its client, which the server has just let in,
+/// had time to ask for something. A connection that is closed on a request under way leaves its client not knowing.
+struct Leaving {
+    stopping: CancellationToken,
+    young_until: Instant,
+}
+
+impl Leaving {
+    async fn due(&self) {
+        self.stopping.cancelled().await;
+        // Boxed: an idle connection keeps no place for a timer it may never need.
+        tokio::time::sleep_until(self.young_until).boxed().await;
+    }
 }
 
 impl Connections {
@@ -45,7 +60,8 @@ impl Connections {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "no TCP_NODELAY");
         }
-        let Some(stream) = self.handshake(stream, &stopping).boxed().await else { return };
+        let leaving = Leaving { stopping, young_until: Instant::now() + limits::FIRST_REQUEST_TIME };
+        let Some(stream) = self.handshake(stream, &leaving).boxed().await else { return };
         let session = stream.get_ref().1;
         let certificate = session.peer_certificates().and_then(<[_]>::first);
         let peer = Peer(certificate.and_then(|certificate| authn::identity_of(certificate)).map(Arc::new));
@@ -55,17 +71,21 @@ impl Connections {
         }
         let _counted = self.handler.core().metrics.connection();
         let ended = match protocol.as_deref() == Some(HTTP2) {
-            true => self.http2(stream, peer, stopping).boxed().await,
-            false => self.http1(stream, peer, stopping).boxed().await,
+            true => self.http2(stream, peer, leaving).boxed().await,
+            false => self.http1(stream, peer, leaving).boxed().await,
         };
         if let Err(error) = ended {
             tracing::debug!(%error, "connection ended");
         }
     }
 
-    async fn handshake(&self, stream: TcpStream, stopping: &CancellationToken) -> Option<Box<TlsStream<TcpStream>>> {
+    async fn handshake(&self, stream: TcpStream, leaving: &Leaving) -> Option<Box<TlsStream<TcpStream>>> {
         let handshake = tokio::time::timeout(limits::HANDSHAKE_TIME_MAX, self.tls.accept(stream));
-        match stopping.run_until_cancelled(handshake).await? {
+        let outcome = tokio::select! {
+            outcome = handshake => outcome,
+            () = leaving.due() => return None,
+        };
+        match outcome {
             Err(_) => None,
             Ok(Err(error)) => {
                 tracing::debug!(%error, "TLS handshake failed");
@@ -88,33 +108,23 @@ impl Connections {
         }
     }
 
-    async fn http1(
-        &self,
-        stream: Box<TlsStream<TcpStream>>,
-        peer: Peer,
-        stopping: CancellationToken,
-    ) -> Result<(), hyper::Error> {
+    async fn http1(&self, stream: Box<TlsStream<TcpStream>>, peer: Peer, leaving: Leaving) -> Result<(), hyper::Error> {
         let connection = self.http1.serve_connection(TokioIo::new(stream), self.service(peer));
         let mut connection = pin!(connection.with_upgrades());
         tokio::select! {
             ended = connection.as_mut() => ended,
-            () = stopping.cancelled() => {
+            () = leaving.due() => {
                 connection.as_mut().graceful_shutdown();
                 tokio::time::timeout(limits::SHUTDOWN_TIME_MAX, connection).await.unwrap_or(Ok(()))
             }
         }
     }
 
-    async fn http2(
-        &self,
-        stream: Box<TlsStream<TcpStream>>,
-        peer: Peer,
-        stopping: CancellationToken,
-    ) -> Result<(), hyper::Error> {
+    async fn http2(&self, stream: Box<TlsStream<TcpStream>>, peer: Peer, leaving: Leaving) -> Result<(), hyper::Error> {
         let mut connection = pin!(self.http2.serve_connection(TokioIo::new(stream), self.service(peer)));
         tokio::select! {
             ended = connection.as_mut() => ended,
-            () = stopping.cancelled() => {
+            () = leaving.due() => {
                 connection.as_mut().graceful_shutdown();
                 tokio::time::timeout(limits::SHUTDOWN_TIME_MAX, connection).await.unwrap_or(Ok(()))
             }

@@ -5,6 +5,7 @@ mod tls;
 
 use std::{io, sync::Arc};
 
+use futures::FutureExt as _;
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
@@ -43,6 +44,11 @@ pub(crate) async fn serve(listener: TcpListener, tls: TlsAcceptor, handler: Arc<
         }
     };
     stopping.run_until_cancelled(accepting).await;
+    // Whoever the kernel has let in already is served, too.
+    while let Some(Ok((stream, _))) = listener.accept().now_or_never() {
+        let (connections, stopping) = (connections.clone(), stopping.clone());
+        tasks.spawn(async move { connections.serve(stream, stopping).await });
+    }
     drop(listener);
     tasks.close();
     tasks.wait().await;
