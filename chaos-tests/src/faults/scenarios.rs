@@ -1,6 +1,11 @@
 //! What is done to the servers while the storm rages: one function per scenario, one line per step.
 
-use std::{future::Future, io, path::Path, time::Duration};
+use std::{
+    future::Future,
+    io,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use super::{
     limits::SILENCE,
@@ -24,6 +29,8 @@ pub struct Effort {
 pub struct Report {
     pub gaps: Vec<Duration>,
     pub acknowledged: usize,
+    /// Writes whose outcome no client knows.
+    pub unknown: usize,
     pub verdict: Verdict,
 }
 
@@ -45,35 +52,41 @@ pub async fn leader_killed(binary: &Path, effort: Effort) -> io::Result<Report> 
     let mut fight = Fight::begin(binary, Disk::Shared, effort).await?;
     for _ in 0..effort.rounds {
         let leader = fight.servers.leader().await?;
+        let fault = Instant::now();
         fight.servers.servers[leader].kill();
-        fight.gap().await?;
+        fight.gap(fault).await?;
         fight.servers.restart(leader)?;
         fight.servers.wait_ready(&fight.servers.servers[leader]).await?;
     }
     fight.end().await
 }
 
-/// SIGTERM of the leader: it hands over, and nothing fails that a client sent.
+/// SIGTERM of the leader: it hands over, and every write that a client sent is answered.
 pub async fn leader_ends(binary: &Path, effort: Effort) -> io::Result<Report> {
     let mut fight = Fight::begin(binary, Disk::Shared, effort).await?;
     for _ in 0..effort.rounds {
         let leader = fight.servers.leader().await?;
-        fight.servers.servers[leader].terminate()?;
-        fight.gap().await?;
+        let fault = Instant::now();
+        fight.servers.servers[leader].terminate().await?;
+        fight.gap(fault).await?;
         fight.servers.restart(leader)?;
         fight.servers.wait_ready(&fight.servers.servers[leader]).await?;
     }
-    fight.end().await
+    let mut report = fight.end().await?;
+    if report.unknown > 0 {
+        report.verdict.faults.push(format!("{} writes were not answered during planned hand-overs", report.unknown));
+    }
+    Ok(report)
 }
 
 /// SIGSTOP of the leader for longer than an election takes, then SIGCONT: it must not believe that it still leads.
 pub async fn leader_paused(binary: &Path, effort: Effort) -> io::Result<Report> {
-    let fight = Fight::begin(binary, Disk::Shared, effort).await?;
-    let mut fight = fight;
+    let mut fight = Fight::begin(binary, Disk::Shared, effort).await?;
     for _ in 0..effort.rounds {
         let leader = fight.servers.leader().await?;
+        let fault = Instant::now();
         fight.servers.servers[leader].pause()?;
-        let gap = fight.gap().await;
+        let gap = fight.gap(fault).await;
         fight.servers.servers[leader].resume()?;
         gap?;
         fight.servers.wait_ready(&fight.servers.servers[leader]).await?;
@@ -86,8 +99,9 @@ pub async fn leader_cut_off(binary: &Path, effort: Effort) -> io::Result<Report>
     let mut fight = Fight::begin(binary, Disk::Shared, effort).await?;
     for _ in 0..effort.rounds {
         let leader = fight.servers.leader().await?;
+        let fault = Instant::now();
         fight.servers.servers[leader].machine.plug(false)?;
-        let gap = fight.gap().await;
+        let gap = fight.gap(fault).await;
         fight.servers.servers[leader].machine.plug(true)?;
         gap?;
         fight.servers.wait_ready(&fight.servers.servers[leader]).await?;
@@ -102,13 +116,14 @@ pub async fn leader_deaf(binary: &Path, effort: Effort) -> io::Result<Report> {
         let leader = fight.servers.leader().await?;
         let others: Vec<usize> = (0..3).filter(|position| *position != leader).collect();
         // In turn: it does not hear them, they do not hear it.
+        let fault = Instant::now();
         for other in others {
             let (deaf, speaker) = if round % 2 == 0 { (leader, other) } else { (other, leader) };
             let address = fight.servers.servers[speaker].machine.address;
             fight.servers.servers[deaf].machine.deafen(address)?;
         }
         tokio::time::sleep(SILENCE).await;
-        let gap = fight.gap().await;
+        let gap = fight.gap(fault).await;
         for server in &fight.servers.servers {
             server.machine.listen()?;
         }
@@ -122,11 +137,12 @@ pub async fn leader_deaf(binary: &Path, effort: Effort) -> io::Result<Report> {
 pub async fn all_killed(binary: &Path, effort: Effort) -> io::Result<Report> {
     let mut fight = Fight::begin(binary, Disk::Shared, effort).await?;
     for _ in 0..effort.rounds {
+        let fault = Instant::now();
         fight.servers.servers.iter_mut().for_each(super::servers::Server::kill);
         for position in 0..3 {
             fight.servers.restart(position)?;
         }
-        fight.gap().await?;
+        fight.gap(fault).await?;
         for server in &fight.servers.servers {
             fight.servers.wait_ready(server).await?;
         }
@@ -139,8 +155,9 @@ pub async fn disk_full(binary: &Path, effort: Effort) -> io::Result<Report> {
     let mut fight = Fight::begin(binary, Disk::Small(SMALL_DISK_MIB), effort).await?;
     for _ in 0..effort.rounds {
         let leader = fight.servers.leader().await?;
+        let fault = Instant::now();
         fight.servers.servers[leader].fill_disk()?;
-        let gap = fight.gap().await;
+        let gap = fight.gap(fault).await;
         fight.servers.servers[leader].free_disk()?;
         gap?;
         fight.servers.wait_ready(&fight.servers.servers[leader]).await?;
@@ -169,17 +186,23 @@ impl Fight {
         Ok(Fight { storm, servers, effort, gaps: Vec::new() })
     }
 
-    /// Measures how long no write is acknowledged from now on, then lets the storm go on for a while.
-    async fn gap(&mut self) -> io::Result<()> {
-        self.gaps.push(self.storm.progress(1).await.map_err(io::Error::other)?);
-        self.storm.progress(self.effort.writes).await.map_err(io::Error::other)?;
-        Ok(())
+    /// Measures how long after a fault a write succeeds again, then lets the storm go on for a while.
+    async fn gap(&mut self, fault: Instant) -> io::Result<()> {
+        let gap = self.storm.next_write(fault).await.map_err(|why| self.stuck(&why))?;
+        self.gaps.push(gap);
+        self.storm.progress(self.effort.writes).await.map_err(|why| self.stuck(&why))
+    }
+
+    fn stuck(&self, why: &str) -> io::Error {
+        let logs = self.servers.servers.iter().map(|server| format!("--- {}\n{}\n", server.name, server.log()));
+        io::Error::other(format!("{why}\n{}", logs.collect::<String>()))
     }
 
     async fn end(self) -> io::Result<Report> {
         let record = self.storm.end().await;
         let acknowledged = record.operations.iter().filter(|operation| operation.revision.is_some()).count();
-        Ok(Report { gaps: self.gaps, acknowledged, verdict: Verdict::of(&record) })
+        let unknown = record.operations.iter().filter(|operation| operation.returned.is_none()).count();
+        Ok(Report { gaps: self.gaps, acknowledged, unknown, verdict: Verdict::of(&record) })
     }
 }
 
@@ -190,8 +213,9 @@ impl Report {
         gaps.sort();
         let at = |share: usize| gaps.get((gaps.len() * share / 100).min(gaps.len().saturating_sub(1)));
         println!(
-            "{name}: {} writes acknowledged, {} faults; until the next write p50 {:?} p99 {:?}",
+            "{name}: {} writes acknowledged, {} of unknown outcome, {} faults; until the next write p50 {:?} p99 {:?}",
             self.acknowledged,
+            self.unknown,
             gaps.len(),
             at(50).unwrap_or(&Duration::ZERO),
             at(99).unwrap_or(&Duration::ZERO)

@@ -178,8 +178,8 @@ impl Server {
         report(process.wait().map(drop));
     }
 
-    /// SIGTERM, and waits until the process has ended in order.
-    pub fn terminate(&mut self) -> io::Result<()> {
+    /// SIGTERM, and waits until the process has ended in order; the clients go on meanwhile.
+    pub async fn terminate(&mut self) -> io::Result<()> {
         let Some(mut process) = self.process.take() else { return Ok(()) };
         kill(pid_of(&process), Signal::SIGTERM)?;
         let deadline = Instant::now() + SHUTDOWN_TIME_MAX;
@@ -192,7 +192,7 @@ impl Server {
                 report(process.wait().map(drop));
                 return Err(io::Error::other(format!("{} did not end within {SHUTDOWN_TIME_MAX:?}", self.name)));
             }
-            std::thread::sleep(POLL);
+            tokio::time::sleep(POLL).await;
         }
     }
 

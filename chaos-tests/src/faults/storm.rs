@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 
 use super::{
     client::{Answer, Client},
-    limits::{CLIENT_PAUSE, REGISTER_OPERATIONS, WATCH_SECONDS},
+    limits::{CLIENT_PAUSE, REGISTER_OPERATIONS, WAIT_MAX, WATCH_SECONDS},
     servers::Servers,
 };
 
@@ -130,15 +130,34 @@ impl Storm {
     }
 
     /// Waits until this many more writes are acknowledged.
-    pub async fn progress(&self, writes: usize) -> Result<Duration, String> {
+    pub async fn progress(&self, writes: usize) -> Result<(), String> {
         let (began, goal) = (Instant::now(), self.acknowledged() + writes);
         while self.acknowledged() < goal {
-            if began.elapsed() > super::limits::WAIT_MAX {
+            if began.elapsed() > WAIT_MAX {
                 return Err(format!("only {} of {goal} writes were acknowledged", self.acknowledged()));
             }
             tokio::time::sleep(CLIENT_PAUSE).await;
         }
-        Ok(began.elapsed())
+        Ok(())
+    }
+
+    /// How long after a moment the first write was acknowledged of those that began after it.
+    pub async fn next_write(&self, after: Instant) -> Result<Duration, String> {
+        let after = after - self.shared.began;
+        loop {
+            let first = {
+                let operations = self.shared.operations.lock().unwrap_or_else(PoisonError::into_inner);
+                let later = operations.iter().filter(|one| one.revision.is_some() && one.invoked > after);
+                later.filter_map(|one| one.returned).min()
+            };
+            match first {
+                Some(returned) => return Ok(returned - after),
+                None if self.shared.began.elapsed() - after > WAIT_MAX => {
+                    return Err("no write was acknowledged".into());
+                }
+                None => tokio::time::sleep(CLIENT_PAUSE).await,
+            }
+        }
     }
 
     /// Ends the storm: clients finish what they are at, watchers follow to the end.

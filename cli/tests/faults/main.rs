@@ -24,7 +24,8 @@ where
     let rounds = if thorough { long } else { short };
     let storm = StormPlan { clients: 8, watchers: 3, seed: 1 };
     let effort = Effort { storm, rounds, writes: if thorough { 400 } else { 100 } };
-    let report = scenarios::run(move || scenario(Path::new(BINARY), effort)).unwrap();
+    let report =
+        scenarios::run(move || scenario(Path::new(BINARY), effort)).unwrap_or_else(|error| panic!("{name}: {error}"));
     report.assert_clean(name);
     assert_eq!(report.gaps.len(), rounds);
 }
