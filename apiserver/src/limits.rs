@@ -34,6 +34,8 @@ pub const KEEP_ALIVE_TIME: Duration = Duration::from_secs(30);
 pub const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(10);
 /// A connection that is younger than this when the server stops may still ask for something.
 pub const FIRST_REQUEST_TIME: Duration = Duration::from_millis(500);
+/// When the server stops, an idle HTTP/1.1 connection has this long to send what their clients are about to send.
+pub const LINGER_TIME: Duration = Duration::from_millis(500);
 /// Pause after a connection could not be accepted.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How often the server's certificate is looked at.

@@ -6,7 +6,7 @@
 use std::{convert::Infallible, pin::pin, sync::Arc};
 
 use futures::{FutureExt as _, future::BoxFuture};
-use http::Request;
+use http::{HeaderValue, Request, StatusCode, Version, header};
 use hyper::{
     body::Incoming,
     server::conn::{http1, http2},
@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::{HTTP2, Peer, filter};
-use crate::{authn, handler::Handler, limits, peers::RAFT_PROTOCOL, pki::SERVERS};
+use crate::{authn, core::Core, handler::Handler, limits, peers::RAFT_PROTOCOL, pki::SERVERS};
 
 /// What all connections of a socket share.
 pub struct Connections {
@@ -114,6 +114,10 @@ impl Connections {
         tokio::select! {
             ended = connection.as_mut() => ended,
             () = leaving.due() => {
+                // The next request may be on its way. It is answered, as the last one: see `last`.
+                if let Ok(ended) = tokio::time::timeout(limits::LINGER_TIME, connection.as_mut()).await {
+                    return ended;
+                }
                 connection.as_mut().graceful_shutdown();
                 tokio::time::timeout(limits::SHUTDOWN_TIME_MAX, connection).await.unwrap_or(Ok(()))
             }
@@ -142,9 +146,24 @@ impl Connections {
         Future = BoxFuture<'static, Result<warp::reply::Response, Infallible>>,
     > + use<> {
         let filter = warp::service(filter::everything(self.handler.clone()));
+        let core = self.handler.core().clone();
         service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(peer.clone());
-            filter.clone().oneshot(request).boxed()
+            let (version, core) = (request.version(), core.clone());
+            let answer = filter.clone().oneshot(request);
+            async move { Ok(last(version, answer.await?, &core)) }.boxed()
         })
     }
+}
+
+/// While the server drains, each answer over HTTP/1.1 says that it is the connection's last one: then no client sends a request
+/// into a connection that is being closed. HTTP/2 has GOAWAY for it.
+fn last(version: Version, mut response: warp::reply::Response, core: &Core) -> warp::reply::Response {
+    if core.is_draining()
+        && response.version() < Version::HTTP_2
+        && response.status() != StatusCode::SWITCHING_PROTOCOLS
+    {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }

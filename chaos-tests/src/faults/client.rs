@@ -159,7 +159,9 @@ impl Client {
         let request = Request::builder().method(method).uri(path).header("host", host);
         let request = request.header("content-type", "application/json").body(Full::new(bytes));
         let request = request.map_err(|_| Silence::NotSent)?;
-        connection.sender.send_request(request).await.map_err(|_| Silence::Unknown)
+        let sent = connection.sender.send_request(request).await;
+        // Cancelled: the server had closed the connection before the request was written.
+        sent.map_err(|error| if error.is_canceled() { Silence::NotSent } else { Silence::Unknown })
     }
 
     async fn connect(&mut self) -> io::Result<&mut Connection> {

@@ -1,6 +1,7 @@
 //! What is done to the servers while the storm rages: one function per scenario, one line per step.
 
 use std::{
+    collections::BTreeMap,
     future::Future,
     io,
     path::Path,
@@ -29,8 +30,8 @@ pub struct Effort {
 pub struct Report {
     pub gaps: Vec<Duration>,
     pub acknowledged: usize,
-    /// Writes whose outcome no client knows.
-    pub unknown: usize,
+    /// Writes whose outcome no client knows, by HTTP status (0: no answer).
+    pub unknown: BTreeMap<u16, usize>,
     pub verdict: Verdict,
 }
 
@@ -73,8 +74,8 @@ pub async fn leader_ends(binary: &Path, effort: Effort) -> io::Result<Report> {
         fight.servers.wait_ready(&fight.servers.servers[leader]).await?;
     }
     let mut report = fight.end().await?;
-    if report.unknown > 0 {
-        report.verdict.faults.push(format!("{} writes were not answered during planned hand-overs", report.unknown));
+    if !report.unknown.is_empty() {
+        report.verdict.faults.push(format!("{:?} writes were not answered during planned hand-overs", report.unknown));
     }
     Ok(report)
 }
@@ -201,7 +202,10 @@ impl Fight {
     async fn end(self) -> io::Result<Report> {
         let record = self.storm.end().await;
         let acknowledged = record.operations.iter().filter(|operation| operation.revision.is_some()).count();
-        let unknown = record.operations.iter().filter(|operation| operation.returned.is_none()).count();
+        let mut unknown = BTreeMap::new();
+        for operation in record.operations.iter().filter(|operation| operation.returned.is_none()) {
+            *unknown.entry(operation.code).or_default() += 1;
+        }
         Ok(Report { gaps: self.gaps, acknowledged, unknown, verdict: Verdict::of(&record) })
     }
 }
@@ -213,7 +217,7 @@ impl Report {
         gaps.sort();
         let at = |share: usize| gaps.get((gaps.len() * share / 100).min(gaps.len().saturating_sub(1)));
         println!(
-            "{name}: {} writes acknowledged, {} of unknown outcome, {} faults; until the next write p50 {:?} p99 {:?}",
+            "{name}: {} writes acknowledged, {:?} of unknown outcome, {} faults; until the next write p50 {:?} p99 {:?}",
             self.acknowledged,
             self.unknown,
             gaps.len(),

@@ -42,6 +42,8 @@ pub struct Operation {
     pub returned: Option<Duration>,
     /// Of an acknowledged write.
     pub revision: Option<u64>,
+    /// The HTTP status; 0 where there was no answer.
+    pub code: u16,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -243,7 +245,7 @@ impl Attempt<'_> {
             // A read that failed says nothing.
             _ => return None,
         };
-        self.done(Asked::Read(found.clone().map(|(_, value)| value)), invoked, None);
+        self.record(Asked::Read(found.clone().map(|(_, value)| value)), invoked, &answer);
         found
     }
 
@@ -251,7 +253,7 @@ impl Attempt<'_> {
         let invoked = self.shared.began.elapsed();
         let answer = self.client.ask(Method::PUT, &self.path, Some(&self.object(&value, None))).await;
         if answer.code == 404 {
-            self.done(Asked::Read(None), invoked, None);
+            self.record(Asked::Read(None), invoked, &answer);
             return self.create(value).await;
         }
         self.written(answer, Asked::Write(value), invoked);
@@ -274,14 +276,13 @@ impl Attempt<'_> {
     /// Done, certainly not done, or nobody knows.
     fn written(&self, answer: Answer, asked: Asked, invoked: Duration) {
         match answer.code {
-            200..300 => match answer.revision() {
-                Some(revision) => self.done(asked, invoked, Some(revision)),
-                None => self.shared.odd(format!("{}: written, but the answer has no revision", self.register)),
-            },
+            200..300 if answer.revision().is_none() => {
+                self.shared.odd(format!("{}: written, but the answer has no revision", self.register));
+            }
+            // No answer, a deadline, an error of the server: it may be.
+            200..300 | 0 | 500..503 | 504.. => self.record(asked, invoked, &answer),
             // Refused, or never sent: it is not in the log.
             409 | 429 | 503 => {}
-            // No answer, a deadline, an error of the server: it may be.
-            0 | 500.. => self.unknown(asked, invoked),
             _ => self.shared.odd(format!("{}: {answer:?}", self.register)),
         }
     }
@@ -295,14 +296,17 @@ impl Attempt<'_> {
         object
     }
 
-    fn done(&self, asked: Asked, invoked: Duration, revision: Option<u64>) {
-        let (register, returned) = (self.register.clone(), Some(self.shared.began.elapsed()));
-        self.shared.record(Operation { register, asked, invoked, returned, revision });
-    }
-
-    fn unknown(&self, asked: Asked, invoked: Duration) {
-        let register = self.register.clone();
-        self.shared.record(Operation { register, asked, invoked, returned: None, revision: None });
+    fn record(&self, asked: Asked, invoked: Duration, answer: &Answer) {
+        let wrote = !matches!(asked, Asked::Read(_));
+        let known = !wrote || answer.done();
+        self.shared.record(Operation {
+            register: self.register.clone(),
+            asked,
+            invoked,
+            returned: known.then(|| self.shared.began.elapsed()),
+            revision: answer.revision().filter(|_| wrote && known),
+            code: answer.code,
+        });
     }
 }
 
