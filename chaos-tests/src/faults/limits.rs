@@ -7,7 +7,7 @@ pub const WAIT_MAX: Duration = Duration::from_secs(90);
 /// Between two looks at a condition.
 pub const POLL: Duration = Duration::from_millis(20);
 /// A request that is not answered within this time has an unknown outcome.
-pub const REQUEST_TIME_MAX: Duration = Duration::from_secs(3);
+pub const REQUEST_TIME_MAX: Duration = Duration::from_secs(8);
 pub const CONNECT_TIME_MAX: Duration = Duration::from_millis(500);
 /// Between two attempts of a client whose server did not answer.
 pub const CLIENT_PAUSE: Duration = Duration::from_millis(5);
