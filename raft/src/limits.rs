@@ -68,7 +68,7 @@ pub const SNAPSHOT_LOG_BYTES: u64 = 256 * MIB as u64;
 /// Entries that are applied again after a crash, about.
 pub const STATE_FLUSH_ENTRIES: u64 = 10_000;
 /// Entries that stay in the log behind a snapshot, for followers that are only a little late.
-pub const LOG_KEEP_ENTRIES: u64 = 5_000;
+pub const LOG_KEEP_ENTRIES: u64 = 40_000;
 /// How long taking one may last; its files are checksummed.
 pub const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(600);
 /// How long purging the log waits for those who still read it.
@@ -94,8 +94,8 @@ pub const OPEN_FILES_MAX: i32 = 256;
 
 /// Raft's clock.
 pub const HEARTBEAT_MS: u64 = 50;
-pub const ELECTION_TIMEOUT_MS_MIN: u64 = 200;
-pub const ELECTION_TIMEOUT_MS_MAX: u64 = 400;
+pub const ELECTION_TIMEOUT_MS_MIN: u64 = 150;
+pub const ELECTION_TIMEOUT_MS_MAX: u64 = 300;
 /// When a leader's process is found gone, followers ask for votes this far apart, so many times.
 pub const FAILOVER_STAGGER: Duration = Duration::from_millis(15);
 pub const FAILOVER_ROUNDS: usize = 5;

@@ -12,8 +12,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::codec::{self, LogPayload, LogRecord};
 use crate::consensus::{ClusterChange, LogStore, MemberStatus, Node, NodeError, Start};
 use crate::limits::{
-    BARRIER_QUEUE, ENTRY_BYTES_MAX, HOUSEKEEPING_INTERVAL, LEADER_WAIT, NODE_IDS, PRUNE_STEPS, RING_EVENTS,
-    SNAPSHOT_ENTRIES, SNAPSHOT_LOG_BYTES, SPACE_INTERVAL, STATE_FLUSH_ENTRIES,
+    BARRIER_QUEUE, ENTRY_BYTES_MAX, HOUSEKEEPING_INTERVAL, LEADER_WAIT, LOG_KEEP_ENTRIES, NODE_IDS, PRUNE_STEPS,
+    RING_EVENTS, SNAPSHOT_ENTRIES, SNAPSHOT_LOG_BYTES, SPACE_INTERVAL, STATE_FLUSH_ENTRIES,
 };
 use crate::shred::{Shredder, shred};
 use crate::snapshot::SnapshotDir;
@@ -36,6 +36,8 @@ pub struct LogConfig {
     pub ring_events: usize,
     /// Entries after which a snapshot is taken and the log purged.
     pub snapshot_entries: u64,
+    /// Entries that stay in the log behind a snapshot, for servers that are only a little late.
+    pub log_keep_entries: u64,
 }
 
 impl LogConfig {
@@ -48,6 +50,7 @@ impl LogConfig {
             history: HistoryLimits::default(),
             ring_events: RING_EVENTS,
             snapshot_entries: SNAPSHOT_ENTRIES,
+            log_keep_entries: LOG_KEEP_ENTRIES,
         }
     }
 }
@@ -124,8 +127,8 @@ impl Log {
         let storage = config.clone();
         let opened = tokio::task::spawn_blocking(move || open_storage(&storage));
         let (me, log, store) = opened.await.map_err(|error| OpenError::Raft(error.to_string()))??;
-        let LogConfig { member, start, dial, snapshot_entries, .. } = config;
-        let node = Node::start(me, member.clone(), start, dial, (log, store.clone())).await?;
+        let LogConfig { member, start, dial, snapshot_entries, log_keep_entries, .. } = config;
+        let node = Node::start(me, member.clone(), (start, log_keep_entries), dial, (log, store.clone())).await?;
         let cancel = CancellationToken::new();
         let (barriers, waiting) = mpsc::channel(BARRIER_QUEUE);
         let (leadership_now, leadership) = watch::channel(node.leadership());

@@ -217,7 +217,9 @@ async fn a_directory_keeps_its_servers_number_whatever_the_server_is_called() {
 #[tokio::test]
 async fn snapshots_are_taken_and_the_log_is_purged_without_being_asked() {
     let dir = tempfile::tempdir().unwrap();
-    let log = Log::open(LogConfig { snapshot_entries: 100, ..LogConfig::new(dir.path()) }).await.unwrap();
+    let log = Log::open(LogConfig { snapshot_entries: 100, log_keep_entries: 500, ..LogConfig::new(dir.path()) })
+        .await
+        .unwrap();
     let leadership = *log.leadership().borrow();
     assert_eq!((leadership.leader, leadership.term), (true, log.status().term));
     let writes = (0..6_000).map(|number| log.propose(command(vec![put(&format!("{}", number % 100), "x")])));

@@ -4,6 +4,7 @@
 //! does not lead. If the connection breaks after it was sent, nobody knows; the answer is `Unknown`, never a second attempt.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bincode::{Decode, Encode};
@@ -20,6 +21,9 @@ use crate::Command;
 use crate::limits::{LEADER_RETRY, LEADER_WAIT, READ_ROUND_TIMEOUT, WRITE_TIMEOUT};
 use crate::store::Outcome;
 use crate::transport::CallError;
+
+/// What a server that was removed says of itself.
+pub const REMOVED: &str = "this server was removed from the cluster";
 
 /// Counts what was begun and not answered yet.
 #[derive(Clone)]
@@ -218,13 +222,20 @@ impl Node {
         let peer = self.peers.get(leader, &member);
         let answer = peer.forward.call(kind, wire::encode(message), patience).await?;
         match answer.kind {
-            wire::DONE => wire::decode(&answer.payload).map_err(|error| CallError::Lost(error.to_string())),
+            wire::DONE => {
+                let forwarded = wire::decode(&answer.payload).map_err(|error| CallError::Lost(error.to_string()))?;
+                let removed = matches!(forwarded, Forwarded::NotMember);
+                if self.removed.swap(removed, Ordering::Relaxed) != removed {
+                    tracing::warn!(removed, leader, "whether this server belongs to the cluster has changed");
+                }
+                Ok(forwarded)
+            }
             _ => Ok(Forwarded::Unavailable(String::from_utf8_lossy(&answer.payload).into_owned())),
         }
     }
 
     /// Waits until an entry is applied to the state of this server.
-    async fn applied(&self, index: u64, patience: Duration) -> Result<(), NodeError> {
+    pub(super) async fn applied(&self, index: u64, patience: Duration) -> Result<(), NodeError> {
         let mut applied = self.applied.clone();
         let reached = applied.wait_for(|applied| *applied >= index);
         match tokio::time::timeout(patience, reached).await {
@@ -255,6 +266,7 @@ pub(super) fn from_wire<T>(answer: Result<Forwarded<T>, CallError>, lost: NodeEr
     match answer {
         Ok(Forwarded::Done(done)) => Attempt::Done(done),
         Ok(Forwarded::NotLeader { leader }) => Attempt::Retry(not_leader(leader, None)),
+        Ok(Forwarded::NotMember) => Attempt::Failed(NodeError::Unavailable(REMOVED.into())),
         Ok(Forwarded::Unknown) => Attempt::Failed(NodeError::Unknown),
         Ok(Forwarded::Unavailable(why)) => Attempt::Retry(NodeError::Unavailable(why)),
         Ok(Forwarded::Full(shortage)) => Attempt::Failed(NodeError::Full(shortage)),

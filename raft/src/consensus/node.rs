@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver;
@@ -12,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::forward::InFlight;
+use super::forward::{InFlight, REMOVED};
 use super::machine::Machine;
 use super::membership::members;
 use super::network::Network;
@@ -20,8 +21,8 @@ use super::service::Receiving;
 use super::{LogStore, TypeConfig};
 use crate::disk::Shortage;
 use crate::limits::{
-    APPLY_BATCH_ENTRIES, ELECTION_TIMEOUT_MS_MAX, ELECTION_TIMEOUT_MS_MIN, HEARTBEAT_MS, LOG_KEEP_ENTRIES,
-    LOG_READ_ENTRIES, OPEN_TIMEOUT, PURGE_TIMEOUT, SNAPSHOT_POLL, SNAPSHOT_RETRY, SNAPSHOT_TIMEOUT,
+    APPLY_BATCH_ENTRIES, ELECTION_TIMEOUT_MS_MAX, ELECTION_TIMEOUT_MS_MIN, HEARTBEAT_MS, LOG_READ_ENTRIES,
+    OPEN_TIMEOUT, PURGE_TIMEOUT, SNAPSHOT_POLL, SNAPSHOT_RETRY, SNAPSHOT_TIMEOUT,
 };
 use crate::log::{Leadership, Role, Status};
 use crate::store::Store;
@@ -38,6 +39,8 @@ pub struct Node {
     pub(super) applied: watch::Receiver<u64>,
     pub(super) receiving: Receiving,
     pub(super) in_flight: InFlight,
+    /// The leader has said that this server is no member.
+    pub(super) removed: Arc<AtomicBool>,
     /// Connections that others made.
     pub(super) connections: InFlight,
 }
@@ -72,7 +75,7 @@ impl Node {
     pub async fn start(
         me: Identity,
         member: Member,
-        start: Start,
+        (start, keep_entries): (Start, u64),
         dial: Option<Arc<dyn Dial>>,
         (log, store): (LogStore, Arc<Store>),
     ) -> Result<Self, OpenError> {
@@ -83,7 +86,7 @@ impl Node {
             election_timeout_max: ELECTION_TIMEOUT_MS_MAX,
             // Housekeeping asks for snapshots: it knows bytes as well as entries, and flushes first.
             snapshot_policy: SnapshotPolicy::Never,
-            max_in_snapshot_log_to_keep: LOG_KEEP_ENTRIES,
+            max_in_snapshot_log_to_keep: keep_entries,
             purge_batch_size: APPLY_BATCH_ENTRIES as u64,
             max_payload_entries: LOG_READ_ENTRIES as u64,
             enable_pre_vote: Some(true),
@@ -98,8 +101,8 @@ impl Node {
         let peers = Peers::new(me, dial);
         let raft = Raft::new(id, Arc::new(config), Network::new(peers.clone()), log.clone(), machine).await;
         let raft = raft.map_err(|error| OpenError::Raft(error.to_string()))?;
-        let (receiving, in_flight, connections) = Default::default();
-        let node = Node { raft, log, store, peers, applied, receiving, in_flight, connections };
+        let (receiving, in_flight, removed, connections) = Default::default();
+        let node = Node { raft, log, store, peers, applied, receiving, in_flight, removed, connections };
         let initialized = node.raft.is_initialized().await.map_err(|error| OpenError::Raft(error.to_string()))?;
         if !initialized && start == Start::Alone {
             let members = BTreeMap::from([(id, member)]);
@@ -268,6 +271,7 @@ impl Node {
             ServerState::Leader => Role::Leader,
             ServerState::Shutdown => Role::Shutdown,
         };
+        let removed = self.removed.load(Ordering::Relaxed).then(|| REMOVED.to_owned());
         let stopped = metrics.running_state.as_ref().err().map(ToString::to_string);
         let leader = metrics.current_leader;
         let leader_name = leader.and_then(|id| Some(metrics.membership_config.get_node(&id)?.name.clone()));
@@ -283,7 +287,7 @@ impl Node {
             snapshot_index: index(&metrics.snapshot),
             purged_index: index(&metrics.purged),
             shortage: self.log.shortage(),
-            failure: self.log.failure().map(str::to_owned).or(stopped),
+            failure: self.log.failure().map(str::to_owned).or(stopped).or(removed),
             ..Status::default()
         }
     }

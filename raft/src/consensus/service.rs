@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use openraft::Raft;
+use openraft::async_runtime::watch::WatchReceiver;
 use openraft::raft::AppendEntriesRequest;
 use tokio::sync::{Mutex, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
@@ -16,10 +17,10 @@ use tokio_util::task::AbortOnDropHandle;
 use super::machine::{self, Machine};
 use super::node::Node;
 use super::wire::{
-    self, AppendAnswer, AppendMessage, SnapshotMessage, TransferAnswer, VoteAnswer, VoteMessage, WireVote,
+    self, AppendAnswer, AppendMessage, Forwarded, SnapshotMessage, TransferAnswer, VoteAnswer, VoteMessage, WireVote,
 };
-use super::{Snapshot, TypeConfig};
-use crate::limits::{APPENDS_IN_FLIGHT, CALLS_IN_FLIGHT};
+use super::{LogId, Snapshot, TypeConfig, Vote};
+use crate::limits::{APPENDS_IN_FLIGHT, CALLS_IN_FLIGHT, SNAPSHOT_TIMEOUT};
 use crate::snapshot::{Chunk, SnapshotDir, SnapshotReceiver};
 use crate::transport::{Frame, Incoming, Purpose};
 
@@ -34,7 +35,13 @@ impl Node {
         let (from, purpose) = (incoming.from(), incoming.purpose());
         let ended = match purpose {
             Purpose::Control => incoming.run(closing, |asked, told| self.concurrently(asked, told, control)).await,
-            Purpose::Forward => incoming.run(closing, |asked, told| self.concurrently(asked, told, forward)).await,
+            Purpose::Forward => {
+                incoming
+                    .run(closing, |asked, told| {
+                        self.concurrently(asked, told, |node, kind, payload| forward(node, from, kind, payload))
+                    })
+                    .await
+            }
             Purpose::Replicate => incoming.run(closing, |asked, told| replicate(&self.raft, asked, told)).await,
             Purpose::Snapshot => incoming.run(closing, |asked, told| self.receive_snapshots(asked, told)).await,
         };
@@ -113,8 +120,11 @@ impl Node {
         }
     }
 
-    async fn install(&self, vote: WireVote, received: Arc<SnapshotDir>) -> Result<WireVote, String> {
+    pub(super) async fn install(&self, vote: WireVote, received: Arc<SnapshotDir>) -> Result<WireVote, String> {
         let meta = machine::describe(received.manifest()).map_err(|error| error.to_string())?;
+        if let Some(covered) = meta.last_log_id {
+            self.commit_tail(&vote, covered).await?;
+        }
         let snapshot = Snapshot { meta, snapshot: received.clone() };
         let answer = self.raft.install_full_snapshot(vote.into(), snapshot).await;
         // Raft may have found that it has all that: then nothing refers to these files.
@@ -122,6 +132,26 @@ impl Node {
             received.retire();
         }
         answer.map(|response| WireVote::from(&response.vote)).map_err(|error| error.to_string())
+    }
+}
+
+impl Node {
+    /// Entries that came from the leader itself and lie below its snapshot are committed, whether this server was told so or not.
+    /// It is told before the snapshot is installed: otherwise Raft would apply them after it has forgotten them, and stop
+    /// (openraft #2116).
+    async fn commit_tail(&self, vote: &WireVote, covered: LogId) -> Result<(), String> {
+        let vote = Vote::from(vote.clone());
+        let last = self.log.last().map_err(|error| error.to_string())?;
+        let own = |last: &LogId| last.committed_leader_id().term == vote.leader_id.term && *last <= covered;
+        let Some(last) = last.filter(own) else { return Ok(()) };
+        let told =
+            AppendEntriesRequest { vote, prev_log_id: Some(last), leader_commit: Some(last), entries: Vec::new() };
+        let answer = self.raft.append_entries(told).await.map_err(|error| error.to_string())?;
+        if answer.is_success() {
+            let applied = self.applied(last.index, SNAPSHOT_TIMEOUT).await;
+            applied.map_err(|error| format!("{error:?}"))?;
+        }
+        Ok(())
     }
 }
 
@@ -155,7 +185,11 @@ async fn control(node: Node, kind: u8, payload: Bytes) -> Answer {
     }
 }
 
-async fn forward(node: Node, kind: u8, payload: Bytes) -> Answer {
+async fn forward(node: Node, from: u64, kind: u8, payload: Bytes) -> Answer {
+    let member = node.raft.server_metrics().borrow_watched().membership_config.get_node(&from).is_some();
+    if !member && node.raft.is_leader() {
+        return done(&Forwarded::<()>::NotMember);
+    }
     match kind {
         wire::PROPOSE => done(&node.write_for_another(Arc::new(decode(&payload)?)).await),
         wire::READ_INDEX => done(&node.read_index_for_another().await),

@@ -5,10 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use kontiki_model::{Head, Key};
+use openraft::raft::AppendEntriesRequest;
 use tempfile::TempDir;
 
+use super::wire::WireVote;
 use super::{LogStore, Member, Node, NodeError, Payload, Proposal, decode_entry, encode_entry, log_id};
+use crate::codec::{LogPayload, LogRecord};
 use crate::disk::DiskError;
+use crate::snapshot::SnapshotDir;
 use crate::store::{HistoryLimits, Outcome, Store};
 use crate::{Command, Mutation};
 
@@ -25,7 +29,7 @@ async fn start(dir: &TempDir, broken: Arc<AtomicBool>) -> (Node, Arc<Store>) {
     let store = Store::open(&dir.path().join("state"), HistoryLimits::default(), 16).unwrap();
     let me = crate::transport::Identity::new(1, 0);
     let storage = (log.unwrap(), store.clone());
-    (Node::start(me, Member::default(), super::Start::Alone, None, storage).await.unwrap(), store)
+    (Node::start(me, Member::default(), (super::Start::Alone, 100), None, storage).await.unwrap(), store)
 }
 
 #[tokio::test]
@@ -64,4 +68,28 @@ fn entries_survive_disk_and_wire() {
         let wire: super::Entry = serde_json::from_slice(&serde_json::to_vec(&entry).unwrap()).unwrap();
         assert_eq!(format!("{wire:?}"), format!("{entry:?}"));
     }
+}
+
+/// A leader's snapshot arrives at a server that has entries of that leader and was not told that they are committed.
+#[tokio::test]
+async fn openraft_2116_a_snapshot_over_a_tail_that_is_not_known_to_be_committed() {
+    let dir = tempfile::tempdir().unwrap();
+    let record = |index: u64| LogRecord { term: 1, index, payload: LogPayload::Command(put(&format!("o{index}"))) };
+    let leader = Store::open(&dir.path().join("leader"), HistoryLimits::default(), 16).unwrap();
+    leader.apply(&(0..200).map(record).collect::<Vec<_>>()).unwrap();
+    let (draft, applied) = leader.checkpoint().unwrap();
+    let snapshot = Arc::new(SnapshotDir::complete(&draft, &applied).unwrap());
+
+    let log = LogStore::open(&dir.path().join("log")).unwrap();
+    let store = Store::open(&dir.path().join("state"), HistoryLimits::default(), 16).unwrap();
+    let me = crate::transport::Identity::new(2, 0);
+    let node = Node::start(me, Member::default(), (super::Start::Join, 100), None, (log, store.clone())).await.unwrap();
+    let vote = super::Vote::new_committed(1, 9);
+    let entries = (0..50).map(|index| super::from_record(record(index)).unwrap()).collect();
+    let append = AppendEntriesRequest { vote, prev_log_id: None, entries, leader_commit: Some(log_id(1, 30)) };
+    assert!(node.raft.append_entries(append).await.unwrap().is_success());
+    node.install(WireVote::from(&vote), snapshot).await.unwrap();
+    assert_eq!((store.revision(), node.status().failure), (200, None));
+    assert_eq!(node.status().applied_index, 199);
+    node.shutdown().await;
 }

@@ -101,6 +101,8 @@ pub enum Forwarded<T> {
     /// Nothing was done.
     Unavailable(String),
     Storage(String),
+    /// Whoever asked is no member (any more); nothing was done.
+    NotMember,
     /// The leader's disk is full; nothing was done.
     Full(Shortage),
 }

@@ -218,6 +218,7 @@ pub async fn open_log(net: &Net, path: &Path, name: &str, start: Start, snapshot
         start,
         dial: Some(net.dialer(name)),
         snapshot_entries,
+        log_keep_entries: snapshot_entries,
         ..LogConfig::new(path)
     };
     let log = Log::open(config).await.unwrap();
