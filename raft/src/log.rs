@@ -398,12 +398,19 @@ async fn answer_barriers(node: Node, mut waiting: mpsc::Receiver<oneshot::Sender
 async fn tend_space(node: Node) {
     let mut round = tokio::time::interval(SPACE_INTERVAL);
     round.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut was_short = false;
     loop {
         round.tick().await;
-        let node = node.clone();
-        if let Err(error) = tokio::task::spawn_blocking(move || node.tend_space()).await {
+        let tended = node.clone();
+        if let Err(error) = tokio::task::spawn_blocking(move || tended.tend_space()).await {
             tracing::error!(%error, "the free space is no longer looked after");
         }
+        let short = node.shortage().is_some();
+        // Once each time: where all servers share a disk, leadership does not go round.
+        if short && !was_short {
+            node.step_aside().await;
+        }
+        was_short = short;
     }
 }
 

@@ -14,9 +14,7 @@ use super::forward::{Attempt, from_wire};
 use super::node::{Node, NodeError, fatal_error};
 use super::wire::{self, ClusterChange, Forwarded};
 use super::{LogId, TypeConfig};
-use crate::limits::{
-    CAUGHT_UP_ENTRIES, LEADER_RETRY, LEAVE_TIMEOUT, MEMBERSHIP_TIMEOUT, PEER_SILENCE, TRANSFER_TIMEOUT,
-};
+use crate::limits::{CAUGHT_UP_ENTRIES, LEAVE_TIMEOUT, MEMBERSHIP_TIMEOUT, PEER_SILENCE, TRANSFER_TIMEOUT};
 use crate::transport::{Member, Reach};
 
 type Change = ChangeMembers<u64, Member>;
@@ -228,6 +226,19 @@ impl Node {
         }
     }
 
+    /// A leader whose disk is full lets a server lead that has room, if there is one.
+    pub async fn step_aside(&self) {
+        let voters = self.raft.server_metrics().borrow_watched().membership_config.voter_ids().count();
+        if self.raft.is_leader() && voters > 1 {
+            match self.transfer_here(None).await {
+                Attempt::Done(()) => tracing::warn!("the disk is full: another server leads now"),
+                Attempt::Retry(error) | Attempt::Failed(error) => {
+                    tracing::warn!(?error, "the disk is full, and nobody takes over")
+                }
+            }
+        }
+    }
+
     /// Waits until the others have let go of their connections to this server, which is closing.
     pub async fn left(&self) {
         if !self.connections.drained(LEAVE_TIMEOUT).await {
@@ -255,8 +266,12 @@ impl Node {
 
     /// Tells the cluster under which name and address this server is reached now, if it knows another.
     pub async fn announce(self, member: Member) {
+        if member == Member::default() {
+            return;
+        }
+        let mut news = self.raft.server_metrics();
         loop {
-            let known = self.raft.server_metrics().borrow_watched().membership_config.get_node(&self.id()).cloned();
+            let known = news.borrow_and_update().membership_config.get_node(&self.id()).cloned();
             match known {
                 Some(known) if known != member => {
                     let change = ClusterChange::add(self.id(), member.clone());
@@ -268,7 +283,9 @@ impl Node {
                 Some(_) => return,
                 None => (),
             }
-            tokio::time::sleep(10 * LEADER_RETRY).await;
+            if news.changed().await.is_err() {
+                return;
+            }
         }
     }
 }
