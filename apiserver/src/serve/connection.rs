@@ -160,7 +160,7 @@ impl Connections {
 /// into a connection that is being closed. HTTP/2 has GOAWAY for it.
 fn last(version: Version, mut response: warp::reply::Response, core: &Core) -> warp::reply::Response {
     if core.is_draining()
-        && response.version() < Version::HTTP_2
+        && version < Version::HTTP_2
         && response.status() != StatusCode::SWITCHING_PROTOCOLS
     {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
