@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use kontiki_model::{Head, Key, Scope};
 use kontiki_raft::{Command, Log, LogConfig, Mutation, ProposeError, WatchItem};
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 
 const SIZE_MIB: usize = 192;
@@ -32,7 +32,7 @@ fn on_a_small_disk(test: impl AsyncFnOnce(&Path) + Send + 'static) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         runtime.block_on(test(dir.path()));
         drop(runtime);
-        nix::mount::umount(dir.path()).unwrap();
+        umount2(dir.path(), MntFlags::MNT_DETACH).unwrap();
     };
     std::thread::spawn(run).join().unwrap();
 }

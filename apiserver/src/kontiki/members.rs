@@ -42,6 +42,9 @@ struct NewMember {
     id: u64,
     name: String,
     address: String,
+    /// It was a member before, under another number that is to go: its log was lost.
+    #[serde(default)]
+    replaces: bool,
 }
 
 #[derive(Deserialize)]
@@ -85,6 +88,12 @@ fn shown(member: &MemberStatus) -> Value {
 async fn add(core: &Arc<Core>, request: &ApiRequest) -> Result<ApiResponse, Status> {
     let wanted: NewMember = read(request)?;
     core.log.barrier().await.map_err(|error| crate::core::unreadable(&error))?;
+    let former = |one: &MemberStatus| one.name == wanted.name && one.address == wanted.address && one.id != wanted.id;
+    if wanted.replaces
+        && let Some(former) = core.log.members().into_iter().find(former)
+    {
+        let_go(core, request, &former).await?;
+    }
     vacant(core, Some(wanted.id), &wanted.name, &wanted.address)?;
     let member = Member { name: wanted.name.clone(), address: wanted.address };
     tracing::info!(name = wanted.name, id = wanted.id, user = request.identity.user, "a server is to join");
@@ -119,12 +128,18 @@ pub(super) fn vacant(core: &Core, id: Option<u64>, name: &str, address: &str) ->
 async fn remove(core: &Arc<Core>, asked: &Asked) -> Result<ApiResponse, Status> {
     core.log.barrier().await.map_err(|error| crate::core::unreadable(&error))?;
     let member = find(core, asked.segments.first().map_or("", String::as_str))?;
+    let_go(core, &asked.request, &member).await?;
+    content::answer_value(StatusCode::OK, Form::JSON, &shown(&member))
+}
+
+/// Removes a member if those that are left can go on without it.
+async fn let_go(core: &Arc<Core>, request: &ApiRequest, member: &MemberStatus) -> Result<(), Status> {
     let rest: Vec<MemberStatus> =
         core.log.members().into_iter().filter(|one| one.voter && one.id != member.id).collect();
     if member.voter && rest.is_empty() {
         return Err(failure::conflict(OF, &member.name, "it is the last server: without it there is no cluster"));
     }
-    if member.voter && !asked.request.query_flag("force") {
+    if member.voter && !request.query_flag("force") {
         let states = join_all(rest.iter().map(|member| health::reaches(core, member))).await;
         let alive = states.iter().filter(|state| state.is_ok()).count();
         if alive < rest.len() / 2 + 1 {
@@ -136,11 +151,10 @@ async fn remove(core: &Arc<Core>, asked: &Asked) -> Result<ApiResponse, Status> 
             return Err(failure::conflict(OF, &member.name, &why));
         }
     }
-    tracing::info!(name = member.name, id = member.id, user = asked.request.identity.user, "a server is to go");
+    tracing::info!(name = member.name, id = member.id, user = request.identity.user, "a server is to go");
     let removed = tokio::time::timeout(limits::MEMBER_CHANGE_TIME_MAX, core.log.remove_member(member.id)).await;
     let late = || failure::timeout("the removal is not committed yet: ask again", limits::RETRY_AFTER_S);
-    removed.map_err(|_| late())?.map_err(|error| refused(&error))?;
-    content::answer_value(StatusCode::OK, Form::JSON, &shown(&member))
+    removed.map_err(|_| late())?.map_err(|error| refused(&error))
 }
 
 async fn transfer(core: &Arc<Core>, request: &ApiRequest) -> Result<ApiResponse, Status> {

@@ -28,6 +28,10 @@ pub struct Server {
     #[arg(long, value_name = "TOKEN", env = "KONTIKI_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
 
+    /// Set this server's damaged log aside and take everything from these servers of its cluster, under its old name
+    #[arg(long, value_name = "ADDRESS:PORT", value_delimiter = ',', conflicts_with = "begin")]
+    pub rebuild: Vec<String>,
+
     /// Name of this server, which no other one has; the host name if absent
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,

@@ -24,9 +24,16 @@ const LOOK_PATIENCE: Duration = Duration::from_secs(2);
 const LOOKS_BETWEEN_QUESTIONS: u32 = 15;
 
 /// Asks the members in turn to let this server in, until it has caught up and votes.
-pub async fn announce(plane: &ControlPlane, settings: &Settings, servers: &[String]) -> Result<()> {
+///
+/// With `replaces`, the member that has this server's name and address is let go of first: it is this server's former self.
+pub async fn announce(plane: &ControlPlane, settings: &Settings, servers: &[String], replaces: bool) -> Result<()> {
     let core = plane.server.core();
-    let wanted = json!({"id": plane.log.node_id(), "name": settings.name, "address": settings.address.to_string()});
+    let wanted = json!({
+        "id": plane.log.node_id(),
+        "name": settings.name,
+        "address": settings.address.to_string(),
+        "replaces": replaces,
+    });
     loop {
         for server in servers.iter().filter(|server| **server != settings.address.to_string()) {
             match core.peers.ask(Question::post(server, MEMBERS_PATH, &wanted, ANNOUNCE_PATIENCE)).await {

@@ -37,6 +37,9 @@ pub async fn server(arguments: &Server) -> Result<()> {
     let layout = Layout::open(&arguments.data.data_dir)?;
     let _owner = layout.own()?;
     let stop = stop_signal()?;
+    if !arguments.rebuild.is_empty() {
+        rebuild(&arguments.rebuild, &layout)?;
+    }
     let found = Settings::read(&layout)?;
     let listen = arguments.listen.or(found.as_ref().map(|settings| settings.listen)).unwrap_or(LISTEN);
     let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
@@ -95,11 +98,28 @@ async fn begin(arguments: &Server, layout: &Layout, bound: SocketAddr) -> Result
     Pki::adopt(&layout.pki(), &grant.identity).context("keeping the cluster's identity")?;
     JoinTokens::adopt(&layout.tokens(), [&grant.tokens[0], &grant.tokens[1]]).context("keeping the tokens")?;
     let servers = if grant.servers.is_empty() { arguments.join.clone() } else { grant.servers };
-    let origin = Origin::Join { servers, member: false };
+    let origin = Origin::Join { servers, member: false, rebuild: false };
     let settings = Settings { name, listen: bound, address, origin, begun: false, cluster: grant.settings };
     // Last: with it there, everything is.
     settings.write(layout)?;
     Ok(settings)
+}
+
+/// Makes a server whose log is damaged one that joins its cluster anew. Its log is kept beside the new one.
+fn rebuild(servers: &[String], layout: &Layout) -> Result<()> {
+    let here = layout.root().display();
+    let found = Settings::read_alone(layout)?;
+    let mut settings = found.with_context(|| format!("--rebuild: there is no server's data in {here}"))?;
+    settings.origin = Origin::Join { servers: servers.to_vec(), member: false, rebuild: true };
+    settings.begun = false;
+    settings.write(layout)?;
+    match kontiki_raft::set_aside(&layout.log())? {
+        Some(aside) => {
+            info!(aside = %aside.display(), "the damaged log was set aside; remove it when it is of no use any more")
+        }
+        None => info!("there was no log to set aside"),
+    }
+    Ok(())
 }
 
 /// From a folder with data: flags may repeat what is known, and change where it listens, nothing else.
@@ -161,9 +181,11 @@ async fn stands(
     settings: &mut Settings,
     cancel: &CancellationToken,
 ) -> Result<()> {
-    if let Origin::Join { servers, member: false } = settings.origin.clone() {
-        match cancel.run_until_cancelled(guard::announce(plane, settings, &servers)).await {
+    if let Origin::Join { servers, member: false, rebuild } = settings.origin.clone() {
+        match cancel.run_until_cancelled(guard::announce(plane, settings, &servers, rebuild)).await {
             None => return Ok(()),
+            // Who was a member keeps what makes it one: it may try again.
+            Some(Err(error)) if rebuild => return Err(error),
             Some(Err(error)) => {
                 // Nothing of a server that the cluster refused may stay: it would start again as one.
                 forget(layout);
@@ -171,7 +193,7 @@ async fn stands(
             }
             Some(Ok(())) => {}
         }
-        settings.origin = Origin::Join { servers, member: true };
+        settings.origin = Origin::Join { servers, member: true, rebuild: false };
         settings.write(layout)?;
         info!(name = settings.name, "a member of the cluster");
     }

@@ -32,6 +32,9 @@ pub enum Origin {
         servers: Vec<String>,
         /// The cluster has made this server a member.
         member: bool,
+        /// It was a member under another number before, which is to go.
+        #[serde(default)]
+        rebuild: bool,
     },
 }
 
@@ -41,24 +44,28 @@ impl Settings {
     }
 
     pub fn read(layout: &Layout) -> Result<Option<Self>> {
+        let settings = Settings::read_alone(layout)?;
+        if let Some(Settings { begun: true, name, .. }) = &settings
+            && !layout.log().exists()
+        {
+            bail!(
+                "{} is gone, and this server's part of the cluster with it. `kontiki server --rebuild <address of another server>` \
+                 takes it from there, under the name {name}",
+                layout.log().display(),
+            );
+        }
+        Ok(settings)
+    }
+
+    /// As [`Settings::read`], whether the log is there or not.
+    pub fn read_alone(layout: &Layout) -> Result<Option<Self>> {
         let path = Settings::file(layout);
         let text = match fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
         };
-        let settings: Settings =
-            serde_json::from_slice(&text).with_context(|| format!("reading {}", path.display()))?;
-        if settings.begun && !layout.log().exists() {
-            bail!(
-                "{} is gone, and this server's part of the cluster with it. To be a server again: `kontiki members remove {}` on \
-                 another one, remove {}, and join anew",
-                layout.log().display(),
-                settings.name,
-                layout.root().display()
-            );
-        }
-        Ok(Some(settings))
+        serde_json::from_slice(&text).map(Some).with_context(|| format!("reading {}", path.display()))
     }
 
     pub fn write(&self, layout: &Layout) -> Result<()> {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod failover;
+mod full_disk;
 mod harness;
 mod membership;
 mod recovery;

@@ -1,0 +1,100 @@
+//! One of three servers has a full disk: the others go on, and it catches up by itself. Small file systems in a mount namespace
+//! of the test's own.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
+use std::path::Path;
+
+use kontiki_raft::{Log, ProposeError, Role, Start};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
+
+use super::harness::{Net, member, open_log, put, state, until};
+
+const NAMES: [&str; 3] = ["a", "b", "c"];
+
+fn fill(dir: &Path) {
+    let (mut file, zeros) = (File::create(dir.join("filler")).unwrap(), vec![0; 1 << 20]);
+    for size in [1 << 20, 1 << 12, 1] {
+        let full = loop {
+            if let Err(error) = file.write_all(&zeros[..size]) {
+                break error;
+            }
+        };
+        assert_eq!(full.kind(), ErrorKind::StorageFull);
+    }
+}
+
+async fn write(log: &Log, name: &str) {
+    for number in 0..200 {
+        log.propose(put(name, &number.to_string())).await.unwrap();
+    }
+}
+
+async fn caught_up(log: &Log, with: &Log) {
+    until("the same state", || (state(log) == state(with)).then_some(())).await;
+}
+
+async fn one_full_disk_after_another(root: &Path) {
+    let net = Net::default();
+    let mut logs = Vec::new();
+    for name in NAMES {
+        let dir = root.join(name);
+        fs::create_dir(&dir).unwrap();
+        mount(Some("tmpfs"), &dir, Some("tmpfs"), MsFlags::empty(), Some("size=192m")).unwrap();
+        let start = if name == "a" { Start::Alone } else { Start::Join };
+        let log = open_log(&net, &dir.join("log"), name, start, 50_000).await;
+        if name != "a" {
+            let first: &Log = &logs[0];
+            first.add_member(log.node_id(), member(name)).await.unwrap();
+        }
+        logs.push(log);
+    }
+    write(&logs[1], "before").await;
+    let leader = until("a leader", || logs.iter().position(|log| log.status().role == Role::Leader)).await;
+    let other = &logs[(leader + 1) % 3];
+
+    fill(&root.join(NAMES[leader]));
+    until("another leader", || {
+        logs.iter().position(|log| log.status().role == Role::Leader).filter(|now| *now != leader)
+    })
+    .await;
+    write(other, "without the former leader").await;
+    let refused = logs[leader].propose(put("x", "1")).await;
+    assert!(matches!(refused, Err(ProposeError::DiskFull(_))), "{refused:?}");
+    assert!(!state(&logs[leader]).is_empty(), "what it has can be read");
+    fs::remove_file(root.join(NAMES[leader]).join("filler")).unwrap();
+    caught_up(&logs[leader], other).await;
+
+    let leader = until("a leader", || logs.iter().position(|log| log.status().role == Role::Leader)).await;
+    let (full, third) = ((leader + 1) % 3, (leader + 2) % 3);
+    fill(&root.join(NAMES[full]));
+    write(&logs[third], "without a follower").await;
+    assert_eq!(
+        logs.iter().position(|log| log.status().role == Role::Leader),
+        Some(leader),
+        "a follower's disk moves no leader"
+    );
+    fs::remove_file(root.join(NAMES[full]).join("filler")).unwrap();
+    caught_up(&logs[full], &logs[third]).await;
+    for log in &logs {
+        assert_eq!(log.status().failure, None);
+        log.shutdown().await;
+    }
+}
+
+#[test]
+fn a_full_disk_moves_leadership_and_hurts_nobody_else() {
+    let run = || {
+        let dir = tempfile::tempdir().unwrap();
+        if !nix::unistd::geteuid().is_root() || unshare(CloneFlags::CLONE_NEWNS).is_err() {
+            return eprintln!("not run: it takes root to mount small file systems");
+        }
+        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(one_full_disk_after_another(dir.path()));
+        drop(runtime);
+        NAMES.iter().for_each(|name| umount2(&dir.path().join(name), MntFlags::MNT_DETACH).unwrap());
+    };
+    std::thread::spawn(run).join().unwrap();
+}
