@@ -6,6 +6,8 @@
 //! nobody knows whether it was done.
 
 mod connection;
+#[cfg(test)]
+mod tests;
 
 use std::{
     path::{Path, PathBuf},
@@ -70,8 +72,6 @@ pub struct Refused {
     pub code: u16,
     pub reason: String,
     pub message: String,
-    /// The whole answer; `Null` if it was no JSON.
-    pub status: Value,
 }
 
 impl std::error::Error for Refused {}
@@ -260,5 +260,5 @@ async fn succeeded(response: Response<Incoming>) -> Result<Response<Incoming>> {
         .as_str()
         .map_or_else(|| format!("{code}: {}", String::from_utf8_lossy(&bytes)), str::to_owned);
     let reason = status["reason"].as_str().unwrap_or_default().to_owned();
-    Err(Refused { code: code.as_u16(), reason, message, status }.into())
+    Err(Refused { code: code.as_u16(), reason, message }.into())
 }

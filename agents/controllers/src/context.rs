@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use k8s_openapi::api::core::v1::ObjectReference;
+pub use kontiki_informer::reference;
 use kontiki_informer::{Clients, Informer, ObjectKey, Recorder, Subscription};
 use kube::{Api, Resource, ResourceExt, runtime::watcher};
 use serde::de::DeserializeOwned;
@@ -109,11 +109,6 @@ where
     Ok(current.is_some_and(|current| {
         current.metadata.uid == owner.meta().uid && current.metadata.deletion_timestamp.is_none()
     }))
-}
-
-/// A reference for events about `object`.
-pub fn reference<K: Resource<DynamicType = ()>>(object: &K) -> ObjectReference {
-    object.object_ref(&())
 }
 
 /// Logs a failed reconcile; the queue brings it back. A conflict or an object that is gone is everyday life.

@@ -9,4 +9,4 @@ mod recorder;
 pub use clients::{Clients, caused_by};
 pub use informer::{Change, Informer, ObjectKey, Subscription};
 pub use queue::Queue;
-pub use recorder::{Note, Recorder};
+pub use recorder::{Note, Recorder, reference};

@@ -12,7 +12,7 @@ use k8s_openapi::{
     jiff::Timestamp,
 };
 use kube::{
-    Api, Client,
+    Api, Client, Resource,
     api::{Patch, PatchParams, PostParams},
     core::ObjectMeta,
 };
@@ -88,6 +88,11 @@ pub struct Recorder {
     component: &'static str,
     host: Option<String>,
     remembered: Arc<Mutex<Remembered>>,
+}
+
+/// What an event about `object` refers to: this version of it, which is the event's cause.
+pub fn reference<K: Resource<DynamicType = ()>>(object: &K) -> ObjectReference {
+    ObjectReference { resource_version: object.meta().resource_version.clone(), ..object.object_ref(&()) }
 }
 
 impl Recorder {

@@ -9,7 +9,7 @@ use k8s_openapi::{
     api::core::v1::{Binding, Node, ObjectReference, Pod},
     jiff::Timestamp,
 };
-use kontiki_informer::{Change, Clients, Informer, Note, ObjectKey, Queue, Recorder};
+use kontiki_informer::{Change, Clients, Informer, Note, ObjectKey, Queue, Recorder, reference};
 use kube::{
     Api, Resource, ResourceExt,
     api::{ObjectMeta, Patch, PatchParams, PostParams},
@@ -194,7 +194,7 @@ impl Scheduler {
             Ok(_) => {
                 let message = format!("Successfully assigned {}/{} to {node}", key.namespace, key.name);
                 let note = Note { warning: false, reason: "Scheduled", message: &message };
-                self.recorder.record(&pod.object_ref(&()), note).await;
+                self.recorder.record(&reference(pod), note).await;
                 true
             }
             Err(error) => {
@@ -226,7 +226,7 @@ impl Scheduler {
     /// Tells users why the pod waits: a condition and an event.
     async fn refuse(&self, key: &ObjectKey, pod: &Pod, reason: &str) {
         let note = Note { warning: true, reason: "FailedScheduling", message: reason };
-        self.recorder.record(&pod.object_ref(&()), note).await;
+        self.recorder.record(&reference(pod), note).await;
         let told = pod.status.as_ref().and_then(|status| status.conditions.as_ref()).is_some_and(|conditions| {
             let scheduled = conditions.iter().find(|condition| condition.type_ == "PodScheduled");
             scheduled.is_some_and(|condition| condition.message.as_deref() == Some(reason))

@@ -9,8 +9,7 @@ use std::sync::Arc;
 use kontiki_model::{Key, Revision};
 use kontiki_raft::{Event, EventKind};
 
-/// Links of one chain; further ones are cut off. Each is older than the one before, so there is no way in circles.
-pub(crate) const LINKS_MAX: usize = 64;
+use super::limits::LINKS_MAX;
 
 /// What is retained of the past.
 pub(crate) trait Record {
@@ -60,7 +59,7 @@ pub(crate) fn is_system(user: &str) -> bool {
     user.starts_with("system:") && !user.starts_with("system:serviceaccount:") && user != "system:anonymous"
 }
 
-/// Follows the causes of an event.
+/// Follows the causes of an event. Each link is older than the one before, so there is no way in circles.
 pub(crate) fn chain<R: Record>(record: &R, start: Arc<Event>) -> Result<Chain, R::Error> {
     let mut links = vec![(Because::Asked, start.clone())];
     let mut event = start;

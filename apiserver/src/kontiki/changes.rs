@@ -3,10 +3,8 @@
 use serde::Serialize;
 use serde_json::Value;
 
-/// Differences that one event tells; further ones are counted.
-const CHANGES_MAX: usize = 64;
-/// Nesting beyond which a difference is told as a whole.
-const DEPTH_MAX: usize = 32;
+use super::limits::{CHANGES_DEPTH_MAX, CHANGES_MAX};
+
 /// What follows from every change and says nothing.
 const NOISE: &[&str] = &[
     // A copy of what is told field by field, secrets and all.
@@ -77,7 +75,7 @@ fn compare(path: &mut String, before: Option<&Value>, after: Option<&Value>, dep
         return;
     }
     match (before, after) {
-        (Some(Value::Object(old)), Some(Value::Object(new))) if depth < DEPTH_MAX => {
+        (Some(Value::Object(old)), Some(Value::Object(new))) if depth < CHANGES_DEPTH_MAX => {
             let added = new.keys().filter(|key| !old.contains_key(*key));
             for key in old.keys().chain(added) {
                 // A key with a dot would read as two.
@@ -85,7 +83,7 @@ fn compare(path: &mut String, before: Option<&Value>, after: Option<&Value>, dep
                 within(path, &step, |path| compare(path, old.get(key), new.get(key), depth + 1, changes));
             }
         }
-        (Some(Value::Array(old)), Some(Value::Array(new))) if depth < DEPTH_MAX => {
+        (Some(Value::Array(old)), Some(Value::Array(new))) if depth < CHANGES_DEPTH_MAX => {
             compare_lists(path, old, new, depth, changes);
         }
         _ => changes.tell(path, before, after),

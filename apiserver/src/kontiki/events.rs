@@ -6,7 +6,7 @@
 //! comes whenever the stream has caught up and every few seconds, so that a silent server is noticed. A stream that
 //! cannot go on ends with a line of type `Error`.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::stream;
@@ -22,6 +22,7 @@ use tokio::time::{Instant, sleep_until};
 use super::{
     Asked,
     at::Moment,
+    limits::{PROGRESS_INTERVAL, START_TRIES},
     told::{Detail, Told},
 };
 use crate::{
@@ -32,9 +33,6 @@ use crate::{
     request::{ApiRequest, ApiResponse, BodyError},
     route::{ResourceInfo, Target},
 };
-
-/// How often a stream without events says that it lives.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
 pub(super) async fn answer(core: Arc<Core>, asked: Asked) -> Result<ApiResponse, Status> {
     let selection = Selection::read(&asked.request)?;
@@ -141,9 +139,8 @@ async fn from(core: &Core, request: &ApiRequest, newest: Revision) -> Result<Opt
 
 /// From the oldest event that is retained: history may be dropped while we look where it begins.
 fn from_start(core: &Core, subject: Subject) -> Result<(Revision, Watch), Status> {
-    const TRIES: usize = 8;
     let mut from = core.log.floor();
-    for _ in 0..TRIES {
+    for _ in 0..START_TRIES {
         match core.log.watch(subject.clone(), from) {
             Ok(watch) => return Ok((from, watch)),
             Err(ReadError::Compacted { floor, .. }) => from = floor,

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::{
     Asked,
+    limits::{HISTORY_BYTES_MAX, HISTORY_EVENTS_DEFAULT, HISTORY_EVENTS_MAX, HISTORY_STEP_EVENTS},
     told::{Detail, Told},
 };
 use crate::{
@@ -22,13 +23,6 @@ use crate::{
     request::{ApiRequest, ApiResponse},
     route::ResourceInfo,
 };
-
-/// Events that one answer tells, and how many unless it is said.
-const LIMIT_MAX: usize = 500;
-const LIMIT_DEFAULT: usize = 50;
-/// Events that are read at once, and the bytes after which an answer ends early.
-const STEP_EVENTS: usize = 32;
-const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -47,7 +41,7 @@ pub(super) async fn answer(core: Arc<Core>, asked: Asked) -> Result<ApiResponse,
     let form = negotiate(&asked.request, Offer::Document)?;
     let (kind, key) = key_of(asked.object.as_ref())?;
     let limit = number(&asked.request, "limit")?.and_then(|limit| usize::try_from(limit).ok());
-    let limit = limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX);
+    let limit = limit.unwrap_or(HISTORY_EVENTS_DEFAULT).clamp(1, HISTORY_EVENTS_MAX);
     let before = number(&asked.request, "before")?;
     let detail = Detail { objects: asked.request.query_flag("objects"), changes: true };
     core.log.barrier().await.map_err(|error| unreadable(&error))?;
@@ -69,8 +63,8 @@ fn read(core: &Core, key: &Key, before: Option<Revision>, limit: usize, detail: 
         before,
     };
     let mut bytes = 0;
-    while history.items.len() < limit && bytes < ANSWER_BYTES_MAX {
-        let wanted = STEP_EVENTS.min(limit - history.items.len());
+    while history.items.len() < limit && bytes < HISTORY_BYTES_MAX {
+        let wanted = HISTORY_STEP_EVENTS.min(limit - history.items.len());
         let events = core.log.history(key, history.before, wanted).map_err(|error| unreadable(&error))?;
         let complete = events.len() < wanted;
         for event in events {

@@ -11,6 +11,7 @@ mod changes;
 mod events;
 mod history;
 pub mod join;
+mod limits;
 mod members;
 pub mod records;
 mod restore;
@@ -131,9 +132,7 @@ pub(crate) struct Asked {
     pub request: ApiRequest,
     /// The segments that stood for `*`, decoded.
     pub segments: Vec<String>,
-    /// What stood for `**`: from its slash on, as it was written.
-    pub rest: String,
-    /// What `rest` names, where access is that to an object.
+    /// What stood for `**`, where access is that to an object.
     pub object: Option<ResourceInfo>,
 }
 
@@ -246,8 +245,8 @@ impl Found {
     }
 
     pub async fn answer(self, core: &Arc<Core>, request: ApiRequest) -> Result<ApiResponse, Status> {
-        let (endpoint, Matched { segments, rest, object }) = self.outcome?;
-        (endpoint.answer)(core.clone(), Asked { request, segments, rest, object }).await
+        let (endpoint, Matched { segments, object, .. }) = self.outcome?;
+        (endpoint.answer)(core.clone(), Asked { request, segments, object }).await
     }
 }
 

@@ -13,6 +13,7 @@ use super::{
     Asked,
     chain::{self, Because, Chain, End, Record},
     history::{key_of, number},
+    limits::{SEARCH_EVENTS_MAX, SEARCH_STEP_EVENTS},
     told::{self, Detail, Named, Told},
 };
 use crate::{
@@ -24,10 +25,6 @@ use crate::{
     request::{ApiResponse, Identity},
     route::{RequestInfo, Target},
 };
-
-/// Events of one object that are looked through for a change of content, and how many at once.
-const SEARCH_MAX: usize = 2_000;
-const SEARCH_STEP: usize = 64;
 
 pub(super) async fn answer(core: Arc<Core>, asked: Asked) -> Result<ApiResponse, Status> {
     let form = negotiate(&asked.request, Offer::Document)?;
@@ -147,15 +144,15 @@ impl Past<'_> {
         mut visit: impl FnMut(&Arc<Event>) -> Result<bool, Status>,
     ) -> Result<(), Status> {
         let mut before = until.checked_add(1);
-        for _ in 0..SEARCH_MAX / SEARCH_STEP {
-            let events = self.core.log.history(key, before, SEARCH_STEP).map_err(|error| unreadable(&error))?;
+        for _ in 0..SEARCH_EVENTS_MAX / SEARCH_STEP_EVENTS {
+            let events = self.core.log.history(key, before, SEARCH_STEP_EVENTS).map_err(|error| unreadable(&error))?;
             for event in &events {
                 if visit(event)? {
                     return Ok(());
                 }
             }
             match events.last() {
-                Some(last) if events.len() == SEARCH_STEP => before = Some(last.revision()),
+                Some(last) if events.len() == SEARCH_STEP_EVENTS => before = Some(last.revision()),
                 Some(_) | None => return Ok(()),
             }
         }

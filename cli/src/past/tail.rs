@@ -41,14 +41,13 @@ pub async fn tail(arguments: Tail) -> Result<()> {
     query.extend(arguments.namespace.as_ref().map(|namespace| format!("namespace={}", encode(namespace))));
     query.extend(arguments.lasting.then(|| "class=lasting".to_owned()));
     let mut stream = Stream {
-        client,
         query: query.join("&"),
         from: arguments.from,
         seen: None,
         cluster: String::new(),
         form: arguments.output,
     };
-    match stream.run().await {
+    match stream.run(&client).await {
         // Whoever reads has had enough.
         Err(error) if is_broken_pipe(&error) => Ok(()),
         ended => ended,
@@ -60,7 +59,6 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 }
 
 struct Stream {
-    client: Client,
     query: String,
     /// Where the user asked to begin.
     from: Option<String>,
@@ -71,6 +69,7 @@ struct Stream {
 }
 
 /// Why one connection's stream ended.
+#[derive(Debug)]
 enum Ended {
     /// Another server, or this one later, may go on.
     Broken(anyhow::Error),
@@ -79,11 +78,11 @@ enum Ended {
 }
 
 impl Stream {
-    async fn run(&mut self) -> Result<()> {
+    async fn run(&mut self, client: &Client) -> Result<()> {
         let mut outage: Option<Instant> = None;
         loop {
             let seen = self.seen;
-            let error = match self.follow().await {
+            let error = match self.follow(client).await {
                 Ended::Final(error) => return Err(error),
                 Ended::Broken(error) => error,
             };
@@ -109,14 +108,14 @@ impl Stream {
         self.seen.unwrap_or_default()
     }
 
-    async fn follow(&mut self) -> Ended {
+    async fn follow(&mut self, client: &Client) -> Ended {
         let from = match (self.seen, &self.from) {
             (Some(seen), _) => format!("from={seen}&"),
             (None, Some(from)) => format!("from={}&", encode(from)),
             (None, None) => String::new(),
         };
         let path = format!("/apis/kontiki.dev/v1/events?{from}{}", self.query);
-        let response = match self.client.send(Method::GET, &path, &[], Payload::Nothing).await {
+        let response = match client.send(Method::GET, &path, &[], Payload::Nothing).await {
             Ok(response) => response,
             Err(error) => {
                 let again = error.downcast_ref::<Refused>().is_none_or(|refused| refused.code >= 500);
@@ -131,15 +130,14 @@ impl Stream {
                 Ok(false) => return Ended::Broken(anyhow!("the server ended the stream")),
                 Err(error) => return Ended::Broken(error),
             }
-            if let Err(ended) = self.lines(&mut pending) {
+            if let Err(ended) = self.lines(&mut pending, &mut io::stdout().lock()) {
                 return ended;
             }
         }
     }
 
     /// Writes every whole line that has come.
-    fn lines(&mut self, pending: &mut BytesMut) -> Result<(), Ended> {
-        let mut out = io::stdout().lock();
+    fn lines(&mut self, pending: &mut BytesMut, out: &mut impl Write) -> Result<(), Ended> {
         while let Some(end) = pending.iter().position(|byte| *byte == b'\n') {
             let line = pending.split_to(end);
             pending.advance(1);
@@ -248,6 +246,29 @@ fn cloud_event(event: &Value, cluster: &str) -> Value {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn each_event_is_written_once_however_its_lines_arrive() {
+        let mut stream =
+            Stream { query: String::new(), from: None, seen: None, cluster: String::new(), form: TailForm::Json };
+        let mut written = Vec::new();
+        let mut pending = BytesMut::new();
+        let mut told = |stream: &mut Stream, text: &str| {
+            for part in text.as_bytes().chunks(5) {
+                pending.extend_from_slice(part);
+                stream.lines(&mut pending, &mut written).map_err(|_| ())?;
+            }
+            Ok::<u64, ()>(stream.at())
+        };
+        let begin = r#"{"type":"Begin","from":7,"cluster":"c"}"#;
+        let (eight, nine) = (r#"{"type":"Created","revision":8}"#, r#"{"type":"Updated","revision":9}"#);
+        assert_eq!(told(&mut stream, &format!("{begin}\n{eight}\n")), Ok(8));
+        // Another server goes on, and repeats what was seen.
+        assert_eq!(told(&mut stream, &format!("{begin}\n{eight}\n{nine}\n")), Ok(9));
+        assert_eq!(told(&mut stream, "{\"type\":\"Progress\",\"revision\":12}\n"), Ok(12));
+        assert_eq!(told(&mut stream, "{\"type\":\"Error\",\"status\":{\"code\":410}}\n"), Err(()));
+        assert_eq!(String::from_utf8(written).unwrap(), format!("{eight}\n{nine}\n"));
+    }
 
     #[test]
     fn an_event_is_a_cloud_event() {
