@@ -280,9 +280,9 @@ impl Attempt<'_> {
                 self.shared.odd(format!("{}: written, but the answer has no revision", self.register));
             }
             // No answer, a deadline, an error of the server: it may be.
-            200..300 | 0 | 500..503 | 504.. => self.record(asked, invoked, &answer),
+            200..300 | 0 | 500..503 | 504..507 | 508.. => self.record(asked, invoked, &answer),
             // Refused, or never sent: it is not in the log.
-            409 | 429 | 503 => {}
+            409 | 429 | 503 | 507 => {}
             _ => self.shared.odd(format!("{}: {answer:?}", self.register)),
         }
     }
