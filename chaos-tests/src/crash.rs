@@ -22,8 +22,12 @@ struct Seen {
 }
 
 pub fn image(dir: &Path) -> io::Result<TempDir> {
+    image_in(dir, tempfile::tempdir()?)
+}
+
+/// The same, into a directory that is empty.
+pub fn image_in(dir: &Path, image: TempDir) -> io::Result<TempDir> {
     for _ in 0..TRIES {
-        let image = tempfile::tempdir()?;
         let before = look(dir);
         let copied = copy(dir, image.path());
         match (before, copied, look(dir)) {
@@ -34,8 +38,14 @@ pub fn image(dir: &Path) -> io::Result<TempDir> {
             }
             _ => {}
         }
+        empty(image.path())?;
     }
     Err(io::Error::other(format!("{} did not hold still in {TRIES} tries", dir.display())))
+}
+
+fn empty(dir: &Path) -> io::Result<()> {
+    fs::remove_dir_all(dir)?;
+    fs::create_dir(dir)
 }
 
 fn look(dir: &Path) -> io::Result<Vec<Seen>> {

@@ -1,6 +1,17 @@
 //! What must hold whatever happens, one file each. All pure: they judge observations, they make none.
+pub mod acknowledged;
+pub mod atomic;
+pub mod bookmarkable;
+pub mod consecutive;
+pub mod identical;
+pub mod leaders;
+pub mod ordered;
+pub mod past;
 pub mod reads;
+pub mod reliable;
+pub mod resumable;
 pub mod revisions;
+pub mod unique;
 pub mod watch;
 
 use kontiki_model::Revision;

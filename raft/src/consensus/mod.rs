@@ -9,6 +9,7 @@ mod network;
 mod node;
 mod offline;
 mod service;
+pub mod simulated;
 #[cfg(test)]
 mod suite;
 #[cfg(test)]
@@ -20,6 +21,12 @@ pub use membership::MemberStatus;
 pub use node::{Node, NodeError, Start};
 pub use offline::{Beginning, StoppedLog, begin_log, members, sole_member};
 pub use wire::ClusterChange;
+
+/// openraft's interface to a runtime, for whoever brings one.
+pub mod runtime {
+    pub use openraft::async_runtime::Mutex;
+    pub use openraft::{AsyncRuntime, Instant, OptionalSend};
+}
 
 use std::fmt;
 use std::future::Future;

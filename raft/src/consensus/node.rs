@@ -79,22 +79,7 @@ impl Node {
         dial: Option<Arc<dyn Dial>>,
         (log, store): (LogStore, Arc<Store>),
     ) -> Result<Self, OpenError> {
-        let config = Config {
-            cluster_name: "kontiki".into(),
-            heartbeat_interval: HEARTBEAT_MS,
-            election_timeout_min: ELECTION_TIMEOUT_MS_MIN,
-            election_timeout_max: ELECTION_TIMEOUT_MS_MAX,
-            // Housekeeping asks for snapshots: it knows bytes as well as entries, and flushes first.
-            snapshot_policy: SnapshotPolicy::Never,
-            max_in_snapshot_log_to_keep: keep_entries,
-            purge_batch_size: APPLY_BATCH_ENTRIES as u64,
-            max_payload_entries: LOG_READ_ENTRIES as u64,
-            enable_pre_vote: Some(true),
-            // The applied state of a restarted leader may be older than what it acknowledged: an election brings it forward.
-            enable_leader_restore: Some(false),
-            ..Config::default()
-        };
-        let config = config.validate().map_err(|error| OpenError::Raft(error.to_string()))?;
+        let config = Config { max_in_snapshot_log_to_keep: keep_entries, ..config()? };
         let machine = Machine::new(store.clone());
         let applied = machine.applied();
         let id = me.node;
@@ -300,6 +285,26 @@ impl Node {
             tracing::error!(%error, "Raft did not end in order");
         }
     }
+}
+
+/// How Raft is set.
+pub(super) fn config() -> Result<Config, OpenError> {
+    let config = Config {
+        cluster_name: "kontiki".into(),
+        heartbeat_interval: HEARTBEAT_MS,
+        election_timeout_min: ELECTION_TIMEOUT_MS_MIN,
+        election_timeout_max: ELECTION_TIMEOUT_MS_MAX,
+        // Housekeeping asks for snapshots: it knows bytes as well as entries, and flushes first.
+        snapshot_policy: SnapshotPolicy::Never,
+        purge_batch_size: APPLY_BATCH_ENTRIES as u64,
+        max_payload_entries: LOG_READ_ENTRIES as u64,
+        enable_pre_vote: Some(true),
+        // A leader that crashed may have lost entries that others have synced and that were acknowledged; if it went on in its
+        // term, it would write others in their place. Its applied state may be older as well: an election brings it forward.
+        enable_leader_restore: Some(false),
+        ..Config::default()
+    };
+    config.validate().map_err(|error| OpenError::Raft(error.to_string()))
 }
 
 fn to_leadership(metrics: &RaftServerMetrics<TypeConfig>) -> Leadership {
