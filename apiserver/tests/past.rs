@@ -74,7 +74,12 @@ fn objects_are_as_they_were() {
         let server = Running::start().await;
         let mut admin = server.admin().await;
         let first = revision(&admin.post(MAPS, &map("a", "1")).await);
-        let then = Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true);
+        let then = Utc::now();
+        // Times are told in milliseconds: the next write is to have a later one.
+        while Utc::now().timestamp_millis() <= then.timestamp_millis() {
+            tokio::task::yield_now().await;
+        }
+        let then = then.to_rfc3339_opts(SecondsFormat::Millis, true);
         let second = revision(&admin.post(MAPS, &map("b", "1")).await);
         let third =
             revision(&sent(&mut admin, "PATCH", &format!("{MAPS}/a"), &[], &json!({"data": {"key": "2"}})).await);
