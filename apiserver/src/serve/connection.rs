@@ -159,10 +159,7 @@ impl Connections {
 /// While the server drains, each answer over HTTP/1.1 says that it is the connection's last one: then no client sends a request
 /// into a connection that is being closed. HTTP/2 has GOAWAY for it.
 fn last(version: Version, mut response: warp::reply::Response, core: &Core) -> warp::reply::Response {
-    if core.is_draining()
-        && version < Version::HTTP_2
-        && response.status() != StatusCode::SWITCHING_PROTOCOLS
-    {
+    if core.is_draining() && version < Version::HTTP_2 && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
