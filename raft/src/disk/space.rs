@@ -181,7 +181,7 @@ fn ballast_path(dir: &Path) -> PathBuf {
 
 fn probe(dir: &Path) -> io::Result<Room> {
     let found = nix::sys::statvfs::statvfs(dir)?;
-    let unit = u64::from(found.fragment_size());
+    let unit = found.fragment_size();
     Ok(Room { free: found.blocks_available() as u64 * unit, total: found.blocks() as u64 * unit })
 }
 
