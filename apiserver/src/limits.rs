@@ -30,6 +30,10 @@ pub const HEADER_TIME_MAX: Duration = Duration::from_secs(30);
 pub const STREAMS_PER_CONNECTION_MAX: u32 = 1_000;
 /// An HTTP/2 connection is probed after this much silence, and closed when the probe goes unanswered for as long again.
 pub const KEEP_ALIVE_TIME: Duration = Duration::from_secs(30);
+/// A watch over HTTP/1.1 whose client takes nothing ends after this time; HTTP/2 is probed anyway.
+pub const STALLED_TIME_MAX: Duration = Duration::from_secs(300);
+/// What such a watch writes in one piece, about.
+pub const ENDLESS_WRITE_BYTES: usize = 32 * 1024;
 /// After shutdown is asked for, open requests get this long to end.
 pub const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(10);
 /// A connection that is younger than this when the server stops may still ask for something.

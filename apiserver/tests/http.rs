@@ -293,3 +293,40 @@ fn objects_may_come_in_protobuf() {
         server.stop().await;
     });
 }
+
+#[test]
+fn a_watch_ends_its_connection_in_order_and_a_client_may_leave_it() {
+    run(async {
+        let server = Running::start().await;
+        let mut admin = server.admin().await;
+        let from = server.log.revision();
+        let path = "/api/v1/namespaces/default/configmaps";
+        for name in ["a", "b"] {
+            let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}});
+            assert_eq!(admin.post(path, &object).await.status, 201);
+        }
+        // One request before it on the same connection, and a watch that ends by itself.
+        let mut watcher = server.admin().await;
+        assert_eq!(watcher.get("/version").await.status, 200);
+        let watch = format!("{path}?watch=true&resourceVersion={from}&timeoutSeconds=1&allowWatchBookmarks=true");
+        let told = watcher.get(&watch).await;
+        assert_eq!(
+            (told.status, &told.headers[header::CONTENT_TYPE]),
+            (StatusCode::OK, &"application/json".parse().unwrap())
+        );
+        assert!(told.headers.contains_key("audit-id") && told.headers.contains_key(header::DATE), "{:?}", told.headers);
+        let types: Vec<_> = told.text().lines().map(|line| line[..15].to_owned()).collect();
+        assert_eq!(types, [r#"{"type":"ADDED""#, r#"{"type":"ADDED""#, r#"{"type":"BOOKMA"#]);
+        // A client that goes is noticed, and the server stops in time with a watch open.
+        let request = |path: &str| Request::get(path).body(Full::new(Bytes::new())).unwrap();
+        let gone = server.admin().await.send(request(&format!("{path}?watch=true"))).await;
+        drop(gone);
+        let mut open = server.admin().await;
+        let mut stays =
+            open.send(request(&format!("{path}?watch=true&resourceVersion={}", server.log.revision()))).await;
+        server.stop().await;
+        while let Some(frame) = stays.frame().await {
+            assert!(frame.is_ok(), "ended in order: {frame:?}");
+        }
+    });
+}

@@ -3,7 +3,11 @@
 //! Ten thousand of them are idle watches. So what is only needed at the start (the handshake, the handling of a request) lives in
 //! boxes that are freed before the watch begins, and the protocol is taken from ALPN instead of being guessed from the first bytes.
 
-use std::{convert::Infallible, pin::pin, sync::Arc};
+use std::{
+    convert::Infallible,
+    pin::pin,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use futures::{FutureExt as _, future::BoxFuture};
 use http::{HeaderValue, Request, StatusCode, Version, header};
@@ -13,12 +17,17 @@ use hyper::{
     service::{Service, service_fn},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::{net::TcpStream, time::Instant};
+use tokio::{net::TcpStream, sync::oneshot, time::Instant};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
+use warp::reply::Response;
 
-use super::{HTTP2, Peer, filter};
+use super::{
+    HTTP2, Peer,
+    endless::{self, Lent},
+    filter,
+};
 use crate::{authn, core::Core, handler::Handler, limits, peers::RAFT_PROTOCOL, pki::SERVERS};
 
 /// What all connections of a socket share.
@@ -71,11 +80,17 @@ impl Connections {
         }
         let _counted = self.handler.core().metrics.connection();
         let ended = match protocol.as_deref() == Some(HTTP2) {
-            true => self.http2(stream, peer, leaving).boxed().await,
+            true => self.http2(stream, peer, leaving).boxed().await.map(|()| None),
             false => self.http1(stream, peer, leaving).boxed().await,
         };
-        if let Err(error) = ended {
-            tracing::debug!(%error, "connection ended");
+        match ended {
+            Ok(None) => {}
+            Ok(Some((stream, response))) => {
+                if let Err(error) = endless::send(stream, response).boxed().await {
+                    tracing::debug!(%error, "a stream ended");
+                }
+            }
+            Err(error) => tracing::debug!(%error, "connection ended"),
         }
     }
 
@@ -108,18 +123,53 @@ impl Connections {
         }
     }
 
-    async fn http1(&self, stream: Box<TlsStream<TcpStream>>, peer: Peer, leaving: Leaving) -> Result<(), hyper::Error> {
-        let connection = self.http1.serve_connection(TokioIo::new(stream), self.service(peer));
+    /// Until the connection ends, or an answer without an end takes it.
+    async fn http1(
+        &self,
+        stream: Box<TlsStream<TcpStream>>,
+        peer: Peer,
+        leaving: Leaving,
+    ) -> Result<Option<(Box<TlsStream<TcpStream>>, Response)>, hyper::Error> {
+        let (lent, (answer, taken)) = (Lent::new(stream), oneshot::channel());
+        let (service, answer) = (self.service(peer), Arc::new(Mutex::new(Some(answer))));
+        let service = service_fn(move |request: Request<Incoming>| {
+            let may_take = endless::may_take(&request);
+            let (answering, answer) = (service.call(request), answer.clone());
+            async move {
+                let response = answering.await?;
+                if !may_take || !endless::takes(&response) {
+                    return Ok::<_, Infallible>(response);
+                }
+                let answer = answer.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let Some(answer) = answer else { return Ok(response) };
+                match answer.send(response) {
+                    // The connection is dropped now, and this with it.
+                    Ok(()) => std::future::pending().await,
+                    Err(response) => Ok(response),
+                }
+            }
+            .boxed()
+        });
+        let connection = self.http1.serve_connection(lent.clone(), service);
         let mut connection = pin!(connection.with_upgrades());
+        let mut taken = pin!(taken);
         tokio::select! {
-            ended = connection.as_mut() => ended,
+            ended = connection.as_mut() => ended.map(|()| None),
+            Ok(response) = taken.as_mut() => Ok(lent.take().map(|stream| (stream, response))),
             () = leaving.due() => {
                 // The next request may be on its way. It is answered, as the last one: see `last`.
-                if let Ok(ended) = tokio::time::timeout(limits::LINGER_TIME, connection.as_mut()).await {
+                let lingering = async {
+                    tokio::select! {
+                        ended = connection.as_mut() => ended.map(|()| None),
+                        Ok(response) = taken.as_mut() => Ok(lent.take().map(|stream| (stream, response))),
+                    }
+                };
+                if let Ok(ended) = tokio::time::timeout(limits::LINGER_TIME, lingering).await {
                     return ended;
                 }
+                taken.close();
                 connection.as_mut().graceful_shutdown();
-                tokio::time::timeout(limits::SHUTDOWN_TIME_MAX, connection).await.unwrap_or(Ok(()))
+                tokio::time::timeout(limits::SHUTDOWN_TIME_MAX, connection).await.unwrap_or(Ok(())).map(|()| None)
             }
         }
     }

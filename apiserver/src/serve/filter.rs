@@ -14,7 +14,7 @@ use http_body_util::{BodyExt as _, StreamBody};
 use hyper::upgrade::OnUpgrade;
 use warp::{Filter, Rejection, Reply as _, path::FullPath, reply::Response};
 
-use super::Peer;
+use super::{Peer, endless::Endless};
 use crate::{
     content,
     handler::{Caller, Handler, Incoming},
@@ -65,6 +65,7 @@ async fn answer(
 async fn reply(response: ApiResponse) -> Response {
     let in_memory = content::size_in_memory(&response).is_some();
     let (mut parts, body) = response.into_parts();
+    let endless = !in_memory && parts.status == http::StatusCode::OK && body.size_hint().exact().is_none();
     let mut reply = if in_memory {
         match body.collect().await {
             Ok(whole) => http::Response::new(whole.to_bytes()).into_response(),
@@ -79,6 +80,9 @@ async fn reply(response: ApiResponse) -> Response {
     };
     *reply.status_mut() = parts.status;
     *reply.headers_mut() = parts.headers;
+    if endless {
+        reply.extensions_mut().insert(Endless);
+    }
     reply
 }
 

@@ -1,5 +1,6 @@
 //! The socket: accepting connections, TLS, HTTP/1.1 and HTTP/2, and ending in order.
 mod connection;
+mod endless;
 mod filter;
 mod tls;
 
