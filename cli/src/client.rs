@@ -38,6 +38,8 @@ pub type Body = UnsyncBoxBody<Bytes, BoxError>;
 const STAGGER: Duration = Duration::from_millis(250);
 /// A read that is not answered within this time is asked of another server.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(5);
+/// Servers give up a write after 60 s: whoever has not answered by then will not.
+const WRITE_TIME_MAX: Duration = Duration::from_secs(70);
 /// How long servers that say they cannot answer yet (503) are asked again.
 const UNAVAILABLE_TIME_MAX: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(100);
@@ -177,7 +179,7 @@ impl Client {
             let answered = if reads {
                 tokio::time::timeout(HEAD_TIME_MAX, sent).await.unwrap_or_else(|_| Err(anyhow!("no answer in time")))
             } else {
-                sent.await
+                tokio::time::timeout(WRITE_TIME_MAX, sent).await.unwrap_or_else(|_| Err(anyhow!("no answer in time")))
             };
             let again = Instant::now() < deadline;
             match answered {

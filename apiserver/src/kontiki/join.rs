@@ -82,13 +82,14 @@ pub struct ClusterSettings {
 }
 
 async fn join(core: &Arc<Core>, asked: &Asked) -> Result<ApiResponse, Status> {
-    let Ok(_place) = core.joining.try_acquire() else { return Err(failure::too_many_requests(limits::RETRY_AFTER_S)) };
     let wanted: JoinRequest = serde_json::from_slice(asked.request.body.bytes())
         .map_err(|error| failure::bad_request(format!("not a request to join: {error}")))?;
     if !is_let_in(core, &asked.request, &wanted) {
         tokio::time::sleep(limits::JOIN_REFUSAL_PAUSE).await;
         return Err(failure::unauthorized());
     }
+    // Places are for those who are let in: nobody else can keep them out.
+    let Ok(_place) = core.joining.try_acquire() else { return Err(failure::too_many_requests(limits::RETRY_AFTER_S)) };
     core.log.barrier().await.map_err(|error| crate::core::unreadable(&error))?;
     let servers: Vec<String> = core.log.members().into_iter().map(|member| member.address).collect();
     let settings = ClusterSettings {
@@ -104,6 +105,7 @@ async fn join(core: &Arc<Core>, asked: &Asked) -> Result<ApiResponse, Status> {
             answer(&ServerGrant { identity, tokens, settings, servers })
         }
         JoinRequest::Agent { name, addresses, requests, token } => {
+            a_nodes(core, &name, &addresses)?;
             if !token.is_empty() {
                 unregistered(core, &name)?;
             }
@@ -121,6 +123,20 @@ fn is_let_in(core: &Core, request: &ApiRequest, wanted: &JoinRequest) -> bool {
             authz::node_name(&request.identity) == Some(name.as_str())
         }
         JoinRequest::Agent { token, .. } => core.join_tokens.role_of(token).is_some(),
+    }
+}
+
+/// Nobody gets a certificate for the API's own names, or for a Service's address.
+fn a_nodes(core: &Core, name: &str, addresses: &[IpAddr]) -> Result<(), Status> {
+    let reserved = |name: &str| ["kubernetes", "localhost"].contains(&name) || name.starts_with("kubernetes.default");
+    if name.parse::<IpAddr>().is_ok() || reserved(&name.to_ascii_lowercase()) {
+        return Err(failure::bad_request(format!("{name:?} cannot be a node's name")));
+    }
+    let services = core.config.service_cidr;
+    let of_service = |address: &&IpAddr| matches!(address, IpAddr::V4(four) if services.contains(*four));
+    match addresses.iter().find(of_service) {
+        Some(address) => Err(failure::bad_request(format!("{address} is a Service's address, not a node's"))),
+        None => Ok(()),
     }
 }
 

@@ -212,8 +212,7 @@ fn object(verb: &'static str, path: &str) -> Result<RequestInfo, Status> {
 fn matches(pattern: &str, path: &str) -> Option<Matched> {
     let mut matched = Matched::default();
     let mut left = path.trim_end_matches('/');
-    let mut parts = pattern.split('/').peekable();
-    while let Some(part) = parts.next() {
+    for part in pattern.split('/') {
         if part == "**" {
             matched.rest = format!("/{left}");
             return (!left.is_empty()).then_some(matched);

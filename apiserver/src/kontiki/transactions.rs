@@ -15,6 +15,7 @@ use serde_json::{json, value::RawValue};
 
 use super::{Asked, GROUP_VERSION};
 use crate::{
+    authn::AUTHENTICATED,
     authz::{self, Question},
     content,
     core::Core,
@@ -117,10 +118,19 @@ struct Place {
 
 pub async fn answer(core: Arc<Core>, asked: Asked) -> Result<ApiResponse, Status> {
     let Asked { mut request, .. } = asked;
+    // Who nobody knows may do none of it: nothing is read for them.
+    if !request.identity.in_group(AUTHENTICATED) {
+        let target = Target::Path(request.path.clone());
+        return Err(authz::denied(&request.identity, "post", &target));
+    }
     let body = std::mem::replace(&mut request.body, RequestBody::Bytes(Bytes::new()));
     let bytes = content::read(&mut body.into_body(), limits::TRANSACTION_BYTES_MAX).await?;
     let transaction = read(&request, &bytes)?;
-    let dry_run = request.query_value("dryRun").is_some();
+    let dry_run = match request.query_value("dryRun") {
+        None => false,
+        Some("All") => true,
+        Some(other) => return Err(failure::bad_request(format!("dryRun={other:?} is not \"All\""))),
+    };
     let operations = prepare(&core, &request, transaction)?;
     let written = rest::transact(&core, &request, &operations, dry_run).await;
     let written = written.map_err(|failed| told(failed, &operations))?;

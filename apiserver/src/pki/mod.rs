@@ -75,6 +75,8 @@ pub struct SharedIdentity {
 
 /// The organization of servers' certificates.
 pub const SERVERS: &str = "kontiki:servers";
+/// The name in the certificate that each server shows its clients.
+pub const SERVER_USER: &str = "kube-apiserver";
 const NODES: &[&str] = &["system:nodes"];
 
 /// The directory of the cluster's identities.
@@ -125,7 +127,7 @@ impl Pki {
 
     /// The API server's own certificate; issued anew when other names are asked for or it nears its end.
     pub fn server(&self, names: &[String]) -> Result<Credential, PkiError> {
-        self.leaf("apiserver", &Leaf { user: "kube-apiserver", groups: &[], names, purpose: Purpose::Server })
+        self.leaf("apiserver", &Leaf { user: SERVER_USER, groups: &[], names, purpose: Purpose::Server })
     }
 
     /// The identity with which this server meets the others.

@@ -44,7 +44,6 @@ const RENEWAL_RETRY: Duration = Duration::from_secs(60);
 pub async fn agent(arguments: &Agent) -> Result<()> {
     let layout = Layout::open(&arguments.data.data_dir)?;
     let _owner = layout.own()?;
-    let stop = stop_signal()?;
     if let Some(reason) = kontiki_node::unable(&layout.node()) {
         bail!("this machine cannot run containers: {reason}");
     }
@@ -53,6 +52,8 @@ pub async fn agent(arguments: &Agent) -> Result<()> {
         Some(settings) => resume(arguments, &layout, settings)?,
         None => begin(arguments, &layout, &pki).await?,
     };
+    // Only now: until here, a signal simply ends the process.
+    let stop = stop_signal()?;
     let cancel = CancellationToken::new();
     let stopped = async {
         stop.await;

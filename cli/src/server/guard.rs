@@ -58,7 +58,10 @@ pub async fn watch(plane: &ControlPlane, layout: &Layout, settings: &Settings) -
     let mut looks = 0;
     loop {
         if plane.server.core().is_caught_up() {
-            plane.write_kubeconfig(layout, &settings.name, &mut shown)?;
+            // On a full disk it waits for room; the server serves all the same.
+            if let Err(error) = plane.write_kubeconfig(layout, &settings.name, &mut shown) {
+                warn!(error = format!("{error:#}"), "the kubeconfig was not written");
+            }
         }
         let suspicious = is_suspicious(plane).await;
         if (suspicious || looks % LOOKS_BETWEEN_QUESTIONS == 0) && is_removed(plane, settings).await {

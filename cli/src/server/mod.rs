@@ -36,7 +36,6 @@ const CLUSTER_DOMAIN: &str = "cluster.local";
 pub async fn server(arguments: &Server) -> Result<()> {
     let layout = Layout::open(&arguments.data.data_dir)?;
     let _owner = layout.own()?;
-    let stop = stop_signal()?;
     if !arguments.rebuild.is_empty() {
         rebuild(&arguments.rebuild, &layout)?;
     }
@@ -48,10 +47,15 @@ pub async fn server(arguments: &Server) -> Result<()> {
         Some(settings) => resume(arguments, &layout, settings, bound)?,
         None => begin(arguments, &layout, bound).await?,
     };
+    // Only now: until here, a signal simply ends the process.
+    let stop = stop_signal()?;
     let plan = plan(&layout, &settings, arguments.controllers)?;
     settings.begun = true;
     let plane = ControlPlane::open(plan, listener).await?;
-    settings.write(&layout)?;
+    // What is there already needs no room on a full disk.
+    if Settings::read_alone(&layout)?.as_ref() != Some(&settings) {
+        settings.write(&layout)?;
+    }
 
     let cancel = CancellationToken::new();
     let standing = async {

@@ -43,6 +43,13 @@ impl Place {
             if matches!(kept, Place::Namespaces { .. }) && !is_root() {
                 bail!("this cluster was made by root: run this as root");
             }
+            if matches!(&kept, Place::Namespaces { tag: of, .. } if *of != tag(dir)) {
+                bail!(
+                    "{} was copied or moved from another folder, whose networks it names: remove {}",
+                    file.display(),
+                    dir.display()
+                );
+            }
             return Ok(kept);
         }
         let place = if is_root() { Place::namespaces(dir)? } else { Place::loopback()? };
