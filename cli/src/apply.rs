@@ -77,7 +77,7 @@ mod tests {
     #[test]
     fn what_others_need_comes_first_and_the_rest_keeps_its_order() {
         let object = |kind: &str, name: &str| json!({"kind": kind, "metadata": {"name": name}});
-        let mut objects = vec![
+        let mut objects = [
             object("Pod", "b"),
             object("ServiceAccount", "s"),
             object("ConfigMap", "a"),
