@@ -179,7 +179,8 @@ fn told(failed: Failed, operations: &[Operation]) -> Status {
     };
     let route = &operation.route;
     let name = route.name.as_deref().unwrap_or("");
-    let what = format!("{:?} {} {name}", operation.verb, route.kind.singular).to_lowercase();
+    let verb = format!("{:?}", operation.verb).to_lowercase();
+    let what = format!("{verb} {} {name}", route.kind.singular);
     blame(&mut status, index, what.trim_end());
     status
 }
