@@ -160,7 +160,7 @@ impl Log {
             }
         }
         self.inner.node.shutdown().await;
-        if let Err(error) = flush(&self.inner.store).await {
+        if let Err(error) = flush(&self.inner.node, &self.inner.store).await {
             tracing::warn!(%error, "the state was not flushed; the next start applies the log again");
         }
     }
@@ -350,6 +350,11 @@ fn open_storage(config: &LogConfig) -> Result<(Identity, LogStore, Arc<Store>), 
     let me = Identity::new(node, log.cluster()?);
     let store = Store::open(&config.dir.join("state"), config.history, config.ring_events)?;
     check_log_reaches(config, &log, &store)?;
+    // RocksDB syncs what is in its directories, not their names.
+    crate::disk::sync_dir(&config.dir)?;
+    if let Some(parent) = config.dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        crate::disk::sync_dir(parent)?;
+    }
     Ok((me, log, store))
 }
 
@@ -437,7 +442,7 @@ async fn keep_house(node: Node, store: Arc<Store>, snapshot_entries: u64) {
             }
         } else if applied_index.saturating_sub(flushed) >= STATE_FLUSH_ENTRIES {
             flushed = applied_index;
-            if let Err(error) = flush(&store).await {
+            if let Err(error) = flush(&node, &store).await {
                 tracing::error!(%error, "the state cannot be flushed; the next start takes longer");
             }
         }
@@ -456,11 +461,13 @@ async fn forget(store: &Arc<Store>) {
 
 /// Flushes first, beside apply, so that the checkpoint, which stops apply, has little left to write.
 async fn take_snapshot(node: &Node, store: &Arc<Store>) -> Result<(), ReadError> {
-    flush(store).await?;
+    flush(node, store).await?;
     Ok(node.snapshot().await?)
 }
 
-async fn flush(store: &Arc<Store>) -> Result<(), ReadError> {
+/// The log first: a state that is ahead of it cannot be opened.
+async fn flush(node: &Node, store: &Arc<Store>) -> Result<(), ReadError> {
+    node.log_synced().await?;
     let store = store.clone();
     Ok(tokio::task::spawn_blocking(move || store.flush()).await.map_err(|_| ReadError::Closed)??)
 }

@@ -152,7 +152,7 @@ impl Node {
     }
 
     /// The index up to which a read that begins now must see the log.
-    async fn read_index_here(&self) -> Attempt<u64> {
+    pub(super) async fn read_index_here(&self) -> Attempt<u64> {
         match self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
             Ok(linearizer) => Attempt::Done(linearizer.read_log_id().index()),
             Err(RaftError::Fatal(fatal)) => Attempt::Failed(fatal_error(fatal)),

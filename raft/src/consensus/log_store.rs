@@ -255,6 +255,11 @@ impl LogStore {
         self.shared.flusher.close();
     }
 
+    /// Returns once all that was appended before is durable.
+    pub async fn synced(&self) -> io::Result<()> {
+        self.persist(Vec::new()).await
+    }
+
     /// Writes, and waits until it is durable.
     async fn persist(&self, ops: Vec<LogOp>) -> io::Result<()> {
         let (done, synced) = oneshot::channel();

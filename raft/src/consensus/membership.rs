@@ -64,7 +64,8 @@ impl Node {
         match self.change_here(&change).await {
             Attempt::Done(()) => Forwarded::Done(()),
             Attempt::Retry(NodeError::NotLeader { leader, .. }) => Forwarded::NotLeader { leader },
-            Attempt::Retry(error) | Attempt::Failed(error) => Forwarded::Storage(refusal(error)),
+            Attempt::Retry(error) => Forwarded::Unavailable(refusal(error)),
+            Attempt::Failed(error) => Forwarded::Storage(refusal(error)),
         }
     }
 
@@ -74,7 +75,13 @@ impl Node {
             Some(leader) => {
                 let answer = self.forward(leader, wire::CHANGE, change, MEMBERSHIP_TIMEOUT).await;
                 match answer {
-                    // All changes may be repeated.
+                    // It may have happened, and whoever leads now would hand over once more.
+                    Err(crate::transport::CallError::Lost(_))
+                        if matches!(change, ClusterChange::Transfer { to: None }) =>
+                    {
+                        Attempt::Failed(NodeError::Unknown)
+                    }
+                    // All others may be repeated.
                     Err(error) => Attempt::Retry(NodeError::Unavailable(error.to_string())),
                     Ok(Forwarded::Storage(why)) => Attempt::Failed(NodeError::Unavailable(why)),
                     answer => from_wire(answer, NodeError::Unknown),
@@ -109,7 +116,7 @@ impl Node {
             }
         }
         if voter {
-            return Attempt::Done(());
+            return self.settled().await;
         }
         let caught_up = |metrics: &RaftMetrics<TypeConfig>| {
             let lag = members(metrics).into_iter().find(|member| member.id == id).and_then(|member| member.lag);
@@ -132,10 +139,7 @@ impl Node {
             (membership.get_node(&id).is_some(), membership.voter_ids().collect::<BTreeSet<_>>())
         };
         match () {
-            () if !known => match self.raft.is_leader() {
-                true => Attempt::Done(()),
-                false => Attempt::Retry(NodeError::NotLeader { leader: self.other_leader(), address: None }),
-            },
+            () if !known => self.settled().await,
             () if !voters.contains(&id) => {
                 self.change_membership(Change::RemoveNodes(BTreeSet::from([id])), false).await
             }
@@ -150,6 +154,17 @@ impl Node {
                 other => other,
             },
             () => self.change_membership(Change::RemoveVoters(BTreeSet::from([id])), false).await,
+        }
+    }
+
+    /// What the configuration says already is so once that is committed, and this server leads.
+    async fn settled(&self) -> Attempt<()> {
+        let said = self.raft.metrics().borrow_watched().membership_config.log_id().as_ref().map_or(0, |id| id.index);
+        match self.read_index_here().await {
+            Attempt::Done(committed) if committed >= said => Attempt::Done(()),
+            Attempt::Done(_) => Attempt::Retry(NodeError::Unavailable("a change of the cluster is under way".into())),
+            Attempt::Retry(error) => Attempt::Retry(error),
+            Attempt::Failed(error) => Attempt::Failed(error),
         }
     }
 

@@ -212,6 +212,11 @@ impl Node {
         self.log.rewrite()
     }
 
+    /// Returns once the log is durable. Entries are applied before that; the state must not get to the disk first.
+    pub async fn log_synced(&self) -> Result<(), NodeError> {
+        self.log.synced().await.map_err(|error| NodeError::Storage(error.to_string()))
+    }
+
     /// Why writes are refused, if the disk is full.
     pub fn shortage(&self) -> Option<Shortage> {
         self.log.shortage()

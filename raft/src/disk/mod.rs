@@ -99,7 +99,9 @@ fn open_error(path: &Path, error: rocksdb::Error) -> DiskError {
 /// it was to make durable may be gone.
 fn says_full(message: &str) -> bool {
     let wanting = ["No space left on device", "Disk quota exceeded"].iter().any(|words| message.contains(words));
-    wanting && !message.contains("sync")
+    // Behind the first slash is a path, which may be called anything.
+    let operation = message.split('/').next().unwrap_or_default();
+    wanting && !operation.contains("sync")
 }
 
 /// What both databases share.
