@@ -81,7 +81,7 @@ fn a_leader_that_goes_on_after_a_crash_is_noticed() {
 
 #[test]
 fn a_vote_that_is_forgotten_is_noticed() {
-    noticed(Mutant::VoteForgotten, &[ONE_LEADER, NO_PANIC, IDENTICAL, CATCHES_UP]);
+    noticed(Mutant::VoteForgotten, &[ONE_LEADER, NO_PANIC, IDENTICAL, CATCHES_UP, TAKES_WRITES]);
 }
 
 #[test]
