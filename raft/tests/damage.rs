@@ -160,13 +160,19 @@ async fn a_torn_last_record_is_dropped_wherever_it_is_torn_unless_it_was_synced(
 #[tokio::test]
 async fn a_state_or_its_name_that_is_gone_is_not_taken_for_a_new_beginning() {
     let dir = tempfile::tempdir().unwrap();
-    let log = Log::open(LogConfig { snapshot_entries: 50, ..LogConfig::new(dir.path()) }).await.unwrap();
+    let config = LogConfig { snapshot_entries: 50, log_keep_entries: 50, ..LogConfig::new(dir.path()) };
+    let log = Log::open(config).await.unwrap();
     let writes = (0..6_000).map(|number| put(&log, number % 100));
     futures::future::join_all(writes).await;
     log.snapshot().await.unwrap();
-    while log.status().purged_index == 0 {
-        tokio::task::yield_now().await;
-    }
+    let purged = async {
+        while log.status().purged_index == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), purged)
+        .await
+        .expect("the log is purged behind the snapshot");
     log.shutdown().await;
     drop(log);
     let expect_refusal = async |copied: &Path, what: &str| {

@@ -26,8 +26,14 @@ fn fill(dir: &Path) {
 }
 
 async fn write(log: &Log, name: &str) {
+    let mut refused = 0;
     for number in 0..200 {
-        log.propose(put(name, &number.to_string())).await.unwrap();
+        // Until leadership has moved, the leader refuses: then nothing was done, and it is asked again.
+        while let Err(error) = log.propose(put(name, &number.to_string())).await {
+            assert!(matches!(error, ProposeError::DiskFull(_)) && refused < 10_000, "{error}");
+            refused += 1;
+            tokio::task::yield_now().await;
+        }
     }
 }
 

@@ -9,7 +9,8 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use kontiki_model::{Head, Key, Scope};
 use kontiki_raft::{
-    Command, Dial, Log, LogConfig, Member, Mutation, PeerStream, ProposeError, Role, Start, Stored, WatchItem,
+    Command, Dial, DiskError, Log, LogConfig, Member, Mutation, OpenError, PeerStream, ProposeError, Role, Start,
+    Stored, WatchItem,
 };
 use tempfile::TempDir;
 use tokio::io::{DuplexStream, duplex};
@@ -221,7 +222,16 @@ pub async fn open_log(net: &Net, path: &Path, name: &str, start: Start, snapshot
         log_keep_entries: snapshot_entries,
         ..LogConfig::new(path)
     };
-    let log = Log::open(config).await.unwrap();
+    // The server that had this directory before may still be letting go of it.
+    let opening = async {
+        loop {
+            match Log::open(config.clone()).await {
+                Err(OpenError::Disk(DiskError::Locked { .. })) => tokio::time::sleep(Duration::from_millis(5)).await,
+                opened => return opened.unwrap(),
+            }
+        }
+    };
+    let log = tokio::time::timeout(PATIENCE, opening).await.expect("the directory is let go of");
     net.listen(name, &log);
     log
 }
