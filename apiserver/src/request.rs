@@ -23,6 +23,10 @@ pub struct BodyError(#[source] Box<dyn std::error::Error + Send + Sync>);
 pub type ApiBody = http_body_util::combinators::UnsyncBoxBody<Bytes, BodyError>;
 pub type ApiResponse = http::Response<ApiBody>;
 
+/// Marks an answer without an end, which may keep its connection for itself.
+#[derive(Clone, Copy)]
+pub(crate) struct Endless;
+
 /// Who is asking, after authentication (and impersonation).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {

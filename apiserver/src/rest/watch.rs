@@ -28,7 +28,7 @@ use super::{
 use crate::{
     Core, content, failure,
     negotiate::{self, Media, Offer, Shape},
-    request::{ApiResponse, BodyError},
+    request::{ApiResponse, BodyError, Endless},
 };
 
 pub async fn watch(call: &Call<'_>) -> Result<ApiResponse, Status> {
@@ -59,6 +59,7 @@ pub async fn watch(call: &Call<'_>) -> Result<ApiResponse, Status> {
     });
     let mut response = content::response(StatusCode::OK, "application/json", Bytes::new());
     *response.body_mut() = StreamBody::new(frames).boxed_unsync();
+    response.extensions_mut().insert(Endless);
     Ok(response)
 }
 

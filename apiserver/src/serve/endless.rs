@@ -1,4 +1,4 @@
-//! Answers without an end, over HTTP/1.1: watches and logs that are followed.
+//! Answers without an end, over HTTP/1.1: watches.
 //!
 //! Nothing else happens on such a connection any more, so the answer takes it over from hyper, whose buffers (16 KiB for
 //! each connection, in use or not) go. It is sent in chunks, and the connection ends with it. A client that reads nothing
@@ -25,13 +25,9 @@ use tokio::{
 use tokio_rustls::server::TlsStream;
 use warp::reply::Response;
 
-use crate::limits;
+use crate::{limits, request::Endless};
 
 type Stream = Box<TlsStream<TcpStream>>;
-
-/// Marks an answer without an end.
-#[derive(Clone, Copy)]
-pub struct Endless;
 
 /// A connection that hyper uses until an answer takes it.
 #[derive(Clone)]

@@ -14,11 +14,11 @@ use http_body_util::{BodyExt as _, StreamBody};
 use hyper::upgrade::OnUpgrade;
 use warp::{Filter, Rejection, Reply as _, path::FullPath, reply::Response};
 
-use super::{Peer, endless::Endless};
+use super::Peer;
 use crate::{
     content,
     handler::{Caller, Handler, Incoming},
-    request::{ApiBody, ApiResponse, BodyError},
+    request::{ApiBody, ApiResponse, BodyError, Endless},
 };
 
 pub fn everything(
@@ -65,7 +65,7 @@ async fn answer(
 async fn reply(response: ApiResponse) -> Response {
     let in_memory = content::size_in_memory(&response).is_some();
     let (mut parts, body) = response.into_parts();
-    let endless = !in_memory && parts.status == http::StatusCode::OK && body.size_hint().exact().is_none();
+    let endless = parts.extensions.remove::<Endless>();
     let mut reply = if in_memory {
         match body.collect().await {
             Ok(whole) => http::Response::new(whole.to_bytes()).into_response(),
@@ -80,8 +80,8 @@ async fn reply(response: ApiResponse) -> Response {
     };
     *reply.status_mut() = parts.status;
     *reply.headers_mut() = parts.headers;
-    if endless {
-        reply.extensions_mut().insert(Endless);
+    if let Some(endless) = endless {
+        reply.extensions_mut().insert(endless);
     }
     reply
 }
