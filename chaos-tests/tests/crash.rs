@@ -15,10 +15,13 @@ fn pods() -> Scope {
     Scope { resource: "pods".into(), namespace: None }
 }
 
+/// A write of 1970 would be too old to be kept.
+const FAR_AHEAD: i64 = i64::MAX / 2;
+
 async fn put(log: &Log, name: impl Into<String>, body: String) {
     let key = Key::new("pods", "ns", name);
     let mutations = vec![Mutation::Put { key, head: Head::default(), body: body.into_bytes() }];
-    log.propose(Command { mutations, ..Command::default() }).await.unwrap();
+    log.propose(Command { mutations, time_ms: FAR_AHEAD, ..Command::default() }).await.unwrap();
 }
 
 async fn storm(log: &Log, writes: std::ops::Range<usize>) {

@@ -37,10 +37,17 @@ fn on_a_small_disk(test: impl AsyncFnOnce(&Path) + Send + 'static) {
     std::thread::spawn(run).join().unwrap();
 }
 
+/// A write of 1970 would be too old to be kept.
+const FAR_AHEAD: i64 = i64::MAX / 2;
+
 fn put(name: &str, number: u64) -> Command {
     let key = Key::new("configmaps", "default", name);
     let body = format!("{number:0>1000}").into_bytes();
-    Command { mutations: vec![Mutation::Put { key, head: Head::default(), body }], ..Command::default() }
+    Command {
+        mutations: vec![Mutation::Put { key, head: Head::default(), body }],
+        time_ms: FAR_AHEAD,
+        ..Command::default()
+    }
 }
 
 fn number(log: &Log, name: &str) -> u64 {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use kontiki_model::{Head, Key, Scope};
 use kontiki_raft::{
-    Command, Event, EventKind, Expect, ListOptions, Log, LogConfig, Malformed, Member, Mutation, Precondition,
-    ProposeError, ReadError, Rejection, Role, Watch, WatchItem,
+    Command, Event, EventKind, Expect, HistoryLimits, ListOptions, Log, LogConfig, Malformed, Member, Mutation,
+    Precondition, ProposeError, ReadError, Rejection, Retain, Role, Watch, WatchItem,
 };
 use tempfile::TempDir;
 
@@ -137,7 +137,11 @@ async fn a_watch_tells_the_past_then_the_present_with_what_was_before() {
 #[tokio::test]
 async fn a_watch_behind_the_ring_reads_on_from_disk_without_a_gap() {
     let dir = tempfile::tempdir().unwrap();
-    let log = Log::open(LogConfig { ring_events: 8, ..LogConfig::new(dir.path()) }).await.unwrap();
+    // Its commands are of 1970: nothing is to be too old.
+    let forever = Retain { age: Duration::MAX, ..HistoryLimits::default().normal };
+    let history = HistoryLimits { normal: forever, ..HistoryLimits::default() };
+    let config = LogConfig { ring_events: 8, history, ..LogConfig::new(dir.path()) };
+    let log = Log::open(config).await.unwrap();
     let mut watch = log.watch(configmaps(), 0).unwrap();
     let writes = (0..500).map(|number| log.propose(command(vec![put(&format!("{}", number % 7), "x")])));
     futures::future::try_join_all(writes).await.unwrap();
