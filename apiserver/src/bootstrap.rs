@@ -147,7 +147,7 @@ async fn write(
         at: None,
     };
     let route = ResourceRequest {
-        kind,
+        kind: kind.into(),
         namespace: Some(namespace.to_owned()).filter(|_| kind.namespaced),
         name: name.map(str::to_owned),
         subresource: None,

@@ -1,10 +1,11 @@
 //! What every handler needs: the log, the configuration, the keys, the counters. Built once, shared by all requests.
 
 use std::sync::{
-    Arc,
+    Arc, PoisonError, RwLock,
     atomic::{AtomicBool, Ordering},
 };
 
+use kontiki_kinds::Kinds;
 use kontiki_model::{Key, Status};
 use kontiki_raft::{Log, ReadError, Stored};
 use tokio::sync::{Semaphore, watch};
@@ -18,6 +19,7 @@ use crate::{
     peers::Peers,
     pki::{JoinTokens, Pki},
     proxy::NodeClient,
+    registry::Registry,
     rest::Frames,
     route::Target,
     server::StartError,
@@ -29,6 +31,8 @@ pub struct Core {
     pub pki: Pki,
     pub tokens: TokenSigner,
     pub metrics: Metrics,
+    /// The kinds that are served now.
+    registry: RwLock<Arc<Registry>>,
     /// Watch events rendered once for many watchers.
     pub(crate) frames: Frames,
     pub(crate) static_tokens: StaticTokens,
@@ -70,6 +74,7 @@ impl Core {
             pki,
             tokens,
             metrics: Metrics::new(),
+            registry: RwLock::new(Arc::new(Registry::new(Kinds::default()))),
             frames: Frames::default(),
             static_tokens,
             nodes,
@@ -89,6 +94,16 @@ impl Core {
     /// An object as this server knows it now, which may be behind the leader.
     pub(crate) fn stored(&self, key: &Key) -> Result<Option<Stored>, Status> {
         self.log.get(key).map_err(|error| unreadable(&error))
+    }
+
+    /// What is served now.
+    pub(crate) fn registry(&self) -> Arc<Registry> {
+        self.registry.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The kinds that are served now.
+    pub fn kinds(&self) -> Kinds {
+        self.registry().kinds.clone()
     }
 
     pub(crate) fn is_bootstrapped(&self) -> bool {

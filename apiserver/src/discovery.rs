@@ -1,12 +1,12 @@
 //! Which groups, versions and resources there are: the legacy documents, one per group version, and the aggregated form.
-//! Derived from the list of kinds and the list of reviews; made once.
+//! Derived from the kinds that are served and the list of reviews; made once for each registry.
 
 use std::cmp::Reverse;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
-use kontiki_kinds::{KINDS, Kind, Subresource};
+use kontiki_kinds::{Kind, Kinds, Subresource};
 use kontiki_model::Status;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
@@ -84,8 +84,8 @@ struct Aggregated {
 }
 
 impl Discovery {
-    pub fn new() -> Self {
-        let groups = groups();
+    pub fn new(kinds: &Kinds) -> Self {
+        let groups = groups(kinds);
         let (core, named): (Vec<_>, Vec<_>) = groups.iter().partition(|group| group.group.is_empty());
         let aggregated = [Aggregated::new(&core), Aggregated::new(&named)];
         Discovery { groups, aggregated }
@@ -188,8 +188,8 @@ impl Aggregated {
 }
 
 /// All groups, in Kubernetes' order.
-fn groups() -> Vec<Group> {
-    let declared = KINDS.iter().map(|kind| (kind.group, kind.version, Resource::of_kind(kind)));
+fn groups(kinds: &Kinds) -> Vec<Group> {
+    let declared = kinds.iter().map(|kind| (kind.group, kind.version, Resource::of_kind(&kind)));
     let asked = REVIEWS.iter().map(|review| (review.group, "v1", Resource::of_review(review)));
     let mut groups: Vec<Group> = Vec::new();
     for (name, version, resource) in declared.chain(asked) {
@@ -261,7 +261,7 @@ impl Group {
 }
 
 impl Resource {
-    fn of_kind(kind: &'static Kind) -> Self {
+    fn of_kind(kind: &Kind) -> Self {
         let mut subresources = kind.subresources.to_vec();
         subresources.sort_by_key(|subresource| subresource.name());
         Resource {
@@ -380,7 +380,7 @@ mod tests {
 
     #[test]
     fn groups_stand_in_order_and_know_their_resources() {
-        let discovery = Discovery::new();
+        let discovery = Discovery::new(&Kinds::default());
         let names: Vec<&str> = discovery.groups.iter().map(|group| group.group).collect();
         let expected =
             ["", "apps", "authentication.k8s.io", "authorization.k8s.io", "coordination.k8s.io", "discovery.k8s.io"];

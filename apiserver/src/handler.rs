@@ -23,7 +23,7 @@ use crate::{
     },
     limits,
     metrics::RequestLabels,
-    paths::Paths,
+    paths,
     request::{ApiBody, ApiRequest, ApiResponse, Identity, RequestBody, ResourceRequest},
     rest, reviews,
     route::{RequestInfo, ResourceInfo, Target},
@@ -55,7 +55,6 @@ pub(crate) enum Caller {
 
 pub(crate) struct Handler {
     core: Arc<Core>,
-    paths: Paths,
     short: Arc<Semaphore>,
     long: Arc<Semaphore>,
 }
@@ -78,7 +77,6 @@ impl Handler {
     pub fn new(core: Arc<Core>) -> Self {
         Handler {
             core,
-            paths: Paths::new(),
             short: Arc::new(Semaphore::new(limits::REQUESTS_IN_FLIGHT_MAX)),
             long: Arc::new(Semaphore::new(limits::LONG_REQUESTS_MAX)),
         }
@@ -96,7 +94,7 @@ impl Handler {
         let encoding = kept(&incoming.headers, &[header::ACCEPT_ENCODING]);
         let query: Vec<(String, String)> = form_urlencoded::parse(incoming.raw_query.as_bytes()).into_owned().collect();
         let asks = Asks::read(&mut incoming, &query);
-        let labels = asks.as_ref().map(Asks::labels).unwrap_or_default();
+        let labels = asks.as_ref().map(|asks| asks.labels(&self.core)).unwrap_or_default();
         let long = asks.as_ref().is_ok_and(Asks::is_long);
         let served = self.serve(asks, query, &mut incoming, request_id.clone(), labels.clone()).boxed();
         let outcome = AssertUnwindSafe(served).catch_unwind().await.unwrap_or_else(|_| {
@@ -198,17 +196,17 @@ impl Handler {
             at::check(&request.method, &info.target)?;
         }
         let resource = match &info.target {
-            Target::Path(path) => return self.paths.answer(&self.core, path, &request).await,
+            Target::Path(path) => return paths::answer(&self.core, path, &request).await,
             Target::Resource(resource) => resource,
         };
         // An unknown version of a known group is told as a Status, as an unknown resource is.
-        if !self.paths.knows(&resource.group) {
+        if !self.core.registry().discovery().knows(&resource.group) {
             return Ok(content::page_not_found());
         }
         if let Some(review) = reviews::find(resource) {
             return reviews::answer(&self.core, review, info.verb, resource, &request).await;
         }
-        let route = resource.resolve(info.verb, &request.method)?;
+        let route = resource.resolve(&self.core.kinds(), info.verb, &request.method)?;
         authz::restrict(&self.core, &request.identity, &route, &request)?;
         if let Some(moment) = past {
             return self.answer_past(&moment?, route, request).await;
@@ -226,7 +224,7 @@ impl Handler {
         request: ApiRequest,
     ) -> Result<ApiResponse, Status> {
         let revision = moment.resolve(&self.core).await?;
-        at::check_retained(&self.core, route.kind, revision)?;
+        at::check_retained(&self.core, &route.kind, revision)?;
         let request = ApiRequest { at: Some(revision), ..request };
         let mut response = rest::handle(&self.core, route, request).boxed().await?;
         at::mark(&mut response, revision);
@@ -267,8 +265,8 @@ impl Asks {
         self.own.as_ref().map_or_else(proxied, kontiki::Found::passes_through)
     }
 
-    fn labels(&self) -> RequestLabels {
-        let Some(own) = &self.own else { return labels(&self.info) };
+    fn labels(&self, core: &Core) -> RequestLabels {
+        let Some(own) = &self.own else { return labels(core, &self.info) };
         let (verb, topic) = (self.info.verb.to_owned(), own.topic().unwrap_or_default().to_owned());
         RequestLabels { verb, group: kontiki::GROUP.to_owned(), resource: topic, ..RequestLabels::default() }
     }
@@ -301,10 +299,10 @@ async fn read_body(method: &Method, headers: &mut HeaderMap, mut body: ApiBody) 
 }
 
 /// Labels name resources that exist: what clients make up must not fill memory.
-fn labels(info: &RequestInfo) -> RequestLabels {
+fn labels(core: &Core, info: &RequestInfo) -> RequestLabels {
     let verb = info.verb.to_owned();
     match &info.target {
-        Target::Resource(resource) if is_known(resource) => RequestLabels {
+        Target::Resource(resource) if is_known(core, resource) => RequestLabels {
             verb,
             group: resource.group.clone(),
             version: resource.version.clone(),
@@ -315,11 +313,11 @@ fn labels(info: &RequestInfo) -> RequestLabels {
     }
 }
 
-fn is_known(resource: &ResourceInfo) -> bool {
-    let kind = kontiki_kinds::by_resource(&resource.group, &resource.version, &resource.resource);
+fn is_known(core: &Core, resource: &ResourceInfo) -> bool {
+    let kind = core.kinds().by_resource(&resource.group, &resource.version, &resource.resource);
     let subresource = resource.subresource.as_str();
     let declared = |kind: &kontiki_kinds::Kind| kind.subresources.iter().any(|one| one.name() == subresource);
-    kind.is_some_and(|kind| subresource.is_empty() || declared(kind)) || reviews::find(resource).is_some()
+    kind.is_some_and(|kind| subresource.is_empty() || declared(&kind)) || reviews::find(resource).is_some()
 }
 
 fn kept(headers: &HeaderMap, names: &[header::HeaderName]) -> HeaderMap {

@@ -24,6 +24,7 @@ mod paths;
 pub mod peers;
 pub mod pki;
 pub mod proxy;
+mod registry;
 pub mod request;
 pub mod rest;
 mod reviews;

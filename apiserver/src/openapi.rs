@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::OnceLock};
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
-use kontiki_kinds::{KINDS, Kind, Subresource};
+use kontiki_kinds::{Kind, Kinds, Subresource};
 use kontiki_model::Status;
 use kontiki_schema::{
     builtin,
@@ -45,6 +45,7 @@ struct Document {
 }
 
 pub(crate) struct OpenApi {
+    kinds: Kinds,
     names: Vec<String>,
     v3: OnceLock<BTreeMap<String, Document>>,
     v2: OnceLock<(Document, Document)>,
@@ -69,9 +70,9 @@ impl Document {
 }
 
 impl OpenApi {
-    pub fn new() -> Self {
+    pub fn new(kinds: Kinds) -> Self {
         let mut names: Vec<String> = PLAIN_DOCUMENTS.iter().map(|(name, _)| (*name).to_owned()).collect();
-        for (group, version) in group_versions() {
+        for (group, version) in group_versions(&kinds) {
             if !group.is_empty() {
                 names.push(format!("apis/{group}"));
             }
@@ -79,7 +80,7 @@ impl OpenApi {
         }
         names.sort();
         names.dedup();
-        OpenApi { names, v3: OnceLock::new(), v2: OnceLock::new() }
+        OpenApi { kinds, names, v3: OnceLock::new(), v2: OnceLock::new() }
     }
 
     /// The names of the v3 documents: `api/v1`, `apis/apps`, `apis/apps/v1`.
@@ -117,7 +118,7 @@ impl OpenApi {
 
     pub fn v2(&self, request: &ApiRequest) -> Result<ApiResponse, Status> {
         let (json, protobuf) = self.v2.get_or_init(|| {
-            let document = v2(builtin(), &routes());
+            let document = v2(builtin(), &routes(&self.kinds));
             (Document::new(document.to_string().into_bytes()), Document::new(v2_protobuf(&document)))
         });
         match preferred(&request.headers, &[JSON, PROTOBUF[0], PROTOBUF[1]]) {
@@ -136,8 +137,8 @@ impl OpenApi {
             for (name, path) in PLAIN_DOCUMENTS {
                 add((*name).to_owned(), plain_document(path));
             }
-            let routes = routes();
-            for (group, version) in group_versions() {
+            let routes = routes(&self.kinds);
+            for (group, version) in group_versions(&self.kinds) {
                 if !group.is_empty() {
                     add(format!("apis/{group}"), plain_document(&format!("/apis/{group}/")));
                 }
@@ -162,18 +163,18 @@ fn document_name(group: &str, version: &str) -> String {
     if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") }
 }
 
-fn group_versions() -> Vec<(&'static str, &'static str)> {
-    let kinds = KINDS.iter().map(|kind| (kind.group, kind.version));
+fn group_versions(kinds: &Kinds) -> Vec<(&'static str, &'static str)> {
+    let kinds = kinds.iter().map(|kind| (kind.group, kind.version));
     let mut all: Vec<_> = kinds.chain(REVIEWS.iter().map(|review| (review.group, "v1"))).collect();
     all.sort_unstable();
     all.dedup();
     all
 }
 
-fn routes() -> Vec<RouteInfo<'static>> {
+fn routes(kinds: &Kinds) -> Vec<RouteInfo<'static>> {
     let mut routes = Vec::new();
-    for kind in KINDS {
-        let own = of_kind(kind);
+    for kind in kinds.iter() {
+        let own = of_kind(&kind);
         routes.push(own);
         routes.extend(kind.subresources.iter().map(|subresource| of_subresource(own, *subresource)));
     }
@@ -192,7 +193,7 @@ fn routes() -> Vec<RouteInfo<'static>> {
     routes
 }
 
-fn of_kind(kind: &'static Kind) -> RouteInfo<'static> {
+fn of_kind(kind: &Kind) -> RouteInfo<'static> {
     RouteInfo {
         group: kind.group,
         version: kind.version,

@@ -9,10 +9,8 @@ use serde_json::{Value, json};
 use crate::{
     content,
     core::Core,
-    discovery::Discovery,
     failure, health, kontiki,
     negotiate::{self, Form, Offer, negotiate},
-    openapi::OpenApi,
     request::{ApiRequest, ApiResponse},
     version,
 };
@@ -21,67 +19,52 @@ const KEY_SET: &str = "application/jwk-set+json";
 /// How long clients may keep what identifies the issuer of tokens.
 const KEYS_CACHED: &str = "public, max-age=3600";
 
-pub(crate) struct Paths {
-    discovery: Discovery,
-    openapi: OpenApi,
+pub(crate) async fn answer(core: &Arc<Core>, path: &str, request: &ApiRequest) -> Result<ApiResponse, Status> {
+    let registry = core.registry();
+    let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+    let answer = match segments.as_slice() {
+        [] => list(core, request)?,
+        ["api"] | ["apis"] | ["api", _] | ["apis", _] | ["apis", _, _] => {
+            match registry.discovery().answer(core, &segments, request)? {
+                Some(found) => found,
+                None if matches!(*segments, ["api", _]) => return Err(failure::no_such_resource()),
+                None if matches!(*segments, [_, group, _] if registry.discovery().knows(group)) => {
+                    return Err(failure::no_such_resource());
+                }
+                None => return Ok(content::page_not_found()),
+            }
+        }
+        ["version"] => document(request, &version::document())?,
+        [endpoint, check @ ..] if health::ENDPOINTS.contains(endpoint) => {
+            return Ok(health::answer(core, endpoint, &check.join("/"), request).await);
+        }
+        ["metrics"] => metrics(core)?,
+        ["openapi", "v2"] => registry.openapi().v2(request)?,
+        ["openapi", "v3"] => registry.openapi().index(),
+        ["openapi", "v3", document @ ..] => match registry.openapi().v3(&document.join("/"), request)? {
+            Some(found) => found,
+            None => return Ok(content::page_not_found()),
+        },
+        [".well-known", "openid-configuration"] => issuer(core, request)?,
+        ["openid", "v1", "jwks"] => keys(core, request)?,
+        _ => return Ok(content::page_not_found()),
+    };
+    match request.method {
+        Method::GET | Method::HEAD => Ok(answer),
+        _ => Err(failure::method_not_allowed()),
+    }
 }
 
-impl Paths {
-    pub fn new() -> Self {
-        Paths { discovery: Discovery::new(), openapi: OpenApi::new() }
-    }
-
-    /// Whether this server has any resource of the group.
-    pub fn knows(&self, group: &str) -> bool {
-        self.discovery.knows(group)
-    }
-
-    pub async fn answer(&self, core: &Arc<Core>, path: &str, request: &ApiRequest) -> Result<ApiResponse, Status> {
-        let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
-        let answer = match segments.as_slice() {
-            [] => self.list(request)?,
-            ["api"] | ["apis"] | ["api", _] | ["apis", _] | ["apis", _, _] => {
-                match self.discovery.answer(core, &segments, request)? {
-                    Some(found) => found,
-                    None if matches!(*segments, ["api", _]) => return Err(failure::no_such_resource()),
-                    None if matches!(*segments, [_, group, _] if self.knows(group)) => {
-                        return Err(failure::no_such_resource());
-                    }
-                    None => return Ok(content::page_not_found()),
-                }
-            }
-            ["version"] => document(request, &version::document())?,
-            [endpoint, check @ ..] if health::ENDPOINTS.contains(endpoint) => {
-                return Ok(health::answer(core, endpoint, &check.join("/"), request).await);
-            }
-            ["metrics"] => metrics(core)?,
-            ["openapi", "v2"] => self.openapi.v2(request)?,
-            ["openapi", "v3"] => self.openapi.index(),
-            ["openapi", "v3", document @ ..] => match self.openapi.v3(&document.join("/"), request)? {
-                Some(found) => found,
-                None => return Ok(content::page_not_found()),
-            },
-            [".well-known", "openid-configuration"] => issuer(core, request)?,
-            ["openid", "v1", "jwks"] => keys(core, request)?,
-            _ => return Ok(content::page_not_found()),
-        };
-        match request.method {
-            Method::GET | Method::HEAD => Ok(answer),
-            _ => Err(failure::method_not_allowed()),
-        }
-    }
-
-    fn list(&self, request: &ApiRequest) -> Result<ApiResponse, Status> {
-        let mut paths = vec!["/.well-known/openid-configuration".to_owned()];
-        paths.extend(self.discovery.paths());
-        paths.extend(health::paths());
-        paths.extend(kontiki::paths());
-        paths.extend(["/metrics", "/openapi/v2", "/openapi/v3"].map(str::to_owned));
-        paths.extend(self.openapi.documents().map(|name| format!("/openapi/v3/{name}")));
-        paths.extend(["/openid/v1/jwks", "/version"].map(str::to_owned));
-        paths.sort();
-        document(request, &json!({"paths": paths}))
-    }
+fn list(core: &Core, request: &ApiRequest) -> Result<ApiResponse, Status> {
+    let mut paths = vec!["/.well-known/openid-configuration".to_owned()];
+    paths.extend(core.registry().discovery().paths());
+    paths.extend(health::paths());
+    paths.extend(kontiki::paths());
+    paths.extend(["/metrics", "/openapi/v2", "/openapi/v3"].map(str::to_owned));
+    paths.extend(core.registry().openapi().documents().map(|name| format!("/openapi/v3/{name}")));
+    paths.extend(["/openid/v1/jwks", "/version"].map(str::to_owned));
+    paths.sort();
+    document(request, &json!({"paths": paths}))
 }
 
 fn document(request: &ApiRequest, value: &Value) -> Result<ApiResponse, Status> {

@@ -73,7 +73,7 @@ pub struct ApiRequest {
 /// A request below `/api/v1` or `/apis/<group>/<version>` for a known kind.
 #[derive(Clone)]
 pub struct ResourceRequest {
-    pub kind: &'static kontiki_kinds::Kind,
+    pub kind: kontiki_kinds::KindRef,
     pub namespace: Option<String>,
     pub name: Option<String>,
     /// As in the URL: `status`, `scale`, `log`; what follows it in the path of `…/proxy/<path>` is in `rest`.

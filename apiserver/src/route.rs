@@ -1,7 +1,7 @@
 //! What a request asks for, read from its method, path and query alone: Kubernetes' RequestInfo, and the kind it means.
 
 use http::Method;
-use kontiki_kinds::{Kind, Subresource, by_resource};
+use kontiki_kinds::{Kind, Kinds, Subresource};
 use kontiki_model::Status;
 use percent_encoding::percent_decode_str;
 
@@ -110,8 +110,9 @@ impl ResourceInfo {
     }
 
     /// The kind behind the path and how it is asked for; 404 and 405 where there is none.
-    pub fn resolve(&self, verb: &'static str, method: &Method) -> Result<ResourceRequest, Status> {
-        let kind = by_resource(&self.group, &self.version, &self.resource).ok_or_else(failure::no_such_resource)?;
+    pub fn resolve(&self, kinds: &Kinds, verb: &'static str, method: &Method) -> Result<ResourceRequest, Status> {
+        let kind =
+            kinds.by_resource(&self.group, &self.version, &self.resource).ok_or_else(failure::no_such_resource)?;
         let named = self.named;
         let own_namespace = kind.resource == NAMESPACES && kind.group.is_empty();
         let in_namespace = !self.namespace.is_empty() && !own_namespace;
@@ -120,7 +121,7 @@ impl ResourceInfo {
             return Err(failure::no_such_resource());
         }
         let offered = match self.subresource.as_str() {
-            "" => whole_verbs(kind, named, all_namespaces),
+            "" => whole_verbs(&kind, named, all_namespaces),
             name => {
                 let found = kind.subresources.iter().find(|subresource| subresource.name() == name);
                 let subresource = found.ok_or_else(failure::no_such_resource)?;
@@ -326,7 +327,8 @@ mod tests {
             let method: Method = method.parse().unwrap();
             let info = RequestInfo::read(&method, path, &[]).unwrap();
             let Target::Resource(resource) = info.target else { panic!("{path} is a resource") };
-            let told = resource.resolve(info.verb, &method).map_or_else(|status| status.code, |_| 200);
+            let told =
+                resource.resolve(&Kinds::default(), info.verb, &method).map_or_else(|status| status.code, |_| 200);
             assert_eq!(told, code, "{method} {path}");
         }
     }

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use kontiki_model::{Fault, Faults, Retention};
+use kontiki_schema::{Schema, builtin};
 use serde_json::Value;
 
 use crate::{column, tree};
@@ -345,6 +346,12 @@ impl Kind {
         restore_keeps: &["/status"],
         computed: None,
     };
+
+    /// What its objects look like.
+    pub fn schema(&self) -> Schema<'_> {
+        let id = builtin().lookup(self.type_name);
+        Schema::builtin(id.expect("a kind's type_name is in the table: a test checks it"))
+    }
 
     /// `(group, version, resource)`.
     pub fn gvr(&self) -> (&'static str, &'static str, &'static str) {

@@ -18,6 +18,7 @@ pub mod names;
 mod namespace;
 mod node;
 pub mod pod;
+mod registry;
 mod replicaset;
 mod secret;
 pub mod selector;
@@ -29,6 +30,7 @@ mod workload;
 pub use age::{age, human_duration};
 pub use kind::{AdmitFacts, Claim, Column, Deletion, Field, Kind, Lookup, NameRule, Pool, Restore, Scale, Subresource};
 pub use kontiki_model::Retention;
+pub use registry::{KindRef, Kinds};
 
 /// Every kind this server knows, in alphabetical order of `(group, resource)`.
 pub static KINDS: &[&Kind] = &[

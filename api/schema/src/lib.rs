@@ -24,6 +24,7 @@ mod patch;
 mod protobuf;
 mod prune;
 mod scalar;
+mod schema;
 mod syntax;
 mod table;
 
@@ -33,4 +34,5 @@ pub use generated::ids;
 pub use go::print as go_print;
 pub use patch::{PatchError, decode_patch, json_patch, merge_patch};
 pub use protobuf::{Enveloped, MAGIC as PROTOBUF_MAGIC};
+pub use schema::Schema;
 pub use table::{Field, Form, Gvk, Item, ListType, Omit, Patch, Shape, Table, Text, Type, TypeId, builtin};

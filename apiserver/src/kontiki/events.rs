@@ -13,7 +13,7 @@ use futures::stream;
 use http::StatusCode;
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
-use kontiki_kinds::{Kind, Retention, by_storage_resource};
+use kontiki_kinds::{KindRef, Retention};
 use kontiki_model::{Key, Revision, Scope, Status};
 use kontiki_raft::{Event, ReadError, Subject, Watch, WatchItem};
 use serde_json::{Value, json};
@@ -35,7 +35,7 @@ use crate::{
 };
 
 pub(super) async fn answer(core: Arc<Core>, asked: Asked) -> Result<ApiResponse, Status> {
-    let selection = Selection::read(&asked.request)?;
+    let selection = Selection::read(&core, &asked.request)?;
     selection.authorize(&core, &asked.request)?;
     let newest = core.log.barrier().await.map_err(|error| unreadable(&error))?;
     let subject = selection.subject();
@@ -48,6 +48,7 @@ pub(super) async fn answer(core: Arc<Core>, asked: Asked) -> Result<ApiResponse,
         "type": "Begin", "from": from, "revision": newest, "floor": core.log.floor(), "cluster": cluster(&core),
     });
     let stream = Stream {
+        core,
         watch,
         selection,
         from,
@@ -68,17 +69,17 @@ pub(super) async fn answer(core: Arc<Core>, asked: Asked) -> Result<ApiResponse,
 /// Which events are asked for.
 struct Selection {
     /// Empty: all.
-    kinds: Vec<&'static Kind>,
+    kinds: Vec<KindRef>,
     namespace: Option<String>,
     lasting: bool,
 }
 
 impl Selection {
-    fn read(request: &ApiRequest) -> Result<Self, Status> {
-        let mut kinds = Vec::new();
+    fn read(core: &Core, request: &ApiRequest) -> Result<Self, Status> {
+        let (known, mut kinds) = (core.kinds(), Vec::new());
         for (_, resource) in request.query.iter().filter(|(key, _)| key == "resource") {
             let unknown = || failure::bad_request(format!("there is no resource {resource:?}"));
-            kinds.push(by_storage_resource(resource).ok_or_else(unknown)?);
+            kinds.push(known.by_storage_resource(resource).ok_or_else(unknown)?);
         }
         let lasting = match request.query_value("class").unwrap_or("") {
             "" => false,
@@ -119,7 +120,7 @@ impl Selection {
     }
 
     fn contains(&self, key: &Key, short_lived: bool) -> bool {
-        let is = |kind: &&Kind| by_storage_resource(&key.resource).is_some_and(|found| std::ptr::eq(found, *kind));
+        let is = |kind: &KindRef| kind.storage_resource() == key.resource;
         (self.kinds.is_empty() || self.kinds.iter().any(is))
             && self.namespace.as_ref().is_none_or(|namespace| *namespace == key.namespace)
             && !(self.lasting && short_lived)
@@ -179,6 +180,7 @@ pub(super) fn cluster(core: &Core) -> String {
 }
 
 struct Stream {
+    core: Arc<Core>,
     watch: Watch,
     selection: Selection,
     from: Revision,
@@ -225,7 +227,8 @@ impl Stream {
         {
             return Ok(None);
         }
-        let mut text = serde_json::to_vec(&Told::of(event, self.detail)?).map_err(failure::internal)?;
+        let mut text =
+            serde_json::to_vec(&Told::of(&self.core.kinds(), event, self.detail)?).map_err(failure::internal)?;
         text.push(b'\n');
         Ok(Some(text.into()))
     }

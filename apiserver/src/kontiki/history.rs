@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use kontiki_kinds::{Kind, by_resource};
+use kontiki_kinds::{KindRef, Kinds};
 use kontiki_model::{Key, Revision, Status};
 use serde::Serialize;
 
@@ -39,7 +39,7 @@ struct History {
 
 pub(super) async fn answer(core: Arc<Core>, asked: Asked) -> Result<ApiResponse, Status> {
     let form = negotiate(&asked.request, Offer::Document)?;
-    let (kind, key) = key_of(asked.object.as_ref())?;
+    let (kind, key) = key_of(&core.kinds(), asked.object.as_ref())?;
     let limit = number(&asked.request, "limit")?.and_then(|limit| usize::try_from(limit).ok());
     let limit = limit.unwrap_or(HISTORY_EVENTS_DEFAULT).clamp(1, HISTORY_EVENTS_MAX);
     let before = number(&asked.request, "before")?;
@@ -62,6 +62,7 @@ fn read(core: &Core, key: &Key, before: Option<Revision>, limit: usize, detail: 
         items: Vec::new(),
         before,
     };
+    let kinds = core.kinds();
     let mut bytes = 0;
     while history.items.len() < limit && bytes < HISTORY_BYTES_MAX {
         let wanted = HISTORY_STEP_EVENTS.min(limit - history.items.len());
@@ -70,7 +71,7 @@ fn read(core: &Core, key: &Key, before: Option<Revision>, limit: usize, detail: 
         for event in events {
             bytes += event.bytes();
             history.before = Some(event.revision());
-            history.items.push(Told::of(&event, detail)?);
+            history.items.push(Told::of(&kinds, &event, detail)?);
         }
         if complete {
             history.before = None;
@@ -81,15 +82,17 @@ fn read(core: &Core, key: &Key, before: Option<Revision>, limit: usize, detail: 
 }
 
 /// The object that an endpoint is asked about.
-pub(super) fn key_of(object: Option<&ResourceInfo>) -> Result<(&'static Kind, Key), Status> {
+pub(super) fn key_of(kinds: &Kinds, object: Option<&ResourceInfo>) -> Result<(KindRef, Key), Status> {
     let object = object.ok_or_else(failure::no_such_resource)?;
-    let kind = by_resource(&object.group, &object.version, &object.resource).ok_or_else(failure::no_such_resource)?;
+    let kind =
+        kinds.by_resource(&object.group, &object.version, &object.resource).ok_or_else(failure::no_such_resource)?;
     // A namespace is in itself, for authorization only.
     let namespace = if kind.namespaced { object.namespace.as_str() } else { "" };
     if kind.namespaced && namespace.is_empty() {
         return Err(failure::no_such_resource());
     }
-    Ok((kind, Key::new(kind.storage_resource(), namespace, object.name.as_str())))
+    let key = Key::new(kind.storage_resource(), namespace, object.name.as_str());
+    Ok((kind, key))
 }
 
 /// A query parameter that is a number.

@@ -1,7 +1,7 @@
 //! An event of the log as kontiki's own API tells it.
 
 use chrono::{DateTime, SecondsFormat};
-use kontiki_kinds::by_storage_resource;
+use kontiki_kinds::Kinds;
 use kontiki_model::{Key, Revision, Status};
 use kontiki_raft::{Event, EventKind, Stored};
 use serde::Serialize;
@@ -81,7 +81,7 @@ pub(crate) struct Detail {
 }
 
 impl Told {
-    pub fn of(event: &Event, detail: Detail) -> Result<Self, Status> {
+    pub fn of(kinds: &Kinds, event: &Event, detail: Detail) -> Result<Self, Status> {
         let (previous, object) = (event.previous.as_ref(), &event.object);
         // A deletion's last form may differ from the one before, by its own doing: that is not what it changed.
         let changes = match (event.kind, previous) {
@@ -93,7 +93,7 @@ impl Told {
             revision: event.revision(),
             time: time(event.time_ms),
             r#type: kind_name(event.kind),
-            resource: Named::of(&object.key, &object.head.uid),
+            resource: Named::of(kinds, &object.key, &object.head.uid),
             author: Author {
                 user: event.author.user.clone(),
                 impersonator: event.author.impersonator.clone(),
@@ -131,16 +131,16 @@ pub(crate) fn time(ms: i64) -> String {
 }
 
 impl Named {
-    pub fn of(key: &Key, uid: &str) -> Self {
-        let kind = by_storage_resource(&key.resource);
-        let path = kind.map(|kind| {
+    pub fn of(kinds: &Kinds, key: &Key, uid: &str) -> Self {
+        let kind = kinds.by_storage_resource(&key.resource);
+        let path = kind.as_ref().map(|kind| {
             let root = if kind.group.is_empty() { "/api" } else { "/apis" };
             let namespace =
                 if key.namespace.is_empty() { String::new() } else { format!("/namespaces/{}", key.namespace) };
             format!("{root}/{}{namespace}/{}/{}", kind.group_version(), kind.resource, key.name)
         });
         Named {
-            api_version: kind.map(|kind| kind.group_version()).unwrap_or_default(),
+            api_version: kind.as_ref().map(|kind| kind.group_version()).unwrap_or_default(),
             kind: kind.map_or("", |kind| kind.kind),
             resource: key.resource.clone(),
             namespace: key.namespace.clone(),

@@ -7,7 +7,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, header};
-use kontiki_kinds::{Kind, by_gvk};
+use kontiki_kinds::KindRef;
 use kontiki_model::{Cause, Status};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
@@ -111,7 +111,7 @@ struct Outcome {
 
 /// A place in the API: a kind, a namespace, a name.
 struct Place {
-    kind: &'static Kind,
+    kind: KindRef,
     namespace: Option<String>,
     name: String,
 }
@@ -243,7 +243,7 @@ fn prepare(core: &Core, request: &ApiRequest, transaction: Transaction) -> Resul
 }
 
 fn operation(core: &Core, request: &ApiRequest, namespace: &str, asks: Asks) -> Result<Operation, Status> {
-    let place = place(&asks, namespace)?;
+    let place = place(core, &asks, namespace)?;
     let (method, content_type, body) = content(&asks)?;
     let mut request = ApiRequest {
         method,
@@ -294,7 +294,7 @@ fn operation(core: &Core, request: &ApiRequest, namespace: &str, asks: Asks) -> 
 }
 
 /// What the operation is about.
-fn place(asks: &Asks, namespace: &str) -> Result<Place, Status> {
+fn place(core: &Core, asks: &Asks, namespace: &str) -> Result<Place, Status> {
     let verb = format!("{:?}", asks.verb).to_lowercase();
     let (api_version, kind, given, name) = match (asks.verb, &asks.object, &asks.target) {
         (Verb::Apply | Verb::Create | Verb::Update, Some(object), None) => {
@@ -315,14 +315,15 @@ fn place(asks: &Asks, namespace: &str) -> Result<Place, Status> {
         }
     };
     let (group, version) = api_version.split_once('/').unwrap_or(("", &api_version));
-    let found = by_gvk(group, version, &kind);
+    let found = core.kinds().by_gvk(group, version, &kind);
     let kind = found.ok_or_else(|| {
         let mut status = failure::no_such_resource();
         status.message = format!("no matches for kind {kind:?} in version {api_version:?}");
         status
     })?;
     let given = given.filter(|given| !given.is_empty()).unwrap_or_else(|| namespace.to_owned());
-    Ok(Place { kind, namespace: kind.namespaced.then_some(given), name })
+    let namespace = kind.namespaced.then_some(given);
+    Ok(Place { kind, namespace, name })
 }
 
 /// How the operation goes over the wire by itself.
@@ -365,7 +366,7 @@ fn allowed(
     name: Option<&str>,
     subresource: &str,
 ) -> Result<ResourceRequest, Status> {
-    let kind = place.kind;
+    let kind = &place.kind;
     let mut path = match kind.group {
         "" => format!("/api/{}", kind.version),
         group => format!("/apis/{group}/{}", kind.version),
@@ -387,7 +388,7 @@ fn allowed(
     let question = Question { identity: &request.identity, verb, target: &target, field_selector: "" };
     authz::authorize(core, question)?;
     let Target::Resource(resource) = &target else { return Err(failure::no_such_resource()) };
-    let route = resource.resolve(verb, &request.method)?;
+    let route = resource.resolve(&core.kinds(), verb, &request.method)?;
     authz::restrict(core, &request.identity, &route, request)?;
     Ok(route)
 }

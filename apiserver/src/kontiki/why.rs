@@ -4,7 +4,6 @@
 use std::{cell::OnceCell, sync::Arc};
 
 use http::StatusCode;
-use kontiki_kinds::KINDS;
 use kontiki_model::{Key, Revision, Status};
 use kontiki_raft::{Event, EventKind, ReadError};
 use serde_json::{Value, json};
@@ -28,7 +27,7 @@ use crate::{
 
 pub(super) async fn answer(core: Arc<Core>, asked: Asked) -> Result<ApiResponse, Status> {
     let form = negotiate(&asked.request, Offer::Document)?;
-    let (kind, key) = key_of(asked.object.as_ref())?;
+    let (kind, key) = key_of(&core.kinds(), asked.object.as_ref())?;
     let revision = number(&asked.request, "revision")?;
     let identity = asked.request.identity.clone();
     core.log.barrier().await.map_err(|error| unreadable(&error))?;
@@ -71,10 +70,10 @@ fn link(core: &Core, identity: &Identity, because: Because, event: &Event) -> Re
         Because::Deletion => "deletion",
         Because::Owner => "owner",
     };
-    if !may_get(core, identity, &Named::of(&event.object.key, ""))? {
+    if !may_get(core, identity, &Named::of(&core.kinds(), &event.object.key, ""))? {
         return Ok(json!({"because": because, "hidden": true, "event": {"revision": event.revision()}}));
     }
-    let told = Told::of(event, Detail { objects: false, changes: true })?;
+    let told = Told::of(&core.kinds(), event, Detail { objects: false, changes: true })?;
     Ok(json!({"because": because, "event": serde_json::to_value(told).map_err(failure::internal)?}))
 }
 
@@ -186,7 +185,8 @@ impl Record for Past<'_> {
     fn owner(&self, event: &Event) -> Option<Key> {
         let object = &event.object;
         let owner = object.head.owners.iter().find(|owner| owner.controller)?;
-        let kind = KINDS.iter().find(|kind| kind.kind == owner.kind)?;
+        let kinds = self.core.kinds();
+        let kind = kinds.iter().find(|kind| kind.kind == owner.kind)?;
         let namespace = if kind.namespaced { object.key.namespace.as_str() } else { "" };
         Some(Key::new(kind.storage_resource(), namespace, owner.name.as_str()))
     }

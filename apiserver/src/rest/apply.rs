@@ -2,7 +2,6 @@
 //! is kept in the annotation that kubectl uses, so both may be used on the same objects.
 
 use kontiki_model::Status;
-use kontiki_schema::builtin;
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -61,9 +60,9 @@ impl Write for Application<'_> {
         }
         let make = |old: Option<&Value>| {
             let old = old.ok_or_else(|| call.not_found(self.name))?;
-            let (r#type, Decoded { object, warnings }) = (object::type_of(call.kind), &self.wanted);
-            let patch = builtin().three_way_patch(r#type, &last_applied(old)?, object, old);
-            let object = builtin().strategic_merge(r#type, old.clone(), patch).map_err(patch::refused)?;
+            let (schema, Decoded { object, warnings }) = (call.kind.schema(), &self.wanted);
+            let patch = schema.table.three_way_patch(schema.id, &last_applied(old)?, object, old);
+            let object = schema.table.strategic_merge(schema.id, old.clone(), patch).map_err(patch::refused)?;
             Ok(Wanted { object, warnings: warnings.clone() })
         };
         Update { name: self.name, rules: Rules::Main, make: &make, uid_is_precondition: false }.plan(call, view)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chrono::{DateTime, SubsecRound, Utc};
 use kontiki_kinds::Kind;
 use kontiki_model::{Faults, Key, Scope, Status};
-use kontiki_schema::TypeId;
+use kontiki_schema::Schema;
 use serde_json::Value;
 
 use super::object;
@@ -20,7 +20,7 @@ pub struct Call<'a> {
     pub core: &'a Arc<Core>,
     pub route: &'a ResourceRequest,
     pub request: &'a ApiRequest,
-    pub kind: &'static Kind,
+    pub kind: &'a Kind,
 }
 
 /// What a request body must be: the kind itself, or what a subresource takes.
@@ -29,12 +29,12 @@ pub struct Expected<'a> {
     pub group: &'a str,
     pub version: &'a str,
     pub kind: &'a str,
-    pub r#type: TypeId,
+    pub schema: Schema<'a>,
 }
 
 impl<'a> Call<'a> {
     pub fn new(core: &'a Arc<Core>, route: &'a ResourceRequest, request: &'a ApiRequest) -> Self {
-        Call { core, route, request, kind: route.kind }
+        Call { core, route, request, kind: &route.kind }
     }
 
     /// `pods`, `deployments.apps`: how most failures name the object.
@@ -69,12 +69,12 @@ impl<'a> Call<'a> {
         Scope { resource: self.kind.storage_resource(), namespace }
     }
 
-    pub fn expected(&self) -> Expected<'static> {
+    pub fn expected(&self) -> Expected<'a> {
         Expected {
             group: self.kind.group,
             version: self.kind.version,
             kind: self.kind.kind,
-            r#type: object::type_of(self.kind),
+            schema: self.kind.schema(),
         }
     }
 

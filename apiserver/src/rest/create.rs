@@ -4,7 +4,6 @@ use http::StatusCode;
 use kontiki_kinds::metadata;
 use kontiki_model::{Faults, Status};
 use kontiki_raft::Expect;
-use kontiki_schema::builtin;
 use serde_json::Value;
 
 use super::{
@@ -92,7 +91,7 @@ fn attempt(call: &Call<'_>, view: &View<'_>, body: &Value) -> Result<Plan, Faile
     let mut object = body.clone();
     let mut change = Change::default();
     let generated = naming::fill(&mut object);
-    builtin().default(object::type_of(kind), &mut object);
+    kind.schema().default(&mut object);
     (kind.default)(&mut object);
     admission::namespace(call, view, &object, &mut change)?;
     admission::admit(call, view, &mut object)?;

@@ -50,15 +50,14 @@ pub fn body(call: &Call<'_>, expected: Expected<'_>, validation: FieldValidation
 
 /// A tree of the expected kind, without unknown fields; the error is the reason alone.
 pub fn checked(expected: Expected<'_>, document: Document, validation: FieldValidation) -> Result<Decoded, String> {
-    let table = builtin();
-    let messages = table.check_document(expected.r#type, &document).map_err(|error| error.0)?;
+    let messages = expected.schema.check_document(&document).map_err(|error| error.0)?;
     let warnings = match validation {
         FieldValidation::Strict if !messages.is_empty() => return Err(strict_error(&messages)),
         FieldValidation::Strict | FieldValidation::Ignore => Vec::new(),
         FieldValidation::Warn => messages,
     };
     let mut object = document.value;
-    table.prune(expected.r#type, &mut object);
+    expected.schema.prune(&mut object);
     Ok(Decoded { object, warnings })
 }
 

@@ -9,7 +9,6 @@ use bytes::Bytes;
 use kontiki_kinds::Kind;
 use kontiki_model::{Head, OwnerRef, Revision, Status};
 use kontiki_raft::Stored;
-use kontiki_schema::{TypeId, builtin};
 use serde_json::{Map, Value, value::RawValue};
 
 use crate::failure;
@@ -19,11 +18,6 @@ use crate::failure;
 pub struct Sealed {
     pub head: Head,
     pub body: Bytes,
-}
-
-/// The kind's type in the schema table.
-pub fn type_of(kind: &Kind) -> TypeId {
-    builtin().lookup(kind.type_name).expect("a kind's type_name is in the table: a test in kinds checks it")
 }
 
 /// The text at a JSON pointer, or the empty string.
@@ -68,7 +62,7 @@ pub fn seal(kind: &Kind, mut object: Value) -> Result<Sealed, Status> {
     }
     object["kind"] = kind.kind.into();
     object["apiVersion"] = kind.group_version().into();
-    builtin().canonical(type_of(kind), &mut object);
+    kind.schema().canonical(&mut object);
     let body = serde_json::to_vec(&object).map_err(failure::internal)?;
     let mut head = head(kind, &object);
     head.splice = splice(&body, &head.uid)?;

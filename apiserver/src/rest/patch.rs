@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 use kontiki_model::{Faults, Status};
-use kontiki_schema::{Document, PatchError, builtin, decode_patch, go_print, json_patch, merge_patch, strict_error};
+use kontiki_schema::{Document, PatchError, decode_patch, go_print, json_patch, merge_patch, strict_error};
 use serde_json::{Map, Value};
 
 use super::{
@@ -85,7 +85,8 @@ impl<'a> Patch<'a> {
             Patch::Json(body) => json_patch(old, body).map_err(refused)?,
             Patch::Merge(patch) => merge_patch(old.clone(), patch.value.clone()),
             Patch::Strategic(patch) => {
-                let merged = builtin().strategic_merge(expected.r#type, old.clone(), patch.value.clone());
+                let merged =
+                    expected.schema.table.strategic_merge(expected.schema.id, old.clone(), patch.value.clone());
                 merged.map_err(refused)?
             }
         };

@@ -88,14 +88,14 @@ pub async fn list(call: &Call<'_>) -> Result<ApiResponse, Status> {
         plan = plan.below(past)?;
     }
     reach(call, plan.as_of).await?;
-    let (log, scope, kind) = (call.core.log.clone(), call.scope(), call.kind);
+    let (log, scope, kind) = (call.core.log.clone(), call.scope(), call.route.kind.clone());
     let after = plan.token.clone();
     // Long lists cost milliseconds of copying: not on a thread that others wait for.
     let listed = tokio::task::spawn_blocking(move || {
         let behind = plan.token.map(|token| token.after);
         page(&log, &scope, &selection, plan.at, behind, plan.limit).map(|page| {
             let meta = list_meta(&page, selection.is_everything());
-            render::list(kind, form.shape, include, &page.items, &meta)
+            render::list(&kind, form.shape, include, &page.items, &meta)
         })
     });
     match listed.await.map_err(failure::internal)? {

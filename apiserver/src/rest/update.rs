@@ -3,7 +3,6 @@
 use kontiki_kinds::{Deletion, Kind, metadata};
 use kontiki_model::{Faults, Status};
 use kontiki_raft::{Expect, Mutation, Stored};
-use kontiki_schema::builtin;
 use serde_json::Value;
 
 use super::{
@@ -142,7 +141,7 @@ fn preconditions(call: &Call<'_>, update: &Update<'_>, new: &mut Value, old: &Va
 
 /// Brings what the client wants into the form that will be stored: defaults, and what it may not change.
 fn prepare(kind: &Kind, rules: Rules, new: &mut Value, old: &Value) {
-    builtin().default(object::type_of(kind), new);
+    kind.schema().default(new);
     (kind.default)(new);
     let metadata = object::metadata(new);
     let old_metadata = &old["metadata"];
@@ -181,7 +180,7 @@ fn prepare(kind: &Kind, rules: Rules, new: &mut Value, old: &Value) {
 pub fn differs(kind: &Kind, new: &Value, old: &Value) -> bool {
     let rest = |object: &Value| {
         let mut object = object.clone();
-        builtin().canonical(object::type_of(kind), &mut object);
+        kind.schema().canonical(&mut object);
         for member in ["kind", "apiVersion", "metadata", "status"] {
             object.as_object_mut().and_then(|members| members.shift_remove(member));
         }

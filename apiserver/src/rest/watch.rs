@@ -9,7 +9,7 @@ use futures::stream;
 use http::StatusCode;
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
-use kontiki_kinds::Kind;
+use kontiki_kinds::KindRef;
 use kontiki_model::{Key, Revision, Scope, Status};
 use kontiki_raft::{self as raft, Event, EventKind, ReadError, WatchItem};
 use rand::Rng as _;
@@ -42,7 +42,7 @@ pub async fn watch(call: &Call<'_>) -> Result<ApiResponse, Status> {
     let stage = begin(call, &options).await?;
     let stream = Stream {
         core: call.core.clone(),
-        kind: call.kind,
+        kind: call.route.kind.clone(),
         scope: call.scope(),
         selection,
         form: frame_form,
@@ -91,7 +91,7 @@ enum Stage {
 
 struct Stream {
     core: Arc<Core>,
-    kind: &'static Kind,
+    kind: KindRef,
     scope: Scope,
     selection: Selection,
     form: FrameForm,
@@ -208,7 +208,7 @@ impl Stream {
         if let (Some(at), true, None) = (*at, *begun, &after) {
             self.stage = follow(&self.core, self.scope.clone(), at, at);
             return match self.marked && self.bookmarks {
-                true => Step::Frame(frames::bookmark(self.kind, self.form, at, true)),
+                true => Step::Frame(frames::bookmark(&self.kind, self.form, at, true)),
                 false => Step::Again,
             };
         }
@@ -255,8 +255,8 @@ impl Stream {
     fn tell(&mut self, event: EventType, stored: &raft::Stored, previous: bool) -> Step {
         let first = std::mem::take(&mut self.first);
         let frame = match (first, self.form) {
-            (true, FrameForm::Table(_)) => frames::render(self.kind, self.form, event, stored, true),
-            _ => self.core.frames.event(self.kind, self.form, event, stored, previous),
+            (true, FrameForm::Table(_)) => frames::render(&self.kind, self.form, event, stored, true),
+            _ => self.core.frames.event(&self.kind, self.form, event, stored, previous),
         };
         match frame {
             Ok(frame) => Step::Frame(frame),
@@ -274,7 +274,7 @@ impl Stream {
             self.stage = Stage::Ended;
         }
         match self.bookmarks {
-            true => Step::Frame(frames::bookmark(self.kind, self.form, revision, false)),
+            true => Step::Frame(frames::bookmark(&self.kind, self.form, revision, false)),
             false => Step::Again,
         }
     }

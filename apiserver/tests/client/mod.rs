@@ -71,7 +71,7 @@ impl Server {
 
     pub fn about(&self, kind: &'static Kind, namespace: &str) -> Call<'_> {
         let route = ResourceRequest {
-            kind,
+            kind: kind.into(),
             namespace: Some(namespace.to_owned()).filter(|_| kind.namespaced && !namespace.is_empty()),
             name: None,
             subresource: None,

@@ -4,7 +4,6 @@ use bytes::Bytes;
 use kontiki_kinds::{Kind, Restore};
 use kontiki_model::{Head, Status};
 use kontiki_raft::Stored;
-use kontiki_schema::builtin;
 use serde_json::Value;
 
 use crate::{
@@ -62,7 +61,7 @@ fn merge(kind: &Kind, present: &Stored, past: &Stored) -> Result<Sealed, Status>
         let next = present.head.generation + i64::from(differs(kind, &was, &is));
         object::metadata(&mut was).insert("generation".to_owned(), next.into());
     }
-    builtin().canonical(object::type_of(kind), &mut was);
+    kind.schema().canonical(&mut was);
     object::seal(kind, was)
 }
 

@@ -15,6 +15,7 @@ mod selection;
 use std::sync::Arc;
 
 use http::{StatusCode, header};
+use kontiki_kinds::Kinds;
 use kontiki_model::{Revision, Status};
 use kontiki_raft::backup::{Archive, BackupError};
 use serde_json::{Value, json};
@@ -30,7 +31,7 @@ use crate::{
 
 pub(super) async fn answer(core: Arc<Core>, asked: Asked) -> Result<ApiResponse, Status> {
     let mut request = asked.request;
-    let selection = Selection::read(&request)?;
+    let selection = Selection::read(core.kinds(), &request)?;
     let to = request.query_value("to").filter(|text| !text.is_empty()).map(Moment::read).transpose()?;
     let dry = match request.query_value("dryRun").unwrap_or("") {
         "" => false,
@@ -53,7 +54,7 @@ pub(super) async fn answer(core: Arc<Core>, asked: Asked) -> Result<ApiResponse,
         let (plan, committed) = restore(&core, &past, &selection, &request).await?;
         (plan, Some(committed))
     };
-    let body = told(&past, &plan, committed.as_ref()).to_string();
+    let body = told(&core.kinds(), &past, &plan, committed.as_ref()).to_string();
     let mut response = content::response(StatusCode::OK, "application/json", body);
     response.headers_mut().remove(header::CONTENT_LENGTH);
     Ok(response)
@@ -126,13 +127,13 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn told(past: &Past, plan: &Plan, committed: Option<&Committed>) -> Value {
+fn told(kinds: &Kinds, past: &Past, plan: &Plan, committed: Option<&Committed>) -> Value {
     let header = past.archive.header();
     let changes: Vec<Value> = plan
         .differences
         .iter()
         .map(|difference| {
-            let named = told::Named::of(&difference.key, &difference.uid);
+            let named = told::Named::of(kinds, &difference.key, &difference.uid);
             json!({"action": difference.action.name(), "object": named, "was": difference.past, "is": difference.present})
         })
         .collect();
@@ -147,6 +148,6 @@ fn told(past: &Past, plan: &Plan, committed: Option<&Committed>) -> Value {
         "unchanged": plan.unchanged,
         "changes": changes,
         "left": plan.left.iter().map(|(what, count)| json!({"what": what, "count": count})).collect::<Vec<_>>(),
-        "refused": plan.refused.iter().map(|(key, why)| json!({"object": told::Named::of(key, ""), "reason": why})).collect::<Vec<_>>(),
+        "refused": plan.refused.iter().map(|(key, why)| json!({"object": told::Named::of(kinds, key, ""), "reason": why})).collect::<Vec<_>>(),
     })
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use kontiki_kinds::{Deletion, KINDS, Kind, by_storage_resource};
+use kontiki_kinds::{Deletion, KINDS, Kind};
 use kontiki_model::{Head, Key, Revision, Status};
 use kontiki_raft::{Expect, Mutation, ReadError, Stored, backup::Archive};
 
@@ -88,12 +88,12 @@ impl Plan {
                 Err(error) => return Err(read_failed(&error)),
             };
             let is = core.stored(key)?;
-            match compare(kind, is.as_ref(), was.as_ref())? {
+            match compare(&kind, is.as_ref(), was.as_ref())? {
                 None => plan.unchanged += 1,
                 Some(Becomes::Deleted) if kind.protected.contains(&key.name.as_str()) => {
                     *plan.left.entry("what the cluster does not work without").or_default() += 1;
                 }
-                Some(becomes) => plan.differences.push(difference(kind, key, is.as_ref(), was.as_ref(), becomes)?),
+                Some(becomes) => plan.differences.push(difference(&kind, key, is.as_ref(), was.as_ref(), becomes)?),
             }
         }
         plan.refuse_homeless(core);
@@ -135,16 +135,15 @@ impl Plan {
 
     /// Nothing comes back into a namespace that is neither there nor comes back.
     fn refuse_homeless(&mut self, core: &Core) {
-        let is_namespace =
-            |one: &Difference| kind_of(&one.key).is_some_and(|kind| kind.deletion == Deletion::SpecFinalizers);
+        let resource = KINDS.iter().find(|kind| kind.deletion == Deletion::SpecFinalizers);
+        let resource = resource.map(|kind| kind.storage_resource()).unwrap_or_default();
+        let is_namespace = |one: &Difference| one.key.resource == resource;
         let coming: BTreeSet<String> = self
             .differences
             .iter()
             .filter(|one| is_namespace(one) && one.sealed.is_some())
             .map(|one| one.key.name.clone())
             .collect();
-        let resource = KINDS.iter().find(|kind| kind.deletion == Deletion::SpecFinalizers);
-        let resource = resource.map(|kind| kind.storage_resource()).unwrap_or_default();
         let homeless = |one: &Difference| {
             let namespace = &one.key.namespace;
             let there = || core.log.head(&Key::new(resource.as_str(), "", namespace.as_str())).is_some();
@@ -194,12 +193,8 @@ fn rank(difference: &Difference, owners: &HashMap<&str, &Head>) -> (u8, usize) {
     (u8::from(!cluster), depth)
 }
 
-fn kind_of(key: &Key) -> Option<&'static Kind> {
-    by_storage_resource(&key.resource)
-}
-
 fn difference(
-    kind: &'static Kind,
+    kind: &Kind,
     key: &Key,
     is: Option<&Stored>,
     was: Option<&Stored>,
@@ -232,12 +227,12 @@ fn difference(
     })
 }
 
-fn held(kind: &'static Kind, body: &[u8]) -> Result<BTreeSet<Key>, Status> {
+fn held(kind: &Kind, body: &[u8]) -> Result<BTreeSet<Key>, Status> {
     let object = serde_json::from_slice(body).map_err(failure::internal)?;
     Ok(claims::keys(kind, &object).into_keys().collect())
 }
 
-fn held_by(kind: &'static Kind, sealed: &Sealed) -> Result<Vec<(Key, Sealed)>, Status> {
+fn held_by(kind: &Kind, sealed: &Sealed) -> Result<Vec<(Key, Sealed)>, Status> {
     let object = serde_json::from_slice(&sealed.body).map_err(failure::internal)?;
     let holder = claims::holder(kind, &object);
     Ok(claims::keys(kind, &object).into_keys().map(|key| (key, holder.clone())).collect())

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use kontiki_kinds::{Deletion, KINDS, Kind, Restore, by_storage_resource};
+use kontiki_kinds::{Deletion, Kind, KindRef, Kinds, Restore};
 use kontiki_model::{Key, Status};
 
 use crate::{bootstrap, failure, request::ApiRequest, rest::claims};
 
 #[derive(Clone)]
 pub struct Selection {
+    known: Kinds,
     /// Empty: all.
-    kinds: Vec<&'static Kind>,
+    kinds: Vec<KindRef>,
     /// Empty: all, and what is in none.
     namespaces: BTreeSet<String>,
     own: Vec<Key>,
@@ -19,7 +20,7 @@ pub struct Selection {
 /// What is to be done about a key.
 pub enum Judged {
     /// It is compared, and becomes what it was.
-    Restored(&'static Kind),
+    Restored(KindRef),
     /// Not asked for, or it follows the object that holds it.
     Outside,
     /// Left as it is, for this reason.
@@ -27,7 +28,7 @@ pub enum Judged {
 }
 
 impl Selection {
-    pub fn read(request: &ApiRequest) -> Result<Self, Status> {
+    pub fn read(known: Kinds, request: &ApiRequest) -> Result<Self, Status> {
         let values = |name: &'static str| {
             let given = request.query.iter().filter(move |(key, value)| key == name && !value.is_empty());
             given.map(|(_, value)| value)
@@ -35,17 +36,17 @@ impl Selection {
         let mut kinds = Vec::new();
         for resource in values("resource") {
             let unknown = || failure::bad_request(format!("there is no resource {resource:?}"));
-            kinds.push(find(resource).ok_or_else(unknown)?);
+            kinds.push(find(&known, resource).ok_or_else(unknown)?);
         }
         let namespaces = values("namespace").cloned().collect();
-        Ok(Selection { kinds, namespaces, own: bootstrap::own_objects().into() })
+        Ok(Selection { known, kinds, namespaces, own: bootstrap::own_objects().into() })
     }
 
     pub fn judge(&self, key: &Key) -> Judged {
-        let Some(kind) = by_storage_resource(&key.resource) else {
+        let Some(kind) = self.known.by_storage_resource(&key.resource) else {
             return if claims::is_claim(key) { Judged::Outside } else { Judged::Left("the cluster's own records") };
         };
-        if !self.contains(kind, key) {
+        if !self.contains(&kind, key) {
             return Judged::Outside;
         }
         match kind.restore {
@@ -57,22 +58,22 @@ impl Selection {
         }
     }
 
-    fn contains(&self, kind: &'static Kind, key: &Key) -> bool {
+    fn contains(&self, kind: &Kind, key: &Key) -> bool {
         // A namespace is in itself: nothing can come back into one that is gone.
         let place = if kind.deletion == Deletion::SpecFinalizers { &key.name } else { &key.namespace };
-        let is = |one: &&Kind| std::ptr::eq(*one, kind);
+        let is = |one: &KindRef| one.storage_resource() == key.resource;
         (self.kinds.is_empty() || self.kinds.iter().any(is))
             && (self.namespaces.is_empty() || self.namespaces.contains(place))
     }
 }
 
 /// A resource by any name that kubectl takes.
-fn find(name: &str) -> Option<&'static Kind> {
+fn find(kinds: &Kinds, name: &str) -> Option<KindRef> {
     let lower = name.to_lowercase();
-    by_storage_resource(&lower).or_else(|| {
-        let known = |kind: &&&Kind| {
+    kinds.by_storage_resource(&lower).or_else(|| {
+        let known = |kind: &KindRef| {
             kind.resource == lower || kind.singular == lower || kind.short_names.contains(&lower.as_str())
         };
-        KINDS.iter().find(known).copied()
+        kinds.iter().find(known)
     })
 }

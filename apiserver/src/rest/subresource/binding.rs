@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 use kontiki_model::Status;
-use kontiki_schema::ids;
+use kontiki_schema::{Schema, ids};
 use serde_json::{Value, json};
 
 use super::super::{
@@ -20,7 +20,10 @@ use crate::{
     request::ApiResponse,
 };
 
-const BINDING: Expected<'static> = Expected { group: "", version: "v1", kind: "Binding", r#type: ids::CORE_V1_BINDING };
+/// What is posted.
+fn binding() -> Expected<'static> {
+    Expected { group: "", version: "v1", kind: "Binding", schema: Schema::builtin(ids::CORE_V1_BINDING) }
+}
 
 /// What may be bound to.
 const TARGET_KINDS: [&str; 2] = ["", "Node"];
@@ -29,7 +32,7 @@ pub async fn bind(call: &Call<'_>) -> Result<ApiResponse, Status> {
     let form = negotiate::negotiate(call.request, Offer::Document)?;
     let options = WriteOptions::read(call.request, "CreateOptions")?;
     let name = call.name()?;
-    let mut binding = decode::body(call, BINDING, options.field_validation)?.object;
+    let mut binding = decode::body(call, binding(), options.field_validation)?.object;
     decode::place(call, &mut binding)?;
     if text(&binding, "/metadata/name") != name {
         return Err(failure::bad_request("name in URL does not match name in Binding object"));

@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 use kontiki_model::Status;
-use kontiki_schema::ids;
+use kontiki_schema::{Schema, ids};
 use serde_json::json;
 
 use super::super::{
@@ -18,14 +18,16 @@ use crate::{
     request::ApiResponse,
 };
 
-const EVICTION: Expected<'static> =
-    Expected { group: "policy", version: "v1", kind: "Eviction", r#type: ids::POLICY_V1_EVICTION };
+/// What is posted.
+fn eviction() -> Expected<'static> {
+    Expected { group: "policy", version: "v1", kind: "Eviction", schema: Schema::builtin(ids::POLICY_V1_EVICTION) }
+}
 
 pub async fn evict(call: &Call<'_>) -> Result<ApiResponse, Status> {
     let form = negotiate::negotiate(call.request, Offer::Document)?;
     let options = WriteOptions::read(call.request, "CreateOptions")?;
     let name = call.name()?;
-    let mut eviction = decode::body(call, EVICTION, options.field_validation)?.object;
+    let mut eviction = decode::body(call, eviction(), options.field_validation)?.object;
     decode::place(call, &mut eviction)?;
     if text(&eviction, "/metadata/name") != name {
         return Err(failure::bad_request("name in URL does not match name in Eviction object"));

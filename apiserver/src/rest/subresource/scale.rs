@@ -3,7 +3,7 @@
 use http::StatusCode;
 use kontiki_kinds::Scale;
 use kontiki_model::{Faults, LabelSelector, Status};
-use kontiki_schema::ids;
+use kontiki_schema::{Schema, ids};
 use serde_json::{Value, json};
 
 use super::super::{
@@ -23,8 +23,13 @@ use crate::{
     request::ApiResponse,
 };
 
-const SCALE: Expected<'static> =
-    Expected { group: "autoscaling", version: "v1", kind: "Scale", r#type: ids::AUTOSCALING_V1_SCALE };
+const GROUP: &str = "autoscaling";
+const KIND: &str = "Scale";
+
+/// What is put, and what a patch must make.
+fn expected() -> Expected<'static> {
+    Expected { group: GROUP, version: "v1", kind: KIND, schema: Schema::builtin(ids::AUTOSCALING_V1_SCALE) }
+}
 
 pub async fn get(call: &Call<'_>) -> Result<ApiResponse, Status> {
     let form = negotiate::negotiate(call.request, Offer::Document)?;
@@ -36,7 +41,7 @@ pub async fn get(call: &Call<'_>) -> Result<ApiResponse, Status> {
 pub async fn put(call: &Call<'_>) -> Result<ApiResponse, Status> {
     let form = negotiate::negotiate(call.request, Offer::Document)?;
     let options = WriteOptions::read(call.request, "UpdateOptions")?;
-    let mut decoded = decode::body(call, SCALE, options.field_validation)?;
+    let mut decoded = decode::body(call, expected(), options.field_validation)?;
     decode::named(&decoded.object, call.name()?)?;
     decode::place(call, &mut decoded.object)?;
     let scale = |_: &Value| Ok(decoded.object.clone());
@@ -50,7 +55,7 @@ pub async fn patch(call: &Call<'_>) -> Result<ApiResponse, Status> {
     let options = WriteOptions::read(call.request, "PatchOptions")?;
     let (name, fields) = (call.name()?, fields(call)?);
     let scale = |old: &Value| {
-        let mut scale = patch.apply(SCALE, &scale_of(fields, old), options.field_validation)?.object;
+        let mut scale = patch.apply(expected(), &scale_of(fields, old), options.field_validation)?.object;
         decode::named(&scale, name)?;
         decode::place(call, &mut scale)?;
         Ok(scale)
@@ -85,7 +90,7 @@ async fn set(
         if replicas < 0 {
             let mut faults = Faults::default();
             faults.invalid("spec.replicas", replicas, "must be greater than or equal to 0");
-            return Err(failure::invalid(Qualified { group: SCALE.group, resource: SCALE.kind }, name, &faults));
+            return Err(failure::invalid(Qualified { group: GROUP, resource: KIND }, name, &faults));
         }
         let mut object = old.clone();
         let place = fields.spec_replicas.rsplit_once('/').and_then(|(parent, member)| {
@@ -112,7 +117,7 @@ fn scale_of(fields: Scale, object: &Value) -> Value {
         }
     }
     let mut scale = json!({
-        "kind": SCALE.kind, "apiVersion": "autoscaling/v1", "metadata": metadata,
+        "kind": KIND, "apiVersion": "autoscaling/v1", "metadata": metadata,
         "spec": {}, "status": {"replicas": number(fields.status_replicas)},
     });
     let replicas = number(fields.spec_replicas);
