@@ -26,9 +26,8 @@ const TAIL_LINES: usize = 20;
 
 pub async fn start(arguments: &Up) -> Result<()> {
     let layout = Layout::open(&arguments.data.data_dir)?;
-    let mut child = begin(&layout)?;
     let with_node = node::preflight(arguments, &layout).is_none();
-    wait_until(&layout, child.as_mut(), || usable(&layout, arguments, with_node)).await?;
+    run_until(&layout, || usable(&layout, arguments, with_node)).await?;
     greet(&layout, arguments);
     Ok(())
 }
@@ -36,8 +35,7 @@ pub async fn start(arguments: &Up) -> Result<()> {
 /// `kontiki server --detach`.
 pub async fn server(data: &DataDir) -> Result<()> {
     let layout = Layout::open(&data.data_dir)?;
-    let mut child = begin(&layout)?;
-    wait_until(&layout, child.as_mut(), || serving(&layout)).await?;
+    run_until(&layout, || serving(&layout)).await?;
     println!("the server is ready; KUBECONFIG={}", layout.kubeconfig().display());
     Ok(())
 }
@@ -45,8 +43,7 @@ pub async fn server(data: &DataDir) -> Result<()> {
 /// `kontiki agent --detach`.
 pub async fn agent(data: &DataDir) -> Result<()> {
     let layout = Layout::open(&data.data_dir)?;
-    let mut child = begin(&layout)?;
-    wait_until(&layout, child.as_mut(), || agent::readiness(&layout)).await?;
+    run_until(&layout, || agent::readiness(&layout)).await?;
     println!("the node is Ready");
     Ok(())
 }
@@ -76,21 +73,30 @@ fn spawn(layout: &Layout) -> Result<Child> {
     command.spawn().context("starting in the background")
 }
 
-/// Asks until there is nothing left to wait for; fails if the process ends first.
-async fn wait_until<F>(layout: &Layout, mut child: Option<&mut Child>, missing: impl Fn() -> F) -> Result<()>
+/// Starts it unless it runs, and asks until there is nothing left to wait for; fails if what it started ends first.
+async fn run_until<F>(layout: &Layout, missing: impl Fn() -> F) -> Result<()>
 where
     F: Future<Output = Result<Option<String>>>,
 {
     let deadline = Instant::now() + READY_TIME_MAX;
+    let mut started = begin(layout)?;
     loop {
-        if let Some(child) = child.as_mut()
-            && let Some(status) = child.try_wait()?
-        {
-            bail!(
-                "kontiki ended at once ({status}); its last words in {}:\n{}",
-                layout.output().display(),
-                tail(layout)
-            );
+        match &mut started {
+            Some(child) => {
+                if let Some(status) = child.try_wait()? {
+                    bail!(
+                        "kontiki ended at once ({status}); its last words in {}:\n{}",
+                        layout.output().display(),
+                        tail(layout)
+                    );
+                }
+            }
+            // Whoever was found running may have been on its way out, killed a moment ago.
+            None if layout.owner()?.is_none() => {
+                println!("that one has ended; starting another");
+                started = Some(spawn(layout)?);
+            }
+            None => {}
         }
         let state = match missing().await {
             Ok(None) => return Ok(()),

@@ -68,6 +68,17 @@ impl Cluster {
             if settled && ready == replicas { Ok(()) } else { Err(deployment["status"].to_string()) }
         });
     }
+
+    /// The name of the deployment's pod, once there is no other, ending ones included.
+    fn the_only_pod(&self) -> String {
+        wait("exactly one pod", || {
+            let pods = self.get(&["pods", "-l", "app=web"]);
+            match pods["items"].as_array().unwrap().as_slice() {
+                [pod] => Ok(pod["metadata"]["name"].as_str().unwrap().to_owned()),
+                several => Err(format!("{} pods", several.len())),
+            }
+        })
+    }
 }
 
 #[test]
@@ -115,7 +126,7 @@ fn the_past_is_read_explained_and_taken_back() {
     assert_eq!(cluster.get(&["configmap", "settings"])["data"]["color"], "red");
 
     // From a pod to the person who applied its deployment; from its replacement to whoever deleted it.
-    let pod = cluster.get(&["pods", "-l", "app=web"])["items"][0]["metadata"]["name"].as_str().unwrap().to_owned();
+    let pod = cluster.the_only_pod();
     let why: Value = serde_json::from_str(&cluster.told(&["why", &format!("pod/{pod}"), "-o", "json"])).unwrap();
     let chain = why["items"].as_array().unwrap().iter().find(|item| item["about"] == "created").unwrap();
     let links = chain["links"].as_array().unwrap();
@@ -125,8 +136,7 @@ fn the_past_is_read_explained_and_taken_back() {
     assert_eq!((of(last).as_str(), &last["event"]["author"]["user"]), ("deployments.apps", &"kubernetes-admin".into()));
     assert_eq!(chain["end"]["reason"], "person");
     cluster.k(&["delete", "pod", &pod]);
-    cluster.ready(1);
-    let next = cluster.get(&["pods", "-l", "app=web"])["items"][0]["metadata"]["name"].as_str().unwrap().to_owned();
+    let next = cluster.the_only_pod();
     assert_ne!(next, pod);
     let why = cluster.told(&["why", &format!("pod/{next}")]);
     assert!(why.contains(&format!("delete pods/{pod} -n default by kubernetes-admin")), "{why}");
