@@ -13,6 +13,7 @@ use crate::tool;
 
 /// Which rooms of the workspace a room may link. Anything not listed is forbidden.
 const EDGES: &[(&str, &[&str])] = &[
+    ("base2histogram", &[]),
     (
         "kontiki",
         &[
@@ -170,7 +171,8 @@ fn declarations(metadata: &Metadata, faults: &mut Vec<String>) -> Result<()> {
     }
     for package in members(metadata) {
         let text = fs::read_to_string(&package.manifest_path)?;
-        for line in text.lines().filter(|line| line.contains("version = \"")) {
+        // Its own version is a crate's that stands in for another.
+        for line in text.lines().filter(|line| line.contains("version = \"") && !line.starts_with("version = ")) {
             faults.push(format!("{}: `{line}` belongs into the workspace's manifest", package.name));
         }
     }

@@ -169,6 +169,26 @@ pub async fn disk_full(binary: &Path, effort: Effort) -> io::Result<Report> {
     fight.end().await
 }
 
+/// No fault at all, only somebody else who keeps the disk busy: whoever leads goes on leading. A round is a second.
+pub async fn disk_busy(binary: &Path, effort: Effort) -> io::Result<Report> {
+    // Few clients: the record of an hour is to be checked too.
+    let storm = StormPlan { clients: 2, watchers: 1, ..effort.storm };
+    let mut fight = Fight::begin(binary, Disk::Shared, Effort { storm, writes: 0, ..effort }).await?;
+    let before = fight.servers.elections()?;
+    let busy = fight.servers.keep_disk_busy()?;
+    for _ in 0..effort.rounds {
+        fight.gap(Instant::now()).await?;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    busy.end()?;
+    let after = fight.servers.elections()?;
+    let mut report = fight.end().await?;
+    if after != before {
+        report.verdict.faults.push(format!("{} elections although no server failed", after - before));
+    }
+    Ok(report)
+}
+
 const SMALL_DISK_MIB: u32 = 256;
 
 /// A storm on three servers, under way.

@@ -2,10 +2,15 @@
 
 use std::{
     fs::{self, File},
-    io,
+    io::{self, Seek, Write},
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
     time::Instant,
 };
 
@@ -21,6 +26,9 @@ use super::{
 };
 
 const PORT: u16 = 6443;
+/// What somebody else writes at a time, and how often before they begin anew.
+const BUSY_BLOCK_BYTES: usize = 256 * 1024;
+const BUSY_BLOCKS: usize = 256;
 
 /// What a server's data folder lies on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,10 +135,58 @@ impl Servers {
         }
     }
 
+    /// How often a server became the leader, as their logs tell.
+    pub fn elections(&self) -> io::Result<usize> {
+        let mut won = 0;
+        for server in &self.servers {
+            won += fs::read_to_string(server.log_file())?.matches("leader=true").count();
+        }
+        Ok(won)
+    }
+
+    /// Writes and syncs on the servers' disk until it is ended.
+    pub fn keep_disk_busy(&self) -> io::Result<Busy> {
+        let (stop, path) = (Arc::new(AtomicBool::new(false)), self.dir.path().join("busy"));
+        let stopped = stop.clone();
+        let writing = move || {
+            let (mut file, block) = (File::create(&path)?, vec![0x5a; BUSY_BLOCK_BYTES]);
+            while !stopped.load(Ordering::SeqCst) {
+                for _ in 0..BUSY_BLOCKS {
+                    file.write_all(&block)?;
+                    file.sync_data()?;
+                }
+                file.rewind()?;
+            }
+            Ok(())
+        };
+        Ok(Busy { stop, thread: Some(thread::Builder::new().name("busy-disk".into()).spawn(writing)?) })
+    }
+
     /// Starts a server that was killed, on the data it left.
     pub fn restart(&mut self, position: usize) -> io::Result<()> {
         let binary = self.binary.clone();
         self.servers[position].spawn(&binary, &[])
+    }
+}
+
+/// Somebody else on the same disk.
+pub struct Busy {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl Busy {
+    /// Ends it; fails if the disk was not busy all the time.
+    pub fn end(mut self) -> io::Result<()> {
+        self.stop.store(true, Ordering::SeqCst);
+        let thread = self.thread.take().expect("it is ended once");
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
     }
 }
 
@@ -216,7 +272,7 @@ impl Server {
         let mut filler = File::create(self.filler())?;
         let block = vec![0; 64 * 1024];
         for size in [block.len(), 512, 1] {
-            while io::Write::write(&mut filler, &block[..size]).is_ok_and(|written| written > 0) {}
+            while Write::write(&mut filler, &block[..size]).is_ok_and(|written| written > 0) {}
         }
         Ok(())
     }

@@ -91,6 +91,8 @@ struct Shared {
     /// Watchers end when they have seen this revision.
     until: AtomicUsize,
     issued: AtomicUsize,
+    acknowledged: AtomicUsize,
+    /// In the order in which they returned.
     operations: Mutex<Vec<Operation>>,
     oddities: Mutex<Vec<String>>,
 }
@@ -111,6 +113,7 @@ impl Storm {
             calm: AtomicBool::new(false),
             until: AtomicUsize::new(usize::MAX),
             issued: AtomicUsize::new(0),
+            acknowledged: AtomicUsize::new(0),
             operations: Mutex::default(),
             oddities: Mutex::default(),
         });
@@ -127,8 +130,7 @@ impl Storm {
 
     /// Acknowledged writes so far.
     pub fn acknowledged(&self) -> usize {
-        let operations = self.shared.operations.lock().unwrap_or_else(PoisonError::into_inner);
-        operations.iter().filter(|operation| operation.revision.is_some()).count()
+        self.shared.acknowledged.load(Ordering::SeqCst)
     }
 
     /// Waits until this many more writes are acknowledged.
@@ -149,7 +151,9 @@ impl Storm {
         loop {
             let first = {
                 let operations = self.shared.operations.lock().unwrap_or_else(PoisonError::into_inner);
-                let later = operations.iter().filter(|one| one.revision.is_some() && one.invoked > after);
+                // What returned before is of no interest, and in a long storm there is much of it.
+                let recent = operations.iter().rev().take_while(|one| one.returned.is_none_or(|at| at > after));
+                let later = recent.filter(|one| one.revision.is_some() && one.invoked > after);
                 later.filter_map(|one| one.returned).min()
             };
             match first {
@@ -206,6 +210,9 @@ impl Shared {
     }
 
     fn record(&self, operation: Operation) {
+        if operation.revision.is_some() {
+            self.acknowledged.fetch_add(1, Ordering::SeqCst);
+        }
         self.operations.lock().unwrap_or_else(PoisonError::into_inner).push(operation);
     }
 }

@@ -7,6 +7,7 @@ mod backup;
 mod faults;
 mod harness;
 mod images;
+mod lost;
 mod newcomer;
 mod past;
 mod restarts;

@@ -22,7 +22,7 @@ pub struct Servers {
 
 impl Servers {
     /// Founds a cluster with the first and joins the others, all voting when this returns.
-    fn start(names: &[&str]) -> Self {
+    pub fn start(names: &[&str]) -> Self {
         Servers::start_in(None, "127.0.0.1", names)
     }
 
@@ -62,7 +62,7 @@ impl Servers {
         command
     }
 
-    fn spawn(&mut self, name: &str, arguments: &[&str]) {
+    pub fn spawn(&mut self, name: &str, arguments: &[&str]) {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.dir.path().join(format!("{name}.log")));
         let log = log.unwrap();
         let mut command = self.kontiki(&["server", "--data-dir", name]);
@@ -80,14 +80,14 @@ impl Servers {
         settings["address"].as_str().unwrap().to_owned()
     }
 
-    fn join(&mut self, name: &str) {
+    pub fn join(&mut self, name: &str) {
         let (token, address) = (self.token("server"), self.address(&self.running[0].0.clone()));
         let listen = self.listen();
         let flags = ["--join", &address, "--token", &token, "--name", name, "--listen", &listen];
         self.spawn(name, &flags);
     }
 
-    fn members(&self, through: &str) -> Result<Vec<Value>, String> {
+    pub fn members(&self, through: &str) -> Result<Vec<Value>, String> {
         let kubeconfig = self.data(through).join("kubeconfig");
         let list = self.kontiki(&["members", "list", "-o", "json", "--kubeconfig"]).arg(kubeconfig).output().unwrap();
         if !list.status.success() {
@@ -96,7 +96,7 @@ impl Servers {
         serde_json::from_slice(&list.stdout).map_err(|error| error.to_string())
     }
 
-    fn wait_ready(&self, name: &str) {
+    pub fn wait_ready(&self, name: &str) {
         wait("the server to vote and be ready", || {
             let members = self.members(name).map_err(|error| format!("{error}\n{}", self.log(name)))?;
             let ready = |one: &&Value| one["name"] == name && one["voter"] == true && one["ready"] == true;
@@ -104,7 +104,7 @@ impl Servers {
         });
     }
 
-    fn log(&self, name: &str) -> String {
+    pub fn log(&self, name: &str) -> String {
         fs::read_to_string(self.dir.path().join(format!("{name}.log"))).unwrap_or_default()
     }
 

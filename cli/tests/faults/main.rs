@@ -64,3 +64,8 @@ fn all_killed() {
 fn leaders_disk_full() {
     fight("leader's disk full", 1, 10, scenarios::disk_full);
 }
+
+#[test]
+fn disk_busy() {
+    fight("disk busy", 5, 3600, scenarios::disk_busy);
+}

@@ -1,0 +1,123 @@
+//! Servers that lose their data: a damaged log is learned again from the others, and one survivor goes on without them.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    path::PathBuf,
+    process::Stdio,
+};
+
+use serde_json::Value;
+
+use crate::{
+    harness::{Process, succeed, text, wait},
+    servers::Servers,
+};
+
+impl Servers {
+    /// Runs a server that must refuse to start; what it says.
+    fn refuses(&self, name: &str, arguments: &[&str]) -> String {
+        let output = self.kontiki(&["server", "--data-dir", name]).args(arguments).output().unwrap();
+        assert!(!output.status.success(), "{name} {arguments:?} started: {}", text(&output));
+        text(&output)
+    }
+
+    /// The first line of the stream of all events that holds this.
+    fn tells(&self, server: &str, wanted: &str) -> String {
+        let mut tail = self.kontiki(&["tail", "--from", "start", "--kubeconfig"]);
+        let child = tail.arg(self.data(server).join("kubeconfig")).stdout(Stdio::piped()).spawn().unwrap();
+        let mut process = Process(child);
+        let mut lines = BufReader::new(process.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+        lines.find(|line| line.contains(wanted)).expect("the stream goes on until it is told")
+    }
+
+    fn configmap(&self, server: &str, name: &str) -> Value {
+        serde_json::from_str(&succeed(&mut self.kubectl(server, &["get", "configmap", name, "-o", "json"]))).unwrap()
+    }
+}
+
+fn revision(object: &Value) -> u64 {
+    object["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap()
+}
+
+/// The file that the log's entries were written to last.
+fn write_ahead_log(servers: &Servers, name: &str) -> PathBuf {
+    let files = fs::read_dir(servers.data(name).join("log/log")).unwrap().map(|entry| entry.unwrap().path());
+    let logs = files.filter(|path| path.extension().is_some_and(|ending| ending == "log"));
+    logs.max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap()
+}
+
+#[test]
+fn a_server_whose_log_is_damaged_refuses_to_start_and_learns_it_again() {
+    let mut servers = Servers::start(&["a", "b", "c"]);
+    succeed(&mut servers.kubectl("a", &["create", "configmap", "before"]));
+    servers.signal("c", "-9");
+    let file = write_ahead_log(&servers, "c");
+    let mut bytes = fs::read(&file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x41;
+    fs::write(&file, &bytes).unwrap();
+    let said = servers.refuses("c", &[]);
+    assert!(said.contains("--rebuild"), "{said}");
+    assert_eq!(fs::read(&file).unwrap(), bytes, "a refusal changes nothing");
+    succeed(&mut servers.kubectl("b", &["create", "configmap", "meanwhile"]));
+
+    let other = servers.address("a");
+    servers.spawn("c", &["--rebuild", &other]);
+    servers.wait_ready("c");
+    for name in ["before", "meanwhile"] {
+        let (here, there) = (servers.configmap("c", name), servers.configmap("a", name));
+        assert_eq!(here, there);
+    }
+    let aside = fs::read_dir(servers.data("c")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let aside: Vec<String> = aside.filter(|name| name.starts_with("log.")).collect();
+    assert_eq!(aside.len(), 1, "the damaged log is kept: {aside:?}");
+    // It is one of three again: the loss of another one is survived.
+    servers.signal("b", "-9");
+    wait("a write on the two that are left", || {
+        let output = servers.kubectl("c", &["create", "configmap", "after"]).output().unwrap();
+        if output.status.success() { Ok(()) } else { Err(text(&output)) }
+    });
+    // And it starts as any other, without a flag.
+    servers.signal("c", "-9");
+    servers.spawn("c", &[]);
+    servers.wait_ready("c");
+    servers.configmap("c", "after");
+}
+
+#[test]
+fn one_server_goes_on_when_the_others_are_lost_for_good() {
+    let mut servers = Servers::start(&["a", "b", "c"]);
+    succeed(&mut servers.kubectl("b", &["create", "configmap", "kept"]));
+    let kept = servers.configmap("a", "kept");
+    let running = servers.kontiki(&["recover", "--data-dir", "a", "--yes"]).output().unwrap();
+    assert!(!running.status.success(), "recovered under a running server: {}", text(&running));
+    for name in ["a", "b", "c"] {
+        servers.signal(name, "-9");
+    }
+    let asked = servers.kontiki(&["recover", "--data-dir", "a"]).output().unwrap();
+    let said = text(&asked);
+    assert!(!asked.status.success() && said.contains("--yes") && said.contains("b (127.0.0.1:"), "{said}");
+    let told = succeed(&mut servers.kontiki(&["recover", "--data-dir", "a", "--yes"]));
+    assert!(told.contains("a cluster of its own") && told.contains("are skipped"), "{told}");
+
+    servers.spawn("a", &[]);
+    servers.wait_ready("a");
+    assert_eq!(servers.configmap("a", "kept"), kept);
+    succeed(&mut servers.kubectl("a", &["create", "configmap", "after"]));
+    assert!(revision(&servers.configmap("a", "after")) > revision(&kept));
+    assert!(servers.tells("a", "kontiki recover").contains("recover"));
+
+    // Somebody starts one of the lost ones after all: it is not heard, and the cluster stays as it is.
+    servers.spawn("b", &[]);
+    wait("the lost one to be refused", || {
+        let log = servers.log("a");
+        if log.contains("refused a connection") { Ok(()) } else { Err(log) }
+    });
+    assert_eq!(servers.members("a").unwrap().len(), 1);
+    servers.signal("b", "-9");
+    fs::remove_dir_all(servers.data("b")).unwrap();
+    servers.join("b");
+    servers.wait_ready("b");
+    assert_eq!(servers.configmap("b", "kept"), kept);
+}
