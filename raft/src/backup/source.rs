@@ -7,6 +7,7 @@ use kontiki_model::{Head, Key, Revision};
 
 use super::archive::Scratch;
 use super::{Backup, BackupError, Origin, io_error};
+use crate::codec::{LogPayload, LogRecord};
 use crate::consensus::{StoppedLog, members};
 use crate::limits::APPLY_BATCH_ENTRIES;
 use crate::snapshot::SnapshotDir;
@@ -19,6 +20,8 @@ pub struct Stopped {
     dir: PathBuf,
     log: StoppedLog,
     store: Arc<Store>,
+    /// The newest one in the log, committed or not, which is the one that counts in Raft.
+    membership: Vec<u8>,
 }
 
 /// How much of the log is taken for committed.
@@ -55,14 +58,44 @@ impl Stopped {
         }
         let log = StoppedLog::open(&dir.join("log"))?;
         let store = Store::open(&dir.join("state"), HistoryLimits::default(), 0)?;
-        let stopped = Stopped { dir: dir.to_owned(), log, store };
-        let figures = stopped.figures()?;
+        let membership = store.applied_record().membership;
+        let mut stopped = Stopped { dir: dir.to_owned(), log, store, membership };
+        let last = stopped.figures()?.last;
         let applied = stopped.store.applied_record().index.unwrap_or_default();
-        if applied > figures.last {
-            let lost = OpenError::LogLost { dir: dir.to_owned(), log: figures.last, applied };
-            return Err(lost.into());
+        if applied > last {
+            return Err(OpenError::LogLost { dir: dir.to_owned(), log: last, applied }.into());
         }
+        // A server that was killed may have applied none of its log for good.
+        let mut newest = None;
+        stopped.behind_the_state(last, |records| {
+            newest = records
+                .iter()
+                .rev()
+                .find_map(|record| match &record.payload {
+                    LogPayload::Membership(membership) => Some(membership.clone()),
+                    LogPayload::Blank | LogPayload::Command(_) => None,
+                })
+                .or(newest.take());
+            Ok(())
+        })?;
+        stopped.membership = newest.unwrap_or(stopped.membership);
         Ok(stopped)
+    }
+
+    /// The entries that are not in the state yet, up to an index, in batches.
+    fn behind_the_state(
+        &self,
+        end: u64,
+        mut each: impl FnMut(&[LogRecord]) -> Result<(), BackupError>,
+    ) -> Result<(), BackupError> {
+        let mut next = self.store.applied_record().index.map_or(0, |index| index + 1);
+        while next <= end {
+            let records = self.log.read(next..end + 1)?;
+            let last = records.last().ok_or_else(|| DiskError::Missing(format!("log entry {next}")))?;
+            next = last.index + 1;
+            records.chunks(APPLY_BATCH_ENTRIES).try_for_each(&mut each)?;
+        }
+        Ok(())
     }
 
     pub fn figures(&self) -> Result<Figures, BackupError> {
@@ -70,7 +103,7 @@ impl Stopped {
         let snapshot = self.store.snapshot().map(|one| (one.manifest().term, one.manifest().index.unwrap_or_default()));
         // The snapshot may have come from the leader, and the log may be behind it.
         let (last_term, last) = self.log.last()?.max(snapshot).unwrap_or_default();
-        let members = members(&applied.membership)?;
+        let members = members(&self.membership)?;
         let alone = matches!(members.iter().filter(|(_, _, voter)| *voter).count(), 0 | 1);
         let known = self.log.committed()?.map_or(0, |(_, index)| index).max(applied.index.unwrap_or_default());
         Ok(Figures {
@@ -112,15 +145,10 @@ impl Stopped {
             UpTo::Committed => figures.committed,
             UpTo::End => figures.last,
         };
-        let mut next = store.applied_record().index.map_or(0, |index| index + 1);
-        while next <= end {
-            let records = self.log.read(next..end + 1)?;
-            let last = records.last().ok_or_else(|| DiskError::Missing(format!("log entry {next}")))?;
-            next = last.index + 1;
-            for batch in records.chunks(APPLY_BATCH_ENTRIES) {
-                store.apply(batch)?;
-            }
-        }
+        self.behind_the_state(end, |records| {
+            store.apply(records)?;
+            Ok(())
+        })?;
         Ok(store)
     }
 }

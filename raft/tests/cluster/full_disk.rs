@@ -4,12 +4,13 @@
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use kontiki_raft::{Log, ProposeError, Role, Start};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 
-use super::harness::{Net, member, open_log, put, state, until};
+use super::harness::{Net, PATIENCE, member, open_log, put, state, until};
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
@@ -26,13 +27,12 @@ fn fill(dir: &Path) {
 }
 
 async fn write(log: &Log, name: &str) {
-    let mut refused = 0;
+    let deadline = Instant::now() + PATIENCE;
     for number in 0..200 {
         // Until leadership has moved, the leader refuses: then nothing was done, and it is asked again.
         while let Err(error) = log.propose(put(name, &number.to_string())).await {
-            assert!(matches!(error, ProposeError::DiskFull(_)) && refused < 10_000, "{error}");
-            refused += 1;
-            tokio::task::yield_now().await;
+            assert!(matches!(error, ProposeError::DiskFull(_)) && Instant::now() < deadline, "{error}");
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
 }
