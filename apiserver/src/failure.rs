@@ -97,6 +97,13 @@ pub fn conflict(of: Qualified<'_>, name: &str, why: &str) -> Status {
     Status { details: Some(details(of, name)), ..plain(409, "Conflict", message) }
 }
 
+/// A configuration that says fields otherwise than others do: each is a cause, a reason and the field.
+pub fn apply_conflict(message: String, fields: impl Iterator<Item = (String, String)>) -> Status {
+    let cause = |(message, field)| Cause { reason: "FieldManagerConflict".to_owned(), message, field };
+    let details = StatusDetails { causes: fields.map(cause).collect(), ..StatusDetails::default() };
+    Status { details: Some(details), ..plain(409, "Conflict", message) }
+}
+
 /// `message` is the whole sentence; Kubernetes says `resourceVersion too old` in several ways.
 pub fn expired(message: impl Into<String>) -> Status {
     plain(410, "Expired", message)

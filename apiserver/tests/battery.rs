@@ -54,6 +54,14 @@ async fn every_kind_is_created_read_changed_and_deleted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn every_kind_can_be_applied() {
+    let server = Server::start().await;
+    for kind in stored() {
+        Life { server: &server, kind }.applied().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn finalizers_hold_every_kind() {
     let server = Server::start().await;
     for kind in stored() {
@@ -136,13 +144,53 @@ impl Life<'_> {
         assert_eq!(json.at("/metadata/labels/patched"), "json");
         let strategic = self.one().patch("application/strategic-merge-patch+json", &label("strategic")).await;
         assert_eq!(self.ok("strategic patch", strategic, 200).at("/metadata/labels/patched"), "strategic");
-        self.ok("apply patch", self.one().patch("application/apply-patch+yaml", &label("apply")).await, 415);
         let other = json!({"metadata": {"name": "other"}});
         self.ok("another name", self.one().merge(&other).await, 400);
         let dry = self.ok("dry patch", self.one().query("dryRun", "All").merge(&label("dry")).await, 200);
         assert_eq!(dry.at("/metadata/labels/patched"), "dry");
         let got = self.one().get().await;
         assert_eq!(got.at("/metadata/labels/patched"), "strategic");
+    }
+
+    /// Two who apply, one who updates, and one who takes all names off.
+    async fn applied(&self) {
+        const TYPE: &str = "application/apply-patch+yaml";
+        let config = |labels: Value| {
+            let mut config = example(self.kind);
+            config["apiVersion"] = self.kind.group_version().into();
+            config["kind"] = self.kind.kind.into();
+            config["metadata"] = json!({"name": "applied", "labels": labels});
+            config
+        };
+        let patch = |manager: &str, config: Value| {
+            let call = self.all().name("applied").query("fieldManager", manager);
+            async move { call.patch(TYPE, &config).await }
+        };
+        let full = config(json!({"mine": "1", "shared": "1"}));
+        let created = self.ok("create by apply", patch("m1", full.clone()).await, 201);
+        let entry = created.at("/metadata/managedFields/0");
+        assert_eq!((&entry["manager"], &entry["operation"]), (&json!("m1"), &json!("Apply")), "{}", self.kind.kind);
+        assert_eq!(entry["fieldsV1"]["f:metadata"], json!({"f:labels": {"f:mine": {}, "f:shared": {}}}));
+        let again = self.ok("apply again", patch("m1", full).await, 200);
+        assert_eq!(again.body, created.body, "{}", self.kind.kind);
+        let label = |labels: Value| json!({"apiVersion": self.kind.group_version(), "kind": self.kind.kind, "metadata": {"labels": labels}});
+        let refused = self.ok("conflict", patch("m2", label(json!({"shared": "2"}))).await, 409);
+        assert_eq!(refused.at("/details/causes/0/reason"), "FieldManagerConflict");
+        assert_eq!(refused.at("/details/causes/0/field"), ".metadata.labels.shared");
+        let forced = self.all().name("applied").query("fieldManager", "m2").query("force", "true");
+        let forced = self.ok("force", forced.patch(TYPE, &label(json!({"shared": "2"}))).await, 200);
+        let labels = |answer: &Answer| ["mine", "shared"].map(|name| answer.at("/metadata/labels")[name].clone());
+        assert_eq!(labels(&forced), [json!("1"), json!("2")], "{}", self.kind.kind);
+        let changed = self.all().name("applied").query("fieldManager", "updater");
+        let changed = self.ok("update", changed.merge(&json!({"metadata": {"labels": {"mine": "3"}}})).await, 200);
+        let entries = changed.at("/metadata/managedFields").as_array().unwrap();
+        let updater = entries.iter().find(|entry| entry["manager"] == "updater").unwrap();
+        assert_eq!(updater["fieldsV1"], json!({"f:metadata": {"f:labels": {"f:mine": {}}}}), "{}", self.kind.kind);
+        let given_up = self.ok("give up", patch("m2", label(json!({}))).await, 200);
+        assert_eq!(labels(&given_up), [json!("3"), Value::Null], "{}", self.kind.kind);
+        let reset = json!([{"op": "replace", "path": "/metadata/managedFields", "value": [{}]}]);
+        let reset = self.all().name("applied").patch("application/json-patch+json", &reset).await;
+        assert_eq!(self.ok("reset", reset, 200).at("/metadata/managedFields"), &Value::Null);
     }
 
     async fn updated(&self) {

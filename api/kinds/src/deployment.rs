@@ -17,6 +17,7 @@ pub static KIND: Kind = Kind {
     type_name: "apps.v1.Deployment",
     generation: true,
     subresources: &[Subresource::Scale, Subresource::Status],
+    status_resets: &[&["spec"], &["metadata", "labels"]],
     scale: Some(workload::SCALE),
     columns: COLUMNS,
     cells: |deployment, now| {

@@ -29,6 +29,8 @@ pub struct Kind {
     /// `metadata.generation` is kept; changes of anything but metadata and status raise it, and `prepare_update` may.
     pub generation: bool,
     pub subresources: &'static [Subresource],
+    /// Fields that a write of `…/status` leaves as they are: whoever writes the status does not come to say them.
+    pub status_resets: &'static [&'static [&'static str]],
     /// Where `…/scale` finds its numbers; set exactly when `subresources` has [`Subresource::Scale`].
     pub scale: Option<Scale>,
     pub deletion: Deletion,
@@ -316,6 +318,7 @@ impl Kind {
         name_rule: NameRule::Subdomain,
         generation: false,
         subresources: &[],
+        status_resets: &[&["spec"]],
         scale: None,
         deletion: Deletion::Immediate,
         protected: &[],
@@ -376,6 +379,15 @@ impl Kind {
     /// Whether `…/<name>` is answered below an object of this kind.
     pub fn has(&self, subresource: Subresource) -> bool {
         self.subresources.contains(&subresource)
+    }
+
+    /// Fields that a write of the object, or of what is served below it, leaves as they are.
+    pub fn resets(&self, subresource: Option<&str>) -> &'static [&'static [&'static str]] {
+        match subresource {
+            None if self.has(Subresource::Status) => &[&["status"]],
+            Some("status") => self.status_resets,
+            None | Some(_) => &[],
+        }
     }
 
     /// What a field selector may name, as Kubernetes lists it: cluster-scoped kinds with own fields know no namespace.

@@ -39,6 +39,7 @@ pub static KIND: Kind = Kind {
         Subresource::PortForward,
         Subresource::Status,
     ],
+    status_resets: &[&["spec"], &["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]],
     deletion: Deletion::Graceful,
     grace_period,
     removable_now: |pod| !is_scheduled(pod) || is_finished(pod),

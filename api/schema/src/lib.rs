@@ -19,6 +19,7 @@ mod defaults;
 #[rustfmt::skip]
 mod generated;
 mod go;
+pub mod managed;
 pub mod openapi;
 mod patch;
 mod protobuf;

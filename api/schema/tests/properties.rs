@@ -1,6 +1,7 @@
 //! What must hold for any value: no operation panics, and those that settle a form settle it at once.
 
-use kontiki_schema::{builtin, decode_json, decode_yaml, ids, json_patch, merge_patch};
+use kontiki_schema::managed::{FieldManager, FieldSet, ManagedFields};
+use kontiki_schema::{Schema, builtin, decode_json, decode_yaml, ids, json_patch, merge_patch};
 use proptest::prelude::*;
 use serde_json::{Map, Value};
 
@@ -114,5 +115,98 @@ proptest! {
         let ours = decode_json(text.as_bytes());
         prop_assert_eq!(ours.is_ok(), serde_json::from_str::<Value>(&text).is_ok());
         let _ = decode_yaml(text.as_bytes());
+    }
+}
+
+/// Containers and metadata as people write them: what applying works on.
+fn config() -> impl Strategy<Value = Value> {
+    let names = || prop::sample::select(vec!["a", "b", "c"]);
+    let port =
+        (80..83i64, prop::option::of(prop::sample::select(vec!["TCP", "UDP"]))).prop_map(|(number, protocol)| {
+            let mut port = serde_json::json!({"containerPort": number});
+            if let Some(protocol) = protocol {
+                port["protocol"] = protocol.into();
+            }
+            port
+        });
+    let ports = prop::collection::vec(port, 0..3).prop_map(|ports| {
+        let mut known = std::collections::BTreeSet::new();
+        let key = |port: &Value| (port["containerPort"].as_i64(), port["protocol"].as_str() == Some("UDP"));
+        Value::Array(ports.into_iter().filter(|port| known.insert(key(port))).collect())
+    });
+    let container = (names(), ports, prop::option::of("[a-z]{1,2}"), prop::collection::vec("[a-z]", 0..3));
+    let container = container.prop_map(
+        |(name, ports, image, args)| serde_json::json!({"name": name, "ports": ports, "image": image, "args": args}),
+    );
+    let containers = prop::collection::vec(container, 0..3).prop_map(|mut containers| {
+        let mut known = std::collections::BTreeSet::new();
+        containers.retain(|container| known.insert(container["name"].as_str().map(str::to_owned)));
+        Value::Array(containers)
+    });
+    // An empty map says nothing of what is in it.
+    let labels = prop::collection::btree_map(names(), "[a-z]{0,1}", 1..3);
+    let finalizers = prop::collection::btree_set(prop::sample::select(vec!["x/a", "x/b", "x/c"]), 0..3);
+    (labels, finalizers, containers).prop_map(|(labels, finalizers, containers)| {
+        serde_json::json!({"metadata": {"labels": labels, "finalizers": finalizers}, "spec": {"containers": containers}})
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_printed_set_reads_back(value in pod_like()) {
+        let set = builtin().field_set(ids::CORE_V1_POD, &value);
+        prop_assert_eq!(FieldSet::from_json(&set.to_json()), Some(set.clone()));
+        prop_assert_eq!(set.intersection(&set), set.clone());
+        let mut rest = set.clone();
+        rest.subtract(&set);
+        prop_assert!(rest.is_empty());
+        for path in set.paths() {
+            prop_assert!(set.contains(&path));
+        }
+    }
+
+    #[test]
+    fn nothing_differs_from_itself(value in pod_like(), other in pod_like()) {
+        let table = builtin();
+        prop_assert!(table.differences(ids::CORE_V1_POD, &value, &value).is_same());
+        // Whatever the two are, there is an answer.
+        let _ = table.differences(ids::CORE_V1_POD, &value, &other);
+        let _ = table.check_config(ids::CORE_V1_POD, &value);
+    }
+
+    #[test]
+    fn what_is_applied_is_there_and_applying_again_changes_nothing(live in config(), applied in config()) {
+        let (table, id) = (builtin(), ids::CORE_V1_POD);
+        let reset: &[&[&str]] = &[];
+        let now = "2026-01-01T00:00:00Z";
+        let manager = FieldManager { schema: Schema::builtin(id), api_version: "v1", subresource: "", reset, now };
+        prop_assert_eq!(table.check_config(id, &applied), Ok(()));
+        let same = manager.apply(&live, &live, &ManagedFields::default(), "m", false).unwrap();
+        prop_assert_eq!(same.object, None);
+        let first = manager.apply(&live, &applied, &ManagedFields::default(), "m", false).unwrap();
+        let object = first.object.unwrap_or(live);
+        let said = table.field_set(id, &applied);
+        prop_assert_eq!(table.field_set(id, &object).intersection(&said), said);
+        let again = manager.apply(&object, &applied, &first.managed, "m", false).unwrap();
+        prop_assert_eq!(again.object, None);
+        prop_assert_eq!(again.managed, first.managed);
+    }
+
+    #[test]
+    fn who_gives_up_all_leaves_what_others_say(mine in config(), theirs in config()) {
+        let (table, id) = (builtin(), ids::CORE_V1_POD);
+        let reset: &[&[&str]] = &[];
+        let now = "2026-01-01T00:00:00Z";
+        let manager = FieldManager { schema: Schema::builtin(id), api_version: "v1", subresource: "", reset, now };
+        let empty = serde_json::json!({});
+        let first = manager.apply(&empty, &mine, &ManagedFields::default(), "mine", true).unwrap();
+        let object = first.object.unwrap_or_else(|| empty.clone());
+        let second = manager.apply(&object, &theirs, &first.managed, "theirs", true).unwrap();
+        let object = second.object.unwrap_or(object);
+        let last = manager.apply(&object, &empty, &second.managed, "mine", false).unwrap();
+        let object = last.object.unwrap_or(object);
+        let left = table.field_set(id, &theirs);
+        prop_assert_eq!(table.field_set(id, &object).intersection(&left), left);
+        prop_assert_eq!(last.managed.applied("mine", ""), None);
     }
 }

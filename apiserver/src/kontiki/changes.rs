@@ -71,7 +71,7 @@ impl Changes {
 }
 
 fn compare(path: &mut String, before: Option<&Value>, after: Option<&Value>, depth: usize, changes: &mut Changes) {
-    if before == after {
+    if before == after || NOISE.contains(&path.as_str()) {
         return;
     }
     match (before, after) {
@@ -190,6 +190,11 @@ mod tests {
             (json!({"data": {"password": "b2xk"}}), json!({"data": {"password": "bmV3"}}), vec!["data.password - -"]),
             (json!({"data": {"tls.key": "b2xk"}}), json!({"data": {}}), vec!["data[tls.key] - -"]),
             (json!({"dataset": 1}), json!({"dataset": 2}), vec!["dataset 1 2"]),
+            (
+                json!({"metadata": {"managedFields": [{"manager": "a", "time": 1}]}}),
+                json!({"metadata": {"managedFields": [{"manager": "a", "time": 2}, {"manager": "b"}]}}),
+                vec![],
+            ),
         ];
         for (before, after, expected) in table {
             assert_eq!(told(before.clone(), after.clone()), expected, "{before} {after}");

@@ -2,6 +2,7 @@
 //! is kept in the annotation that kubectl uses, so both may be used on the same objects.
 
 use kontiki_model::Status;
+use kontiki_schema::managed::last_applied;
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -10,6 +11,7 @@ use super::{
     decode::{self, Decoded},
     object::{self, text},
     options::WriteOptions,
+    ownership::Managed,
     patch,
     plan::{Plan, Write},
     store::Refusal,
@@ -17,9 +19,6 @@ use super::{
     view::View,
 };
 use crate::{content, failure};
-
-/// Where the configuration is that was applied last.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// A configuration to be applied.
 pub struct Application<'a> {
@@ -38,8 +37,9 @@ impl<'a> Application<'a> {
         decode::place(call, &mut wanted.object)?;
         let mut configuration = content::json_value(call.request)?;
         decode::place(call, &mut configuration)?;
-        let text = configuration_text(configuration);
-        annotations(&mut wanted.object).insert(LAST_APPLIED.to_owned(), text.into());
+        annotations(&mut configuration);
+        let text = last_applied::configuration_text(configuration);
+        annotations(&mut wanted.object).insert(last_applied::ANNOTATION.to_owned(), text.into());
         Ok(Application { name, wanted, may_create })
     }
 
@@ -49,7 +49,7 @@ impl<'a> Application<'a> {
             return Err(failure::unexpected("resourceVersion should not be set on objects to be created"));
         }
         let Decoded { object, warnings } = self.wanted.clone();
-        Ok(Creation { object, warnings })
+        Ok(Creation { object, warnings, managed: Managed::ByChange })
     }
 }
 
@@ -61,30 +61,20 @@ impl Write for Application<'_> {
         let make = |old: Option<&Value>| {
             let old = old.ok_or_else(|| call.not_found(self.name))?;
             let (schema, Decoded { object, warnings }) = (call.kind.schema(), &self.wanted);
-            let patch = schema.table.three_way_patch(schema.id, &last_applied(old)?, object, old);
+            let patch = schema.table.three_way_patch(schema.id, &configured(old)?, object, old);
             let object = schema.table.strategic_merge(schema.id, old.clone(), patch).map_err(patch::refused)?;
-            Ok(Wanted { object, warnings: warnings.clone() })
+            Ok(Wanted { object, warnings: warnings.clone(), managed: Managed::ByChange })
         };
         Update { name: self.name, rules: Rules::Main, make: &make, uid_is_precondition: false }.plan(call, view)
     }
 }
 
 /// What was applied last; nothing, if the object was not made by apply.
-fn last_applied(object: &Value) -> Result<Value, Status> {
-    let annotation = object.pointer("/metadata/annotations").and_then(|all| all.get(LAST_APPLIED));
-    let Some(text) = annotation.and_then(Value::as_str).filter(|text| !text.trim().is_empty()) else {
-        return Ok(json!({}));
-    };
-    let unreadable = |error| failure::bad_request(format!("the annotation {LAST_APPLIED} cannot be read: {error}"));
+fn configured(object: &Value) -> Result<Value, Status> {
+    let Some(text) = last_applied::last_applied(object) else { return Ok(json!({})) };
+    let annotation = last_applied::ANNOTATION;
+    let unreadable = |error| failure::bad_request(format!("the annotation {annotation} cannot be read: {error}"));
     serde_json::from_str(text).map_err(unreadable)
-}
-
-/// The configuration as kubectl writes it down, byte for byte: what differs would count as a change.
-fn configuration_text(mut configuration: Value) -> String {
-    annotations(&mut configuration).shift_remove(LAST_APPLIED);
-    let text = sorted(configuration).to_string();
-    let text = text.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026");
-    text.replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029") + "\n"
 }
 
 /// The annotations of an object, made if there are none.
@@ -94,33 +84,4 @@ fn annotations(object: &mut Value) -> &mut Map<String, Value> {
         *annotations = json!({});
     }
     annotations.as_object_mut().expect("it was made an object above")
-}
-
-/// Go writes maps in the order of their keys.
-fn sorted(value: Value) -> Value {
-    match value {
-        Value::Object(members) => {
-            let mut members: Vec<_> = members.into_iter().map(|(key, value)| (key, sorted(value))).collect();
-            members.sort_by(|(one, _), (other, _)| one.cmp(other));
-            Value::Object(members.into_iter().collect::<Map<_, _>>())
-        }
-        Value::Array(items) => Value::Array(items.into_iter().map(sorted).collect()),
-        other => other,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn configurations_are_written_down_as_kubectl_does() {
-        let configuration = json!({
-            "kind": "ConfigMap", "apiVersion": "v1", "data": {"b": "<&>", "a": "x"},
-            "metadata": {"name": "m", "namespace": "n"},
-        });
-        let expected = "{\"apiVersion\":\"v1\",\"data\":{\"a\":\"x\",\"b\":\"\\u003c\\u0026\\u003e\"},\"kind\":\"ConfigMap\",\
-                        \"metadata\":{\"annotations\":{},\"name\":\"m\",\"namespace\":\"n\"}}\n";
-        assert_eq!(configuration_text(configuration), expected);
-    }
 }

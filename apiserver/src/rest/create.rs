@@ -15,6 +15,7 @@ use super::{
     naming,
     object::{self, text},
     options::WriteOptions,
+    ownership::{self, Managed},
     plan::{self, Change, Effect, Plan, Write},
     render,
     store::Refusal,
@@ -31,6 +32,7 @@ pub struct Creation {
     pub object: Value,
     /// What is to be told about it in any case.
     pub warnings: Vec<String>,
+    pub managed: Managed,
 }
 
 pub async fn create(call: &Call<'_>) -> Result<ApiResponse, Status> {
@@ -49,7 +51,7 @@ impl Creation {
         if !text(&object, "/metadata/resourceVersion").is_empty() {
             return Err(failure::unexpected("resourceVersion should not be set on objects to be created"));
         }
-        Ok(Creation { object, warnings })
+        Ok(Creation { object, warnings, managed: Managed::ByChange })
     }
 }
 
@@ -58,7 +60,7 @@ impl Write for Creation {
     fn plan(&self, call: &Call<'_>, view: &View<'_>) -> Result<Plan, Refusal> {
         let mut names_left = NAME_ATTEMPTS_MAX;
         loop {
-            match attempt(call, view, &self.object) {
+            match attempt(call, view, self) {
                 Ok(plan) => return Ok(Plan { warnings: [&*self.warnings, &*plan.warnings].concat(), ..plan }),
                 Err(Failed::Name(_)) if names_left > 1 => names_left -= 1,
                 Err(Failed::Name(status)) => return Err(Refusal::Final(status)),
@@ -86,13 +88,14 @@ impl From<Status> for Failed {
     }
 }
 
-fn attempt(call: &Call<'_>, view: &View<'_>, body: &Value) -> Result<Plan, Failed> {
+fn attempt(call: &Call<'_>, view: &View<'_>, creation: &Creation) -> Result<Plan, Failed> {
     let kind = call.kind;
-    let mut object = body.clone();
+    let mut object = creation.object.clone();
     let mut change = Change::default();
     let generated = naming::fill(&mut object);
     kind.schema().default(&mut object);
     (kind.default)(&mut object);
+    ownership::note(call, creation.managed.clone(), &mut object, None);
     admission::namespace(call, view, &object, &mut change)?;
     admission::admit(call, view, &mut object)?;
     (kind.prepare_create)(&mut object);

@@ -26,7 +26,7 @@ pub fn fill(object: &mut Value) -> bool {
     if generated {
         metadata.insert("name".to_owned(), generated_name(&prefix, &suffix()).into());
     }
-    for member in ["selfLink", "managedFields", "deletionTimestamp", "deletionGracePeriodSeconds", "resourceVersion"] {
+    for member in ["selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "resourceVersion"] {
         metadata.shift_remove(member);
     }
     metadata.insert("uid".to_owned(), uuid::Uuid::new_v4().to_string().into());

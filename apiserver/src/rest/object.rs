@@ -54,17 +54,34 @@ pub fn json(stored: &Stored) -> serde_json::Result<Box<RawValue>> {
     serde_json::from_slice(&text)
 }
 
-/// Canonical bytes and head of an object that passed validation.
-pub fn seal(kind: &Kind, mut object: Value) -> Result<Sealed, Status> {
-    let metadata = metadata(&mut object);
-    for member in ["resourceVersion", "managedFields", "selfLink"] {
+/// The form of a kind's objects that nothing is said in.
+pub fn empty(kind: &Kind) -> Value {
+    let mut object = Value::Null;
+    kind.schema().canonical(&mut object);
+    object
+}
+
+/// Brings an object that passed validation into the form that is stored, still as a tree.
+pub fn settle(kind: &Kind, object: &mut Value) {
+    let metadata = metadata(object);
+    for member in ["resourceVersion", "selfLink"] {
         metadata.shift_remove(member);
     }
     object["kind"] = kind.kind.into();
     object["apiVersion"] = kind.group_version().into();
-    kind.schema().canonical(&mut object);
-    let body = serde_json::to_vec(&object).map_err(failure::internal)?;
-    let mut head = head(kind, &object);
+    kind.schema().canonical(object);
+}
+
+/// Canonical bytes and head of an object that passed validation.
+pub fn seal(kind: &Kind, mut object: Value) -> Result<Sealed, Status> {
+    settle(kind, &mut object);
+    seal_settled(kind, &object)
+}
+
+/// As [`seal`], of what is settled already.
+pub fn seal_settled(kind: &Kind, object: &Value) -> Result<Sealed, Status> {
+    let body = serde_json::to_vec(object).map_err(failure::internal)?;
+    let mut head = head(kind, object);
     head.splice = splice(&body, &head.uid)?;
     debug_assert!(body.starts_with(prefix(kind).as_bytes()), "canonical bytes start with kind and apiVersion");
     Ok(Sealed { head, body: Bytes::from(body) })

@@ -68,9 +68,24 @@ pub struct DeleteOptions {
 }
 
 impl WriteOptions {
-    /// `options` names the type for messages: `CreateOptions`, `UpdateOptions`, `PatchOptions`.
+    /// `options` names the type for messages: `CreateOptions`, `UpdateOptions`.
     pub fn read(request: &ApiRequest, options: &str) -> Result<Self, Status> {
+        Self::read_with(request, options, Faults::default())
+    }
+
+    /// Options of a patch. Only who applies may, and must, say in whose name, and may force.
+    pub fn read_patch(request: &ApiRequest, applies: bool) -> Result<Self, Status> {
         let mut faults = Faults::default();
+        if applies && request.query_value("fieldManager").unwrap_or("").is_empty() {
+            faults.required("fieldManager", "is required for apply patch");
+        }
+        if !applies && request.query_value("force").is_some() {
+            faults.forbidden("force", "may not be specified for non-apply patch");
+        }
+        Self::read_with(request, "PatchOptions", faults)
+    }
+
+    fn read_with(request: &ApiRequest, options: &str, mut faults: Faults) -> Result<Self, Status> {
         field_manager(request, &mut faults);
         let dry_run: Vec<Value> = all(request, "dryRun").map(Value::from).collect();
         let dry_run = self::dry_run(&dry_run, &mut faults);

@@ -1,4 +1,5 @@
-//! PATCH of an object, of its status or of another form of it: JSON patch, merge patch, strategic merge patch.
+//! PATCH of an object, of its status or of another form of it: JSON patch, merge patch, strategic merge patch. A
+//! configuration to be applied goes to `server_side_apply`.
 
 use http::StatusCode;
 use kontiki_model::{Faults, Status};
@@ -9,8 +10,9 @@ use super::{
     call::{Call, Expected},
     decode::{self, Decoded},
     options::{FieldValidation, WriteOptions},
+    ownership::Managed,
     plan::{self, Plan, Write},
-    render,
+    render, server_side_apply,
     store::Refusal,
     update::{Rules, Update, Wanted},
     view::View,
@@ -39,16 +41,24 @@ pub struct Patching<'a> {
 }
 
 pub async fn patch(call: &Call<'_>, rules: Rules) -> Result<ApiResponse, Status> {
+    if applies(call) {
+        return server_side_apply::apply(call, rules).await;
+    }
     let form = negotiate::negotiate(call.request, Offer::Object)?;
     let patching = Patching::read(call, rules)?;
     let written = plan::carry_out(call, patching.name, &patching, patching.options.dry_run).await?;
     render::written(call, form, StatusCode::OK, &written.stored, written.warnings.iter())
 }
 
+/// Whether the body is a configuration to be applied.
+pub fn applies(call: &Call<'_>) -> bool {
+    content::media_type(&call.request.headers) == "application/apply-patch+yaml"
+}
+
 impl<'a> Patching<'a> {
     pub fn read(call: &Call<'a>, rules: Rules) -> Result<Self, Status> {
         let patch = Patch::read(call)?;
-        let options = WriteOptions::read(call.request, "PatchOptions")?;
+        let options = WriteOptions::read_patch(call.request, false)?;
         Ok(Patching { name: call.name()?, rules, patch, options })
     }
 }
@@ -61,14 +71,14 @@ impl Write for Patching<'_> {
                 self.patch.apply(call.expected(), old, self.options.field_validation)?;
             decode::named(&object, self.name)?;
             decode::place(call, &mut object)?;
-            Ok(Wanted { object, warnings })
+            Ok(Wanted { object, warnings, managed: Managed::ByChange })
         };
         Update { name: self.name, rules: self.rules, make: &make, uid_is_precondition: false }.plan(call, view)
     }
 }
 
 impl<'a> Patch<'a> {
-    /// The request's patch. Server-side apply is not served: its media type is refused as any unknown one.
+    /// The request's patch.
     pub fn read(call: &Call<'a>) -> Result<Self, Status> {
         let bytes = call.request.body.bytes();
         match content::media_type(&call.request.headers) {

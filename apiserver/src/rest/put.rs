@@ -7,6 +7,7 @@ use super::{
     call::Call,
     decode::{self, Decoded},
     options::WriteOptions,
+    ownership::Managed,
     plan::{self, Effect, Plan, Write},
     render,
     store::Refusal,
@@ -50,7 +51,9 @@ impl<'a> Replacement<'a> {
 impl Write for Replacement<'_> {
     fn plan(&self, call: &Call<'_>, view: &View<'_>) -> Result<Plan, Refusal> {
         let Decoded { object, warnings } = &self.wanted;
-        let make = |_: Option<&serde_json::Value>| Ok(Wanted { object: object.clone(), warnings: warnings.clone() });
+        let make = |_: Option<&serde_json::Value>| {
+            Ok(Wanted { object: object.clone(), warnings: warnings.clone(), managed: Managed::ByChange })
+        };
         Update { name: self.name, rules: self.rules, make: &make, uid_is_precondition: true }.plan(call, view)
     }
 }

@@ -72,7 +72,10 @@ impl Operation {
         let options = |name: &str| WriteOptions::read(&self.request, name);
         let rules = if self.route.subresource.is_some() { Rules::Status } else { Rules::Main };
         Ok(match self.verb {
-            Verb::Apply => Box::new(Application::read(call, options("PatchOptions")?, self.may_create.clone())?),
+            Verb::Apply => {
+                let options = WriteOptions::read_patch(&self.request, false)?;
+                Box::new(Application::read(call, options, self.may_create.clone())?)
+            }
             Verb::Check => Box::new(Check { name: call.name()? }),
             Verb::Create => Box::new(Creation::read(call, options("CreateOptions")?)?),
             Verb::Delete => Box::new(Removal { name: call.name()?, options: DeleteOptions::read(&self.request)? }),

@@ -11,6 +11,7 @@ use super::{
     create::Creation,
     object::{self, text},
     options::go_number_error,
+    ownership::{self, Managed},
     plan::{self, Change, Effect, Plan, Write, Written},
     store::{self, Refusal},
     view::View,
@@ -44,6 +45,7 @@ pub struct Update<'a> {
 pub struct Wanted {
     pub object: Value,
     pub warnings: Vec<String>,
+    pub managed: Managed,
 }
 
 pub async fn update(call: &Call<'_>, update: &Update<'_>, dry_run: bool) -> Result<Written, Status> {
@@ -56,8 +58,8 @@ impl Write for Update<'_> {
         match view.get(&key).map_err(|error| store::read_failed(&error))? {
             Some(current) => change(call, view, self, current),
             None if call.kind.create_on_update && self.uid_is_precondition && self.rules == Rules::Main => {
-                let Wanted { object, warnings } = (self.make)(None)?;
-                Creation { object, warnings }.plan(call, view)
+                let Wanted { object, warnings, managed } = (self.make)(None)?;
+                Creation { object, warnings, managed }.plan(call, view)
             }
             None => Err(Refusal::Judged(call.not_found(self.name))),
         }
@@ -67,9 +69,9 @@ impl Write for Update<'_> {
 fn change(call: &Call<'_>, view: &View<'_>, update: &Update<'_>, current: Stored) -> Result<Plan, Refusal> {
     let kind = call.kind;
     let old = object::open(&current)?;
-    let Wanted { object: mut new, mut warnings } = (update.make)(Some(&old)).map_err(Refusal::Judged)?;
+    let Wanted { object: mut new, mut warnings, managed } = (update.make)(Some(&old)).map_err(Refusal::Judged)?;
     preconditions(call, update, &mut new, &old)?;
-    prepare(kind, update.rules, &mut new, &old);
+    prepare(call, update.rules, managed, &mut new, &old);
     check(call, update.rules, &new, &old).map_err(Refusal::Judged)?;
     if update.rules == Rules::Main {
         warnings.extend((kind.warnings)(&new, Some(&old)));
@@ -85,20 +87,19 @@ fn change(call: &Call<'_>, view: &View<'_>, update: &Update<'_>, current: Stored
             Err(Denied::Exhausted(status)) => return Err(Refusal::Judged(status)),
         }
     }
-    let sealed = object::seal(kind, new)?;
-    let Stored { key, revision, body, .. } = current;
-    let effect = if !ended && sealed.body == body {
-        Effect::Unchanged
-    } else {
-        change.expect(&key, Expect::Revision(revision));
-        match ended {
-            // Watchers see the object as it last was; the author of the change sees what it asked for.
-            true => change.mutations.push(Mutation::Delete { key: key.clone(), last: None }),
-            false => change.put(&key, &sealed),
-        }
-        Effect::Updated
-    };
-    Ok(Plan { effect, object: plan::uncommitted(key, revision, sealed), change, warnings })
+    object::settle(kind, &mut new);
+    if !ended && ownership::unchanged(&new, &old) {
+        return Ok(Plan { effect: Effect::Unchanged, object: current, change, warnings });
+    }
+    let sealed = object::seal_settled(kind, &new)?;
+    let Stored { key, revision, .. } = current;
+    change.expect(&key, Expect::Revision(revision));
+    match ended {
+        // Watchers see the object as it last was; the author of the change sees what it asked for.
+        true => change.mutations.push(Mutation::Delete { key: key.clone(), last: None }),
+        false => change.put(&key, &sealed),
+    }
+    Ok(Plan { effect: Effect::Updated, object: plan::uncommitted(key, revision, sealed), change, warnings })
 }
 
 fn invalid(call: &Call<'_>, object: &Value, faults: &Faults) -> Status {
@@ -139,14 +140,14 @@ fn preconditions(call: &Call<'_>, update: &Update<'_>, new: &mut Value, old: &Va
     }
 }
 
-/// Brings what the client wants into the form that will be stored: defaults, and what it may not change.
-fn prepare(kind: &Kind, rules: Rules, new: &mut Value, old: &Value) {
+/// Brings what the client wants into the form that will be stored: defaults, who says what, and what it may not change.
+fn prepare(call: &Call<'_>, rules: Rules, managed: Managed, new: &mut Value, old: &Value) {
+    let kind = call.kind;
     kind.schema().default(new);
     (kind.default)(new);
     let metadata = object::metadata(new);
     let old_metadata = &old["metadata"];
     metadata.shift_remove("selfLink");
-    metadata.shift_remove("managedFields");
     let mut keep = |member: &str, always: bool| {
         let Some(value) = old_metadata.get(member) else {
             if always {
@@ -165,6 +166,7 @@ fn prepare(kind: &Kind, rules: Rules, new: &mut Value, old: &Value) {
     // A deletion cannot be taken back; one that was never asked for is a fault, which validation tells.
     keep("deletionTimestamp", old_metadata.get("deletionTimestamp").is_some());
     keep("deletionGracePeriodSeconds", false);
+    ownership::note(call, managed, new, Some(old));
     match rules {
         Rules::Main => (kind.prepare_update)(new, old),
         Rules::Status => (kind.prepare_status)(new, old),
@@ -178,15 +180,22 @@ fn prepare(kind: &Kind, rules: Rules, new: &mut Value, old: &Value) {
 
 /// Whether anything but metadata and status changed.
 pub fn differs(kind: &Kind, new: &Value, old: &Value) -> bool {
-    let rest = |object: &Value| {
+    let counts = |name: &str| !matches!(name, "kind" | "apiVersion" | "metadata" | "status");
+    let same = |new: &Value, old: &Value| {
+        let names =
+            |object: &Value| object.as_object().map_or(0, |members| members.keys().filter(|name| counts(name)).count());
+        let members = new.as_object().into_iter().flatten().filter(|(name, _)| counts(name));
+        names(new) == names(old) && members.into_iter().all(|(name, value)| old.get(name) == Some(value))
+    };
+    if same(new, old) {
+        return false;
+    }
+    let canonical = |object: &Value| {
         let mut object = object.clone();
         kind.schema().canonical(&mut object);
-        for member in ["kind", "apiVersion", "metadata", "status"] {
-            object.as_object_mut().and_then(|members| members.shift_remove(member));
-        }
         object
     };
-    rest(new) != rest(old)
+    !same(&canonical(new), &canonical(old))
 }
 
 fn check(call: &Call<'_>, rules: Rules, new: &Value, old: &Value) -> Result<(), Status> {

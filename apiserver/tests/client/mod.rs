@@ -10,6 +10,8 @@ use kontiki_kinds::{Kind, by_gvk};
 use kontiki_raft::{Log, LogConfig};
 use serde_json::{Value, json};
 
+/// May do anything.
+const MASTERS: &str = "system:masters";
 /// How long a test waits for what must come.
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -27,6 +29,7 @@ pub struct Call<'a> {
     headers: HeaderMap,
     body: Vec<u8>,
     at: Option<u64>,
+    groups: Vec<String>,
 }
 
 /// An answer, read to its end.
@@ -78,7 +81,15 @@ impl Server {
             rest: String::new(),
             verb: "list",
         };
-        Call { server: self, route, query: Vec::new(), headers: HeaderMap::new(), body: Vec::new(), at: None }
+        Call {
+            server: self,
+            route,
+            query: Vec::new(),
+            headers: HeaderMap::new(),
+            body: Vec::new(),
+            at: None,
+            groups: vec![MASTERS.to_owned()],
+        }
     }
 }
 
@@ -90,6 +101,12 @@ impl Call<'_> {
 
     pub fn sub(mut self, subresource: &str) -> Self {
         self.route.subresource = Some(subresource.to_owned());
+        self
+    }
+
+    /// By somebody who may do nothing.
+    pub fn stranger(mut self) -> Self {
+        self.groups.clear();
         self
     }
 
@@ -186,7 +203,7 @@ impl Call<'_> {
             headers: self.headers,
             body: RequestBody::Bytes(self.body.into()),
             upgrade: None,
-            identity: Identity { user: "tester".to_owned(), ..Identity::default() },
+            identity: Identity { user: "tester".to_owned(), groups: self.groups, ..Identity::default() },
             request_id: "request".to_owned(),
             at: self.at,
         };

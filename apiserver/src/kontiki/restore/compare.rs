@@ -33,13 +33,12 @@ pub fn compare(kind: &Kind, present: Option<&Stored>, past: Option<&Stored>) -> 
         Restore::WhileThere => false,
         Restore::Never => return Ok(None),
     };
-    let as_it_was = |past: &Stored| Sealed { head: Head::clone(&past.head), body: past.body.clone() };
     Ok(match (present, past) {
         (None, None) => None,
-        (None, Some(past)) => whole.then(|| Becomes::Created(as_it_was(past))),
+        (None, Some(past)) => whole.then(|| Becomes::Created(as_it_is(past))),
         (Some(_), None) => whole.then_some(Becomes::Deleted),
         (Some(present), Some(past)) if present.head.uid != past.head.uid => {
-            whole.then(|| Becomes::Replaced(as_it_was(past)))
+            whole.then(|| Becomes::Replaced(as_it_is(past)))
         }
         (Some(present), Some(past)) if present.body == past.body => None,
         (Some(present), Some(past)) => {
@@ -61,8 +60,25 @@ fn merge(kind: &Kind, present: &Stored, past: &Stored) -> Result<Sealed, Status>
         let next = present.head.generation + i64::from(differs(kind, &was, &is));
         object::metadata(&mut was).insert("generation".to_owned(), next.into());
     }
-    kind.schema().canonical(&mut was);
-    object::seal(kind, was)
+    object::settle(kind, &mut was);
+    if same_but_for_managers(&was, &is) {
+        return Ok(as_it_is(present));
+    }
+    object::seal_settled(kind, &was)
+}
+
+fn as_it_is(stored: &Stored) -> Sealed {
+    Sealed { head: Head::clone(&stored.head), body: stored.body.clone() }
+}
+
+/// Who said what makes no difference by itself: writers of the status come and go.
+fn same_but_for_managers(was: &Value, is: &Value) -> bool {
+    let without = |object: &Value| {
+        let mut object = object.clone();
+        object::metadata(&mut object).shift_remove("managedFields");
+        object
+    };
+    without(was) == without(is)
 }
 
 fn tree(body: &Bytes) -> Result<Value, Status> {
@@ -158,6 +174,13 @@ mod tests {
         assert!(updated.ends_with(r#""status":{"replicas":5}}"#), "{updated}");
         let only_status = compare(deployment, Some(&of(2, 4, 5)), Some(&of(2, 1, 2))).unwrap();
         assert_eq!(told(only_status), "nothing");
+        let managed = |time: &str| {
+            let entry = json!({"manager": "m", "operation": "Update", "apiVersion": "v1", "time": time, "fieldsType": "FieldsV1"});
+            stored(deployment, "u", json!({"metadata": {"generation": 1, "managedFields": [entry]}}))
+        };
+        let (past, present) = (managed("2026-01-01T00:00:00Z"), managed("2026-01-02T00:00:00Z"));
+        assert_ne!(past.body, present.body);
+        assert_eq!(told(compare(deployment, Some(&present), Some(&past)).unwrap()), "nothing");
     }
 
     #[test]

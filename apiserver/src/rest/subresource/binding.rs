@@ -11,6 +11,7 @@ use super::super::{
     delete::success,
     object::{self, text},
     options::WriteOptions,
+    ownership::Managed,
     update::{self, Rules, Update, Wanted},
 };
 use crate::{
@@ -86,7 +87,7 @@ fn bound(old: &Value, binding: &Value) -> Result<Wanted, String> {
         object["metadata"]["annotations"][key] = value.clone();
     }
     scheduled(&mut object);
-    Ok(Wanted { object, warnings: Vec::new() })
+    Ok(Wanted { object, warnings: Vec::new(), managed: Managed::Kept })
 }
 
 /// The condition that says so.

@@ -9,6 +9,7 @@ use super::super::{
     decode,
     object::{self, text},
     options::WriteOptions,
+    ownership::Managed,
     render,
     update::{self, Rules, Update, Wanted},
 };
@@ -32,7 +33,7 @@ pub async fn finalize(call: &Call<'_>) -> Result<ApiResponse, Status> {
                 object::metadata(&mut object).insert(member.to_owned(), given.into());
             }
         }
-        Ok(Wanted { object, warnings: Vec::new() })
+        Ok(Wanted { object, warnings: Vec::new(), managed: Managed::ByChange })
     };
     let change = Update { name, rules: Rules::Internal, make: &make, uid_is_precondition: true };
     let updated = update::update(call, &change, options.dry_run).await?;

@@ -1,19 +1,27 @@
 //! `…/scale`: the replicas of any workload as one `autoscaling/v1 Scale`, so that an autoscaler needs to know no kind.
 
 use http::StatusCode;
-use kontiki_kinds::Scale;
+use kontiki_kinds::{Scale, Subresource};
 use kontiki_model::{Faults, LabelSelector, Status};
-use kontiki_schema::{Schema, ids};
+use kontiki_schema::{
+    Schema, ids,
+    managed::{
+        FieldManager, ManagedFields,
+        scale::{self, Replicas},
+    },
+};
 use serde_json::{Value, json};
 
 use super::super::{
-    call::{Call, Expected},
+    call::{self, Call, Expected},
     decode,
     object::{self, text},
     options::WriteOptions,
-    patch::Patch,
+    ownership::{self, Managed},
+    patch::{self, Patch},
     plan::Written,
     read::{self, AsOf},
+    server_side_apply::Configuration,
     update::{self, Rules, Update, Wanted},
 };
 use crate::{
@@ -41,26 +49,25 @@ pub async fn get(call: &Call<'_>) -> Result<ApiResponse, Status> {
 pub async fn put(call: &Call<'_>) -> Result<ApiResponse, Status> {
     let form = negotiate::negotiate(call.request, Offer::Document)?;
     let options = WriteOptions::read(call.request, "UpdateOptions")?;
-    let mut decoded = decode::body(call, expected(), options.field_validation)?;
+    let decoded = decode::body(call, expected(), options.field_validation)?;
     decode::named(&decoded.object, call.name()?)?;
-    decode::place(call, &mut decoded.object)?;
     let scale = |_: &Value| Ok(decoded.object.clone());
-    let updated = set(call, &scale, true, options).await?;
+    let updated = set(call, &Change::Written(&scale), true, options).await?;
     answer(call, form, &updated, &decoded.warnings)
 }
 
 pub async fn patch(call: &Call<'_>) -> Result<ApiResponse, Status> {
     let form = negotiate::negotiate(call.request, Offer::Document)?;
+    if patch::applies(call) {
+        let options = WriteOptions::read_patch(call.request, true)?;
+        let configuration = Configuration::read(call, expected(), options)?;
+        let updated = set(call, &Change::Applied(&configuration), false, options).await?;
+        return answer(call, form, &updated, configuration.warnings());
+    }
     let patch = Patch::read(call)?;
-    let options = WriteOptions::read(call.request, "PatchOptions")?;
-    let (name, fields) = (call.name()?, fields(call)?);
-    let scale = |old: &Value| {
-        let mut scale = patch.apply(expected(), &scale_of(fields, old), options.field_validation)?.object;
-        decode::named(&scale, name)?;
-        decode::place(call, &mut scale)?;
-        Ok(scale)
-    };
-    let updated = set(call, &scale, false, options).await?;
+    let options = WriteOptions::read_patch(call.request, false)?;
+    let scale = |old: &Value| Ok(patch.apply(expected(), old, options.field_validation)?.object);
+    let updated = set(call, &Change::Written(&scale), false, options).await?;
     answer(call, form, &updated, &[])
 }
 
@@ -75,17 +82,52 @@ fn answer(call: &Call<'_>, form: Form, updated: &Written, warnings: &[String]) -
     Ok(response)
 }
 
+/// How a Scale changes.
+enum Change<'a> {
+    /// From what it is to what it becomes.
+    Written(&'a (dyn Fn(&Value) -> Result<Value, Status> + Sync)),
+    Applied(&'a Configuration),
+}
+
+impl Change<'_> {
+    /// The Scale afterwards, and who says its replicas.
+    fn of(&self, call: &Call<'_>, old: &Value, mut managed: ManagedFields) -> Result<(Value, ManagedFields), Status> {
+        let now = call::time_text(call::now());
+        let (api_version, subresource) = (scale::API_VERSION, Subresource::Scale.name());
+        let schema = expected().schema;
+        let manager = FieldManager { schema, api_version, subresource, reset: &[], now: &now };
+        let scale = match self {
+            Change::Written(scale) => scale(old)?,
+            Change::Applied(configuration) => return configuration.apply(&manager, old, &managed),
+        };
+        let mut canonical = scale.clone();
+        schema.canonical(&mut canonical);
+        if !managed.is_empty() {
+            let comparison = manager.differences(old, &canonical);
+            manager.update(&comparison, &mut managed, &ownership::manager_name(call.request));
+        }
+        Ok((scale, managed))
+    }
+}
+
 /// Writes the replicas of a Scale into the object it is about.
 async fn set(
     call: &Call<'_>,
-    scale: &(dyn Fn(&Value) -> Result<Value, Status> + Sync),
+    change: &Change<'_>,
     uid_is_precondition: bool,
     options: WriteOptions,
 ) -> Result<Written, Status> {
     let (name, fields) = (call.name()?, fields(call)?);
+    let path: Vec<&str> = fields.spec_replicas.split('/').skip(1).collect();
+    let api_version = call.kind.group_version();
     let make = |old: Option<&Value>| {
         let old = old.ok_or_else(|| call.not_found(name))?;
-        let scale = scale(old)?;
+        let replicas_of = Replicas { api_version: &api_version, path: &path };
+        let managed = ownership::managers(old);
+        let (mut scale, scaled) = change.of(call, &scale_of(fields, old), replicas_of.to_scale(&managed))?;
+        decode::named(&scale, name)?;
+        decode::place(call, &mut scale)?;
+        let managed = replicas_of.to_object(&managed, &scaled);
         let replicas = scale.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or_default();
         if replicas < 0 {
             let mut faults = Faults::default();
@@ -102,10 +144,10 @@ async fn set(
             let given = text(&scale, &format!("/metadata/{member}")).to_owned();
             object::metadata(&mut object).insert(member.to_owned(), given.into());
         }
-        Ok(Wanted { object, warnings: Vec::new() })
+        Ok(Wanted { object, warnings: Vec::new(), managed: Managed::As(managed.encode()) })
     };
-    let change = Update { name, rules: Rules::Main, make: &make, uid_is_precondition };
-    update::update(call, &change, options.dry_run).await
+    let update = Update { name, rules: Rules::Main, make: &make, uid_is_precondition };
+    update::update(call, &update, options.dry_run).await
 }
 
 fn scale_of(fields: Scale, object: &Value) -> Value {
@@ -117,7 +159,7 @@ fn scale_of(fields: Scale, object: &Value) -> Value {
         }
     }
     let mut scale = json!({
-        "kind": KIND, "apiVersion": "autoscaling/v1", "metadata": metadata,
+        "kind": KIND, "apiVersion": scale::API_VERSION, "metadata": metadata,
         "spec": {}, "status": {"replicas": number(fields.status_replicas)},
     });
     let replicas = number(fields.spec_replicas);

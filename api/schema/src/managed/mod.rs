@@ -1,0 +1,40 @@
+//! Who says which field: server-side apply and `metadata.managedFields`.
+//!
+//! Follows structured-merge-diff on the schema table. From the bottom up: an [`Element`] is one step of a path, a [`FieldSet`]
+//! is what somebody says ([`Table::field_set`] is all that an object says), `place` tells how values merge at each place of
+//! a type, [`Table::differences`] is what turned one object into another, [`ManagedFields`] is `metadata.managedFields`,
+//! and [`FieldManager`] keeps it: [`FieldManager::update`] for any write, [`FieldManager::apply`] for an applied configuration.
+//! [`scale`] translates ownership between an object and its Scale, [`last_applied`] takes over from `kubectl apply`.
+//!
+//! Objects are compared in canonical form, so that an absent member is absent on both sides. Knows no clock: times come in.
+
+mod compare;
+mod config;
+mod element;
+mod entries;
+mod fields;
+pub mod last_applied;
+mod manager;
+mod merge;
+mod place;
+mod prune;
+mod remove;
+pub mod scale;
+mod set;
+
+pub use compare::Comparison;
+pub use config::ConfigError;
+pub use element::{Element, Scalar};
+pub use entries::{ManagedFields, Manager, Operation, Owned};
+pub use manager::{Applied, Conflict, Conflicts, FieldManager};
+pub use place::ItemError;
+pub use set::FieldSet;
+
+/// Appliers by this name share the configuration that `kubectl apply` keeps in an annotation.
+pub const KUBECTL: &str = "kubectl";
+/// Who wrote what was there before anybody applied, where that was not kept.
+const BEFORE_FIRST_APPLY: &str = "before-first-apply";
+/// Who wrote what the oldest of too many updaters wrote.
+const ANCIENT_CHANGES: &str = "ancient-changes";
+/// Entries of updaters that are kept apart.
+const UPDATERS_MAX: usize = 10;

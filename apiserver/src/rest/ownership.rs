@@ -1,0 +1,178 @@
+//! Who says what: keeps `metadata.managedFields` through every write. The rules are `kontiki_schema::managed`'s; here is what a
+//! request says about its writer.
+
+use kontiki_schema::managed::{FieldManager, ManagedFields};
+use serde_json::Value;
+
+use super::{
+    call::{self, Call},
+    limits::FIELD_MANAGER_BYTES_MAX,
+    object,
+};
+use crate::request::ApiRequest;
+
+/// The member of `metadata`.
+const MEMBER: &str = "managedFields";
+const POINTER: &str = "/metadata/managedFields";
+/// A writer that says nothing about itself.
+const UNKNOWN: &str = "unknown";
+
+/// Who says what after a write.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Managed {
+    /// The writer says what the write changes.
+    ByChange,
+    /// As before: an edit of the server's own.
+    Kept,
+    /// This form of the member; `None` where nobody says anything.
+    As(Option<Value>),
+}
+
+/// What does not change during one attempt of a write.
+pub struct Writer<'a> {
+    call: &'a Call<'a>,
+    api_version: String,
+    now: String,
+}
+
+impl<'a> Writer<'a> {
+    pub fn of(call: &'a Call<'a>) -> Self {
+        Writer { call, api_version: call.kind.group_version(), now: call::time_text(call::now()) }
+    }
+
+    /// Of the kind's own objects; a Scale has another type.
+    pub fn manager(&self) -> FieldManager<'_> {
+        let subresource = self.call.route.subresource.as_deref();
+        FieldManager {
+            schema: self.call.kind.schema(),
+            api_version: &self.api_version,
+            subresource: subresource.unwrap_or_default(),
+            reset: self.call.kind.resets(subresource),
+            now: &self.now,
+        }
+    }
+}
+
+/// In whose name a request writes: what it says, or else the first word of its user agent.
+pub fn manager_name(request: &ApiRequest) -> String {
+    match request.query_value("fieldManager").filter(|name| !name.is_empty()) {
+        Some(name) => name.to_owned(),
+        None => from_user_agent(request.user_agent()),
+    }
+}
+
+fn from_user_agent(agent: &str) -> String {
+    let program = agent.split('/').next().unwrap_or_default();
+    let mut name = String::new();
+    for character in program.chars().filter(|character| !character.is_control()) {
+        if name.len() + character.len_utf8() > FIELD_MANAGER_BYTES_MAX {
+            break;
+        }
+        name.push(character);
+    }
+    if name.is_empty() { UNKNOWN.to_owned() } else { name }
+}
+
+/// The managers of an object; none where what is there cannot be read.
+pub fn managers(object: &Value) -> ManagedFields {
+    ManagedFields::decode(object.pointer(POINTER)).unwrap_or_default()
+}
+
+/// Notes who says what of an object that is about to be written, defaults and all. `old` is what is stored, if anything is.
+/// The object becomes canonical.
+pub fn note(call: &Call<'_>, managed: Managed, new: &mut Value, old: Option<&Value>) {
+    let metadata = object::metadata(new);
+    let given = metadata.shift_remove(MEMBER);
+    call.kind.schema().canonical(new);
+    let stored = old.and_then(|old| old.pointer(POINTER));
+    let member = match managed {
+        Managed::Kept => stored.cloned(),
+        Managed::As(member) => member,
+        Managed::ByChange => by_change(call, given.as_ref(), new, old, stored),
+    };
+    if let Some(member) = member {
+        object::metadata(new).insert(MEMBER.to_owned(), member);
+    }
+}
+
+fn by_change(
+    call: &Call<'_>,
+    given: Option<&Value>,
+    new: &Value,
+    old: Option<&Value>,
+    stored: Option<&Value>,
+) -> Option<Value> {
+    let writer = Writer::of(call);
+    let manager = writer.manager();
+    let comparison = match old {
+        Some(old) => manager.differences(old, new),
+        None => manager.differences(&object::empty(call.kind), new),
+    };
+    let given = given.filter(|given| !given.is_null() && call.route.subresource.is_none());
+    if ManagedFields::is_reset(given) {
+        return None;
+    }
+    if comparison.is_same() && given.is_none_or(|given| Some(given) == stored) {
+        return stored.cloned();
+    }
+    // Who does not know the member, or breaks it, does not lose it.
+    let given = ManagedFields::decode(given).filter(|given| !given.is_empty());
+    let mut managed = given.or_else(|| ManagedFields::decode(stored)).unwrap_or_default();
+    // Where nobody said anything, it stays so until somebody applies.
+    if old.is_none() || !managed.is_empty() {
+        manager.update(&comparison, &mut managed, &manager_name(call.request));
+    }
+    managed.encode()
+}
+
+/// Whether an object is what is stored already, but for the times at which somebody said something. Both are canonical.
+pub fn unchanged(new: &Value, old: &Value) -> bool {
+    let (Some(new), Some(old)) = (new.as_object(), old.as_object()) else { return false };
+    let rest = |name: &str| !matches!(name, "metadata");
+    new.iter().filter(|(name, _)| rest(name)).all(|(name, value)| old.get(name) == Some(value))
+        && old.keys().all(|name| new.contains_key(name))
+        && same_metadata(&new["metadata"], &old["metadata"])
+}
+
+fn same_metadata(new: &Value, old: &Value) -> bool {
+    let (Some(new), Some(old)) = (new.as_object(), old.as_object()) else { return false };
+    let counts = |name: &str| !matches!(name, MEMBER | "resourceVersion");
+    new.iter().filter(|(name, _)| counts(name)).all(|(name, value)| old.get(name) == Some(value))
+        && old.keys().filter(|name| counts(name)).all(|name| new.contains_key(name))
+        && ManagedFields::same_but_for_times(new.get(MEMBER), old.get(MEMBER))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn programs_write_in_the_name_of_their_user_agent() {
+        for (agent, name) in [
+            ("kubectl/v1.36.0 (linux/amd64) kubernetes/abc", "kubectl"),
+            ("some agent", "some agent"),
+            ("a\u{7}b/1", "ab"),
+            ("", UNKNOWN),
+            ("/x", UNKNOWN),
+        ] {
+            assert_eq!(from_user_agent(agent), name, "{agent}");
+        }
+        assert_eq!(from_user_agent(&"é".repeat(100)).len(), FIELD_MANAGER_BYTES_MAX);
+    }
+
+    #[test]
+    fn an_object_is_unchanged_if_only_times_differ() {
+        let object = |time: &str, label: &str, data: &str| json!({"kind": "K", "metadata": {"labels": {"a": label}, "managedFields": [{"manager": "m", "time": time}]}, "data": data});
+        let old = object("1", "x", "d");
+        let mut stored = old.clone();
+        stored["metadata"]["resourceVersion"] = "7".into();
+        assert!(unchanged(&old, &stored));
+        assert!(unchanged(&object("2", "x", "d"), &stored));
+        assert!(!unchanged(&object("1", "y", "d"), &stored));
+        assert!(!unchanged(&object("1", "x", "e"), &stored));
+        stored["status"] = json!({});
+        assert!(!unchanged(&old, &stored));
+    }
+}
