@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body::Body as _;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use kontiki_model::Status;
+use kontiki_schema::{DecodeError, Document, EncodeError, Source};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -17,7 +18,9 @@ use crate::{
 };
 
 /// Content types of an object in a request.
-pub const OBJECT_TYPES: &[&str] = &["application/json", "application/yaml", PROTOBUF];
+pub const OBJECT_TYPES: &[&str] = &[JSON, YAML, PROTOBUF];
+const JSON: &str = "application/json";
+const YAML: &str = "application/yaml";
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 
 /// Marks an answer that was written here. A stream may know its length too, but is never waited for.
@@ -67,29 +70,38 @@ pub async fn drain(mut body: ApiBody) {
     }
 }
 
-/// Turns an object in protobuf into JSON, so that nobody behind this needs to know of it.
-pub fn from_protobuf(headers: &mut HeaderMap, body: Bytes) -> Result<Bytes, Status> {
-    if media_type(headers) != PROTOBUF || body.is_empty() {
-        return Ok(body);
-    }
-    let refused = |error: kontiki_schema::DecodeError| {
-        failure::bad_request(format!("the object provided is unrecognized: {error}"))
-    };
-    let object = kontiki_schema::builtin().decode_protobuf(&body).map_err(refused)?.value;
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    serde_json::to_vec(&object).map(Bytes::from).map_err(failure::internal)
+/// Why a body is no document.
+#[derive(Debug)]
+pub enum Unreadable {
+    /// Its content type is none of [`OBJECT_TYPES`].
+    Media,
+    /// It is not the JSON that it says it is.
+    Json(DecodeError),
+    /// It is not the YAML or protobuf that it says it is.
+    Other(DecodeError),
 }
 
-/// The body of a small request as a tree, whatever its content type; 415 for what is neither JSON nor YAML.
-/// An absent content type means JSON.
-pub fn json_value(request: &ApiRequest) -> Result<Value, Status> {
+/// The body of a request as a tree, in any of the forms an object has. An absent content type means JSON.
+pub fn document(request: &ApiRequest) -> Result<Document, Unreadable> {
     let bytes = request.body.bytes();
-    let decoded = match media_type(&request.headers) {
-        "" | "application/json" => kontiki_schema::decode_json(bytes),
-        "application/yaml" => kontiki_schema::decode_yaml(bytes),
-        _ => return Err(failure::unsupported_media(OBJECT_TYPES)),
-    };
-    decoded.map(|document| document.value).map_err(|error| failure::bad_request(error.to_string()))
+    match media_type(&request.headers) {
+        "" | JSON => kontiki_schema::decode_json(bytes).map_err(Unreadable::Json),
+        YAML => kontiki_schema::decode_yaml(bytes).map_err(Unreadable::Other),
+        PROTOBUF => {
+            let object = kontiki_schema::builtin().decode_protobuf(bytes).map_err(Unreadable::Other)?;
+            Ok(Document { value: object.value, duplicates: Vec::new() })
+        }
+        _ => Err(Unreadable::Media),
+    }
+}
+
+/// The body of a small request as a tree, whatever its content type; 415 for what has no form of an object.
+pub fn json_value(request: &ApiRequest) -> Result<Value, Status> {
+    match document(request) {
+        Ok(document) => Ok(document.value),
+        Err(Unreadable::Media) => Err(failure::unsupported_media(OBJECT_TYPES)),
+        Err(Unreadable::Json(error) | Unreadable::Other(error)) => Err(failure::bad_request(error.to_string())),
+    }
 }
 
 /// As [`json_value`], checked against a built-in type and without the fields it does not have. The body may leave out
@@ -123,6 +135,7 @@ pub fn media_type(headers: &HeaderMap) -> &str {
 pub fn answer(code: StatusCode, form: Form, json: Bytes) -> Result<ApiResponse, Status> {
     let bytes = match form.media {
         Media::Json { pretty: false } => json,
+        Media::Protobuf => protobuf(&Source::parse(&json).map_err(failure::internal)?)?.into(),
         Media::Json { pretty: true } | Media::Yaml => {
             let value: Value = serde_json::from_slice(&json).map_err(failure::internal)?;
             return answer_value(code, form, &value);
@@ -136,8 +149,21 @@ pub fn answer_value(code: StatusCode, form: Form, value: &Value) -> Result<ApiRe
     let bytes = match form.media {
         Media::Json { pretty } => json_text(value, pretty)?,
         Media::Yaml => serde_saphyr::to_string(value).map_err(failure::internal)?.into_bytes(),
+        Media::Protobuf => protobuf(&Source::of(value))?,
     };
     Ok(response(code, form.media.content_type(), bytes))
+}
+
+/// An object in protobuf; 406 where its type has no such form.
+pub fn protobuf(object: &Source<'_>) -> Result<Vec<u8>, Status> {
+    kontiki_schema::builtin().encode_protobuf(object).map_err(unwritable)
+}
+
+pub fn unwritable(error: EncodeError) -> Status {
+    match error {
+        EncodeError::NoProtobuf(_) => failure::not_acceptable_because(error.to_string()),
+        EncodeError::Unfit { .. } => failure::internal(error),
+    }
 }
 
 fn json_text(value: &Value, pretty: bool) -> Result<Vec<u8>, Status> {
@@ -227,11 +253,10 @@ pub fn warn(response: &mut ApiResponse, message: &str) {
     }
 }
 
-/// Compresses a large buffered answer where the client accepts it. Streams are left alone.
+/// Compresses a large buffered answer where the client accepts it, as Kubernetes without regard for weights. Streams are
+/// left alone.
 pub async fn compress(accept_encoding: Option<&str>, response: ApiResponse) -> ApiResponse {
-    let accepted = accept_encoding.is_some_and(|accepted| {
-        accepted.split(',').any(|one| one.split(';').next().is_some_and(|name| name.trim() == "gzip"))
-    });
+    let accepted = accept_encoding.is_some_and(|accepted| accepted.split(',').any(|one| one.trim() == "gzip"));
     let large = size_in_memory(&response).is_some_and(|size| size >= limits::GZIP_BYTES_MIN as u64);
     if !accepted || !large || response.headers().contains_key(header::CONTENT_ENCODING) {
         return response;

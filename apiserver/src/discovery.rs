@@ -8,13 +8,15 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use kontiki_kinds::{Kind, Kinds, Subresource};
 use kontiki_model::Status;
+use kontiki_schema::Source;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
     content,
     core::Core,
-    negotiate::{Offer, Shape, negotiate},
+    failure,
+    negotiate::{Media, Offer, Shape, negotiate},
     request::{ApiRequest, ApiResponse},
     reviews::{REVIEWS, Review},
 };
@@ -44,7 +46,9 @@ const GROUP_ORDER: &[&str] = &[
     "flowcontrol.apiserver.k8s.io",
 ];
 
-const AGGREGATED_TYPE: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+const AGGREGATED_JSON: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+const AGGREGATED_PROTOBUF: &str =
+    "application/vnd.kubernetes.protobuf;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
 /// One resource, from a kind or a review.
 struct Resource {
@@ -118,7 +122,7 @@ impl Discovery {
                 let form = negotiate(request, Offer::DiscoveryRoot)?;
                 let named = segments == ["apis"];
                 if form.shape == Shape::AggregatedDiscovery {
-                    return Ok(Some(self.aggregated[usize::from(named)].answer(request)));
+                    return self.aggregated[usize::from(named)].answer(form.media, request).map(Some);
                 }
                 let value = if named { self.group_list() } else { self.core_versions(core) };
                 return content::answer_value(StatusCode::OK, form, &value).map(Some);
@@ -174,16 +178,21 @@ impl Aggregated {
         Aggregated { etag: content::etag(&json), json }
     }
 
-    fn answer(&self, request: &ApiRequest) -> ApiResponse {
-        let mut response = match content::is_current(&request.headers, &self.etag) {
-            true => content::not_modified(),
-            false => content::response(StatusCode::OK, AGGREGATED_TYPE, self.json.clone()),
+    fn answer(&self, media: Media, request: &ApiRequest) -> Result<ApiResponse, Status> {
+        let (etag, current) = (self.etag.clone(), content::is_current(&request.headers, &self.etag));
+        let mut response = match media {
+            _ if current => content::not_modified(),
+            Media::Json { .. } | Media::Yaml => content::response(StatusCode::OK, AGGREGATED_JSON, self.json.clone()),
+            Media::Protobuf => {
+                let document = Source::parse(&self.json).map_err(failure::internal)?;
+                content::response(StatusCode::OK, AGGREGATED_PROTOBUF, content::protobuf(&document)?)
+            }
         };
         let headers = response.headers_mut();
-        headers.insert(header::ETAG, self.etag.clone());
+        headers.insert(header::ETAG, etag);
         headers.insert(header::VARY, HeaderValue::from_static("Accept"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public"));
-        response
+        Ok(response)
     }
 }
 

@@ -133,11 +133,11 @@ impl Handler {
         let writes = !matches!(asks.info.verb, "get" | "head" | "list");
         let work = async {
             let method = incoming.method.clone();
-            let mut headers = std::mem::take(&mut incoming.headers);
+            let headers = std::mem::take(&mut incoming.headers);
             let body = incoming.body.take().unwrap_or_else(content::empty);
             let body = match asks.passes_through() {
                 true => RequestBody::stream(body),
-                false => RequestBody::Bytes(read_body(&method, &mut headers, body).await?),
+                false => RequestBody::Bytes(read_body(&headers, body).await?),
             };
             let request = ApiRequest {
                 method,
@@ -276,7 +276,7 @@ fn serves(resource: &ResourceInfo, route: &ResourceRequest, subresource: Subreso
     resource.subresource == subresource.name() && route.kind.has(subresource)
 }
 
-async fn read_body(method: &Method, headers: &mut HeaderMap, mut body: ApiBody) -> Result<Bytes, Status> {
+async fn read_body(headers: &HeaderMap, mut body: ApiBody) -> Result<Bytes, Status> {
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     let late = |_| failure::timeout("the body of the request did not arrive in time", limits::RETRY_AFTER_S);
     let read = match announced {
@@ -287,15 +287,10 @@ async fn read_body(method: &Method, headers: &mut HeaderMap, mut body: ApiBody) 
             .await
             .map_err(late)?,
     };
-    match read {
-        // No patch has a protobuf form.
-        Ok(bytes) if method == Method::PATCH => Ok(bytes),
-        Ok(bytes) => content::from_protobuf(headers, bytes),
-        Err(status) => {
-            content::drain(body).await;
-            Err(status)
-        }
+    if read.is_err() {
+        content::drain(body).await;
     }
+    read
 }
 
 /// Labels name resources that exist: what clients make up must not fill memory.

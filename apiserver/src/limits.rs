@@ -26,6 +26,9 @@ pub const REQUEST_TIME_MAX: Duration = Duration::from_secs(60);
 pub const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 /// A client must send the head of a request within this time (HTTP/1.1).
 pub const HEADER_TIME_MAX: Duration = Duration::from_secs(30);
+/// Headers of one request over HTTP/2: room for the largest token, and for groups to act as. Of HTTP/1.1, hyper takes a hundred headers
+/// and 400 KiB.
+pub const HEADER_BYTES_MAX: u32 = 64 * 1024;
 /// Concurrent streams of one HTTP/2 connection.
 pub const STREAMS_PER_CONNECTION_MAX: u32 = 1_000;
 /// An HTTP/2 connection is probed after this much silence, and closed when the probe goes unanswered for as long again.
@@ -85,6 +88,7 @@ pub const OWNERS_DEPTH_MAX: usize = 16;
 
 const _: () = assert!(DRAIN_BYTES_MAX > REQUEST_BODY_BYTES_MAX && DRAIN_BYTES_MAX > TRANSACTION_BYTES_MAX);
 const _: () = assert!(TRANSACTION_BYTES_MAX > REQUEST_BODY_BYTES_MAX, "what fits a request fits a transaction");
+const _: () = assert!(TOKEN_BYTES_MAX < HEADER_BYTES_MAX as usize);
 const _: () = assert!(GZIP_BYTES_MIN < REQUEST_BODY_BYTES_MAX);
 const _: () =
     assert!(TOKEN_LIFETIME_S_MIN <= TOKEN_LIFETIME_S_DEFAULT && TOKEN_LIFETIME_S_DEFAULT <= TOKEN_LIFETIME_S_MAX);

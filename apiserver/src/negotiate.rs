@@ -13,6 +13,7 @@ use crate::{failure, request::ApiRequest};
 pub enum Media {
     Json { pretty: bool },
     Yaml,
+    Protobuf,
 }
 
 /// What of the object is answered.
@@ -26,11 +27,19 @@ pub enum Shape {
     AggregatedDiscovery,
 }
 
+/// The version of `meta.k8s.io` that a Table or metadata alone is told in. The older one differs in its name only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MetaVersion {
+    V1,
+    V1beta1,
+}
+
 /// The form of one answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Form {
     pub media: Media,
     pub shape: Shape,
+    pub meta: MetaVersion,
 }
 
 /// What a route can answer with.
@@ -44,6 +53,8 @@ pub enum Offer {
     Document,
     /// The roots of discovery: a document, or the aggregated form.
     DiscoveryRoot,
+    /// A Status, in a stream or not.
+    Failure,
 }
 
 /// One alternative of an Accept header.
@@ -57,39 +68,62 @@ pub struct Clause<'a> {
 
 const JSON: &str = "application/json";
 const YAML: &str = "application/yaml";
-const OBJECT_TYPES: &[&str] = &[JSON, YAML];
-const COLLECTION_TYPES: &[&str] = &[JSON, YAML, "application/json;stream=watch"];
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+const OBJECT_TYPES: &[&str] = &[JSON, YAML, PROTOBUF];
+const COLLECTION_TYPES: &[&str] =
+    &[JSON, YAML, PROTOBUF, "application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"];
+/// What a watch can be told in.
+pub const STREAM_TYPES: &[&str] =
+    &["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"];
 
 impl Media {
     pub fn content_type(self) -> &'static str {
         match self {
             Media::Json { .. } => JSON,
             Media::Yaml => YAML,
+            Media::Protobuf => PROTOBUF,
+        }
+    }
+}
+
+impl MetaVersion {
+    pub fn api_version(self) -> &'static str {
+        match self {
+            MetaVersion::V1 => "meta.k8s.io/v1",
+            MetaVersion::V1beta1 => "meta.k8s.io/v1beta1",
         }
     }
 }
 
 impl Form {
-    pub const JSON: Form = Form { media: Media::Json { pretty: false }, shape: Shape::Object };
+    pub const JSON: Form = Form { media: Media::Json { pretty: false }, shape: Shape::Object, meta: MetaVersion::V1 };
 }
 
 impl Offer {
     fn types(self) -> &'static [&'static str] {
         match self {
             Offer::Object | Offer::Document | Offer::DiscoveryRoot => OBJECT_TYPES,
-            Offer::Collection => COLLECTION_TYPES,
+            Offer::Collection | Offer::Failure => COLLECTION_TYPES,
         }
     }
 
-    /// The shape that `as`, `g` and `v` ask for, if this route has it.
-    fn shape(self, kind: &str, group: &str, version: &str) -> Option<Shape> {
+    /// The shape that `as`, `g` and `v` ask for, if this route has it in this media type.
+    fn shape(self, media: Media, kind: &str, group: &str, version: &str) -> Option<(Shape, MetaVersion)> {
         let objects = matches!(self, Offer::Object | Offer::Collection);
-        match (kind, group, version) {
-            ("Table", "meta.k8s.io", "v1") if objects => Some(Shape::Table),
-            ("PartialObjectMetadata", "meta.k8s.io", "v1") if objects => Some(Shape::PartialMetadata),
-            ("PartialObjectMetadataList", "meta.k8s.io", "v1") if objects => Some(Shape::PartialMetadataList),
-            ("APIGroupDiscoveryList", "apidiscovery.k8s.io", "v2") if self == Offer::DiscoveryRoot => {
-                Some(Shape::AggregatedDiscovery)
+        let meta = match (group, version) {
+            ("meta.k8s.io", "v1") => Some(MetaVersion::V1),
+            ("meta.k8s.io", "v1beta1") => Some(MetaVersion::V1beta1),
+            _ => None,
+        };
+        let meta = meta.filter(|_| objects);
+        match kind {
+            // Tables have no protobuf form.
+            "Table" if media != Media::Protobuf => Some((Shape::Table, meta?)),
+            "PartialObjectMetadata" => Some((Shape::PartialMetadata, meta?)),
+            "PartialObjectMetadataList" => Some((Shape::PartialMetadataList, meta?)),
+            "APIGroupDiscoveryList" if self == Offer::DiscoveryRoot => {
+                let known = (group, version) == ("apidiscovery.k8s.io", "v2") && media != Media::Yaml;
+                known.then_some((Shape::AggregatedDiscovery, MetaVersion::V1))
             }
             _ => None,
         }
@@ -123,11 +157,10 @@ pub fn preferred(headers: &HeaderMap, offered: &[&str]) -> Option<usize> {
     parse_accept(&accept).iter().find_map(place)
 }
 
-/// The form of a failure: what the client accepts, or JSON.
+/// The form of a failure: what the client accepts without asking for another shape, or JSON.
 pub fn failure_form(headers: &HeaderMap) -> Form {
     let accept = accept_header(headers);
-    let form = parse_accept(&accept).iter().find_map(|clause| clause.form(Offer::Collection, false));
-    Form { shape: Shape::Object, ..form.unwrap_or(Form::JSON) }
+    parse_accept(&accept).iter().find_map(|clause| clause.form(Offer::Failure, false)).unwrap_or(Form::JSON)
 }
 
 /// All Accept headers as one; absent means anything.
@@ -191,20 +224,23 @@ impl<'a> Clause<'a> {
     }
 
     fn form(&self, offer: Offer, pretty: bool) -> Option<Form> {
+        let pretty = pretty || self.parameter("pretty") == "1";
         let media = match (self.kind, self.subtype) {
             ("*", "*") | ("application", "*" | "json") => Media::Json { pretty },
             ("application", "yaml") => Media::Yaml,
+            ("application", "vnd.kubernetes.protobuf") => Media::Protobuf,
             _ => return None,
         };
         let stream = self.parameter("stream");
-        if !stream.is_empty() && (stream != "watch" || offer != Offer::Collection) {
+        let streams = matches!(offer, Offer::Collection | Offer::Failure) && media != Media::Yaml;
+        if !stream.is_empty() && (stream != "watch" || !streams) {
             return None;
         }
-        let shape = match self.parameter("as") {
-            "" => Shape::Object,
-            kind => offer.shape(kind, self.parameter("g"), self.parameter("v"))?,
+        let (shape, meta) = match self.parameter("as") {
+            "" => (Shape::Object, MetaVersion::V1),
+            kind => offer.shape(media, kind, self.parameter("g"), self.parameter("v"))?,
         };
-        Some(Form { media, shape })
+        Some(Form { media, shape, meta })
     }
 }
 
@@ -225,6 +261,12 @@ mod tests {
         Ok(Form { shape, ..Form::JSON })
     }
 
+    fn protobuf(shape: Shape) -> Result<Form, u16> {
+        Ok(Form { shape, media: Media::Protobuf, ..Form::JSON })
+    }
+
+    const OLD_TABLE: Form = Form { shape: Shape::Table, meta: MetaVersion::V1beta1, ..Form::JSON };
+
     #[test]
     fn accept_headers() {
         let table = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
@@ -238,11 +280,36 @@ mod tests {
             ("application/*", Offer::Collection, Err(4060)),
             ("application/xml", Offer::Collection, Err(4060)),
             ("text/html;q=0.9, application/json;q=0.1", Offer::Collection, json(Shape::Object)),
-            ("application/vnd.kubernetes.protobuf, application/json", Offer::Object, json(Shape::Object)),
-            ("application/vnd.kubernetes.protobuf", Offer::Object, Err(4060)),
+            ("application/vnd.kubernetes.protobuf, application/json", Offer::Object, protobuf(Shape::Object)),
+            ("application/vnd.kubernetes.protobuf", Offer::Object, protobuf(Shape::Object)),
+            ("application/vnd.kubernetes.protobuf;stream=watch", Offer::Collection, protobuf(Shape::Object)),
+            ("application/json;q=0.5,application/vnd.kubernetes.protobuf", Offer::Object, protobuf(Shape::Object)),
+            ("application/json,application/vnd.kubernetes.protobuf", Offer::Object, json(Shape::Object)),
+            ("*/*,application/vnd.kubernetes.protobuf", Offer::Object, protobuf(Shape::Object)),
+            ("application/cbor", Offer::Object, Err(4060)),
+            ("application/cbor,application/json", Offer::Object, json(Shape::Object)),
+            (
+                "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
+                Offer::Object,
+                protobuf(Shape::PartialMetadata),
+            ),
+            ("application/vnd.kubernetes.protobuf;as=Table;g=meta.k8s.io;v=v1", Offer::Object, Err(406)),
+            (
+                "application/vnd.kubernetes.protobuf;as=Table;g=meta.k8s.io;v=v1,application/json;as=Table;g=meta.k8s.io;v=v1",
+                Offer::Object,
+                json(Shape::Table),
+            ),
+            ("application/json;as=Table;v=v1beta1;g=meta.k8s.io", Offer::Object, Ok(OLD_TABLE)),
+            ("application/json;as=Table;v=v1;g=meta.k8s.io", Offer::Failure, Err(406)),
+            (
+                "application/json;pretty=1",
+                Offer::Object,
+                Ok(Form { media: Media::Json { pretty: true }, ..Form::JSON }),
+            ),
             ("application/json;stream=watch", Offer::Collection, json(Shape::Object)),
             ("application/json;stream=watch", Offer::Object, Err(406)),
-            ("application/yaml", Offer::Object, Ok(Form { media: Media::Yaml, shape: Shape::Object })),
+            ("application/yaml", Offer::Object, Ok(Form { media: Media::Yaml, ..Form::JSON })),
+            ("application/yaml;stream=watch", Offer::Collection, Err(406)),
             (discovery, Offer::DiscoveryRoot, json(Shape::AggregatedDiscovery)),
             (discovery, Offer::Document, Err(406)),
             (

@@ -20,6 +20,9 @@ const KEY_SET: &str = "application/jwk-set+json";
 const KEYS_CACHED: &str = "public, max-age=3600";
 
 pub(crate) async fn answer(core: &Arc<Core>, path: &str, request: &ApiRequest) -> Result<ApiResponse, Status> {
+    if path.contains("//") {
+        return Ok(content::page_not_found());
+    }
     let registry = core.registry();
     let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
     let answer = match segments.as_slice() {

@@ -39,6 +39,8 @@ pub struct ResourceInfo {
     pub named: bool,
     /// The path behind the subresource, still percent-encoded, with its leading slash; empty if there is none.
     pub rest: String,
+    /// A part of the path is empty, or would be two when decoded: no resource has such a path.
+    pub astray: bool,
 }
 
 /// A path that cannot be read.
@@ -48,6 +50,10 @@ fn malformed() -> Status {
 
 impl RequestInfo {
     pub fn read(method: &Method, path: &str, query: &[(String, String)]) -> Result<Self, Status> {
+        // Behind two slashes is no resource, whatever the rest looks like.
+        if path.starts_with("//") {
+            return Ok(RequestInfo { verb: plain_verb(method), target: Target::Path(path.to_owned()) });
+        }
         let mut parts = Parts::new(path)?;
         let group = match (parts.at(0), parts.left()) {
             ("api", 3..) => {
@@ -107,10 +113,14 @@ impl ResourceInfo {
         self.named = !self.name.is_empty();
         self.subresource = parts.next().unwrap_or_default().to_owned();
         self.rest = parts.rest();
+        self.astray = parts.read().any(|part| part.is_empty() || part.contains('/'));
     }
 
     /// The kind behind the path and how it is asked for; 404 and 405 where there is none.
     pub fn resolve(&self, kinds: &Kinds, verb: &'static str, method: &Method) -> Result<ResourceRequest, Status> {
+        if self.astray {
+            return Err(failure::no_such_resource());
+        }
         let kind =
             kinds.by_resource(&self.group, &self.version, &self.resource).ok_or_else(failure::no_such_resource)?;
         let named = self.named;
@@ -134,6 +144,7 @@ impl ResourceInfo {
         if !offered.contains(&verb) || *method == Method::HEAD {
             return Err(failure::method_not_allowed());
         }
+        [&self.name, &self.namespace].into_iter().try_for_each(|name| check_segment(name))?;
         Ok(ResourceRequest {
             kind,
             namespace: Some(self.namespace.clone()).filter(|_| in_namespace),
@@ -143,6 +154,16 @@ impl ResourceInfo {
             verb,
         })
     }
+}
+
+/// No object has such a name, and no path may go astray by one.
+fn check_segment(name: &str) -> Result<(), Status> {
+    let why = match name {
+        "." | ".." => format!("may not be '{name}'"),
+        name if name.contains('%') => "may not contain '%'".to_owned(),
+        _ => return Ok(()),
+    };
+    Err(failure::bad_request(format!("Name parameter invalid: {name:?}: {why}")))
 }
 
 /// The verbs of a kind's own paths: those of one object, of a collection, of the collections of all namespaces.
@@ -192,7 +213,8 @@ fn selected_name(query: &[(String, String)]) -> Option<String> {
     })
 }
 
-/// The segments of a path, decoded, and where each begins in the original.
+/// The segments of a path, decoded, and where each begins in the original. Slashes at both ends count for nothing; an empty
+/// segment in between is one.
 struct Parts<'a> {
     raw: &'a str,
     segments: Vec<(usize, String)>,
@@ -202,12 +224,11 @@ struct Parts<'a> {
 impl<'a> Parts<'a> {
     fn new(path: &'a str) -> Result<Self, Status> {
         let mut segments = Vec::new();
-        let mut offset = 0;
-        for segment in path.split('/') {
-            if !segment.is_empty() {
-                let decoded = percent_decode_str(segment).decode_utf8().map_err(|_| malformed())?;
-                segments.push((offset, decoded.into_owned()));
-            }
+        let mut offset = path.len() - path.trim_start_matches('/').len();
+        let inner = path.trim_matches('/');
+        for segment in inner.split('/').filter(|_| !inner.is_empty()) {
+            let decoded = percent_decode_str(segment).decode_utf8().map_err(|_| malformed())?;
+            segments.push((offset, decoded.into_owned()));
             offset += segment.len() + 1;
         }
         Ok(Parts { raw: path, segments, position: 0 })
@@ -229,6 +250,11 @@ impl<'a> Parts<'a> {
         let (_, segment) = self.segments.get(self.position)?;
         self.position += 1;
         Some(segment)
+    }
+
+    /// What was read so far.
+    fn read(&self) -> impl Iterator<Item = &str> {
+        self.segments[..self.position].iter().map(|(_, segment)| segment.as_str())
     }
 
     fn skip(&mut self, count: usize) {
@@ -297,6 +323,9 @@ mod tests {
             ("GET", "/api/v1/nodes?fieldSelector=metadata.name%3Dn", "list g= v=v1 ns= r=nodes n=n s= rest="),
             ("BREW", "/api/v1/nodes/n", " g= v=v1 ns= r=nodes n=n s= rest="),
             ("GET", "/api/v1/namespaces/a/configmaps/x%2Fy", "get g= v=v1 ns=a r=configmaps n=x/y s= rest="),
+            ("GET", "/api/v1/pods/", "list g= v=v1 ns= r=pods n= s= rest="),
+            ("GET", "//api/v1/pods", "get //api/v1/pods"),
+            ("GET", "/api/v1/nodes/n/proxy//a//b", "get g= v=v1 ns= r=nodes n=n s=proxy rest=//a//b"),
         ];
         for (method, target, expected) in cases {
             assert_eq!(told(method, target), expected, "{method} {target}");
@@ -322,6 +351,18 @@ mod tests {
             ("GET", "/apis/apps/v1beta1/namespaces/a/replicasets/r", 404),
             ("POST", "/api/v1/nodes/n/proxy/images", 200),
             ("GET", "/api/v1/namespaces/a/pods/p/log/more", 404),
+            ("GET", "/api/v1/namespaces/a/configmaps/x%2Fy", 404),
+            ("GET", "/api/v1/namespaces/a%2Fb/configmaps/x", 404),
+            ("GET", "/api/v1/namespaces/a%2Fpods", 404),
+            ("GET", "/api/v1//pods", 404),
+            ("GET", "/api/v1/namespaces//pods", 404),
+            ("GET", "/api/v1/namespaces/a/pods//log", 404),
+            ("GET", "/api/v1/../v1/pods", 404),
+            ("GET", "/api/v1/namespaces/a/../b/pods", 404),
+            ("GET", "/api/v1/namespaces/..", 400),
+            ("GET", "/api/v1/namespaces/%2e%2e/pods", 400),
+            ("GET", "/api/v1/namespaces/a/configmaps/%2e", 400),
+            ("GET", "/api/v1/namespaces/a/configmaps/%252e", 400),
         ];
         for (method, path, code) in cases {
             let method: Method = method.parse().unwrap();

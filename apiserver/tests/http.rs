@@ -141,8 +141,19 @@ fn documents_carry_tags_and_are_not_sent_twice() {
         );
         let tag = first.headers[header::ETAG].clone();
         let request = Request::get("/apis").header(header::ACCEPT, aggregated).header(header::IF_NONE_MATCH, tag);
-        let again = read(admin.send(request.body(Full::new(Bytes::new())).unwrap()).await).await;
+        let again = wire::read(admin.send(request.body(Full::new(Bytes::new())).unwrap()).await).await;
         assert_eq!((again.status, again.body.len()), (StatusCode::NOT_MODIFIED, 0));
+
+        let protobuf = "application/vnd.kubernetes.protobuf;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+        let packed = admin.get_with("/apis", "accept", protobuf).await;
+        assert_eq!(packed.headers[header::CONTENT_TYPE], protobuf);
+        let read = |bytes: &[u8]| kontiki_schema::builtin().decode_protobuf(bytes).unwrap().value;
+        assert_eq!(read(&packed.body)["items"][0]["metadata"], first.json()["items"][0]["metadata"]);
+        for path in ["/api", "/apis", "/apis/apps", "/apis/apps/v1", "/api/v1"] {
+            let plain = admin.get(path).await.json();
+            let packed = read(&admin.get_with(path, "accept", "application/vnd.kubernetes.protobuf").await.body);
+            assert_eq!(packed["kind"], plain["kind"], "{path}");
+        }
 
         let index = admin.get("/openapi/v3").await.json();
         let url = index["paths"]["apis/apps/v1"]["serverRelativeURL"].as_str().unwrap().to_owned();

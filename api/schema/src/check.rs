@@ -3,7 +3,7 @@
 use kontiki_model::Quantity;
 use serde_json::{Map, Value};
 
-use crate::decode::{DecodeError, Document};
+use crate::decode::{DEPTH_MAX, DecodeError, Document, nests_deeper};
 use crate::table::{Field, Form, Item, Shape, Table, TypeId};
 use crate::{go, scalar};
 
@@ -37,6 +37,9 @@ impl Table {
 
     /// What field validation warns of or, when strict, refuses: keys given twice, then unknown fields.
     pub fn check_document(&self, id: TypeId, document: &Document) -> Result<Vec<String>, DecodeError> {
+        if nests_deeper(&document.value, DEPTH_MAX) {
+            return Err(DecodeError("exceeded max depth".to_owned()));
+        }
         let unknown = self.check(id, &document.value)?;
         let below_unknown = |path: &str| {
             unknown.iter().any(|one| path.strip_prefix(one.as_str()).is_some_and(|rest| rest.starts_with(['.', '['])))

@@ -23,6 +23,22 @@ pub struct Duplicate {
     pub message: String,
 }
 
+/// Values nest no deeper: what is stored is read back by serde_json, which gives up on the next level.
+pub const DEPTH_MAX: usize = 127;
+/// Values of a YAML document, and those of them that its aliases may stand for.
+const YAML_VALUES_MAX: usize = 250_000;
+const YAML_ALIASED_VALUES_MAX: usize = 50_000;
+
+/// Whether a value nests deeper than so many levels of objects and lists.
+pub fn nests_deeper(value: &Value, levels: usize) -> bool {
+    let mut inner: Box<dyn Iterator<Item = &Value>> = match value {
+        Value::Array(items) => Box::new(items.iter()),
+        Value::Object(members) => Box::new(members.values()),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => return false,
+    };
+    levels.checked_sub(1).is_none_or(|left| inner.any(|value| nests_deeper(value, left)))
+}
+
 /// The body does not decode; the message is Kubernetes'.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -62,6 +78,8 @@ pub fn decode_yaml(bytes: &[u8]) -> Result<Document, DecodeError> {
     let options = serde_saphyr::options! {
         duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
         legacy_octal_numbers: true,
+        budget: serde_saphyr::budget! { max_depth: DEPTH_MAX, flow_nesting_limit: DEPTH_MAX, max_nodes: YAML_VALUES_MAX },
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: YAML_ALIASED_VALUES_MAX },
     };
     let mut reader = Reader { source: Source::Yaml, path: String::new(), duplicates: Vec::new() };
     let value = serde_saphyr::with_deserializer_from_str_with_options(text, options, |deserializer| {
@@ -75,6 +93,16 @@ pub fn decode_yaml(bytes: &[u8]) -> Result<Document, DecodeError> {
 
 /// The parser's first line, with the place in front as go-yaml has it.
 fn yaml_words(error: &serde_saphyr::Error) -> String {
+    use serde_saphyr::Error;
+    match error {
+        Error::WithSnippet { error, .. } | Error::AliasError { error, .. } => return yaml_words(error),
+        Error::AliasReplayCounterOverflow { .. }
+        | Error::AliasReplayLimitExceeded { .. }
+        | Error::AliasExpansionLimitExceeded { .. }
+        | Error::AliasReplayStackDepthExceeded { .. } => return "document contains excessive aliasing".to_owned(),
+        Error::Budget { breach, .. } => return breach_words(breach),
+        _ => {}
+    }
     let full = error.without_snippet().to_string();
     let first = full.lines().next().unwrap_or_default();
     let text = match first {
@@ -84,6 +112,18 @@ fn yaml_words(error: &serde_saphyr::Error) -> String {
     match error.location() {
         Some(location) => format!("line {}: {text}", location.line()),
         None => text.to_owned(),
+    }
+}
+
+/// Which bound a document exceeds.
+fn breach_words(breach: &serde_saphyr::budget::BudgetBreach) -> String {
+    use serde_saphyr::budget::BudgetBreach;
+    match breach {
+        BudgetBreach::Depth { .. } => "exceeded max depth".to_owned(),
+        BudgetBreach::Aliases { .. } | BudgetBreach::Anchors { .. } | BudgetBreach::AliasAnchorRatio { .. } => {
+            "document contains excessive aliasing".to_owned()
+        }
+        _ => format!("the document is too large: at most {YAML_VALUES_MAX} values"),
     }
 }
 
@@ -277,5 +317,33 @@ mod tests {
             decode_yaml(b"a: 1\n---\nb: 2\n").unwrap_err().0,
             "error converting YAML to JSON: yaml: line 3: one document expected, found several"
         );
+    }
+
+    /// CVE-2019-11253 and its like: a few hundred bytes that ask for gigabytes, or for a stack without an end.
+    #[test]
+    fn small_documents_do_not_become_large() {
+        let refused = |text: &str| decode_yaml(text.as_bytes()).unwrap_err().0;
+        let aliases = |name: &str| format!("[{}]", vec![format!("*{name}"); 9].join(","));
+        let mut bomb = "a: &a [lol,lol,lol,lol,lol,lol,lol,lol,lol]\n".to_owned();
+        for (name, before) in
+            ["b", "c", "d", "e", "f", "g", "h", "i"].iter().zip(["a", "b", "c", "d", "e", "f", "g", "h"])
+        {
+            bomb.push_str(&format!("{name}: &{name} {}\n", aliases(before)));
+        }
+        assert_eq!(refused(&bomb), "error converting YAML to JSON: yaml: document contains excessive aliasing");
+        let merges = (1..40).map(|n| format!("m{n}: &m{n}\n  <<: [*m{0}, *m{0}]\n  k{n}: 1\n", n - 1));
+        let merged = format!("m0: &m0 {{k: 1}}\n{}", merges.collect::<String>());
+        let _ = decode_yaml(merged.as_bytes());
+        for deep in ["[".repeat(100_000), "- ".repeat(100_000), "{a: ".repeat(100_000)] {
+            let _ = decode_yaml(deep.as_bytes());
+        }
+        let nested = |levels: usize| format!("{}1{}", "[".repeat(levels), "]".repeat(levels));
+        assert!(decode_yaml(nested(DEPTH_MAX).as_bytes()).is_ok());
+        assert_eq!(refused(&nested(DEPTH_MAX + 1)), "error converting YAML to JSON: yaml: exceeded max depth");
+        assert!(decode_json(nested(DEPTH_MAX).as_bytes()).is_ok());
+        assert!(decode_json(nested(DEPTH_MAX + 1).as_bytes()).is_err());
+        // An alias to what it stands in.
+        assert!(decode_yaml(b"a: &a [*a]").is_err());
+        assert!(decode_yaml(b"&a {<<: *a}").is_err());
     }
 }

@@ -4,7 +4,7 @@
 //! - [`builtin`] is the table of Kubernetes' own types; [`Table::lookup`] and [`Table::lookup_gvk`] find a [`TypeId`],
 //!   [`ids`] names them all.
 //! - [`decode_json`], [`decode_yaml`]: bytes to a [`Document`] (a value and the keys that were given twice).
-//! - [`Table::decode_protobuf`]: the protobuf form in its envelope to a value.
+//! - [`Table::decode_protobuf`], [`Table::encode_protobuf`], [`ListWriter`], [`watch_frame`]: the protobuf form.
 //! - [`Table::check`], [`Table::check_document`]: types that do not fit are an error, unknown fields are listed.
 //! - [`Table::prune`], [`Table::default`], [`Table::canonical`]: drop unknown fields, fill the schema's defaults,
 //!   write as a Go server would. The last is what is stored.
@@ -34,6 +34,6 @@ pub use decode::{DecodeError, Document, Duplicate, decode_json, decode_yaml};
 pub use generated::ids;
 pub use go::print as go_print;
 pub use patch::{PatchError, decode_patch, json_patch, merge_patch};
-pub use protobuf::{Enveloped, MAGIC as PROTOBUF_MAGIC};
+pub use protobuf::{EncodeError, Enveloped, ListWriter, Source, watch_frame};
 pub use schema::Schema;
 pub use table::{Field, Form, Gvk, Item, ListType, Omit, Patch, Shape, Table, Text, Type, TypeId, builtin};

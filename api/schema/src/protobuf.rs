@@ -1,347 +1,42 @@
-//! Kubernetes' protobuf form to a value: the envelope, then the object by the field numbers of its type.
+//! Kubernetes' protobuf form: the envelope, and objects by the field numbers of their types. What a Go server would read
+//! and write, byte for byte.
 //!
-//! What Go writes although it is empty (scalars without a pointer) is left out again where JSON would leave it out.
+//! Reading makes a [`serde_json::Value`]; writing starts at JSON text, which is what is stored ([`Source`]). Bounds: input
+//! nests no deeper than [`DEPTH_MAX`](crate::decode::DEPTH_MAX), nothing is allocated for a length before the bytes of that length are there, and
+//! whoever calls bounds the input itself.
 
-use serde_json::{Map, Value};
+mod decode;
+mod encode;
+mod list;
+mod source;
+mod wire;
 
-use crate::{
-    decode::DecodeError,
-    scalar,
-    table::{Field, Form, Item, Omit, Shape, Table, TypeId},
-};
+use crate::table::{Form, Item, Table, TypeId};
+
+pub use decode::Enveloped;
+pub use encode::{EncodeError, watch_frame};
+pub use list::ListWriter;
+pub use source::Source;
 
 /// The first bytes of every envelope.
 pub const MAGIC: [u8; 4] = *b"k8s\0";
-/// Objects nest no deeper than JSON may.
-const DEPTH_MAX: usize = 128;
-
-/// An object out of its envelope.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Enveloped {
-    pub api_version: String,
-    pub kind: String,
-    pub value: Value,
-}
 
 impl Table {
-    /// Reads an enveloped object. `kind` and `apiVersion` come first in the value, as JSON has them.
-    pub fn decode_protobuf(&self, bytes: &[u8]) -> Result<Enveloped, DecodeError> {
-        self.envelope(bytes, 0)
+    /// Whether objects of this type can be written in protobuf: some of Kubernetes' own cannot, and no custom resource.
+    pub fn has_protobuf(&self, id: TypeId) -> bool {
+        let kind = self.get(id);
+        let numbered = || kind.fields.iter().all(|field| field.number > 0 && !matches!(field.item(), Item::Any));
+        kind.form != Form::Struct || (!kind.preserve_unknown && numbered())
     }
 
-    fn envelope(&self, bytes: &[u8], depth: usize) -> Result<Enveloped, DecodeError> {
-        let Some(body) = bytes.strip_prefix(&MAGIC) else {
-            let expected = "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]";
-            return Err(DecodeError(expected.to_owned()));
-        };
-        let (mut api_version, mut kind, mut raw) = (String::new(), String::new(), &body[..0]);
-        for field in fields(body) {
-            match field? {
-                (1, Wire::Bytes(meta)) => {
-                    for field in fields(meta) {
-                        match field? {
-                            (1, Wire::Bytes(text)) => api_version = utf8(text)?,
-                            (2, Wire::Bytes(text)) => kind = utf8(text)?,
-                            _ => {}
-                        }
-                    }
-                }
-                (2, Wire::Bytes(bytes)) => raw = bytes,
-                _ => {}
-            }
-        }
-        let (group, version) = api_version.split_once('/').unwrap_or(("", &api_version));
-        let found = self.lookup_gvk(group, version, &kind).or_else(|| self.lookup(&format!("meta.v1.{kind}")));
-        let unknown = || DecodeError(format!("no kind {kind:?} is registered for version {api_version:?}"));
-        let id = found.ok_or_else(unknown)?;
-        let mut value = Map::new();
-        value.insert("kind".to_owned(), kind.clone().into());
-        value.insert("apiVersion".to_owned(), api_version.clone().into());
-        self.members(id, raw, &mut value, depth + 1)?;
-        Ok(Enveloped { api_version, kind, value: Value::Object(value) })
-    }
-
-    /// The fields of a struct into its JSON object; those of inlined structs too.
-    fn members(&self, id: TypeId, bytes: &[u8], out: &mut Map<String, Value>, depth: usize) -> Result<(), DecodeError> {
-        if depth > DEPTH_MAX {
-            return Err(DecodeError("exceeded max depth".to_owned()));
-        }
-        let known = &self.get(id).fields;
-        for field in fields(bytes) {
-            let (number, wire) = field?;
-            let Some(field) = known.iter().find(|one| one.number == number) else { continue };
-            match (field.inline, field.shape) {
-                (true, Shape::One(Item::Of(inner))) => self.members(inner, wire.bytes()?, out, depth + 1)?,
-                (_, Shape::One(item)) => {
-                    let value = self.item(item, wire, depth)?;
-                    if !is_left_out(field, &value) {
-                        out.insert(field.json.to_string(), value);
-                    }
-                }
-                (_, Shape::List(item)) => {
-                    let list = out.entry(field.json.to_string()).or_insert_with(|| Value::Array(Vec::new()));
-                    let values = list.as_array_mut().expect("a list field holds a list");
-                    self.elements(item, wire, values, depth)?;
-                }
-                (_, Shape::Map(item)) => {
-                    let (key, value) = self.entry(item, wire.bytes()?, depth)?;
-                    let map = out.entry(field.json.to_string()).or_insert_with(|| Value::Object(Map::new()));
-                    map.as_object_mut().expect("a map field holds a map").insert(key, value);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// One element, or several numbers packed into one field.
-    fn elements(&self, item: Item, wire: Wire<'_>, out: &mut Vec<Value>, depth: usize) -> Result<(), DecodeError> {
-        let packed = matches!(item, Item::Bool | Item::Int32 | Item::Int64);
-        match wire {
-            Wire::Bytes(mut bytes) if packed => {
-                while !bytes.is_empty() {
-                    let number = varint(&mut bytes)?;
-                    out.push(self.item(item, Wire::Varint(number), depth)?);
-                }
-            }
-            wire => out.push(self.item(item, wire, depth)?),
-        }
-        Ok(())
-    }
-
-    fn entry(&self, item: Item, bytes: &[u8], depth: usize) -> Result<(String, Value), DecodeError> {
-        let (mut key, mut value) = (String::new(), None);
-        for field in fields(bytes) {
-            match field? {
-                (1, Wire::Bytes(text)) => key = utf8(text)?,
-                (2, wire) => value = Some(self.item(item, wire, depth)?),
-                _ => {}
-            }
-        }
-        let value = match value {
-            Some(value) => value,
-            None => self.item(item, Wire::of_nothing(item), depth)?,
-        };
-        Ok((key, value))
-    }
-
-    fn item(&self, item: Item, wire: Wire<'_>, depth: usize) -> Result<Value, DecodeError> {
-        Ok(match item {
-            Item::String => utf8(wire.bytes()?)?.into(),
-            Item::Bool => (wire.varint()? != 0).into(),
-            // Negative numbers are written as 64 bits, whatever their type.
-            Item::Int32 | Item::Int64 => wire.varint()?.cast_signed().into(),
-            Item::Double => f64::from_bits(wire.fixed()?).into(),
-            Item::Bytes => scalar::print_base64(wire.bytes()?).into(),
-            Item::Any => json(wire.bytes()?)?,
-            Item::Of(id) => self.value(id, wire.bytes()?, depth + 1)?,
-        })
-    }
-
-    fn value(&self, id: TypeId, bytes: &[u8], depth: usize) -> Result<Value, DecodeError> {
-        Ok(match self.get(id).form {
-            Form::Struct => {
-                let mut members = Map::new();
-                self.members(id, bytes, &mut members, depth)?;
-                Value::Object(members)
-            }
-            Form::Quantity => text_of(bytes, 1)?.into(),
-            Form::Time | Form::MicroTime if bytes.is_empty() => Value::Null,
-            Form::Time => time(number_of(bytes, 1)?, 0, false)?,
-            Form::MicroTime => time(number_of(bytes, 1)?, number_of(bytes, 2)?, true)?,
-            Form::Duration => scalar::print_duration(number_of(bytes, 1)?).into(),
-            Form::IntOrString => match number_of(bytes, 1)? {
-                0 => number_of(bytes, 2)?.into(),
-                _ => text_of(bytes, 3)?.into(),
-            },
-            Form::RawExtension => match last(bytes, 1)? {
-                Some(Wire::Bytes(raw)) if raw.starts_with(&MAGIC) => self.envelope(raw, depth)?.value,
-                Some(Wire::Bytes(raw)) => json(raw)?,
-                _ => Value::Null,
-            },
-            Form::FieldsV1 | Form::Json => match last(bytes, 1)? {
-                Some(Wire::Bytes(raw)) => json(raw)?,
-                _ => Value::Null,
-            },
-            Form::StringList => self.choices(bytes, 1, Item::String, depth)?.into(),
-            form @ (Form::SchemaOrArray | Form::SchemaOrBool | Form::SchemaOrStringArray) => {
-                self.schema_or(form, bytes, depth)?
-            }
-        })
-    }
-
-    /// A JSON schema, or what may stand in its place.
-    fn schema_or(&self, form: Form, bytes: &[u8], depth: usize) -> Result<Value, DecodeError> {
-        let schema = self.lookup("apiextensions.v1.JSONSchemaProps");
-        let schema = Item::Of(schema.ok_or_else(|| DecodeError("the table has no JSON schema".to_owned()))?);
-        let (place, other) = match form {
-            Form::SchemaOrBool => (2, 1),
-            _ => (1, 2),
-        };
-        if let Some(wire) = last(bytes, place)? {
-            return self.item(schema, wire, depth);
-        }
-        Ok(match form {
-            Form::SchemaOrBool => (number_of(bytes, other)? != 0).into(),
-            Form::SchemaOrStringArray => self.choices(bytes, other, Item::String, depth)?.into(),
-            _ => self.choices(bytes, other, schema, depth)?.into(),
-        })
-    }
-
-    fn choices(&self, bytes: &[u8], number: u32, item: Item, depth: usize) -> Result<Vec<Value>, DecodeError> {
-        let mut out = Vec::new();
-        for field in fields(bytes) {
-            let (found, wire) = field?;
-            if found == number {
-                out.push(self.item(item, wire, depth)?);
-            }
-        }
-        Ok(out)
+    /// The type of an enveloped object. Those of the meta group are known in every version.
+    fn enveloped_type(&self, api_version: &str, kind: &str) -> Option<TypeId> {
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        self.lookup_gvk(group, version, kind).or_else(|| self.lookup(&format!("meta.v1.{kind}")))
     }
 }
 
-/// Zero, where JSON has no member for it.
-fn is_left_out(field: &Field, value: &Value) -> bool {
-    let zero = match value {
-        Value::Null => true,
-        Value::Bool(value) => !value,
-        Value::Number(value) => value.as_f64() == Some(0.0),
-        Value::String(value) => value.is_empty(),
-        Value::Array(_) | Value::Object(_) => false,
-    };
-    zero && !field.pointer && field.omit != Omit::Never
-}
-
-/// What stands behind a field number.
-#[derive(Clone, Copy)]
-enum Wire<'a> {
-    Varint(u64),
-    Fixed(u64),
-    Bytes(&'a [u8]),
-}
-
-impl<'a> Wire<'a> {
-    fn of_nothing(item: Item) -> Self {
-        match item {
-            Item::Bool | Item::Int32 | Item::Int64 => Wire::Varint(0),
-            Item::Double => Wire::Fixed(0),
-            Item::String | Item::Bytes | Item::Any | Item::Of(_) => Wire::Bytes(&[]),
-        }
-    }
-
-    fn bytes(self) -> Result<&'a [u8], DecodeError> {
-        match self {
-            Wire::Bytes(bytes) => Ok(bytes),
-            Wire::Varint(_) | Wire::Fixed(_) => Err(wrong_type()),
-        }
-    }
-
-    fn varint(self) -> Result<u64, DecodeError> {
-        match self {
-            Wire::Varint(number) => Ok(number),
-            Wire::Fixed(_) | Wire::Bytes(_) => Err(wrong_type()),
-        }
-    }
-
-    fn fixed(self) -> Result<u64, DecodeError> {
-        match self {
-            Wire::Fixed(bits) => Ok(bits),
-            Wire::Varint(_) | Wire::Bytes(_) => Err(wrong_type()),
-        }
-    }
-}
-
-fn wrong_type() -> DecodeError {
-    DecodeError("proto: wrong wireType".to_owned())
-}
-
-fn cut_off() -> DecodeError {
-    DecodeError("unexpected EOF".to_owned())
-}
-
-/// The fields of a message, in the order they stand in.
-fn fields(mut bytes: &[u8]) -> impl Iterator<Item = Result<(u32, Wire<'_>), DecodeError>> {
-    std::iter::from_fn(move || {
-        if bytes.is_empty() {
-            return None;
-        }
-        let field = field(&mut bytes);
-        if field.is_err() {
-            bytes = &[];
-        }
-        Some(field)
-    })
-}
-
-fn field<'a>(bytes: &mut &'a [u8]) -> Result<(u32, Wire<'a>), DecodeError> {
-    let tag = varint(bytes)?;
-    let number = u32::try_from(tag >> 3).map_err(|_| wrong_type())?;
-    let wire = match tag & 7 {
-        0 => Wire::Varint(varint(bytes)?),
-        1 => {
-            let (bits, rest) = bytes.split_first_chunk::<8>().ok_or_else(cut_off)?;
-            *bytes = rest;
-            Wire::Fixed(u64::from_le_bytes(*bits))
-        }
-        2 => {
-            let length = usize::try_from(varint(bytes)?).map_err(|_| cut_off())?;
-            let (block, rest) = bytes.split_at_checked(length).ok_or_else(cut_off)?;
-            *bytes = rest;
-            Wire::Bytes(block)
-        }
-        _ => return Err(wrong_type()),
-    };
-    Ok((number, wire))
-}
-
-fn varint(bytes: &mut &[u8]) -> Result<u64, DecodeError> {
-    let mut out = 0u64;
-    for shift in (0..64).step_by(7) {
-        let (first, rest) = bytes.split_first().ok_or_else(cut_off)?;
-        *bytes = rest;
-        out |= u64::from(first & 0x7f) << shift;
-        if first & 0x80 == 0 {
-            return Ok(out);
-        }
-    }
-    Err(DecodeError("proto: integer overflow".to_owned()))
-}
-
-/// The last value of a field: later ones replace earlier ones.
-fn last(bytes: &[u8], number: u32) -> Result<Option<Wire<'_>>, DecodeError> {
-    let mut found = None;
-    for field in fields(bytes) {
-        let (one, wire) = field?;
-        if one == number {
-            found = Some(wire);
-        }
-    }
-    Ok(found)
-}
-
-fn text_of(bytes: &[u8], number: u32) -> Result<String, DecodeError> {
-    last(bytes, number)?.map_or(Ok(String::new()), |wire| utf8(wire.bytes()?))
-}
-
-fn number_of(bytes: &[u8], number: u32) -> Result<i64, DecodeError> {
-    last(bytes, number)?.map_or(Ok(0), |wire| wire.varint().map(u64::cast_signed))
-}
-
-fn time(seconds: i64, nanos: i64, micro: bool) -> Result<Value, DecodeError> {
-    let printed = scalar::print_time(seconds, nanos, micro);
-    printed.map(Value::from).ok_or_else(|| DecodeError("a time that no calendar has".to_owned()))
-}
-
-fn utf8(bytes: &[u8]) -> Result<String, DecodeError> {
-    let text = std::str::from_utf8(bytes).map_err(|_| DecodeError("proto: invalid UTF-8 string".to_owned()))?;
-    Ok(text.to_owned())
-}
-
-fn json(bytes: &[u8]) -> Result<Value, DecodeError> {
-    if bytes.is_empty() {
-        return Ok(Value::Null);
-    }
-    serde_json::from_slice(bytes).map_err(|error| DecodeError(error.to_string()))
-}
-
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;

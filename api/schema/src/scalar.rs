@@ -24,8 +24,22 @@ pub fn print_time(seconds: i64, nanos: i64, micro: bool) -> Option<String> {
     Some(time.to_rfc3339_opts(if micro { SecondsFormat::Micros } else { SecondsFormat::Secs }, true))
 }
 
+/// The zero of Go's times, which prints as null: the first second of the year 1, counted from the epoch.
+pub const ZERO_TIME: (i64, u32) = (-62_135_596_800, 0);
+
+/// The seconds since the epoch, and the nanoseconds, of a time in either form.
+pub fn point_in_time(text: &str) -> Option<(i64, u32)> {
+    let time = DateTime::parse_from_rfc3339(text).ok()?;
+    Some((time.timestamp(), time.timestamp_subsec_nanos()))
+}
+
 pub fn print_base64(bytes: &[u8]) -> String {
     BASE64.encode(bytes)
+}
+
+/// Base64 in canonical form.
+pub fn decode_base64(text: &str) -> Option<Vec<u8>> {
+    BASE64.decode(text).ok()
 }
 
 /// `metav1.MicroTime`: the same with six decimals.
@@ -99,7 +113,8 @@ pub fn duration(text: &str) -> Result<String, String> {
     Ok(print_duration(nanos))
 }
 
-fn parse_duration(text: &str) -> Option<i64> {
+/// Nanoseconds.
+pub fn parse_duration(text: &str) -> Option<i64> {
     let (negative, mut rest) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, text.strip_prefix('+').unwrap_or(text)),

@@ -1,5 +1,7 @@
 //! What Go's JSON scanner says about malformed text. Only asked after a parser has refused it.
 
+use crate::decode::DEPTH_MAX;
+
 /// The message of the first syntax error; `None` if the text is valid JSON.
 pub fn error(text: &str) -> Option<String> {
     let mut scanner = Scanner { rest: text };
@@ -11,9 +13,6 @@ struct Scanner<'a> {
 }
 
 type Step = Result<(), String>;
-
-/// Go's limit of nesting.
-const DEPTH_MAX: usize = 10_000;
 
 impl Scanner<'_> {
     fn document(&mut self) -> Step {

@@ -20,6 +20,8 @@ pub struct TypeId(pub u16);
 #[derive(Debug)]
 pub struct Table {
     types: Cow<'static, [Type]>,
+    /// For each type its fields by ascending protobuf number, as places in its `fields`.
+    by_number: Vec<Box<[u16]>>,
     by_name: HashMap<Text, TypeId>,
     by_gvk: HashMap<Gvk, TypeId>,
 }
@@ -157,7 +159,8 @@ impl Table {
         let named = types.iter().enumerate();
         let by_name = named.clone().map(|(index, one)| (one.name.clone(), id(index))).collect();
         let by_gvk = named.filter_map(|(index, one)| Some((one.gvk.clone()?, id(index)))).collect();
-        Table { types, by_name, by_gvk }
+        let by_number = types.iter().map(Type::by_number).collect();
+        Table { types, by_number, by_name, by_gvk }
     }
 
     /// A type by name: `core.v1.Pod`.
@@ -177,6 +180,12 @@ impl Table {
 
     pub fn iter(&self) -> impl Iterator<Item = (TypeId, &Type)> {
         (0u16..).map(TypeId).zip(self.types.iter())
+    }
+
+    /// The fields of a type in the order protobuf writes them.
+    pub(crate) fn fields_by_number(&self, id: TypeId) -> impl Iterator<Item = &Field> {
+        let fields = &self.get(id).fields;
+        self.by_number[usize::from(id.0)].iter().map(|place| &fields[usize::from(*place)])
     }
 
     /// The name of a type's definition in OpenAPI documents: `io.k8s.api.core.v1.Pod`.
@@ -217,6 +226,13 @@ impl Table {
 }
 
 impl Type {
+    fn by_number(&self) -> Box<[u16]> {
+        let places = 0..u16::try_from(self.fields.len()).expect("a type has fewer than 65536 fields");
+        let mut places: Vec<u16> = places.collect();
+        places.sort_by_key(|place| self.fields[usize::from(*place)].number);
+        places.into()
+    }
+
     /// The Go name without its package: `PodSpec`.
     pub fn short_name(&self) -> &str {
         self.name.rsplit('.').next().unwrap_or(&self.name)

@@ -1,7 +1,7 @@
 //! What must hold for any value: no operation panics, and those that settle a form settle it at once.
 
 use kontiki_schema::managed::{FieldManager, FieldSet, ManagedFields};
-use kontiki_schema::{Schema, builtin, decode_json, decode_yaml, ids, json_patch, merge_patch};
+use kontiki_schema::{Schema, builtin, decode_json, decode_patch, decode_yaml, ids, json_patch, merge_patch};
 use proptest::prelude::*;
 use serde_json::{Map, Value};
 
@@ -115,6 +115,46 @@ proptest! {
         let ours = decode_json(text.as_bytes());
         prop_assert_eq!(ours.is_ok(), serde_json::from_str::<Value>(&text).is_ok());
         let _ = decode_yaml(text.as_bytes());
+    }
+
+    #[test]
+    fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        let _ = decode_json(&bytes);
+        let _ = decode_yaml(&bytes);
+        let _ = decode_patch(&bytes);
+        let _ = json_patch(&Value::Null, &bytes);
+        let _ = builtin().decode_protobuf(&bytes);
+    }
+
+    #[test]
+    fn damaged_documents_are_read_or_refused(
+        value in pod_like(), at: prop::sample::Index, byte: u8, cut: prop::sample::Index,
+    ) {
+        let mut bytes = value.to_string().into_bytes();
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        for bytes in [&bytes[..], &bytes[..cut.index(bytes.len())]] {
+            let _ = decode_json(bytes);
+            let _ = decode_yaml(bytes);
+            let _ = json_patch(&value, bytes);
+        }
+    }
+
+    #[test]
+    fn yaml_of_all_sorts_is_read_or_refused(text in r"([&*!|>%@`?:,\-\[\]{}#'\x22ab0 \n]|<<: |---\n|\.\.\.\n){0,60}") {
+        let _ = decode_yaml(text.as_bytes());
+    }
+
+    #[test]
+    fn json_patches_of_all_sorts_are_applied_or_refused(
+        original in pod_like(),
+        operations in prop::collection::vec((0..6usize, "(/([a-c]|-|0|1|~0|~1|spec|metadata)){0,4}", "(/[a-c0]){0,3}"), 0..30),
+    ) {
+        let names = ["add", "remove", "replace", "move", "copy", "test"];
+        let list: Vec<Value> = operations.into_iter().map(|(op, path, from)| {
+            serde_json::json!({"op": names[op], "path": path, "from": from, "value": {"a": [1]}})
+        }).collect();
+        let _ = json_patch(&original, Value::from(list).to_string().as_bytes());
     }
 }
 

@@ -20,7 +20,7 @@ use crate::{
     content,
     core::Core,
     failure, limits,
-    negotiate::{Form, Media, Shape},
+    negotiate::{Form, Media},
     request::{ApiRequest, ApiResponse, RequestBody, ResourceRequest},
     rest::{self, Effect, Failed, Operation, Verb},
     route::{RequestInfo, Target},
@@ -154,7 +154,7 @@ pub async fn answer(core: Arc<Core>, asked: Asked) -> Result<ApiResponse, Status
         status: "Success",
         results: outcomes,
     });
-    let form = Form { shape: Shape::Object, media: Media::Json { pretty: request.query_flag("pretty") } };
+    let form = Form { media: Media::Json { pretty: request.query_flag("pretty") }, ..Form::JSON };
     content::answer(StatusCode::OK, form, text.map_err(failure::internal)?.into())
 }
 

@@ -40,8 +40,7 @@ pub async fn list(call: &Call<'_>, computed: Computed) -> Result<ApiResponse, St
     let include = render::check_list_form(call, form)?;
     let mut items = objects(call.core, call.kind, computed).await;
     items.retain(|item| selection.matches(&item.key, &item.head));
-    let json = render::list(call.kind, form.shape, include, &items, &ListMeta::default())?;
-    render::finish(StatusCode::OK, form, json)
+    render::list(call.kind, form, include, items, &ListMeta::default())
 }
 
 async fn objects(core: &Arc<Core>, kind: &Kind, computed: Computed) -> Vec<Stored> {

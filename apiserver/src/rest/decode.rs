@@ -1,7 +1,7 @@
 //! Request bodies: bytes to a checked tree of the expected type, refused in Kubernetes' words.
 
 use kontiki_model::Status;
-use kontiki_schema::{DecodeError, Document, builtin, decode_json, decode_yaml, strict_error};
+use kontiki_schema::{DecodeError, Document, builtin, strict_error};
 use serde_json::Value;
 
 use super::{
@@ -9,7 +9,10 @@ use super::{
     object::{self, text},
     options::FieldValidation,
 };
-use crate::{content, failure};
+use crate::{
+    content::{self, Unreadable},
+    failure,
+};
 
 /// Bytes of a refused body that the message repeats.
 const SUMMARY_BYTES: usize = 30;
@@ -24,11 +27,11 @@ pub struct Decoded {
 /// Reads the body as an object of the expected kind. `kind` and `apiVersion` may be left out.
 pub fn body(call: &Call<'_>, expected: Expected<'_>, validation: FieldValidation) -> Result<Decoded, Status> {
     let bytes = call.request.body.bytes();
-    let document = match content::media_type(&call.request.headers) {
-        "" | "application/json" => decode_json(bytes).map_err(|error| unreadable(expected, &error, bytes))?,
-        "application/yaml" => decode_yaml(bytes).map_err(|error| unrecognized(expected, &error.0, bytes))?,
-        _ => return Err(failure::unsupported_media(content::OBJECT_TYPES)),
-    };
+    let document = content::document(call.request).map_err(|why| match why {
+        Unreadable::Media => failure::unsupported_media(content::OBJECT_TYPES),
+        Unreadable::Json(error) => unreadable(expected, &error, bytes),
+        Unreadable::Other(error) => unrecognized(expected, &error.0, bytes),
+    })?;
     if !document.value.is_object() {
         let word = match &document.value {
             Value::Array(_) => "array",

@@ -160,8 +160,7 @@ pub async fn delete_collection(call: &Call<'_>) -> Result<ApiResponse, Status> {
         }
     }
     let meta = ListMeta { revision: at.unwrap_or_default(), ..ListMeta::default() };
-    let json = render::list(call.kind, form.shape, IncludeObject::Metadata, &deleted, &meta)?;
-    render::finish(StatusCode::OK, form, json)
+    render::list(call.kind, form, IncludeObject::Metadata, deleted, &meta)
 }
 
 async fn remove_if_there(call: &Call<'_>, options: &DeleteOptions, item: &Stored) -> Result<(), Status> {

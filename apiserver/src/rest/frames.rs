@@ -9,14 +9,18 @@ use bytes::Bytes;
 use kontiki_kinds::Kind;
 use kontiki_model::{Revision, Status};
 use kontiki_raft::Stored;
+use kontiki_schema::{Source, watch_frame};
 use serde_json::{Value, json};
 
 use super::{
     limits::{FRAMES_BYTES_MAX, FRAMES_MAX},
     object,
-    render::{self, IncludeObject, ListMeta},
+    render::{self, IncludeObject, ListMeta, Rows},
 };
-use crate::negotiate::Shape;
+use crate::{
+    content, failure,
+    negotiate::{Form, Media, MetaVersion, Shape},
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EventType {
@@ -28,9 +32,18 @@ pub enum EventType {
 /// How a watcher wants its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FrameForm {
-    Object,
-    Metadata,
-    Table(IncludeObject),
+    Object(Wire),
+    Metadata(Wire, MetaVersion),
+    Table(IncludeObject, MetaVersion),
+}
+
+/// What the events are written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Wire {
+    /// A line of JSON each.
+    Json,
+    /// Behind its length each.
+    Protobuf,
 }
 
 /// Which rendering of which event.
@@ -67,13 +80,33 @@ impl EventType {
 }
 
 impl FrameForm {
-    /// The form of a watch; lists of metadata are no form of one event.
-    pub fn of(shape: Shape, include: IncludeObject) -> Option<Self> {
-        match shape {
-            Shape::Object => Some(FrameForm::Object),
-            Shape::PartialMetadata => Some(FrameForm::Metadata),
-            Shape::Table => Some(FrameForm::Table(include)),
+    /// The form of a watch; lists of metadata are no form of one event, and YAML does not stream.
+    pub fn of(form: Form, include: IncludeObject) -> Option<Self> {
+        let wire = match form.media {
+            Media::Json { .. } => Wire::Json,
+            Media::Protobuf => Wire::Protobuf,
+            Media::Yaml => return None,
+        };
+        match form.shape {
+            Shape::Object => Some(FrameForm::Object(wire)),
+            Shape::PartialMetadata => Some(FrameForm::Metadata(wire, form.meta)),
+            Shape::Table => Some(FrameForm::Table(include, form.meta)),
             Shape::PartialMetadataList | Shape::AggregatedDiscovery => None,
+        }
+    }
+
+    fn wire(self) -> Wire {
+        match self {
+            FrameForm::Object(wire) | FrameForm::Metadata(wire, _) => wire,
+            FrameForm::Table(..) => Wire::Json,
+        }
+    }
+
+    /// The content type of the stream, as Kubernetes tells it.
+    pub fn content_type(self) -> &'static str {
+        match self.wire() {
+            Wire::Json => "application/json",
+            Wire::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
         }
     }
 }
@@ -117,55 +150,70 @@ impl Cached {
     }
 }
 
-/// One line of the stream. The first Table of a stream describes its columns.
+/// One frame of the stream. The first Table of a stream describes its columns.
 pub fn render(kind: &Kind, form: FrameForm, event: EventType, stored: &Stored, columns: bool) -> Result<Bytes, Status> {
-    let mut out = Vec::with_capacity(stored.body.len() + 128);
-    out.extend_from_slice(format!("{{\"type\":\"{}\",\"object\":", event.name()).as_bytes());
-    shape(kind, form, stored, columns, &mut out)?;
-    out.extend_from_slice(b"}\n");
-    Ok(out.into())
-}
-
-fn shape(kind: &Kind, form: FrameForm, stored: &Stored, columns: bool, out: &mut Vec<u8>) -> Result<(), Status> {
+    let mut object = Vec::with_capacity(stored.body.len() + 128);
+    if form.wire() == Wire::Json {
+        object.extend_from_slice(format!("{{\"type\":\"{}\",\"object\":", event.name()).as_bytes());
+    }
     match form {
-        FrameForm::Object => object::Spliced::of(stored).write(out),
-        FrameForm::Metadata => render::partial(kind, stored, out),
-        FrameForm::Table(include) => {
+        FrameForm::Object(_) => object::Spliced::of(stored).write(&mut object),
+        FrameForm::Metadata(_, version) => render::partial(kind, version, stored, &mut object),
+        FrameForm::Table(include, version) => {
             let meta = ListMeta { revision: stored.revision, ..ListMeta::default() };
-            render::table(kind, include, std::slice::from_ref(stored), &meta, columns, out)?;
+            let rows = Rows { include, columns, version };
+            render::table(kind, rows, std::slice::from_ref(stored), &meta, &mut object)?;
         }
     }
-    Ok(())
+    match form.wire() {
+        Wire::Json => {
+            object.extend_from_slice(b"}\n");
+            Ok(object.into())
+        }
+        Wire::Protobuf => {
+            let object = content::protobuf(&Source::parse(&object).map_err(failure::internal)?)?;
+            Ok(watch_frame(event.name(), &object).into())
+        }
+    }
 }
 
 /// A bookmark: everything up to the revision was told. `initial` marks the end of the initial events.
-pub fn bookmark(kind: &Kind, form: FrameForm, revision: Revision, initial: bool) -> Bytes {
+pub fn bookmark(kind: &Kind, form: FrameForm, revision: Revision, initial: bool) -> Result<Bytes, Status> {
     let mut metadata = json!({"resourceVersion": revision.to_string()});
     if initial {
         metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
     }
     let (name, version) = match form {
-        FrameForm::Object => (kind.kind, kind.group_version()),
-        FrameForm::Metadata | FrameForm::Table(_) => ("PartialObjectMetadata", "meta.k8s.io/v1".to_owned()),
+        FrameForm::Object(_) => (kind.kind, kind.group_version()),
+        FrameForm::Metadata(_, version) | FrameForm::Table(_, version) => {
+            ("PartialObjectMetadata", version.api_version().to_owned())
+        }
     };
-    let object = json!({"kind": name, "apiVersion": version, "metadata": metadata});
+    let mut object = json!({"kind": name, "apiVersion": version, "metadata": metadata});
     let object = match form {
-        FrameForm::Object | FrameForm::Metadata => object,
-        FrameForm::Table(_) => json!({
-            "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": {"resourceVersion": revision.to_string()},
+        FrameForm::Object(_) => {
+            kind.schema().canonical(&mut object);
+            object
+        }
+        FrameForm::Metadata(..) => object,
+        FrameForm::Table(_, version) => json!({
+            "kind": "Table", "apiVersion": version.api_version(), "metadata": {"resourceVersion": revision.to_string()},
             "columnDefinitions": null, "rows": [{"cells": vec![""; kind.columns.len()], "object": object}],
         }),
     };
-    line(&json!({"type": "BOOKMARK", "object": object}))
+    written("BOOKMARK", form, &object)
 }
 
 /// A failure in the stream, after which it ends.
-pub fn failed(status: &Status) -> Bytes {
-    line(&json!({"type": "ERROR", "object": crate::content::status_value(status)}))
+pub fn failed(form: FrameForm, status: &Status) -> Result<Bytes, Status> {
+    written("ERROR", form, &content::status_value(status))
 }
 
-fn line(value: &Value) -> Bytes {
-    Bytes::from(format!("{value}\n"))
+fn written(event: &str, form: FrameForm, object: &Value) -> Result<Bytes, Status> {
+    Ok(match form.wire() {
+        Wire::Json => format!("{}\n", json!({"type": event, "object": object})).into(),
+        Wire::Protobuf => watch_frame(event, &content::protobuf(&Source::of(object))?).into(),
+    })
 }
 
 /// An event's object before the change, under the event's own revision.
@@ -192,7 +240,7 @@ mod tests {
     #[test]
     fn a_frame_is_rendered_once_and_the_cache_is_bounded() {
         let frames = Frames::default();
-        let form = FrameForm::Object;
+        let form = FrameForm::Object(Wire::Json);
         let (kind, first) = stored(1);
         let one = frames.event(kind, form, EventType::Added, &first, false).unwrap();
         let two = frames.event(kind, form, EventType::Added, &first, false).unwrap();
@@ -211,14 +259,37 @@ mod tests {
     #[test]
     fn frames_are_lines_of_json() {
         let (kind, stored) = stored(7);
-        for form in [FrameForm::Object, FrameForm::Metadata, FrameForm::Table(IncludeObject::Metadata)] {
+        let version = MetaVersion::V1;
+        for form in [
+            FrameForm::Object(Wire::Json),
+            FrameForm::Metadata(Wire::Json, version),
+            FrameForm::Table(IncludeObject::Metadata, version),
+        ] {
             let frame = render(kind, form, EventType::Added, &stored, true).unwrap();
             let event: Value = serde_json::from_slice(&frame).unwrap();
             assert_eq!(event["type"], "ADDED");
             assert_eq!(event["object"]["metadata"]["resourceVersion"], "7");
             assert!(frame.ends_with(b"\n"));
-            let mark: Value = serde_json::from_slice(&bookmark(kind, form, 9, true)).unwrap();
+            let mark: Value = serde_json::from_slice(&bookmark(kind, form, 9, true).unwrap()).unwrap();
             assert_eq!(mark["object"]["metadata"]["resourceVersion"], "9");
+        }
+    }
+
+    #[test]
+    fn frames_in_protobuf_stand_behind_their_length() {
+        let (kind, stored) = stored(7);
+        let form = FrameForm::Object(Wire::Protobuf);
+        for frame in [
+            render(kind, form, EventType::Added, &stored, true).unwrap(),
+            bookmark(kind, form, 9, true).unwrap(),
+            failed(form, &failure::expired("too old")).unwrap(),
+        ] {
+            let (length, event) = frame.split_first_chunk::<4>().unwrap();
+            assert_eq!(u32::from_be_bytes(*length) as usize, event.len());
+            // An event's type is field 1, its object field 2.
+            assert_eq!(event[0], 1 << 3 | 2);
+            let object = &event[2 + usize::from(event[1])..];
+            assert_eq!(object[0], 2 << 3 | 2);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Query parameters and DeleteOptions: read, checked, and refused in Kubernetes' words.
 
 use kontiki_model::{FaultKind, Faults, Status};
-use kontiki_schema::{builtin, decode_json, decode_yaml, ids};
+use kontiki_schema::{builtin, ids};
 use serde_json::{Value, json};
 
 use super::limits::FIELD_MANAGER_BYTES_MAX;
@@ -234,12 +234,7 @@ fn from_query(request: &ApiRequest) -> Result<Value, Status> {
 }
 
 fn from_body(request: &ApiRequest) -> Result<Value, Status> {
-    let body = request.body.bytes();
-    let decoded = match content::media_type(&request.headers) {
-        "application/yaml" => decode_yaml(body),
-        _ => decode_json(body),
-    };
-    let mut options = decoded.map_err(|error| failure::bad_request(error.to_string()))?.value;
+    let mut options = content::json_value(request)?;
     let kind = options.get("kind").and_then(Value::as_str).unwrap_or("");
     if !matches!(kind, "" | "DeleteOptions") {
         let version = options.get("apiVersion").and_then(Value::as_str).unwrap_or("");

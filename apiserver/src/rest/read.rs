@@ -95,11 +95,11 @@ pub async fn list(call: &Call<'_>) -> Result<ApiResponse, Status> {
         let behind = plan.token.map(|token| token.after);
         page(&log, &scope, &selection, plan.at, behind, plan.limit).map(|page| {
             let meta = list_meta(&page, selection.is_everything());
-            render::list(&kind, form.shape, include, &page.items, &meta)
+            render::list(&kind, form, include, page.items, &meta)
         })
     });
     match listed.await.map_err(failure::internal)? {
-        Ok(json) => render::finish(StatusCode::OK, form, json?),
+        Ok(answer) => answer,
         Err(ReadError::Compacted { .. }) if after.is_some() => expired(form, after),
         Err(error) => Err(store::read_failed(&error)),
     }

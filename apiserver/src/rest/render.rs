@@ -1,12 +1,12 @@
-//! Answers: stored bytes with their revision, lists of them, Tables and metadata-only forms.
-
-use std::borrow::Cow;
+//! Answers: stored bytes with their revision, lists of them, Tables and metadata-only forms. All start as JSON text; protobuf is
+//! written from it, of a list item by item.
 
 use chrono::Utc;
 use http::StatusCode;
 use kontiki_kinds::Kind;
 use kontiki_model::{Revision, Status};
 use kontiki_raft::Stored;
+use kontiki_schema::{ListWriter, Source, builtin};
 use serde_json::{Value, json};
 
 use super::{
@@ -16,9 +16,13 @@ use super::{
 };
 use crate::{
     content, failure,
-    negotiate::{Form, Shape},
+    negotiate::{Form, Media, MetaVersion, Shape},
     request::ApiResponse,
 };
+
+const PARTIAL_LIST: &str = "PartialObjectMetadataList";
+/// What the metadata of one object takes in protobuf, about.
+const METADATA_BYTES: usize = 512;
 
 /// How much of the object a Table row carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,6 +30,15 @@ pub enum IncludeObject {
     None,
     Metadata,
     Object,
+}
+
+/// How a Table is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rows {
+    pub include: IncludeObject,
+    /// Whether it describes its columns.
+    pub columns: bool,
+    pub version: MetaVersion,
 }
 
 /// What a page of a list says about itself.
@@ -41,10 +54,11 @@ pub fn object(call: &Call<'_>, form: Form, code: StatusCode, stored: &Stored) ->
     let mut out = Vec::new();
     match form.shape {
         Shape::Object => Spliced::of(stored).write(&mut out),
-        Shape::PartialMetadata => partial(call.kind, stored, &mut out),
+        Shape::PartialMetadata => partial(call.kind, form.meta, stored, &mut out),
         Shape::Table => {
+            let rows = Rows { include: include_object(call)?, columns: true, version: form.meta };
             let meta = ListMeta { revision: stored.revision, ..ListMeta::default() };
-            table(call.kind, include_object(call)?, std::slice::from_ref(stored), &meta, true, &mut out)?;
+            table(call.kind, rows, std::slice::from_ref(stored), &meta, &mut out)?;
         }
         Shape::PartialMetadataList | Shape::AggregatedDiscovery => {
             let name = internal_name(call.kind);
@@ -82,24 +96,30 @@ pub fn check_list_form(call: &Call<'_>, form: Form) -> Result<IncludeObject, Sta
     }
 }
 
-/// One page of a list, in the negotiated form. Costly for long lists: call it where blocking is allowed.
+/// Answers with one page of a list. Costly for long lists: call it where blocking is allowed.
 pub fn list(
     kind: &Kind,
-    shape: Shape,
+    form: Form,
     include: IncludeObject,
-    items: &[Stored],
+    items: Vec<Stored>,
     meta: &ListMeta,
-) -> Result<Vec<u8>, Status> {
+) -> Result<ApiResponse, Status> {
+    if form.media == Media::Protobuf {
+        let bytes = protobuf_list(kind, form, items, meta)?;
+        return Ok(content::response(StatusCode::OK, form.media.content_type(), bytes));
+    }
     let bytes = items.iter().map(|item| item.body.len() + 64).sum::<usize>();
     let mut out = Vec::with_capacity(bytes + 256);
-    match shape {
-        Shape::Table => table(kind, include, items, meta, true, &mut out)?,
+    match form.shape {
+        Shape::Table => table(kind, Rows { include, columns: true, version: form.meta }, &items, meta, &mut out)?,
         Shape::PartialMetadata | Shape::PartialMetadataList => {
-            out.extend_from_slice(b"{\"kind\":\"PartialObjectMetadataList\",\"apiVersion\":\"meta.k8s.io/v1\"");
+            let version = form.meta.api_version();
+            let head = format!("{{\"kind\":\"{PARTIAL_LIST}\",\"apiVersion\":\"{version}\"");
+            out.extend_from_slice(head.as_bytes());
             list_meta(meta, &mut out);
             // Kubernetes makes this list as it goes, so an empty one is null.
             out.extend_from_slice(if items.is_empty() { b",\"items\":null" } else { b",\"items\":[" });
-            separated(items, &mut out, |item, out| partial(kind, item, out));
+            separated(&items, &mut out, |item, out| partial(kind, form.meta, item, out));
             out.extend_from_slice(if items.is_empty() { b"}" } else { b"]}" });
         }
         Shape::Object | Shape::AggregatedDiscovery => {
@@ -108,11 +128,45 @@ pub fn list(
             out.extend_from_slice(format!("{{\"kind\":\"{}List\",\"apiVersion\":\"{version}\"", kind.kind).as_bytes());
             list_meta(meta, &mut out);
             out.extend_from_slice(b",\"items\":[");
-            separated(items, &mut out, |item, out| Spliced::of(item).write_item(prefix, out));
+            separated(&items, &mut out, |item, out| Spliced::of(item).write_item(prefix, out));
             out.extend_from_slice(b"]}");
         }
     }
-    Ok(out)
+    drop(items);
+    finish(StatusCode::OK, form, out)
+}
+
+/// Takes the items, and drops each when it is written: of a long list there is one copy, not two.
+fn protobuf_list(kind: &Kind, form: Form, items: Vec<Stored>, meta: &ListMeta) -> Result<Vec<u8>, Status> {
+    let mut text = b"{".to_vec();
+    list_meta_members(meta, &mut text);
+    text.push(b'}');
+    let metadata = Source::parse(&text).map_err(failure::internal)?;
+    let prefix = object::prefix(kind).len();
+    let (name, version, bytes) = match form.shape {
+        Shape::PartialMetadata | Shape::PartialMetadataList => {
+            (PARTIAL_LIST.to_owned(), form.meta.api_version().to_owned(), items.len() * METADATA_BYTES)
+        }
+        Shape::Object | Shape::Table | Shape::AggregatedDiscovery => {
+            let bytes = items.iter().map(|item| item.body.len()).sum();
+            (format!("{}List", kind.kind), kind.group_version(), bytes)
+        }
+    };
+    let list = ListWriter::new(builtin(), &version, &name, &metadata, bytes);
+    let mut list = list.map_err(content::unwritable)?;
+    let mut text = Vec::new();
+    for item in items {
+        text.clear();
+        match form.shape {
+            Shape::PartialMetadata | Shape::PartialMetadataList => partial(kind, form.meta, &item, &mut text),
+            Shape::Object | Shape::Table | Shape::AggregatedDiscovery => {
+                Spliced::of(&item).write_item(prefix, &mut text);
+            }
+        }
+        let source = Source::parse(&text).map_err(failure::internal)?;
+        list.item(&source).map_err(content::unwritable)?;
+    }
+    Ok(list.finish())
 }
 
 /// Ends an answer: Kubernetes ends each JSON document with a line break.
@@ -122,26 +176,22 @@ pub fn finish(code: StatusCode, form: Form, mut json: Vec<u8>) -> Result<ApiResp
 }
 
 /// `PartialObjectMetadata` of an object.
-pub fn partial(kind: &Kind, stored: &Stored, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":");
+pub fn partial(kind: &Kind, version: MetaVersion, stored: &Stored, out: &mut Vec<u8>) {
+    let version = version.api_version();
+    let head = format!("{{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"{version}\",\"metadata\":");
+    out.extend_from_slice(head.as_bytes());
     Spliced::of(stored).write_metadata(object::prefix(kind).len(), out);
     out.push(b'}');
 }
 
-/// A Table with one row for each object; `columns` says whether it describes its columns.
-pub fn table(
-    kind: &Kind,
-    include: IncludeObject,
-    items: &[Stored],
-    meta: &ListMeta,
-    columns: bool,
-    out: &mut Vec<u8>,
-) -> Result<(), Status> {
+/// A Table with one row for each object.
+pub fn table(kind: &Kind, rows: Rows, items: &[Stored], meta: &ListMeta, out: &mut Vec<u8>) -> Result<(), Status> {
     let now = Utc::now();
-    out.extend_from_slice(b"{\"kind\":\"Table\",\"apiVersion\":\"meta.k8s.io/v1\"");
+    let version = rows.version.api_version();
+    out.extend_from_slice(format!("{{\"kind\":\"Table\",\"apiVersion\":\"{version}\"").as_bytes());
     list_meta(meta, out);
     out.extend_from_slice(b",\"columnDefinitions\":");
-    match columns {
+    match rows.columns {
         true => write(&column_definitions(kind), out)?,
         false => out.extend_from_slice(b"null"),
     }
@@ -159,9 +209,9 @@ pub fn table(
             write(&conditions, out)?;
         }
         out.extend_from_slice(b",\"object\":");
-        match include {
+        match rows.include {
             IncludeObject::None => out.extend_from_slice(b"null"),
-            IncludeObject::Metadata => partial(kind, item, out),
+            IncludeObject::Metadata => partial(kind, rows.version, item, out),
             IncludeObject::Object => Spliced::of(item).write(out),
         }
         out.push(b'}');
@@ -194,14 +244,20 @@ pub fn include_object(call: &Call<'_>) -> Result<IncludeObject, Status> {
 }
 
 fn list_meta(meta: &ListMeta, out: &mut Vec<u8>) {
-    let mut text = Cow::Borrowed("");
+    out.extend_from_slice(b",\"metadata\":{");
+    list_meta_members(meta, out);
+    out.push(b'}');
+}
+
+fn list_meta_members(meta: &ListMeta, out: &mut Vec<u8>) {
+    let mut text = format!("\"resourceVersion\":\"{}\"", meta.revision);
     if !meta.token.is_empty() {
-        text = format!(",\"continue\":\"{}\"", meta.token).into();
+        text = format!("{text},\"continue\":\"{}\"", meta.token);
     }
     if let Some(remaining) = meta.remaining {
-        text = format!("{text},\"remainingItemCount\":{remaining}").into();
+        text = format!("{text},\"remainingItemCount\":{remaining}");
     }
-    out.extend_from_slice(format!(",\"metadata\":{{\"resourceVersion\":\"{}\"{text}}}", meta.revision).as_bytes());
+    out.extend_from_slice(text.as_bytes());
 }
 
 fn separated(items: &[Stored], out: &mut Vec<u8>, mut each: impl FnMut(&Stored, &mut Vec<u8>)) {

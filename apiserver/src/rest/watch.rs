@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     Core, content, failure,
-    negotiate::{self, Media, Offer, Shape},
+    negotiate::{self, Offer, Shape},
     request::{ApiResponse, BodyError, Endless},
 };
 
@@ -36,9 +36,9 @@ pub async fn watch(call: &Call<'_>) -> Result<ApiResponse, Status> {
     let options = ListOptions::read(call.request, true)?;
     let selection = Selection::read(call, &options)?;
     let include = if form.shape == Shape::Table { render::include_object(call)? } else { IncludeObject::Metadata };
-    let json = matches!(form.media, Media::Json { .. });
-    let frame_form = FrameForm::of(form.shape, include).filter(|_| json);
-    let frame_form = frame_form.ok_or_else(|| failure::not_acceptable(&["application/json"]))?;
+    let frame_form = FrameForm::of(form, include).ok_or_else(|| failure::not_acceptable(negotiate::STREAM_TYPES))?;
+    // An event without a form would only be noticed when it is told.
+    frames::bookmark(call.kind, frame_form, 0, false)?;
     let stage = begin(call, &options).await?;
     let stream = Stream {
         core: call.core.clone(),
@@ -57,7 +57,7 @@ pub async fn watch(call: &Call<'_>) -> Result<ApiResponse, Status> {
         let frame = stream.next().await?;
         Some((Ok::<_, BodyError>(Frame::data(frame)), stream))
     });
-    let mut response = content::response(StatusCode::OK, "application/json", Bytes::new());
+    let mut response = content::response(StatusCode::OK, frame_form.content_type(), Bytes::new());
     *response.body_mut() = StreamBody::new(frames).boxed_unsync();
     response.extensions_mut().insert(Endless);
     Ok(response)
@@ -194,9 +194,9 @@ impl Stream {
                 }
             }
             Stage::Failing(status) => {
-                let frame = frames::failed(status);
+                let frame = frames::failed(self.form, status);
                 self.stage = Stage::Ended;
-                Step::Frame(frame)
+                frame.map_or(Step::End, Step::Frame)
             }
             Stage::Ended => Step::End,
         }
@@ -208,7 +208,7 @@ impl Stream {
         if let (Some(at), true, None) = (*at, *begun, &after) {
             self.stage = follow(&self.core, self.scope.clone(), at, at);
             return match self.marked && self.bookmarks {
-                true => Step::Frame(frames::bookmark(&self.kind, self.form, at, true)),
+                true => self.frame(frames::bookmark(&self.kind, self.form, at, true)),
                 false => Step::Again,
             };
         }
@@ -255,13 +255,14 @@ impl Stream {
     fn tell(&mut self, event: EventType, stored: &raft::Stored, previous: bool) -> Step {
         let first = std::mem::take(&mut self.first);
         let frame = match (first, self.form) {
-            (true, FrameForm::Table(_)) => frames::render(&self.kind, self.form, event, stored, true),
+            (true, FrameForm::Table(..)) => frames::render(&self.kind, self.form, event, stored, true),
             _ => self.core.frames.event(&self.kind, self.form, event, stored, previous),
         };
-        match frame {
-            Ok(frame) => Step::Frame(frame),
-            Err(status) => self.fail(status),
-        }
+        self.frame(frame)
+    }
+
+    fn frame(&mut self, frame: Result<Bytes, Status>) -> Step {
+        frame.map_or_else(|status| self.fail(status), Step::Frame)
     }
 
     /// Time for a bookmark, or for the end (with a last bookmark, so that the next watch starts where this one ends).
@@ -274,7 +275,7 @@ impl Stream {
             self.stage = Stage::Ended;
         }
         match self.bookmarks {
-            true => Step::Frame(frames::bookmark(&self.kind, self.form, revision, false)),
+            true => self.frame(frames::bookmark(&self.kind, self.form, revision, false)),
             false => Step::Again,
         }
     }

@@ -61,6 +61,7 @@ impl Connections {
         http2.timer(TokioTimer::new());
         http2.keep_alive_interval(limits::KEEP_ALIVE_TIME).keep_alive_timeout(limits::KEEP_ALIVE_TIME);
         http2.max_concurrent_streams(limits::STREAMS_PER_CONNECTION_MAX);
+        http2.max_header_list_size(limits::HEADER_BYTES_MAX);
         Connections { tls, handler, http1, http2 }
     }
 

@@ -135,6 +135,11 @@ impl Call<'_> {
         self
     }
 
+    pub fn bytes(mut self, body: Vec<u8>) -> Self {
+        self.body = body;
+        self
+    }
+
     pub async fn create(self, object: &Value) -> Answer {
         self.text(&object.to_string()).send("create").await
     }

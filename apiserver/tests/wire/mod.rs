@@ -86,13 +86,17 @@ impl Running {
 
     /// One request over HTTP/2.
     pub async fn http2(&self, path: &str) -> Answer {
+        self.http2_with(path, "x-nothing", "").await
+    }
+
+    pub async fn http2_with(&self, path: &str, name: &str, value: &str) -> Answer {
         let stream = self.connect(Some(&self.api.core().pki.admin().unwrap()), "h2").await;
         let (mut sender, connection) =
             conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
         let uri = format!("https://{}{path}", self.api.local_address());
-        let response = sender.send_request(Request::get(uri).body(Full::new(Bytes::new())).unwrap()).await.unwrap();
-        read(response).await
+        let request = Request::get(uri).header(name, value).body(Full::new(Bytes::new())).unwrap();
+        read(sender.send_request(request).await.unwrap()).await
     }
 }
 

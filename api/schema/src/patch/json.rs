@@ -4,11 +4,14 @@ use json_patch::PatchOperation;
 use serde_json::Value;
 
 use super::PatchError;
-use crate::decode::decode_json;
+use crate::decode::{DEPTH_MAX, decode_json};
 use crate::go;
 
 /// Operations one JSON patch may hold.
 const OPERATIONS_MAX: usize = 10_000;
+/// What all its copies may add, as in Kubernetes; and what may be moved, which is looked at each time.
+const COPIED_BYTES_MAX: usize = 3 * 1024 * 1024;
+const MOVED_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// `original` after the patch in `body`, or nothing changed.
 pub fn json_patch(original: &Value, body: &[u8]) -> Result<Value, PatchError> {
@@ -32,8 +35,75 @@ pub fn json_patch(original: &Value, body: &[u8]) -> Result<Value, PatchError> {
         .collect::<Result<_, _>>()
         .map_err(|error| unprocessable(&error))?;
     let mut value = original.clone();
-    json_patch::patch(&mut value, &operations).map_err(|error| unprocessable(&error))?;
+    let mut growth = Growth::default();
+    for operation in &operations {
+        growth.admit(&value, operation).map_err(|why| PatchError::Unprocessable(why.to_owned()))?;
+        json_patch::patch(&mut value, std::slice::from_ref(operation)).map_err(|error| unprocessable(&error))?;
+    }
     Ok(value)
+}
+
+/// What a patch has made of a small body: copies of copies double each time, and what is put into what was put there before
+/// nests deeper each time.
+#[derive(Default)]
+struct Growth {
+    copied_bytes: usize,
+    moved_bytes: usize,
+}
+
+impl Growth {
+    /// Refuses an operation before it is too late.
+    fn admit(&mut self, value: &Value, operation: &PatchOperation) -> Result<(), &'static str> {
+        let from = |pointer: &str| value.pointer(pointer).map(Extent::of).unwrap_or_default();
+        let (path, extent) = match operation {
+            PatchOperation::Add(add) => (&add.path, Extent::of(&add.value)),
+            PatchOperation::Replace(replace) => (&replace.path, Extent::of(&replace.value)),
+            PatchOperation::Copy(copy) => {
+                let extent = from(copy.from.as_str());
+                self.copied_bytes += extent.bytes;
+                (&copy.path, extent)
+            }
+            PatchOperation::Move(moving) => {
+                let extent = from(moving.from.as_str());
+                self.moved_bytes += extent.bytes;
+                (&moving.path, extent)
+            }
+            PatchOperation::Remove(_) | PatchOperation::Test(_) => return Ok(()),
+        };
+        if self.copied_bytes > COPIED_BYTES_MAX || self.moved_bytes > MOVED_BYTES_MAX {
+            return Err("the patch copies or moves too much");
+        }
+        let above = path.as_str().matches('/').count();
+        if above + extent.depth > DEPTH_MAX { Err("exceeded max depth") } else { Ok(()) }
+    }
+}
+
+/// How large a value is, about, and how deep.
+#[derive(Clone, Copy, Default)]
+struct Extent {
+    bytes: usize,
+    depth: usize,
+}
+
+impl Extent {
+    fn of(value: &Value) -> Self {
+        let within = |values: &mut dyn Iterator<Item = Extent>| {
+            let inner = values.fold(Extent::default(), |sum, one| Extent {
+                bytes: sum.bytes + one.bytes + 1,
+                depth: sum.depth.max(one.depth),
+            });
+            Extent { bytes: inner.bytes + 2, depth: inner.depth + 1 }
+        };
+        match value {
+            Value::Null | Value::Bool(_) | Value::Number(_) => Extent { bytes: 4, depth: 0 },
+            Value::String(text) => Extent { bytes: text.len() + 2, depth: 0 },
+            Value::Array(items) => within(&mut items.iter().map(Extent::of)),
+            Value::Object(members) => within(&mut members.iter().map(|(name, value)| {
+                let extent = Extent::of(value);
+                Extent { bytes: extent.bytes + name.len() + 3, ..extent }
+            })),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -71,5 +141,26 @@ mod tests {
         );
         let many = format!("[{}{{}}]", "{},".repeat(OPERATIONS_MAX));
         assert!(matches!(refuse(&many), PatchError::TooLarge(_)));
+    }
+
+    #[test]
+    fn a_small_patch_makes_no_large_object() {
+        let refused = |operations: Vec<String>| {
+            let body = format!("[{}]", operations.join(","));
+            json_patch(&json!({"data": {"a": "x".repeat(1000)}}), body.as_bytes()).unwrap_err()
+        };
+        let copies = (0..40).map(|n| format!(r#"{{"op":"copy","from":"/data","path":"/data/c{n}"}}"#));
+        let error = PatchError::Unprocessable("the patch copies or moves too much".to_owned());
+        assert_eq!(refused(copies.collect()), error);
+        // Each puts a deep value at the bottom of the one before.
+        let deep = format!("{}1{}", r#"{"a":"#.repeat(100), "}".repeat(100));
+        let nested = (0..100).map(|n| format!(r#"{{"op":"add","path":"{}/a","value":{deep}}}"#, "/a".repeat(n * 100)));
+        assert_eq!(refused(nested.collect()), PatchError::Unprocessable("exceeded max depth".to_owned()));
+        let moves = (0..10).flat_map(|_| {
+            [r#"{"op":"move","from":"/data","path":"/b"}"#, r#"{"op":"move","from":"/b","path":"/data"}"#]
+                .map(str::to_owned)
+        });
+        let body = format!("[{}]", moves.collect::<Vec<_>>().join(","));
+        assert!(json_patch(&json!({"data": {"a": 1}}), body.as_bytes()).is_ok());
     }
 }

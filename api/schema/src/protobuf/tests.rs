@@ -1,5 +1,5 @@
 #![allow(clippy::unwrap_used)]
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::builtin;
@@ -114,6 +114,87 @@ fn a_recorded_body_is_read() {
     assert_eq!(decode(&bytes), expected);
 }
 
+/// An object as it is written.
+fn encode(object: &Value) -> Vec<u8> {
+    let text = object.to_string();
+    let bytes = builtin().encode_protobuf(&Source::parse(text.as_bytes()).unwrap()).unwrap();
+    assert_eq!(bytes, builtin().encode_protobuf(&Source::of(object)).unwrap());
+    bytes
+}
+
+#[test]
+fn a_recorded_body_is_written_as_it_was() {
+    let recorded = "azhzAAoPCgJ2MRIJQ29uZmlnTWFwEigKHgoCcGISABoAIgAqADIAOABCAFoKCgRmcm9tEgJwYhIGCgFrEgF2GgAiAA==";
+    let bytes = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, recorded).unwrap();
+    assert_eq!(encode(&decode(&bytes)), bytes);
+}
+
+#[test]
+fn what_has_no_pointer_is_written_although_it_is_zero() {
+    let scale = json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": {"name": "s", "uid": "u"}});
+    let metadata =
+        m().bytes(1, "s").bytes(2, "").bytes(3, "").bytes(4, "").bytes(5, "u").bytes(6, "").number(7, 0).bytes(8, "");
+    let status = m().number(1, 0).bytes(2, "");
+    let expected = m().message(1, metadata).message(2, m().number(1, 0)).message(3, status);
+    assert_eq!(encode(&scale), expected.enveloped("autoscaling/v1", "Scale"));
+}
+
+#[test]
+fn odd_forms_are_written() {
+    let time = "2023-11-14T22:13:20.123456Z";
+    let lease = json!({
+        "kind": "Lease", "apiVersion": "coordination.k8s.io/v1", "metadata": null,
+        "spec": {"renewTime": time, "leaseDurationSeconds": -1},
+    });
+    let zero =
+        m().bytes(1, "").bytes(2, "").bytes(3, "").bytes(4, "").bytes(5, "").bytes(6, "").number(7, 0).bytes(8, "");
+    let renewed = m().number(1, 1_700_000_000).number(2, 123_456_000);
+    let expected = m().message(1, zero.clone()).message(2, m().number(2, -1).message(4, renewed));
+    assert_eq!(encode(&lease), expected.enveloped("coordination.k8s.io/v1", "Lease"));
+
+    // Map entries by their keys, bytes from base64; a text longer than one byte can tell.
+    let long = "x".repeat(300);
+    let secret =
+        json!({"kind": "Secret", "apiVersion": "v1", "metadata": {}, "data": {"b": "/wA=", "a": ""}, "type": long});
+    let entry = |key: &str, value: &[u8]| m().bytes(1, key).bytes(2, value);
+    let expected = m().message(1, zero).message(2, entry("a", b"")).message(2, entry("b", &[0xff, 0])).bytes(3, &long);
+    assert_eq!(encode(&secret), expected.enveloped("v1", "Secret"));
+}
+
+#[test]
+fn a_list_is_written_item_by_item_as_it_would_be_at_once() {
+    let items = json!([{"metadata": {"name": "a"}, "data": {"k": "v"}}, {"metadata": {"name": "b".repeat(200)}}]);
+    let metadata = json!({"resourceVersion": "7", "continue": "c", "remainingItemCount": 3});
+    let list = json!({"kind": "ConfigMapList", "apiVersion": "v1", "metadata": metadata, "items": items});
+    let mut writer = ListWriter::new(builtin(), "v1", "ConfigMapList", &Source::of(&metadata), 16).unwrap();
+    items.as_array().unwrap().iter().try_for_each(|item| writer.item(&Source::of(item))).unwrap();
+    let bytes = writer.finish();
+    assert_eq!(bytes, encode(&list));
+    let mut expected = list;
+    builtin().canonical(builtin().lookup("core.v1.ConfigMapList").unwrap(), &mut expected);
+    assert_eq!(decode(&bytes), expected);
+}
+
+#[test]
+fn watch_frames_are_bare_events_behind_their_length() {
+    let object = m().enveloped("v1", "Pod");
+    let event = m().bytes(1, "ADDED").message(2, m().bytes(1, &object));
+    let length = u32::try_from(event.0.len()).unwrap().to_be_bytes();
+    assert_eq!(watch_frame("ADDED", &object), [&length[..], &event.0].concat());
+}
+
+#[test]
+fn what_cannot_be_written_says_why() {
+    let refused = |object: Value| builtin().encode_protobuf(&Source::of(&object)).unwrap_err().to_string();
+    let words = "does not implement the protobuf marshalling interface and cannot be encoded to a protobuf message";
+    let widget = json!({"kind": "Widget", "apiVersion": "example.com/v1"});
+    assert_eq!(refused(widget), format!("object *unstructured.Unstructured {words}"));
+    let table = json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1"});
+    assert_eq!(refused(table), format!("object *v1.Table {words}"));
+    let pod = json!({"kind": "Pod", "apiVersion": "v1", "spec": {"containers": [{"ports": [{"hostPort": "x"}]}]}});
+    assert_eq!(refused(pod), "spec.containers.ports.hostPort: cannot write a string as an integer");
+}
+
 #[test]
 fn what_is_no_protobuf_is_refused_in_gos_words() {
     let refused = |bytes: &[u8]| builtin().decode_protobuf(bytes).unwrap_err().0;
@@ -122,6 +203,35 @@ fn what_is_no_protobuf_is_refused_in_gos_words() {
     assert_eq!(refused(b"k8s\0\xff\xff"), "unexpected EOF");
     assert_eq!(refused(&m().enveloped("v1", "Chair")), "no kind \"Chair\" is registered for version \"v1\"");
     assert_eq!(refused(&m().number(1, 5).enveloped("v1", "Pod")), "proto: wrong wireType");
+}
+
+/// What is accepted is stored, and must be read again.
+#[test]
+fn the_deepest_object_can_be_read_again_from_its_json() {
+    let schema = |levels: usize| (0..levels).fold(m(), |inner, _| m().message(25, inner));
+    let named = |inner: Message| {
+        let version = m().bytes(1, "v1").message(4, m().message(1, inner));
+        m().message(2, m().message(7, version)).enveloped("apiextensions.k8s.io/v1", "CustomResourceDefinition")
+    };
+    let deepest = (0..100).take_while(|levels| builtin().decode_protobuf(&named(schema(*levels))).is_ok()).count() - 1;
+    assert!((50..100).contains(&deepest), "{deepest}");
+    let text = decode(&named(schema(deepest))).to_string();
+    assert!(serde_json::from_str::<Value>(&text).is_ok());
+    assert_eq!(builtin().decode_protobuf(&named(schema(5_000))).unwrap_err().0, "exceeded max depth");
+    let raw = |levels: usize| format!("{}{}", r#"{"a":"#.repeat(levels), "1") + &"}".repeat(levels);
+    let revision = |levels: usize| m().message(2, m().bytes(1, raw(levels))).enveloped("apps/v1", "ControllerRevision");
+    let text = decode(&revision(126)).to_string();
+    assert!(serde_json::from_str::<Value>(&text).is_ok());
+    assert_eq!(builtin().decode_protobuf(&revision(127)).unwrap_err().0, "exceeded max depth");
+}
+
+#[test]
+fn a_length_is_believed_when_its_bytes_are_there() {
+    let mut claims = MAGIC.to_vec();
+    claims.extend_from_slice(&[0x12, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]);
+    assert_eq!(builtin().decode_protobuf(&claims).unwrap_err().0, "unexpected EOF");
+    let overflow = [&MAGIC[..], &[0x12], &[0xff; 11]].concat();
+    assert_eq!(builtin().decode_protobuf(&overflow).unwrap_err().0, "proto: integer overflow");
 }
 
 #[test]
