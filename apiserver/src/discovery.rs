@@ -282,7 +282,7 @@ impl Resource {
             short_names: kind.short_names,
             categories: kind.categories,
             subresources,
-            stored_as: Some((kind.group, kind.version)).filter(|_| kind.computed.is_none()),
+            stored_as: Some((kind.stored().group, kind.stored().version)).filter(|_| kind.computed.is_none()),
         }
     }
 

@@ -163,6 +163,12 @@ pub fn too_many_requests(retry_after_s: i32) -> Status {
     retry_after(plain(429, "TooManyRequests", message), retry_after_s)
 }
 
+/// An eviction that a disruption budget does not allow now.
+pub fn too_many_disruptions(message: &str, cause: Cause, retry_after_s: Option<i32>) -> Status {
+    let details = StatusDetails { causes: vec![cause], retry_after_seconds: retry_after_s, ..StatusDetails::default() };
+    Status { details: Some(details), ..plain(429, "TooManyRequests", message) }
+}
+
 pub fn internal(error: impl std::fmt::Display) -> Status {
     let message = format!("Internal error occurred: {error}");
     let cause = Cause { message: error.to_string(), ..Cause::default() };

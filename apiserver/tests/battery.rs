@@ -12,21 +12,10 @@ const FINALIZER: &str = "example.com/hold";
 
 /// The least that is a valid object of the kind, besides its name.
 fn example(kind: &Kind) -> Value {
-    let template = json!({
-        "metadata": {"labels": {"app": "a"}},
-        "spec": {"containers": [{"name": "c", "image": "example.local/app:1"}]},
-    });
-    let selector = json!({"matchLabels": {"app": "a"}});
-    match kind.kind {
-        "ConfigMap" | "Endpoints" | "Lease" | "Namespace" | "Node" | "Secret" | "ServiceAccount" => json!({}),
-        "Deployment" | "ReplicaSet" => json!({"spec": {"replicas": 0, "selector": selector, "template": template}}),
-        "EndpointSlice" => json!({"addressType": "IPv4", "endpoints": []}),
-        "Event" => json!({
-            "involvedObject": {"kind": "Pod", "namespace": NAMESPACE, "name": "p"}, "reason": "R", "type": "Normal"}),
-        "Pod" => json!({"spec": {"automountServiceAccountToken": false, "containers": template["spec"]["containers"]}}),
-        "Service" => json!({"spec": {"ports": [{"port": 80}]}}),
-        other => panic!("{other} has no example: add one"),
-    }
+    let examples: Vec<Value> = serde_json::from_str(include_str!("fixtures/examples.json")).unwrap();
+    let version = kind.group_version();
+    let found = examples.into_iter().find(|one| one["kind"] == kind.kind && one["apiVersion"] == *version);
+    found.unwrap_or_else(|| panic!("{version} {} has no example: add one to fixtures/examples.json", kind.kind))
 }
 
 /// The kinds that have a life; the others are told by the server and never stored.
@@ -215,16 +204,22 @@ impl Life<'_> {
         let absent = named(self.kind, "absent");
         let code = if self.kind.create_on_update { 201 } else { 404 };
         self.ok("update of nothing", self.all().name("absent").update(&absent).await, code);
+        if self.kind.create_on_update {
+            // Another spelling of the kind would find it.
+            self.ok("delete it", self.all().name("absent").delete(&Value::Null).await, 200);
+        }
     }
 
     async fn deleted(&self) {
-        let before = self.one().get().await.revision();
+        let object = self.one().get().await;
+        let (before, guarded) = (object.revision(), !object.at("/metadata/finalizers").is_null());
         let wrong = json!({"preconditions": {"uid": "11111111-2222-3333-4444-555555555555"}});
         self.ok("wrong uid", self.one().delete(&wrong).await, 409);
         self.ok("dry delete", self.one().query("dryRun", "All").delete(&Value::Null).await, 200);
         self.ok("after a dry delete", self.one().get().await, 200);
-        let deleted = self.ok("delete", self.one().delete(&Value::Null).await, 200);
-        match (self.kind.delete_returns_object, self.kind.deletion) {
+        let options = json!({"propagationPolicy": "Background"});
+        let deleted = self.ok("delete", self.one().delete(&options).await, 200);
+        match (self.kind.delete_returns_object || guarded, self.kind.deletion) {
             (false, Deletion::Immediate) => assert_eq!(deleted.at("/status"), "Success"),
             _ => assert_eq!(deleted.at("/metadata/name"), "battery"),
         }
@@ -232,12 +227,15 @@ impl Life<'_> {
             let emptied = json!({"metadata": {"name": "battery"}, "spec": {}});
             self.ok("finalize", self.one().sub("finalize").update(&emptied).await, 200);
         }
+        if guarded {
+            self.ok("let go", self.one().merge(&json!({"metadata": {"finalizers": null}})).await, 200);
+        }
         self.ok("gone", self.one().get().await, 404);
         let watch = self.all().query("resourceVersion", &before.to_string());
-        // A namespace is marked first, then goes; the others go at once.
+        // What a finalizer holds is marked first, then goes; the others go at once.
         let types: &[&str] = match self.kind.deletion {
-            Deletion::Immediate | Deletion::Graceful => &["DELETED"],
-            Deletion::SpecFinalizers => &["MODIFIED", "DELETED"],
+            Deletion::Immediate | Deletion::Graceful if !guarded => &["DELETED"],
+            Deletion::Immediate | Deletion::Graceful | Deletion::SpecFinalizers => &["MODIFIED", "DELETED"],
         };
         let events = watch.query("fieldSelector", "metadata.name=battery").watch(types.len()).await;
         let told: Vec<_> = events.iter().map(|event| event["type"].as_str().unwrap()).collect();
@@ -250,7 +248,7 @@ impl Life<'_> {
         object["metadata"]["finalizers"] = json!([FINALIZER]);
         self.ok("create held", self.all().create(&object).await, 201);
         let held = || self.all().name("held");
-        let options = json!({"gracePeriodSeconds": 0});
+        let options = json!({"gracePeriodSeconds": 0, "propagationPolicy": "Background"});
         let marked = self.ok("delete held", held().delete(&options).await, 200);
         assert_ne!(marked.at("/metadata/deletionTimestamp"), &Value::Null, "{}", self.kind.kind);
         let again = self.ok("delete held again", held().delete(&options).await, 200);

@@ -22,6 +22,11 @@ pub const fn text_column(name: &'static str, priority: i32, description: &'stati
     Column { name, r#type: "string", format: "", description, priority }
 }
 
+/// A column of whole numbers that is always shown.
+pub const fn number_column(name: &'static str, description: &'static str) -> Column {
+    Column { r#type: "integer", ..text_column(name, 0, description) }
+}
+
 /// `metadata.name`.
 pub fn name(object: &Value) -> Value {
     at(object, "/metadata/name").clone()

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::column::{self, text_column};
 use crate::tree::{at, fill, fill_text, int, keep, missing, object, text};
-use crate::{Column, Kind, Subresource, metadata, pod, selector, workload};
+use crate::{Column, Kind, Subresource, int_or_percent, metadata, pod, selector, workload};
 
 pub static KIND: Kind = Kind {
     group: "apps",
@@ -78,7 +78,7 @@ fn default(deployment: &mut Value) {
 fn validate(deployment: &Value, faults: &mut Faults) {
     workload::not_negative(deployment, "/spec/replicas", faults);
     workload::validate_selector(deployment, "empty selector is invalid for deployment", faults);
-    workload::validate_template(deployment, faults);
+    workload::validate_template(deployment, "ReplicaSet", faults);
     validate_strategy(at(deployment, "/spec/strategy"), faults);
     workload::not_negative(deployment, "/spec/minReadySeconds", faults);
     workload::not_negative(deployment, "/spec/revisionHistoryLimit", faults);
@@ -110,40 +110,13 @@ fn validate_strategy(strategy: &Value, faults: &mut Faults) {
 }
 
 fn validate_rolling(rolling: &Value, path: &str, faults: &mut Faults) {
-    let mut both_zero = true;
-    for member in ["maxUnavailable", "maxSurge"] {
-        let value = &rolling[member];
-        let path = format!("{path}.{member}");
-        match (value.as_i64(), value.as_str()) {
-            (Some(count), _) if count < 0 => faults.invalid(path, count, "must be greater than or equal to 0"),
-            (Some(count), _) => both_zero &= count == 0,
-            (None, Some(text)) => match percent(text) {
-                None => {
-                    let detail = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', \
-                                  regex used for validation is '[0-9]+%')";
-                    faults.invalid(path, text, detail);
-                    both_zero = false;
-                }
-                Some(share) => {
-                    if member == "maxUnavailable" && share > 100 {
-                        faults.invalid(path, text, "must not be greater than 100%");
-                    }
-                    both_zero &= share == 0;
-                }
-            },
-            (None, None) => {}
-        }
+    let (unavailable, surge) = (&rolling["maxUnavailable"], &rolling["maxSurge"]);
+    int_or_percent::validate(unavailable, &format!("{path}.maxUnavailable"), faults);
+    int_or_percent::validate(surge, &format!("{path}.maxSurge"), faults);
+    if int_or_percent::is_zero(unavailable) && int_or_percent::is_zero(surge) {
+        faults.invalid(format!("{path}.maxUnavailable"), unavailable.clone(), "may not be 0 when `maxSurge` is 0");
     }
-    if both_zero {
-        let value = rolling["maxUnavailable"].clone();
-        faults.invalid(format!("{path}.maxUnavailable"), value, "may not be 0 when `maxSurge` is 0");
-    }
-}
-
-/// The number before a percent sign.
-fn percent(text: &str) -> Option<u64> {
-    let digits = text.strip_suffix('%')?;
-    if digits.bytes().all(|byte| byte.is_ascii_digit()) { digits.parse().ok() } else { None }
+    int_or_percent::validate_at_most_all(unavailable, &format!("{path}.maxUnavailable"), faults);
 }
 
 fn validate_status(new: &Value, old: &Value, faults: &mut Faults) {
@@ -160,15 +133,9 @@ fn validate_status(new: &Value, old: &Value, faults: &mut Faults) {
         workload::not_negative(new, &format!("/status/{member}"), faults);
     }
     let count = |member: &str| int(new, &format!("/status/{member}"));
-    for member in ["updatedReplicas", "readyReplicas", "availableReplicas"] {
-        if count(member) > count("replicas") {
-            faults.invalid(format!("status.{member}"), count(member), "cannot be greater than status.replicas");
-        }
-    }
+    workload::not_more_than(new, &["updatedReplicas", "readyReplicas", "availableReplicas"], faults);
     if count("availableReplicas") > count("readyReplicas") {
         faults.invalid("status.availableReplicas", count("availableReplicas"), "cannot be greater than readyReplicas");
     }
-    if int(new, "/status/collisionCount") < int(old, "/status/collisionCount") {
-        faults.invalid("status.collisionCount", int(new, "/status/collisionCount"), "cannot be decremented");
-    }
+    workload::validate_collisions(new, old, faults);
 }

@@ -1,4 +1,6 @@
-//! Event (core/v1).
+//! Event: the form of core/v1, which is stored, and the rules that both spellings share.
+
+pub mod events_v1;
 
 use chrono::{DateTime, Utc};
 use kontiki_model::Faults;
@@ -10,7 +12,10 @@ use crate::names::{qualified, report};
 use crate::tree::{at, fill, int, missing, text, text_or};
 use crate::{Column, Field, Kind, Restore, Retention};
 
-pub static KIND: Kind = Kind {
+pub static KIND: Kind = DECLARED;
+
+/// What both spellings have in common is declared here.
+const DECLARED: Kind = Kind {
     kind: "Event",
     resource: "events",
     singular: "event",
@@ -21,7 +26,7 @@ pub static KIND: Kind = Kind {
     columns: COLUMNS,
     cells,
     default,
-    validate,
+    validate: |event, faults| validate(event, "reportingComponent", faults),
     retention: Retention::Short,
     restore: Restore::Never,
     ..Kind::BASE
@@ -103,7 +108,8 @@ fn default(event: &mut Value) {
 
 /// The old form: only the namespace must fit. Events with an `eventTime` are of the new form and must be complete.
 /// Events about cluster-scoped objects live in `default` (of the new form also in `kube-system`).
-fn validate(event: &Value, faults: &mut Faults) {
+/// `reporting` is what the spelling calls the reporting component.
+fn validate(event: &Value, reporting: &str, faults: &mut Faults) {
     let (namespace, involved) = (text(event, "/metadata/namespace"), text(event, "/involvedObject/namespace"));
     let new_form = !missing(event, "/eventTime");
     let fits = match involved {
@@ -114,13 +120,13 @@ fn validate(event: &Value, faults: &mut Faults) {
         faults.invalid("involvedObject.namespace", involved, "does not match event.namespace");
     }
     if new_form {
-        validate_new_form(event, faults);
+        validate_new_form(event, reporting, faults);
     }
 }
 
-fn validate_new_form(event: &Value, faults: &mut Faults) {
+fn validate_new_form(event: &Value, reporting: &str, faults: &mut Faults) {
     for (pointer, field, limit) in [
-        ("/reportingComponent", "reportingComponent", usize::MAX),
+        ("/reportingComponent", reporting, usize::MAX),
         ("/reportingInstance", "reportingInstance", 128),
         ("/action", "action", 128),
         ("/reason", "reason", 128),
@@ -133,7 +139,7 @@ fn validate_new_form(event: &Value, faults: &mut Faults) {
         }
     }
     let component = text(event, "/reportingComponent");
-    report(qualified(component), component, "reportingComponent", faults);
+    report(qualified(component), component, reporting, faults);
     let message = text(event, "/message");
     if message.len() > 1024 {
         faults.invalid("message", "", "can have at most 1024 characters");

@@ -86,6 +86,14 @@ pub struct Kind {
     /// Members, as JSON pointers, that a restore leaves as they are in an object that is still there: they tell of the world,
     /// which does not go back.
     pub restore_keeps: &'static [&'static str],
+    /// Set where objects are stored in the form of another declaration. All functions but `default` then get that form.
+    pub spelling: Option<Spelling>,
+    /// What depends on a deleted object stays, unless the request says otherwise; the text warns who deletes one and says nothing.
+    pub orphans: Option<Orphans>,
+    /// Times that an update of `…/status` sets.
+    pub stamps: &'static [Stamp],
+    /// How a field selector is refused that names none of `fields`; `None` words it as for most kinds.
+    pub unknown_field: Option<fn(&str) -> String>,
     /// The server tells these from what it is; none is ever stored.
     pub computed: Option<Computed>,
 }
@@ -95,6 +103,34 @@ pub struct Kind {
 pub enum Computed {
     /// The parts of the control plane and how they are.
     Components,
+}
+
+/// Another group or version of a kind that is stored. What was written in one spelling is read in all of them.
+#[derive(Clone, Copy)]
+pub struct Spelling {
+    /// The kind whose form is stored; it is no spelling itself.
+    pub of: &'static Kind,
+    /// From the stored form to this one. The server sets `kind` and `apiVersion`.
+    pub from_stored: fn(Value) -> Value,
+    /// The way back. What one form has no field for goes through annotations, so that no round trip loses anything.
+    pub to_stored: fn(Value) -> Value,
+    /// Selectable fields that the stored kind calls otherwise: `(here, there)`.
+    pub fields: &'static [(&'static str, &'static str)],
+}
+
+/// What happens to the dependents of a deleted object by default, as old clients rely on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Orphans {
+    Silently,
+    /// Whoever does not say what should happen to the dependents is told this.
+    Warning(&'static str),
+}
+
+/// When the value at `of` changes, the server sets `at` to the time, unless the writer does. Both are JSON pointers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    pub of: &'static str,
+    pub at: &'static str,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,8 +231,17 @@ pub struct Scale {
     /// Read and written.
     pub spec_replicas: &'static str,
     pub status_replicas: &'static str,
-    /// A `metav1.LabelSelector`; `kontiki_model::LabelSelector` prints its text form.
     pub selector: &'static str,
+    pub selector_form: SelectorForm,
+}
+
+/// How a kind writes its selector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SelectorForm {
+    /// A `metav1.LabelSelector`.
+    Requirements,
+    /// A map of labels.
+    Labels,
 }
 
 /// A selectable field.
@@ -347,6 +392,10 @@ impl Kind {
         retention: Retention::Normal,
         restore: Restore::Whole,
         restore_keeps: &["/status"],
+        spelling: None,
+        orphans: None,
+        stamps: &[],
+        unknown_field: None,
         computed: None,
     };
 
@@ -366,9 +415,38 @@ impl Kind {
         if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }
     }
 
+    /// The kind whose form is stored: this one, or the one that it spells.
+    pub fn stored(&self) -> &Kind {
+        self.spelling.map_or(self, |spelling| spelling.of)
+    }
+
+    /// An object of this kind in the form that is stored.
+    pub fn to_stored(&self, object: Value) -> Value {
+        match self.spelling {
+            Some(spelling) => (spelling.to_stored)(object),
+            None => object,
+        }
+    }
+
+    /// The way back.
+    pub fn from_stored(&self, object: Value) -> Value {
+        let Some(spelling) = self.spelling else { return object };
+        let mut object = (spelling.from_stored)(object);
+        object["kind"] = self.kind.into();
+        object["apiVersion"] = self.group_version().into();
+        object
+    }
+
+    /// What the stored kind calls a selectable field of this one.
+    pub fn stored_field<'a>(&self, field: &'a str) -> &'a str {
+        let names = self.spelling.map_or(&[][..], |spelling| spelling.fields);
+        names.iter().find(|(here, _)| *here == field).map_or(field, |(_, there)| *there)
+    }
+
     /// The resource in store keys: `pods`, `deployments.apps`.
     pub fn storage_resource(&self) -> String {
-        if self.group.is_empty() { self.resource.to_owned() } else { format!("{}.{}", self.resource, self.group) }
+        let Kind { group, resource, .. } = self.stored();
+        if group.is_empty() { (*resource).to_owned() } else { format!("{resource}.{group}") }
     }
 
     /// The kind as error messages name it: `Pod`, `Deployment.apps`.

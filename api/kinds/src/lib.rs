@@ -7,28 +7,47 @@ pub mod kind;
 mod age;
 mod column;
 mod componentstatus;
+mod condition;
 mod configmap;
+mod controllerrevision;
+mod cronjob;
+mod daemonset;
 mod deployment;
 mod endpoints;
 mod endpointslice;
 mod event;
+mod horizontalpodautoscaler;
+mod int_or_percent;
+mod job;
 mod lease;
+mod limitrange;
 pub mod metadata;
 pub mod names;
 mod namespace;
 mod node;
+mod persistentvolume;
+mod persistentvolumeclaim;
 pub mod pod;
+pub mod poddisruptionbudget;
+mod podtemplate;
 mod registry;
 mod replicaset;
+mod replicationcontroller;
+mod resourcequota;
 mod secret;
 pub mod selector;
 mod service;
 mod serviceaccount;
+mod statefulset;
+mod storage;
 mod tree;
 mod workload;
 
 pub use age::{age, human_duration};
-pub use kind::{AdmitFacts, Claim, Column, Deletion, Field, Kind, Lookup, NameRule, Pool, Restore, Scale, Subresource};
+pub use kind::{
+    AdmitFacts, Claim, Column, Deletion, Field, Kind, Lookup, NameRule, Orphans, Pool, Restore, Scale, SelectorForm,
+    Spelling, Stamp, Subresource,
+};
 pub use kontiki_model::Retention;
 pub use registry::{KindRef, Kinds};
 
@@ -38,16 +57,31 @@ pub static KINDS: &[&Kind] = &[
     &configmap::KIND,
     &endpoints::KIND,
     &event::KIND,
+    &limitrange::KIND,
     &namespace::KIND,
     &node::KIND,
+    &persistentvolumeclaim::KIND,
+    &persistentvolume::KIND,
     &pod::KIND,
+    &podtemplate::KIND,
+    &replicationcontroller::KIND,
+    &resourcequota::KIND,
     &secret::KIND,
     &serviceaccount::KIND,
     &service::KIND,
+    &controllerrevision::KIND,
+    &daemonset::KIND,
     &deployment::KIND,
     &replicaset::KIND,
+    &statefulset::KIND,
+    &horizontalpodautoscaler::v1::KIND,
+    &horizontalpodautoscaler::KIND,
+    &cronjob::KIND,
+    &job::KIND,
     &lease::KIND,
     &endpointslice::KIND,
+    &event::events_v1::KIND,
+    &poddisruptionbudget::KIND,
 ];
 
 /// The kind served below `/apis/<group>/<version>/…/<resource>` (the core group is the empty string).
@@ -64,7 +98,8 @@ pub fn by_gvk(group: &str, version: &str, kind: &str) -> Option<&'static Kind> {
 pub fn by_storage_resource(resource: &str) -> Option<&'static Kind> {
     KINDS.iter().copied().find(|kind| {
         let suffix = resource.strip_prefix(kind.resource);
-        suffix.is_some_and(|rest| rest.strip_prefix('.').unwrap_or(rest) == kind.group && rest.len() != 1)
+        kind.spelling.is_none()
+            && suffix.is_some_and(|rest| rest.strip_prefix('.').unwrap_or(rest) == kind.group && rest.len() != 1)
     })
 }
 
@@ -87,7 +122,8 @@ mod tests {
             let same = |found: Option<&'static Kind>| found.is_some_and(|found| std::ptr::eq(found, *kind));
             assert!(same(by_resource(kind.group, kind.version, kind.resource)), "{}", kind.resource);
             assert!(same(by_gvk(kind.group, kind.version, kind.kind)), "{}", kind.kind);
-            assert!(same(by_storage_resource(&kind.storage_resource())), "{}", kind.storage_resource());
+            let stored = by_storage_resource(&kind.storage_resource()).unwrap();
+            assert!(std::ptr::eq(stored, kind.stored()) && stored.spelling.is_none(), "{}", kind.storage_resource());
         }
         assert!(by_storage_resource("pods.apps").is_none());
         assert!(by_storage_resource("pods.").is_none());

@@ -84,6 +84,25 @@ pub fn cidr(value: &str) -> Vec<String> {
     }
 }
 
+/// A path below a domain: `acme.io/foo`.
+pub fn path_with_domain(value: &str) -> Vec<String> {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:".contains(&byte);
+    match value.split_once('/') {
+        Some((domain, path)) if !domain.is_empty() && !path.is_empty() => {
+            let mut out = subdomain(domain);
+            if !path.bytes().all(legal) {
+                out.push(
+                    "must consist of alphanumeric characters or characters of '/-._~%!$&'()*+,;=:' behind the domain (regex used for \
+                     validation is '[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+')"
+                        .to_owned(),
+                );
+            }
+            out
+        }
+        _ => vec!["must be a domain-prefixed path (such as \"acme.io/foo\")".to_owned()],
+    }
+}
+
 /// Adds an Invalid fault for each thing that is wrong with the value.
 pub fn report(found: Vec<String>, value: &str, path: &str, faults: &mut Faults) {
     for fault in found {
@@ -116,6 +135,7 @@ mod tests {
             (env_name, &["A", "a b", "my.env-name"], &["", "a=b", "ä", "a\n"]),
             (port_name, &["http", "a-1"], &["", "-a", "a--b", "123", "UPPER", "sixteen-letters-x"]),
             (ip, &["10.0.0.1", "::1"], &["", "10.0.0", "010.0.0.1", "zzz"]),
+            (path_with_domain, &["acme.io/foo", "a/b/c"], &["", "foo", "/foo", "acme.io/", "A/b", "a/b c"]),
             (cidr, &["10.0.0.0/8", "::/0"], &["10.0.0.0", "10.0.0.0/33", "x/1"]),
         ];
         for (rule, good, bad) in cases {

@@ -17,7 +17,13 @@ use kontiki_model::Faults;
 use serde_json::{Value, json};
 
 pub use admission::{TOKEN_MOUNT_PATH, mount_service_account_token};
-pub use resources::{QosClass, qos_class, round as round_resources, validate_quantity};
+pub use resources::{
+    QosClass, is_quota_resource, overcommits, qos_class, quantity, round as round_resources,
+    validate_container_resource, validate_quantity, validate_resource,
+};
+pub use spec::validate_node_term;
+pub use volumes::{no_back_steps, validate_host_path, validate_nfs};
+pub use warnings::{name_of_pods as name_warnings, template as template_warnings};
 
 use crate::tree::{at, flag, list, text};
 use crate::{Deletion, Field, Kind, Subresource};
@@ -108,6 +114,11 @@ pub fn default_spec(spec: &mut Value) {
 /// Checks the spec of a template at `path`.
 pub fn validate_template_spec(template: &Value, path: &str, faults: &mut Faults) {
     spec::validate(template, spec::Holder::Template, path, faults);
+}
+
+/// Fills the source of a volume, in a Pod or a PersistentVolume, with what depends on nothing else.
+pub fn default_volume_source(source: &mut Value) {
+    defaults::volume_source(source);
 }
 
 /// Warnings about a workload that makes pods of its template.

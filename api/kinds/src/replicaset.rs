@@ -3,7 +3,7 @@
 use kontiki_model::Faults;
 use serde_json::{Value, json};
 
-use crate::column::{self, text_column};
+use crate::column::{self, number_column};
 use crate::tree::{at, fill, int, keep, object};
 use crate::{Column, Kind, Subresource, metadata, pod, selector, workload};
 
@@ -42,14 +42,10 @@ pub static KIND: Kind = Kind {
         metadata::validate_update(new, old, faults);
         workload::validate_selector_kept(new, old, faults);
     },
-    validate_status,
+    validate_status: workload::validate_replica_status,
     warnings: pod::workload_warnings,
     ..Kind::BASE
 };
-
-const fn number_column(name: &'static str, description: &'static str) -> Column {
-    Column { r#type: "integer", ..text_column(name, 0, description) }
-}
 
 const COLUMNS: &[Column] = &[
     column::NAME,
@@ -66,23 +62,5 @@ fn validate(set: &Value, faults: &mut Faults) {
     workload::not_negative(set, "/spec/replicas", faults);
     workload::not_negative(set, "/spec/minReadySeconds", faults);
     workload::validate_selector(set, "empty selector is invalid for deployment", faults);
-    workload::validate_template(set, faults);
-}
-
-fn validate_status(new: &Value, old: &Value, faults: &mut Faults) {
-    metadata::validate_update(new, old, faults);
-    for member in ["replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration"] {
-        workload::not_negative(new, &format!("/status/{member}"), faults);
-    }
-    let replicas = int(new, "/status/replicas");
-    for member in ["fullyLabeledReplicas", "readyReplicas", "availableReplicas"] {
-        let value = int(new, &format!("/status/{member}"));
-        if value > replicas {
-            faults.invalid(format!("status.{member}"), value, "cannot be greater than status.replicas");
-        }
-    }
-    let (available, ready) = (int(new, "/status/availableReplicas"), int(new, "/status/readyReplicas"));
-    if available > ready {
-        faults.invalid("status.availableReplicas", available, "cannot be greater than readyReplicas");
-    }
+    workload::validate_template(set, "ReplicaSet", faults);
 }

@@ -96,6 +96,7 @@ fn attempt(call: &Call<'_>, view: &View<'_>, creation: &Creation) -> Result<Plan
     kind.schema().default(&mut object);
     (kind.default)(&mut object);
     ownership::note(call, creation.managed.clone(), &mut object, None);
+    let mut object = kind.to_stored(object);
     admission::namespace(call, view, &object, &mut change)?;
     admission::admit(call, view, &mut object)?;
     (kind.prepare_create)(&mut object);

@@ -2,6 +2,7 @@
 
 use futures::{TryStreamExt as _, stream::FuturesUnordered};
 use http::StatusCode;
+use kontiki_kinds::Orphans;
 use kontiki_model::Status;
 use kontiki_raft::{Expect, Mutation, Stored};
 use serde_json::{Value, json};
@@ -31,13 +32,24 @@ use crate::{
 pub struct Removal<'a> {
     pub name: &'a str,
     pub options: DeleteOptions,
+    /// What the object comes to say on its way out.
+    pub last_words: Option<fn(&mut Value)>,
 }
 
 pub async fn delete(call: &Call<'_>) -> Result<ApiResponse, Status> {
     let form = negotiate::negotiate(call.request, Offer::Object)?;
     let options = DeleteOptions::read(call.request)?;
     let deleted = remove(call, call.name()?, &options).await?;
-    answer(call, form, &options, &deleted)
+    let response = answer(call, form, &options, &deleted)?;
+    Ok(told_of_orphans(call, &options, response))
+}
+
+/// Who says nothing of dependents may expect them to go.
+fn told_of_orphans(call: &Call<'_>, options: &DeleteOptions, mut response: ApiResponse) -> ApiResponse {
+    if let (Some(Orphans::Warning(text)), None) = (call.kind.orphans, options.propagation) {
+        content::warn(&mut response, text);
+    }
+    response
 }
 
 fn answer(call: &Call<'_>, form: Form, options: &DeleteOptions, deleted: &Written) -> Result<ApiResponse, Status> {
@@ -71,7 +83,7 @@ pub fn success(details: Option<Value>, code: Option<StatusCode>) -> Value {
 
 /// Deletes one object, or begins to.
 pub async fn remove(call: &Call<'_>, name: &str, options: &DeleteOptions) -> Result<Written, Status> {
-    plan::carry_out(call, name, &Removal { name, options: options.clone() }, options.dry_run).await
+    plan::carry_out(call, name, &Removal { name, options: options.clone(), last_words: None }, options.dry_run).await
 }
 
 impl Write for Removal<'_> {
@@ -83,8 +95,9 @@ impl Write for Removal<'_> {
         let key = call.key(self.name);
         let current = view.get(&key).map_err(|error| store::read_failed(&error))?;
         let current = current.ok_or_else(|| Refusal::Judged(call.not_found(self.name)))?;
-        let object = object::open(&current)?;
+        let mut object = object::open(&current)?;
         preconditions(call, &object, &self.options).map_err(Refusal::Judged)?;
+        self.last_words.inspect(|say| say(&mut object));
         let verdict = deletion::decide(call.kind, &object, &self.options, call::now());
         let mut change = Change::default();
         if verdict != Verdict::Already {
@@ -99,6 +112,7 @@ impl Write for Removal<'_> {
             }
             Verdict::Remove(last) => {
                 claims::release(view, call.kind, &object, &mut change);
+                let last = last.or_else(|| self.last_words.map(|_| object));
                 let last = last.map(|last| object::seal(call.kind, last)).transpose()?;
                 let form = last.as_ref().map(|sealed| (sealed.head.clone(), sealed.body.to_vec()));
                 change.mutations.push(Mutation::Delete { key: key.clone(), last: form });
@@ -160,7 +174,8 @@ pub async fn delete_collection(call: &Call<'_>) -> Result<ApiResponse, Status> {
         }
     }
     let meta = ListMeta { revision: at.unwrap_or_default(), ..ListMeta::default() };
-    render::list(call.kind, form, IncludeObject::Metadata, deleted, &meta)
+    let response = render::list(call.kind, form, IncludeObject::Metadata, deleted, &meta)?;
+    Ok(told_of_orphans(call, &options, response))
 }
 
 async fn remove_if_there(call: &Call<'_>, options: &DeleteOptions, item: &Stored) -> Result<(), Status> {

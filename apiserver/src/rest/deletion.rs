@@ -27,7 +27,7 @@ pub enum Verdict {
 
 pub fn decide(kind: &Kind, object: &Value, options: &DeleteOptions, now: DateTime<Utc>) -> Verdict {
     let mut marked = object.clone();
-    let finalizers = finalizers_after(object, options.propagation);
+    let finalizers = finalizers_after(kind, object, options.propagation);
     if finalizers != finalizers_of(object) {
         set_finalizers(&mut marked, &finalizers);
     }
@@ -123,10 +123,14 @@ fn finalizers_of(object: &Value) -> Vec<String> {
     finalizers.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
-/// The propagation policy becomes a finalizer that the garbage collector acts on; without a policy, finalizers stay.
-fn finalizers_after(object: &Value, propagation: Option<Propagation>) -> Vec<String> {
+/// The propagation policy becomes a finalizer that the garbage collector acts on; without a policy, finalizers stay, and if
+/// none of them says what should happen, the kind does.
+fn finalizers_after(kind: &Kind, object: &Value, propagation: Option<Propagation>) -> Vec<String> {
     let mut finalizers = finalizers_of(object);
     let wanted = match propagation {
+        None if kind.orphans.is_some() && !finalizers.iter().any(|one| one == ORPHAN || one == FOREGROUND) => {
+            Some(ORPHAN)
+        }
         None => return finalizers,
         Some(Propagation::Background) => None,
         Some(Propagation::Foreground) => Some(FOREGROUND),

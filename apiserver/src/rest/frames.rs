@@ -14,7 +14,6 @@ use serde_json::{Value, json};
 
 use super::{
     limits::{FRAMES_BYTES_MAX, FRAMES_MAX},
-    object,
     render::{self, IncludeObject, ListMeta, Rows},
 };
 use crate::{
@@ -54,6 +53,8 @@ struct FrameKey {
     form: FrameForm,
     /// Whether it is the object before the change (for those whose selection it left).
     previous: bool,
+    /// Which spelling of its kind: the group and version.
+    spelling: Option<(&'static str, &'static str)>,
 }
 
 /// The last frames that were rendered. Bounded; a frame that is not here any more is rendered again.
@@ -121,7 +122,8 @@ impl Frames {
         stored: &Stored,
         previous: bool,
     ) -> Result<Bytes, Status> {
-        let key = FrameKey { revision: stored.revision, event, form, previous };
+        let spelling = kind.spelling.map(|_| (kind.group, kind.version));
+        let key = FrameKey { revision: stored.revision, event, form, previous, spelling };
         if let Some(frame) = self.lock().frames.get(&key) {
             return Ok(frame.clone());
         }
@@ -157,8 +159,8 @@ pub fn render(kind: &Kind, form: FrameForm, event: EventType, stored: &Stored, c
         object.extend_from_slice(format!("{{\"type\":\"{}\",\"object\":", event.name()).as_bytes());
     }
     match form {
-        FrameForm::Object(_) => object::Spliced::of(stored).write(&mut object),
-        FrameForm::Metadata(_, version) => render::partial(kind, version, stored, &mut object),
+        FrameForm::Object(_) => render::whole(kind, stored, &mut object)?,
+        FrameForm::Metadata(_, version) => render::partial(kind, version, stored, &mut object)?,
         FrameForm::Table(include, version) => {
             let meta = ListMeta { revision: stored.revision, ..ListMeta::default() };
             let rows = Rows { include, columns, version };
@@ -227,7 +229,7 @@ mod tests {
     use kontiki_kinds::by_gvk;
     use kontiki_model::Key;
 
-    use super::*;
+    use super::{super::object, *};
 
     fn stored(revision: Revision) -> (&'static Kind, Stored) {
         let kind = by_gvk("", "v1", "ConfigMap").unwrap();

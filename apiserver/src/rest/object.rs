@@ -3,7 +3,7 @@
 //! The stored bytes are canonical: they start with `kind` and `apiVersion`, and `metadata.uid` is followed by the place
 //! where the revision is spliced in. Reading relies on both; [`seal`] is the only one that writes them.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use bytes::Bytes;
 use kontiki_kinds::Kind;
@@ -31,6 +31,15 @@ pub fn metadata(object: &mut Value) -> &mut Map<String, Value> {
         object["metadata"] = Value::Object(Map::new());
     }
     object["metadata"].as_object_mut().expect("it was made an object above")
+}
+
+/// Sets the member at a JSON pointer whose parent is an object.
+pub fn set(object: &mut Value, pointer: &str, value: Value) {
+    if let Some((parent, member)) = pointer.rsplit_once('/')
+        && let Some(Value::Object(members)) = object.pointer_mut(parent)
+    {
+        members.insert(member.to_owned(), value);
+    }
 }
 
 /// The tree of a stored object, with its `resourceVersion`.
@@ -63,6 +72,32 @@ pub fn empty(kind: &Kind) -> Value {
 
 /// Brings an object that passed validation into the form that is stored, still as a tree.
 pub fn settle(kind: &Kind, object: &mut Value) {
+    spell(kind.stored(), object);
+}
+
+/// Canonical bytes and head of an object that passed validation, in the form that is stored.
+pub fn seal(kind: &Kind, mut object: Value) -> Result<Sealed, Status> {
+    settle(kind, &mut object);
+    seal_settled(kind, &object)
+}
+
+/// As [`seal`], of what is settled already.
+pub fn seal_settled(kind: &Kind, object: &Value) -> Result<Sealed, Status> {
+    seal_spelled(kind.stored(), object)
+}
+
+/// A stored object as this kind spells it. Costs nothing where that is the form that is stored.
+pub fn told<'a>(kind: &Kind, stored: &'a Stored) -> Result<Cow<'a, Stored>, Status> {
+    if kind.spelling.is_none() {
+        return Ok(Cow::Borrowed(stored));
+    }
+    let mut object = kind.from_stored(serde_json::from_slice(&stored.body).map_err(failure::internal)?);
+    spell(kind, &mut object);
+    let Sealed { head, body } = seal_spelled(kind, &object)?;
+    Ok(Cow::Owned(Stored { key: stored.key.clone(), revision: stored.revision, head: head.into(), body }))
+}
+
+fn spell(kind: &Kind, object: &mut Value) {
     let metadata = metadata(object);
     for member in ["resourceVersion", "selfLink"] {
         metadata.shift_remove(member);
@@ -72,14 +107,7 @@ pub fn settle(kind: &Kind, object: &mut Value) {
     kind.schema().canonical(object);
 }
 
-/// Canonical bytes and head of an object that passed validation.
-pub fn seal(kind: &Kind, mut object: Value) -> Result<Sealed, Status> {
-    settle(kind, &mut object);
-    seal_settled(kind, &object)
-}
-
-/// As [`seal`], of what is settled already.
-pub fn seal_settled(kind: &Kind, object: &Value) -> Result<Sealed, Status> {
+fn seal_spelled(kind: &Kind, object: &Value) -> Result<Sealed, Status> {
     let body = serde_json::to_vec(object).map_err(failure::internal)?;
     let mut head = head(kind, object);
     head.splice = splice(&body, &head.uid)?;

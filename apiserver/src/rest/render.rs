@@ -53,8 +53,8 @@ pub struct ListMeta {
 pub fn object(call: &Call<'_>, form: Form, code: StatusCode, stored: &Stored) -> Result<ApiResponse, Status> {
     let mut out = Vec::new();
     match form.shape {
-        Shape::Object => Spliced::of(stored).write(&mut out),
-        Shape::PartialMetadata => partial(call.kind, form.meta, stored, &mut out),
+        Shape::Object => whole(call.kind, stored, &mut out)?,
+        Shape::PartialMetadata => partial(call.kind, form.meta, stored, &mut out)?,
         Shape::Table => {
             let rows = Rows { include: include_object(call)?, columns: true, version: form.meta };
             let meta = ListMeta { revision: stored.revision, ..ListMeta::default() };
@@ -119,7 +119,7 @@ pub fn list(
             list_meta(meta, &mut out);
             // Kubernetes makes this list as it goes, so an empty one is null.
             out.extend_from_slice(if items.is_empty() { b",\"items\":null" } else { b",\"items\":[" });
-            separated(&items, &mut out, |item, out| partial(kind, form.meta, item, out));
+            separated(&items, &mut out, |item, out| partial(kind, form.meta, item, out))?;
             out.extend_from_slice(if items.is_empty() { b"}" } else { b"]}" });
         }
         Shape::Object | Shape::AggregatedDiscovery => {
@@ -128,7 +128,7 @@ pub fn list(
             out.extend_from_slice(format!("{{\"kind\":\"{}List\",\"apiVersion\":\"{version}\"", kind.kind).as_bytes());
             list_meta(meta, &mut out);
             out.extend_from_slice(b",\"items\":[");
-            separated(&items, &mut out, |item, out| Spliced::of(item).write_item(prefix, out));
+            separated(&items, &mut out, |stored, out| item(kind, prefix, stored, out))?;
             out.extend_from_slice(b"]}");
         }
     }
@@ -155,13 +155,11 @@ fn protobuf_list(kind: &Kind, form: Form, items: Vec<Stored>, meta: &ListMeta) -
     let list = ListWriter::new(builtin(), &version, &name, &metadata, bytes);
     let mut list = list.map_err(content::unwritable)?;
     let mut text = Vec::new();
-    for item in items {
+    for stored in items {
         text.clear();
         match form.shape {
-            Shape::PartialMetadata | Shape::PartialMetadataList => partial(kind, form.meta, &item, &mut text),
-            Shape::Object | Shape::Table | Shape::AggregatedDiscovery => {
-                Spliced::of(&item).write_item(prefix, &mut text);
-            }
+            Shape::PartialMetadata | Shape::PartialMetadataList => partial(kind, form.meta, &stored, &mut text)?,
+            Shape::Object | Shape::Table | Shape::AggregatedDiscovery => item(kind, prefix, &stored, &mut text)?,
         }
         let source = Source::parse(&text).map_err(failure::internal)?;
         list.item(&source).map_err(content::unwritable)?;
@@ -175,13 +173,26 @@ pub fn finish(code: StatusCode, form: Form, mut json: Vec<u8>) -> Result<ApiResp
     content::answer(code, form, json.into())
 }
 
+/// An object as the kind spells it.
+pub fn whole(kind: &Kind, stored: &Stored, out: &mut Vec<u8>) -> Result<(), Status> {
+    Spliced::of(&*object::told(kind, stored)?).write(out);
+    Ok(())
+}
+
+/// An object of a list as the kind spells it: without `kind` and `apiVersion`, its first `prefix` bytes.
+fn item(kind: &Kind, prefix: usize, stored: &Stored, out: &mut Vec<u8>) -> Result<(), Status> {
+    Spliced::of(&*object::told(kind, stored)?).write_item(prefix, out);
+    Ok(())
+}
+
 /// `PartialObjectMetadata` of an object.
-pub fn partial(kind: &Kind, version: MetaVersion, stored: &Stored, out: &mut Vec<u8>) {
+pub fn partial(kind: &Kind, version: MetaVersion, stored: &Stored, out: &mut Vec<u8>) -> Result<(), Status> {
     let version = version.api_version();
     let head = format!("{{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"{version}\",\"metadata\":");
     out.extend_from_slice(head.as_bytes());
-    Spliced::of(stored).write_metadata(object::prefix(kind).len(), out);
+    Spliced::of(&*object::told(kind, stored)?).write_metadata(object::prefix(kind).len(), out);
     out.push(b'}');
+    Ok(())
 }
 
 /// A Table with one row for each object.
@@ -211,8 +222,8 @@ pub fn table(kind: &Kind, rows: Rows, items: &[Stored], meta: &ListMeta, out: &m
         out.extend_from_slice(b",\"object\":");
         match rows.include {
             IncludeObject::None => out.extend_from_slice(b"null"),
-            IncludeObject::Metadata => partial(kind, rows.version, item, out),
-            IncludeObject::Object => Spliced::of(item).write(out),
+            IncludeObject::Metadata => partial(kind, rows.version, item, out)?,
+            IncludeObject::Object => whole(kind, item, out)?,
         }
         out.push(b'}');
     }
@@ -260,13 +271,18 @@ fn list_meta_members(meta: &ListMeta, out: &mut Vec<u8>) {
     out.extend_from_slice(text.as_bytes());
 }
 
-fn separated(items: &[Stored], out: &mut Vec<u8>, mut each: impl FnMut(&Stored, &mut Vec<u8>)) {
+fn separated(
+    items: &[Stored],
+    out: &mut Vec<u8>,
+    mut each: impl FnMut(&Stored, &mut Vec<u8>) -> Result<(), Status>,
+) -> Result<(), Status> {
     for (index, item) in items.iter().enumerate() {
         if index > 0 {
             out.push(b',');
         }
-        each(item, out);
+        each(item, out)?;
     }
+    Ok(())
 }
 
 fn write(value: &impl serde::Serialize, out: &mut Vec<u8>) -> Result<(), Status> {

@@ -78,7 +78,9 @@ impl Operation {
             }
             Verb::Check => Box::new(Check { name: call.name()? }),
             Verb::Create => Box::new(Creation::read(call, options("CreateOptions")?)?),
-            Verb::Delete => Box::new(Removal { name: call.name()?, options: DeleteOptions::read(&self.request)? }),
+            Verb::Delete => {
+                Box::new(Removal { name: call.name()?, options: DeleteOptions::read(&self.request)?, last_words: None })
+            }
             Verb::Patch => Box::new(Patching::read(call, rules)?),
             Verb::Update => Box::new(Replacement::read(call, rules, options("UpdateOptions")?)?),
         })

@@ -1,12 +1,12 @@
 //! Changing an object: what PUT, PATCH and the subresources that edit have in common.
 
-use kontiki_kinds::{Deletion, Kind, metadata};
+use kontiki_kinds::{Deletion, Kind, Stamp, metadata};
 use kontiki_model::{Faults, Status};
 use kontiki_raft::{Expect, Mutation, Stored};
 use serde_json::Value;
 
 use super::{
-    call::Call,
+    call::{self, Call},
     claims::{self, Denied},
     create::Creation,
     object::{self, text},
@@ -33,8 +33,8 @@ pub enum Rules {
 pub struct Update<'a> {
     pub name: &'a str,
     pub rules: Rules,
-    /// From the stored object (with its `resourceVersion`; none if there is none) to what the client wants. Called again
-    /// when another write came first.
+    /// From the object (with its `resourceVersion`; none if there is none) to what the client wants, both in the spelling of
+    /// the request. Called again when another write came first.
     pub make: &'a (dyn Fn(Option<&Value>) -> Result<Wanted, Status> + Sync),
     /// A `metadata.uid` in what the client wants is a precondition (PUT), not a change of the uid (PATCH).
     pub uid_is_precondition: bool,
@@ -69,9 +69,11 @@ impl Write for Update<'_> {
 fn change(call: &Call<'_>, view: &View<'_>, update: &Update<'_>, current: Stored) -> Result<Plan, Refusal> {
     let kind = call.kind;
     let old = object::open(&current)?;
-    let Wanted { object: mut new, mut warnings, managed } = (update.make)(Some(&old)).map_err(Refusal::Judged)?;
+    let shown = kind.spelling.map(|_| kind.from_stored(old.clone()));
+    let shown = shown.as_ref().unwrap_or(&old);
+    let Wanted { object: mut new, mut warnings, managed } = (update.make)(Some(shown)).map_err(Refusal::Judged)?;
     preconditions(call, update, &mut new, &old)?;
-    prepare(call, update.rules, managed, &mut new, &old);
+    prepare(call, update.rules, managed, &mut new, (&old, shown));
     check(call, update.rules, &new, &old).map_err(Refusal::Judged)?;
     if update.rules == Rules::Main {
         warnings.extend((kind.warnings)(&new, Some(&old)));
@@ -140,8 +142,9 @@ fn preconditions(call: &Call<'_>, update: &Update<'_>, new: &mut Value, old: &Va
     }
 }
 
-/// Brings what the client wants into the form that will be stored: defaults, who says what, and what it may not change.
-fn prepare(call: &Call<'_>, rules: Rules, managed: Managed, new: &mut Value, old: &Value) {
+/// Brings what the client wants into the form that will be stored: defaults, who says what, and what it may not change. The old
+/// object comes as it is stored, and as the request spells it.
+fn prepare(call: &Call<'_>, rules: Rules, managed: Managed, new: &mut Value, (old, shown): (&Value, &Value)) {
     let kind = call.kind;
     kind.schema().default(new);
     (kind.default)(new);
@@ -166,15 +169,31 @@ fn prepare(call: &Call<'_>, rules: Rules, managed: Managed, new: &mut Value, old
     // A deletion cannot be taken back; one that was never asked for is a fault, which validation tells.
     keep("deletionTimestamp", old_metadata.get("deletionTimestamp").is_some());
     keep("deletionGracePeriodSeconds", false);
-    ownership::note(call, managed, new, Some(old));
+    ownership::note(call, managed, new, Some(shown));
+    if kind.spelling.is_some() {
+        *new = kind.to_stored(new.take());
+        kind.stored().schema().canonical(new);
+    }
     match rules {
         Rules::Main => (kind.prepare_update)(new, old),
-        Rules::Status => (kind.prepare_status)(new, old),
+        Rules::Status => {
+            (kind.prepare_status)(new, old);
+            stamp(kind, new, old);
+        }
         Rules::Internal => {}
     }
     if rules == Rules::Main && kind.generation && differs(kind, new, old) {
         let generation = old.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or_default();
         object::metadata(new).insert("generation".to_owned(), (generation + 1).into());
+    }
+}
+
+/// Sets the times of what changed.
+fn stamp(kind: &Kind, new: &mut Value, old: &Value) {
+    for Stamp { of, at } in kind.stamps {
+        if new.pointer(of) != old.pointer(of) && (new.pointer(at).is_none() || new.pointer(at) == old.pointer(at)) {
+            object::set(new, at, call::time_text(call::now()).into());
+        }
     }
 }
 
@@ -192,7 +211,7 @@ pub fn differs(kind: &Kind, new: &Value, old: &Value) -> bool {
     }
     let canonical = |object: &Value| {
         let mut object = object.clone();
-        kind.schema().canonical(&mut object);
+        kind.stored().schema().canonical(&mut object);
         object
     };
     !same(&canonical(new), &canonical(old))

@@ -161,12 +161,17 @@ fn volume(volume: &mut Value) {
         }
         downward_items(source);
     }
+    volume_source(volume);
+    claim_template(volume);
+}
+
+/// What a source of storage is filled with, in the object that holds it: a volume of a pod, the spec of a PersistentVolume.
+pub fn volume_source(holder: &mut Value) {
     for (source, member, value) in PLAIN.iter() {
-        if let Some(source) = object_mut(volume, &format!("/{source}")) {
+        if let Some(source) = object_mut(holder, &format!("/{source}")) {
             fill(source, member, value.clone());
         }
     }
-    claim_template(volume);
 }
 
 fn downward_items(holder: &mut Value) {

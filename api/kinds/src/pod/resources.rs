@@ -99,22 +99,66 @@ pub fn validate(resources: &Value, path: &str, faults: &mut Faults) {
     }
 }
 
-fn overcommits(name: &str) -> bool {
+/// More of it may be promised than there is.
+pub fn overcommits(name: &str) -> bool {
     matches!(name, "cpu" | "memory" | "ephemeral-storage")
 }
 
 fn validate_entry(name: &str, value: &Value, path: &str, faults: &mut Faults) {
+    validate_container_resource(name, path, faults);
+    validate_quantity(name, value, path, faults);
+}
+
+/// The name of a resource that containers use.
+pub fn validate_container_resource(name: &str, path: &str, faults: &mut Faults) {
     let wrong = qualified(name);
     if wrong.is_empty() && !name.contains('/') {
+        standard(name, path, faults);
         if !overcommits(name) && !name.starts_with("hugepages-") {
-            faults.invalid(path, name, "must be a standard resource type or fully qualified");
             faults.invalid(path, name, "must be a standard resource for containers");
         }
     } else if wrong.is_empty() && !name.contains("kubernetes.io/") && !is_extended(name) {
         faults.invalid(path, name, "doesn't follow extended resource name standard");
     }
     report(wrong, name, path, faults);
-    validate_quantity(name, value, path, faults);
+}
+
+/// The name of anything that is counted or measured.
+pub fn validate_resource(name: &str, path: &str, faults: &mut Faults) {
+    report(qualified(name), name, path, faults);
+    if !name.contains('/') {
+        standard(name, path, faults);
+    }
+}
+
+fn standard(name: &str, path: &str, faults: &mut Faults) {
+    if name != "storage" && !is_quota_resource(name) {
+        faults.invalid(path, name, "must be a standard resource type or fully qualified");
+    }
+}
+
+/// What is counted one by one.
+const COUNTED: &[&str] = &[
+    "configmaps",
+    "persistentvolumeclaims",
+    "pods",
+    "replicationcontrollers",
+    "resourcequotas",
+    "secrets",
+    "services",
+    "services.loadbalancers",
+    "services.nodeports",
+];
+
+/// What a ResourceQuota may bound without a group in its name.
+pub fn is_quota_resource(name: &str) -> bool {
+    let measured = |name: &str| overcommits(name) || name.starts_with("hugepages-");
+    let prefixed = |prefix: &str| name.strip_prefix(prefix).is_some_and(measured);
+    measured(name)
+        || COUNTED.contains(&name)
+        || prefixed("requests.")
+        || prefixed("limits.") && !name.contains("hugepages-")
+        || name == "requests.storage"
 }
 
 /// An amount of a resource: not negative, and whole where half of one is nothing.
@@ -123,7 +167,7 @@ pub fn validate_quantity(name: &str, value: &Value, path: &str, faults: &mut Fau
     if value.is_negative() {
         faults.invalid(path, value.to_string(), "must be greater than or equal to 0");
     }
-    if (is_extended(name) || name == "pods") && value.milli_value() % 1000 != 0 {
+    if (is_extended(name) || COUNTED.contains(&name)) && value.milli_value() % 1000 != 0 {
         faults.invalid(path, value.to_string(), "must be an integer");
     }
 }

@@ -334,13 +334,13 @@ fn affinity(affinity: &Value, path: &str, faults: &mut Faults) {
             faults.required(path.as_str(), "must have at least one node selector term");
         }
         for (index, term) in terms.iter().enumerate() {
-            node_term(term, &format!("{path}[{index}]"), faults);
+            validate_node_term(term, &format!("{path}[{index}]"), faults);
         }
     }
     for (index, preferred) in list(node, &format!("/{PREFERRED}")).iter().enumerate() {
         let path = format!("{path}.nodeAffinity.{PREFERRED}[{index}]");
         weight(preferred, &path, faults);
-        node_term(at(preferred, "/preference"), &format!("{path}.preference"), faults);
+        validate_node_term(at(preferred, "/preference"), &format!("{path}.preference"), faults);
     }
     for kind in ["podAffinity", "podAntiAffinity"] {
         for (index, term) in list(affinity, &format!("/{kind}/{REQUIRED}")).iter().enumerate() {
@@ -361,7 +361,8 @@ fn weight(preferred: &Value, path: &str, faults: &mut Faults) {
     }
 }
 
-fn node_term(term: &Value, path: &str, faults: &mut Faults) {
+/// A term of a node selector.
+pub fn validate_node_term(term: &Value, path: &str, faults: &mut Faults) {
     for (index, requirement) in list(term, "/matchExpressions").iter().enumerate() {
         let path = format!("{path}.matchExpressions[{index}]");
         let values = list(requirement, "/values");

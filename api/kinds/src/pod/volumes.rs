@@ -80,7 +80,7 @@ fn validate_source(volume: &Value, path: &str, faults: &mut Faults) {
             "emptyDir" if quantity(at(source, "/sizeLimit")).is_some_and(|limit| limit.is_negative()) => {
                 faults.forbidden(format!("{path}.sizeLimit"), "SizeLimit field must be a valid resource quantity");
             }
-            "hostPath" => host_path(source, &path, faults),
+            "hostPath" => validate_host_path(source, &path, faults),
             "secret" => {
                 required(source, "secretName", &path, faults);
                 files(source, &path, faults);
@@ -92,14 +92,7 @@ fn validate_source(volume: &Value, path: &str, faults: &mut Faults) {
             "downwardAPI" => downward(source, &path, faults),
             "projected" => projected(source, &path, faults),
             "persistentVolumeClaim" => required(source, "claimName", &path, faults),
-            "nfs" => {
-                required(source, "server", &path, faults);
-                required(source, "path", &path, faults);
-                let target = text(source, "/path");
-                if !target.starts_with('/') {
-                    faults.invalid(format!("{path}.path"), target, "must be an absolute path");
-                }
-            }
+            "nfs" => validate_nfs(source, &path, faults),
             _ => {}
         }
     }
@@ -114,7 +107,16 @@ fn required(source: &Value, member: &str, path: &str, faults: &mut Faults) {
     }
 }
 
-fn host_path(source: &Value, path: &str, faults: &mut Faults) {
+pub fn validate_nfs(source: &Value, path: &str, faults: &mut Faults) {
+    required(source, "server", path, faults);
+    required(source, "path", path, faults);
+    let target = text(source, "/path");
+    if !target.starts_with('/') {
+        faults.invalid(format!("{path}.path"), target, "must be an absolute path");
+    }
+}
+
+pub fn validate_host_path(source: &Value, path: &str, faults: &mut Faults) {
     const TYPES: &[&str] =
         &["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
     let target = text(source, "/path");
@@ -251,7 +253,8 @@ pub fn relative_path(target: &str, path: &str, faults: &mut Faults) {
     no_back_steps(target, path, faults);
 }
 
-fn no_back_steps(target: &str, path: &str, faults: &mut Faults) {
+/// A path that never goes upwards.
+pub fn no_back_steps(target: &str, path: &str, faults: &mut Faults) {
     if target.split('/').any(|part| part == "..") {
         faults.invalid(path, target, "must not contain '..'");
     }

@@ -21,10 +21,20 @@ pub fn workload(workload: &Value, old: Option<&Value>) -> Vec<String> {
     let mut out = match old {
         Some(old) if at(old, "/spec") == at(workload, "/spec") => return Vec::new(),
         Some(_) => Vec::new(),
-        None => hostname(workload, "Pod names and hostnames"),
+        None => name_of_pods(workload),
     };
-    out.extend(spec(at(workload, "/spec/template/spec"), "spec.template.spec"));
+    out.extend(template(at(workload, "/spec/template"), "spec.template"));
     out
+}
+
+/// Warnings about a name that becomes a part of the names of pods.
+pub fn name_of_pods(object: &Value) -> Vec<String> {
+    hostname(object, "Pod names and hostnames")
+}
+
+/// Warnings about a pod template that stands at `path`.
+pub fn template(template: &Value, path: &str) -> Vec<String> {
+    spec(at(template, "/spec"), &format!("{path}.spec"))
 }
 
 fn hostname(object: &Value, used: &str) -> Vec<String> {

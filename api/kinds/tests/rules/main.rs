@@ -1,6 +1,9 @@
 //! What is refused, with Kubernetes' field paths and words: creates, updates and status writes of each kind.
 #![allow(clippy::unwrap_used)]
 
+mod apps;
+mod batch;
+mod budgets;
 mod others;
 mod pods;
 mod services;
@@ -56,6 +59,7 @@ fn create(object: Value) -> Vec<String> {
     let mut faults = Faults::default();
     metadata::validate(kind_of(&object), &object, &mut faults);
     (kind_of(&object).validate)(&object, &mut faults);
+    (kind_of(&object).validate_create)(&object, &mut faults);
     told(&faults)
 }
 
@@ -65,6 +69,7 @@ fn update(old: &Value, patch: &Value) -> (Value, Vec<String>) {
     let mut new = old.clone();
     merge(&mut new, patch);
     defaulted(&mut new);
+    settled(&mut new);
     (kind.prepare_update)(&mut new, old);
     settled(&mut new);
     let mut faults = Faults::default();
@@ -78,6 +83,7 @@ fn update_status(old: &Value, patch: &Value) -> (Value, Vec<String>) {
     let mut new = old.clone();
     merge(&mut new, patch);
     defaulted(&mut new);
+    settled(&mut new);
     (kind.prepare_status)(&mut new, old);
     settled(&mut new);
     let mut faults = Faults::default();

@@ -44,6 +44,14 @@ impl FieldSelector {
         }))
     }
 
+    /// The same of fields that are called otherwise.
+    pub fn renamed(mut self, name: impl Fn(&str) -> &str) -> Self {
+        for term in &mut self.terms {
+            term.field = name(&term.field).to_owned();
+        }
+        self
+    }
+
     /// Matches by a lookup of fields; an absent field is empty.
     pub fn matches<'a>(&self, field: impl Fn(&str) -> &'a str) -> bool {
         self.terms.iter().all(|term| (field(&term.field) == term.value) == term.equal)

@@ -14,6 +14,7 @@ use super::super::{
     ownership::Managed,
     update::{self, Rules, Update, Wanted},
 };
+use super::condition;
 use crate::{
     content,
     failure::{self, Qualified},
@@ -92,14 +93,9 @@ fn bound(old: &Value, binding: &Value) -> Result<Wanted, String> {
 
 /// The condition that says so.
 fn scheduled(object: &mut Value) {
-    const TYPE: &str = "PodScheduled";
-    let conditions = &mut object["status"]["conditions"];
-    let mut all = conditions.as_array().cloned().unwrap_or_default();
     let now = call::time_text(call::now());
-    let condition = json!({"type": TYPE, "status": "True", "lastProbeTime": null, "lastTransitionTime": now});
-    match all.iter_mut().find(|one| one["type"] == TYPE) {
-        Some(one) => *one = condition,
-        None => all.push(condition),
-    }
-    *conditions = all.into();
+    condition::set(
+        object,
+        json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now}),
+    );
 }

@@ -1,6 +1,7 @@
 //! What is served below an object: its status and scale, the edits that have their own verb, and the ways to its node.
 
 mod binding;
+mod condition;
 mod eviction;
 mod finalize;
 mod node;

@@ -1,7 +1,7 @@
 //! `…/scale`: the replicas of any workload as one `autoscaling/v1 Scale`, so that an autoscaler needs to know no kind.
 
 use http::StatusCode;
-use kontiki_kinds::{Scale, Subresource};
+use kontiki_kinds::{Scale, SelectorForm, Subresource};
 use kontiki_model::{Faults, LabelSelector, Status};
 use kontiki_schema::{
     Schema, ids,
@@ -167,7 +167,14 @@ fn scale_of(fields: Scale, object: &Value) -> Value {
         scale["spec"]["replicas"] = replicas.into();
     }
     // Validation let only sound selectors in; absent, it is left out.
-    if let Some(Ok(selector)) = object.pointer(fields.selector).map(LabelSelector::from_json) {
+    let selector = object.pointer(fields.selector).and_then(|selector| match fields.selector_form {
+        SelectorForm::Requirements => LabelSelector::from_json(selector).ok(),
+        SelectorForm::Labels => selector.as_object().map(|labels| {
+            let labels = labels.iter().map(|(key, value)| (key.as_str(), value.as_str().unwrap_or_default()));
+            LabelSelector::from_labels(labels)
+        }),
+    });
+    if let Some(selector) = selector {
         scale["status"]["selector"] = selector.to_string().into();
     }
     scale

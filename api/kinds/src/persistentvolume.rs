@@ -1,0 +1,121 @@
+//! PersistentVolume.
+
+mod validation;
+
+use serde_json::{Value, json};
+
+use crate::column::{self, text_column};
+use crate::kind::Stamp;
+use crate::tree::{at, fill, fill_text, keep, list, missing, object, text};
+use crate::{Column, Kind, Restore, Subresource, metadata, pod, storage};
+
+pub static KIND: Kind = Kind {
+    kind: "PersistentVolume",
+    resource: "persistentvolumes",
+    singular: "persistentvolume",
+    short_names: &["pv"],
+    namespaced: false,
+    type_name: "core.v1.PersistentVolume",
+    subresources: &[Subresource::Status],
+    delete_returns_object: true,
+    columns: COLUMNS,
+    cells: |volume, now| {
+        let claim = match at(volume, "/spec/claimRef") {
+            Value::Null => String::new(),
+            claim => format!("{}/{}", text(claim, "/namespace"), text(claim, "/name")),
+        };
+        vec![
+            column::name(volume),
+            column::or(text(volume, "/spec/capacity/storage"), "0"),
+            storage::access_modes(volume, "/spec/accessModes").into(),
+            text(volume, "/spec/persistentVolumeReclaimPolicy").into(),
+            storage::phase(volume).into(),
+            claim.into(),
+            storage::class(volume).into(),
+            storage::or_unset(volume, "/spec/volumeAttributesClassName").into(),
+            text(volume, "/status/reason").into(),
+            column::age(volume, now),
+            storage::or_unset(volume, "/spec/volumeMode").into(),
+        ]
+    },
+    default,
+    admit: |volume, _| {
+        protect(volume, "kubernetes.io/pv-protection");
+        Ok(())
+    },
+    prepare_create: |volume| {
+        let now = at(volume, "/metadata/creationTimestamp").clone();
+        volume["status"] = json!({"phase": "Pending", "lastPhaseTransitionTime": now});
+    },
+    prepare_update: |new, old| keep(new, old, "status"),
+    validate: validation::validate,
+    validate_update: validation::validate_update,
+    validate_status: |new, old, faults| metadata::validate_update(new, old, faults),
+    stamps: &[Stamp { of: "/status/phase", at: "/status/lastPhaseTransitionTime" }],
+    // What is on a disk does not go back.
+    restore: Restore::WhileThere,
+    ..Kind::BASE
+};
+
+const COLUMNS: &[Column] = &[
+    column::NAME,
+    text_column("Capacity", 0, "How much it holds."),
+    text_column("Access Modes", 0, "How it may be mounted."),
+    text_column("Reclaim Policy", 0, "What happens to it when its claim goes."),
+    text_column("Status", 0, "The phase of the volume."),
+    text_column("Claim", 0, "Who has it."),
+    text_column("StorageClass", 0, "The class of storage."),
+    text_column("VolumeAttributesClass", 0, "The class of attributes."),
+    text_column("Reason", 0, "Why it is as it is."),
+    column::AGE,
+    text_column("VolumeMode", 1, "A file system, or a raw device."),
+];
+
+fn default(volume: &mut Value) {
+    fill_text(object(volume, "status"), "phase", "Pending");
+    let spec = object(volume, "spec");
+    fill_text(spec, "persistentVolumeReclaimPolicy", "Retain");
+    fill(spec, "volumeMode", "Filesystem");
+    pod::round_resources(spec, "/capacity");
+    pod::default_volume_source(spec);
+}
+
+/// What is in use is held back by a finalizer until it is not.
+pub fn protect(object: &mut Value, finalizer: &str) {
+    let mut all = list(object, "/metadata/finalizers").to_vec();
+    if !all.iter().any(|one| one == finalizer) {
+        all.push(finalizer.into());
+        object["metadata"]["finalizers"] = all.into();
+    }
+}
+
+/// Sources of storage, in the order in which Kubernetes looks for them: of two, the later one is the fault.
+const SOURCES: &[&str] = &[
+    "hostPath",
+    "gcePersistentDisk",
+    "awsElasticBlockStore",
+    "glusterfs",
+    "flocker",
+    "nfs",
+    "rbd",
+    "quobyte",
+    "cephfs",
+    "iscsi",
+    "cinder",
+    "fc",
+    "flexVolume",
+    "azureFile",
+    "vsphereVolume",
+    "photonPersistentDisk",
+    "portworxVolume",
+    "azureDisk",
+    "scaleIO",
+    "local",
+    "storageos",
+    "csi",
+];
+
+/// The sources that a spec gives.
+fn sources(spec: &Value) -> impl Iterator<Item = &'static str> {
+    SOURCES.iter().copied().filter(|source| !missing(spec, &format!("/{source}")))
+}

@@ -1,0 +1,170 @@
+//! PersistentVolumeClaim.
+
+use kontiki_model::Faults;
+use serde_json::{Value, json};
+
+use crate::column::{self, text_column};
+use crate::names::{report, subdomain};
+use crate::persistentvolume::protect;
+use crate::pod::{self, quantity};
+use crate::tree::{at, fill, fill_text, keep, members, missing, object, remove, set, text};
+use crate::{Column, Kind, Subresource, metadata, selector, storage};
+
+pub static KIND: Kind = Kind {
+    kind: "PersistentVolumeClaim",
+    resource: "persistentvolumeclaims",
+    singular: "persistentvolumeclaim",
+    short_names: &["pvc"],
+    type_name: "core.v1.PersistentVolumeClaim",
+    subresources: &[Subresource::Status],
+    delete_returns_object: true,
+    columns: COLUMNS,
+    cells: |claim, now| {
+        let bound = !text(claim, "/spec/volumeName").is_empty();
+        let capacity = column::or(text(claim, "/status/capacity/storage"), "0");
+        vec![
+            column::name(claim),
+            storage::phase(claim).into(),
+            text(claim, "/spec/volumeName").into(),
+            if bound { capacity } else { "".into() },
+            if bound { storage::access_modes(claim, "/status/accessModes").into() } else { "".into() },
+            storage::class(claim).into(),
+            storage::or_unset(claim, "/spec/volumeAttributesClassName").into(),
+            column::age(claim, now),
+            storage::or_unset(claim, "/spec/volumeMode").into(),
+        ]
+    },
+    default,
+    admit: |claim, _| {
+        protect(claim, "kubernetes.io/pvc-protection");
+        Ok(())
+    },
+    prepare_create: |claim| claim["status"] = json!({"phase": "Pending"}),
+    prepare_update: |new, old| keep(new, old, "status"),
+    validate,
+    validate_update,
+    validate_status,
+    ..Kind::BASE
+};
+
+const COLUMNS: &[Column] = &[
+    column::NAME,
+    text_column("Status", 0, "The phase of the claim."),
+    text_column("Volume", 0, "The volume that it is bound to."),
+    text_column("Capacity", 0, "How much that volume holds."),
+    text_column("Access Modes", 0, "How that volume may be mounted."),
+    text_column("StorageClass", 0, "The class of storage."),
+    text_column("VolumeAttributesClass", 0, "The class of attributes."),
+    column::AGE,
+    text_column("VolumeMode", 1, "A file system, or a raw device."),
+];
+
+/// The old form of where the content comes from, and the new one, are the same unless a namespace is named.
+fn default(claim: &mut Value) {
+    fill_text(object(claim, "status"), "phase", "Pending");
+    let spec = object(claim, "spec");
+    fill_text(spec, "volumeMode", "Filesystem");
+    for pointer in ["/resources/requests", "/resources/limits"] {
+        pod::round_resources(spec, pointer);
+    }
+    let (old, new) = (at(spec, "/dataSource").clone(), at(spec, "/dataSourceRef").clone());
+    if !old.is_null() && new.is_null() {
+        spec["dataSourceRef"] = old;
+    } else if old.is_null() && !new.is_null() && text(&new, "/namespace").is_empty() {
+        fill(spec, "dataSource", new);
+    }
+}
+
+fn validate(claim: &Value, faults: &mut Faults) {
+    let spec = at(claim, "/spec");
+    storage::validate_access_modes(spec, "at least 1 access mode is required", faults);
+    selector::validate(at(spec, "/selector"), "spec.selector", faults);
+    match at(spec, "/resources/requests/storage") {
+        Value::Null => faults.required("spec.resources[storage]", ""),
+        amount => storage::validate_positive(amount, "spec.resources[storage]", faults),
+    }
+    storage::validate_class(spec, "storageClassName", faults);
+    storage::validate_mode(spec, faults);
+    storage::validate_class(spec, "volumeAttributesClassName", faults);
+    for member in ["dataSource", "dataSourceRef"] {
+        validate_data_source(at(spec, &format!("/{member}")), &format!("spec.{member}"), faults);
+    }
+    let (old, new) = (at(spec, "/dataSource"), at(spec, "/dataSourceRef"));
+    if !old.is_null() && !text(new, "/namespace").is_empty() {
+        let detail = "may not be specified when dataSourceRef.namespace is specified";
+        faults.invalid("spec", "spec.dataSource", detail);
+    } else if !old.is_null() && !new.is_null() && !same_source(old, new) {
+        faults.invalid("spec", "spec.dataSource", "must match dataSourceRef");
+    }
+}
+
+fn same_source(old: &Value, new: &Value) -> bool {
+    ["/apiGroup", "/kind", "/name"].into_iter().all(|pointer| text(old, pointer) == text(new, pointer))
+}
+
+fn validate_data_source(source: &Value, path: &str, faults: &mut Faults) {
+    if source.is_null() {
+        return;
+    }
+    let (group, kind) = (text(source, "/apiGroup"), text(source, "/kind"));
+    for member in ["name", "kind"] {
+        if text(source, &format!("/{member}")).is_empty() {
+            faults.required(format!("{path}.{member}"), "");
+        }
+    }
+    if group.is_empty() && kind != "PersistentVolumeClaim" {
+        faults.invalid(path, kind, "must be 'PersistentVolumeClaim' when referencing the default apiGroup");
+    }
+    if !group.is_empty() {
+        report(subdomain(group), group, &format!("{path}.apiGroup"), faults);
+    }
+}
+
+/// Claims are bounded by quotas, so they stay as they are; a bound one may grow, and its attributes may change.
+fn validate_update(new: &Value, old: &Value, faults: &mut Faults) {
+    const STORAGE: &str = "/resources/requests/storage";
+    metadata::validate_update(new, old, faults);
+    let was = at(old, "/spec");
+    let mut rest = at(new, "/spec").clone();
+    if text(was, "/volumeName").is_empty() {
+        keep(&mut rest, was, "volumeName");
+    }
+    if missing(was, "/storageClassName") && storage::class(old).is_empty() {
+        // The class that is the default later may be given to it then.
+        remove(&mut rest, "storageClassName");
+    }
+    if text(new, "/status/phase") == "Bound" && !missing(&rest, "/resources/requests") {
+        set(&mut rest, STORAGE, at(was, STORAGE).clone());
+    }
+    keep(&mut rest, was, "volumeAttributesClassName");
+    if rest != *was {
+        let detail =
+            "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
+        faults.forbidden("spec", detail);
+    }
+    let size = |spec: &Value| quantity(at(spec, STORAGE));
+    let had = quantity(at(old, "/status/capacity/storage"));
+    if let (Some(is), Some(asked)) = (size(at(new, "/spec")), size(was))
+        && is < asked
+        && had.is_none_or(|had| is <= had)
+    {
+        faults.forbidden("spec.resources.requests.storage", "field can not be less than status.capacity");
+    }
+    if at(new, "/spec/volumeMode") != at(was, "/volumeMode") {
+        faults.invalid("volumeMode", at(new, "/spec/volumeMode").clone(), "field is immutable");
+    }
+    if missing(new, "/spec/volumeAttributesClassName") && !missing(was, "/volumeAttributesClassName") {
+        let detail = "update from non-nil value to nil is forbidden";
+        faults.forbidden("spec.volumeAttributesClassName", detail);
+    }
+}
+
+fn validate_status(new: &Value, old: &Value, faults: &mut Faults) {
+    metadata::validate_update(new, old, faults);
+    for part in ["capacity", "allocatedResources"] {
+        for (name, amount) in members(new, &format!("/status/{part}")) {
+            let path = format!("status.{part}[{name}]");
+            pod::validate_quantity(name, amount, &path, faults);
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Workloads that keep pods running.
+
+use serde_json::{Value, json};
+
+use super::{check_creates, check_updates, core, merge, stored, update, update_status};
+
+fn of_apps(kind: &str, spec: Value) -> Value {
+    let mut object = json!({
+        "apiVersion": "apps/v1", "kind": kind, "metadata": {},
+        "spec": {
+            "selector": {"matchLabels": {"app": "d"}},
+            "template": {"metadata": {"labels": {"app": "d"}}, "spec": {"containers": [{"name": "c", "image": "i:1"}]}},
+        },
+    });
+    merge(&mut object["spec"], &spec);
+    object
+}
+
+#[test]
+fn daemon_sets_are_checked() {
+    let set = |spec: Value| of_apps("DaemonSet", spec);
+    let rolling = |rolling: Value| set(json!({"updateStrategy": {"rollingUpdate": rolling}}));
+    check_creates(vec![
+        (set(json!({})), &[]),
+        (
+            set(json!({"selector": {"matchLabels": null}})),
+            &["spec.selector: Invalid value: {}: empty selector is invalid for daemonset"],
+        ),
+        (
+            set(json!({"template": {"spec": {"restartPolicy": "Never", "activeDeadlineSeconds": 1}}})),
+            &[
+                "spec.template.spec.restartPolicy: Unsupported value: \"Never\": supported values: \"Always\"",
+                "spec.template.spec.activeDeadlineSeconds: Forbidden: activeDeadlineSeconds in DaemonSet is not Supported",
+            ],
+        ),
+        (rolling(json!({"maxUnavailable": 0, "maxSurge": "10%"})), &[]),
+        (
+            rolling(json!({"maxSurge": 1})),
+            &[
+                "spec.updateStrategy.rollingUpdate.maxSurge: Invalid value: 1: may not be set when maxUnavailable is non-zero",
+            ],
+        ),
+        (
+            rolling(json!({"maxUnavailable": 0})),
+            &["spec.updateStrategy.rollingUpdate.maxUnavailable: Required value: cannot be 0 when maxSurge is 0"],
+        ),
+        (
+            set(json!({"updateStrategy": {"type": "Slow"}})),
+            &[
+                "spec.updateStrategy: Unsupported value: {\"type\":\"Slow\"}: supported values: \"RollingUpdate\", \"OnDelete\"",
+            ],
+        ),
+    ]);
+}
+
+#[test]
+fn the_template_of_a_daemon_set_is_numbered() {
+    const NUMBER: &str = "deprecated.daemonset.template.generation";
+    let old = stored(of_apps("DaemonSet", json!({})));
+    assert_eq!(old["metadata"]["annotations"], json!({NUMBER: "1"}));
+    let (new, _) = update(&old, &json!({"spec": {"minReadySeconds": 1}, "metadata": {"annotations": null}}));
+    assert_eq!(new["metadata"]["annotations"], json!({NUMBER: "1"}));
+    let (new, _) = update(&new, &json!({"spec": {"template": {"spec": {"hostNetwork": true}}}}));
+    assert_eq!(new["metadata"]["annotations"], json!({NUMBER: "2"}));
+    let other = json!({"spec": {"selector": {"matchLabels": {"app": "e"}}, "template": {"metadata": {"labels": {"app": "e"}}}}});
+    assert_eq!(
+        update(&old, &other).1,
+        ["spec.selector: Invalid value: {\"matchLabels\":{\"app\":\"e\"}}: field is immutable"]
+    );
+    assert_eq!(
+        update_status(&old, &json!({"status": {"numberReady": -1}})).1,
+        ["status.numberReady: Invalid value: -1: must be greater than or equal to 0"]
+    );
+}
+
+#[test]
+fn stateful_sets_are_checked() {
+    let set = |spec: Value| of_apps("StatefulSet", spec);
+    let mut dotted = set(json!({}));
+    dotted["metadata"]["name"] = json!("a.b");
+    check_creates(vec![
+        (set(json!({})), &[]),
+        (dotted, &["metadata.name: Invalid value: \"a.b\": must not contain dots"]),
+        (
+            set(json!({"podManagementPolicy": "Any", "ordinals": {"start": -1}})),
+            &[
+                "spec.podManagementPolicy: Invalid value: \"Any\": must be 'OrderedReady' or 'Parallel'",
+                "spec.ordinals.start: Invalid value: -1: must be greater than or equal to 0",
+            ],
+        ),
+        (
+            set(json!({"updateStrategy": {"type": "OnDelete", "rollingUpdate": {}}})),
+            &["spec.updateStrategy.rollingUpdate: Invalid value: {}: only allowed for updateStrategy 'RollingUpdate'"],
+        ),
+        (
+            set(json!({"updateStrategy": {"rollingUpdate": {"partition": -1, "maxUnavailable": 0}}})),
+            &[
+                "spec.updateStrategy.rollingUpdate.partition: Invalid value: -1: must be greater than or equal to 0",
+                "spec.updateStrategy.rollingUpdate.maxUnavailable: Invalid value: 0: cannot be 0",
+            ],
+        ),
+        (
+            set(json!({"persistentVolumeClaimRetentionPolicy": {"whenScaled": "Keep"}})),
+            &[
+                "spec.persistentVolumeClaimRetentionPolicy.whenScaled: Unsupported value: \"Keep\": supported values: \"Retain\", \"Delete\"",
+            ],
+        ),
+    ]);
+    check_updates(
+        set(json!({"serviceName": "s"})),
+        vec![
+            (json!({"spec": {"replicas": 3, "minReadySeconds": 1, "revisionHistoryLimit": 1}}), &[]),
+            (
+                json!({"spec": {"serviceName": "t"}}),
+                &[
+                    "spec: Forbidden: updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', \
+                     'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden",
+                ],
+            ),
+        ],
+    );
+    assert_eq!(
+        update_status(&stored(set(json!({}))), &json!({"status": {"replicas": 1, "availableReplicas": 1}})).1,
+        ["status.availableReplicas: Invalid value: 1: cannot be greater than status.readyReplicas"]
+    );
+}
+
+#[test]
+fn replication_controllers_and_templates_are_checked() {
+    let template =
+        json!({"metadata": {"labels": {"app": "d"}}, "spec": {"containers": [{"name": "c", "image": "i:1"}]}});
+    let controller = |spec: Value| {
+        let mut object = core("ReplicationController", json!({"spec": {"template": template}}));
+        merge(&mut object["spec"], &spec);
+        object
+    };
+    check_creates(vec![
+        (controller(json!({})), &[]),
+        (
+            controller(json!({"selector": {"app": "e"}})),
+            &[
+                "spec.template.metadata.labels: Invalid value: {\"app\":\"d\"}: `selector` does not match template `labels`",
+            ],
+        ),
+        (controller(json!({"template": {"metadata": null}})), &["spec.selector: Required value"]),
+        (
+            controller(json!({"template": {"spec": {"restartPolicy": "OnFailure"}}})),
+            &["spec.template.spec.restartPolicy: Unsupported value: \"OnFailure\": supported values: \"Always\""],
+        ),
+        (
+            core("PodTemplate", json!({"template": {"metadata": {"labels": {"a": "-"}}, "spec": {"containers": []}}})),
+            &[
+                "template.labels: Invalid value: \"-\": a valid label must be an empty string or consist of alphanumeric characters, '-', '_' \
+                 or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for \
+                 validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')",
+                "template.spec.containers: Required value",
+            ],
+        ),
+    ]);
+}
+
+#[test]
+fn revisions_never_change() {
+    let revision =
+        json!({"apiVersion": "apps/v1", "kind": "ControllerRevision", "metadata": {}, "revision": 1, "data": {"a": 1}});
+    let mut empty = revision.clone();
+    merge(&mut empty, &json!({"data": null, "revision": -1}));
+    check_creates(vec![(
+        empty,
+        &["data: Required value: data is mandatory", "revision: Invalid value: -1: must be greater than or equal to 0"],
+    )]);
+    check_updates(
+        revision,
+        vec![
+            (json!({"revision": 2}), &[]),
+            (json!({"data": {"a": 2}}), &["data: Invalid value: {\"a\":2}: field is immutable"]),
+        ],
+    );
+}
