@@ -1,4 +1,5 @@
-//! The objects that every cluster has from its first second: four namespaces, and the Service that is its servers.
+//! The objects that every cluster has from its first second: four namespaces, what kinds declare, the range of Service
+//! addresses, and the Service that is its servers.
 //!
 //! They are written through the same door as everybody's, and only where they are missing or say something else.
 
@@ -7,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::FutureExt as _;
 use http::{HeaderMap, HeaderValue, Method, header};
-use kontiki_kinds::by_resource;
+use kontiki_kinds::{KINDS, Kind, by_resource};
 use kontiki_model::{Key, Status};
 use serde_json::{Value, json};
 
@@ -22,10 +23,11 @@ use crate::{
 const NAMESPACES: &[&str] = &["default", "kube-system", "kube-public", "kube-node-lease"];
 const HTTPS_PORT: u16 = 443;
 
-/// The objects that say where the servers are: nobody else's word counts, nor that of the past.
-pub(crate) fn own_objects() -> [Key; 3] {
+/// The objects that say where the servers are and what they give out: nobody else's word counts, nor that of the past.
+pub(crate) fn own_objects() -> [Key; 4] {
     let own = |group, resource| key(group, resource, "default", "kubernetes");
-    [own("", "services"), own("", "endpoints"), own("discovery.k8s.io", "endpointslices")]
+    let range = key("networking.k8s.io", "servicecidrs", "", "kubernetes");
+    [own("", "services"), own("", "endpoints"), own("discovery.k8s.io", "endpointslices"), range]
 }
 
 /// Makes them, trying again until it works or the server stops.
@@ -46,8 +48,47 @@ async fn once(core: &Arc<Core>) -> Result<(), Status> {
     for name in NAMESPACES {
         ensure(core, "", "namespaces", "", namespace(name)).await?;
     }
+    // All at once, so that they share the log's syncs.
+    let all = KINDS.iter().flat_map(|kind| (kind.initial)().into_iter().map(move |object| initial(core, kind, object)));
+    futures::future::try_join_all(all).await?;
+    let ranges = by_resource("networking.k8s.io", "v1", "servicecidrs").ok_or_else(failure::no_such_resource)?;
+    initial(core, ranges, service_range(core)).await?;
     ensure(core, "", "services", "default", service(core)).await?;
     kubernetes_service::first(core).await
+}
+
+/// Creates an object where it is missing, and gives it its status where it has none.
+async fn initial(core: &Arc<Core>, kind: &'static Kind, mut object: Value) -> Result<(), Status> {
+    object["kind"] = kind.kind.into();
+    object["apiVersion"] = kind.group_version().into();
+    let status = object.as_object_mut().and_then(|members| members.shift_remove("status"));
+    ensure(core, kind.group, kind.resource, "", object.clone()).await?;
+    let Some(status) = status else { return Ok(()) };
+    let name = object["metadata"]["name"].as_str().unwrap_or("").to_owned();
+    let Some(stored) = core.stored(&key(kind.group, kind.resource, "", &name))? else { return Ok(()) };
+    let stored: Value = serde_json::from_slice(&stored.body).map_err(failure::internal)?;
+    if stored["status"].as_object().is_some_and(|members| !members.is_empty()) {
+        return Ok(());
+    }
+    object["status"] = status;
+    let write = Write { kind, namespace: "", name: Some(&name), subresource: Some("status") };
+    write.carry_out(core, &object).await
+}
+
+/// Addresses are given out by the server itself; here is what it gives out.
+fn service_range(core: &Core) -> Value {
+    let now = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+    json!({
+        "metadata": {"name": "kubernetes"},
+        "spec": {"cidrs": [core.config.service_cidr.to_string()]},
+        "status": {"conditions": [{
+            "type": "Ready",
+            "status": "True",
+            "lastTransitionTime": now,
+            "reason": "",
+            "message": "Kubernetes default Service CIDR is ready",
+        }]},
+    })
 }
 
 fn namespace(name: &str) -> Value {
@@ -82,7 +123,8 @@ async fn ensure(core: &Arc<Core>, group: &str, resource: &str, namespace: &str, 
     if core.stored(&key(group, resource, namespace, name))?.is_some() {
         return Ok(());
     }
-    match write(core, group, resource, namespace, None, &object).await {
+    let kind = by_resource(group, "v1", resource).ok_or_else(failure::no_such_resource)?;
+    match (Write { kind, namespace, name: None, subresource: None }).carry_out(core, &object).await {
         Err(status) if status.reason == "AlreadyExists" => Ok(()),
         other => other,
     }
@@ -108,7 +150,8 @@ pub(crate) async fn settle(
         object[*member] = wanted[*member].clone();
     }
     object["metadata"]["resourceVersion"] = json!(stored.revision.to_string());
-    write(core, group, resource, "default", Some(name), &object).await
+    let kind = by_resource(group, "v1", resource).ok_or_else(failure::no_such_resource)?;
+    Write { kind, namespace: "default", name: Some(name), subresource: None }.carry_out(core, &object).await
 }
 
 fn key(group: &str, resource: &str, namespace: &str, name: &str) -> Key {
@@ -117,42 +160,43 @@ fn key(group: &str, resource: &str, namespace: &str, name: &str) -> Key {
 }
 
 /// One write as this server itself: a create, or with a name an update.
-async fn write(
-    core: &Arc<Core>,
-    group: &str,
-    resource: &str,
-    namespace: &str,
-    name: Option<&str>,
-    object: &Value,
-) -> Result<(), Status> {
-    let kind = by_resource(group, "v1", resource).ok_or_else(failure::no_such_resource)?;
-    let mut headers = HeaderMap::new();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(header::USER_AGENT, HeaderValue::from_static("kontiki-apiserver"));
-    let (method, verb) = if name.is_some() { (Method::PUT, "update") } else { (Method::POST, "create") };
-    let request = ApiRequest {
-        method,
-        path: String::new(),
-        raw_query: String::new(),
-        query: Vec::new(),
-        headers,
-        body: RequestBody::Bytes(Bytes::from(object.to_string())),
-        upgrade: None,
-        identity: Identity {
-            user: "system:apiserver".to_owned(),
-            groups: vec![MASTERS.to_owned(), AUTHENTICATED.to_owned()],
-            ..Identity::default()
-        },
-        request_id: uuid::Uuid::new_v4().to_string(),
-        at: None,
-    };
-    let route = ResourceRequest {
-        kind: kind.into(),
-        namespace: Some(namespace.to_owned()).filter(|_| kind.namespaced),
-        name: name.map(str::to_owned),
-        subresource: None,
-        rest: String::new(),
-        verb,
-    };
-    rest::handle(core, route, request).boxed().await.map(drop)
+struct Write<'a> {
+    kind: &'static Kind,
+    namespace: &'a str,
+    name: Option<&'a str>,
+    subresource: Option<&'a str>,
+}
+
+impl Write<'_> {
+    async fn carry_out(&self, core: &Arc<Core>, object: &Value) -> Result<(), Status> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::USER_AGENT, HeaderValue::from_static("kontiki-apiserver"));
+        let (method, verb) = if self.name.is_some() { (Method::PUT, "update") } else { (Method::POST, "create") };
+        let request = ApiRequest {
+            method,
+            path: String::new(),
+            raw_query: String::new(),
+            query: Vec::new(),
+            headers,
+            body: RequestBody::Bytes(Bytes::from(object.to_string())),
+            upgrade: None,
+            identity: Identity {
+                user: "system:apiserver".to_owned(),
+                groups: vec![MASTERS.to_owned(), AUTHENTICATED.to_owned()],
+                ..Identity::default()
+            },
+            request_id: uuid::Uuid::new_v4().to_string(),
+            at: None,
+        };
+        let route = ResourceRequest {
+            kind: self.kind.into(),
+            namespace: Some(self.namespace.to_owned()).filter(|_| self.kind.namespaced),
+            name: self.name.map(str::to_owned),
+            subresource: self.subresource.map(str::to_owned),
+            rest: String::new(),
+            verb,
+        };
+        rest::handle(core, route, request).boxed().await.map(drop)
+    }
 }

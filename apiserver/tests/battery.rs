@@ -23,9 +23,21 @@ fn stored() -> impl Iterator<Item = &'static Kind> {
     KINDS.iter().copied().filter(|kind| kind.computed.is_none())
 }
 
-fn named(kind: &Kind, name: &str) -> Value {
+/// A word as a name of the kind: some kinds' names say what their objects are.
+fn name_of(kind: &Kind, word: &str) -> String {
+    match kind.kind {
+        "APIService" => format!("v1.{word}.example.com"),
+        "IPAddress" => format!("10.120.0.{}", word.bytes().map(u32::from).sum::<u32>() % 250 + 1),
+        _ => word.to_owned(),
+    }
+}
+
+fn named(kind: &Kind, word: &str) -> Value {
     let mut object = example(kind);
-    object["metadata"] = json!({"name": name, "labels": {"battery": "yes"}});
+    object["metadata"] = json!({"name": name_of(kind, word), "labels": {"battery": "yes"}});
+    if kind.kind == "APIService" {
+        object["spec"]["group"] = format!("{word}.example.com").into();
+    }
     object
 }
 
@@ -69,7 +81,11 @@ impl Life<'_> {
     }
 
     fn one(&self) -> client::Call<'_> {
-        self.all().name("battery")
+        self.all().name(&self.name("battery"))
+    }
+
+    fn name(&self, word: &str) -> String {
+        name_of(self.kind, word)
     }
 
     fn ok(&self, step: &str, answer: Answer, code: u16) -> Answer {
@@ -105,11 +121,13 @@ impl Life<'_> {
         assert_eq!(items.len(), 1);
         assert_eq!(items[0]["metadata"], created["metadata"]);
         assert_eq!(items[0].get("kind"), None);
-        let name = self.all().query("fieldSelector", "metadata.name=battery");
+        let name = self.all().query("fieldSelector", &format!("metadata.name={}", self.name("battery")));
         let table = name.accept("application/json;as=Table;v=v1;g=meta.k8s.io").list().await;
         let table = self.ok("table", table, 200);
         let (columns, cells) = (table.at("/columnDefinitions"), table.at("/rows/0/cells"));
-        assert_eq!(columns.as_array().unwrap().len(), cells.as_array().unwrap().len(), "{}", self.kind.kind);
+        assert_eq!(columns.as_array().unwrap().len(), self.kind.columns.len(), "{}", self.kind.kind);
+        let expected = (self.kind.cells)(created, chrono::Utc::now()).len();
+        assert_eq!(cells.as_array().unwrap().len(), expected, "{}", self.kind.kind);
         assert_eq!(table.at("/rows/0/object/metadata"), &created["metadata"]);
         let partial = self.one().accept("application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io").get().await;
         assert_eq!(self.ok("metadata", partial, 200).at("/metadata"), &created["metadata"]);
@@ -144,15 +162,16 @@ impl Life<'_> {
     /// Two who apply, one who updates, and one who takes all names off.
     async fn applied(&self) {
         const TYPE: &str = "application/apply-patch+yaml";
+        let name = self.name("applied");
         let config = |labels: Value| {
-            let mut config = example(self.kind);
+            let mut config = named(self.kind, "applied");
             config["apiVersion"] = self.kind.group_version().into();
             config["kind"] = self.kind.kind.into();
-            config["metadata"] = json!({"name": "applied", "labels": labels});
+            config["metadata"]["labels"] = labels;
             config
         };
         let patch = |manager: &str, config: Value| {
-            let call = self.all().name("applied").query("fieldManager", manager);
+            let call = self.all().name(&name).query("fieldManager", manager);
             async move { call.patch(TYPE, &config).await }
         };
         let full = config(json!({"mine": "1", "shared": "1"}));
@@ -166,11 +185,11 @@ impl Life<'_> {
         let refused = self.ok("conflict", patch("m2", label(json!({"shared": "2"}))).await, 409);
         assert_eq!(refused.at("/details/causes/0/reason"), "FieldManagerConflict");
         assert_eq!(refused.at("/details/causes/0/field"), ".metadata.labels.shared");
-        let forced = self.all().name("applied").query("fieldManager", "m2").query("force", "true");
+        let forced = self.all().name(&name).query("fieldManager", "m2").query("force", "true");
         let forced = self.ok("force", forced.patch(TYPE, &label(json!({"shared": "2"}))).await, 200);
         let labels = |answer: &Answer| ["mine", "shared"].map(|name| answer.at("/metadata/labels")[name].clone());
         assert_eq!(labels(&forced), [json!("1"), json!("2")], "{}", self.kind.kind);
-        let changed = self.all().name("applied").query("fieldManager", "updater");
+        let changed = self.all().name(&name).query("fieldManager", "updater");
         let changed = self.ok("update", changed.merge(&json!({"metadata": {"labels": {"mine": "3"}}})).await, 200);
         let entries = changed.at("/metadata/managedFields").as_array().unwrap();
         let updater = entries.iter().find(|entry| entry["manager"] == "updater").unwrap();
@@ -178,8 +197,11 @@ impl Life<'_> {
         let given_up = self.ok("give up", patch("m2", label(json!({}))).await, 200);
         assert_eq!(labels(&given_up), [json!("3"), Value::Null], "{}", self.kind.kind);
         let reset = json!([{"op": "replace", "path": "/metadata/managedFields", "value": [{}]}]);
-        let reset = self.all().name("applied").patch("application/json-patch+json", &reset).await;
+        let reset = self.all().name(&name).patch("application/json-patch+json", &reset).await;
         assert_eq!(self.ok("reset", reset, 200).at("/metadata/managedFields"), &Value::Null);
+        // Another spelling of the kind would find it.
+        let options = json!({"propagationPolicy": "Background"});
+        self.ok("delete it", self.all().name(&name).delete(&options).await, 200);
     }
 
     async fn updated(&self) {
@@ -203,10 +225,10 @@ impl Life<'_> {
         self.ok("another uid", self.one().update(&other).await, 409);
         let absent = named(self.kind, "absent");
         let code = if self.kind.create_on_update { 201 } else { 404 };
-        self.ok("update of nothing", self.all().name("absent").update(&absent).await, code);
+        self.ok("update of nothing", self.all().name(&self.name("absent")).update(&absent).await, code);
         if self.kind.create_on_update {
             // Another spelling of the kind would find it.
-            self.ok("delete it", self.all().name("absent").delete(&Value::Null).await, 200);
+            self.ok("delete it", self.all().name(&self.name("absent")).delete(&Value::Null).await, 200);
         }
     }
 
@@ -221,7 +243,7 @@ impl Life<'_> {
         let deleted = self.ok("delete", self.one().delete(&options).await, 200);
         match (self.kind.delete_returns_object || guarded, self.kind.deletion) {
             (false, Deletion::Immediate) => assert_eq!(deleted.at("/status"), "Success"),
-            _ => assert_eq!(deleted.at("/metadata/name"), "battery"),
+            _ => assert_eq!(deleted.at("/metadata/name"), &self.name("battery")),
         }
         if self.kind.deletion == Deletion::SpecFinalizers {
             let emptied = json!({"metadata": {"name": "battery"}, "spec": {}});
@@ -237,7 +259,8 @@ impl Life<'_> {
             Deletion::Immediate | Deletion::Graceful if !guarded => &["DELETED"],
             Deletion::Immediate | Deletion::Graceful | Deletion::SpecFinalizers => &["MODIFIED", "DELETED"],
         };
-        let events = watch.query("fieldSelector", "metadata.name=battery").watch(types.len()).await;
+        let selected = format!("metadata.name={}", self.name("battery"));
+        let events = watch.query("fieldSelector", &selected).watch(types.len()).await;
         let told: Vec<_> = events.iter().map(|event| event["type"].as_str().unwrap()).collect();
         assert_eq!(told, types, "{}", self.kind.kind);
         self.ok("delete again", self.one().delete(&Value::Null).await, 404);
@@ -247,7 +270,8 @@ impl Life<'_> {
         let mut object = named(self.kind, "held");
         object["metadata"]["finalizers"] = json!([FINALIZER]);
         self.ok("create held", self.all().create(&object).await, 201);
-        let held = || self.all().name("held");
+        let name = self.name("held");
+        let held = || self.all().name(&name);
         let options = json!({"gracePeriodSeconds": 0, "propagationPolicy": "Background"});
         let marked = self.ok("delete held", held().delete(&options).await, 200);
         assert_ne!(marked.at("/metadata/deletionTimestamp"), &Value::Null, "{}", self.kind.kind);

@@ -11,6 +11,7 @@ use crate::{column, tree};
 ///
 /// The server calls them in Kubernetes' order. Create: `default`, `admit`, `prepare_create`, `validate`, `validate_create`.
 /// Update: `default`, `prepare_update`, `validate`, `validate_update`. Status: `default`, `prepare_status`, `validate_status`.
+/// What is prepared is stamped before it is validated.
 pub struct Kind {
     pub group: &'static str,
     pub version: &'static str,
@@ -34,8 +35,8 @@ pub struct Kind {
     /// Where `…/scale` finds its numbers; set exactly when `subresources` has [`Subresource::Scale`].
     pub scale: Option<Scale>,
     pub deletion: Deletion,
-    /// Names that cannot be deleted: the cluster does not work without them.
-    pub protected: &'static [&'static str],
+    /// What cannot be deleted: the cluster does not work without it.
+    pub protected: Protected,
     /// Seconds a graceful deletion waits when the request names none.
     pub grace_period: fn(&Value) -> i64,
     /// Removed at once in spite of [`Deletion::Graceful`], because nobody runs it (an unscheduled or finished Pod).
@@ -65,6 +66,10 @@ pub struct Kind {
     pub prepare_update: fn(&mut Value, &Value),
     /// Before an update of `…/status`: `(new, old)`; keeps all but the status.
     pub prepare_status: fn(&mut Value, &Value),
+    /// Subresources that change a part of the object by rules of their own.
+    pub edits: &'static [Edit],
+    /// Fills the times that a write leaves open: `(object, old, now)`; `old` on changes only. Called last before validation.
+    pub stamp: fn(&mut Value, Option<&Value>, DateTime<Utc>),
     /// Everything below `metadata` is checked by [`crate::metadata`]; this checks the rest.
     pub validate: fn(&Value, &mut Faults),
     /// What holds for new objects alone, on top of `validate`.
@@ -90,12 +95,29 @@ pub struct Kind {
     pub spelling: Option<Spelling>,
     /// What depends on a deleted object stays, unless the request says otherwise; the text warns who deletes one and says nothing.
     pub orphans: Option<Orphans>,
-    /// Times that an update of `…/status` sets.
-    pub stamps: &'static [Stamp],
     /// How a field selector is refused that names none of `fields`; `None` words it as for most kinds.
     pub unknown_field: Option<fn(&str) -> String>,
+    /// The objects that every cluster has from its first second. A `status` is written after the object, as its subresource.
+    pub initial: fn() -> Vec<Value>,
     /// The server tells these from what it is; none is ever stored.
     pub computed: Option<Computed>,
+}
+
+/// A subresource besides the status that changes a part of the object.
+#[derive(Clone, Copy)]
+pub struct Edit {
+    pub subresource: Subresource,
+    /// `(new, old)`: keeps all that is not the subresource's.
+    pub prepare: fn(&mut Value, &Value),
+    /// `(new, old)`: what the change must satisfy.
+    pub validate: fn(&Value, &Value, &mut Faults),
+}
+
+/// Names of a kind that cannot be deleted, and what whoever tries is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Protected {
+    pub names: &'static [&'static str],
+    pub why: &'static str,
 }
 
 /// What objects that are not stored are told from.
@@ -126,13 +148,6 @@ pub enum Orphans {
     Warning(&'static str),
 }
 
-/// When the value at `of` changes, the server sets `at` to the time, unless the writer does. Both are JSON pointers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamp {
-    pub of: &'static str,
-    pub at: &'static str,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NameRule {
     /// RFC 1123 subdomain, up to 253 characters.
@@ -143,6 +158,10 @@ pub enum NameRule {
     Rfc1035Label,
     /// Any path segment (RBAC).
     PathSegment,
+    /// An address in its canonical form.
+    IpAddress,
+    /// Anything that is not empty.
+    Any,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,6 +178,8 @@ pub enum Deletion {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subresource {
     Status,
+    /// `certificatesigningrequests/approval`.
+    Approval,
     /// `autoscaling/v1 Scale` over `spec.replicas`, `status.replicas` and the selector.
     Scale,
     /// `pods/binding`.
@@ -183,6 +204,7 @@ impl Subresource {
     /// The last segment of its URL.
     pub fn name(self) -> &'static str {
         match self {
+            Subresource::Approval => "approval",
             Subresource::Attach => "attach",
             Subresource::Binding => "binding",
             Subresource::Eviction => "eviction",
@@ -205,7 +227,7 @@ impl Subresource {
             Subresource::Finalize => &["update"],
             Subresource::Log => &["get"],
             Subresource::NodeProxy => &["create", "delete", "get", "patch", "update"],
-            Subresource::Scale | Subresource::Status => &["get", "patch", "update"],
+            Subresource::Approval | Subresource::Scale | Subresource::Status => &["get", "patch", "update"],
         }
     }
 
@@ -220,7 +242,7 @@ impl Subresource {
             Subresource::PortForward => Some(("", "", "PodPortForwardOptions")),
             Subresource::Scale => Some(("autoscaling", "v1", "Scale")),
             Subresource::Token => Some(("authentication.k8s.io", "v1", "TokenRequest")),
-            Subresource::Finalize | Subresource::Log | Subresource::Status => None,
+            Subresource::Approval | Subresource::Finalize | Subresource::Log | Subresource::Status => None,
         }
     }
 }
@@ -276,6 +298,16 @@ pub struct AdmitFacts<'a> {
     pub suffix: &'a str,
     /// The objects that `lookups` asked for, in its order; `None` where there is none.
     pub found: &'a [Option<Value>],
+    pub author: Author<'a>,
+}
+
+/// Who makes the object.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Author<'a> {
+    pub user: &'a str,
+    pub uid: &'a str,
+    pub groups: &'a [String],
+    pub extra: &'a [(String, Vec<String>)],
 }
 
 /// A value from a pool that only one object may hold: a cluster address, a node port.
@@ -366,7 +398,7 @@ impl Kind {
         status_resets: &[&["spec"]],
         scale: None,
         deletion: Deletion::Immediate,
-        protected: &[],
+        protected: Protected { names: &[], why: "" },
         grace_period: |_| 0,
         removable_now: |_| true,
         delete_returns_object: false,
@@ -382,6 +414,8 @@ impl Kind {
         prepare_create: |_| {},
         prepare_update: |_, _| {},
         prepare_status: tree::keep_all_but_status,
+        edits: &[],
+        stamp: |_, _, _| {},
         validate: |_, _| {},
         validate_create: |_, _| {},
         validate_update: |_, _, _| {},
@@ -394,8 +428,8 @@ impl Kind {
         restore_keeps: &["/status"],
         spelling: None,
         orphans: None,
-        stamps: &[],
         unknown_field: None,
+        initial: Vec::new,
         computed: None,
     };
 
@@ -466,6 +500,17 @@ impl Kind {
             Some("status") => self.status_resets,
             None | Some(_) => &[],
         }
+    }
+
+    /// Whether the cluster does not work without the object of this name.
+    pub fn needs(&self, name: &str) -> bool {
+        let initial = || (self.initial)().iter().any(|object| tree::text(object, "/metadata/name") == name);
+        self.protected.names.contains(&name) || initial()
+    }
+
+    /// How the subresource changes the object, if it is one that does.
+    pub fn edit(&self, subresource: Subresource) -> Option<&'static Edit> {
+        self.edits.iter().find(|edit| edit.subresource == subresource)
     }
 
     /// What a field selector may name, as Kubernetes lists it: cluster-scoped kinds with own fields know no namespace.

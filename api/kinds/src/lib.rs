@@ -4,7 +4,10 @@
 //! from [`KINDS`]. Everything here is pure: no IO, no clock (callers pass `now`), no random numbers (callers pass suffixes).
 pub mod kind;
 
+mod admissionregistration;
 mod age;
+mod apiservice;
+mod certificates;
 mod column;
 mod componentstatus;
 mod condition;
@@ -16,6 +19,8 @@ mod deployment;
 mod endpoints;
 mod endpointslice;
 mod event;
+mod fields;
+mod flowcontrol;
 mod horizontalpodautoscaler;
 mod int_or_percent;
 mod job;
@@ -24,16 +29,20 @@ mod limitrange;
 pub mod metadata;
 pub mod names;
 mod namespace;
+mod networking;
 mod node;
 mod persistentvolume;
 mod persistentvolumeclaim;
 pub mod pod;
 pub mod poddisruptionbudget;
 mod podtemplate;
+mod priorityclass;
 mod registry;
 mod replicaset;
 mod replicationcontroller;
+mod resource;
 mod resourcequota;
+mod runtimeclass;
 mod secret;
 pub mod selector;
 mod service;
@@ -41,12 +50,13 @@ mod serviceaccount;
 mod statefulset;
 mod storage;
 mod tree;
+mod volumes;
 mod workload;
 
 pub use age::{age, human_duration};
 pub use kind::{
-    AdmitFacts, Claim, Column, Deletion, Field, Kind, Lookup, NameRule, Orphans, Pool, Restore, Scale, SelectorForm,
-    Spelling, Stamp, Subresource,
+    AdmitFacts, Author, Claim, Column, Deletion, Edit, Field, Kind, Lookup, NameRule, Orphans, Pool, Protected,
+    Restore, Scale, SelectorForm, Spelling, Subresource,
 };
 pub use kontiki_model::Retention;
 pub use registry::{KindRef, Kinds};
@@ -69,6 +79,13 @@ pub static KINDS: &[&Kind] = &[
     &secret::KIND,
     &serviceaccount::KIND,
     &service::KIND,
+    &admissionregistration::mutatingpolicy::KIND,
+    &admissionregistration::mutatingpolicybinding::KIND,
+    &admissionregistration::mutatingwebhook::KIND,
+    &admissionregistration::validatingpolicy::KIND,
+    &admissionregistration::validatingpolicybinding::KIND,
+    &admissionregistration::validatingwebhook::KIND,
+    &apiservice::KIND,
     &controllerrevision::KIND,
     &daemonset::KIND,
     &deployment::KIND,
@@ -78,10 +95,30 @@ pub static KINDS: &[&Kind] = &[
     &horizontalpodautoscaler::KIND,
     &cronjob::KIND,
     &job::KIND,
+    &certificates::KIND,
     &lease::KIND,
     &endpointslice::KIND,
     &event::events_v1::KIND,
+    &flowcontrol::flowschema::KIND,
+    &flowcontrol::prioritylevel::KIND,
+    &networking::ingressclass::KIND,
+    &networking::ingress::KIND,
+    &networking::ipaddress::KIND,
+    &networking::networkpolicy::KIND,
+    &networking::servicecidr::KIND,
+    &runtimeclass::KIND,
     &poddisruptionbudget::KIND,
+    &resource::class::KIND,
+    &resource::claim::KIND,
+    &resource::claimtemplate::KIND,
+    &resource::slice::KIND,
+    &priorityclass::KIND,
+    &storage::csidriver::KIND,
+    &storage::csinode::KIND,
+    &storage::csistoragecapacity::KIND,
+    &storage::storageclass::KIND,
+    &storage::volumeattachment::KIND,
+    &storage::volumeattributesclass::KIND,
 ];
 
 /// The kind served below `/apis/<group>/<version>/…/<resource>` (the core group is the empty string).

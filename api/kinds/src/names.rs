@@ -2,12 +2,12 @@
 //!
 //! Each rule returns what is wrong with a value; an empty list means it is valid.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use kontiki_model::{Faults, metadata};
 use serde_json::Value;
 
-pub use kontiki_model::names::{config_key, label, label_value, qualified, subdomain};
+pub use kontiki_model::names::{config_key, label, label_value, path_segment, qualified, rfc1035_label, subdomain};
 
 use crate::NameRule;
 
@@ -17,8 +17,10 @@ impl NameRule {
         match self {
             NameRule::Subdomain => subdomain,
             NameRule::Label => label,
-            NameRule::Rfc1035Label => kontiki_model::names::rfc1035_label,
-            NameRule::PathSegment => kontiki_model::names::path_segment,
+            NameRule::Rfc1035Label => rfc1035_label,
+            NameRule::PathSegment => path_segment,
+            NameRule::IpAddress => canonical_ip,
+            NameRule::Any => |_| Vec::new(),
         }
     }
 }
@@ -73,34 +75,83 @@ pub fn ip(value: &str) -> Vec<String> {
 
 /// An address range.
 pub fn cidr(value: &str) -> Vec<String> {
-    let parsed = value.split_once('/').and_then(|(address, length)| {
-        let address: IpAddr = address.parse().ok()?;
-        let bits = if address.is_ipv4() { 32 } else { 128 };
-        length.parse::<u8>().ok().filter(|length| *length <= bits)
-    });
-    match parsed {
+    match parse_cidr(value) {
         Some(_) => Vec::new(),
         None => vec!["must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)".to_owned()],
     }
 }
 
-/// A path below a domain: `acme.io/foo`.
-pub fn path_with_domain(value: &str) -> Vec<String> {
-    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:".contains(&byte);
-    match value.split_once('/') {
-        Some((domain, path)) if !domain.is_empty() && !path.is_empty() => {
-            let mut out = subdomain(domain);
-            if !path.bytes().all(legal) {
-                out.push(
-                    "must consist of alphanumeric characters or characters of '/-._~%!$&'()*+,;=:' behind the domain (regex used for \
-                     validation is '[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+')"
-                        .to_owned(),
-                );
-            }
-            out
+/// An address as it is printed: one text for each address, so that texts can be compared.
+pub fn canonical_ip(value: &str) -> Vec<String> {
+    match value.parse::<IpAddr>() {
+        Err(_) => ip(value),
+        Ok(IpAddr::V6(address)) if address.to_ipv4_mapped().is_some() => {
+            vec!["must not be an IPv4-mapped IPv6 address".to_owned()]
         }
-        _ => vec!["must be a domain-prefixed path (such as \"acme.io/foo\")".to_owned()],
+        Ok(address) if address.to_string() != value => vec![format!("must be in canonical form (\"{address}\")")],
+        Ok(_) => Vec::new(),
     }
+}
+
+/// An address range as it is printed, without bits beyond its prefix.
+pub fn canonical_cidr(value: &str) -> Vec<String> {
+    let wrong = cidr(value);
+    let Some((address, length)) = parse_cidr(value).filter(|_| wrong.is_empty()) else { return wrong };
+    let base = network(address, length);
+    if base != address {
+        return vec!["must not have bits set beyond the prefix length".to_owned()];
+    }
+    let canonical = format!("{address}/{length}");
+    if canonical == value { Vec::new() } else { vec![format!("must be in canonical form (\"{canonical}\")")] }
+}
+
+/// The address and the prefix length of a range.
+pub fn parse_cidr(value: &str) -> Option<(IpAddr, u8)> {
+    let (address, length) = value.split_once('/')?;
+    let address: IpAddr = address.parse().ok()?;
+    let bits = if address.is_ipv4() { 32 } else { 128 };
+    Some((address, length.parse().ok().filter(|length| *length <= bits)?))
+}
+
+/// The first address of the range that this address is in.
+pub fn network(address: IpAddr, length: u8) -> IpAddr {
+    match address {
+        IpAddr::V4(address) => {
+            let mask = u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0);
+            Ipv4Addr::from_bits(address.to_bits() & mask).into()
+        }
+        IpAddr::V6(address) => {
+            let mask = u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0);
+            Ipv6Addr::from_bits(address.to_bits() & mask).into()
+        }
+    }
+}
+
+/// `*.` and a subdomain.
+pub fn wildcard_subdomain(value: &str) -> Vec<String> {
+    match value.strip_prefix("*.") {
+        Some(rest) if subdomain(rest).is_empty() => Vec::new(),
+        Some(_) | None => vec![
+            "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of lower case \
+             alphanumeric characters, '-' or '.' and end with an alphanumeric character (e.g. '*.example.com', regex used for validation \
+             is '\\*\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+                .to_owned(),
+        ],
+    }
+}
+
+/// `[A-Za-z_][A-Za-z0-9_]*`
+pub fn c_identifier(value: &str) -> Vec<String> {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    let starts = value.bytes().next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_');
+    if starts && value.bytes().all(legal) {
+        return Vec::new();
+    }
+    vec![
+        "a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric characters or '_' (e.g. \
+         'my_name',  or 'MY_NAME',  or 'MyName', regex used for validation is '[A-Za-z_][A-Za-z0-9_]*')"
+            .to_owned(),
+    ]
 }
 
 /// Adds an Invalid fault for each thing that is wrong with the value.
@@ -135,8 +186,11 @@ mod tests {
             (env_name, &["A", "a b", "my.env-name"], &["", "a=b", "ä", "a\n"]),
             (port_name, &["http", "a-1"], &["", "-a", "a--b", "123", "UPPER", "sixteen-letters-x"]),
             (ip, &["10.0.0.1", "::1"], &["", "10.0.0", "010.0.0.1", "zzz"]),
-            (path_with_domain, &["acme.io/foo", "a/b/c"], &["", "foo", "/foo", "acme.io/", "A/b", "a/b c"]),
             (cidr, &["10.0.0.0/8", "::/0"], &["10.0.0.0", "10.0.0.0/33", "x/1"]),
+            (canonical_ip, &["10.0.0.1", "2001:db8::1"], &["010.0.0.1", "2001:DB8::1", "::ffff:10.0.0.1", "x"]),
+            (canonical_cidr, &["10.0.0.0/8", "::/0", "10.0.0.1/32"], &["10.0.0.1/8", "2001:DB8::/64", "x"]),
+            (wildcard_subdomain, &["*.a.b"], &["*", "a.*", "*.*.a", "*.A"]),
+            (c_identifier, &["a_1", "_"], &["", "1a", "a-b"]),
         ];
         for (rule, good, bad) in cases {
             for value in *good {

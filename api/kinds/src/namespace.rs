@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::column::{self, text_column};
 use crate::names::{qualified, report};
 use crate::tree::{fill, keep, list, missing, object, text};
-use crate::{Column, Deletion, Field, Kind, NameRule, Subresource, metadata};
+use crate::{Column, Deletion, Field, Kind, NameRule, Protected, Subresource, metadata};
 
 pub static KIND: Kind = Kind {
     kind: "Namespace",
@@ -19,7 +19,10 @@ pub static KIND: Kind = Kind {
     name_rule: NameRule::Label,
     subresources: &[Subresource::Finalize, Subresource::Status],
     deletion: Deletion::SpecFinalizers,
-    protected: &["default", "kube-public", "kube-system"],
+    protected: Protected {
+        names: &["default", "kube-public", "kube-system"],
+        why: "this namespace may not be deleted",
+    },
     fields: &[Field { path: "status.phase", get: |namespace| text(namespace, "/status/phase").to_owned() }],
     columns: COLUMNS,
     cells: |namespace, now| {

@@ -2,12 +2,12 @@
 
 mod validation;
 
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
 
 use crate::column::{self, text_column};
-use crate::kind::Stamp;
-use crate::tree::{at, fill, fill_text, keep, list, missing, object, text};
-use crate::{Column, Kind, Restore, Subresource, metadata, pod, storage};
+use crate::tree::{at, fill, fill_text, keep, list, missing, object, set, text};
+use crate::{Column, Kind, Restore, Subresource, metadata, pod, volumes};
 
 pub static KIND: Kind = Kind {
     kind: "PersistentVolume",
@@ -27,15 +27,15 @@ pub static KIND: Kind = Kind {
         vec![
             column::name(volume),
             column::or(text(volume, "/spec/capacity/storage"), "0"),
-            storage::access_modes(volume, "/spec/accessModes").into(),
+            volumes::access_modes(volume, "/spec/accessModes").into(),
             text(volume, "/spec/persistentVolumeReclaimPolicy").into(),
-            storage::phase(volume).into(),
+            volumes::phase(volume).into(),
             claim.into(),
-            storage::class(volume).into(),
-            storage::or_unset(volume, "/spec/volumeAttributesClassName").into(),
+            volumes::class(volume).into(),
+            volumes::or_unset(volume, "/spec/volumeAttributesClassName").into(),
             text(volume, "/status/reason").into(),
             column::age(volume, now),
-            storage::or_unset(volume, "/spec/volumeMode").into(),
+            volumes::or_unset(volume, "/spec/volumeMode").into(),
         ]
     },
     default,
@@ -51,7 +51,7 @@ pub static KIND: Kind = Kind {
     validate: validation::validate,
     validate_update: validation::validate_update,
     validate_status: |new, old, faults| metadata::validate_update(new, old, faults),
-    stamps: &[Stamp { of: "/status/phase", at: "/status/lastPhaseTransitionTime" }],
+    stamp,
     // What is on a disk does not go back.
     restore: Restore::WhileThere,
     ..Kind::BASE
@@ -78,6 +78,17 @@ fn default(volume: &mut Value) {
     fill(spec, "volumeMode", "Filesystem");
     pod::round_resources(spec, "/capacity");
     pod::default_volume_source(spec);
+}
+
+/// A phase began when it was written, unless the writer knows better.
+fn stamp(volume: &mut Value, old: Option<&Value>, now: DateTime<Utc>) {
+    const SINCE: &str = "/status/lastPhaseTransitionTime";
+    let Some(old) = old else { return };
+    let since = at(volume, SINCE);
+    let open = since.is_null() || since == at(old, SINCE);
+    if open && text(volume, "/status/phase") != text(old, "/status/phase") {
+        set(volume, SINCE, now.to_rfc3339_opts(SecondsFormat::Secs, true).into());
+    }
 }
 
 /// What is in use is held back by a finalizer until it is not.

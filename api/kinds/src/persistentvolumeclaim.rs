@@ -8,7 +8,7 @@ use crate::names::{report, subdomain};
 use crate::persistentvolume::protect;
 use crate::pod::{self, quantity};
 use crate::tree::{at, fill, fill_text, keep, members, missing, object, remove, set, text};
-use crate::{Column, Kind, Subresource, metadata, selector, storage};
+use crate::{Column, Kind, Subresource, metadata, selector, volumes};
 
 pub static KIND: Kind = Kind {
     kind: "PersistentVolumeClaim",
@@ -24,14 +24,14 @@ pub static KIND: Kind = Kind {
         let capacity = column::or(text(claim, "/status/capacity/storage"), "0");
         vec![
             column::name(claim),
-            storage::phase(claim).into(),
+            volumes::phase(claim).into(),
             text(claim, "/spec/volumeName").into(),
             if bound { capacity } else { "".into() },
-            if bound { storage::access_modes(claim, "/status/accessModes").into() } else { "".into() },
-            storage::class(claim).into(),
-            storage::or_unset(claim, "/spec/volumeAttributesClassName").into(),
+            if bound { volumes::access_modes(claim, "/status/accessModes").into() } else { "".into() },
+            volumes::class(claim).into(),
+            volumes::or_unset(claim, "/spec/volumeAttributesClassName").into(),
             column::age(claim, now),
-            storage::or_unset(claim, "/spec/volumeMode").into(),
+            volumes::or_unset(claim, "/spec/volumeMode").into(),
         ]
     },
     default,
@@ -77,15 +77,15 @@ fn default(claim: &mut Value) {
 
 fn validate(claim: &Value, faults: &mut Faults) {
     let spec = at(claim, "/spec");
-    storage::validate_access_modes(spec, "at least 1 access mode is required", faults);
+    volumes::validate_access_modes(spec, "at least 1 access mode is required", faults);
     selector::validate(at(spec, "/selector"), "spec.selector", faults);
     match at(spec, "/resources/requests/storage") {
         Value::Null => faults.required("spec.resources[storage]", ""),
-        amount => storage::validate_positive(amount, "spec.resources[storage]", faults),
+        amount => volumes::validate_positive(amount, "spec.resources[storage]", faults),
     }
-    storage::validate_class(spec, "storageClassName", faults);
-    storage::validate_mode(spec, faults);
-    storage::validate_class(spec, "volumeAttributesClassName", faults);
+    volumes::validate_class(spec, "storageClassName", faults);
+    volumes::validate_mode(spec, faults);
+    volumes::validate_class(spec, "volumeAttributesClassName", faults);
     for member in ["dataSource", "dataSourceRef"] {
         validate_data_source(at(spec, &format!("/{member}")), &format!("spec.{member}"), faults);
     }
@@ -129,7 +129,7 @@ fn validate_update(new: &Value, old: &Value, faults: &mut Faults) {
     if text(was, "/volumeName").is_empty() {
         keep(&mut rest, was, "volumeName");
     }
-    if missing(was, "/storageClassName") && storage::class(old).is_empty() {
+    if missing(was, "/storageClassName") && volumes::class(old).is_empty() {
         // The class that is the default later may be given to it then.
         remove(&mut rest, "storageClassName");
     }

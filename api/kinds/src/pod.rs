@@ -18,12 +18,13 @@ use serde_json::{Value, json};
 
 pub use admission::{TOKEN_MOUNT_PATH, mount_service_account_token};
 pub use resources::{
-    QosClass, is_quota_resource, overcommits, qos_class, quantity, round as round_resources,
-    validate_container_resource, validate_quantity, validate_resource,
+    QosClass, is_extended as is_extended_resource, is_quota_resource, overcommits, qos_class, quantity,
+    round as round_resources, validate as validate_resources, validate_container_resource, validate_quantity,
+    validate_resource,
 };
-pub use spec::validate_node_term;
+pub use spec::{node_selector as validate_node_selector, tolerations as validate_tolerations, validate_node_term};
 pub use volumes::{no_back_steps, validate_host_path, validate_nfs};
-pub use warnings::{name_of_pods as name_warnings, template as template_warnings};
+pub use warnings::{deprecated_node_label, name_of_pods as name_warnings, template as template_warnings};
 
 use crate::tree::{at, flag, list, text};
 use crate::{Deletion, Field, Kind, Subresource};

@@ -38,6 +38,11 @@ pub fn list<'a>(tree: &'a Value, pointer: &str) -> &'a [Value] {
     at(tree, pointer).as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
+/// The strings of the array at a JSON pointer.
+pub fn texts<'a>(tree: &'a Value, pointer: &str) -> impl Iterator<Item = &'a str> {
+    list(tree, pointer).iter().map(|one| one.as_str().unwrap_or_default())
+}
+
 /// The members of the object at a JSON pointer, in their order, or none.
 pub fn members<'a>(tree: &'a Value, pointer: &str) -> impl Iterator<Item = (&'a String, &'a Value)> {
     at(tree, pointer).as_object().into_iter().flatten()

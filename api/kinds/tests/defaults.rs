@@ -1,7 +1,7 @@
 //! A create fills in what a recorded API server filled in, and nothing else.
 #![allow(clippy::unwrap_used)]
 
-use kontiki_kinds::{AdmitFacts, Kind, Pool, by_resource};
+use kontiki_kinds::{AdmitFacts, Author, Kind, Pool, by_resource};
 use kontiki_schema::builtin;
 use serde_json::{Value, json};
 
@@ -28,7 +28,12 @@ fn create(kind: &Kind, mut object: Value) -> Value {
     (kind.default)(&mut object);
     let mut object = kind.to_stored(object);
     let found: Vec<_> = (kind.lookups)(&object).iter().map(|_| Some(json!({}))).collect();
-    (kind.admit)(&mut object, &AdmitFacts { suffix: "abcde", found: &found }).unwrap();
+    // As it was when the facts were recorded.
+    let groups = ["system:masters", "system:authenticated"].map(str::to_owned);
+    let credential = vec!["X509SHA256=<<hash of the client certificate>>".to_owned()];
+    let extra = [("authentication.kubernetes.io/credential-id".to_owned(), credential)];
+    let author = Author { user: "admin", uid: "", groups: &groups, extra: &extra };
+    (kind.admit)(&mut object, &AdmitFacts { suffix: "abcde", found: &found, author }).unwrap();
     (kind.prepare_create)(&mut object);
     for (index, claim) in (kind.claims)(&object).into_iter().enumerate() {
         let chosen = match claim.pool {

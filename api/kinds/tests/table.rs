@@ -11,6 +11,8 @@ fn fits(expected: &Value, cell: &Value) -> bool {
             cell == "<unknown>"
                 || cell.ends_with(['s', 'm', 'h', 'd', 'y']) && cell.starts_with(|c: char| c.is_ascii_digit())
         }
+        // The recording leaves out times, and the objects here have none.
+        (Some("<<time>>"), _) => cell.is_null(),
         _ => expected == cell,
     }
 }

@@ -1,7 +1,7 @@
 //! Built-in admission: the namespace a new object goes into, the facts a kind's own admission needs, and what may not be
 //! deleted.
 
-use kontiki_kinds::AdmitFacts;
+use kontiki_kinds::{AdmitFacts, Author};
 use kontiki_model::{Cause, Key, Status};
 use kontiki_raft::Expect;
 use serde_json::Value;
@@ -14,7 +14,10 @@ use super::{
     store::{self, Refusal},
     view::View,
 };
-use crate::failure::{self, Qualified};
+use crate::{
+    failure::{self, Qualified},
+    request::Identity,
+};
 
 const NAMESPACES: Qualified<'static> = Qualified { group: "", resource: "namespaces" };
 
@@ -55,6 +58,8 @@ pub fn admit(call: &Call<'_>, view: &View<'_>, object: &mut Value) -> Result<(),
         found.push(stored.as_ref().map(object::open).transpose()?);
     }
     let suffix = naming::suffix();
-    let admitted = (call.kind.admit)(object, &AdmitFacts { suffix: &suffix, found: &found });
+    let Identity { user, uid, groups, extra, .. } = &call.request.identity;
+    let author = Author { user, uid, groups, extra };
+    let admitted = (call.kind.admit)(object, &AdmitFacts { suffix: &suffix, found: &found, author });
     admitted.map_err(|why| Refusal::Judged(failure::forbidden(call.resource(), text(object, "/metadata/name"), &why)))
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{
     admission,
-    call::Call,
+    call::{self, Call},
     claims::{self, Denied},
     decode::{self, Decoded},
     limits::NAME_ATTEMPTS_MAX,
@@ -100,6 +100,7 @@ fn attempt(call: &Call<'_>, view: &View<'_>, creation: &Creation) -> Result<Plan
     admission::namespace(call, view, &object, &mut change)?;
     admission::admit(call, view, &mut object)?;
     (kind.prepare_create)(&mut object);
+    (kind.stamp)(&mut object, None, call::now());
     if kind.generation {
         object::metadata(&mut object).insert("generation".to_owned(), 1.into());
     }

@@ -88,9 +88,9 @@ pub async fn remove(call: &Call<'_>, name: &str, options: &DeleteOptions) -> Res
 
 impl Write for Removal<'_> {
     fn plan(&self, call: &Call<'_>, view: &View<'_>) -> Result<Plan, Refusal> {
-        if call.kind.protected.contains(&self.name) {
-            let why = format!("this {} may not be deleted", call.kind.singular);
-            return Err(Refusal::Final(failure::forbidden(call.resource(), self.name, &why)));
+        let protected = call.kind.protected;
+        if protected.names.contains(&self.name) {
+            return Err(Refusal::Final(failure::forbidden(call.resource(), self.name, protected.why)));
         }
         let key = call.key(self.name);
         let current = view.get(&key).map_err(|error| store::read_failed(&error))?;

@@ -33,15 +33,6 @@ pub fn metadata(object: &mut Value) -> &mut Map<String, Value> {
     object["metadata"].as_object_mut().expect("it was made an object above")
 }
 
-/// Sets the member at a JSON pointer whose parent is an object.
-pub fn set(object: &mut Value, pointer: &str, value: Value) {
-    if let Some((parent, member)) = pointer.rsplit_once('/')
-        && let Some(Value::Object(members)) = object.pointer_mut(parent)
-    {
-        members.insert(member.to_owned(), value);
-    }
-}
-
 /// The tree of a stored object, with its `resourceVersion`.
 pub fn open(stored: &Stored) -> Result<Value, Status> {
     let mut text = Vec::with_capacity(stored.body.len() + 64);

@@ -1,6 +1,6 @@
 //! Changing an object: what PUT, PATCH and the subresources that edit have in common.
 
-use kontiki_kinds::{Deletion, Kind, Stamp, metadata};
+use kontiki_kinds::{Deletion, Kind, Subresource, metadata};
 use kontiki_model::{Faults, Status};
 use kontiki_raft::{Expect, Mutation, Stored};
 use serde_json::Value;
@@ -25,8 +25,17 @@ pub enum Rules {
     Main,
     /// `…/status`: everything but the status (and metadata) stays.
     Status,
+    /// Another subresource that edits: everything but its part stays, as the kind's [`Edit`](kontiki_kinds::Edit) says.
+    Edit(Subresource),
     /// The server's own edit (a binding, a finalizer list): already exact, only metadata is checked.
     Internal,
+}
+
+impl Rules {
+    /// The rules of a subresource that edits.
+    pub fn of(subresource: Subresource) -> Self {
+        if subresource == Subresource::Status { Rules::Status } else { Rules::Edit(subresource) }
+    }
 }
 
 /// One change of one object.
@@ -176,24 +185,20 @@ fn prepare(call: &Call<'_>, rules: Rules, managed: Managed, new: &mut Value, (ol
     }
     match rules {
         Rules::Main => (kind.prepare_update)(new, old),
-        Rules::Status => {
-            (kind.prepare_status)(new, old);
-            stamp(kind, new, old);
+        Rules::Status => (kind.prepare_status)(new, old),
+        Rules::Edit(subresource) => {
+            if let Some(edit) = kind.edit(subresource) {
+                (edit.prepare)(new, old);
+            }
         }
         Rules::Internal => {}
+    }
+    if rules != Rules::Internal {
+        (kind.stamp)(new, Some(old), call::now());
     }
     if rules == Rules::Main && kind.generation && differs(kind, new, old) {
         let generation = old.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or_default();
         object::metadata(new).insert("generation".to_owned(), (generation + 1).into());
-    }
-}
-
-/// Sets the times of what changed.
-fn stamp(kind: &Kind, new: &mut Value, old: &Value) {
-    for Stamp { of, at } in kind.stamps {
-        if new.pointer(of) != old.pointer(of) && (new.pointer(at).is_none() || new.pointer(at) == old.pointer(at)) {
-            object::set(new, at, call::time_text(call::now()).into());
-        }
     }
 }
 
@@ -226,6 +231,11 @@ fn check(call: &Call<'_>, rules: Rules, new: &Value, old: &Value) -> Result<(), 
             (call.kind.validate_update)(new, old, &mut faults);
         }
         Rules::Status => (call.kind.validate_status)(new, old, &mut faults),
+        Rules::Edit(subresource) => {
+            if let Some(edit) = call.kind.edit(subresource) {
+                (edit.validate)(new, old, &mut faults);
+            }
+        }
         Rules::Internal => {}
     }
     call.valid(new, &faults)

@@ -4,7 +4,7 @@ use kontiki_model::Faults;
 use serde_json::Value;
 
 use super::policies;
-use crate::names::{path_with_domain, report};
+use crate::fields;
 use crate::tree::{at, fill_text, int, list_mut, missing, text};
 use crate::{pod, workload};
 
@@ -42,7 +42,7 @@ pub fn validate_spec(spec: &Value, path: &str, faults: &mut Faults) {
         faults.required(format!("{path}.backoffLimitPerIndex"), "when maxFailedIndexes is specified");
     }
     if let Some(manager) = at(spec, "/managedBy").as_str() {
-        report(path_with_domain(manager), manager, &format!("{path}.managedBy"), faults);
+        fields::domain_prefixed_path(manager, &format!("{path}.managedBy"), faults);
         if manager.len() > MANAGER_LENGTH_MAX {
             faults.too_long(format!("{path}.managedBy"), MANAGER_LENGTH_MAX);
         }

@@ -7,11 +7,11 @@ use super::sources;
 use crate::names::{report, subdomain};
 use crate::pod;
 use crate::tree::{at, list, members, missing, text};
-use crate::{metadata, storage};
+use crate::{metadata, volumes};
 
 pub fn validate(volume: &Value, faults: &mut Faults) {
     let spec = at(volume, "/spec");
-    storage::validate_access_modes(spec, "", faults);
+    volumes::validate_access_modes(spec, "", faults);
     validate_capacity(at(spec, "/capacity"), faults);
     let policy = text(spec, "/persistentVolumeReclaimPolicy");
     if !matches!(policy, "" | "Delete" | "Recycle" | "Retain") {
@@ -23,13 +23,13 @@ pub fn validate(volume: &Value, faults: &mut Faults) {
         let detail = "may not be 'recycle' for a hostPath mount of '/'";
         faults.forbidden("spec.persistentVolumeReclaimPolicy", detail);
     }
-    storage::validate_class(spec, "storageClassName", faults);
-    storage::validate_mode(spec, faults);
+    volumes::validate_class(spec, "storageClassName", faults);
+    volumes::validate_mode(spec, faults);
     match at(spec, "/volumeAttributesClassName").as_str() {
         None => {}
         Some("") => faults.required("spec.volumeAttributesClassName", "an empty string is disallowed"),
         Some(_) => {
-            storage::validate_class(spec, "volumeAttributesClassName", faults);
+            volumes::validate_class(spec, "volumeAttributesClassName", faults);
             if missing(spec, "/csi") {
                 faults.required("spec.csi", "has to be specified when using volumeAttributesClassName");
             }
@@ -47,7 +47,7 @@ fn validate_capacity(capacity: &Value, faults: &mut Faults) {
         faults.not_supported(PATH, capacity.clone(), &["storage"]);
     }
     for (name, amount) in members(capacity, "") {
-        storage::validate_positive(amount, &format!("{PATH}[{name}]"), faults);
+        volumes::validate_positive(amount, &format!("{PATH}[{name}]"), faults);
     }
 }
 

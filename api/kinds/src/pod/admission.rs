@@ -3,16 +3,13 @@
 use serde_json::{Value, json};
 
 use crate::tree::{at, fill, list, list_mut, missing, object, text, text_or};
-use crate::{AdmitFacts, Lookup};
+use crate::{AdmitFacts, Lookup, priorityclass};
 
 /// Where a container finds its token, the cluster's CA and its namespace.
 pub const TOKEN_MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// Tokens live an hour and seven seconds: an odd number tells these volumes from users' own.
 const TOKEN_SECONDS: i64 = 3607;
 const TOLERATION_SECONDS: i64 = 300;
-/// The two priority classes that every cluster has.
-const BUILT_IN_PRIORITIES: [(&str, i64); 2] =
-    [("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)];
 
 /// The service account the pod runs as.
 pub fn lookups(pod: &Value) -> Vec<Lookup> {
@@ -32,7 +29,7 @@ pub fn admit(pod: &mut Value, facts: &AdmitFacts<'_>) -> Result<(), String> {
 
 fn priority(pod: &mut Value) -> Result<(), String> {
     let class = text(pod, "/spec/priorityClassName").to_owned();
-    let value = match BUILT_IN_PRIORITIES.iter().find(|(name, _)| *name == class) {
+    let value = match priorityclass::SYSTEM.iter().find(|(name, _)| *name == class) {
         Some((_, value)) => *value,
         None if class.is_empty() => 0,
         None => return Err(format!("no PriorityClass with name {class} was found")),
@@ -138,10 +135,12 @@ fn token_volume(name: &str) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Author;
 
     fn admitted(spec: Value, account: Option<Value>) -> Result<Value, String> {
         let mut pod = json!({"metadata": {"namespace": "a"}, "spec": spec});
-        admit(&mut pod, &AdmitFacts { suffix: "abcde", found: &[account] }).map(|()| pod["spec"].take())
+        let facts = AdmitFacts { suffix: "abcde", found: &[account], author: Author::default() };
+        admit(&mut pod, &facts).map(|()| pod["spec"].take())
     }
 
     #[test]

@@ -173,7 +173,7 @@ pub fn validate_quantity(name: &str, value: &Value, path: &str, faults: &mut Fau
 }
 
 /// `example.com/thing`: outside of `kubernetes.io`, and short enough for a quota's `requests.` prefix.
-fn is_extended(name: &str) -> bool {
+pub fn is_extended(name: &str) -> bool {
     let Some((domain, _)) = name.split_once('/') else { return false };
     !domain.ends_with("kubernetes.io") && !name.starts_with("requests.") && subdomain(domain).is_empty()
 }

@@ -223,7 +223,7 @@ fn sysctls(context: &Value, path: &str, faults: &mut Faults) {
     }
 }
 
-fn tolerations(all: &[Value], path: &str, faults: &mut Faults) {
+pub fn tolerations(all: &[Value], path: &str, faults: &mut Faults) {
     for (index, toleration) in all.iter().enumerate() {
         let path = format!("{path}[{index}]");
         let (key, operator) = (text(toleration, "/key"), text(toleration, "/operator"));
@@ -328,14 +328,7 @@ fn affinity(affinity: &Value, path: &str, faults: &mut Faults) {
     let node = at(affinity, "/nodeAffinity");
     let terms = at(node, &format!("/{REQUIRED}"));
     if !terms.is_null() {
-        let path = format!("{path}.nodeAffinity.{REQUIRED}.nodeSelectorTerms");
-        let terms = list(terms, "/nodeSelectorTerms");
-        if terms.is_empty() {
-            faults.required(path.as_str(), "must have at least one node selector term");
-        }
-        for (index, term) in terms.iter().enumerate() {
-            validate_node_term(term, &format!("{path}[{index}]"), faults);
-        }
+        node_selector(terms, &format!("{path}.nodeAffinity.{REQUIRED}"), faults);
     }
     for (index, preferred) in list(node, &format!("/{PREFERRED}")).iter().enumerate() {
         let path = format!("{path}.nodeAffinity.{PREFERRED}[{index}]");
@@ -351,6 +344,17 @@ fn affinity(affinity: &Value, path: &str, faults: &mut Faults) {
             weight(preferred, &path, faults);
             pod_term(at(preferred, "/podAffinityTerm"), &format!("{path}.podAffinityTerm"), faults);
         }
+    }
+}
+
+/// Kubernetes' `ValidateNodeSelector`: which nodes, as alternatives.
+pub fn node_selector(selector: &Value, path: &str, faults: &mut Faults) {
+    let terms = list(selector, "/nodeSelectorTerms");
+    if terms.is_empty() {
+        faults.required(format!("{path}.nodeSelectorTerms"), "must have at least one node selector term");
+    }
+    for (index, term) in terms.iter().enumerate() {
+        validate_node_term(term, &format!("{path}.nodeSelectorTerms[{index}]"), faults);
     }
 }
 

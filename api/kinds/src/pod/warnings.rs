@@ -71,6 +71,11 @@ const DEPRECATED_VOLUMES: [(&str, &str); 9] = [
     ("rbd", "deprecated in v1.28, non-functional in v1.31+"),
 ];
 
+/// Why a label of nodes should not be used any more, and which one should.
+pub fn deprecated_node_label(label: &str) -> Option<&'static str> {
+    DEPRECATED_NODE_LABELS.iter().find(|(deprecated, _)| *deprecated == label).map(|(_, why)| *why)
+}
+
 fn spec(spec: &Value, path: &str) -> Vec<String> {
     let mut out = Vec::new();
     for (label, why) in DEPRECATED_NODE_LABELS {

@@ -1,14 +1,22 @@
 //! What is refused, with Kubernetes' field paths and words: creates, updates and status writes of each kind.
 #![allow(clippy::unwrap_used)]
 
+mod admission;
 mod apps;
 mod batch;
 mod budgets;
+mod certificates;
+mod cluster;
+mod devices;
+mod flowcontrol;
+mod networking;
 mod others;
 mod pods;
 mod services;
+mod storage;
 
-use kontiki_kinds::{Kind, by_gvk, metadata};
+use chrono::{DateTime, Utc};
+use kontiki_kinds::{Kind, Subresource, by_gvk, metadata};
 use kontiki_model::Faults;
 use kontiki_schema::{builtin, merge_patch};
 use serde_json::{Value, json};
@@ -85,10 +93,30 @@ fn update_status(old: &Value, patch: &Value) -> (Value, Vec<String>) {
     defaulted(&mut new);
     settled(&mut new);
     (kind.prepare_status)(&mut new, old);
+    (kind.stamp)(&mut new, Some(old), now());
     settled(&mut new);
     let mut faults = Faults::default();
     (kind.validate_status)(&new, old, &mut faults);
     (new, told(&faults))
+}
+
+/// A change by way of a subresource that edits a part.
+fn edit(old: &Value, subresource: Subresource, patch: &Value) -> (Value, Vec<String>) {
+    let kind = kind_of(old);
+    let edit = kind.edit(subresource).unwrap();
+    let mut new = old.clone();
+    merge(&mut new, patch);
+    defaulted(&mut new);
+    (edit.prepare)(&mut new, old);
+    (kind.stamp)(&mut new, Some(old), now());
+    settled(&mut new);
+    let mut faults = Faults::default();
+    (edit.validate)(&new, old, &mut faults);
+    (new, told(&faults))
+}
+
+fn now() -> DateTime<Utc> {
+    DateTime::parse_from_rfc3339("2026-01-02T03:04:05Z").unwrap().to_utc()
 }
 
 fn check_creates(cases: Vec<(Value, &[&str])>) {
@@ -105,7 +133,11 @@ fn check_updates(old: Value, cases: Vec<(Value, &[&str])>) {
 }
 
 fn core(kind: &str, rest: Value) -> Value {
-    let mut object = json!({"apiVersion": "v1", "kind": kind, "metadata": {}});
+    in_group("v1", kind, rest)
+}
+
+fn in_group(version: &str, kind: &str, rest: Value) -> Value {
+    let mut object = json!({"apiVersion": version, "kind": kind, "metadata": {}});
     merge(&mut object, &rest);
     object
 }

@@ -90,7 +90,7 @@ impl Plan {
             let is = core.stored(key)?;
             match compare(&kind, is.as_ref(), was.as_ref())? {
                 None => plan.unchanged += 1,
-                Some(Becomes::Deleted) if kind.protected.contains(&key.name.as_str()) => {
+                Some(Becomes::Deleted) if kind.needs(&key.name) => {
                     *plan.left.entry("what the cluster does not work without").or_default() += 1;
                 }
                 Some(becomes) => plan.differences.push(difference(&kind, key, is.as_ref(), was.as_ref(), becomes)?),

@@ -33,7 +33,8 @@ pub async fn handle(
         | Subresource::Log
         | Subresource::NodeProxy
         | Subresource::PortForward => return node::forward(core, route, request, subresource).await,
-        Subresource::Binding
+        Subresource::Approval
+        | Subresource::Binding
         | Subresource::Eviction
         | Subresource::Finalize
         | Subresource::Scale
@@ -41,10 +42,11 @@ pub async fn handle(
         | Subresource::Token => {}
     }
     let call = &Call::new(core, route, &request);
+    let rules = Rules::of(subresource);
     match (subresource, route.verb) {
-        (Subresource::Status, "get") => read::get(call).await,
-        (Subresource::Status, "update") => put::put(call, Rules::Status).await,
-        (Subresource::Status, "patch") => patch::patch(call, Rules::Status).await,
+        (Subresource::Approval | Subresource::Status, "get") => read::get(call).await,
+        (Subresource::Approval | Subresource::Status, "update") => put::put(call, rules).await,
+        (Subresource::Approval | Subresource::Status, "patch") => patch::patch(call, rules).await,
         (Subresource::Scale, "get") => scale::get(call).await,
         (Subresource::Scale, "update") => scale::put(call).await,
         (Subresource::Scale, "patch") => scale::patch(call).await,

@@ -1,0 +1,21 @@
+//! ValidatingWebhookConfiguration.
+
+use super::{GROUP, webhook};
+use crate::Kind;
+
+pub static KIND: Kind = Kind {
+    group: GROUP,
+    kind: "ValidatingWebhookConfiguration",
+    resource: "validatingwebhookconfigurations",
+    singular: "validatingwebhookconfiguration",
+    categories: &["api-extensions"],
+    namespaced: false,
+    type_name: "admissionregistration.v1.ValidatingWebhookConfiguration",
+    generation: true,
+    unconditional_update: false,
+    columns: webhook::COLUMNS,
+    cells: webhook::cells,
+    default: webhook::default,
+    validate: webhook::validate,
+    ..Kind::BASE
+};

@@ -1,0 +1,119 @@
+//! StorageClass.
+
+use kontiki_model::Faults;
+use serde_json::Value;
+
+use super::{GROUP, kept, validate_parameters, validate_provisioner};
+use crate::column::{self, text_column};
+use crate::names::{qualified, report};
+use crate::pod::deprecated_node_label;
+use crate::tree::{at, fill, flag, list, text, text_or, texts};
+use crate::{Column, Kind, fields, metadata};
+
+pub static KIND: Kind = Kind {
+    group: GROUP,
+    kind: "StorageClass",
+    resource: "storageclasses",
+    singular: "storageclass",
+    short_names: &["sc"],
+    namespaced: false,
+    type_name: "storage.v1.StorageClass",
+    delete_returns_object: true,
+    columns: COLUMNS,
+    cells: |class, now| {
+        vec![
+            name(class).into(),
+            text(class, "/provisioner").into(),
+            text_or(class, "/reclaimPolicy", "Delete").into(),
+            text_or(class, "/volumeBindingMode", "Immediate").into(),
+            flag(class, "/allowVolumeExpansion").into(),
+            column::age(class, now),
+        ]
+    },
+    default: |class| {
+        fill(class, "reclaimPolicy", "Delete");
+        fill(class, "volumeBindingMode", "Immediate");
+    },
+    validate,
+    validate_update: |new, old, faults| {
+        metadata::validate_update(new, old, faults);
+        for member in ["parameters", "provisioner", "reclaimPolicy"] {
+            kept(new, old, member, faults);
+        }
+        fields::immutable(new, old, "/volumeBindingMode", faults);
+    },
+    warnings: |class, _| warnings(class),
+    ..Kind::BASE
+};
+
+const COLUMNS: &[Column] = &[
+    column::NAME,
+    text_column("Provisioner", 0, "What provides the volumes."),
+    text_column("ReclaimPolicy", 0, "What becomes of a volume that is no longer claimed."),
+    text_column("VolumeBindingMode", 0, "When volumes are provided and bound."),
+    text_column("AllowVolumeExpansion", 0, "Whether volumes can grow."),
+    column::AGE,
+];
+
+/// Marks the class that claims without one get.
+const DEFAULT_ANNOTATIONS: [&str; 2] =
+    ["storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"];
+
+fn name(class: &Value) -> String {
+    let annotations = at(class, "/metadata/annotations");
+    let is_default = DEFAULT_ANNOTATIONS.iter().any(|one| annotations.get(*one).is_some_and(|value| value == "true"));
+    let name = text(class, "/metadata/name");
+    if is_default { format!("{name} (default)") } else { name.to_owned() }
+}
+
+fn validate(class: &Value, faults: &mut Faults) {
+    validate_provisioner(class, "provisioner", faults);
+    validate_parameters(class, faults);
+    let policy = text(class, "/reclaimPolicy");
+    if !policy.is_empty() {
+        fields::one_of(policy, "reclaimPolicy", &["Delete", "Retain"], faults);
+    }
+    let modes = ["Immediate", "WaitForFirstConsumer"];
+    fields::one_of(text(class, "/volumeBindingMode"), "volumeBindingMode", &modes, faults);
+    let terms = list(class, "/allowedTopologies");
+    for (index, term) in terms.iter().enumerate() {
+        let path = format!("allowedTopologies[{index}]");
+        validate_topology(term, &path, faults);
+        if terms[..index].contains(term) {
+            faults.duplicate(format!("{path}.matchLabelExpressions"), "");
+        }
+    }
+}
+
+fn validate_topology(term: &Value, path: &str, faults: &mut Faults) {
+    let mut keys = Vec::new();
+    for (index, requirement) in list(term, "/matchLabelExpressions").iter().enumerate() {
+        let path = format!("{path}.matchLabelExpressions[{index}]");
+        let (key, values) = (text(requirement, "/key"), texts(requirement, "/values").collect::<Vec<_>>());
+        if values.is_empty() {
+            faults.required(format!("{path}.values"), "");
+        }
+        for (at, value) in values.iter().enumerate() {
+            if values[..at].contains(value) {
+                faults.duplicate(format!("{path}.values[{at}]"), *value);
+            }
+        }
+        report(qualified(key), key, &format!("{path}.key"), faults);
+        if keys.contains(&key) {
+            faults.duplicate(format!("{path}.key"), key);
+        }
+        keys.push(key);
+    }
+}
+
+fn warnings(class: &Value) -> Vec<String> {
+    let mut out = Vec::new();
+    for (index, term) in list(class, "/allowedTopologies").iter().enumerate() {
+        for (at, requirement) in list(term, "/matchLabelExpressions").iter().enumerate() {
+            if let Some(why) = deprecated_node_label(text(requirement, "/key")) {
+                out.push(format!("allowedTopologies[{index}].matchLabelExpressions[{at}].key: {why}"));
+            }
+        }
+    }
+    out
+}

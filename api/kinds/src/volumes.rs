@@ -1,0 +1,75 @@
+//! What PersistentVolumes and their claims share: access modes, classes, modes.
+
+use kontiki_model::Faults;
+use serde_json::Value;
+
+use crate::names::{report, subdomain};
+use crate::tree::{at, list, text};
+
+/// `(mode, how it is printed)`, in the order in which it is printed.
+const ACCESS_MODES: [(&str, &str); 4] =
+    [("ReadWriteOnce", "RWO"), ("ReadOnlyMany", "ROX"), ("ReadWriteMany", "RWX"), ("ReadWriteOncePod", "RWOP")];
+
+/// `RWO,RWX`.
+pub fn access_modes(holder: &Value, pointer: &str) -> String {
+    let given = list(holder, pointer);
+    let known = ACCESS_MODES.iter().filter(|(mode, _)| given.iter().any(|one| one == mode));
+    known.map(|(_, short)| *short).collect::<Vec<_>>().join(",")
+}
+
+/// The class in the annotation that came before the field, or in the field.
+pub fn class(object: &Value) -> &str {
+    let annotation = at(object, "/metadata/annotations").get("volume.beta.kubernetes.io/storage-class");
+    annotation.and_then(Value::as_str).unwrap_or_else(|| text(object, "/spec/storageClassName"))
+}
+
+/// `<unset>` where there is none.
+pub fn or_unset<'a>(object: &'a Value, pointer: &str) -> &'a str {
+    at(object, pointer).as_str().unwrap_or("<unset>")
+}
+
+/// `Terminating` while it is being deleted.
+pub fn phase(object: &Value) -> &str {
+    if at(object, "/metadata/deletionTimestamp").is_null() { text(object, "/status/phase") } else { "Terminating" }
+}
+
+pub fn validate_access_modes(spec: &Value, when_missing: &str, faults: &mut Faults) {
+    const PATH: &str = "spec.accessModes";
+    let modes: Vec<&str> = list(spec, "/accessModes").iter().filter_map(Value::as_str).collect();
+    if modes.is_empty() {
+        faults.required(PATH, when_missing);
+    }
+    for mode in &modes {
+        if !ACCESS_MODES.iter().any(|(known, _)| known == mode) {
+            let known = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
+            faults.not_supported(PATH, *mode, &known);
+        }
+    }
+    if modes.contains(&"ReadWriteOncePod") && modes.iter().any(|mode| *mode != "ReadWriteOncePod") {
+        faults.forbidden(PATH, "may not use ReadWriteOncePod with other access modes");
+    }
+}
+
+pub fn validate_mode(spec: &Value, faults: &mut Faults) {
+    if let Some(mode) = at(spec, "/volumeMode").as_str()
+        && !matches!(mode, "Block" | "Filesystem")
+    {
+        faults.not_supported("spec.volumeMode", mode, &["Block", "Filesystem"]);
+    }
+}
+
+/// The name of a class, where there is one.
+pub fn validate_class(spec: &Value, member: &str, faults: &mut Faults) {
+    let class = text(spec, &format!("/{member}"));
+    if !class.is_empty() {
+        report(subdomain(class), class, &format!("spec.{member}"), faults);
+    }
+}
+
+/// An amount of storage is more than nothing.
+pub fn validate_positive(value: &Value, path: &str, faults: &mut Faults) {
+    let Some(amount) = crate::pod::quantity(value) else { return };
+    if amount.is_zero() || amount.is_negative() {
+        faults.invalid(path, amount.to_string(), "must be greater than zero");
+    }
+}
