@@ -110,3 +110,34 @@ async fn what_v1_of_an_autoscaler_cannot_say_is_annotated() {
     assert_eq!(v1().name("h").delete(&Value::Null).await.code, 200);
     assert_eq!(v2().name("h").get().await.code, 404);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_said_it_in_one_spelling_loses_it_in_another() {
+    let server = Server::start().await;
+    let one = |version: &str, manager: &str| {
+        let kind = kind("autoscaling", version, "HorizontalPodAutoscaler");
+        server.about(kind, "default").name("h").query("fieldManager", manager)
+    };
+    let config = |version: &str, spec: Value| {
+        json!({
+        "apiVersion": format!("autoscaling/{version}"), "kind": "HorizontalPodAutoscaler", "metadata": {"name": "h"}, "spec": spec})
+    };
+    const APPLY: &str = "application/apply-patch+yaml";
+    let target = json!({"kind": "Deployment", "name": "d", "apiVersion": "apps/v1"});
+    let old = json!({"maxReplicas": 3, "targetCPUUtilizationPercentage": 50, "scaleTargetRef": target});
+    one("v1", "m1").patch(APPLY, &config("v1", old)).await.expect(201);
+    let cpu = |percent: i64| {
+        json!({"metrics": [{"type": "Resource", "resource": {
+        "name": "cpu", "target": {"type": "Utilization", "averageUtilization": percent}}}]})
+    };
+    let refused = one("v2", "m2").patch(APPLY, &config("v2", cpu(70))).await.expect(409);
+    assert_eq!(refused["details"]["causes"][0]["field"], ".spec.targetCPUUtilizationPercentage");
+    let forced = one("v2", "m2").query("force", "true").patch(APPLY, &config("v2", cpu(70))).await.expect(200);
+    let says = |name: &str| {
+        let entries = forced["metadata"]["managedFields"].as_array().unwrap();
+        entries.iter().find(|entry| entry["manager"] == name).cloned().unwrap()
+    };
+    let theirs = json!({"f:spec": {"f:maxReplicas": {}, "f:scaleTargetRef": {}}});
+    assert_eq!((&says("m1")["apiVersion"], &says("m1")["fieldsV1"]), (&json!("autoscaling/v1"), &theirs));
+    assert_eq!(says("m2")["fieldsV1"], json!({"f:spec": {"f:metrics": {}}}));
+}

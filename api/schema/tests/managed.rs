@@ -36,7 +36,14 @@ impl Life {
             "" => &[&["status"]],
             _ => &[&["spec"]],
         };
-        FieldManager { schema: Schema::builtin(self.id), api_version: self.api_version, subresource, reset, now }
+        FieldManager {
+            schema: Schema::builtin(self.id),
+            api_version: self.api_version,
+            subresource,
+            reset,
+            now,
+            versions: &(),
+        }
     }
 
     fn now(&mut self) -> String {
@@ -82,8 +89,8 @@ impl Life {
         let now = self.now();
         builtin().canonical(self.id, &mut object);
         let manager = self.manager(subresource, &now);
-        let comparison = manager.differences(&self.object, &object);
-        manager.update(&comparison, &mut self.managed, name);
+        let change = manager.change(&self.object, &object);
+        manager.update(&change, &mut self.managed, name);
         self.set(object);
         self
     }
@@ -320,9 +327,17 @@ fn replicas_pass_between_an_object_and_its_scale() {
         };
         let now = life.now();
         let (api_version, subresource) = (scale::API_VERSION, "scale");
-        let manager = FieldManager { schema: Schema::builtin(id), api_version, subresource, reset: &[], now: &now };
+        let manager = FieldManager {
+            schema: Schema::builtin(id),
+            api_version,
+            subresource,
+            reset: &[],
+            now: &now,
+            versions: &(),
+        };
         let mut managed = replicas.to_scale(&life.managed);
-        manager.update(&manager.differences(&scale(before), &scale(after)), &mut managed, name);
+        let (old, new) = (scale(before), scale(after));
+        manager.update(&manager.change(&old, &new), &mut managed, name);
         life.managed = replicas.to_object(&life.managed, &managed);
         life.object["spec"]["replicas"] = after.into();
     };

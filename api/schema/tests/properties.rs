@@ -219,7 +219,7 @@ proptest! {
         let (table, id) = (builtin(), ids::CORE_V1_POD);
         let reset: &[&[&str]] = &[];
         let now = "2026-01-01T00:00:00Z";
-        let manager = FieldManager { schema: Schema::builtin(id), api_version: "v1", subresource: "", reset, now };
+        let manager = FieldManager { schema: Schema::builtin(id), api_version: "v1", subresource: "", reset, now, versions: &() };
         prop_assert_eq!(table.check_config(id, &applied), Ok(()));
         let same = manager.apply(&live, &live, &ManagedFields::default(), "m", false).unwrap();
         prop_assert_eq!(same.object, None);
@@ -237,7 +237,7 @@ proptest! {
         let (table, id) = (builtin(), ids::CORE_V1_POD);
         let reset: &[&[&str]] = &[];
         let now = "2026-01-01T00:00:00Z";
-        let manager = FieldManager { schema: Schema::builtin(id), api_version: "v1", subresource: "", reset, now };
+        let manager = FieldManager { schema: Schema::builtin(id), api_version: "v1", subresource: "", reset, now, versions: &() };
         let empty = serde_json::json!({});
         let first = manager.apply(&empty, &mine, &ManagedFields::default(), "mine", true).unwrap();
         let object = first.object.unwrap_or_else(|| empty.clone());

@@ -1,7 +1,10 @@
 //! Who says what: keeps `metadata.managedFields` through every write. The rules are `kontiki_schema::managed`'s; here is what a
 //! request says about its writer.
 
-use kontiki_schema::managed::{FieldManager, ManagedFields};
+use kontiki_schema::{
+    Schema,
+    managed::{Comparison, FieldManager, ManagedFields, Versions},
+};
 use serde_json::Value;
 
 use super::{
@@ -49,7 +52,30 @@ impl<'a> Writer<'a> {
             subresource: subresource.unwrap_or_default(),
             reset: self.call.kind.resets(subresource),
             now: &self.now,
+            versions: self,
         }
+    }
+}
+
+/// The other spellings of the kind.
+impl Versions for Writer<'_> {
+    fn differences(&self, api_version: &str, live: &Value, new: &Value) -> Option<Comparison> {
+        let kind = self.call.kind;
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let other = self.call.core.registry().kinds.by_gvk(group, version, kind.kind)?;
+        if other.storage_resource() != kind.storage_resource() {
+            return None;
+        }
+        let spelled = |object: &Value| {
+            let mut object = other.from_stored(kind.to_stored(object.clone()));
+            other.schema().canonical(&mut object);
+            object
+        };
+        let Schema { table, id } = other.schema();
+        let mut comparison = table.differences(id, &spelled(live), &spelled(new));
+        comparison.cut(&["metadata", MEMBER]);
+        other.resets(self.call.route.subresource.as_deref()).iter().for_each(|path| comparison.cut(path));
+        Some(comparison)
     }
 }
 
@@ -104,15 +130,16 @@ fn by_change(
 ) -> Option<Value> {
     let writer = Writer::of(call);
     let manager = writer.manager();
-    let comparison = match old {
-        Some(old) => manager.differences(old, new),
-        None => manager.differences(&object::empty(call.kind), new),
+    let empty = match old {
+        Some(_) => Value::Null,
+        None => object::empty(call.kind),
     };
+    let change = manager.change(old.unwrap_or(&empty), new);
     let given = given.filter(|given| !given.is_null() && call.route.subresource.is_none());
     if ManagedFields::is_reset(given) {
         return None;
     }
-    if comparison.is_same() && given.is_none_or(|given| Some(given) == stored) {
+    if change.is_same() && given.is_none_or(|given| Some(given) == stored) {
         return stored.cloned();
     }
     // Who does not know the member, or breaks it, does not lose it.
@@ -120,7 +147,7 @@ fn by_change(
     let mut managed = given.or_else(|| ManagedFields::decode(stored)).unwrap_or_default();
     // Where nobody said anything, it stays so until somebody applies.
     if old.is_none() || !managed.is_empty() {
-        manager.update(&comparison, &mut managed, &manager_name(call.request));
+        manager.update(&change, &mut managed, &manager_name(call.request));
     }
     managed.encode()
 }

@@ -1,5 +1,7 @@
 //! Keeps who says what, through every write.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::{
@@ -38,6 +40,29 @@ pub struct FieldManager<'a> {
     pub reset: &'a [&'a [&'a str]],
     /// RFC 3339, whole seconds.
     pub now: &'a str,
+    pub versions: &'a dyn Versions,
+}
+
+/// The other versions in which an object is told: who said something in one is asked about the fields of that one.
+pub trait Versions {
+    /// What turned `live` into `new`, both in the manager's own version; `None` if the other one is not served any more, and
+    /// whoever said something in it is forgotten.
+    fn differences(&self, api_version: &str, live: &Value, new: &Value) -> Option<Comparison>;
+}
+
+/// There is one version.
+impl Versions for () {
+    fn differences(&self, _: &str, _: &Value, _: &Value) -> Option<Comparison> {
+        None
+    }
+}
+
+/// What a write does to an object.
+#[derive(Clone, Debug)]
+pub struct Change<'v> {
+    live: &'v Value,
+    new: &'v Value,
+    comparison: Comparison,
 }
 
 /// What a configuration makes of an object.
@@ -67,29 +92,47 @@ impl Conflict {
     }
 }
 
+impl Change<'_> {
+    pub fn is_same(&self) -> bool {
+        self.comparison.is_same()
+    }
+
+    /// What is said otherwise now.
+    fn said(&self) -> FieldSet {
+        self.comparison.said()
+    }
+}
+
+impl Comparison {
+    fn said(&self) -> FieldSet {
+        let mut said = self.added.clone();
+        said.unite(&self.modified);
+        said
+    }
+}
+
 impl FieldManager<'_> {
     /// What a write changes, as far as such writes can. Both forms are canonical; of an object that is created, the old one is
     /// the type's empty form.
-    pub fn differences(&self, live: &Value, new: &Value) -> Comparison {
+    pub fn change<'v>(&self, live: &'v Value, new: &'v Value) -> Change<'v> {
         let mut comparison = self.schema.table.differences(self.schema.id, live, new);
         comparison.cut(&["metadata", "managedFields"]);
         self.reset.iter().for_each(|path| comparison.cut(path));
-        comparison
+        Change { live, new, comparison }
     }
 
     /// A write of any sort: `name` says from now on what it changed, and nobody else does.
-    pub fn update(&self, comparison: &Comparison, managed: &mut ManagedFields, name: &str) {
-        self.record(comparison, managed, &Manager::updater(name, self.api_version, self.subresource));
+    pub fn update(&self, change: &Change<'_>, managed: &mut ManagedFields, name: &str) {
+        self.record(change, managed, &Manager::updater(name, self.api_version, self.subresource));
         managed.cap();
     }
 
-    fn record(&self, comparison: &Comparison, managed: &mut ManagedFields, manager: &Manager) {
-        if comparison.is_same() {
+    fn record(&self, change: &Change<'_>, managed: &mut ManagedFields, manager: &Manager) {
+        if change.is_same() {
             return;
         }
-        let mut said = comparison.added.clone();
-        said.unite(&comparison.modified);
-        managed.release(comparison, &said, None);
+        let mut said = change.said();
+        self.release(change, managed, None);
         strip(&mut said);
         if said.is_empty() {
             return;
@@ -97,6 +140,45 @@ impl FieldManager<'_> {
         let owned = managed.entries.entry(manager.clone()).or_insert_with(|| self.owned(FieldSet::default()));
         owned.fields.unite(&said);
         owned.time = Some(self.now.to_owned());
+    }
+
+    /// The change as the versions of all entries tell it; of those that are not served any more, nothing.
+    fn told(&self, change: &Change<'_>, managed: &ManagedFields) -> BTreeMap<String, Comparison> {
+        let mut told = BTreeMap::from([(self.api_version.to_owned(), change.comparison.clone())]);
+        for owned in managed.entries.values() {
+            if !told.contains_key(&owned.api_version)
+                && let Some(comparison) = self.versions.differences(&owned.api_version, change.live, change.new)
+            {
+                told.insert(owned.api_version.clone(), comparison);
+            }
+        }
+        told
+    }
+
+    /// Fields that others than the applier say, and that are said otherwise now.
+    fn conflicts(&self, change: &Change<'_>, managed: &ManagedFields, applier: &Manager) -> Vec<Conflict> {
+        let told = self.told(change, managed);
+        let mut conflicts = Vec::new();
+        for (manager, owned) in managed.entries.iter().filter(|(manager, _)| *manager != applier) {
+            let Some(comparison) = told.get(&owned.api_version) else { continue };
+            let paths = owned.fields.intersection(&comparison.said()).paths();
+            conflicts.extend(paths.into_iter().map(|path| Conflict { manager: manager.clone(), path }));
+        }
+        conflicts
+    }
+
+    /// What was said otherwise or removed is not said any more by those who said it, besides the applier.
+    fn release(&self, change: &Change<'_>, managed: &mut ManagedFields, applier: Option<&Manager>) {
+        let told = self.told(change, managed);
+        managed.entries.retain(|manager, owned| {
+            if Some(manager) == applier {
+                return true;
+            }
+            let Some(comparison) = told.get(&owned.api_version) else { return false };
+            owned.fields.subtract(&comparison.said());
+            owned.fields.subtract(&comparison.removed);
+            !owned.fields.is_empty()
+        });
     }
 
     fn owned(&self, fields: FieldSet) -> Owned {
@@ -118,7 +200,7 @@ impl FieldManager<'_> {
             let mut empty = Value::Null;
             self.schema.canonical(&mut empty);
             let before = Manager::updater(BEFORE_FIRST_APPLY, self.api_version, self.subresource);
-            self.record(&self.differences(&empty, live), &mut managed, &before);
+            self.record(&self.change(&empty, live), &mut managed, &before);
         }
         let applier = Manager::applier(name, self.subresource);
         let merged = self.schema.table.merged(self.schema.id, live, config);
@@ -127,17 +209,16 @@ impl FieldManager<'_> {
         let last = managed.entries.insert(applier.clone(), self.owned(fields));
         let (last, last_time) = last.map_or((FieldSet::default(), None), |owned| (owned.fields, owned.time));
         let object = self.prune(merged, &managed, &last);
-        let comparison = self.schema.table.differences(self.schema.id, live, &object);
-        let mut visible = comparison.clone();
-        self.reset.iter().for_each(|path| visible.cut(path));
-        let mut said = visible.added.clone();
-        said.unite(&visible.modified);
-        let conflicts = managed.conflicts(&said, &applier);
-        if !force && !conflicts.is_empty() {
-            return Err(Conflicts(conflicts));
+        let change = self.change(live, &object);
+        if !force {
+            let conflicts = self.conflicts(&change, &managed, &applier);
+            if !conflicts.is_empty() {
+                return Err(Conflicts(conflicts));
+            }
         }
-        managed.release(&visible, &said, Some(&applier));
-        let changed = !comparison.is_same();
+        self.release(&change, &mut managed, Some(&applier));
+        // Fields that such writes do not change count here: they are merged, and left out when the object is stored.
+        let changed = !self.schema.table.differences(self.schema.id, live, &object).is_same();
         if let Some(owned) = managed.entries.get_mut(&applier) {
             strip(&mut owned.fields);
             owned.time = if changed { Some(self.now.to_owned()) } else { last_time };
@@ -148,28 +229,6 @@ impl FieldManager<'_> {
 }
 
 impl ManagedFields {
-    /// Fields that others say, and that were said otherwise now.
-    fn conflicts(&self, said: &FieldSet, applier: &Manager) -> Vec<Conflict> {
-        let others = self.entries.iter().filter(|(manager, _)| *manager != applier);
-        let conflict = |(manager, owned): (&Manager, &Owned)| {
-            let paths = owned.fields.intersection(said).paths();
-            let manager = manager.clone();
-            paths.into_iter().map(move |path| Conflict { manager: manager.clone(), path })
-        };
-        others.flat_map(conflict).collect()
-    }
-
-    /// What was said otherwise or removed is not said by those who said it, besides the applier.
-    fn release(&mut self, comparison: &Comparison, said: &FieldSet, applier: Option<&Manager>) {
-        for (manager, owned) in &mut self.entries {
-            if Some(manager) != applier {
-                owned.fields.subtract(said);
-                owned.fields.subtract(&comparison.removed);
-            }
-        }
-        self.entries.retain(|manager, owned| Some(manager) == applier || !owned.fields.is_empty());
-    }
-
     /// What a manager has applied.
     pub fn applied(&self, name: &str, subresource: &str) -> Option<&FieldSet> {
         self.entries.get(&Manager::applier(name, subresource)).map(|owned| &owned.fields)

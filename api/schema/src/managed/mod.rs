@@ -26,7 +26,7 @@ pub use compare::Comparison;
 pub use config::ConfigError;
 pub use element::{Element, Scalar};
 pub use entries::{ManagedFields, Manager, Operation, Owned};
-pub use manager::{Applied, Conflict, Conflicts, FieldManager};
+pub use manager::{Applied, Change, Conflict, Conflicts, FieldManager, Versions};
 pub use place::ItemError;
 pub use set::FieldSet;
 

@@ -95,7 +95,7 @@ impl Change<'_> {
         let now = call::time_text(call::now());
         let (api_version, subresource) = (scale::API_VERSION, Subresource::Scale.name());
         let schema = expected().schema;
-        let manager = FieldManager { schema, api_version, subresource, reset: &[], now: &now };
+        let manager = FieldManager { schema, api_version, subresource, reset: &[], now: &now, versions: &() };
         let scale = match self {
             Change::Written(scale) => scale(old)?,
             Change::Applied(configuration) => return configuration.apply(&manager, old, &managed),
@@ -103,8 +103,8 @@ impl Change<'_> {
         let mut canonical = scale.clone();
         schema.canonical(&mut canonical);
         if !managed.is_empty() {
-            let comparison = manager.differences(old, &canonical);
-            manager.update(&comparison, &mut managed, &ownership::manager_name(call.request));
+            let change = manager.change(old, &canonical);
+            manager.update(&change, &mut managed, &ownership::manager_name(call.request));
         }
         Ok((scale, managed))
     }
