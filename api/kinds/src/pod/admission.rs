@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::tree::{at, fill, list, list_mut, missing, object, text, text_or};
-use crate::{AdmitFacts, Lookup, priorityclass};
+use crate::tree::{at, fill, int, list, list_mut, missing, object, text, text_or};
+use crate::{AdmitFacts, Lookup};
 
 /// Where a container finds its token, the cluster's CA and its namespace.
 pub const TOKEN_MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -11,41 +11,54 @@ pub const TOKEN_MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccoun
 const TOKEN_SECONDS: i64 = 3607;
 const TOLERATION_SECONDS: i64 = 300;
 
-/// The service account the pod runs as.
+/// The service account the pod runs as, and the class it names.
 pub fn lookups(pod: &Value) -> Vec<Lookup> {
-    vec![Lookup {
+    let mut all = vec![Lookup {
         resource: "serviceaccounts",
         namespace: text(pod, "/metadata/namespace").to_owned(),
         name: text_or(pod, "/spec/serviceAccountName", "default").to_owned(),
-    }]
+    }];
+    let class = text(pod, "/spec/priorityClassName");
+    if !class.is_empty() {
+        let (resource, name) = ("priorityclasses.scheduling.k8s.io", class.to_owned());
+        all.push(Lookup { resource, namespace: String::new(), name });
+    }
+    all
 }
 
 pub fn admit(pod: &mut Value, facts: &AdmitFacts<'_>) -> Result<(), String> {
-    priority(pod)?;
+    priority(pod, facts)?;
     service_account(pod, facts)?;
     tolerate(pod);
     Ok(())
 }
 
-fn priority(pod: &mut Value) -> Result<(), String> {
-    let class = text(pod, "/spec/priorityClassName").to_owned();
-    let value = match priorityclass::SYSTEM.iter().find(|(name, _)| *name == class) {
-        Some((_, value)) => *value,
-        None if class.is_empty() => 0,
-        None => return Err(format!("no PriorityClass with name {class} was found")),
-    };
-    match at(pod, "/spec/priority").as_i64() {
-        Some(given) if given != value => {
-            return Err(format!(
-                "the integer value of priority ({given}) must not be provided in pod spec; priority admission controller computed \
-                 {value} from the given PriorityClass name"
-            ));
+/// The class decides; what the pod says itself must agree.
+fn priority(pod: &mut Value, facts: &AdmitFacts<'_>) -> Result<(), String> {
+    const PREEMPTS: &str = "PreemptLowerPriority";
+    let (value, policy) = match text(pod, "/spec/priorityClassName") {
+        "" => (0, PREEMPTS),
+        name => {
+            let class = facts.found.get(1).and_then(Option::as_ref);
+            let class = class.ok_or_else(|| format!("no PriorityClass with name {name} was found"))?;
+            (int(class, "/value"), text_or(class, "/preemptionPolicy", PREEMPTS))
         }
-        _ => {}
+    };
+    let why = |what: &str, given: &str, computed: &str| {
+        format!(
+            "the {what} ({given}) must not be provided in pod spec; priority admission controller computed {computed} from the given \
+             PriorityClass name"
+        )
+    };
+    if let Some(given) = at(pod, "/spec/priority").as_i64().filter(|given| *given != value) {
+        return Err(why("integer value of priority", &given.to_string(), &value.to_string()));
+    }
+    if let Some(given) = at(pod, "/spec/preemptionPolicy").as_str().filter(|given| *given != policy) {
+        return Err(why("string value of PreemptionPolicy", given, policy));
     }
     let spec = object(pod, "spec");
     spec["priority"] = value.into();
-    fill(spec, "preemptionPolicy", "PreemptLowerPriority");
+    fill(spec, "preemptionPolicy", policy);
     Ok(())
 }
 
@@ -138,8 +151,12 @@ mod tests {
     use crate::Author;
 
     fn admitted(spec: Value, account: Option<Value>) -> Result<Value, String> {
+        admitted_among(spec, &[account])
+    }
+
+    fn admitted_among(spec: Value, found: &[Option<Value>]) -> Result<Value, String> {
         let mut pod = json!({"metadata": {"namespace": "a"}, "spec": spec});
-        let facts = AdmitFacts { suffix: "abcde", found: &[account], author: Author::default() };
+        let facts = AdmitFacts { suffix: "abcde", found, author: Author::default() };
         admit(&mut pod, &facts).map(|()| pod["spec"].take())
     }
 
@@ -178,12 +195,28 @@ mod tests {
             admitted(json!({"serviceAccountName": "sa0"}), None),
             Err("error looking up service account a/sa0: serviceaccount \"sa0\" not found".to_owned())
         );
+    }
+
+    #[test]
+    fn the_class_decides_the_priority() {
+        let with = |mut spec: Value, class: Option<Value>| {
+            spec["priorityClassName"] = "c".into();
+            admitted_among(spec, &[Some(json!({})), class])
+        };
+        let class = json!({"value": 7, "preemptionPolicy": "Never"});
+        let spec = with(json!({}), Some(class.clone())).unwrap();
+        assert_eq!((&spec["priority"], &spec["preemptionPolicy"]), (&json!(7), &json!("Never")));
+        assert_eq!(with(json!({}), None), Err("no PriorityClass with name c was found".to_owned()));
+        let must_not = "must not be provided in pod spec; priority admission controller computed";
+        let given = "from the given PriorityClass name";
         assert_eq!(
-            admitted(json!({"priorityClassName": "none"}), Some(json!({}))),
-            Err("no PriorityClass with name none was found".to_owned())
+            with(json!({"priority": 8}), Some(class.clone())),
+            Err(format!("the integer value of priority (8) {must_not} 7 {given}"))
         );
-        let critical = admitted(json!({"priorityClassName": "system-node-critical"}), Some(json!({}))).unwrap();
-        assert_eq!(critical["priority"], 2_000_001_000);
+        assert_eq!(
+            with(json!({"preemptionPolicy": "PreemptLowerPriority"}), Some(class)),
+            Err(format!("the string value of PreemptionPolicy (PreemptLowerPriority) {must_not} Never {given}"))
+        );
     }
 
     #[test]
