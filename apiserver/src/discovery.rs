@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use kontiki_kinds::{Kind, Kinds, Subresource};
 use kontiki_model::Status;
-use kontiki_schema::Source;
+use kontiki_schema::{Source, builtin, ids};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -185,7 +185,8 @@ impl Aggregated {
             Media::Json { .. } | Media::Yaml => content::response(StatusCode::OK, AGGREGATED_JSON, self.json.clone()),
             Media::Protobuf => {
                 let document = Source::parse(&self.json).map_err(failure::internal)?;
-                content::response(StatusCode::OK, AGGREGATED_PROTOBUF, content::protobuf(&document)?)
+                let written = builtin().encode_protobuf_as(ids::APIDISCOVERY_V2_APIGROUPDISCOVERYLIST, &document);
+                content::response(StatusCode::OK, AGGREGATED_PROTOBUF, written.map_err(content::unwritable)?)
             }
         };
         let headers = response.headers_mut();

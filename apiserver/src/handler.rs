@@ -328,3 +328,6 @@ fn finish(response: &mut ApiResponse, request_id: &str) {
     }
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
 }
+
+#[cfg(test)]
+mod tests;

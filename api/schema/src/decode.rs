@@ -25,6 +25,8 @@ pub struct Duplicate {
 
 /// Values nest no deeper: what is stored is read back by serde_json, which gives up on the next level.
 pub const DEPTH_MAX: usize = 127;
+/// YAML nests less deep: its parser takes far more of the stack for a level.
+const YAML_DEPTH_MAX: usize = 64;
 /// Values of a YAML document, and those of them that its aliases may stand for.
 const YAML_VALUES_MAX: usize = 250_000;
 const YAML_ALIASED_VALUES_MAX: usize = 50_000;
@@ -78,7 +80,7 @@ pub fn decode_yaml(bytes: &[u8]) -> Result<Document, DecodeError> {
     let options = serde_saphyr::options! {
         duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
         legacy_octal_numbers: true,
-        budget: serde_saphyr::budget! { max_depth: DEPTH_MAX, flow_nesting_limit: DEPTH_MAX, max_nodes: YAML_VALUES_MAX },
+        budget: serde_saphyr::budget! { max_depth: YAML_DEPTH_MAX, flow_nesting_limit: YAML_DEPTH_MAX, max_nodes: YAML_VALUES_MAX },
         alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: YAML_ALIASED_VALUES_MAX },
     };
     let mut reader = Reader { source: Source::Yaml, path: String::new(), duplicates: Vec::new() };
@@ -338,8 +340,11 @@ mod tests {
             let _ = decode_yaml(deep.as_bytes());
         }
         let nested = |levels: usize| format!("{}1{}", "[".repeat(levels), "]".repeat(levels));
-        assert!(decode_yaml(nested(DEPTH_MAX).as_bytes()).is_ok());
-        assert_eq!(refused(&nested(DEPTH_MAX + 1)), "error converting YAML to JSON: yaml: exceeded max depth");
+        assert!(decode_yaml(nested(YAML_DEPTH_MAX).as_bytes()).is_ok());
+        assert!(decode_yaml(nested(YAML_DEPTH_MAX + 1).as_bytes()).is_err());
+        let block = |levels: usize| (0..levels).map(|level| format!("{}a:\n", " ".repeat(level))).collect::<String>();
+        assert!(decode_yaml(block(YAML_DEPTH_MAX).as_bytes()).is_ok());
+        assert_eq!(refused(&block(YAML_DEPTH_MAX + 2)), "error converting YAML to JSON: yaml: exceeded max depth");
         assert!(decode_json(nested(DEPTH_MAX).as_bytes()).is_ok());
         assert!(decode_json(nested(DEPTH_MAX + 1).as_bytes()).is_err());
         // An alias to what it stands in.

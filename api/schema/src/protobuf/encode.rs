@@ -31,11 +31,13 @@ type Result<T = ()> = std::result::Result<T, EncodeError>;
 impl Table {
     /// Writes an object with its envelope. What it is stands in its `kind` and `apiVersion`.
     pub fn encode_protobuf(&self, object: &Source<'_>) -> Result<Vec<u8>> {
-        let named = |name: &str| object.get(name).and_then(Source::as_str).unwrap_or_default();
-        let (api_version, kind) = (named("apiVersion"), named("kind"));
-        // Some documents of discovery do not say it.
-        let api_version = if api_version.is_empty() { "v1" } else { api_version };
-        let id = self.writable_type(api_version, kind)?;
+        let (api_version, kind) = type_meta(object);
+        self.encode_protobuf_as(self.writable_type(api_version, kind)?, object)
+    }
+
+    /// The same of an object whose type is not known by its `kind` and `apiVersion`.
+    pub fn encode_protobuf_as(&self, id: TypeId, object: &Source<'_>) -> Result<Vec<u8>> {
+        let (api_version, kind) = type_meta(object);
         let mut out = MAGIC.to_vec();
         put_type_meta(&mut out, api_version, kind);
         put_message(&mut out, 2, |out| self.put_struct(id, object, out))?;
@@ -196,6 +198,12 @@ impl Table {
             other => Err(unfit("a list", other)),
         }
     }
+}
+
+/// What an object says it is: `apiVersion` and `kind`. Some documents of discovery do not say the first.
+fn type_meta<'s>(object: &'s Source<'_>) -> (&'s str, &'s str) {
+    let named = |name: &str| object.get(name).and_then(Source::as_str).filter(|text| !text.is_empty());
+    (named("apiVersion").unwrap_or("v1"), named("kind").unwrap_or_default())
 }
 
 /// A frame of a watch stream: its length in four bytes, then the bare event, whose object is enveloped.
