@@ -169,26 +169,8 @@ struct Write<'a> {
 
 impl Write<'_> {
     async fn carry_out(&self, core: &Arc<Core>, object: &Value) -> Result<(), Status> {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(header::USER_AGENT, HeaderValue::from_static("kontiki-apiserver"));
         let (method, verb) = if self.name.is_some() { (Method::PUT, "update") } else { (Method::POST, "create") };
-        let request = ApiRequest {
-            method,
-            path: String::new(),
-            raw_query: String::new(),
-            query: Vec::new(),
-            headers,
-            body: RequestBody::Bytes(Bytes::from(object.to_string())),
-            upgrade: None,
-            identity: Identity {
-                user: "system:apiserver".to_owned(),
-                groups: vec![MASTERS.to_owned(), AUTHENTICATED.to_owned()],
-                ..Identity::default()
-            },
-            request_id: uuid::Uuid::new_v4().to_string(),
-            at: None,
-        };
+        let request = own_request(method, object.to_string());
         let route = ResourceRequest {
             kind: self.kind.into(),
             namespace: Some(self.namespace.to_owned()).filter(|_| self.kind.namespaced),
@@ -198,5 +180,28 @@ impl Write<'_> {
             verb,
         };
         rest::handle(core, route, request).boxed().await.map(drop)
+    }
+}
+
+/// A request of this server to itself.
+pub(crate) fn own_request(method: Method, body: String) -> ApiRequest {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::USER_AGENT, HeaderValue::from_static("kontiki-apiserver"));
+    ApiRequest {
+        method,
+        path: String::new(),
+        raw_query: String::new(),
+        query: Vec::new(),
+        headers,
+        body: RequestBody::Bytes(Bytes::from(body)),
+        upgrade: None,
+        identity: Identity {
+            user: "system:apiserver".to_owned(),
+            groups: vec![MASTERS.to_owned(), AUTHENTICATED.to_owned()],
+            ..Identity::default()
+        },
+        request_id: uuid::Uuid::new_v4().to_string(),
+        at: None,
     }
 }

@@ -14,6 +14,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     authn::{StaticTokens, TokenSigner},
     config::Config,
+    definitions::Definitions,
     failure, health, limits,
     metrics::Metrics,
     peers::Peers,
@@ -31,6 +32,8 @@ pub struct Core {
     pub pki: Pki,
     pub tokens: TokenSigner,
     pub metrics: Metrics,
+    /// What was made of the definitions of kinds.
+    pub(crate) definitions: Definitions,
     /// The kinds that are served now.
     registry: RwLock<Arc<Registry>>,
     /// Watch events rendered once for many watchers.
@@ -74,6 +77,7 @@ impl Core {
             pki,
             tokens,
             metrics: Metrics::new(),
+            definitions: Definitions::default(),
             registry: RwLock::new(Arc::new(Registry::new(Kinds::default()))),
             frames: Frames::default(),
             static_tokens,
@@ -99,6 +103,11 @@ impl Core {
     /// What is served now.
     pub(crate) fn registry(&self) -> Arc<Registry> {
         self.registry.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on these are served.
+    pub(crate) fn serve(&self, kinds: Kinds) {
+        *self.registry.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Registry::new(kinds));
     }
 
     /// The kinds that are served now.

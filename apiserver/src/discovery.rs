@@ -60,6 +60,8 @@ struct Resource {
     short_names: &'static [&'static str],
     categories: &'static [&'static str],
     subresources: Vec<Subresource>,
+    /// Where the aggregated form names group and version: of custom kinds.
+    explicit: Option<(&'static str, &'static str)>,
     /// Objects are stored under this group, version and kind.
     stored_as: Option<(&'static str, &'static str)>,
 }
@@ -273,7 +275,10 @@ impl Group {
 impl Resource {
     fn of_kind(kind: &Kind) -> Self {
         let mut subresources = kind.subresources.to_vec();
-        subresources.sort_by_key(|subresource| subresource.name());
+        if kind.custom.is_none() {
+            subresources.sort_by_key(|subresource| subresource.name());
+        }
+        let stored = kind.custom.as_ref().map_or(kind.stored().version, |custom| custom.storage_version);
         Resource {
             name: kind.resource,
             singular: kind.singular,
@@ -283,7 +288,8 @@ impl Resource {
             short_names: kind.short_names,
             categories: kind.categories,
             subresources,
-            stored_as: Some((kind.stored().group, kind.stored().version)).filter(|_| kind.computed.is_none()),
+            explicit: kind.custom.as_ref().map(|_| (kind.group, kind.version)),
+            stored_as: Some((kind.stored().group, stored)).filter(|_| kind.computed.is_none()),
         }
     }
 
@@ -297,6 +303,7 @@ impl Resource {
             short_names: &[],
             categories: &[],
             subresources: Vec::new(),
+            explicit: None,
             stored_as: None,
         }
     }
@@ -331,17 +338,18 @@ impl Resource {
 
     fn aggregated(&self) -> Value {
         let kind = |group: &str, version: &str, kind: &str| json!({"group": group, "version": version, "kind": kind});
+        let (own_group, own_version) = self.explicit.unwrap_or(("", ""));
         let mut own = json!({
             "resource": self.name,
             // Empty group and version are those of the list.
-            "responseKind": kind("", "", self.kind),
+            "responseKind": kind(own_group, own_version, self.kind),
             "scope": if self.namespaced { "Namespaced" } else { "Cluster" },
             "singularResource": self.singular,
             "verbs": self.verbs,
         });
         self.names_into(&mut own);
         let subresources: Vec<Value> = self.subresources.iter().map(|subresource| {
-            let (group, version, name) = subresource.response_kind().unwrap_or(("", "", self.kind));
+            let (group, version, name) = subresource.response_kind().unwrap_or((own_group, own_version, self.kind));
             json!({"subresource": subresource.name(), "responseKind": kind(group, version, name), "verbs": subresource.verbs()})
         }).collect();
         if !subresources.is_empty() {

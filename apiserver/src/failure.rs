@@ -124,6 +124,17 @@ pub fn unsupported_patch() -> Status {
     generic(415, "UnsupportedMediaType", "415: Unsupported Media Type")
 }
 
+/// A PATCH of a custom object whose content type is none of theirs: they have no strategic merge.
+pub fn unsupported_custom_patch() -> Status {
+    unsupported_media(&["application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"])
+}
+
+/// Nothing new comes into a kind whose definition is being removed.
+pub fn terminating_definition() -> Status {
+    let message = "create not allowed while custom resource definition is terminating";
+    plain(405, "MethodNotAllowed", message)
+}
+
 /// A patch with more operations than are allowed.
 pub fn too_many_operations(message: impl Into<String>) -> Status {
     plain(413, "RequestEntityTooLarge", message)

@@ -9,6 +9,7 @@ mod bootstrap;
 mod config;
 pub mod content;
 mod core;
+mod definitions;
 mod discovery;
 pub mod failure;
 mod handler;

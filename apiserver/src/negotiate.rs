@@ -3,7 +3,7 @@
 //! Two refusals exist, as in Kubernetes: a media type that the route offers not at all, and one that it offers but not
 //! with the parameters asked for.
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 use kontiki_model::Status;
 
 use crate::{failure, request::ApiRequest};
@@ -140,6 +140,20 @@ pub fn negotiate(request: &ApiRequest, offer: Offer) -> Result<Form, Status> {
     let pretty = wants_pretty(request);
     let form = clauses.iter().find_map(|clause| clause.form(offer, pretty));
     form.ok_or_else(|| failure::not_acceptable(OBJECT_TYPES))
+}
+
+/// Takes protobuf out of what a client accepts, where there is none: what else it accepts is left, and 406 if that is nothing.
+pub fn without_protobuf(headers: &mut HeaderMap) -> Result<(), Status> {
+    let accept = accept_header(headers);
+    let is_protobuf = |clause: &str| clause.split(';').next().map(str::trim) == Some(PROTOBUF);
+    let left: Vec<&str> = accept.split(',').filter(|clause| !is_protobuf(clause)).collect();
+    if left.is_empty() {
+        return Err(failure::not_representable(&[JSON, YAML]));
+    }
+    if let Ok(value) = HeaderValue::from_str(&left.join(",")) {
+        headers.insert(header::ACCEPT, value);
+    }
+    Ok(())
 }
 
 /// Whether the client accepts one of these media types, of a route that negotiates nothing else.

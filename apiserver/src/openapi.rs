@@ -8,8 +8,9 @@ use http::{HeaderValue, StatusCode, header};
 use kontiki_kinds::{Kind, Kinds, Subresource};
 use kontiki_model::Status;
 use kontiki_schema::{
-    builtin,
+    Table, custom_types,
     openapi::{RouteInfo, v2, v2_protobuf, v3},
+    published,
 };
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -118,7 +119,12 @@ impl OpenApi {
 
     pub fn v2(&self, request: &ApiRequest) -> Result<ApiResponse, Status> {
         let (json, protobuf) = self.v2.get_or_init(|| {
-            let document = v2(builtin(), &routes(&self.kinds));
+            let mut document = v2(&table(&self.kinds), &routes(&self.kinds));
+            for kind in self.kinds.custom() {
+                if let Some((name, schema)) = custom_definition(kind, true) {
+                    document["definitions"][name] = schema;
+                }
+            }
             (Document::new(document.to_string().into_bytes()), Document::new(v2_protobuf(&document)))
         });
         match preferred(&request.headers, &[JSON, PROTOBUF[0], PROTOBUF[1]]) {
@@ -137,16 +143,37 @@ impl OpenApi {
             for (name, path) in PLAIN_DOCUMENTS {
                 add((*name).to_owned(), plain_document(path));
             }
-            let routes = routes(&self.kinds);
+            let (routes, table) = (routes(&self.kinds), table(&self.kinds));
             for (group, version) in group_versions(&self.kinds) {
                 if !group.is_empty() {
                     add(format!("apis/{group}"), plain_document(&format!("/apis/{group}/")));
                 }
-                add(document_name(group, version), v3(builtin(), group, version, &routes));
+                let mut document = v3(&table, group, version, &routes);
+                for kind in self.kinds.custom().iter().filter(|kind| (kind.group, kind.version) == (group, version)) {
+                    if let Some((name, schema)) = custom_definition(kind, false) {
+                        document["components"]["schemas"][name] = schema;
+                    }
+                }
+                add(document_name(group, version), document);
             }
             documents
         })
     }
+}
+
+/// The built-in types and the names of the custom ones, which documents refer to.
+fn table(kinds: &Kinds) -> Table {
+    custom_types(
+        kinds.custom().iter().map(|kind| (kind.type_name, (kind.group, kind.version, kind.kind), kind.list_kind())),
+    )
+}
+
+/// What a custom kind's objects look like, under the name that references have.
+fn custom_definition(kind: &Kind, v2: bool) -> Option<(&'static str, Value)> {
+    const METADATA: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
+    let custom = kind.custom.as_ref()?;
+    let gvk = (kind.group, kind.version, kind.kind);
+    Some((kind.type_name, published(&custom.published, gvk, METADATA, v2)))
 }
 
 /// A path that answers with a document of no declared type.
@@ -188,6 +215,7 @@ fn routes(kinds: &Kinds) -> Vec<RouteInfo<'static>> {
         type_name: review.type_name,
         verbs: &["create"],
         connect: false,
+        custom: false,
         query: &[],
     }));
     routes
@@ -204,6 +232,7 @@ fn of_kind(kind: &Kind) -> RouteInfo<'static> {
         type_name: kind.type_name,
         verbs: kind.verbs,
         connect: false,
+        custom: kind.custom.is_some(),
         query: &[],
     }
 }

@@ -12,6 +12,7 @@ use crate::{
     bootstrap,
     config::Config,
     core::Core,
+    definitions,
     handler::Handler,
     in_process::InProcess,
     kubernetes_service, limits,
@@ -75,6 +76,7 @@ impl ApiServer {
         tasks.spawn(serve::serve(listener, acceptor.clone(), handler.clone()));
         tasks.spawn(keep_certificate(core.clone(), tls));
         tasks.spawn(begin(core.clone()));
+        tasks.spawn(definitions::keep(core.clone()));
         Ok(ApiServer { core, handler, acceptor, tasks })
     }
 
@@ -131,6 +133,9 @@ async fn begin(core: Arc<Core>) {
         None => return,
         Some(Err(error)) => return tracing::error!(%error, "the log ended before it had caught up"),
         Some(Ok(())) => {}
+    }
+    if let Err(status) = definitions::refresh(&core) {
+        tracing::error!(message = status.message, "the definitions of kinds cannot be read");
     }
     core.set_caught_up();
     bootstrap::run(core.clone()).await;

@@ -4,7 +4,7 @@
 mod client;
 
 use client::{Answer, Server};
-use kontiki_kinds::{Deletion, KINDS, Kind};
+use kontiki_kinds::{Deletion, KINDS, Kind, KindRef};
 use serde_json::{Value, json};
 
 const NAMESPACE: &str = "default";
@@ -12,15 +12,19 @@ const FINALIZER: &str = "example.com/hold";
 
 /// The least that is a valid object of the kind, besides its name.
 fn example(kind: &Kind) -> Value {
+    if kind.custom.is_some() {
+        return json!({"apiVersion": kind.group_version(), "kind": kind.kind, "spec": {"size": 1}});
+    }
     let examples: Vec<Value> = serde_json::from_str(include_str!("fixtures/examples.json")).unwrap();
     let version = kind.group_version();
     let found = examples.into_iter().find(|one| one["kind"] == kind.kind && one["apiVersion"] == *version);
     found.unwrap_or_else(|| panic!("{version} {} has no example: add one to fixtures/examples.json", kind.kind))
 }
 
-/// The kinds that have a life; the others are told by the server and never stored.
-fn stored() -> impl Iterator<Item = &'static Kind> {
-    KINDS.iter().copied().filter(|kind| kind.computed.is_none())
+/// The kinds that have a life, and objects of any name; the others are told by the server and never stored, or named after what
+/// they define.
+fn stored() -> impl Iterator<Item = KindRef> {
+    KINDS.iter().filter(|kind| kind.computed.is_none() && !kind.defines_kinds).map(|kind| KindRef::Builtin(kind))
 }
 
 /// A word as a name of the kind: some kinds' names say what their objects are.
@@ -70,14 +74,37 @@ async fn finalizers_hold_every_kind() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_custom_kind_has_the_same_life() {
+    let server = Server::start().await;
+    let definition = json!({
+        "metadata": {"name": "widgets.example.com"},
+        "spec": {
+            "group": "example.com", "scope": "Namespaced", "names": {"plural": "widgets", "kind": "Widget"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {
+                "type": "object", "properties": {"spec": {"type": "object", "properties": {"size": {"type": "integer"}}}}}}}],
+        },
+    });
+    server.on("apiextensions.k8s.io/CustomResourceDefinition", "").create(&definition).await.expect(201);
+    let kind = server.core.kinds().by_resource("example.com", "v1", "widgets").unwrap();
+    let life = Life { server: &server, kind };
+    let created = life.created().await;
+    life.read(&created).await;
+    life.patched().await;
+    life.updated().await;
+    life.deleted().await;
+    life.applied().await;
+    life.held().await;
+}
+
 struct Life<'a> {
     server: &'a Server,
-    kind: &'static Kind,
+    kind: KindRef,
 }
 
 impl Life<'_> {
     fn all(&self) -> client::Call<'_> {
-        self.server.about(self.kind, NAMESPACE)
+        self.server.about(self.kind.clone(), NAMESPACE)
     }
 
     fn one(&self) -> client::Call<'_> {
@@ -85,7 +112,7 @@ impl Life<'_> {
     }
 
     fn name(&self, word: &str) -> String {
-        name_of(self.kind, word)
+        name_of(&self.kind, word)
     }
 
     fn ok(&self, step: &str, answer: Answer, code: u16) -> Answer {
@@ -94,7 +121,7 @@ impl Life<'_> {
     }
 
     async fn created(&self) -> Value {
-        let object = named(self.kind, "battery");
+        let object = named(&self.kind, "battery");
         let dry = self.ok("dry run", self.all().query("dryRun", "All").create(&object).await, 201);
         assert_eq!(dry.at("/metadata/resourceVersion"), &Value::Null);
         self.ok("after a dry run", self.one().get().await, 404);
@@ -103,7 +130,7 @@ impl Life<'_> {
         assert_eq!(created.at("/apiVersion"), &json!(self.kind.group_version()));
         let again = self.ok("create again", self.all().create(&object).await, 409);
         assert_eq!(again.at("/reason"), "AlreadyExists");
-        let unnamed = self.ok("without a name", self.all().create(&example(self.kind)).await, 422);
+        let unnamed = self.ok("without a name", self.all().create(&example(&self.kind)).await, 422);
         assert_eq!(unnamed.at("/reason"), "Invalid");
         let mut strict = object.clone();
         strict["metadata"]["name"] = "strict".into();
@@ -120,7 +147,7 @@ impl Life<'_> {
         let items = listed.at("/items").as_array().unwrap();
         assert_eq!(items.len(), 1);
         assert_eq!(items[0]["metadata"], created["metadata"]);
-        assert_eq!(items[0].get("kind"), None);
+        assert_eq!(items[0].get("kind").is_some(), self.kind.custom.is_some());
         let name = self.all().query("fieldSelector", &format!("metadata.name={}", self.name("battery")));
         let table = name.accept("application/json;as=Table;v=v1;g=meta.k8s.io").list().await;
         let table = self.ok("table", table, 200);
@@ -150,7 +177,16 @@ impl Life<'_> {
         let json = self.ok("JSON patch", self.one().patch("application/json-patch+json", &json_patch).await, 200);
         assert_eq!(json.at("/metadata/labels/patched"), "json");
         let strategic = self.one().patch("application/strategic-merge-patch+json", &label("strategic")).await;
-        assert_eq!(self.ok("strategic patch", strategic, 200).at("/metadata/labels/patched"), "strategic");
+        match self.kind.custom {
+            Some(_) => {
+                self.ok("strategic patch", strategic, 415);
+                self.ok("merge patch in its place", self.one().merge(&label("strategic")).await, 200);
+            }
+            None => {
+                let strategic = self.ok("strategic patch", strategic, 200);
+                assert_eq!(strategic.at("/metadata/labels/patched"), "strategic");
+            }
+        }
         let other = json!({"metadata": {"name": "other"}});
         self.ok("another name", self.one().merge(&other).await, 400);
         let dry = self.ok("dry patch", self.one().query("dryRun", "All").merge(&label("dry")).await, 200);
@@ -164,7 +200,7 @@ impl Life<'_> {
         const TYPE: &str = "application/apply-patch+yaml";
         let name = self.name("applied");
         let config = |labels: Value| {
-            let mut config = named(self.kind, "applied");
+            let mut config = named(&self.kind, "applied");
             config["apiVersion"] = self.kind.group_version().into();
             config["kind"] = self.kind.kind.into();
             config["metadata"]["labels"] = labels;
@@ -223,7 +259,7 @@ impl Life<'_> {
         let mut other = updated.body.clone();
         other["metadata"]["uid"] = "11111111-2222-3333-4444-555555555555".into();
         self.ok("another uid", self.one().update(&other).await, 409);
-        let absent = named(self.kind, "absent");
+        let absent = named(&self.kind, "absent");
         let code = if self.kind.create_on_update { 201 } else { 404 };
         self.ok("update of nothing", self.all().name(&self.name("absent")).update(&absent).await, code);
         if self.kind.create_on_update {
@@ -267,7 +303,7 @@ impl Life<'_> {
     }
 
     async fn held(&self) {
-        let mut object = named(self.kind, "held");
+        let mut object = named(&self.kind, "held");
         object["metadata"]["finalizers"] = json!([FINALIZER]);
         self.ok("create held", self.all().create(&object).await, 201);
         let name = self.name("held");

@@ -104,7 +104,7 @@ async fn lists_of_every_kind() {
     let server = Server::start().await;
     for kind in KINDS.iter().filter(|kind| kind.verbs.contains(&"list")) {
         let namespace = if kind.namespaced { "default" } else { "" };
-        let on = || server.about(kind, namespace);
+        let on = || server.about(*kind, namespace);
         let plain = on().list().await.expect(200);
         let (code, list) = told(on().accept(PROTOBUF), "list").await;
         assert_eq!((code, canonical(list)), (200, canonical(plain)), "{}", kind.resource);

@@ -30,6 +30,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
     ("kontiki-apiserver", &["kontiki-kinds", "kontiki-model", "kontiki-raft", "kontiki-schema"]),
     ("kontiki-bench", &["kontiki-model", "kontiki-raft"]),
+    ("kontiki-cel", &["kontiki-model"]),
     ("kontiki-chaos", &["kontiki-model", "kontiki-raft"]),
     ("kontiki-controllers", &["kontiki-informer"]),
     ("kontiki-informer", &[]),
@@ -40,7 +41,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("kontiki-raft", &["kontiki-model"]),
     ("kontiki-runtime", &[]),
     ("kontiki-scheduler", &["kontiki-informer"]),
-    ("kontiki-schema", &["kontiki-model"]),
+    ("kontiki-schema", &["kontiki-cel", "kontiki-model"]),
     ("xtask", &["kontiki-schema"]),
 ];
 

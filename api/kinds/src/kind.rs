@@ -1,11 +1,14 @@
 //! What the API server must know of a kind. One declaration per kind; everything generic derives from it.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use kontiki_model::{Fault, Faults, Retention};
 use kontiki_schema::{Schema, builtin};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::{column, tree};
+use crate::{Custom, column, tree};
 
 /// One kind, declared. All functions are pure and get objects that passed the schema (right types, known fields).
 ///
@@ -99,6 +102,14 @@ pub struct Kind {
     pub unknown_field: Option<fn(&str) -> String>,
     /// The objects that every cluster has from its first second. A `status` is written after the object, as its subresource.
     pub initial: fn() -> Vec<Value>,
+    /// Its objects define kinds: what is served follows each change of one.
+    pub defines_kinds: bool,
+    /// The first step of a deletion, before finalizers are looked at: `(object, now)`.
+    pub prepare_delete: fn(&mut Value, &str),
+    /// Set where a CustomResourceDefinition defines the kind.
+    pub custom: Option<Arc<Custom>>,
+    /// The kind of its lists, where that is not its own name with `List` behind.
+    pub list_kind: Option<&'static str>,
     /// The server tells these from what it is; none is ever stored.
     pub computed: Option<Computed>,
 }
@@ -264,6 +275,8 @@ pub enum SelectorForm {
     Requirements,
     /// A map of labels.
     Labels,
+    /// The text form.
+    Text,
 }
 
 /// A selectable field.
@@ -430,11 +443,18 @@ impl Kind {
         orphans: None,
         unknown_field: None,
         initial: Vec::new,
+        defines_kinds: false,
+        prepare_delete: |_, _| {},
+        custom: None,
+        list_kind: None,
         computed: None,
     };
 
     /// What its objects look like.
     pub fn schema(&self) -> Schema<'_> {
+        if let Some(custom) = &self.custom {
+            return Schema::custom(&custom.structural);
+        }
         let id = builtin().lookup(self.type_name);
         Schema::builtin(id.expect("a kind's type_name is in the table: a test checks it"))
     }
@@ -513,13 +533,68 @@ impl Kind {
         self.edits.iter().find(|edit| edit.subresource == subresource)
     }
 
+    /// The kind of a list of its objects.
+    pub fn list_kind(&self) -> String {
+        self.list_kind.map_or_else(|| format!("{}List", self.kind), str::to_owned)
+    }
+
+    /// The `apiVersion` that its objects are stored under.
+    pub fn stored_group_version(&self) -> String {
+        match &self.custom {
+            Some(custom) => format!("{}/{}", self.group, custom.storage_version),
+            None => self.group_version(),
+        }
+    }
+
+    /// What a selector compares: the selectable fields of an object, by name.
+    pub fn field_values(&self, object: &Value) -> BTreeMap<String, String> {
+        match &self.custom {
+            Some(custom) => custom.field_values(object),
+            None => self.fields.iter().map(|field| (field.path.to_owned(), (field.get)(object))).collect(),
+        }
+    }
+
+    /// The columns of a Table, as it describes them.
+    pub fn column_definitions(&self) -> Vec<Value> {
+        if let Some(custom) = &self.custom {
+            return custom.column_definitions();
+        }
+        let column = |column: &Column| {
+            json!({
+                "name": column.name, "type": column.r#type, "format": column.format,
+                "description": column.description, "priority": column.priority,
+            })
+        };
+        self.columns.iter().map(column).collect()
+    }
+
+    /// The cells of an object's row, one for each column.
+    pub fn row(&self, object: &Value, now: DateTime<Utc>) -> Vec<Value> {
+        match &self.custom {
+            Some(custom) => custom.row(object, now),
+            None => (self.cells)(object, now),
+        }
+    }
+
+    /// What a definition's schema says of an object, `old` being what it replaces; built-in kinds have functions instead.
+    /// Rules come last: they make sense only of what has no other faults.
+    pub fn validate_schema(&self, object: &Value, old: Option<&Value>, faults: &mut Faults) {
+        self.schema().validate(object, old, faults);
+        if self.custom.is_some() {
+            Custom::validate_scale(self, object, faults);
+        }
+        self.schema().run_rules(object, old, faults);
+    }
+
     /// What a field selector may name, as Kubernetes lists it: cluster-scoped kinds with own fields know no namespace.
-    pub fn selectable(&self) -> Vec<&'static str> {
+    pub fn selectable(&self) -> Vec<&str> {
         let mut out = vec!["metadata.name"];
+        let custom = self.custom.as_ref().map(|custom| custom.fields.as_slice()).unwrap_or_default();
         if self.namespaced || self.fields.is_empty() {
             out.push("metadata.namespace");
         }
         out.extend(self.fields.iter().map(|field| field.path));
+        out.extend(custom.iter().map(|(name, _)| name.as_str()));
         out
     }
 }

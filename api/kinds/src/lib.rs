@@ -14,6 +14,8 @@ mod condition;
 mod configmap;
 mod controllerrevision;
 mod cronjob;
+pub mod custom;
+pub mod customresourcedefinition;
 mod daemonset;
 mod deployment;
 mod endpoints;
@@ -54,6 +56,7 @@ mod volumes;
 mod workload;
 
 pub use age::{age, human_duration};
+pub use custom::Custom;
 pub use kind::{
     AdmitFacts, Author, Claim, Column, Deletion, Edit, Field, Kind, Lookup, NameRule, Orphans, Pool, Protected,
     Restore, Scale, SelectorForm, Spelling, Subresource,
@@ -85,6 +88,7 @@ pub static KINDS: &[&Kind] = &[
     &admissionregistration::validatingpolicy::KIND,
     &admissionregistration::validatingpolicybinding::KIND,
     &admissionregistration::validatingwebhook::KIND,
+    &customresourcedefinition::KIND,
     &apiservice::KIND,
     &controllerrevision::KIND,
     &daemonset::KIND,

@@ -26,6 +26,7 @@ mod protobuf;
 mod prune;
 mod scalar;
 mod schema;
+pub mod structural;
 mod syntax;
 mod table;
 
@@ -36,4 +37,5 @@ pub use go::print as go_print;
 pub use patch::{PatchError, decode_patch, json_patch, merge_patch};
 pub use protobuf::{EncodeError, Enveloped, ListWriter, Source, watch_frame};
 pub use schema::Schema;
+pub use structural::{Ratchet, Structural, custom_types, is_known_format, published, sorted};
 pub use table::{Field, Form, Gvk, Item, ListType, Omit, Patch, Shape, Table, Text, Type, TypeId, builtin};

@@ -1,42 +1,108 @@
-//! What objects of one kind look like, whichever source says so: a type of a table, with the operations every writer needs.
+//! What objects of one kind look like, whichever source says so, with the operations every writer needs: a type of a table, or
+//! a CustomResourceDefinition's schema.
 
-use serde_json::Value;
+use kontiki_model::Faults;
+use serde_json::{Map, Value};
 
 use crate::decode::{DecodeError, Document};
+use crate::ids;
+use crate::structural::{Ratchet, Structural, sorted};
 use crate::table::{Table, TypeId, builtin};
 
-/// A type and the table it is in.
+/// A type and the table it is in; for custom kinds also the schema that the type was made of, which knows more.
 #[derive(Clone, Copy, Debug)]
 pub struct Schema<'a> {
     pub table: &'a Table,
     pub id: TypeId,
+    structural: Option<&'a Structural>,
 }
 
 impl Schema<'static> {
     /// A built-in type.
     pub fn builtin(id: TypeId) -> Self {
-        Schema { table: builtin(), id }
+        Schema { table: builtin(), id, structural: None }
     }
 }
 
-impl Schema<'_> {
+impl<'a> Schema<'a> {
+    /// The schema of a definition.
+    pub fn custom(structural: &'a Structural) -> Self {
+        let (table, id) = structural.table();
+        Schema { table, id, structural: Some(structural) }
+    }
+
+    /// A definition's schema, not a built-in type: it has no strategic merge and no protobuf.
+    pub fn is_custom(&self) -> bool {
+        self.structural.is_some()
+    }
+
     /// What field validation warns of or, when strict, refuses: keys given twice, then unknown fields.
     pub fn check_document(&self, document: &Document) -> Result<Vec<String>, DecodeError> {
-        self.table.check_document(self.id, document)
+        let Some(structural) = self.structural else { return self.table.check_document(self.id, document) };
+        if let Some(metadata) = document.value.get("metadata") {
+            builtin().check(ids::META_V1_OBJECTMETA, metadata)?;
+        }
+        let unknown = structural.unknown(&document.value).into_iter().map(|path| format!("unknown field {path:?}"));
+        Ok(document.duplicates.iter().map(|one| one.message.clone()).chain(unknown).collect())
     }
 
     /// Removes unknown fields.
     pub fn prune(&self, value: &mut Value) {
-        self.table.prune(self.id, value);
+        match self.structural {
+            Some(structural) => structural.prune(value),
+            None => self.table.prune(self.id, value),
+        }
     }
 
     /// Fills what the schema itself says.
     pub fn default(&self, value: &mut Value) {
-        self.table.default(self.id, value);
+        match self.structural {
+            Some(structural) => structural.default(value),
+            None => self.table.default(self.id, value),
+        }
     }
 
     /// Rewrites the value in the form that is stored.
     pub fn canonical(&self, value: &mut Value) {
-        self.table.canonical(self.id, value);
+        match self.structural {
+            Some(_) => *value = canonical(value.take()),
+            None => self.table.canonical(self.id, value),
+        }
     }
+
+    /// Whether the values are such as a definition allows; on updates beside what is replaced. Built-in kinds have their own rules.
+    pub fn validate(&self, value: &Value, old: Option<&Value>, faults: &mut Faults) {
+        if let Some(structural) = self.structural {
+            structural.validate(value, Ratchet::of(old), faults);
+        }
+    }
+
+    /// The rules of a definition, which make sense only of what has no other faults.
+    pub fn run_rules(&self, value: &Value, old: Option<&Value>, faults: &mut Faults) {
+        if let Some(structural) = self.structural {
+            structural.run_rules(value, Ratchet::of(old), faults);
+        }
+    }
+}
+
+/// Custom objects are written with the API's own members in front, as all stored objects, and the others by name.
+fn canonical(value: Value) -> Value {
+    let mut members = match value {
+        Value::Object(members) => members,
+        Value::Null => Map::new(),
+        other => return other,
+    };
+    let mut out = Map::new();
+    for name in ["kind", "apiVersion"] {
+        if let Some(value) = members.shift_remove(name) {
+            out.insert(name.to_owned(), value);
+        }
+    }
+    let mut metadata = members.shift_remove("metadata").unwrap_or_default();
+    builtin().canonical(ids::META_V1_OBJECTMETA, &mut metadata);
+    out.insert("metadata".to_owned(), metadata);
+    if let Value::Object(rest) = sorted(Value::Object(members)) {
+        out.extend(rest);
+    }
+    Value::Object(out)
 }

@@ -245,6 +245,11 @@ impl Type {
 }
 
 impl Field {
+    /// A field of a custom kind: present or not, and never in protobuf.
+    pub(crate) fn custom(json: &str, shape: Shape) -> Self {
+        Field { json: Cow::Owned(json.to_owned()), pointer: true, ..field("", 0, shape) }
+    }
+
     pub fn item(&self) -> Item {
         match self.shape {
             Shape::One(item) | Shape::List(item) | Shape::Map(item) => item,

@@ -93,6 +93,9 @@ fn attempt(call: &Call<'_>, view: &View<'_>, creation: &Creation) -> Result<Plan
     let mut object = creation.object.clone();
     let mut change = Change::default();
     let generated = naming::fill(&mut object);
+    if kind.custom.as_ref().is_some_and(|custom| custom.terminating) {
+        return Err(failure::terminating_definition().into());
+    }
     kind.schema().default(&mut object);
     (kind.default)(&mut object);
     ownership::note(call, creation.managed.clone(), &mut object, None);
@@ -108,6 +111,7 @@ fn attempt(call: &Call<'_>, view: &View<'_>, creation: &Creation) -> Result<Plan
     metadata::validate(kind, &object, &mut faults);
     (kind.validate)(&object, &mut faults);
     (kind.validate_create)(&object, &mut faults);
+    kind.validate_schema(&object, None, &mut faults);
     call.valid(&object, &faults)?;
     let warnings = (kind.warnings)(&object, None);
     let key = call.key(text(&object, "/metadata/name"));

@@ -1,6 +1,6 @@
 //! Request bodies: bytes to a checked tree of the expected type, refused in Kubernetes' words.
 
-use kontiki_model::Status;
+use kontiki_model::{Faults, Status};
 use kontiki_schema::{DecodeError, Document, builtin, strict_error};
 use serde_json::Value;
 
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     content::{self, Unreadable},
-    failure,
+    failure::{self, Qualified},
 };
 
 /// Bytes of a refused body that the message repeats.
@@ -45,7 +45,10 @@ pub fn body(call: &Call<'_>, expected: Expected<'_>, validation: FieldValidation
         let error = DecodeError(format!("json: cannot unmarshal {word} into Go value of type {target}"));
         return Err(unreadable(expected, &error, bytes));
     }
-    type_meta(expected, &document.value)?;
+    match expected.schema.is_custom() {
+        true => custom_type_meta(expected, &document.value)?,
+        false => type_meta(expected, &document.value)?,
+    }
     let decoded =
         checked(expected, document, validation).map_err(|why| refused(expected, &document_kind(expected), &why))?;
     Ok(decoded)
@@ -87,6 +90,27 @@ fn type_meta(expected: Expected<'_>, document: &Value) -> Result<(), Status> {
     let internal = internal_name(expected.group);
     let why = format!("converting ({version}.{kind}) to ({internal}.{}): unknown conversion", expected.kind);
     Err(refused(expected, &told, &why))
+}
+
+/// Custom objects are told apart by nothing but what they say of themselves.
+fn custom_type_meta(expected: Expected<'_>, document: &Value) -> Result<(), Status> {
+    let version = group_version(expected.group, expected.version);
+    let (kind, given) = (text(document, "/kind"), text(document, "/apiVersion"));
+    if kind.is_empty() {
+        return Err(failure::bad_request(format!("Object 'Kind' is missing in '{document}'")));
+    }
+    if given != version {
+        let message =
+            format!("the API version in the data ({given}) does not match the expected API version ({version})");
+        return Err(failure::bad_request(message));
+    }
+    if kind == expected.kind {
+        return Ok(());
+    }
+    let mut faults = Faults::default();
+    faults.invalid("kind", kind, format!("must be {}", expected.kind));
+    let of = Qualified { group: expected.group, resource: kind };
+    Err(failure::invalid(of, text(document, "/metadata/name"), &faults))
 }
 
 /// The package Kubernetes keeps a group's internal types in: `core`, `apps`, `rbac`.

@@ -97,6 +97,9 @@ impl Write for Removal<'_> {
         let current = current.ok_or_else(|| Refusal::Judged(call.not_found(self.name)))?;
         let mut object = object::open(&current)?;
         preconditions(call, &object, &self.options).map_err(Refusal::Judged)?;
+        if text(&object, "/metadata/deletionTimestamp").is_empty() {
+            (call.kind.prepare_delete)(&mut object, &call::time_text(call::now()));
+        }
         self.last_words.inspect(|say| say(&mut object));
         let verdict = deletion::decide(call.kind, &object, &self.options, call::now());
         let mut change = Change::default();

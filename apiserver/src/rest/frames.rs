@@ -53,8 +53,8 @@ struct FrameKey {
     form: FrameForm,
     /// Whether it is the object before the change (for those whose selection it left).
     previous: bool,
-    /// Which spelling of its kind: the group and version.
-    spelling: Option<(&'static str, &'static str)>,
+    /// Kinds that share storage are told each in its own form.
+    spelling: (&'static str, &'static str),
 }
 
 /// The last frames that were rendered. Bounded; a frame that is not here any more is rendered again.
@@ -122,7 +122,7 @@ impl Frames {
         stored: &Stored,
         previous: bool,
     ) -> Result<Bytes, Status> {
-        let spelling = kind.spelling.map(|_| (kind.group, kind.version));
+        let spelling = (kind.group, kind.version);
         let key = FrameKey { revision: stored.revision, event, form, previous, spelling };
         if let Some(frame) = self.lock().frames.get(&key) {
             return Ok(frame.clone());
@@ -200,7 +200,7 @@ pub fn bookmark(kind: &Kind, form: FrameForm, revision: Revision, initial: bool)
         FrameForm::Metadata(..) => object,
         FrameForm::Table(_, version) => json!({
             "kind": "Table", "apiVersion": version.api_version(), "metadata": {"resourceVersion": revision.to_string()},
-            "columnDefinitions": null, "rows": [{"cells": vec![""; kind.columns.len()], "object": object}],
+            "columnDefinitions": null, "rows": [{"cells": vec![""; kind.column_definitions().len()], "object": object}],
         }),
     };
     written("BOOKMARK", form, &object)

@@ -39,7 +39,7 @@ use std::sync::Arc;
 use kontiki_model::Status;
 
 use crate::{
-    Core, content, failure,
+    Core, content, definitions, failure, negotiate,
     request::{ApiRequest, ApiResponse, ResourceRequest},
 };
 use call::Call;
@@ -52,15 +52,27 @@ pub(crate) use transaction::{Failed, Operation, Verb, transact};
 
 /// Answers one request that was routed to a kind.
 pub async fn handle(core: &Arc<Core>, route: ResourceRequest, request: ApiRequest) -> Result<ApiResponse, Status> {
-    let deprecation = route.kind.deprecation;
+    let kind = route.kind.clone();
+    let mut request = request;
+    if kind.custom.is_some() {
+        negotiate::without_protobuf(&mut request.headers)?;
+    }
+    let writes = !matches!(route.verb, "get" | "list" | "watch");
     let mut response = dispatch(core, route, request).await?;
-    if let Some(warning) = deprecation {
+    if kind.defines_kinds && writes {
+        definitions::changed(core).await?;
+    }
+    if let Some(warning) = kind.deprecation {
         content::warn(&mut response, warning);
     }
     Ok(response)
 }
 
-async fn dispatch(core: &Arc<Core>, route: ResourceRequest, request: ApiRequest) -> Result<ApiResponse, Status> {
+pub(crate) async fn dispatch(
+    core: &Arc<Core>,
+    route: ResourceRequest,
+    request: ApiRequest,
+) -> Result<ApiResponse, Status> {
     if let Some(name) = &route.subresource {
         let found = route.kind.subresources.iter().copied().find(|one| one.name() == name);
         let subresource = found.ok_or_else(failure::no_such_resource)?;
@@ -85,6 +97,11 @@ async fn dispatch(core: &Arc<Core>, route: ResourceRequest, request: ApiRequest)
         "deletecollection" => delete::delete_collection(call).await,
         _ => Err(failure::method_not_allowed()),
     }
+}
+
+/// The time as objects carry it.
+pub(crate) fn now_text() -> String {
+    call::time_text(call::now())
 }
 
 #[cfg(test)]

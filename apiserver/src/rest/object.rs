@@ -3,7 +3,7 @@
 //! The stored bytes are canonical: they start with `kind` and `apiVersion`, and `metadata.uid` is followed by the place
 //! where the revision is spliced in. Reading relies on both; [`seal`] is the only one that writes them.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::borrow::Cow;
 
 use bytes::Bytes;
 use kontiki_kinds::Kind;
@@ -61,7 +61,7 @@ pub fn empty(kind: &Kind) -> Value {
     object
 }
 
-/// Brings an object that passed validation into the form that is stored, still as a tree.
+/// Brings an object that passed validation into the form that is told, still as a tree.
 pub fn settle(kind: &Kind, object: &mut Value) {
     spell(kind.stored(), object);
 }
@@ -69,20 +69,37 @@ pub fn settle(kind: &Kind, object: &mut Value) {
 /// Canonical bytes and head of an object that passed validation, in the form that is stored.
 pub fn seal(kind: &Kind, mut object: Value) -> Result<Sealed, Status> {
     settle(kind, &mut object);
-    seal_settled(kind, &object)
+    seal_settled(kind, object)
 }
 
 /// As [`seal`], of what is settled already.
-pub fn seal_settled(kind: &Kind, object: &Value) -> Result<Sealed, Status> {
-    seal_spelled(kind.stored(), object)
+pub fn seal_settled(kind: &Kind, mut object: Value) -> Result<Sealed, Status> {
+    if kind.custom.is_some() {
+        object["apiVersion"] = kind.stored_group_version().into();
+    }
+    seal_spelled(kind.stored(), &object)
+}
+
+/// Whether an object is stored in the form that it would be stored in today.
+pub fn is_stored_form(kind: &Kind, stored: &Stored) -> bool {
+    let of = kind.stored();
+    stored.body.starts_with(prefix_of(of, &of.stored_group_version()).as_bytes())
 }
 
 /// A stored object as this kind spells it. Costs nothing where that is the form that is stored.
 pub fn told<'a>(kind: &Kind, stored: &'a Stored) -> Result<Cow<'a, Stored>, Status> {
-    if kind.spelling.is_none() {
+    let as_stored = match &kind.custom {
+        Some(custom) => stored.body.starts_with(prefix(kind).as_bytes()) && custom.is_told_as_stored(stored.revision),
+        None => kind.spelling.is_none(),
+    };
+    if as_stored {
         return Ok(Cow::Borrowed(stored));
     }
     let mut object = kind.from_stored(serde_json::from_slice(&stored.body).map_err(failure::internal)?);
+    if kind.custom.is_some() {
+        kind.schema().prune(&mut object);
+        kind.schema().default(&mut object);
+    }
     spell(kind, &mut object);
     let Sealed { head, body } = seal_spelled(kind, &object)?;
     Ok(Cow::Owned(Stored { key: stored.key.clone(), revision: stored.revision, head: head.into(), body }))
@@ -102,13 +119,20 @@ fn seal_spelled(kind: &Kind, object: &Value) -> Result<Sealed, Status> {
     let body = serde_json::to_vec(object).map_err(failure::internal)?;
     let mut head = head(kind, object);
     head.splice = splice(&body, &head.uid)?;
-    debug_assert!(body.starts_with(prefix(kind).as_bytes()), "canonical bytes start with kind and apiVersion");
+    debug_assert!(
+        body.starts_with(prefix_of(kind, text(object, "/apiVersion")).as_bytes()),
+        "canonical bytes start with kind and apiVersion"
+    );
     Ok(Sealed { head, body: Bytes::from(body) })
 }
 
 /// How every stored body of a kind begins; list items leave it out.
 pub fn prefix(kind: &Kind) -> String {
-    format!("{{\"kind\":\"{}\",\"apiVersion\":\"{}\",", kind.kind, kind.group_version())
+    prefix_of(kind, &kind.group_version())
+}
+
+fn prefix_of(kind: &Kind, group_version: &str) -> String {
+    format!("{{\"kind\":\"{}\",\"apiVersion\":\"{group_version}\",", kind.kind)
 }
 
 /// Behind the uid: `resourceVersion` comes next in the order of `ObjectMeta`, and `creationTimestamp` always follows.
@@ -125,7 +149,6 @@ fn head(kind: &Kind, object: &Value) -> Head {
     let labels = object.pointer("/metadata/labels").and_then(Value::as_object);
     let labels =
         labels.into_iter().flatten().map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().into()));
-    let fields = kind.fields.iter().map(|field| (field.path.to_owned(), (field.get)(object)));
     Head {
         uid: text(object, "/metadata/uid").to_owned(),
         generation: object.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or_default(),
@@ -133,7 +156,7 @@ fn head(kind: &Kind, object: &Value) -> Head {
         owners: list("/metadata/ownerReferences").iter().map(owner).collect(),
         finalizers: list("/metadata/finalizers").iter().filter_map(Value::as_str).map(str::to_owned).collect(),
         deletion: Some(text(object, "/metadata/deletionTimestamp").to_owned()).filter(|time| !time.is_empty()),
-        fields: fields.collect::<BTreeMap<_, _>>(),
+        fields: kind.field_values(object),
         splice: 0,
         retention: kind.retention,
     }

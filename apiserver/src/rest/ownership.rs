@@ -71,7 +71,7 @@ impl Versions for Writer<'_> {
             other.schema().canonical(&mut object);
             object
         };
-        let Schema { table, id } = other.schema();
+        let Schema { table, id, .. } = other.schema();
         let mut comparison = table.differences(id, &spelled(live), &spelled(new));
         comparison.cut(&["metadata", MEMBER]);
         other.resets(self.call.route.subresource.as_deref()).iter().for_each(|path| comparison.cut(path));

@@ -84,7 +84,12 @@ impl<'a> Patch<'a> {
         match content::media_type(&call.request.headers) {
             "application/json-patch+json" => Ok(Patch::Json(bytes)),
             "application/merge-patch+json" => decode_patch(bytes).map(Patch::Merge).map_err(refused),
-            "application/strategic-merge-patch+json" => decode_patch(bytes).map(Patch::Strategic).map_err(refused),
+            "application/strategic-merge-patch+json"
+                if call.route.subresource.as_deref() == Some("scale") || !call.kind.schema().is_custom() =>
+            {
+                decode_patch(bytes).map(Patch::Strategic).map_err(refused)
+            }
+            _ if call.kind.schema().is_custom() => Err(failure::unsupported_custom_patch()),
             _ => Err(failure::unsupported_patch()),
         }
     }

@@ -1,13 +1,15 @@
 //! Answers: stored bytes with their revision, lists of them, Tables and metadata-only forms. All start as JSON text; protobuf is
 //! written from it, of a list item by item.
 
+use std::borrow::Cow;
+
 use chrono::Utc;
 use http::StatusCode;
 use kontiki_kinds::Kind;
 use kontiki_model::{Revision, Status};
 use kontiki_raft::Stored;
 use kontiki_schema::{ListWriter, Source, builtin};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
     call::Call,
@@ -125,8 +127,18 @@ pub fn list(
         Shape::Object | Shape::AggregatedDiscovery => {
             let prefix = object::prefix(kind).len();
             let version = kind.group_version();
-            out.extend_from_slice(format!("{{\"kind\":\"{}List\",\"apiVersion\":\"{version}\"", kind.kind).as_bytes());
-            list_meta(meta, &mut out);
+            out.extend_from_slice(
+                format!("{{\"kind\":\"{}\",\"apiVersion\":\"{version}\"", kind.list_kind()).as_bytes(),
+            );
+            match kind.custom {
+                // Such lists are written without a type that would leave out what is empty.
+                Some(_) if meta.token.is_empty() => {
+                    let revision = meta.revision;
+                    let metadata = format!(",\"metadata\":{{\"continue\":\"\",\"resourceVersion\":\"{revision}\"}}");
+                    out.extend_from_slice(metadata.as_bytes());
+                }
+                Some(_) | None => list_meta(meta, &mut out),
+            }
             out.extend_from_slice(b",\"items\":[");
             separated(&items, &mut out, |stored, out| item(kind, prefix, stored, out))?;
             out.extend_from_slice(b"]}");
@@ -179,9 +191,13 @@ pub fn whole(kind: &Kind, stored: &Stored, out: &mut Vec<u8>) -> Result<(), Stat
     Ok(())
 }
 
-/// An object of a list as the kind spells it: without `kind` and `apiVersion`, its first `prefix` bytes.
+/// An object of a list as the kind spells it: without `kind` and `apiVersion`, its first `prefix` bytes, but for custom objects.
 fn item(kind: &Kind, prefix: usize, stored: &Stored, out: &mut Vec<u8>) -> Result<(), Status> {
-    Spliced::of(&*object::told(kind, stored)?).write_item(prefix, out);
+    let told = object::told(kind, stored)?;
+    match kind.custom {
+        Some(_) => Spliced::of(&told).write(out),
+        None => Spliced::of(&told).write_item(prefix, out),
+    }
     Ok(())
 }
 
@@ -203,7 +219,7 @@ pub fn table(kind: &Kind, rows: Rows, items: &[Stored], meta: &ListMeta, out: &m
     list_meta(meta, out);
     out.extend_from_slice(b",\"columnDefinitions\":");
     match rows.columns {
-        true => write(&column_definitions(kind), out)?,
+        true => write(&kind.column_definitions(), out)?,
         false => out.extend_from_slice(b"null"),
     }
     out.extend_from_slice(b",\"rows\":[");
@@ -211,9 +227,15 @@ pub fn table(kind: &Kind, rows: Rows, items: &[Stored], meta: &ListMeta, out: &m
         if index > 0 {
             out.push(b',');
         }
+        // Of other kinds, cells are made of the form that is stored.
+        let told = match kind.custom {
+            Some(_) => object::told(kind, item)?,
+            None => Cow::Borrowed(item),
+        };
+        let item = &*told;
         let tree: Value = serde_json::from_slice(&item.body).map_err(failure::internal)?;
         out.extend_from_slice(b"{\"cells\":");
-        write(&(kind.cells)(&tree, now), out)?;
+        write(&kind.row(&tree, now), out)?;
         let conditions = (kind.row_conditions)(&tree);
         if !conditions.is_empty() {
             out.extend_from_slice(b",\"conditions\":");
@@ -229,16 +251,6 @@ pub fn table(kind: &Kind, rows: Rows, items: &[Stored], meta: &ListMeta, out: &m
     }
     out.extend_from_slice(b"]}");
     Ok(())
-}
-
-fn column_definitions(kind: &Kind) -> Value {
-    let column = |column: &kontiki_kinds::Column| {
-        json!({
-            "name": column.name, "type": column.r#type, "format": column.format,
-            "description": column.description, "priority": column.priority,
-        })
-    };
-    kind.columns.iter().map(column).collect()
 }
 
 /// `includeObject` of the query.

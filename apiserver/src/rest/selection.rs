@@ -21,13 +21,13 @@ impl Selection {
         let selectable = call.kind.selectable();
         if let Some(term) = fields.terms().iter().find(|term| !selectable.contains(&term.field.as_str())) {
             let field = &term.field;
-            return Err(failure::bad_request(match (call.kind.unknown_field, call.kind.fields) {
-                (Some(words), _) => words(field),
-                (None, []) => {
+            return Err(failure::bad_request(match (call.kind.unknown_field, call.kind.fields, &call.kind.custom) {
+                (Some(words), ..) => words(field),
+                (None, [], None) => {
                     let known: Vec<_> = selectable.iter().map(|one| format!("{one:?}")).collect();
                     format!("{field:?} is not a known field selector: only {}", known.join(", "))
                 }
-                (None, [_, ..]) => format!("field label not supported: {field}"),
+                (None, [_, ..], _) | (None, [], Some(_)) => format!("field label not supported: {field}"),
             }));
         }
         let fields = fields.renamed(|field| call.kind.stored_field(field));

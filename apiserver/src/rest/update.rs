@@ -77,7 +77,10 @@ impl Write for Update<'_> {
 
 fn change(call: &Call<'_>, view: &View<'_>, update: &Update<'_>, current: Stored) -> Result<Plan, Refusal> {
     let kind = call.kind;
-    let old = object::open(&current)?;
+    let old = match kind.custom {
+        Some(_) => object::open(&*object::told(kind, &current)?)?,
+        None => object::open(&current)?,
+    };
     let shown = kind.spelling.map(|_| kind.from_stored(old.clone()));
     let shown = shown.as_ref().unwrap_or(&old);
     let Wanted { object: mut new, mut warnings, managed } = (update.make)(Some(shown)).map_err(Refusal::Judged)?;
@@ -99,10 +102,10 @@ fn change(call: &Call<'_>, view: &View<'_>, update: &Update<'_>, current: Stored
         }
     }
     object::settle(kind, &mut new);
-    if !ended && ownership::unchanged(&new, &old) {
+    if !ended && ownership::unchanged(&new, &old) && object::is_stored_form(kind, &current) {
         return Ok(Plan { effect: Effect::Unchanged, object: current, change, warnings });
     }
-    let sealed = object::seal_settled(kind, &new)?;
+    let sealed = object::seal_settled(kind, new)?;
     let Stored { key, revision, .. } = current;
     change.expect(&key, Expect::Revision(revision));
     match ended {
@@ -204,7 +207,10 @@ fn prepare(call: &Call<'_>, rules: Rules, managed: Managed, new: &mut Value, (ol
 
 /// Whether anything but metadata and status changed.
 pub fn differs(kind: &Kind, new: &Value, old: &Value) -> bool {
-    let counts = |name: &str| !matches!(name, "kind" | "apiVersion" | "metadata" | "status");
+    // Without a status of its own, what is called so is content.
+    let status_counts = kind.custom.is_some() && !kind.has(Subresource::Status);
+    let counts =
+        |name: &str| !matches!(name, "kind" | "apiVersion" | "metadata") && (name != "status" || status_counts);
     let same = |new: &Value, old: &Value| {
         let names =
             |object: &Value| object.as_object().map_or(0, |members| members.keys().filter(|name| counts(name)).count());
@@ -229,8 +235,12 @@ fn check(call: &Call<'_>, rules: Rules, new: &Value, old: &Value) -> Result<(), 
         Rules::Main => {
             (call.kind.validate)(new, &mut faults);
             (call.kind.validate_update)(new, old, &mut faults);
+            call.kind.validate_schema(new, Some(old), &mut faults);
         }
-        Rules::Status => (call.kind.validate_status)(new, old, &mut faults),
+        Rules::Status => {
+            (call.kind.validate_status)(new, old, &mut faults);
+            call.kind.validate_schema(new, Some(old), &mut faults);
+        }
         Rules::Edit(subresource) => {
             if let Some(edit) = call.kind.edit(subresource) {
                 (edit.validate)(new, old, &mut faults);

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use http::{HeaderMap, HeaderValue, Method, header};
 use http_body_util::BodyExt as _;
 use kontiki_apiserver::{ApiRequest, ApiResponse, Config, Core, Identity, RequestBody, ResourceRequest, content, rest};
-use kontiki_kinds::{Kind, by_gvk};
+use kontiki_kinds::{Kind, KindRef, by_gvk};
 use kontiki_raft::{Log, LogConfig};
 use serde_json::{Value, json};
 
@@ -72,10 +72,11 @@ impl Server {
         self.about(kind(name), namespace)
     }
 
-    pub fn about(&self, kind: &'static Kind, namespace: &str) -> Call<'_> {
+    pub fn about(&self, kind: impl Into<KindRef>, namespace: &str) -> Call<'_> {
+        let kind = kind.into();
         let route = ResourceRequest {
-            kind: kind.into(),
             namespace: Some(namespace.to_owned()).filter(|_| kind.namespaced && !namespace.is_empty()),
+            kind,
             name: None,
             subresource: None,
             rest: String::new(),

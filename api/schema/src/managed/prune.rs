@@ -14,7 +14,7 @@ impl FieldManager<'_> {
         if last.is_empty() {
             return merged;
         }
-        let Schema { table, id } = self.schema;
+        let Schema { table, id, .. } = self.schema;
         let said = |value: &Value| table.with_parents(id, &table.field_set(id, value));
         let without = |fields: &FieldSet| {
             let mut value = merged.clone();

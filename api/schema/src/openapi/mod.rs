@@ -28,6 +28,8 @@ pub struct RouteInfo<'a> {
     pub verbs: &'a [&'a str],
     /// The subresource is a connection (exec, proxy): no typed body.
     pub connect: bool,
+    /// Of a definition: no strategic merge patch, no protobuf.
+    pub custom: bool,
     /// Query parameters of its own (`container`, `follow`).
     pub query: &'a [&'a str],
 }
@@ -123,6 +125,7 @@ mod tests {
             type_name: "apps.v1.Deployment",
             verbs: ALL,
             connect: false,
+            custom: false,
             query: &[],
         };
         let pod = RouteInfo { group: "", resource: "pods", kind: "Pod", type_name: "core.v1.Pod", ..deployment };

@@ -227,12 +227,16 @@ impl Operation<'_> {
 
     fn consumes(&self) -> Vec<&'static str> {
         match self.body {
+            Body::Patch if self.route.custom => PATCH_TYPES[..3].to_vec(),
             Body::Patch => PATCH_TYPES.to_vec(),
             Body::None | Body::Object | Body::DeleteOptions => vec!["*/*"],
         }
     }
 
     fn produces(&self) -> Vec<&'static str> {
+        if self.route.custom {
+            return READ_TYPES[..2].to_vec();
+        }
         match self.answer {
             Answer::Object | Answer::Status => READ_TYPES.to_vec(),
             Answer::List => READ_TYPES.into_iter().chain(WATCH_TYPES).collect(),

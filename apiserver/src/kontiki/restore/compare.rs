@@ -64,7 +64,7 @@ fn merge(kind: &Kind, present: &Stored, past: &Stored) -> Result<Sealed, Status>
     if same_but_for_managers(&was, &is) {
         return Ok(as_it_is(present));
     }
-    object::seal_settled(kind, &was)
+    object::seal_settled(kind, was)
 }
 
 fn as_it_is(stored: &Stored) -> Sealed {

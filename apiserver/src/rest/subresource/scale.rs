@@ -43,7 +43,8 @@ pub async fn get(call: &Call<'_>) -> Result<ApiResponse, Status> {
     let form = negotiate::negotiate(call.request, Offer::Document)?;
     let name = call.name()?;
     let stored = read::stored(call, name, AsOf::Newest).await?;
-    content::answer_value(StatusCode::OK, form, &scale_of(fields(call)?, &object::open(&stored)?))
+    let object = object::open(&*object::told(call.kind, &stored)?)?;
+    content::answer_value(StatusCode::OK, form, &scale_of(fields(call)?, &object))
 }
 
 pub async fn put(call: &Call<'_>) -> Result<ApiResponse, Status> {
@@ -76,7 +77,8 @@ fn fields(call: &Call<'_>) -> Result<Scale, Status> {
 }
 
 fn answer(call: &Call<'_>, form: Form, updated: &Written, warnings: &[String]) -> Result<ApiResponse, Status> {
-    let scale = scale_of(fields(call)?, &object::open(&updated.stored)?);
+    let object = object::open(&*object::told(call.kind, &updated.stored)?)?;
+    let scale = scale_of(fields(call)?, &object);
     let mut response = content::answer_value(StatusCode::OK, form, &scale)?;
     warnings.iter().chain(&updated.warnings).for_each(|warning| content::warn(&mut response, warning));
     Ok(response)
@@ -136,10 +138,13 @@ async fn set(
         }
         let mut object = old.clone();
         let place = fields.spec_replicas.rsplit_once('/').and_then(|(parent, member)| {
-            let parent = object.pointer_mut(parent)?.as_object_mut()?;
-            parent.insert(member.to_owned(), replicas.into())
+            object.pointer_mut(parent)?.as_object_mut()?.insert(member.to_owned(), replicas.into());
+            Some(())
         });
-        debug_assert!(place.is_some(), "defaults give every scalable kind its replicas");
+        if place.is_none() {
+            let path = fields.spec_replicas.replace('/', ".");
+            return Err(failure::internal(format!("the spec replicas field {path:?} does not exist")));
+        }
         for member in ["uid", "resourceVersion"] {
             let given = text(&scale, &format!("/metadata/{member}")).to_owned();
             object::metadata(&mut object).insert(member.to_owned(), given.into());
@@ -168,14 +173,15 @@ fn scale_of(fields: Scale, object: &Value) -> Value {
     }
     // Validation let only sound selectors in; absent, it is left out.
     let selector = object.pointer(fields.selector).and_then(|selector| match fields.selector_form {
-        SelectorForm::Requirements => LabelSelector::from_json(selector).ok(),
+        SelectorForm::Requirements => LabelSelector::from_json(selector).ok().map(|selector| selector.to_string()),
         SelectorForm::Labels => selector.as_object().map(|labels| {
             let labels = labels.iter().map(|(key, value)| (key.as_str(), value.as_str().unwrap_or_default()));
-            LabelSelector::from_labels(labels)
+            LabelSelector::from_labels(labels).to_string()
         }),
+        SelectorForm::Text => selector.as_str().map(str::to_owned),
     });
     if let Some(selector) = selector {
-        scale["status"]["selector"] = selector.to_string().into();
+        scale["status"]["selector"] = selector.into();
     }
     scale
 }

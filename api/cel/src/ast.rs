@@ -1,0 +1,127 @@
+//! Expressions as they are parsed; macros are nodes of their own.
+
+/// An expression and where it stands in the text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Expr {
+    pub at: usize,
+    pub node: Node,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Node {
+    Literal(Literal),
+    Ident(String),
+    /// `a.b`, `a.?b`.
+    Select {
+        of: Box<Expr>,
+        field: String,
+        optional: bool,
+    },
+    /// `has(a.b)`.
+    Has {
+        of: Box<Expr>,
+        field: String,
+    },
+    /// `a[b]`, `a[?b]`.
+    Index {
+        of: Box<Expr>,
+        index: Box<Expr>,
+        optional: bool,
+    },
+    /// `f(a)`, `a.f(b)`; operators are functions too: `_+_`.
+    Call {
+        target: Option<Box<Expr>>,
+        name: String,
+        args: Vec<Expr>,
+    },
+    List(Vec<Item>),
+    Map(Vec<Entry>),
+    /// `a.all(x, p)` and its like.
+    Loop(Box<Loop>),
+    /// `cel.bind(x, a, b)`.
+    Bind {
+        variable: String,
+        value: Box<Expr>,
+        body: Box<Expr>,
+    },
+}
+
+/// An element of a list; `?a` only if it has a value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Item {
+    pub value: Expr,
+    pub optional: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    pub key: Expr,
+    pub value: Expr,
+    pub optional: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loop {
+    pub kind: LoopKind,
+    pub range: Expr,
+    /// The element; with two, the index or key and the value.
+    pub variables: Vec<String>,
+    /// `map` and the transformations may leave elements out.
+    pub filter: Option<Expr>,
+    pub body: Expr,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoopKind {
+    All,
+    Exists,
+    ExistsOne,
+    Filter,
+    Map,
+    TransformList,
+    TransformMap,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Literal {
+    Null,
+    Bool(bool),
+    Int(i64),
+    Uint(u64),
+    Double(f64),
+    String(String),
+    Bytes(Vec<u8>),
+}
+
+impl Expr {
+    pub fn new(at: usize, node: Node) -> Self {
+        Expr { at, node }
+    }
+
+    pub fn call(at: usize, name: &str, args: Vec<Expr>) -> Self {
+        Expr::new(at, Node::Call { target: None, name: name.to_owned(), args })
+    }
+
+    /// Whether a variable is named anywhere, and not hidden there.
+    pub fn names(&self, variable: &str) -> bool {
+        match &self.node {
+            Node::Literal(_) => false,
+            Node::Ident(name) => name == variable,
+            Node::Select { of, .. } | Node::Has { of, .. } => of.names(variable),
+            Node::Index { of, index, .. } => of.names(variable) || index.names(variable),
+            Node::Call { target, args, .. } => {
+                target.iter().any(|one| one.names(variable)) || args.iter().any(|one| one.names(variable))
+            }
+            Node::List(items) => items.iter().any(|item| item.value.names(variable)),
+            Node::Map(entries) => entries.iter().any(|entry| entry.key.names(variable) || entry.value.names(variable)),
+            Node::Loop(one) => {
+                let hidden = one.variables.iter().any(|name| name == variable);
+                let inner = || one.body.names(variable) || one.filter.iter().any(|filter| filter.names(variable));
+                one.range.names(variable) || (!hidden && inner())
+            }
+            Node::Bind { variable: bound, value, body } => {
+                value.names(variable) || (bound != variable && body.names(variable))
+            }
+        }
+    }
+}

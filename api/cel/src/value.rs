@@ -1,0 +1,274 @@
+//! What expressions work on. JSON is read where it stands, under its declared type, and never copied as a whole.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use chrono::{DateTime, Utc};
+use kontiki_model::Quantity;
+use serde_json::{Map, Value as Json};
+
+use crate::network::{Cidr, Semver, Url};
+use crate::types::{ObjectType, Type};
+
+#[derive(Clone, Debug)]
+pub enum Value<'a> {
+    Null,
+    Bool(bool),
+    Int(i64),
+    Uint(u64),
+    Double(f64),
+    String(Cow<'a, str>),
+    Bytes(Arc<[u8]>),
+    Timestamp(DateTime<Utc>),
+    /// Nanoseconds.
+    Duration(i64),
+    List(Arc<[Value<'a>]>),
+    Map(Arc<[(Value<'a>, Value<'a>)]>),
+    /// An object whose fields are declared.
+    Object(&'a Map<String, Json>, &'a ObjectType),
+    JsonList(&'a [Json], &'a Type),
+    JsonMap(&'a Map<String, Json>, &'a Type),
+    Optional(Option<Arc<Value<'a>>>),
+    Type(&'static str),
+    Quantity(Arc<Quantity>),
+    Ip(IpAddr),
+    Cidr(Cidr),
+    Url(Arc<Url>),
+    Semver(Arc<Semver>),
+    Format(&'static str),
+}
+
+/// A JSON value under its declared type. What does not fit is what it is.
+pub fn from_json<'a>(json: &'a Json, declared: &'a Type) -> Value<'a> {
+    match (declared, json) {
+        (_, Json::Null) => Value::Null,
+        (Type::Optional(of), json) => Value::Optional(Some(Arc::new(from_json(json, of)))),
+        (Type::Double, Json::Number(number)) => Value::Double(number.as_f64().unwrap_or_default()),
+        (Type::Int, Json::Number(number)) => match (number.as_i64(), number.as_f64()) {
+            (Some(number), _) => Value::Int(number),
+            (None, Some(number)) => Value::Int(number as i64),
+            (None, None) => Value::Null,
+        },
+        (Type::Timestamp, Json::String(text)) => match timestamp(text) {
+            Some(time) => Value::Timestamp(time),
+            None => Value::String(text.into()),
+        },
+        (Type::Duration, Json::String(text)) => match duration(text) {
+            Some(nanos) => Value::Duration(nanos),
+            None => Value::String(text.into()),
+        },
+        (Type::Bytes, Json::String(text)) => match base64::engine::general_purpose::STANDARD.decode(text) {
+            Ok(bytes) => Value::Bytes(bytes.into()),
+            Err(_) => Value::String(text.into()),
+        },
+        (Type::List(of), Json::Array(items)) => Value::JsonList(items, of),
+        (Type::Map(_, value), Json::Object(members)) => Value::JsonMap(members, value),
+        (Type::Object(object), Json::Object(members)) => Value::Object(members, object),
+        (_, Json::Bool(value)) => Value::Bool(*value),
+        (_, Json::Number(number)) => match (number.as_i64(), number.as_f64()) {
+            (Some(number), _) => Value::Int(number),
+            (None, Some(number)) => Value::Double(number),
+            (None, None) => Value::Null,
+        },
+        (_, Json::String(text)) => Value::String(text.into()),
+        (_, Json::Array(items)) => Value::JsonList(items, &Type::Dyn),
+        (_, Json::Object(members)) => Value::JsonMap(members, &Type::Dyn),
+    }
+}
+
+/// RFC 3339; a date alone is its first moment.
+pub fn timestamp(text: &str) -> Option<DateTime<Utc>> {
+    let whole = if text.len() == 10 { Cow::Owned(format!("{text}T00:00:00Z")) } else { Cow::Borrowed(text) };
+    DateTime::parse_from_rfc3339(&whole).ok().map(|time| time.to_utc())
+}
+
+/// Go's durations: `1h30m`, `-1.5s`; in nanoseconds.
+pub fn duration(text: &str) -> Option<i64> {
+    const UNITS: [(&str, f64); 8] =
+        [("ns", 1.0), ("us", 1e3), ("µs", 1e3), ("μs", 1e3), ("ms", 1e6), ("s", 1e9), ("m", 60e9), ("h", 3600e9)];
+    let (negative, mut rest) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    if rest == "0" {
+        return Some(0);
+    }
+    let mut total = 0.0;
+    if rest.is_empty() {
+        return None;
+    }
+    while !rest.is_empty() {
+        let end = rest.find(|next: char| !(next.is_ascii_digit() || next == '.'))?;
+        let number: f64 = rest[..end].parse().ok()?;
+        let unit_end =
+            rest[end..].find(|next: char| next.is_ascii_digit() || next == '.').map_or(rest.len(), |at| end + at);
+        let (_, factor) = UNITS.iter().find(|(unit, _)| *unit == &rest[end..unit_end])?;
+        total += number * factor;
+        rest = &rest[unit_end..];
+    }
+    let total = if negative { -total } else { total };
+    (total.abs() < 9.2e18).then_some(total.round() as i64)
+}
+
+impl<'a> Value<'a> {
+    pub fn text(text: impl Into<String>) -> Self {
+        Value::String(Cow::Owned(text.into()))
+    }
+
+    pub fn list(items: Vec<Value<'a>>) -> Self {
+        Value::List(items.into())
+    }
+
+    /// The name of its type, as `type()` gives it and messages show it.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Value::Null => "null_type",
+            Value::Bool(_) => "bool",
+            Value::Int(_) => "int",
+            Value::Uint(_) => "uint",
+            Value::Double(_) => "double",
+            Value::String(_) => "string",
+            Value::Bytes(_) => "bytes",
+            Value::Timestamp(_) => "google.protobuf.Timestamp",
+            Value::Duration(_) => "google.protobuf.Duration",
+            Value::List(_) | Value::JsonList(..) => "list",
+            Value::Map(_) | Value::JsonMap(..) | Value::Object(..) => "map",
+            Value::Optional(_) => "optional_type",
+            Value::Type(_) => "type",
+            Value::Quantity(_) => "kubernetes.Quantity",
+            Value::Ip(_) => "net.IP",
+            Value::Cidr(_) => "net.CIDR",
+            Value::Url(_) => "kubernetes.URL",
+            Value::Semver(_) => "kubernetes.Semver",
+            Value::Format(_) => "kubernetes.NamedFormat",
+        }
+    }
+
+    /// The elements of a list.
+    pub fn items(&self) -> Option<Vec<Value<'a>>> {
+        match self {
+            Value::List(items) => Some(items.to_vec()),
+            Value::JsonList(items, of) => Some(items.iter().map(|item| from_json(item, of)).collect()),
+            _ => None,
+        }
+    }
+
+    /// The entries of a map or an object.
+    pub fn entries(&self) -> Option<Vec<(Value<'a>, Value<'a>)>> {
+        match self {
+            Value::Map(entries) => Some(entries.to_vec()),
+            Value::JsonMap(members, of) => Some(
+                members.iter().map(|(key, value)| (Value::String(key.as_str().into()), from_json(value, of))).collect(),
+            ),
+            Value::Object(members, object) => {
+                let mut out = Vec::new();
+                for (name, field) in &object.fields {
+                    if let Some(value) = members.get(&field.json) {
+                        out.push((Value::text(name.as_str()), from_json(value, &field.r#type)));
+                    }
+                }
+                Some(out)
+            }
+            _ => None,
+        }
+    }
+
+    /// How much it holds, which is what looking through it costs.
+    pub fn size(&self) -> u64 {
+        match self {
+            Value::String(text) => text.chars().count() as u64,
+            Value::Bytes(bytes) => bytes.len() as u64,
+            Value::List(items) => items.len() as u64,
+            Value::JsonList(items, _) => items.len() as u64,
+            Value::Map(entries) => entries.len() as u64,
+            Value::JsonMap(members, _) => members.len() as u64,
+            Value::Object(members, object) => {
+                object.fields.values().filter(|field| members.contains_key(&field.json)).count() as u64
+            }
+            _ => 1,
+        }
+    }
+
+    /// A member of a map or object; an optional one gives an optional one.
+    pub fn member(&self, name: &str) -> Option<Value<'a>> {
+        match self {
+            Value::Object(members, object) => {
+                let field = object.fields.get(name)?;
+                members.get(&field.json).map(|value| from_json(value, &field.r#type))
+            }
+            Value::JsonMap(members, of) => members.get(name).map(|value| from_json(value, of)),
+            Value::Map(entries) => {
+                let is = |key: &Value<'_>| matches!(key, Value::String(text) if text == name);
+                entries.iter().find(|(key, _)| is(key)).map(|(_, value)| value.clone())
+            }
+            _ => None,
+        }
+    }
+
+    fn number(&self) -> Option<f64> {
+        match self {
+            Value::Int(number) => Some(*number as f64),
+            Value::Uint(number) => Some(*number as f64),
+            Value::Double(number) => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// Values of different types are different, numbers apart.
+    pub fn equals(&self, other: &Value<'_>) -> bool {
+        match (self, other) {
+            (Value::Null, Value::Null) => true,
+            (Value::Bool(one), Value::Bool(other)) => one == other,
+            (Value::Int(one), Value::Int(other)) => one == other,
+            (Value::Uint(one), Value::Uint(other)) => one == other,
+            (Value::String(one), Value::String(other)) => one == other,
+            (Value::Bytes(one), Value::Bytes(other)) => one == other,
+            (Value::Timestamp(one), Value::Timestamp(other)) => one == other,
+            (Value::Duration(one), Value::Duration(other)) => one == other,
+            (Value::Type(one), Value::Type(other)) | (Value::Format(one), Value::Format(other)) => one == other,
+            (Value::Quantity(one), Value::Quantity(other)) => (**one).cmp(&**other).is_eq(),
+            (Value::Ip(one), Value::Ip(other)) => one == other,
+            (Value::Cidr(one), Value::Cidr(other)) => one == other,
+            (Value::Url(one), Value::Url(other)) => one == other,
+            (Value::Semver(one), Value::Semver(other)) => one.compare(other).is_eq(),
+            (Value::Optional(one), Value::Optional(other)) => match (one, other) {
+                (Some(one), Some(other)) => one.equals(other),
+                (None, None) => true,
+                (Some(_), None) | (None, Some(_)) => false,
+            },
+            _ => {
+                if let (Some(one), Some(other)) = (self.number(), other.number()) {
+                    return one == other;
+                }
+                if let (Some(one), Some(other)) = (self.items(), other.items()) {
+                    return one.len() == other.len() && one.iter().zip(&other).all(|(one, other)| one.equals(other));
+                }
+                let (Some(one), Some(other)) = (self.entries(), other.entries()) else { return false };
+                one.len() == other.len()
+                    && one.iter().all(|(key, value)| {
+                        let found = other.iter().find(|(other, _)| key.equals(other));
+                        found.is_some_and(|(_, other)| value.equals(other))
+                    })
+            }
+        }
+    }
+
+    /// The order of two values that have one.
+    pub fn compare(&self, other: &Value<'_>) -> Option<Ordering> {
+        match (self, other) {
+            (Value::Bool(one), Value::Bool(other)) => Some(one.cmp(other)),
+            (Value::Int(one), Value::Int(other)) => Some(one.cmp(other)),
+            (Value::Uint(one), Value::Uint(other)) => Some(one.cmp(other)),
+            (Value::String(one), Value::String(other)) => Some(one.cmp(other)),
+            (Value::Bytes(one), Value::Bytes(other)) => Some(one.cmp(other)),
+            (Value::Timestamp(one), Value::Timestamp(other)) => Some(one.cmp(other)),
+            (Value::Duration(one), Value::Duration(other)) => Some(one.cmp(other)),
+            (Value::Quantity(one), Value::Quantity(other)) => Some((**one).cmp(&**other)),
+            (Value::Semver(one), Value::Semver(other)) => Some(one.compare(other)),
+            _ => self.number()?.partial_cmp(&other.number()?),
+        }
+    }
+}

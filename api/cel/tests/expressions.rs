@@ -1,0 +1,108 @@
+//! Expressions as they are written for Kubernetes, and what they come to.
+#![allow(clippy::unwrap_used)]
+
+use kontiki_cel::{Bound, Budget, Environment, RunError, Type, Value, compile};
+use serde_json::{Value as Json, json};
+
+fn run(text: &str, object: &Json) -> Result<bool, String> {
+    let environment = Environment::default().with("self", Type::Dyn, Bound::default());
+    let program = compile(text, &environment)?;
+    let mut budget = Budget::new(1_000_000);
+    match program.run(&[program.value("self", object)], &mut budget) {
+        Ok(Value::Bool(value)) => Ok(value),
+        Ok(other) => Err(format!("a {}", other.type_name())),
+        Err(RunError::Failed(why)) => Err(why),
+        Err(RunError::OutOfBudget) => Err("out of budget".to_owned()),
+    }
+}
+
+#[test]
+fn expressions_come_to_what_they_should() {
+    let object = json!({
+        "n": 3, "s": "hello world", "list": [1, 2, 3], "names": ["a", "b"], "map": {"k": 1, "l": 2}, "none": null,
+        "conditions": [{"type": "Ready", "status": "True"}], "f": 2.5,
+    });
+    let truths = [
+        "self.n == 3 && self.n != 4",
+        "1 + 2 * 3 == 7 && (1 + 2) * 3 == 9 && 7 / 2 == 3 && 7 % 2 == 1 && -7 / 2 == -3",
+        "self.f == 2.5 && self.f > 2",
+        "!has(self.missing) && has(self.n)",
+        "has(self.none)",
+        "self.none == null",
+        "self.missing == 1 || true",
+        "!(self.missing == 1 && false)",
+        "self.list.all(x, x > 0) && self.list.exists(x, x == 2) && self.list.exists_one(x, x == 3)",
+        "self.list.map(x, x * 2) == [2, 4, 6]",
+        "self.list.map(x, x > 1, x * 2) == [4, 6]",
+        "self.list.filter(x, x % 2 == 1) == [1, 3]",
+        "self.list.all(i, v, v == i + 1)",
+        "self.map.all(k, v, v > 0) && self.map.exists(k, k == 'l')",
+        "self.map.transformMap(k, v, v + 1) == {'k': 2, 'l': 3}",
+        "2 in self.list && !(5 in self.list) && 'k' in self.map",
+        "self.conditions.exists(c, c.type == 'Ready' && c.status == 'True')",
+        "self.list[0] == 1 && self['n'] == 3 && self.map['k'] == 1",
+        "size(self.s) == 11 && self.list.size() == 3 && size(self.map) == 2",
+        "self.s.startsWith('hello') && self.s.endsWith('world') && self.s.contains('lo w')",
+        "self.s.matches('^h.*d$') && matches(self.s, 'wor')",
+        "self.s.find('[a-z]+') == 'hello' && self.s.findAll('[a-z]+') == ['hello', 'world']",
+        "self.s.split(' ') == ['hello', 'world'] && self.s.replace('l', 'L', 1) == 'heLlo world'",
+        "self.s.substring(6) == 'world' && self.s.substring(0, 5).upperAscii() == 'HELLO' && self.s.charAt(1) == 'e'",
+        "self.s.indexOf('o') == 4 && self.s.lastIndexOf('o') == 7 && self.s.indexOf('z') == -1",
+        "self.names.join('-') == 'a-b' && ' x '.trim() == 'x'",
+        "self.list.sum() == 6 && self.list.min() == 1 && self.list.max() == 3 && self.list.isSorted()",
+        "[3, 1, 2].indexOf(1) == 1 && [3, 1, 2].sort() == [1, 2, 3] && [1, 1, 2].distinct() == [1, 2]",
+        "'%s is %d, %.2f'.format(['a', 3, 2.5]) == 'a is 3, 2.50'",
+        "duration('1h30m') > duration('89m') && duration('90s').getMinutes() == 1",
+        "timestamp('2026-01-02T03:04:05Z').getFullYear() == 2026 && timestamp('2026-01-02T03:04:05Z').getMonth() == 0",
+        "timestamp('2026-01-02T00:00:00Z') - timestamp('2026-01-01T00:00:00Z') == duration('24h')",
+        "int('5') == 5 && string(5) == '5' && double('1.5') == 1.5 && uint(3) == 3u && bool('true')",
+        "type(1) == int && type('a') == string && type([]) == list",
+        "dyn(1) == 1.0 && 1u < 2 && 1 < 1.5",
+        "'a' < 'b' && !(false > true)",
+        "self.n > 2 ? self.s != '' : false",
+        "self.?missing.orValue(7) == 7 && self.?n.orValue(7) == 3 && !self.?missing.?deeper.hasValue()",
+        "self.list[?9].orValue(0) == 0 && optional.of(1).value() == 1 && !optional.none().hasValue()",
+        "self.?n.optMap(x, x + 1).orValue(0) == 4",
+        "[?self.?missing, 2] == [2]",
+        "cel.bind(x, self.n * 2, x + x) == 12",
+        "isIP('10.0.0.1') && ip('::1').family() == 6 && ip('10.0.0.1').isGlobalUnicast()",
+        "cidr('10.0.0.0/8').containsIP('10.1.2.3') && cidr('10.0.0.0/8').containsCIDR('10.1.0.0/16') && !isCIDR('10.0.0.0')",
+        "url('https://example.com:80/p?q=1').getHost() == 'example.com:80' && isURL('/abs') && !isURL('rel')",
+        "url('https://example.com/p?q=1').getQuery()['q'] == ['1']",
+        "quantity('1Gi').isGreaterThan(quantity('500M')) && quantity('1k').asInteger() == 1000 && isQuantity('20m')",
+        "quantity('1.5').add(quantity('500m')).compareTo(quantity('2')) == 0",
+        "semver('1.2.3').isLessThan(semver('1.10.0')) && semver('1.2.3').minor() == 2",
+        "!format.dns1123Label().validate('ok-name').hasValue() && format.named('uuid').value().validate('x').hasValue()",
+        "sets.contains([1, 2, 3], [2]) && sets.intersects([1], [1, 2]) && sets.equivalent([1, 2], [2, 1])",
+        "math.greatest(1, 5) == 5 && math.least([3, 2]) == 2",
+        "r'\\d' == '\\\\d' && \"\"\"a\"b\"\"\" == 'a\"b' && '\\u0041' == 'A'",
+        "b'abc' == bytes('abc') && size(b'abc') == 3",
+        "// a comment\n true",
+        "{'a': 1}.a == 1 && {1: 'x'}[1] == 'x'",
+    ];
+    for text in truths {
+        assert_eq!(run(text, &object), Ok(true), "{text}");
+    }
+}
+
+#[test]
+fn failures_are_told() {
+    let object = json!({"n": 3, "list": [1]});
+    let table = [
+        ("self.missing > 1", "no such key: missing"),
+        ("self.list[3] == 1", "index out of bounds: 3"),
+        ("self.n / 0 == 1", "division by zero"),
+        ("self.n + 9223372036854775807 > 0", "return error for overflow"),
+        ("self.n.startsWith('a')", "no such overload"),
+        ("int('x') == 1", "type conversion error from 'string' to 'int'"),
+    ];
+    for (text, expected) in table {
+        assert_eq!(run(text, &object), Err(expected.to_owned()), "{text}");
+    }
+}
+
+#[test]
+fn costs_are_bounded() {
+    let object = json!({"list": (0..2000).collect::<Vec<_>>()});
+    assert_eq!(run("self.list.all(a, self.list.all(b, a + b >= 0))", &object), Err("out of budget".to_owned()));
+}

@@ -1,0 +1,208 @@
+//! What a kind that a CustomResourceDefinition defines has in the place of a declaration's functions: its schema, its columns,
+//! its selectable fields, and the version its objects are stored in.
+
+mod intern;
+mod jsonpath;
+mod printer;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use kontiki_model::{Faults, Revision};
+use kontiki_schema::Structural;
+use serde_json::{Value, json};
+
+use crate::tree::{self, at, flag, list, text};
+use crate::{Kind, Scale, SelectorForm, Subresource};
+
+pub use jsonpath::JsonPath;
+pub use printer::Printer;
+
+/// The heavy part of a custom kind; shared by nobody else, gone with the definition it was made from.
+#[derive(Debug)]
+pub struct Custom {
+    pub structural: Structural,
+    pub printers: Vec<Printer>,
+    /// Selectable fields: as a selector names them, and where they are.
+    pub fields: Vec<(String, JsonPath)>,
+    /// The revision of the definition: objects that were written later are such as it makes them.
+    pub since: Revision,
+    /// There is no other version, which might know other members.
+    pub only_version: bool,
+    /// The version that is stored.
+    pub storage_version: &'static str,
+    /// The definition is being removed: nothing new comes in.
+    pub terminating: bool,
+    /// The schema of the version as it was written, for the documents that tell of it.
+    pub published: Value,
+}
+
+/// The kinds that a definition serves, one for each served version; none before its names are accepted.
+pub fn served(definition: &Value, revision: Revision) -> Vec<Arc<Kind>> {
+    if !is_true(definition, "Established") {
+        return Vec::new();
+    }
+    let versions = list(definition, "/spec/versions");
+    let storage = versions.iter().find(|version| flag(version, "/storage"));
+    let storage = storage.map_or("", |version| text(version, "/name"));
+    let served = versions.iter().filter(|version| flag(version, "/served"));
+    served.filter_map(|version| kind(definition, version, storage, revision)).map(Arc::new).collect()
+}
+
+/// Whether a condition of a definition is true.
+pub fn is_true(definition: &Value, condition: &str) -> bool {
+    let mut conditions = list(definition, "/status/conditions").iter();
+    conditions.any(|one| text(one, "/type") == condition && text(one, "/status") == "True")
+}
+
+/// The kind of one version. `None` where its schema cannot be read, which no definition that was let in has.
+fn kind(definition: &Value, version: &Value, storage: &str, revision: Revision) -> Option<Kind> {
+    let schema = at(version, "/schema/openAPIV3Schema");
+    let mut faults = Faults::default();
+    let structural = Structural::read(schema, "schema.openAPIV3Schema", &mut faults)?;
+    let names = at(definition, "/status/acceptedNames");
+    let texts =
+        |pointer: &str| intern::list(&list(names, pointer).iter().filter_map(Value::as_str).collect::<Vec<_>>());
+    let has_status = !at(version, "/subresources/status").is_null();
+    let scale = at(version, "/subresources/scale");
+    let mut subresources: &'static [Subresource] = &[];
+    if has_status {
+        subresources = &[Subresource::Status];
+    }
+    if !scale.is_null() {
+        subresources = if has_status { &[Subresource::Status, Subresource::Scale] } else { &[Subresource::Scale] };
+    }
+    let deprecation = flag(version, "/deprecated").then(|| deprecation(definition, version));
+    let group = text(definition, "/spec/group");
+    // As the documents of Kubernetes name it: the group backwards.
+    let backwards: Vec<&str> = group.rsplit('.').collect();
+    let type_name = format!("{}.{}.{}", backwards.join("."), text(version, "/name"), text(names, "/kind"));
+    let fields = list(version, "/selectableFields").iter().filter_map(|field| {
+        let path = text(field, "/jsonPath");
+        Some((path.strip_prefix('.')?.to_owned(), JsonPath::parse(path).ok()?))
+    });
+    let custom = Custom {
+        structural,
+        printers: Printer::all(version),
+        fields: fields.collect(),
+        since: revision,
+        only_version: list(definition, "/spec/versions").len() == 1,
+        storage_version: intern::name(storage),
+        terminating: is_true(definition, "Terminating"),
+        published: schema.clone(),
+    };
+    Some(Kind {
+        group: intern::name(group),
+        type_name: intern::name(&type_name),
+        version: intern::name(text(version, "/name")),
+        kind: intern::name(text(names, "/kind")),
+        list_kind: Some(intern::name(text(names, "/listKind"))),
+        resource: intern::name(text(names, "/plural")),
+        singular: intern::name(text(names, "/singular")),
+        short_names: texts("/shortNames"),
+        categories: texts("/categories"),
+        namespaced: text(definition, "/spec/scope") == "Namespaced",
+        verbs: VERBS,
+        generation: true,
+        subresources,
+        scale: (!scale.is_null()).then(|| paths_of_scale(scale)),
+        create_on_update: false,
+        unconditional_update: false,
+        prepare_create: if has_status { |object| _ = tree::remove(object, "status") } else { |_| {} },
+        prepare_update: if has_status { |new, old| tree::keep(new, old, "status") } else { |_, _| {} },
+        deprecation: deprecation.map(|text| intern::name(&text)),
+        restore_keeps: if has_status { &["/status"] } else { &[] },
+        custom: Some(Arc::new(custom)),
+        ..Kind::BASE
+    })
+}
+
+/// As Kubernetes lists them for custom resources.
+const VERBS: &[&str] = &["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
+
+fn deprecation(definition: &Value, version: &Value) -> String {
+    match text(version, "/deprecationWarning") {
+        "" => {
+            let (group, name) = (text(definition, "/spec/group"), text(version, "/name"));
+            let kind = text(definition, "/status/acceptedNames/kind");
+            format!("{group}/{name} {kind} is deprecated")
+        }
+        own => own.to_owned(),
+    }
+}
+
+fn paths_of_scale(scale: &Value) -> Scale {
+    let pointer = |member: &str| intern::name(&text(scale, member).replace('.', "/"));
+    Scale {
+        spec_replicas: pointer("/specReplicasPath"),
+        status_replicas: pointer("/statusReplicasPath"),
+        selector: pointer("/labelSelectorPath"),
+        selector_form: SelectorForm::Text,
+    }
+}
+
+impl Custom {
+    /// What a selector may name, and what the object has there.
+    pub fn field_values(&self, object: &Value) -> BTreeMap<String, String> {
+        let value = |path: &JsonPath| match path.find(object).first() {
+            Some(Value::String(text)) => text.clone(),
+            Some(Value::Null) | None => String::new(),
+            Some(other) => other.to_string(),
+        };
+        self.fields.iter().map(|(name, path)| (name.clone(), value(path))).collect()
+    }
+
+    /// The scale's numbers.
+    pub fn validate_scale(kind: &Kind, object: &Value, faults: &mut Faults) {
+        let Some(scale) = &kind.scale else { return };
+        for pointer in [scale.spec_replicas, scale.status_replicas] {
+            let value = at(object, pointer);
+            let field = pointer.trim_start_matches('/').replace('/', ".");
+            if value.as_i64().is_some_and(|number| number < 0) {
+                faults.invalid(field, value.clone(), "should be a non-negative integer");
+            } else if value.as_i64().is_some_and(|number| number > i64::from(i32::MAX)) {
+                faults.invalid(field, value.clone(), format!("should be less than or equal to {}", i32::MAX));
+            }
+        }
+    }
+
+    /// `kind` and `apiVersion` of a body must be those of the path.
+    pub fn type_meta(kind: &Kind, object: &Value, faults: &mut Faults) {
+        let version = kind.group_version();
+        for (member, wanted) in [("kind", kind.kind), ("apiVersion", version.as_str())] {
+            match text(object, &format!("/{member}")) {
+                "" => faults.required(member, "must not be empty"),
+                given if given != wanted => faults.invalid(member, given, format!("must be {wanted}")),
+                _ => {}
+            }
+        }
+    }
+
+    /// Whether an object that was written at a revision is told as it is stored: it has all defaults, and nothing that this version
+    /// does not know.
+    pub fn is_told_as_stored(&self, written: Revision) -> bool {
+        self.only_version && written > self.since
+    }
+
+    /// The columns' definitions, as Tables have them.
+    pub fn column_definitions(&self) -> Vec<Value> {
+        let name = json!({
+            "name": "Name", "type": "string", "format": "name",
+            "description": "Name must be unique within a namespace and cannot be changed.", "priority": 0,
+        });
+        let rest = self.printers.iter().map(|printer| {
+            json!({
+                "name": printer.name, "type": printer.r#type, "format": printer.format,
+                "description": printer.description, "priority": printer.priority,
+            })
+        });
+        std::iter::once(name).chain(rest).collect()
+    }
+
+    /// An object's row.
+    pub fn row(&self, object: &Value, now: DateTime<Utc>) -> Vec<Value> {
+        let rest = self.printers.iter().map(|printer| printer.cell(object, now));
+        std::iter::once(at(object, "/metadata/name").clone()).chain(rest).collect()
+    }
+}

@@ -1,0 +1,80 @@
+//! Unknown members: listed for field validation, and removed.
+
+use serde_json::Value;
+
+use super::{Node, Structural, is_envelope};
+use crate::ids;
+use crate::table::builtin;
+
+impl Structural {
+    /// The paths of unknown members, as strict field validation names them, in order.
+    pub fn unknown(&self, object: &Value) -> Vec<String> {
+        let mut out = Vec::new();
+        unknown(&self.root, object, "", true, &mut out);
+        out.sort_unstable();
+        out
+    }
+
+    /// Removes unknown members.
+    pub fn prune(&self, object: &mut Value) {
+        prune(&self.root, object, true);
+    }
+}
+
+fn unknown(node: &Node, value: &Value, path: &str, resource: bool, out: &mut Vec<String>) {
+    match value {
+        Value::Object(members) => {
+            for (name, value) in members {
+                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                if resource && is_envelope(name) {
+                    if name == "metadata" {
+                        let below = builtin().check(ids::META_V1_OBJECTMETA, value).unwrap_or_default();
+                        out.extend(below.into_iter().map(|below| format!("{path}.{below}")));
+                    }
+                    continue;
+                }
+                match node.member(name) {
+                    Some(below) => unknown(below, value, &path, below.embedded, out),
+                    None if node.preserve_unknown || node.knows(name) => {}
+                    None => out.push(path),
+                }
+            }
+        }
+        Value::Array(items) => {
+            let Some(below) = &node.items else { return };
+            for (index, item) in items.iter().enumerate() {
+                unknown(below, item, &format!("{path}[{index}]"), below.embedded, out);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Removes unknown members of a value that stands below `node`.
+pub(super) fn prune_value(node: &Node, value: &mut Value) {
+    prune(node, value, node.embedded);
+}
+
+fn prune(node: &Node, value: &mut Value, resource: bool) {
+    match value {
+        Value::Object(members) => {
+            let keeps = |name: &str| (resource && is_envelope(name)) || node.preserve_unknown || node.knows(name);
+            members.retain(|name, _| keeps(name));
+            for (name, value) in members {
+                if resource && is_envelope(name) {
+                    if name == "metadata" {
+                        builtin().prune(ids::META_V1_OBJECTMETA, value);
+                    }
+                } else if let Some(below) = node.member(name) {
+                    prune(below, value, below.embedded);
+                }
+            }
+        }
+        Value::Array(items) => {
+            if let Some(below) = &node.items {
+                items.iter_mut().for_each(|item| prune(below, item, below.embedded));
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}

@@ -1,0 +1,262 @@
+//! CustomResourceDefinitions at work: what a server serves follows them. The server that leads says of each whether its names are
+//! free, and empties the kinds of those that are to go.
+//!
+//! What is served is a function of the log alone, so all servers come to serve the same. What a definition comes to is written by
+//! one of them: its status, and the end of its objects.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use futures::FutureExt as _;
+use http::Method;
+use kontiki_kinds::{
+    Kind, KindRef, Kinds, custom,
+    customresourcedefinition::{CLEANUP, KIND, settle},
+};
+use kontiki_model::{Key, Revision, Scope, Status};
+use kontiki_raft::{ListOptions, ReadError, Stored};
+use serde_json::Value;
+
+use crate::{
+    bootstrap,
+    core::{Core, unreadable},
+    failure, limits,
+    request::ResourceRequest,
+    rest::{self, object},
+};
+
+/// What was made of the definitions, so that only those that changed are compiled again.
+#[derive(Default)]
+pub(crate) struct Definitions {
+    compiled: Mutex<HashMap<String, Compiled>>,
+    /// Whoever writes what definitions come to does it alone: names go to one of two who want them.
+    settling: tokio::sync::Mutex<()>,
+}
+
+struct Compiled {
+    revision: Revision,
+    kinds: Vec<Arc<Kind>>,
+    /// The definition without its versions, which are most of it.
+    outline: Value,
+}
+
+/// Looks at all definitions in a row, each because the one before changed something.
+const PASSES_MAX: usize = 4;
+
+fn scope() -> Scope {
+    Scope { resource: KIND.storage_resource(), namespace: None }
+}
+
+fn stored(core: &Core) -> Result<Vec<Stored>, Status> {
+    let page = core.log.list(&scope(), ListOptions::default()).map_err(|error| unreadable(&error))?;
+    Ok(page.items)
+}
+
+/// Serves what the log defines now.
+pub(crate) fn refresh(core: &Core) -> Result<(), Status> {
+    // Under the lock from reading to serving: what is served never goes back.
+    let mut compiled = core.definitions.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+    let definitions = stored(core)?;
+    let before = compiled.len();
+    compiled.retain(|name, _| definitions.iter().any(|definition| definition.key.name == *name));
+    let mut changed = compiled.len() != before;
+    for definition in &definitions {
+        let name = &definition.key.name;
+        if compiled.get(name).is_some_and(|known| known.revision == definition.revision) {
+            continue;
+        }
+        let tree: Value = serde_json::from_slice(&definition.body).map_err(failure::internal)?;
+        let kinds = custom::served(&tree, definition.revision);
+        compiled.insert(name.clone(), Compiled { revision: definition.revision, kinds, outline: outline(tree) });
+        changed = true;
+    }
+    if changed {
+        let kinds = compiled.values().flat_map(|one| one.kinds.iter().cloned()).collect();
+        core.serve(Kinds::with(kinds));
+    }
+    Ok(())
+}
+
+fn outline(mut definition: Value) -> Value {
+    if let Some(spec) = definition.get_mut("spec").and_then(Value::as_object_mut) {
+        spec.shift_remove("versions");
+    }
+    definition
+}
+
+impl Definitions {
+    /// All definitions in outline, in the order of their names.
+    fn outlines(&self) -> Vec<Value> {
+        let compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<_> = compiled.iter().map(|(name, one)| (name.clone(), one.outline.clone())).collect();
+        all.sort_by(|(one, _), (other, _)| one.cmp(other));
+        all.into_iter().map(|(_, outline)| outline).collect()
+    }
+}
+
+/// After a write of a definition: what it says is true before its author is told that it was written.
+pub(crate) async fn changed(core: &Arc<Core>) -> Result<(), Status> {
+    if core.log.leadership().borrow().leader {
+        settle_all(core).await?;
+    }
+    refresh_apart(core).await
+}
+
+/// Compiling a large definition takes its time: not on a thread that others wait for.
+async fn refresh_apart(core: &Arc<Core>) -> Result<(), Status> {
+    let core = core.clone();
+    tokio::task::spawn_blocking(move || refresh(&core)).await.map_err(failure::internal)?
+}
+
+/// Follows the definitions for as long as the server runs.
+pub(crate) async fn keep(core: Arc<Core>) {
+    let following = async {
+        if core.log.ready().await.is_err() {
+            return;
+        }
+        loop {
+            match follow(&core).await {
+                Ok(()) => return,
+                Err(status) => tracing::warn!(message = status.message, "the definitions of kinds are not up to date"),
+            }
+            tokio::time::sleep(limits::DEFINITIONS_RETRY_INTERVAL).await;
+        }
+    };
+    core.stopping.run_until_cancelled(following).await;
+}
+
+/// Ends without an error when the log does.
+async fn follow(core: &Arc<Core>) -> Result<(), Status> {
+    let mut leadership = core.log.leadership();
+    let mut watch = core.log.watch(scope(), core.log.revision()).map_err(|error| unreadable(&error))?;
+    loop {
+        let mut waiting = false;
+        if leadership.borrow_and_update().leader {
+            waiting = settle_all(core).await?;
+        }
+        refresh_apart(core).await?;
+        let again = async {
+            match waiting {
+                // Objects that are held by somebody: nobody tells when they are gone.
+                true => tokio::time::sleep(limits::DEFINITIONS_RETRY_INTERVAL).await,
+                false => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            item = watch.next() => match item {
+                Ok(_) => {}
+                Err(ReadError::Closed) => return Ok(()),
+                Err(error) => return Err(unreadable(&error)),
+            },
+            changed = leadership.changed() => if changed.is_err() { return Ok(()) },
+            () = again => {}
+        }
+    }
+}
+
+/// Writes what each definition has come to. True while objects are left of one that is to go.
+pub(crate) async fn settle_all(core: &Arc<Core>) -> Result<bool, Status> {
+    let _alone = core.definitions.settling.lock().await;
+    let mut waiting = false;
+    // What one definition gives up, another may get.
+    for _ in 0..PASSES_MAX {
+        let pass = settle_once(core).await?;
+        waiting = pass.waiting;
+        if !pass.wrote {
+            break;
+        }
+    }
+    Ok(waiting)
+}
+
+/// What one look at all definitions came to.
+#[derive(Default)]
+struct Pass {
+    wrote: bool,
+    waiting: bool,
+}
+
+async fn settle_once(core: &Arc<Core>) -> Result<Pass, Status> {
+    refresh_apart(core).await?;
+    let mut pass = Pass::default();
+    let mut all = core.definitions.outlines();
+    for index in 0..all.len() {
+        let now = rest::now_text();
+        let goes = !object::text(&all[index], "/metadata/deletionTimestamp").is_empty();
+        if !goes && settle(&all[index], &all, &now).is_none() {
+            continue;
+        }
+        let key = Key::new(KIND.storage_resource(), "", object::text(&all[index], "/metadata/name"));
+        let Some(stored) = core.stored(&key)? else { continue };
+        let definition = object::open(&stored)?;
+        if goes {
+            let removed = removed(core, &definition).await?;
+            pass.wrote |= removed;
+            pass.waiting |= !removed;
+        } else if let Some(settled) = settle(&definition, &all, &now) {
+            write(core, &settled.definition, Some("status")).await?;
+            all[index] = outline(settled.definition);
+            pass.wrote = true;
+        }
+    }
+    Ok(pass)
+}
+
+/// Removes a definition that is to go once its objects are gone; says whether they are.
+async fn removed(core: &Arc<Core>, definition: &Value) -> Result<bool, Status> {
+    let finalizers = definition.pointer("/metadata/finalizers").and_then(Value::as_array).cloned().unwrap_or_default();
+    // Whoever else holds it lets go by themselves.
+    if !finalizers.iter().any(|one| one == CLEANUP) {
+        return Ok(false);
+    }
+    // Its kind refuses new objects from here on: what is left can only become less.
+    refresh_apart(core).await?;
+    let group = object::text(definition, "/spec/group");
+    let plural = object::text(definition, "/status/acceptedNames/plural");
+    let resource = format!("{plural}.{group}");
+    if let Some(kind) = core.kinds().by_storage_resource(&resource) {
+        empty(core, kind).await?;
+    }
+    let scope = Scope { resource, namespace: None };
+    let left = core.log.list(&scope, ListOptions { limit: Some(1), ..ListOptions::default() });
+    if !plural.is_empty() && !left.map_err(|error| unreadable(&error))?.items.is_empty() {
+        return Ok(false);
+    }
+    let mut last = definition.clone();
+    last["metadata"]["finalizers"] = finalizers.into_iter().filter(|one| one != CLEANUP).collect();
+    write(core, &last, None).await?;
+    Ok(true)
+}
+
+/// Deletes all objects of a kind, in all namespaces.
+async fn empty(core: &Arc<Core>, kind: KindRef) -> Result<(), Status> {
+    let request = bootstrap::own_request(Method::DELETE, String::new());
+    let route = route(kind, None, None, "deletecollection");
+    rest::dispatch(core, route, request).boxed().await.map(drop)
+}
+
+/// One write of a definition as this server itself. That somebody else was faster is no fault: their write is looked at next.
+async fn write(core: &Arc<Core>, definition: &Value, subresource: Option<&str>) -> Result<(), Status> {
+    let name = object::text(definition, "/metadata/name");
+    let request = bootstrap::own_request(Method::PUT, definition.to_string());
+    let route = route((&KIND).into(), Some(name), subresource, "update");
+    // As in `empty`, not by way of `handle`, which would come back here.
+    match rest::dispatch(core, route, request).boxed().await {
+        Ok(_) => Ok(()),
+        Err(status) if matches!(status.code, 404 | 409) => Ok(()),
+        Err(status) => Err(status),
+    }
+}
+
+fn route(kind: KindRef, name: Option<&str>, subresource: Option<&str>, verb: &'static str) -> ResourceRequest {
+    ResourceRequest {
+        kind,
+        namespace: None,
+        name: name.map(str::to_owned),
+        subresource: subresource.map(str::to_owned),
+        rest: String::new(),
+        verb,
+    }
+}

@@ -1,0 +1,263 @@
+//! Kinds that are defined at run time: what a definition comes to, and what its objects may be.
+#![allow(clippy::unwrap_used)]
+
+mod client;
+
+use client::{Answer, Call, Server};
+use serde_json::{Value, json};
+
+const DEFINITIONS: &str = "apiextensions.k8s.io/CustomResourceDefinition";
+
+fn version(name: &str, storage: bool, spec: &Value) -> Value {
+    let status = json!({"type": "object", "properties": {
+        "replicas": {"type": "integer"}, "selector": {"type": "string"}, "phase": {"type": "string"}}});
+    json!({
+        "name": name, "served": true, "storage": storage,
+        "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": spec, "status": status}}},
+        "subresources": {"status": {}, "scale": {
+            "specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas", "labelSelectorPath": ".status.selector"}},
+        "additionalPrinterColumns": [
+            {"name": "Size", "type": "integer", "jsonPath": ".spec.size"},
+            {"name": "Phase", "type": "string", "jsonPath": ".status.phase", "priority": 1}],
+        "selectableFields": [{"jsonPath": ".spec.color"}],
+    })
+}
+
+fn spec() -> Value {
+    json!({
+        "type": "object", "required": ["size"],
+        "properties": {
+            "size": {"type": "integer", "minimum": 1, "maximum": 10},
+            "color": {"type": "string", "enum": ["red", "blue"], "default": "red"},
+            "replicas": {"type": "integer", "default": 1},
+        },
+        "x-kubernetes-validations": [
+            {"rule": "!has(oldSelf.color) || self.color == oldSelf.color", "message": "color is fixed"}],
+    })
+}
+
+fn definition(plural: &str, kind: &str, versions: &[Value]) -> Value {
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("{plural}.example.com")},
+        "spec": {
+            "group": "example.com", "scope": "Namespaced", "versions": versions,
+            "names": {"plural": plural, "kind": kind, "shortNames": [format!("{plural}-short")], "categories": ["all"]},
+        },
+    })
+}
+
+fn widget(version: &str, name: &str, spec: &Value) -> Value {
+    json!({"apiVersion": format!("example.com/{version}"), "kind": "Widget", "metadata": {"name": name}, "spec": spec})
+}
+
+async fn define(server: &Server, definition: &Value) -> Value {
+    server.on(DEFINITIONS, "").create(definition).await.expect(201)
+}
+
+async fn defined(server: &Server, name: &str) -> Value {
+    server.on(DEFINITIONS, "").name(name).get().await.expect(200)
+}
+
+/// Requests about the widgets of a version.
+fn widgets<'a>(server: &'a Server, version: &str) -> Call<'a> {
+    let kind = server.core.kinds().by_resource("example.com", version, "widgets").unwrap();
+    server.about(kind, "default")
+}
+
+fn causes(answer: &Answer) -> Vec<String> {
+    let causes = answer.at("/details/causes").as_array().cloned().unwrap_or_default();
+    causes.iter().map(|one| format!("{} {}", one["reason"].as_str().unwrap(), one["field"].as_str().unwrap())).collect()
+}
+
+async fn with_widgets() -> Server {
+    let server = Server::start().await;
+    define(&server, &definition("widgets", "Widget", &[version("v1", true, &spec())])).await;
+    server
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_definition_is_served_before_its_author_is_told() {
+    let server = Server::start().await;
+    let created = define(&server, &definition("widgets", "Widget", &[version("v1", true, &spec())])).await;
+    assert_eq!(created["spec"]["names"]["listKind"], "WidgetList");
+    assert_eq!(created["status"]["storedVersions"], json!(["v1"]));
+    let list = widgets(&server, "v1").list().await.expect(200);
+    assert_eq!(list["kind"], "WidgetList");
+    let now = defined(&server, "widgets.example.com").await;
+    let conditions: Vec<_> =
+        now["status"]["conditions"].as_array().unwrap().iter().map(|one| (&one["type"], &one["status"])).collect();
+    assert_eq!(conditions, [(&json!("NamesAccepted"), &json!("True")), (&json!("Established"), &json!("True"))]);
+    assert_eq!(now["status"]["acceptedNames"], now["spec"]["names"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_that_are_taken_are_not_served() {
+    let server = with_widgets().await;
+    define(&server, &definition("gadgets", "Widget", &[version("v1", true, &spec())])).await;
+    let second = defined(&server, "gadgets.example.com").await;
+    assert_eq!(second["status"]["conditions"][0]["reason"], "ListKindConflict");
+    assert!(server.core.kinds().by_resource("example.com", "v1", "gadgets").is_none());
+    // What is in the way goes, and the name is free.
+    server.on(DEFINITIONS, "").name("widgets.example.com").delete(&Value::Null).await.expect(200);
+    assert!(server.core.kinds().by_resource("example.com", "v1", "gadgets").is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_are_filled_pruned_and_checked() {
+    let server = with_widgets().await;
+    let all = || widgets(&server, "v1");
+    let made = all().create(&widget("v1", "a", &json!({"size": 3, "junk": 1}))).await;
+    assert_eq!(made.warnings, ["299 - \"unknown field \\\"spec.junk\\\"\""]);
+    let made = made.expect(201);
+    assert_eq!(made["spec"], json!({"color": "red", "replicas": 1, "size": 3}));
+    assert_eq!(made["metadata"]["generation"], 1);
+    let strict =
+        all().query("fieldValidation", "Strict").create(&widget("v1", "b", &json!({"size": 3, "junk": 1}))).await;
+    assert_eq!(strict.code, 400);
+    let wrong = all().create(&widget("v1", "b", &json!({"size": 0, "color": "green"}))).await;
+    assert_eq!(wrong.code, 422);
+    assert_eq!(
+        causes(&wrong),
+        ["FieldValueNotSupported spec.color", "FieldValueInvalid spec.size", "FieldValueInvalid <nil>",]
+    );
+    let mut other = widget("v1", "b", &json!({"size": 3}));
+    other["kind"] = "Gadget".into();
+    let other = all().create(&other).await;
+    assert_eq!((other.code, causes(&other)), (422, vec!["FieldValueInvalid kind".to_owned()]));
+    let changed = all().name("a").merge(&json!({"spec": {"color": "blue"}})).await;
+    assert_eq!(changed.at("/message"), "Widget.example.com \"a\" is invalid: spec: Invalid value: color is fixed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_and_scale_are_apart() {
+    let server = with_widgets().await;
+    let one = || widgets(&server, "v1").name("a");
+    widgets(&server, "v1").create(&widget("v1", "a", &json!({"size": 3}))).await.expect(201);
+    let main = one().merge(&json!({"status": {"phase": "X"}})).await.expect(200);
+    assert_eq!(main.get("status"), None);
+    let status = json!({"status": {"phase": "Up", "replicas": 1, "selector": "a=b"}, "spec": {"size": 9}});
+    let status = one().sub("status").merge(&status).await.expect(200);
+    assert_eq!((&status["spec"]["size"], &status["status"]["phase"]), (&json!(3), &json!("Up")));
+    assert_eq!(status["metadata"]["generation"], 1);
+    let scale = one().sub("scale").get().await.expect(200);
+    assert_eq!(scale["spec"], json!({"replicas": 1}));
+    assert_eq!(scale["status"], json!({"replicas": 1, "selector": "a=b"}));
+    one().sub("scale").merge(&json!({"spec": {"replicas": 5}})).await.expect(200);
+    let scaled = one().get().await.expect(200);
+    assert_eq!((&scaled["spec"]["replicas"], &scaled["metadata"]["generation"]), (&json!(5), &json!(2)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn columns_and_selectors_are_the_definitions() {
+    let server = with_widgets().await;
+    for (name, color) in [("a", "red"), ("b", "blue")] {
+        widgets(&server, "v1").create(&widget("v1", name, &json!({"size": 3, "color": color}))).await.expect(201);
+    }
+    let blue = widgets(&server, "v1").query("fieldSelector", "spec.color=blue").list().await.expect(200);
+    let names: Vec<_> = blue["items"].as_array().unwrap().iter().map(|item| &item["metadata"]["name"]).collect();
+    assert_eq!(names, ["b"]);
+    assert_eq!(blue["items"][0]["kind"], "Widget");
+    let unknown = widgets(&server, "v1").query("fieldSelector", "spec.size=3").list().await;
+    assert_eq!((unknown.code, unknown.at("/message")), (400, &json!("field label not supported: spec.size")));
+    let table = widgets(&server, "v1").accept("application/json;as=Table;v=v1;g=meta.k8s.io").list().await.expect(200);
+    let columns: Vec<_> = table["columnDefinitions"].as_array().unwrap().iter().map(|one| &one["name"]).collect();
+    assert_eq!(columns, ["Name", "Size", "Phase"]);
+    assert_eq!(table["rows"][0]["cells"], json!(["a", 3, null]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_version_tells_the_same_objects() {
+    let server = Server::start().await;
+    let mut second = spec();
+    second["properties"]["extra"] = json!({"type": "string", "default": "new"});
+    let versions = [version("v1", true, &spec()), version("v2", false, &second)];
+    define(&server, &definition("widgets", "Widget", &versions)).await;
+    widgets(&server, "v1").create(&widget("v1", "a", &json!({"size": 3}))).await.expect(201);
+    let told = widgets(&server, "v2").name("a").get().await.expect(200);
+    assert_eq!(told["apiVersion"], "example.com/v2");
+    let listed = widgets(&server, "v2").list().await.expect(200);
+    assert_eq!(listed["items"][0]["apiVersion"], "example.com/v2");
+    let updated = widgets(&server, "v2").name("a").merge(&json!({"spec": {"size": 4}})).await.expect(200);
+    assert_eq!((&updated["apiVersion"], &updated["spec"]["size"]), (&json!("example.com/v2"), &json!(4)));
+    let events = widgets(&server, "v2").query("resourceVersion", "1").watch(1).await;
+    assert_eq!(events[0]["object"]["apiVersion"], "example.com/v2");
+    let first = widgets(&server, "v1").name("a").get().await.expect(200);
+    assert_eq!((&first["apiVersion"], first["spec"].get("extra")), (&json!("example.com/v1"), None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_stored_before_gets_new_defaults_when_it_is_read() {
+    let server = with_widgets().await;
+    widgets(&server, "v1").create(&widget("v1", "a", &json!({"size": 3}))).await.expect(201);
+    let mut wider = defined(&server, "widgets.example.com").await;
+    wider["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["shape"] =
+        json!({"type": "string", "default": "round"});
+    server.on(DEFINITIONS, "").name("widgets.example.com").update(&wider).await.expect(200);
+    let read = widgets(&server, "v1").name("a").get().await.expect(200);
+    assert_eq!(read["spec"]["shape"], "round");
+    let listed = widgets(&server, "v1").list().await.expect(200);
+    assert_eq!(listed["items"][0]["spec"]["shape"], "round");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_definition_goes_after_its_objects() {
+    let server = with_widgets().await;
+    let kind = || server.core.kinds().by_resource("example.com", "v1", "widgets");
+    let mut held = widget("v1", "held", &json!({"size": 3}));
+    held["metadata"]["finalizers"] = json!(["example.com/hold"]);
+    widgets(&server, "v1").create(&held).await.expect(201);
+    widgets(&server, "v1").create(&widget("v1", "free", &json!({"size": 3}))).await.expect(201);
+    let marked = server.on(DEFINITIONS, "").name("widgets.example.com").delete(&Value::Null).await.expect(200);
+    assert_eq!(marked["metadata"]["finalizers"], json!(["customresourcecleanup.apiextensions.k8s.io"]));
+    let left = widgets(&server, "v1").list().await.expect(200);
+    assert_eq!(left["items"].as_array().unwrap().len(), 1);
+    let refused = widgets(&server, "v1").create(&widget("v1", "late", &json!({"size": 3}))).await;
+    assert_eq!(refused.code, 405, "{:#}", refused.body);
+    widgets(&server, "v1").name("held").merge(&json!({"metadata": {"finalizers": null}})).await.expect(200);
+    // Any change of a definition makes the leader look again; here nobody follows the log.
+    let touch = json!({"metadata": {"labels": {"touched": "yes"}}});
+    server.on(DEFINITIONS, "").name("widgets.example.com").merge(&touch).await.expect(200);
+    assert!(kind().is_none());
+    assert_eq!(server.on(DEFINITIONS, "").name("widgets.example.com").get().await.code, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn definitions_that_make_no_sense_are_refused() {
+    let server = Server::start().await;
+    let sound = definition("widgets", "Widget", &[version("v1", true, &spec())]);
+    let schema = "/spec/versions/0/schema/openAPIV3Schema/properties/spec";
+    let table: [(&str, Value, &str); 8] = [
+        ("/metadata/name", json!("other"), "FieldValueInvalid metadata.name"),
+        ("/spec/scope", json!("Galaxy"), "FieldValueNotSupported spec.scope"),
+        ("/spec/group", json!("nodots"), "FieldValueInvalid spec.group"),
+        ("/spec/versions/0/storage", json!(false), "FieldValueInvalid spec.versions"),
+        (
+            "/spec/versions/0/additionalPrinterColumns/0/jsonPath",
+            json!("spec["),
+            "FieldValueInvalid spec.versions[0].additionalPrinterColumns[0].jsonPath",
+        ),
+        (
+            "/spec/versions/0/selectableFields/0/jsonPath",
+            json!(".spec.none"),
+            "FieldValueInvalid spec.versions[0].selectableFields[0].jsonPath",
+        ),
+        (
+            schema,
+            json!({"properties": {}}),
+            "FieldValueRequired spec.versions[0].schema.openAPIV3Schema.properties[spec].type",
+        ),
+        (
+            schema,
+            json!({"type": "object", "x-kubernetes-validations": [{"rule": "self.none > 1"}]}),
+            "FieldValueInvalid spec.versions[0].schema.openAPIV3Schema.properties[spec].x-kubernetes-validations[0].rule",
+        ),
+    ];
+    for (pointer, value, expected) in table {
+        let mut wrong = sound.clone();
+        *wrong.pointer_mut(pointer).unwrap() = value;
+        let answer = server.on(DEFINITIONS, "").create(&wrong).await;
+        assert_eq!(answer.code, 422, "{pointer}: {:#}", answer.body);
+        assert!(causes(&answer).contains(&expected.to_owned()), "{pointer}: {:#?}", causes(&answer));
+    }
+}
