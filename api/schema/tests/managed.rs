@@ -14,13 +14,15 @@ struct Life {
     object: Value,
     managed: ManagedFields,
     minute: usize,
+    /// The last update renewed a time and nothing else.
+    renewed: bool,
 }
 
 impl Life {
     fn new(id: TypeId, api_version: &'static str) -> Self {
         let mut object = Value::Null;
         builtin().canonical(id, &mut object);
-        Life { id, api_version, object, managed: ManagedFields::default(), minute: 0 }
+        Life { id, api_version, object, managed: ManagedFields::default(), minute: 0, renewed: false }
     }
 
     fn config_map() -> Self {
@@ -90,7 +92,10 @@ impl Life {
         builtin().canonical(self.id, &mut object);
         let manager = self.manager(subresource, &now);
         let change = manager.change(&self.object, &object);
+        let quick = self.managed.encode().and_then(|member| manager.renewed(&change, &member, name));
         manager.update(&change, &mut self.managed, name);
+        assert!(quick.is_none() || quick == self.managed.encode());
+        self.renewed = quick.is_some();
         self.set(object);
         self
     }
@@ -199,6 +204,25 @@ fn who_creates_says_all_but_what_the_server_sets() {
         .says(&[&updater, r#"controller Update/status {"f:status":{"f:replicas":{}}}"#])
         .update("controller", "status", with_status(&json!({"status": {}})))
         .says(&[&updater]);
+}
+
+#[test]
+fn saying_the_same_fields_again_renews_a_time() {
+    let object = |x: &str, y: &str| data(json!({"x": x, "y": y}));
+    let mut life = Life::config_map();
+    let mut step = |name: &str, object: Value, renewed: bool| {
+        life.update(name, "", object);
+        assert_eq!(life.renewed, renewed, "{name}: {:?}", life.managed.encode());
+    };
+    step("a", object("1", "1"), false);
+    step("a", object("2", "1"), true);
+    step("b", object("2", "2"), false);
+    step("b", object("2", "3"), true);
+    // Behind b's, as it is the later one now.
+    step("a", object("3", "3"), true);
+    step("a", object("3", "4"), false);
+    step("a", object("4", "5"), true);
+    step("a", data(json!({"x": "4"})), false);
 }
 
 #[test]

@@ -139,15 +139,21 @@ fn by_change(
     if ManagedFields::is_reset(given) {
         return None;
     }
-    if change.is_same() && given.is_none_or(|given| Some(given) == stored) {
-        return stored.cloned();
+    let name = manager_name(call.request);
+    if given.is_none_or(|given| Some(given) == stored) {
+        if change.is_same() {
+            return stored.cloned();
+        }
+        if let Some(renewed) = stored.and_then(|stored| manager.renewed(&change, stored, &name)) {
+            return Some(renewed);
+        }
     }
     // Who does not know the member, or breaks it, does not lose it.
     let given = ManagedFields::decode(given).filter(|given| !given.is_empty());
     let mut managed = given.or_else(|| ManagedFields::decode(stored)).unwrap_or_default();
     // Where nobody said anything, it stays so until somebody applies.
     if old.is_none() || !managed.is_empty() {
-        manager.update(&change, &mut managed, &manager_name(call.request));
+        manager.update(&change, &mut managed, &name);
     }
     managed.encode()
 }

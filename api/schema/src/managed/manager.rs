@@ -101,6 +101,11 @@ impl Change<'_> {
     fn said(&self) -> FieldSet {
         self.comparison.said()
     }
+
+    /// The same, if nothing is gone.
+    pub(super) fn said_without_removals(&self) -> Option<FieldSet> {
+        self.comparison.removed.is_empty().then(|| self.said())
+    }
 }
 
 impl Comparison {
@@ -240,7 +245,7 @@ impl ManagedFields {
     }
 }
 
-fn strip(fields: &mut FieldSet) {
+pub(super) fn strip(fields: &mut FieldSet) {
     let mut stripped = FieldSet::default();
     for path in STRIPPED {
         let path: Vec<_> = path.iter().map(|name| Element::field(*name)).collect();

@@ -19,6 +19,7 @@ mod merge;
 mod place;
 mod prune;
 mod remove;
+mod renew;
 pub mod scale;
 mod set;
 
