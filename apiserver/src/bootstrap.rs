@@ -1,5 +1,5 @@
-//! The objects that every cluster has from its first second: four namespaces, what kinds declare, the range of Service
-//! addresses, and the Service that is its servers.
+//! The objects that every cluster has from its first second: four namespaces, what kinds declare, roles and bindings, the range
+//! of Service addresses, and the Service that is its servers.
 //!
 //! They are written through the same door as everybody's, and only where they are missing or say something else.
 
@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::{
     authn::{AUTHENTICATED, MASTERS},
+    authz,
     core::Core,
     failure, kubernetes_service, limits,
     request::{ApiRequest, Identity, RequestBody, ResourceRequest},
@@ -53,6 +54,7 @@ async fn once(core: &Arc<Core>) -> Result<(), Status> {
     futures::future::try_join_all(all).await?;
     let ranges = by_resource("networking.k8s.io", "v1", "servicecidrs").ok_or_else(failure::no_such_resource)?;
     initial(core, ranges, service_range(core)).await?;
+    authz::reconcile_defaults(core).await?;
     ensure(core, "", "services", "default", service(core)).await?;
     kubernetes_service::first(core).await
 }
@@ -118,7 +120,13 @@ fn service(core: &Core) -> Value {
 }
 
 /// Creates the object where it is missing.
-async fn ensure(core: &Arc<Core>, group: &str, resource: &str, namespace: &str, object: Value) -> Result<(), Status> {
+pub(crate) async fn ensure(
+    core: &Arc<Core>,
+    group: &str,
+    resource: &str,
+    namespace: &str,
+    object: Value,
+) -> Result<(), Status> {
     let name = object["metadata"]["name"].as_str().unwrap_or("");
     if core.stored(&key(group, resource, namespace, name))?.is_some() {
         return Ok(());
@@ -159,18 +167,28 @@ fn key(group: &str, resource: &str, namespace: &str, name: &str) -> Key {
     Key::new(resource, namespace, name)
 }
 
-/// One write as this server itself: a create, or with a name an update.
-struct Write<'a> {
-    kind: &'static Kind,
-    namespace: &'a str,
-    name: Option<&'a str>,
-    subresource: Option<&'a str>,
+/// One write as this server itself.
+pub(crate) struct Write<'a> {
+    pub kind: &'static Kind,
+    pub namespace: &'a str,
+    pub name: Option<&'a str>,
+    pub subresource: Option<&'a str>,
 }
 
 impl Write<'_> {
-    async fn carry_out(&self, core: &Arc<Core>, object: &Value) -> Result<(), Status> {
-        let (method, verb) = if self.name.is_some() { (Method::PUT, "update") } else { (Method::POST, "create") };
-        let request = own_request(method, object.to_string());
+    /// A create, or with a name an update.
+    pub async fn carry_out(&self, core: &Arc<Core>, object: &Value) -> Result<(), Status> {
+        let verb = if self.name.is_some() { "update" } else { "create" };
+        self.ask(core, verb, object).await
+    }
+
+    /// A delete, with these options.
+    pub async fn remove(&self, core: &Arc<Core>, options: &Value) -> Result<(), Status> {
+        self.ask(core, "delete", options).await
+    }
+
+    async fn ask(&self, core: &Arc<Core>, verb: &'static str, body: &Value) -> Result<(), Status> {
+        let request = own_request(Method::POST, body.to_string());
         let route = ResourceRequest {
             kind: self.kind.into(),
             namespace: Some(self.namespace.to_owned()).filter(|_| self.kind.namespaced),

@@ -13,6 +13,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     authn::{StaticTokens, TokenSigner},
+    authz::Follower,
     config::Config,
     definitions::Definitions,
     failure, health, limits,
@@ -39,6 +40,8 @@ pub struct Core {
     /// Watch events rendered once for many watchers.
     pub(crate) frames: Frames,
     pub(crate) static_tokens: StaticTokens,
+    /// Roles and bindings, as the log has them.
+    pub(crate) rbac: Follower,
     pub(crate) nodes: NodeClient,
     /// What lets machines join.
     pub join_tokens: JoinTokens,
@@ -81,6 +84,7 @@ impl Core {
             registry: RwLock::new(Arc::new(Registry::new(Kinds::default()))),
             frames: Frames::default(),
             static_tokens,
+            rbac: Follower::new(),
             nodes,
             join_tokens,
             peers,

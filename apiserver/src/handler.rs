@@ -12,7 +12,7 @@ use kontiki_model::Status;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
-    authn::{self, Impersonation, MASTERS},
+    authn,
     authz::{self, Question},
     content,
     core::Core,
@@ -172,12 +172,10 @@ impl Handler {
             Caller::InProcess(identity) => Identity::clone(identity),
             Caller::Connection(certificate) => authn::authenticate(&self.core, certificate.as_deref(), headers).await?,
         };
-        let Some(Impersonation(wanted)) = authn::requested(headers)? else { return Ok(real) };
-        if !real.in_group(MASTERS) {
-            return Err(authz::denied(&real, &format!("impersonate-on:user-info:{}", info.verb), &info.target));
-        }
-        tracing::debug!(user = real.user, impersonated = wanted.user, "acting as somebody else");
-        Ok(Identity { impersonator: Some(real.user), ..wanted })
+        let Some(wanted) = authn::requested(headers)? else { return Ok(real) };
+        authz::check_impersonation(&self.core, &real, &wanted, info)?;
+        tracing::debug!(user = real.user, impersonated = wanted.identity.user, "acting as somebody else");
+        Ok(Identity { impersonator: Some(real.user), ..wanted.identity })
     }
 
     fn admit(&self, long: bool) -> Result<Admitted, Status> {
@@ -207,7 +205,6 @@ impl Handler {
             return reviews::answer(&self.core, review, info.verb, resource, &request).await;
         }
         let route = resource.resolve(&self.core.kinds(), info.verb, &request.method)?;
-        authz::restrict(&self.core, &request.identity, &route, &request)?;
         if let Some(moment) = past {
             return self.answer_past(&moment?, route, request).await;
         }

@@ -51,6 +51,8 @@ pub const CERTIFICATE_CHECK_INTERVAL: Duration = Duration::from_secs(12 * 3600);
 pub const BOOTSTRAP_TIME_MAX: Duration = Duration::from_secs(10);
 /// Pause between attempts to make them.
 pub const BOOTSTRAP_PAUSE: Duration = Duration::from_millis(500);
+/// First objects that are written at the same time: about what one sync of the log takes in.
+pub const BOOTSTRAP_WRITES_AT_ONCE: usize = 32;
 /// Connecting to a node agent.
 pub const NODE_CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 /// Connecting to another server, handshake included.

@@ -8,8 +8,8 @@ use kontiki_model::{Faults, Status};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    authn::{self, MASTERS},
-    authz::{self, Decision, Question},
+    authn,
+    authz::{self, Decision, Holding, Question},
     content,
     core::Core,
     failure::{self, Qualified},
@@ -124,7 +124,7 @@ pub(crate) async fn answer(
     let status = match review.asks {
         Asks::WhoAmI => json!({"userInfo": user_info(&request.identity)}),
         Asks::MayI => may(core, &request.identity, spec)?,
-        Asks::WhatMayI => rules(&request.identity),
+        Asks::WhatMayI => rules(core, &request.identity, spec)?,
         Asks::MayThey => {
             let subject = subject(review, asked, spec)?;
             may(core, &subject, spec)?
@@ -177,8 +177,12 @@ fn may(core: &Core, identity: &Identity, spec: &Value) -> Result<Value, Status> 
     };
     let field_selector = text(&resource["fieldSelector"]["rawSelector"]);
     let question = Question { identity, verb: &verb, target: &target, field_selector: &field_selector };
-    let allowed = authz::decide(core, question)? == Decision::Allowed;
-    Ok(json!({"allowed": allowed}))
+    let Decision { allowed, reason } = authz::decide(core, question)?;
+    let mut status = json!({"allowed": allowed});
+    if !reason.is_empty() {
+        status["reason"] = reason.into();
+    }
+    Ok(status)
 }
 
 /// About whom a (local) SubjectAccessReview asks.
@@ -204,29 +208,31 @@ fn subject(review: &Review, asked: &ResourceInfo, spec: &Value) -> Result<Identi
     Ok(Identity { user, uid, groups, extra: extra.collect(), ..Identity::default() })
 }
 
-fn rules(identity: &Identity) -> Value {
-    if identity.in_group(MASTERS) {
-        return json!({
-            "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}],
-            "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}],
-            "incomplete": false,
-        });
+fn rules(core: &Core, identity: &Identity, spec: &Value) -> Result<Value, Status> {
+    let namespace = spec["namespace"].as_str().unwrap_or("");
+    if namespace.is_empty() {
+        return Err(failure::bad_request("no namespace on request"));
     }
-    let resources: Vec<Value> = authz::rules_of(identity)
-        .map(|(verbs, groups, resources)| json!({"verbs": verbs, "apiGroups": groups, "resources": resources}))
-        .collect();
-    let mut paths = Vec::new();
-    let told = authz::paths_of(identity);
-    if !told.is_empty() {
-        paths.push(json!({"verbs": ["get"], "nonResourceURLs": told}));
+    let Holding { rules, incomplete } = authz::holding(core, identity, namespace)?;
+    let (mut resources, mut paths) = (Vec::new(), Vec::new());
+    for rule in &rules {
+        if !rule.resources.is_empty() {
+            let mut told = json!({"verbs": rule.verbs, "apiGroups": rule.groups, "resources": rule.resources});
+            if !rule.names.is_empty() {
+                told["resourceNames"] = json!(rule.names);
+            }
+            resources.push(told);
+        }
+        if !rule.paths.is_empty() {
+            paths.push(json!({"verbs": rule.verbs, "nonResourceURLs": rule.paths}));
+        }
     }
-    // What a node agent may do depends on the pods bound to it and cannot be listed.
-    let incomplete = authz::node_name(identity).is_some();
-    let mut status = json!({"resourceRules": resources, "nonResourceRules": paths, "incomplete": incomplete});
-    if incomplete {
-        status["evaluationError"] = json!("node authorizer does not support user rule resolution");
+    let mut status =
+        json!({"resourceRules": resources, "nonResourceRules": paths, "incomplete": !incomplete.is_empty()});
+    if !incomplete.is_empty() {
+        status["evaluationError"] = authz::told(incomplete).into();
     }
-    status
+    Ok(status)
 }
 
 async fn token_holder(core: &Core, spec: &Value) -> Result<Value, Status> {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{
     authn::{Claims, KubernetesClaims, Reference},
-    content,
+    authz, content,
     core::{Core, unreadable},
     failure::{self, Qualified},
     limits,
@@ -33,6 +33,7 @@ pub(crate) async fn issue(core: &Core, route: &ResourceRequest, request: &ApiReq
     let (namespace, name) = (route.namespace.as_deref().unwrap_or(""), route.name.as_deref().unwrap_or(""));
     let account = existing(core, "serviceaccounts", namespace, name).await?;
     let spec = &body["spec"];
+    authz::check_token(core, &request.identity, (namespace, name), &spec["boundObjectRef"])?;
     let lifetime_s = lifetime(spec)?;
     let mut audiences: Vec<String> =
         spec["audiences"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();

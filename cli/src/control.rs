@@ -39,6 +39,10 @@ pub async fn run(server: ApiServer, log: Log, root_ca: String, enabled: bool, ca
 }
 
 async fn lead(server: &ApiServer, term: u64, root_ca: String, cancel: CancellationToken) {
+    // Before the default roles are there, nothing would be allowed.
+    if cancel.run_until_cancelled(server.ready()).await.is_none() {
+        return;
+    }
     let clients = |user: &str, agent: &'static str| {
         let identity = Identity { user: user.to_owned(), term: Some(term), ..Identity::default() };
         Clients::new(server.in_process(identity), agent)

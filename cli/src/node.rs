@@ -31,6 +31,10 @@ pub fn name(arguments: &Up) -> Result<String> {
 
 /// Runs the agent and the Service network until `cancel`. Containers go on running after it.
 pub async fn run(arguments: &Up, layout: &Layout, server: &ApiServer, cancel: CancellationToken) -> Result<()> {
+    // Before the default roles are there, an agent could not follow what it needs.
+    if cancel.run_until_cancelled(server.ready()).await.is_none() {
+        return Ok(());
+    }
     let name = name(arguments)?;
     let pod_network: Cidr = arguments.pods.pod_cidr.parse().context("--pod-cidr")?;
     let runtime = Runtime::open(runtime_config(layout, pod_network)).await.context("opening the containers' state")?;
@@ -59,10 +63,9 @@ pub async fn run(arguments: &Up, layout: &Layout, server: &ApiServer, cancel: Ca
         api_port: server.local_address().port(),
         labels: BTreeMap::new(),
     };
-    let agent = Clients::new(server.in_process(identity), "kontiki-node").plain();
-    let proxy_identity = Identity { user: "system:kube-proxy".to_owned(), ..Identity::default() };
-    let proxy = Clients::new(server.in_process(proxy_identity), "kontiki-network").plain();
-    let network = kontiki_network::run(proxy, name, arguments.pods.pod_cidr.clone(), cancel.clone());
+    let agent = Clients::new(server.in_process(identity.clone()), "kontiki-node").plain();
+    let network = Clients::new(server.in_process(identity), "kontiki-network").plain();
+    let network = kontiki_network::run(network, name, arguments.pods.pod_cidr.clone(), cancel.clone());
     let agent = kontiki_node::run(config, agent, runtime, cancel);
     let (agent, network) = tokio::join!(agent, network);
     agent.context("the node agent ended")?;

@@ -19,6 +19,7 @@ use crate::shred::{Shredder, shred};
 use crate::snapshot::SnapshotDir;
 use crate::store::{HistoryLimits, ListOptions, Outcome, Page, Store, StoreFigures};
 use crate::transport::{Dial, Identity, Member, PeerStream};
+use crate::watch::Recent;
 use crate::{Command, DiskError, Event, OpenError, ProposeError, ReadError, Shortage, Stored, Subject, Watch};
 
 /// Where the log lies, how much it keeps, and which server this is.
@@ -281,6 +282,16 @@ impl Log {
     /// The events of a scope, or of all there is, after a revision: those that are past, then those to come.
     pub fn watch(&self, subject: impl Into<Subject>, from: Revision) -> Result<Watch, ReadError> {
         self.inner.store.watch(subject.into(), from)
+    }
+
+    /// The next events of a subject after a revision, as many as a watch would fetch at once, and the revision up to which they
+    /// are all of them: for who keeps a view up to date at the moment it is asked. From memory, without waiting; `None` where
+    /// memory does not reach back that far.
+    pub fn recent(&self, subject: &Subject, after: Revision) -> Option<(Vec<Arc<Event>>, Revision)> {
+        match self.inner.store.hub().after(subject, after) {
+            Recent::Events(events, seen) => Some((events, seen)),
+            Recent::Evicted => None,
+        }
     }
 
     /// The event of a revision, while it is retained: what changed, who asked, and why.

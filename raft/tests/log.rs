@@ -135,6 +135,18 @@ async fn a_watch_tells_the_past_then_the_present_with_what_was_before() {
 }
 
 #[tokio::test]
+async fn what_is_recent_is_there_as_soon_as_the_write_is_acknowledged() {
+    let (_dir, log) = open().await;
+    let subject = configmaps().into();
+    assert_eq!(log.recent(&subject, 0), Some((vec![], 0)));
+    for revision in 1..=3 {
+        log.propose(command(vec![put("a", "1")])).await.unwrap();
+        let (events, seen) = log.recent(&subject, revision - 1).unwrap();
+        assert_eq!((events.len(), events[0].revision(), seen), (1, revision, revision));
+    }
+}
+
+#[tokio::test]
 async fn a_watch_behind_the_ring_reads_on_from_disk_without_a_gap() {
     let dir = tempfile::tempdir().unwrap();
     // Its commands are of 1970: nothing is to be too old.

@@ -1,6 +1,7 @@
 //! Controllers: level-based, each a pure `reconcile(view) -> actions` with a thin loop around it.
 //! They reach the cluster through a Kubernetes API only, and so could run against any.
 
+mod clusterrole;
 mod context;
 mod deployment;
 mod endpoints;
@@ -30,6 +31,7 @@ pub struct ControllerConfig {
 pub async fn run(clients: Clients, config: ControllerConfig, cancel: CancellationToken) {
     let context = Context::new(clients, config, cancel);
     let mut running = JoinSet::new();
+    running.spawn(clusterrole::run(context.clone()));
     running.spawn(deployment::run(context.clone()));
     running.spawn(endpoints::run(context.clone()));
     running.spawn(garbage::run(context.clone()));

@@ -112,6 +112,17 @@ pub struct Kind {
     pub list_kind: Option<&'static str>,
     /// The server tells these from what it is; none is ever stored.
     pub computed: Option<Computed>,
+    /// Its objects give permissions: nobody writes one that gives more than they hold.
+    pub grants: Option<Grants>,
+}
+
+/// Where the permissions stand that objects of a kind give.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grants {
+    /// In its own `rules`, and in those that its `aggregationRule` gathers.
+    Rules,
+    /// In the role that `roleRef` names.
+    Role,
 }
 
 /// A subresource besides the status that changes a part of the object.
@@ -448,6 +459,7 @@ impl Kind {
         custom: None,
         list_kind: None,
         computed: None,
+        grants: None,
     };
 
     /// What its objects look like.

@@ -8,6 +8,8 @@ mod admissionregistration;
 mod age;
 mod apiservice;
 mod certificates;
+mod clusterrole;
+mod clusterrolebinding;
 mod column;
 mod componentstatus;
 mod condition;
@@ -39,11 +41,14 @@ pub mod pod;
 pub mod poddisruptionbudget;
 mod podtemplate;
 mod priorityclass;
+mod rbac;
 mod registry;
 mod replicaset;
 mod replicationcontroller;
 mod resource;
 mod resourcequota;
+mod role;
+mod rolebinding;
 mod runtimeclass;
 mod secret;
 pub mod selector;
@@ -58,7 +63,7 @@ mod workload;
 pub use age::{age, human_duration};
 pub use custom::Custom;
 pub use kind::{
-    AdmitFacts, Author, Claim, Column, Deletion, Edit, Field, Kind, Lookup, NameRule, Orphans, Pool, Protected,
+    AdmitFacts, Author, Claim, Column, Deletion, Edit, Field, Grants, Kind, Lookup, NameRule, Orphans, Pool, Protected,
     Restore, Scale, SelectorForm, Spelling, Subresource,
 };
 pub use kontiki_model::Retention;
@@ -112,6 +117,10 @@ pub static KINDS: &[&Kind] = &[
     &networking::servicecidr::KIND,
     &runtimeclass::KIND,
     &poddisruptionbudget::KIND,
+    &clusterrolebinding::KIND,
+    &clusterrole::KIND,
+    &rolebinding::KIND,
+    &role::KIND,
     &resource::class::KIND,
     &resource::claim::KIND,
     &resource::claimtemplate::KIND,

@@ -14,7 +14,11 @@ const EXTRA: &str = "impersonate-extra-";
 
 /// Whom the client wants to be.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Impersonation(pub Identity);
+pub(crate) struct Impersonation {
+    pub identity: Identity,
+    /// The groups that the client named; the identity is in others besides because of who it is.
+    pub groups: Vec<String>,
+}
 
 /// Reads the headers; `None` if there are none. One that cannot be read fails the request: left out, the request would go
 /// on as the real, more powerful user.
@@ -29,13 +33,15 @@ pub(crate) fn requested(headers: &HeaderMap) -> Result<Option<Impersonation>, St
         }
         return Err(failure::internal("groups, uid or extra requested without impersonating a user"));
     }
+    let named = groups.clone();
     if groups.is_empty() {
         groups = groups_of(&user);
     }
     if user == ANONYMOUS && !groups.iter().any(|group| group == UNAUTHENTICATED) {
         groups.push(UNAUTHENTICATED.to_owned());
     }
-    Ok(Some(Impersonation(with_authenticated(Identity { user, uid, groups, extra, ..Identity::default() }))))
+    let identity = with_authenticated(Identity { user, uid, groups, extra, ..Identity::default() });
+    Ok(Some(Impersonation { identity, groups: named }))
 }
 
 /// Names are UTF-8, not ASCII only.
@@ -77,7 +83,7 @@ mod tests {
         for (name, value) in headers {
             map.append(*name, http::HeaderValue::from_static(value));
         }
-        requested(&map).map(|found| found.map(|Impersonation(identity)| identity)).map_err(|status| status.code)
+        requested(&map).map(|found| found.map(|found| found.identity)).map_err(|status| status.code)
     }
 
     #[test]
@@ -85,9 +91,7 @@ mod tests {
         let of = |user: &[u8]| {
             let mut map = HeaderMap::new();
             map.append(USER, HeaderValue::from_bytes(user).unwrap());
-            requested(&map)
-                .map(|found| found.map(|Impersonation(identity)| identity.user))
-                .map_err(|status| status.code)
+            requested(&map).map(|found| found.map(|found| found.identity.user)).map_err(|status| status.code)
         };
         assert_eq!(of("jürgen".as_bytes()), Ok(Some("jürgen".to_owned())));
         assert_eq!(of(b"j\xfcrgen"), Err(400));

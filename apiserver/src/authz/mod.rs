@@ -1,18 +1,35 @@
-//! Who may do what. Denied unless a rule allows it: the built-in policy table, and the rules for node agents, which
-//! depend on the pods bound to them.
+//! Who may do what: RBAC's roles and bindings, and for node agents what depends on the pods bound to them. What nothing
+//! allows is denied.
+//!
+//! `rule` is one rule, `rbac` all roles and bindings by who is bound, `follower` keeps that as the log has it. `defaults`
+//! are the roles of every cluster, `reconcile` writes them. What a path says too little about is judged where objects are
+//! written: `escalation` keeps anybody from giving what they do not hold, `restriction` keeps nodes to what is theirs.
+mod cover;
+mod defaults;
+mod escalation;
+mod follower;
+mod impersonation;
 mod node;
-mod policy;
+mod rbac;
+mod reconcile;
 mod references;
+mod restriction;
+mod rule;
 
 use kontiki_model::Status;
 
 pub(crate) use self::{
-    node::restrict,
-    policy::{paths_of, rules_of},
+    escalation::{Giving, check as check_escalation},
+    follower::Follower,
+    impersonation::check as check_impersonation,
+    rbac::told,
+    reconcile::run as reconcile_defaults,
+    restriction::{Writing, check as check_restriction, check_token},
+    rule::Rule,
 };
 use crate::{
     authn::{ANONYMOUS, MASTERS, NODES},
-    core::Core,
+    core::{Core, unreadable},
     failure::{self, Qualified},
     request::Identity,
     route::Target,
@@ -28,40 +45,85 @@ pub(crate) struct Question<'a> {
     pub field_selector: &'a str,
 }
 
-/// Its answer. Nothing here denies expressly: what no rule allows is denied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Decision {
-    Allowed,
-    NoOpinion,
+/// Its answer. Nothing here denies expressly: what is not allowed is denied.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Decision {
+    pub allowed: bool,
+    /// Which rule allowed it, or what stood in the way of judging; often nothing.
+    pub reason: String,
+}
+
+impl Decision {
+    fn allowed(reason: String) -> Self {
+        Decision { allowed: true, reason }
+    }
+
+    fn no_opinion(reason: String) -> Self {
+        Decision { allowed: false, reason }
+    }
+}
+
+/// What somebody may do in a namespace, as far as rules tell.
+pub(crate) struct Holding {
+    pub rules: Vec<Rule>,
+    /// Why there may be more.
+    pub incomplete: Vec<String>,
 }
 
 /// Judges on this server's own state, which may be behind the leader's. The error is about the server.
 pub(crate) fn decide(core: &Core, question: Question<'_>) -> Result<Decision, Status> {
-    let identity = question.identity;
-    if identity.in_group(MASTERS) || policy::allows(identity, question.verb, question.target) {
-        return Ok(Decision::Allowed);
+    let Question { identity, verb, target, .. } = question;
+    if identity.in_group(MASTERS) {
+        return Ok(Decision::allowed(String::new()));
     }
-    if let Some(node) = node_name(identity)
-        && node::allows(core, node, question)?
-    {
-        return Ok(Decision::Allowed);
+    let mut reasons = Vec::new();
+    if let Some(node) = node_name(identity) {
+        let decision = node::decide(core, node, question)?;
+        if decision.allowed {
+            return Ok(decision);
+        }
+        reasons.push(decision.reason);
     }
-    Ok(Decision::NoOpinion)
+    let decision = ask(core, |rbac| rbac.decide(identity, verb, target))?;
+    if decision.allowed {
+        return Ok(decision);
+    }
+    reasons.push(decision.reason);
+    reasons.retain(|reason| !reason.is_empty());
+    Ok(Decision::no_opinion(reasons.join("\n")))
 }
 
 /// As [`decide`], with Kubernetes' 403 for what is not allowed.
 pub(crate) fn authorize(core: &Core, question: Question<'_>) -> Result<(), Status> {
-    match decide(core, question)? {
-        Decision::Allowed => Ok(()),
-        Decision::NoOpinion => Err(denied(question.identity, question.verb, question.target)),
+    let Decision { allowed, reason } = decide(core, question)?;
+    if allowed { Ok(()) } else { Err(denied(question.identity, question.verb, question.target, &reason)) }
+}
+
+/// Everything that an identity may do in a namespace (empty: in the cluster alone).
+pub(crate) fn holding(core: &Core, identity: &Identity, namespace: &str) -> Result<Holding, Status> {
+    let held = ask(core, |rbac| rbac.held(identity, namespace))?;
+    let mut incomplete = Vec::new();
+    if node_name(identity).is_some() {
+        incomplete.push("node authorizer does not support user rule resolution".to_owned());
     }
+    incomplete.extend(held.absent);
+    Ok(Holding { rules: held.rules, incomplete })
+}
+
+/// Before the log is known, the roles count that every cluster has: somebody must be able to ask whether this server lives.
+fn ask<T>(core: &Core, question: impl FnOnce(&rbac::Rbac) -> T) -> Result<T, Status> {
+    if !core.is_caught_up() {
+        return Ok(question(defaults::index()));
+    }
+    core.rbac.ask(&core.log, question).map_err(|error| unreadable(&error))
 }
 
 /// The refusal of a request: what the user cannot do, where.
-pub(crate) fn denied(identity: &Identity, verb: &str, target: &Target) -> Status {
+pub(crate) fn denied(identity: &Identity, verb: &str, target: &Target, reason: &str) -> Status {
     let user = if identity.user.is_empty() { ANONYMOUS } else { &identity.user };
+    let because = if reason.is_empty() { String::new() } else { format!(": {reason}") };
     match target {
-        Target::Path(path) => failure::forbidden_path(&format!("User {user:?} cannot {verb} path {path:?}")),
+        Target::Path(path) => failure::forbidden_path(&format!("User {user:?} cannot {verb} path {path:?}{because}")),
         Target::Resource(resource) => {
             let what = match resource.subresource.as_str() {
                 "" => resource.resource.clone(),
@@ -72,7 +134,7 @@ pub(crate) fn denied(identity: &Identity, verb: &str, target: &Target) -> Status
                 namespace => format!("in the namespace {namespace:?}"),
             };
             let group = &resource.group;
-            let why = format!("User {user:?} cannot {verb} resource {what:?} in API group {group:?} {place}");
+            let why = format!("User {user:?} cannot {verb} resource {what:?} in API group {group:?} {place}{because}");
             failure::forbidden(Qualified { group, resource: &resource.resource }, &resource.name, &why)
         }
     }

@@ -1,59 +1,155 @@
 //! The node authorizer: an agent may touch its own node, the pods bound to it, and what those pods refer to.
 //!
-//! Two halves, as in Kubernetes. [`allows`] judges the request by its path and the pods this server knows; [`restrict`]
-//! judges the bodies of writes that the path says too little about.
+//! Judged by the request's path and the pods this server knows; what the path says too little about, `restriction` judges
+//! by the objects that would be written. What neither subdivides is allowed by the rules of role `system:node`.
 
-use kontiki_model::{Key, Scope, Status};
+use kontiki_model::{Head, Key, Scope, Status};
 use kontiki_raft::ListOptions;
 use serde_json::Value;
 
 use super::{
-    Question, node_name,
+    Decision, Question, defaults,
     references::{Referred, refers},
 };
 use crate::{
     core::{Core, unreadable},
-    failure::{self, Qualified},
-    request::{ApiRequest, Identity, ResourceRequest},
+    failure,
     route::{ResourceInfo, Target},
 };
 
-const LEASES: &str = "kube-node-lease";
-const NODE_FIELD: &str = "spec.nodeName";
+pub const LEASES: &str = "kube-node-lease";
+pub const NODE_FIELD: &str = "spec.nodeName";
 
-pub fn allows(core: &Core, node: &str, question: Question<'_>) -> Result<bool, Status> {
-    let Target::Resource(asked) = question.target else { return Ok(false) };
+pub fn decide(core: &Core, node: &str, question: Question<'_>) -> Result<Decision, Status> {
+    let by_rules = || match defaults::node_rules().iter().any(|rule| rule.allows(question.verb, question.target)) {
+        true => yes(),
+        false => no(""),
+    };
+    let Target::Resource(asked) = question.target else { return Ok(by_rules()) };
     let verb = question.verb;
-    let read = matches!(verb, "get" | "list" | "watch");
-    let what = (asked.group.as_str(), asked.resource.as_str(), asked.subresource.as_str());
-    match what {
-        ("", "nodes", "") if read || verb == "create" => Ok(true),
-        ("", "nodes", "" | "status") => Ok(asked.name == node && matches!(verb, "get" | "patch" | "update")),
-        ("", "pods", "") => pods(core, node, verb, asked, question.field_selector),
-        ("", "pods", "status") => Ok(matches!(verb, "patch" | "update") && is_bound(core, node, asked)?),
-        ("", "configmaps", "") => referred(core, node, verb, asked, Referred::ConfigMap),
-        ("", "secrets", "") => referred(core, node, verb, asked, Referred::Secret),
-        ("", "persistentvolumeclaims", "") => referred(core, node, verb, asked, Referred::PersistentVolumeClaim),
-        ("", "serviceaccounts", "") => Ok(verb == "get" && any_refers(core, node, asked, Referred::ServiceAccount)?),
-        ("", "serviceaccounts", "token") => {
-            Ok(verb == "create" && any_refers(core, node, asked, Referred::ServiceAccount)?)
-        }
-        ("", "endpoints" | "namespaces" | "services", "") | ("discovery.k8s.io", "endpointslices", "") => Ok(read),
-        ("" | "events.k8s.io", "events", "") => Ok(matches!(verb, "create" | "patch" | "update")),
-        ("coordination.k8s.io", "leases", "") => Ok(lease(node, verb, asked)),
-        ("authentication.k8s.io", "tokenreviews", "") | ("authorization.k8s.io", "subjectaccessreviews", "") => {
-            Ok(verb == "create")
-        }
-        _ => Ok(false),
+    match (asked.group.as_str(), asked.resource.as_str()) {
+        ("", "configmaps") => readable(core, node, verb, asked, Referred::ConfigMap),
+        ("", "secrets") => readable(core, node, verb, asked, Referred::Secret),
+        ("", "persistentvolumeclaims") if asked.subresource == "status" => match verb {
+            "get" | "patch" | "update" => related(core, node, asked, Referred::PersistentVolumeClaim),
+            _ => Ok(no("can only get/update/patch this type")),
+        },
+        ("", "persistentvolumeclaims") => match (verb, asked.subresource.as_str()) {
+            ("get", "") => related(core, node, asked, Referred::PersistentVolumeClaim),
+            ("get", _) => Ok(no("cannot get subresource")),
+            _ => Ok(no("can only get individual resources of this type")),
+        },
+        ("", "serviceaccounts") => match (verb, asked.subresource.as_str()) {
+            ("create", "token") | ("get", "") if !asked.name.is_empty() => {
+                related(core, node, asked, Referred::ServiceAccount)
+            }
+            _ => Ok(no("can only create tokens for individual service accounts")),
+        },
+        ("coordination.k8s.io", "leases") => Ok(lease(node, verb, asked)),
+        ("storage.k8s.io", "csinodes") => Ok(csi_node(node, verb, asked)),
+        ("", "nodes") => Ok(own_node(node, verb, asked)),
+        ("", "pods") => pods(core, node, verb, asked, question.field_selector),
+        _ => Ok(by_rules()),
     }
 }
 
-fn pods(core: &Core, node: &str, verb: &str, asked: &ResourceInfo, selector: &str) -> Result<bool, Status> {
-    match verb {
-        "list" | "watch" => Ok(selects_own(selector, node)),
-        "get" | "delete" => is_bound(core, node, asked),
-        _ => Ok(false),
+fn yes() -> Decision {
+    Decision::allowed(String::new())
+}
+
+fn no(reason: impl Into<String>) -> Decision {
+    Decision::no_opinion(reason.into())
+}
+
+fn unrelated(node: &str) -> Decision {
+    no(format!("no relationship found between node '{node}' and this object"))
+}
+
+/// Reading one object by its name, also as a list or watch of that name alone.
+fn readable(core: &Core, node: &str, verb: &str, asked: &ResourceInfo, kind: Referred) -> Result<Decision, Status> {
+    Ok(match verb {
+        "get" | "list" | "watch" if !asked.subresource.is_empty() => no("cannot read subresource"),
+        "get" | "list" | "watch" if asked.namespace.is_empty() => no("can only read namespaced object of this type"),
+        "get" | "list" | "watch" => return related(core, node, asked, kind),
+        _ => no("can only read resources of this type"),
+    })
+}
+
+/// Whether a pod of this node, in the object's namespace, refers to it.
+fn related(core: &Core, node: &str, asked: &ResourceInfo, kind: Referred) -> Result<Decision, Status> {
+    if asked.name.is_empty() {
+        return Ok(no("No Object name found"));
     }
+    let scope = Scope { resource: "pods".to_owned(), namespace: Some(asked.namespace.clone()) };
+    let own = |_: &Key, head: &Head| is_on(head, node);
+    let options = ListOptions { filter: Some(&own), ..ListOptions::default() };
+    let page = core.log.list(&scope, options).map_err(|error| unreadable(&error))?;
+    for stored in page.items {
+        let pod: Value = serde_json::from_slice(&stored.body).map_err(failure::internal)?;
+        if refers(&pod, kind, &asked.name) {
+            return Ok(yes());
+        }
+    }
+    Ok(unrelated(node))
+}
+
+fn lease(node: &str, verb: &str, asked: &ResourceInfo) -> Decision {
+    match verb {
+        "create" | "delete" | "get" | "patch" | "update" => {}
+        _ => return no("can only get, create, update, patch, or delete a node lease"),
+    }
+    if asked.namespace != LEASES {
+        return no(format!("can only access leases in the {LEASES:?} system namespace"));
+    }
+    if verb != "create" && asked.name != node {
+        return no("can only access node lease with the same name as the requesting node");
+    }
+    yes()
+}
+
+fn csi_node(node: &str, verb: &str, asked: &ResourceInfo) -> Decision {
+    match verb {
+        "create" | "delete" | "get" | "patch" | "update" => {}
+        _ => return no("can only get, create, update, patch, or delete a CSINode"),
+    }
+    if !asked.subresource.is_empty() {
+        return no("cannot authorize CSINode subresources");
+    }
+    if verb != "create" && asked.name != node {
+        return no("can only access CSINode with the same name as the requesting node");
+    }
+    yes()
+}
+
+fn own_node(node: &str, verb: &str, asked: &ResourceInfo) -> Decision {
+    match (asked.subresource.as_str(), verb) {
+        ("", "create" | "patch" | "update") | ("status", "patch" | "update") => yes(),
+        ("", "get" | "list" | "watch") => match asked.name.as_str() {
+            name if name == node => yes(),
+            "" => no(format!("node '{node}' cannot read all nodes, only its own Node object")),
+            name => no(format!("node '{node}' cannot read '{name}', only its own Node object")),
+        },
+        _ => no(""),
+    }
+}
+
+fn pods(core: &Core, node: &str, verb: &str, asked: &ResourceInfo, selector: &str) -> Result<Decision, Status> {
+    let bound = || {
+        let head = core.log.head(&Key::new("pods", &*asked.namespace, &*asked.name));
+        if head.is_some_and(|(_, head)| is_on(&head, node)) { yes() } else { unrelated(node) }
+    };
+    Ok(match (asked.subresource.as_str(), verb) {
+        ("", "get") => bound(),
+        ("", "list" | "watch") if selects_own(selector, node) => yes(),
+        ("", "list" | "watch") if !asked.name.is_empty() && !asked.namespace.is_empty() => bound(),
+        ("", "list" | "watch") => no("can only list/watch pods with spec.nodeName field selector"),
+        ("", "create" | "delete") | ("status", "patch" | "update") | ("eviction", "create") => yes(),
+        _ => no(""),
+    })
+}
+
+pub fn is_on(head: &Head, node: &str) -> bool {
+    head.fields.get(NODE_FIELD).is_some_and(|bound| bound == node)
 }
 
 /// Whether a field selector leaves no pod of another node.
@@ -63,77 +159,6 @@ fn selects_own(selector: &str, node: &str) -> bool {
         Some(value.strip_prefix('=').unwrap_or(value) == node)
     };
     selector.split(',').any(|term| own(term).unwrap_or(false))
-}
-
-fn lease(node: &str, verb: &str, asked: &ResourceInfo) -> bool {
-    let own = asked.name == node && matches!(verb, "delete" | "get" | "patch" | "update");
-    asked.namespace == LEASES && (own || verb == "create")
-}
-
-/// Reading one object by its name, also as a list or watch of that name alone.
-fn referred(core: &Core, node: &str, verb: &str, asked: &ResourceInfo, kind: Referred) -> Result<bool, Status> {
-    let one = !asked.name.is_empty() && matches!(verb, "get" | "list" | "watch");
-    Ok(one && any_refers(core, node, asked, kind)?)
-}
-
-fn is_bound(core: &Core, node: &str, asked: &ResourceInfo) -> Result<bool, Status> {
-    let head = core.log.head(&Key::new("pods", &*asked.namespace, &*asked.name));
-    Ok(head.is_some_and(|(_, head)| head.fields.get(NODE_FIELD).is_some_and(|bound| bound == node)))
-}
-
-/// Whether a pod of this node, in the object's namespace, refers to it.
-fn any_refers(core: &Core, node: &str, asked: &ResourceInfo, kind: Referred) -> Result<bool, Status> {
-    if asked.namespace.is_empty() || asked.name.is_empty() {
-        return Ok(false);
-    }
-    let scope = Scope { resource: "pods".to_owned(), namespace: Some(asked.namespace.clone()) };
-    let own = |_: &Key, head: &kontiki_model::Head| head.fields.get(NODE_FIELD).is_some_and(|bound| bound == node);
-    let options = ListOptions { filter: Some(&own), ..ListOptions::default() };
-    let page = core.log.list(&scope, options).map_err(|error| unreadable(&error))?;
-    for stored in page.items {
-        let pod: Value = serde_json::from_slice(&stored.body).map_err(failure::internal)?;
-        if refers(&pod, kind, &asked.name) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// What an agent may not write although the path is allowed: another node's object, a token for no pod of its own.
-pub(crate) fn restrict(
-    core: &Core,
-    identity: &Identity,
-    route: &ResourceRequest,
-    request: &ApiRequest,
-) -> Result<(), Status> {
-    let Some(node) = node_name(identity) else { return Ok(()) };
-    let of = Qualified { group: route.kind.group, resource: route.kind.resource };
-    let refused = |why: &str| Err(failure::forbidden(of, route.name.as_deref().unwrap_or(""), why));
-    match (route.kind.group, route.kind.resource, route.subresource.as_deref(), route.verb) {
-        ("", "nodes", None, "create") | ("coordination.k8s.io", "leases", None, "create") => {
-            let body = crate::content::json_value(request)?;
-            if body["metadata"]["name"] == node {
-                return Ok(());
-            }
-            refused(&format!("node {node:?} can only create its own object, named {node:?}"))
-        }
-        ("", "serviceaccounts", Some("token"), _) => {
-            let bound = &crate::content::json_value(request)?["spec"]["boundObjectRef"];
-            let (namespace, account) = (route.namespace.as_deref().unwrap_or(""), route.name.as_deref().unwrap_or(""));
-            let pod = core.stored(&Key::new("pods", namespace, bound["name"].as_str().unwrap_or("")))?;
-            let Some(pod) = pod.filter(|_| bound["kind"] == "Pod") else {
-                return refused(&format!("node {node:?} can only request tokens bound to a pod of its own"));
-            };
-            let here = pod.head.fields.get(NODE_FIELD).is_some_and(|bound| bound == node);
-            let value: Value = serde_json::from_slice(&pod.body).map_err(failure::internal)?;
-            let same = bound["uid"].as_str().is_some_and(|uid| uid == pod.head.uid);
-            if here && same && refers(&value, Referred::ServiceAccount, account) {
-                return Ok(());
-            }
-            refused(&format!("node {node:?} can only request tokens bound to a pod of its own that uses the account"))
-        }
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]
@@ -146,5 +171,44 @@ mod tests {
         assert!(selects_own("status.phase!=Failed,spec.nodeName==n1", "n1"));
         assert!(!selects_own("", "n1") && !selects_own("spec.nodeName=n2", "n1"));
         assert!(!selects_own("spec.nodeName!=n1", "n1") && !selects_own("spec.nodeName=n12", "n1"));
+    }
+
+    #[test]
+    fn names_decide_about_leases_and_nodes() {
+        let asked = |namespace: &str, name: &str, subresource: &str| ResourceInfo {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            subresource: subresource.to_owned(),
+            ..ResourceInfo::default()
+        };
+        let cases = [
+            (lease("n", "update", &asked(LEASES, "n", "")), ""),
+            (lease("n", "create", &asked(LEASES, "", "")), ""),
+            (
+                lease("n", "update", &asked(LEASES, "o", "")),
+                "can only access node lease with the same name as the requesting node",
+            ),
+            (
+                lease("n", "get", &asked("default", "n", "")),
+                "can only access leases in the \"kube-node-lease\" system namespace",
+            ),
+            (lease("n", "list", &asked(LEASES, "", "")), "can only get, create, update, patch, or delete a node lease"),
+            (own_node("n", "get", &asked("", "n", "")), ""),
+            (own_node("n", "list", &asked("", "", "")), "node 'n' cannot read all nodes, only its own Node object"),
+            (own_node("n", "watch", &asked("", "o", "")), "node 'n' cannot read 'o', only its own Node object"),
+            (own_node("n", "patch", &asked("", "n", "status")), ""),
+            (csi_node("n", "update", &asked("", "n", "")), ""),
+            (
+                csi_node("n", "update", &asked("", "o", "")),
+                "can only access CSINode with the same name as the requesting node",
+            ),
+        ];
+        for (Decision { allowed, reason }, expected) in cases {
+            assert_eq!((allowed, reason.as_str()), (expected.is_empty(), expected));
+        }
+        assert!(
+            !own_node("n", "delete", &asked("", "n", "")).allowed
+                && !own_node("n", "get", &asked("", "n", "proxy")).allowed
+        );
     }
 }

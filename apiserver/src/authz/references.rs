@@ -26,6 +26,34 @@ pub fn refers(pod: &Value, referred: Referred, name: &str) -> bool {
             .any(|container| in_container(container, referred, name))
 }
 
+/// What of other objects the pod would give to its node, the first that is found.
+pub fn any(pod: &Value) -> Option<&'static str> {
+    let spec = &pod["spec"];
+    let containers = ["containers", "initContainers", "ephemeralContainers"].map(|kind| &spec[kind]);
+    let from = |member: &str, whole: &str| {
+        containers.iter().flat_map(|kind| list(kind)).any(|container| {
+            list(&container["env"]).any(|variable| !variable["valueFrom"][member].is_null())
+                || list(&container["envFrom"]).any(|source| !source[whole].is_null())
+        })
+    };
+    let volume = |member: &str| {
+        list(&spec["volumes"]).any(|volume| {
+            !volume[member].is_null() || list(&volume["projected"]["sources"]).any(|source| !source[member].is_null())
+        })
+    };
+    let has = [
+        ("a service account", spec["serviceAccountName"].as_str().is_some_and(|name| !name.is_empty())),
+        (
+            "secrets",
+            volume("secret") || from("secretKeyRef", "secretRef") || list(&spec["imagePullSecrets"]).next().is_some(),
+        ),
+        ("configmaps", volume("configMap") || from("configMapKeyRef", "configMapRef")),
+        ("persistentvolumeclaims", volume("persistentVolumeClaim") || volume("ephemeral")),
+        ("service account tokens", volume("serviceAccountToken")),
+    ];
+    has.into_iter().find(|(_, has)| *has).map(|(what, _)| what)
+}
+
 fn in_volume(volume: &Value, referred: Referred, name: &str) -> bool {
     match referred {
         Referred::ConfigMap => {

@@ -4,6 +4,7 @@ use kontiki_raft::{Log, LogConfig};
 
 use super::*;
 use crate::Config;
+use crate::authn::MASTERS;
 
 async fn core(dir: &tempfile::TempDir) -> Arc<Core> {
     let log = Log::open(LogConfig::new(dir.path().join("log"))).await.unwrap();

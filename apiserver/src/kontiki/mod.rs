@@ -2,8 +2,8 @@
 //!
 //! These are plain requests about the cluster and its log, not Kubernetes resources: `/apis` does not list the group (kubectl
 //! would take its topics for objects), `/` names the paths. Each endpoint is authorized as a verb on a resource of group
-//! `kontiki.dev` before it is called; no rule of the built-in policy gives one of them away, so they are for
-//! administrators unless their endpoint says otherwise.
+//! `kontiki.dev` before it is called; no default role for people names one of them, so they are for administrators until a
+//! role says otherwise.
 
 pub(crate) mod at;
 mod chain;

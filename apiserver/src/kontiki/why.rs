@@ -16,7 +16,7 @@ use super::{
     told::{self, Detail, Named, Told},
 };
 use crate::{
-    authz::{self, Decision, Question},
+    authz::{self, Question},
     content,
     core::{Core, unreadable},
     failure::{self, Qualified},
@@ -96,7 +96,7 @@ fn may_get(core: &Core, identity: &Identity, named: &Named) -> Result<bool, Stat
     let RequestInfo { target, .. } = RequestInfo::read(&http::Method::GET, &path, &[])?;
     debug_assert!(matches!(target, Target::Resource(_)), "an object's path names a resource");
     let question = Question { identity, verb: "get", target: &target, field_selector: "" };
-    Ok(authz::decide(core, question)? == Decision::Allowed)
+    Ok(authz::decide(core, question)?.allowed)
 }
 
 /// What this server retains.

@@ -1,5 +1,5 @@
-//! Built-in admission: the namespace a new object goes into, the facts a kind's own admission needs, and what may not be
-//! deleted.
+//! Built-in admission: the namespace a new object goes into, the facts a kind's own admission needs, that nobody gives more
+//! than they hold, and that nodes write what is theirs alone.
 
 use kontiki_kinds::{AdmitFacts, Author};
 use kontiki_model::{Cause, Key, Status};
@@ -15,6 +15,7 @@ use super::{
     view::View,
 };
 use crate::{
+    authz,
     failure::{self, Qualified},
     request::Identity,
 };
@@ -62,4 +63,38 @@ pub fn admit(call: &Call<'_>, view: &View<'_>, object: &mut Value) -> Result<(),
     let author = Author { user, uid, groups, extra };
     let admitted = (call.kind.admit)(object, &AdmitFacts { suffix: &suffix, found: &found, author });
     admitted.map_err(|why| Refusal::Judged(failure::forbidden(call.resource(), text(object, "/metadata/name"), &why)))
+}
+
+/// Who writes an object that gives permissions must hold them.
+pub fn may_give(call: &Call<'_>, view: &View<'_>, new: &Value, old: Option<&Value>) -> Result<(), Refusal> {
+    let Some(grants) = call.kind.grants else { return Ok(()) };
+    let giving = authz::Giving {
+        grants,
+        author: &call.request.identity,
+        of: call.resource(),
+        namespace: call.namespace(),
+        path_name: call.route.name.as_deref().unwrap_or_default(),
+        new,
+        old,
+    };
+    // As this write will find it: another operation of the same transaction may have made it.
+    let role = |key: &Key| {
+        let stored = view.get(key).map_err(|error| store::read_failed(&error))?;
+        stored.as_ref().map(object::open).transpose()
+    };
+    authz::check_escalation(call.core, &giving, role).map_err(Refusal::Judged)
+}
+
+/// A write of a node agent must be about what is its own. `operation` is `create`, `update` or `delete`.
+pub fn restrict(
+    call: &Call<'_>,
+    operation: &'static str,
+    name: &str,
+    new: Option<&Value>,
+    old: Option<&Value>,
+) -> Result<(), Refusal> {
+    let subresource = call.route.subresource.as_deref().unwrap_or_default();
+    let (author, of) = (&call.request.identity, call.resource());
+    let writing = authz::Writing { author, of, subresource, operation, name, new, old };
+    authz::check_restriction(&writing).map_err(Refusal::Judged)
 }

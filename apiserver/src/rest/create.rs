@@ -101,6 +101,8 @@ fn attempt(call: &Call<'_>, view: &View<'_>, creation: &Creation) -> Result<Plan
     ownership::note(call, creation.managed.clone(), &mut object, None);
     let mut object = kind.to_stored(object);
     admission::namespace(call, view, &object, &mut change)?;
+    admission::may_give(call, view, &object, None)?;
+    admission::restrict(call, "create", text(&object, "/metadata/name"), Some(&object), None)?;
     admission::admit(call, view, &mut object)?;
     (kind.prepare_create)(&mut object);
     (kind.stamp)(&mut object, None, call::now());

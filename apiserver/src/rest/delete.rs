@@ -8,6 +8,7 @@ use kontiki_raft::{Expect, Mutation, Stored};
 use serde_json::{Value, json};
 
 use super::{
+    admission,
     call::{self, Call},
     claims,
     deletion::{self, Verdict},
@@ -96,6 +97,7 @@ impl Write for Removal<'_> {
         let current = view.get(&key).map_err(|error| store::read_failed(&error))?;
         let current = current.ok_or_else(|| Refusal::Judged(call.not_found(self.name)))?;
         let mut object = object::open(&current)?;
+        admission::restrict(call, "delete", self.name, None, Some(&object))?;
         preconditions(call, &object, &self.options).map_err(Refusal::Judged)?;
         if text(&object, "/metadata/deletionTimestamp").is_empty() {
             (call.kind.prepare_delete)(&mut object, &call::time_text(call::now()));

@@ -6,6 +6,7 @@ use kontiki_raft::{Expect, Mutation, Stored};
 use serde_json::Value;
 
 use super::{
+    admission,
     call::{self, Call},
     claims::{self, Denied},
     create::Creation,
@@ -86,6 +87,10 @@ fn change(call: &Call<'_>, view: &View<'_>, update: &Update<'_>, current: Stored
     let Wanted { object: mut new, mut warnings, managed } = (update.make)(Some(shown)).map_err(Refusal::Judged)?;
     preconditions(call, update, &mut new, &old)?;
     prepare(call, update.rules, managed, &mut new, (&old, shown));
+    admission::restrict(call, "update", update.name, Some(&new), Some(&old))?;
+    if update.rules == Rules::Main {
+        admission::may_give(call, view, &new, Some(&old))?;
+    }
     check(call, update.rules, &new, &old).map_err(Refusal::Judged)?;
     if update.rules == Rules::Main {
         warnings.extend((kind.warnings)(&new, Some(&old)));

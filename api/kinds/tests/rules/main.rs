@@ -12,6 +12,7 @@ mod flowcontrol;
 mod networking;
 mod others;
 mod pods;
+mod rbac;
 mod services;
 mod storage;
 

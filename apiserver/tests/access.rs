@@ -1,0 +1,324 @@
+//! RBAC over real connections: what roles give, at once and everywhere, and what nobody can give away.
+#![allow(clippy::unwrap_used)]
+mod wire;
+
+use bytes::Bytes;
+use http::{Method, Request, header};
+use http_body_util::Full;
+use serde_json::{Value, json};
+
+use wire::{Answer, Client, Running, read};
+
+const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+fn run(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(test);
+}
+
+/// A request as somebody else: a user and groups.
+async fn sent(admin: &mut Client, who: (&str, &[&str]), method: Method, path: &str, body: &Value) -> Answer {
+    let kind = if method == Method::PATCH { "application/merge-patch+json" } else { "application/json" };
+    let mut request = Request::builder().method(method).uri(path).header(header::CONTENT_TYPE, kind);
+    request = request.header("impersonate-user", who.0);
+    for group in who.1 {
+        request = request.header("impersonate-group", *group);
+    }
+    let body = if body.is_null() { Bytes::new() } else { body.to_string().into() };
+    read(admin.send(request.body(Full::new(body)).unwrap()).await).await
+}
+
+async fn get(admin: &mut Client, user: &str, path: &str) -> u16 {
+    sent(admin, (user, &[]), Method::GET, path, &Value::Null).await.status.as_u16()
+}
+
+fn role(name: &str, verbs: &[&str], resources: &[&str]) -> Value {
+    json!({"metadata": {"name": name}, "rules": [{"verbs": verbs, "apiGroups": [""], "resources": resources}]})
+}
+
+fn binding(name: &str, kind: &str, role: &str, user: &str) -> Value {
+    json!({"metadata": {"name": name}, "roleRef": {"kind": kind, "name": role}, "subjects": [{"kind": "User", "name": user}]})
+}
+
+async fn make(admin: &mut Client, path: &str, object: &Value) {
+    let made = admin.post(&format!("{RBAC}/{path}"), object).await;
+    assert_eq!(made.status, 201, "{}", made.text());
+}
+
+#[test]
+fn a_binding_counts_as_soon_as_it_is_written_and_no_longer_once_it_is_gone() {
+    run(async {
+        let server = Running::start().await;
+        let mut admin = server.admin().await;
+        assert_eq!(get(&mut admin, "alice", MAPS).await, 403);
+        make(&mut admin, "namespaces/default/roles", &role("reader", &["get", "list"], &["configmaps"])).await;
+        make(&mut admin, "namespaces/default/rolebindings", &binding("b", "Role", "reader", "alice")).await;
+        assert_eq!(get(&mut admin, "alice", MAPS).await, 200);
+        assert_eq!(get(&mut admin, "alice", "/api/v1/namespaces/kube-system/configmaps").await, 403);
+        assert_eq!(get(&mut admin, "alice", "/api/v1/configmaps").await, 403, "all namespaces are more than one");
+        let path = format!("{RBAC}/namespaces/default/roles/reader");
+        let narrower = json!({"rules": [{"verbs": ["get"], "apiGroups": [""], "resources": ["configmaps"]}]});
+        let patched = sent(&mut admin, ("root", &["system:masters"]), Method::PATCH, &path, &narrower).await;
+        assert_eq!(patched.status, 200, "{}", patched.text());
+        assert_eq!(get(&mut admin, "alice", MAPS).await, 403);
+        assert_eq!(get(&mut admin, "alice", &format!("{MAPS}/x")).await, 404);
+        let before = server.log.revision();
+        let path = format!("{RBAC}/namespaces/default/rolebindings/b");
+        assert_eq!(admin.call(Method::DELETE, &path, "").await.status, 200);
+        assert_eq!(get(&mut admin, "alice", &format!("{MAPS}/x")).await, 403);
+        // The past is judged by today's rules.
+        assert_eq!(get(&mut admin, "alice", &format!("/at/{before}{MAPS}/x")).await, 403);
+        // A role that is not there is told as the reason.
+        make(&mut admin, "namespaces/default/rolebindings", &binding("b", "Role", "nosuch", "alice")).await;
+        let refused = sent(&mut admin, ("alice", &[]), Method::GET, MAPS, &Value::Null).await;
+        let expected = "configmaps is forbidden: User \"alice\" cannot list resource \"configmaps\" in API group \"\" in the \
+                        namespace \"default\": RBAC: role.rbac.authorization.k8s.io \"nosuch\" not found";
+        assert_eq!(refused.message(), expected);
+        server.stop().await;
+    });
+}
+
+#[test]
+fn nobody_gives_what_they_do_not_hold() {
+    run(async {
+        let server = Running::start().await;
+        let mut admin = server.admin().await;
+        let alice = ("alice", &["team"][..]);
+        let in_default = |resource: &str| format!("{RBAC}/namespaces/default/{resource}");
+        let rules = json!([
+            {"verbs": ["get", "list"], "apiGroups": [""], "resources": ["configmaps"]},
+            {"verbs": ["create", "update", "patch"], "apiGroups": ["rbac.authorization.k8s.io"], "resources": ["*"]},
+        ]);
+        make(&mut admin, "clusterroles", &json!({"metadata": {"name": "some"}, "rules": rules})).await;
+        make(&mut admin, "clusterrolebindings", &binding("some", "ClusterRole", "some", "alice")).await;
+        let held = role("held", &["get"], &["configmaps"]);
+        assert_eq!(sent(&mut admin, alice, Method::POST, &in_default("roles"), &held).await.status, 201);
+        let more = role("more", &["get", "delete"], &["configmaps"]);
+        let refused = sent(&mut admin, alice, Method::POST, &in_default("roles"), &more).await;
+        let expected = "roles.rbac.authorization.k8s.io \"more\" is forbidden: user \"alice\" (groups=[\"team\" \
+                        \"system:authenticated\"]) is attempting to grant RBAC permissions not currently held:\n\
+                        {APIGroups:[\"\"], Resources:[\"configmaps\"], Verbs:[\"delete\"]}";
+        assert_eq!((refused.status.as_u16(), refused.message().as_str()), (403, expected));
+        let path = in_default("roles/held");
+        let wider = json!({"rules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}]});
+        assert_eq!(sent(&mut admin, alice, Method::PATCH, &path, &wider).await.status, 403);
+        assert_eq!(
+            sent(&mut admin, alice, Method::PATCH, &path, &json!({"metadata": {"labels": {"a": "b"}}})).await.status,
+            200
+        );
+        // What a role would gather may be anything.
+        let gathers = json!({"metadata": {"name": "g"}, "aggregationRule": {"clusterRoleSelectors": [{}]}});
+        assert_eq!(sent(&mut admin, alice, Method::POST, &format!("{RBAC}/clusterroles"), &gathers).await.status, 403);
+
+        let bind = |name: &str, kind: &str, role: &str| binding(name, kind, role, "bob");
+        let bindings = in_default("rolebindings");
+        assert_eq!(sent(&mut admin, alice, Method::POST, &bindings, &bind("a", "Role", "held")).await.status, 201);
+        assert_eq!(
+            sent(&mut admin, alice, Method::POST, &bindings, &bind("b", "ClusterRole", "cluster-admin")).await.status,
+            403
+        );
+        assert_eq!(sent(&mut admin, alice, Method::POST, &bindings, &bind("c", "Role", "nosuch")).await.status, 404);
+        let subjects = json!({"subjects": [{"kind": "User", "name": "carol"}]});
+        make(&mut admin, "namespaces/default/rolebindings", &bind("d", "ClusterRole", "cluster-admin")).await;
+        let path = in_default("rolebindings/d");
+        assert_eq!(sent(&mut admin, alice, Method::PATCH, &path, &subjects).await.status, 403);
+
+        // Who may `bind` or `escalate` need not hold the rules.
+        let allowed = json!([
+            {"verbs": ["bind"], "apiGroups": ["rbac.authorization.k8s.io"], "resources": ["clusterroles"], "resourceNames": ["view"]},
+            {"verbs": ["escalate"], "apiGroups": ["rbac.authorization.k8s.io"], "resources": ["roles"]},
+        ]);
+        make(&mut admin, "clusterroles", &json!({"metadata": {"name": "giver"}, "rules": allowed})).await;
+        make(&mut admin, "clusterrolebindings", &binding("giver", "ClusterRole", "giver", "alice")).await;
+        assert_eq!(sent(&mut admin, alice, Method::POST, &in_default("roles"), &more).await.status, 201);
+        assert_eq!(
+            sent(&mut admin, alice, Method::POST, &bindings, &bind("e", "ClusterRole", "view")).await.status,
+            201
+        );
+        assert_eq!(
+            sent(&mut admin, alice, Method::POST, &bindings, &bind("f", "ClusterRole", "edit")).await.status,
+            201,
+            "edit is empty yet"
+        );
+        assert_eq!(
+            sent(&mut admin, alice, Method::POST, &bindings, &bind("g", "ClusterRole", "system:node")).await.status,
+            403
+        );
+        server.stop().await;
+    });
+}
+
+#[test]
+fn acting_as_somebody_else_needs_a_rule_for_each_part() {
+    run(async {
+        let server = Running::start().await;
+        let mut admin = server.admin().await;
+        let token = admin.service_account("robot").await;
+        let mut robot = server.bearer(&token).await;
+        let rules = json!([
+            {"verbs": ["impersonate"], "apiGroups": [""], "resources": ["users"], "resourceNames": ["alice"]},
+            {"verbs": ["impersonate"], "apiGroups": [""], "resources": ["groups"], "resourceNames": ["team"]},
+            {"verbs": ["impersonate"], "apiGroups": ["authentication.k8s.io"], "resources": ["userextras/scopes"]},
+        ]);
+        make(&mut admin, "clusterroles", &json!({"metadata": {"name": "actor"}, "rules": rules})).await;
+        let subject = json!([{"kind": "ServiceAccount", "name": "robot", "namespace": "default"}]);
+        let bound = json!({"metadata": {"name": "actor"}, "roleRef": {"kind": "ClusterRole", "name": "actor"}, "subjects": subject});
+        make(&mut admin, "clusterrolebindings", &bound).await;
+        let cases: Vec<(Vec<(&str, &str)>, u16)> = vec![
+            (vec![("impersonate-user", "alice")], 200),
+            (vec![("impersonate-user", "alice"), ("impersonate-group", "team")], 200),
+            (vec![("impersonate-user", "alice"), ("impersonate-extra-scopes", "x")], 200),
+            (vec![("impersonate-user", "bob")], 403),
+            (vec![("impersonate-user", "alice"), ("impersonate-group", "system:masters")], 403),
+            (vec![("impersonate-user", "alice"), ("impersonate-group", "team"), ("impersonate-group", "other")], 403),
+            (vec![("impersonate-user", "alice"), ("impersonate-extra-other", "x")], 403),
+            (vec![("impersonate-user", "alice"), ("impersonate-uid", "7")], 403),
+            (vec![("impersonate-user", "system:serviceaccount:default:robot")], 403),
+        ];
+        for (headers, expected) in cases {
+            let mut request = Request::get("/api");
+            for (name, value) in &headers {
+                request = request.header(*name, *value);
+            }
+            let answer = read(robot.send(request.body(Full::default()).unwrap()).await).await;
+            assert_eq!(answer.status.as_u16(), expected, "{headers:?}");
+        }
+        server.stop().await;
+    });
+}
+
+#[test]
+fn what_was_taken_from_the_default_roles_is_back_after_a_restart() {
+    run(async {
+        let server = Running::start().await;
+        let mut admin = server.admin().await;
+        let masters = ("root", &["system:masters"][..]);
+        let of = |name: &str| format!("{RBAC}/clusterroles/{name}");
+        let gone = json!({"rules": [{"verbs": ["get"], "apiGroups": ["mine"], "resources": ["things"]}]});
+        for name in ["system:basic-user", "system:node-problem-detector"] {
+            assert_eq!(sent(&mut admin, masters, Method::PATCH, &of(name), &gone).await.status, 200);
+        }
+        let kept = json!({"metadata": {"annotations": {"rbac.authorization.kubernetes.io/autoupdate": "false"}}});
+        assert_eq!(
+            sent(&mut admin, masters, Method::PATCH, &of("system:node-problem-detector"), &kept).await.status,
+            200
+        );
+        assert_eq!(
+            admin.call(Method::DELETE, &format!("{RBAC}/clusterrolebindings/system:discovery"), "").await.status,
+            200
+        );
+        assert_eq!(get(&mut admin, "alice", "/api").await, 403);
+        let dir = server.stop().await;
+        let server = Running::start_in(dir, "192.0.2.7").await;
+        let mut admin = server.admin().await;
+        assert_eq!(get(&mut admin, "alice", "/api").await, 200);
+        let rules = admin.get(&of("system:basic-user")).await.json()["rules"].clone();
+        assert_eq!(rules.as_array().unwrap().len(), 4, "{rules}: what was added, and what was missing");
+        assert_eq!(admin.get(&of("system:node-problem-detector")).await.json()["rules"], gone["rules"]);
+        let versions = |list: Value| -> Vec<Value> {
+            list["items"].as_array().unwrap().iter().map(|role| role["metadata"]["resourceVersion"].clone()).collect()
+        };
+        let before = versions(admin.get(&format!("{RBAC}/clusterroles")).await.json());
+        let dir = server.stop().await;
+        let server = Running::start_in(dir, "192.0.2.7").await;
+        let after = versions(server.admin().await.get(&format!("{RBAC}/clusterroles")).await.json());
+        assert_eq!(before, after, "a start that has nothing to correct writes nothing");
+        server.stop().await;
+    });
+}
+
+#[test]
+fn reviews_tell_what_rules_say() {
+    run(async {
+        let server = Running::start().await;
+        let mut admin = server.admin().await;
+        make(&mut admin, "namespaces/default/roles", &role("reader", &["get"], &["configmaps"])).await;
+        make(&mut admin, "namespaces/default/rolebindings", &binding("b", "Role", "reader", "alice")).await;
+        let alice = ("alice", &[][..]);
+        let path = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews";
+        let told = sent(&mut admin, alice, Method::POST, path, &json!({"spec": {"namespace": "default"}})).await.json();
+        let rule = json!({"verbs": ["get"], "apiGroups": [""], "resources": ["configmaps"]});
+        assert!(told["status"]["resourceRules"].as_array().unwrap().contains(&rule), "{told}");
+        assert_eq!(told["status"]["incomplete"], false);
+        let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+        let asks =
+            json!({"spec": {"resourceAttributes": {"namespace": "default", "verb": "get", "resource": "configmaps"}}});
+        let told = sent(&mut admin, alice, Method::POST, path, &asks).await.json();
+        let reason = "RBAC: allowed by RoleBinding \"b/default\" of Role \"reader\" to User \"alice\"";
+        assert_eq!(told["status"], json!({"allowed": true, "reason": reason}));
+        let asks = json!({"spec": {"resourceAttributes": {"verb": "get", "resource": "configmaps"}}});
+        let told = sent(&mut admin, alice, Method::POST, path, &asks).await.json();
+        assert_eq!(told["status"], json!({"allowed": false}));
+        server.stop().await;
+    });
+}
+
+/// Each would show or touch another namespace, were its boundary anything but the path that was authorized.
+#[test]
+fn nothing_leaks_from_another_namespace() {
+    run(async {
+        let server = Running::start().await;
+        let mut admin = server.admin().await;
+        for namespace in ["mine", "theirs"] {
+            assert_eq!(admin.post("/api/v1/namespaces", &json!({"metadata": {"name": namespace}})).await.status, 201);
+            let map = json!({"metadata": {"name": format!("in-{namespace}"), "labels": {"app": "x"}}});
+            assert_eq!(admin.post(&format!("/api/v1/namespaces/{namespace}/configmaps"), &map).await.status, 201);
+        }
+        make(&mut admin, "namespaces/mine/roles", &role("all", &["*"], &["*"])).await;
+        make(&mut admin, "namespaces/mine/rolebindings", &binding("all", "Role", "all", "alice")).await;
+        let mine = "/api/v1/namespaces/mine/configmaps";
+        let theirs = admin.get("/api/v1/namespaces/theirs/configmaps/in-theirs").await.json();
+        let uid = theirs["metadata"]["uid"].as_str().unwrap().to_owned();
+        let seen = |answer: &Answer| answer.text().contains(&uid);
+        for path in [
+            format!("{mine}?fieldSelector=metadata.namespace%3Dtheirs"),
+            format!("{mine}?fieldSelector=metadata.name%3Din-theirs"),
+            format!("{mine}?labelSelector=app%3Dx"),
+            format!("{mine}?namespace=theirs"),
+            format!("{mine}/in-theirs"),
+            format!("{mine}/..%2F..%2Ftheirs%2Fconfigmaps%2Fin-theirs"),
+            format!(
+                "{mine}?watch=true&timeoutSeconds=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
+            ),
+            format!("{mine}?watch=true&timeoutSeconds=1&resourceVersion=1&fieldSelector=metadata.namespace%3Dtheirs"),
+        ] {
+            // A watch takes its connection with it.
+            let answer = sent(&mut server.admin().await, ("alice", &[]), Method::GET, &path, &Value::Null).await;
+            assert!(answer.status != 403 && !seen(&answer), "{path}: {} {}", answer.status, answer.text());
+        }
+        for path in [
+            "/api/v1/configmaps",
+            "/api/v1/configmaps?fieldSelector=metadata.namespace%3Dmine",
+            "/api/v1/configmaps?watch=true",
+            "/api/v1/watch/configmaps",
+            "/api/v1/watch/namespaces/theirs/configmaps",
+            "/api/v1/namespaces/theirs/configmaps",
+            "/api/v1/namespaces/theirs/configmaps/in-theirs",
+            "//api/v1//namespaces/theirs/configmaps",
+            "/api/v1/namespaces/mine/../theirs/configmaps",
+            "/api/v1/namespaces/%74heirs/configmaps",
+            "/api/v1/namespaces/mine%2F..%2Ftheirs/configmaps",
+        ] {
+            let answer = sent(&mut server.admin().await, ("alice", &[]), Method::GET, path, &Value::Null).await;
+            assert!(
+                matches!(answer.status.as_u16(), 403 | 404) && !seen(&answer),
+                "{path}: {} {}",
+                answer.status,
+                answer.text()
+            );
+        }
+        // A continue token of another scope.
+        let page = admin.get("/api/v1/configmaps?limit=1").await.json();
+        let token = page["metadata"]["continue"].as_str().unwrap().to_owned();
+        let path = format!("{mine}?limit=5&continue={token}");
+        let answer = sent(&mut admin, ("alice", &[]), Method::GET, &path, &Value::Null).await;
+        assert!(!seen(&answer), "{}", answer.text());
+        let path = format!("{mine}?labelSelector=app%3Dx&fieldSelector=metadata.namespace%21%3Dmine");
+        sent(&mut admin, ("alice", &[]), Method::DELETE, &path, &Value::Null).await;
+        assert_eq!(sent(&mut admin, ("alice", &[]), Method::DELETE, mine, &Value::Null).await.status, 200);
+        assert_eq!(admin.get("/api/v1/namespaces/theirs/configmaps/in-theirs").await.status, 200);
+        assert_eq!(admin.get(&format!("{mine}/in-mine")).await.status, 404);
+        server.stop().await;
+    });
+}
