@@ -32,6 +32,10 @@ pub struct Config {
     pub names: Vec<String>,
     /// `token,user,uid[,"group,group"]` per line, as `--token-auth-file` of Kubernetes.
     pub token_file: Option<PathBuf>,
+    /// PEM files with further keys whose signatures of service account tokens count: those of before, those of after.
+    pub token_key_files: Vec<PathBuf>,
+    /// PEM file of the key that signs service account tokens, instead of the cluster's own.
+    pub token_signing_key_file: Option<PathBuf>,
     /// `iss` of service account tokens.
     pub token_issuer: String,
     /// Audiences this server answers to; a token request that names none gets these.
@@ -53,6 +57,8 @@ impl Config {
             cluster_domain: "cluster.local".to_owned(),
             names: Vec::new(),
             token_file: None,
+            token_key_files: Vec::new(),
+            token_signing_key_file: None,
             token_issuer: "https://kubernetes.default.svc".to_owned(),
             token_audiences: vec!["https://kubernetes.default.svc".to_owned()],
         }

@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    authn::{StaticTokens, TokenSigner},
+    authn::{self, StaticTokens, TokenSigner},
     authz::Follower,
     config::Config,
     definitions::Definitions,
@@ -69,7 +69,7 @@ impl Core {
     /// identities' directory and the token file.
     pub fn open(config: Config, log: Log) -> Result<Arc<Self>, StartError> {
         let pki = Pki::open(&config.pki_dir)?;
-        let tokens = TokenSigner::new(&pki.token_key()?, config.token_issuer.clone()).map_err(StartError::TokenKey)?;
+        let tokens = authn::open_token_keys(&config, &pki)?;
         let static_tokens = StaticTokens::read(config.token_file.as_deref())?;
         let nodes = NodeClient::new(&pki)?;
         let peers = Peers::new(&pki, &config.name)?;

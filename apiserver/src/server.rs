@@ -1,6 +1,6 @@
 //! The API server as a whole: starting it, asking it from within, stopping it.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use kontiki_raft::Log;
 use tokio::net::TcpListener;
@@ -30,6 +30,10 @@ pub enum StartError {
     Pki(#[from] PkiError),
     #[error("cannot use the key of service account tokens")]
     TokenKey(#[source] TokenFault),
+    #[error("cannot read {path}")]
+    TokenKeyRead { path: PathBuf, source: std::io::Error },
+    #[error("{path} holds no usable key of service account tokens: ECDSA P-256 in PEM is needed")]
+    TokenKeyFile { path: PathBuf, source: TokenFault },
     #[error(transparent)]
     Tokens(#[from] TokenFileError),
     #[error("cannot set up TLS")]

@@ -322,3 +322,66 @@ fn nothing_leaks_from_another_namespace() {
         server.stop().await;
     });
 }
+
+#[test]
+fn a_bootstrap_token_is_its_secrets() {
+    run(async {
+        let server = Running::start().await;
+        let mut admin = server.admin().await;
+        let secret = json!({
+            "metadata": {"name": "bootstrap-token-abcdef"},
+            "type": "bootstrap.kubernetes.io/token",
+            "stringData": {"token-id": "abcdef", "token-secret": "0123456789abcdef", "usage-bootstrap-authentication": "true",
+                           "auth-extra-groups": "system:bootstrappers:here"},
+        });
+        let secrets = "/api/v1/namespaces/kube-system/secrets";
+        let mut bearer = server.bearer("abcdef.0123456789abcdef").await;
+        assert_eq!(bearer.get("/api").await.status, 401);
+        assert_eq!(admin.post(secrets, &secret).await.status, 201);
+        let me = bearer.post("/apis/authentication.k8s.io/v1/selfsubjectreviews", &json!({})).await.json();
+        let groups = ["system:bootstrappers", "system:bootstrappers:here", "system:authenticated"];
+        assert_eq!(me["status"]["userInfo"], json!({"username": "system:bootstrap:abcdef", "groups": groups}));
+        assert_eq!(server.bearer("abcdef.0123456789abcdee").await.get("/api").await.status, 401);
+        let review = json!({"spec": {"token": "abcdef.0123456789abcdef"}});
+        let told = admin.post("/apis/authentication.k8s.io/v1/tokenreviews", &review).await.json();
+        assert_eq!(told["status"]["user"]["username"], "system:bootstrap:abcdef");
+        assert_eq!(admin.call(Method::DELETE, &format!("{secrets}/bootstrap-token-abcdef"), "").await.status, 200);
+        assert_eq!(bearer.get("/api").await.status, 401);
+        server.stop().await;
+    });
+}
+
+#[test]
+fn a_token_is_good_for_its_audience_and_as_long_as_what_it_is_bound_to() {
+    run(async {
+        let server = Running::start().await;
+        let mut admin = server.admin().await;
+        admin.service_account("robot").await;
+        let path = "/api/v1/namespaces/default/serviceaccounts/robot/token";
+        let issue = |spec: Value| json!({"spec": spec});
+        let other = admin.post(path, &issue(json!({"audiences": ["elsewhere"]}))).await.json();
+        let other = other["status"]["token"].as_str().unwrap().to_owned();
+        assert_eq!(server.bearer(&other).await.get("/api").await.status, 401);
+        let review = |audience: &str| json!({"spec": {"token": other, "audiences": [audience]}});
+        let reviews = "/apis/authentication.k8s.io/v1/tokenreviews";
+        assert_eq!(admin.post(reviews, &review("elsewhere")).await.json()["status"]["authenticated"], true);
+        assert!(admin.post(reviews, &review("nowhere")).await.json()["status"]["authenticated"].is_null());
+        let secrets = "/api/v1/namespaces/default/secrets";
+        for (kind, collection, object) in [
+            ("Secret", secrets, json!({"metadata": {"name": "held"}})),
+            ("Node", "/api/v1/nodes", json!({"metadata": {"name": "held"}})),
+        ] {
+            let made = admin.post(collection, &object).await.json();
+            let bound = json!({"apiVersion": "v1", "kind": kind, "name": "held", "uid": made["metadata"]["uid"]});
+            let issued = admin.post(path, &issue(json!({"boundObjectRef": bound}))).await.json();
+            let mut robot = server.bearer(issued["status"]["token"].as_str().unwrap()).await;
+            assert_eq!(robot.get("/api").await.status, 200, "{kind}");
+            assert_eq!(admin.call(Method::DELETE, &format!("{collection}/held"), "").await.status, 200);
+            assert_eq!(robot.get("/api").await.status, 401, "{kind}");
+            // Another object of the same name does not revive it.
+            assert_eq!(admin.post(collection, &object).await.status, 201);
+            assert_eq!(robot.get("/api").await.status, 401, "{kind}");
+        }
+        server.stop().await;
+    });
+}

@@ -131,6 +131,28 @@ pub struct Up {
     /// Cluster addresses of Services
     #[arg(long, default_value = "10.96.0.0/12", value_name = "CIDR")]
     pub service_cidr: String,
+
+    #[command(flatten)]
+    pub token_keys: TokenKeys,
+}
+
+/// Keys of service account tokens besides the cluster's own.
+#[derive(Args, Clone, Default)]
+pub struct TokenKeys {
+    /// PEM file of keys, public or private, whose signatures of service account tokens count too; may be given several times
+    #[arg(long = "service-account-key-file", value_name = "FILE")]
+    pub verify: Vec<PathBuf>,
+
+    /// PEM file of the key that signs service account tokens from now on (ECDSA P-256, PKCS#8); the cluster's own counts as before
+    #[arg(long = "service-account-signing-key-file", value_name = "FILE")]
+    pub sign: Option<PathBuf>,
+}
+
+impl TokenKeys {
+    pub fn configure(&self, config: &mut kontiki_apiserver::Config) {
+        config.token_key_files.clone_from(&self.verify);
+        config.token_signing_key_file.clone_from(&self.sign);
+    }
 }
 
 #[derive(Args)]

@@ -30,6 +30,8 @@ pub enum ControllerError {
     NoUid(String),
     #[error("{0} is being deleted or gone: it adopts nothing")]
     OwnerGoes(String),
+    #[error("the API issued no token for service account {0}")]
+    NoToken(String),
     #[error("the API serves no kind {1:?} of group {0:?}")]
     UnknownKind(String, String),
 }

@@ -12,6 +12,7 @@ mod podgc;
 mod pods;
 mod replicaset;
 mod serviceaccount;
+mod token;
 
 use kontiki_informer::Clients;
 use tokio::task::JoinSet;
@@ -39,7 +40,8 @@ pub async fn run(clients: Clients, config: ControllerConfig, cancel: Cancellatio
     running.spawn(node::run(context.clone()));
     running.spawn(podgc::run(context.clone()));
     running.spawn(replicaset::run(context.clone()));
-    running.spawn(serviceaccount::run(context));
+    running.spawn(serviceaccount::run(context.clone()));
+    running.spawn(token::run(context));
     while let Some(ended) = running.join_next().await {
         if let Err(error) = ended {
             // The others go on; the process's supervisor sees the log line.

@@ -1,4 +1,5 @@
-//! Signed tokens (JWS, ES256): making and checking them. Knows claims, not who is in the cluster.
+//! Signed tokens (JWS, ES256): making and checking them. One key signs; those of others before and after it count too, so
+//! that keys can be changed while tokens live. Knows claims, not who is in the cluster.
 
 use std::fmt;
 
@@ -9,9 +10,11 @@ use ring::{
         ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, UnparsedPublicKey,
     },
 };
+use rustls_pki_types::{PrivatePkcs8KeyDer, SubjectPublicKeyInfoDer, pem::PemObject as _};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use x509_parser::{prelude::FromDer as _, x509::SubjectPublicKeyInfo};
 
 /// The claims of a service account token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,25 +73,37 @@ pub enum TokenFault {
     Key,
 }
 
-/// The key of service account tokens.
+/// The keys of service account tokens.
 pub struct TokenSigner {
     key: EcdsaKeyPair,
     random: SystemRandom,
-    key_id: String,
     issuer: String,
+    /// The signing key's first.
+    verification: Vec<VerificationKey>,
+}
+
+/// A public key whose signatures count: an uncompressed point of P-256 (0x04, x, y), and the name tokens know it by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerificationKey {
+    point: Vec<u8>,
+    id: String,
 }
 
 /// Clocks of other servers may be this many seconds ahead.
 const CLOCK_LEEWAY_S: i64 = 60;
 
 impl TokenSigner {
-    /// `pkcs8` is an ECDSA P-256 key.
-    pub fn new(pkcs8: &[u8], issuer: String) -> Result<Self, TokenFault> {
+    /// `pkcs8` is an ECDSA P-256 key; signatures of `others` count as its own.
+    pub fn new(pkcs8: &[u8], others: Vec<VerificationKey>, issuer: String) -> Result<Self, TokenFault> {
         let random = SystemRandom::new();
-        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8, &random);
-        let key = key.map_err(|_| TokenFault::Key)?;
-        let key_id = BASE64URL.encode(Sha256::digest(key.public_key().as_ref()));
-        Ok(TokenSigner { key, random, key_id, issuer })
+        let key = key_pair(pkcs8)?;
+        let mut verification = vec![VerificationKey::new(key.public_key().as_ref())?];
+        for other in others {
+            if !verification.contains(&other) {
+                verification.push(other);
+            }
+        }
+        Ok(TokenSigner { key, random, issuer, verification })
     }
 
     pub fn issuer(&self) -> &str {
@@ -96,7 +111,7 @@ impl TokenSigner {
     }
 
     pub fn sign(&self, claims: &Claims) -> Result<String, TokenFault> {
-        let header = json!({"alg": "ES256", "kid": self.key_id});
+        let header = json!({"alg": "ES256", "kid": self.verification[0].id});
         let claims = serde_json::to_vec(claims).map_err(|_| TokenFault::Malformed)?;
         let mut token = BASE64URL.encode(header.to_string());
         token.push('.');
@@ -115,8 +130,11 @@ impl TokenSigner {
         if header["alg"] != "ES256" {
             return Err(TokenFault::Malformed);
         }
-        let public = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, self.key.public_key().as_ref());
-        public.verify(signed.as_bytes(), &decode(signature)?).map_err(|_| TokenFault::Signature)?;
+        let signature = decode(signature)?;
+        let named = self.verification.iter().filter(|key| header["kid"].is_null() || header["kid"] == key.id.as_str());
+        if !named.into_iter().any(|key| key.signed(signed.as_bytes(), &signature)) {
+            return Err(TokenFault::Signature);
+        }
         let claims: Claims = serde_json::from_slice(&decode(claims)?).map_err(|_| TokenFault::Malformed)?;
         if claims.iss != self.issuer {
             return Err(TokenFault::Issuer(claims.iss));
@@ -130,14 +148,52 @@ impl TokenSigner {
         Ok(claims)
     }
 
-    /// The public key as a JSON Web Key Set.
+    /// The public keys as a JSON Web Key Set.
     pub fn key_set(&self) -> Value {
-        // An uncompressed point: 0x04, x, y.
-        let point = self.key.public_key().as_ref();
-        assert!(point.len() == 65 && point[0] == 4, "a P-256 key has an uncompressed point of 65 bytes");
-        let (x, y) = (BASE64URL.encode(&point[1..33]), BASE64URL.encode(&point[33..]));
-        json!({"keys": [{"use": "sig", "kty": "EC", "kid": self.key_id, "crv": "P-256", "alg": "ES256", "x": x, "y": y}]})
+        json!({"keys": self.verification.iter().map(VerificationKey::json).collect::<Vec<_>>()})
     }
+}
+
+impl VerificationKey {
+    fn new(point: &[u8]) -> Result<Self, TokenFault> {
+        if point.len() != 65 || point[0] != 4 {
+            return Err(TokenFault::Key);
+        }
+        Ok(VerificationKey { point: point.to_owned(), id: BASE64URL.encode(Sha256::digest(point)) })
+    }
+
+    /// The public half of a private key, in PKCS#8 DER.
+    pub fn of_private(pkcs8: &[u8]) -> Result<Self, TokenFault> {
+        VerificationKey::new(key_pair(pkcs8)?.public_key().as_ref())
+    }
+
+    /// The keys in a PEM file, public ones or private ones.
+    pub fn read(pem: &str) -> Result<Vec<Self>, TokenFault> {
+        let mut keys = Vec::new();
+        for one in SubjectPublicKeyInfoDer::pem_slice_iter(pem.as_bytes()) {
+            let der = one.map_err(|_| TokenFault::Key)?;
+            let (_, info) = SubjectPublicKeyInfo::from_der(&der).map_err(|_| TokenFault::Key)?;
+            keys.push(VerificationKey::new(&info.subject_public_key.data)?);
+        }
+        for one in PrivatePkcs8KeyDer::pem_slice_iter(pem.as_bytes()) {
+            let der = one.map_err(|_| TokenFault::Key)?;
+            keys.push(VerificationKey::of_private(der.secret_pkcs8_der())?);
+        }
+        if keys.is_empty() { Err(TokenFault::Key) } else { Ok(keys) }
+    }
+
+    fn signed(&self, text: &[u8], signature: &[u8]) -> bool {
+        UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &self.point).verify(text, signature).is_ok()
+    }
+
+    fn json(&self) -> Value {
+        let (x, y) = (BASE64URL.encode(&self.point[1..33]), BASE64URL.encode(&self.point[33..]));
+        json!({"use": "sig", "kty": "EC", "kid": self.id, "crv": "P-256", "alg": "ES256", "x": x, "y": y})
+    }
+}
+
+fn key_pair(pkcs8: &[u8]) -> Result<EcdsaKeyPair, TokenFault> {
+    EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8, &SystemRandom::new()).map_err(|_| TokenFault::Key)
 }
 
 impl Claims {
@@ -153,7 +209,7 @@ impl Claims {
 
 impl fmt::Debug for TokenSigner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TokenSigner").field("key_id", &self.key_id).finish_non_exhaustive()
+        f.debug_struct("TokenSigner").field("verification", &self.verification).finish_non_exhaustive()
     }
 }
 
@@ -181,8 +237,26 @@ mod tests {
     use super::*;
 
     fn signer() -> TokenSigner {
-        let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new()).unwrap();
-        TokenSigner::new(document.as_ref(), "https://issuer".to_owned()).unwrap()
+        signer_of(&rcgen::KeyPair::generate().unwrap(), &[])
+    }
+
+    fn signer_of(key: &rcgen::KeyPair, others: &[&str]) -> TokenSigner {
+        let others = others.iter().flat_map(|pem| VerificationKey::read(pem).unwrap()).collect();
+        TokenSigner::new(&key.serialize_der(), others, "https://issuer".to_owned()).unwrap()
+    }
+
+    #[test]
+    fn tokens_outlive_the_change_of_the_key_that_signed_them() {
+        let (old, new) = (rcgen::KeyPair::generate().unwrap(), rcgen::KeyPair::generate().unwrap());
+        let token = signer_of(&old, &[]).sign(&claims()).unwrap();
+        assert_eq!(signer_of(&new, &[]).verify(&token, 1500), Err(TokenFault::Signature));
+        for pem in [old.public_key_pem(), old.serialize_pem()] {
+            let changed = signer_of(&new, &[&pem, &new.public_key_pem()]);
+            assert_eq!(changed.verify(&token, 1500), Ok(claims()));
+            assert_eq!(changed.verify(&changed.sign(&claims()).unwrap(), 1500), Ok(claims()));
+            assert_eq!(changed.key_set()["keys"].as_array().unwrap().len(), 2, "each key once");
+        }
+        assert_eq!(VerificationKey::read("no key"), Err(TokenFault::Key));
     }
 
     fn claims() -> Claims {

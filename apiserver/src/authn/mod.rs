@@ -1,9 +1,11 @@
-//! Who is asking: client certificates, bearer tokens, impersonation. Knows nothing of what they may do.
+//! Who is asking: client certificates, bearer tokens (of accounts, for bootstrapping, from a file), impersonation. Knows nothing of what they may do.
+mod bootstrap_token;
 mod certificate;
 mod impersonate;
 mod jwt;
 mod service_account;
 mod static_tokens;
+mod token_keys;
 
 use http::{HeaderMap, header};
 use kontiki_model::Status;
@@ -11,9 +13,10 @@ use kontiki_model::Status;
 pub(crate) use self::{
     certificate::identity_of,
     impersonate::{Impersonation, requested},
+    token_keys::open as open_token_keys,
 };
 pub use self::{
-    jwt::{Claims, KubernetesClaims, Reference, TokenFault, TokenSigner},
+    jwt::{Claims, KubernetesClaims, Reference, TokenFault, TokenSigner, VerificationKey},
     service_account::believe,
     static_tokens::{StaticTokens, TokenFileError},
 };
@@ -46,12 +49,23 @@ pub(crate) async fn authenticate(
     if let Some(identity) = core.static_tokens.find(token) {
         return Ok(identity);
     }
+    if let Some(identity) = bootstrapping(core, token).await? {
+        return Ok(identity);
+    }
     match believe(core, token, &core.config.token_audiences).await? {
         Ok(believed) => Ok(believed.identity),
         Err(fault) => {
             tracing::debug!(%fault, "bearer token refused");
             Err(failure::unauthorized())
         }
+    }
+}
+
+/// Who holds a bootstrap token; `None` for any other token, and for one that does not hold.
+pub(crate) async fn bootstrapping(core: &Core, token: &str) -> Result<Option<Identity>, Status> {
+    match bootstrap_token::split(token) {
+        Some((id, secret)) => bootstrap_token::believe(core, id, secret).await,
+        None => Ok(None),
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use clap::{ArgAction, ArgGroup, Args, Subcommand, ValueEnum};
 
-use super::{ClusterTarget, DataDir, Output};
+use super::{ClusterTarget, DataDir, Output, TokenKeys};
 
 #[derive(Args)]
 #[command(group = ArgGroup::new("begin").args(["init", "join"]))]
@@ -51,6 +51,9 @@ pub struct Server {
     /// Cluster addresses of Services, decided by --init [default: 10.96.0.0/12]
     #[arg(long, value_name = "CIDR", conflicts_with = "join")]
     pub service_cidr: Option<String>,
+
+    #[command(flatten)]
+    pub token_keys: TokenKeys,
 }
 
 #[derive(Args)]

@@ -49,7 +49,7 @@ pub async fn server(arguments: &Server) -> Result<()> {
     };
     // Only now: until here, a signal simply ends the process.
     let stop = stop_signal()?;
-    let plan = plan(&layout, &settings, arguments.controllers)?;
+    let plan = plan(&layout, &settings, arguments)?;
     settings.begun = true;
     let plane = ControlPlane::open(plan, listener).await?;
     // What is there already needs no room on a full disk.
@@ -158,10 +158,11 @@ fn resume(arguments: &Server, layout: &Layout, settings: Settings, bound: Socket
     Ok(Settings { listen: bound, ..settings })
 }
 
-fn plan(layout: &Layout, settings: &Settings, controllers: bool) -> Result<Plan> {
+fn plan(layout: &Layout, settings: &Settings, arguments: &Server) -> Result<Plan> {
     let mut config = Config::new(settings.listen, settings.address.ip(), layout.pki());
     config.name = settings.name.clone();
     config.tokens_dir = layout.tokens();
+    arguments.token_keys.configure(&mut config);
     config.advertise_port = Some(settings.address.port());
     config.service_cidr = settings.cluster.service_cidr.parse().context("the kept service CIDR")?;
     config.cluster_domain = settings.cluster.cluster_domain.clone();
@@ -175,7 +176,7 @@ fn plan(layout: &Layout, settings: &Settings, controllers: bool) -> Result<Plan>
         dial: Some(Arc::new(peers)),
         ..LogConfig::new(layout.log())
     };
-    Ok(Plan { config, log, controllers })
+    Ok(Plan { config, log, controllers: arguments.controllers })
 }
 
 /// Becomes a member if it is none yet, and then watches that it stays one.
