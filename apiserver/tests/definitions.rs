@@ -187,6 +187,27 @@ async fn every_version_tells_the_same_objects() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_webhook_would_have_to_convert_is_refused() {
+    let server = Server::start().await;
+    let versions = [version("v1", true, &spec()), version("v2", false, &spec())];
+    let mut definition = definition("widgets", "Widget", &versions);
+    let hook = json!({"clientConfig": {"url": "https://127.0.0.1:1/convert"}, "conversionReviewVersions": ["v1"]});
+    definition["spec"]["conversion"] = json!({"strategy": "Webhook", "webhook": hook});
+    define(&server, &definition).await;
+    widgets(&server, "v1").create(&widget("v1", "a", &json!({"size": 3}))).await.expect(201);
+    widgets(&server, "v1").name("a").get().await.expect(200);
+    let refused = [
+        widgets(&server, "v2").name("a").get().await,
+        widgets(&server, "v2").list().await,
+        widgets(&server, "v2").create(&widget("v2", "b", &json!({"size": 3}))).await,
+    ];
+    for answer in refused {
+        assert_eq!(answer.code, 500, "{:#}", answer.body);
+        assert!(answer.body["message"].as_str().unwrap().contains("conversion webhook for example.com/"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_stored_before_gets_new_defaults_when_it_is_read() {
     let server = with_widgets().await;
     widgets(&server, "v1").create(&widget("v1", "a", &json!({"size": 3}))).await.expect(201);

@@ -75,7 +75,9 @@ pub fn seal(kind: &Kind, mut object: Value) -> Result<Sealed, Status> {
 /// As [`seal`], of what is settled already.
 pub fn seal_settled(kind: &Kind, mut object: Value) -> Result<Sealed, Status> {
     if kind.custom.is_some() {
-        object["apiVersion"] = kind.stored_group_version().into();
+        let stored = kind.stored_group_version();
+        convertible(kind, &kind.group_version(), &stored)?;
+        object["apiVersion"] = stored.into();
     }
     seal_spelled(kind.stored(), &object)
 }
@@ -97,12 +99,24 @@ pub fn told<'a>(kind: &Kind, stored: &'a Stored) -> Result<Cow<'a, Stored>, Stat
     }
     let mut object = kind.from_stored(serde_json::from_slice(&stored.body).map_err(failure::internal)?);
     if kind.custom.is_some() {
+        convertible(kind, text(&object, "/apiVersion"), &kind.group_version())?;
         kind.schema().prune(&mut object);
         kind.schema().default(&mut object);
     }
     spell(kind, &mut object);
     let Sealed { head, body } = seal_spelled(kind, &object)?;
     Ok(Cow::Owned(Stored { key: stored.key.clone(), revision: stored.revision, head: head.into(), body }))
+}
+
+/// No webhook is called: what one would have to convert is refused, not told wrong.
+fn convertible(kind: &Kind, from: &str, to: &str) -> Result<(), Status> {
+    let by_webhook = kind.custom.as_ref().is_some_and(|custom| custom.by_webhook);
+    if !by_webhook || from == to {
+        return Ok(());
+    }
+    let Kind { kind, .. } = kind;
+    let why = format!("conversion webhook for {from}, Kind={kind} failed: this server calls no conversion webhooks");
+    Err(failure::internal(why))
 }
 
 fn spell(kind: &Kind, object: &mut Value) {

@@ -32,6 +32,8 @@ pub struct Custom {
     pub only_version: bool,
     /// The version that is stored.
     pub storage_version: &'static str,
+    /// Versions differ in more than their name: a webhook is to turn one into another.
+    pub by_webhook: bool,
     /// The definition is being removed: nothing new comes in.
     pub terminating: bool,
     /// The schema of the version as it was written, for the documents that tell of it.
@@ -89,6 +91,7 @@ fn kind(definition: &Value, version: &Value, storage: &str, revision: Revision) 
         since: revision,
         only_version: list(definition, "/spec/versions").len() == 1,
         storage_version: intern::name(storage),
+        by_webhook: text(definition, "/spec/conversion/strategy") == "Webhook",
         terminating: is_true(definition, "Terminating"),
         published: schema.clone(),
     };
