@@ -256,7 +256,9 @@ fn of_subresource(own: RouteInfo<'static>, subresource: Subresource) -> RouteInf
         Subresource::Binding => ("core.v1.Binding", false, &[]),
         Subresource::Eviction => ("policy.v1.Eviction", false, &[]),
         Subresource::Exec => ("core.v1.PodExecOptions", true, EXEC),
-        Subresource::Approval | Subresource::Finalize | Subresource::Status => (own.type_name, false, &[]),
+        Subresource::Approval | Subresource::EphemeralContainers | Subresource::Finalize | Subresource::Status => {
+            (own.type_name, false, &[])
+        }
         Subresource::Log => (own.type_name, false, LOG),
         Subresource::NodeProxy => ("core.v1.NodeProxyOptions", true, &["path"]),
         Subresource::PortForward => ("core.v1.PodPortForwardOptions", true, &["ports"]),

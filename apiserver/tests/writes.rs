@@ -142,3 +142,22 @@ async fn log_requests_name_their_container() {
     assert_eq!((exec.code, exec.at("/message")), (400, &json!("pod p does not have a host assigned")));
     assert_eq!(pods().name("none").sub("log").get().await.code, 404);
 }
+
+#[tokio::test]
+async fn a_pod_is_bound_by_name_and_gets_a_debugging_container() {
+    let server = Server::start().await;
+    let pods = || server.on("Pod", "default");
+    let containers = json!([{"name": "c", "image": "example.local/app:1"}]);
+    pods().create(&json!({"metadata": {"name": "p"}, "spec": {"containers": containers}})).await.expect(201);
+    let bindings = || server.on("Binding", "default");
+    let binding = |name: &str| json!({"metadata": {"name": name}, "target": {"kind": "Node", "name": "n1"}});
+    let absent = bindings().create(&binding("none")).await;
+    assert_eq!((absent.code, absent.at("/details/kind")), (404, &json!("pods")));
+    bindings().create(&binding("p")).await.expect(201);
+    assert_eq!(pods().name("p").get().await.at("/spec/nodeName"), "n1");
+    let debug = json!({"spec": {"ephemeralContainers": [{"name": "dbg", "image": "example.local/app:1"}]}});
+    let changed = pods().name("p").sub("ephemeralcontainers").merge(&debug).await.expect(200);
+    assert_eq!(changed["metadata"]["generation"], 2);
+    let removed = json!({"spec": {"ephemeralContainers": []}});
+    assert_eq!(pods().name("p").sub("ephemeralcontainers").merge(&removed).await.code, 422);
+}

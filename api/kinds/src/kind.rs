@@ -147,6 +147,8 @@ pub struct Protected {
 pub enum Computed {
     /// The parts of the control plane and how they are.
     Components,
+    /// Nothing is told: what is posted is done to the pod that it names.
+    PodBinding,
 }
 
 /// Another group or version of a kind that is stored. What was written in one spelling is read in all of them.
@@ -202,6 +204,8 @@ pub enum Subresource {
     Status,
     /// `certificatesigningrequests/approval`.
     Approval,
+    /// `pods/ephemeralcontainers`.
+    EphemeralContainers,
     /// `autoscaling/v1 Scale` over `spec.replicas`, `status.replicas` and the selector.
     Scale,
     /// `pods/binding`.
@@ -227,6 +231,7 @@ impl Subresource {
     pub fn name(self) -> &'static str {
         match self {
             Subresource::Approval => "approval",
+            Subresource::EphemeralContainers => "ephemeralcontainers",
             Subresource::Attach => "attach",
             Subresource::Binding => "binding",
             Subresource::Eviction => "eviction",
@@ -249,7 +254,9 @@ impl Subresource {
             Subresource::Finalize => &["update"],
             Subresource::Log => &["get"],
             Subresource::NodeProxy => &["create", "delete", "get", "patch", "update"],
-            Subresource::Approval | Subresource::Scale | Subresource::Status => &["get", "patch", "update"],
+            Subresource::Approval | Subresource::EphemeralContainers | Subresource::Scale | Subresource::Status => {
+                &["get", "patch", "update"]
+            }
         }
     }
 
@@ -264,7 +271,11 @@ impl Subresource {
             Subresource::PortForward => Some(("", "", "PodPortForwardOptions")),
             Subresource::Scale => Some(("autoscaling", "v1", "Scale")),
             Subresource::Token => Some(("authentication.k8s.io", "v1", "TokenRequest")),
-            Subresource::Approval | Subresource::Finalize | Subresource::Log | Subresource::Status => None,
+            Subresource::Approval
+            | Subresource::EphemeralContainers
+            | Subresource::Finalize
+            | Subresource::Log
+            | Subresource::Status => None,
         }
     }
 }

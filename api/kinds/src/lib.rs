@@ -7,6 +7,7 @@ pub mod kind;
 mod admissionregistration;
 mod age;
 mod apiservice;
+mod binding;
 mod certificates;
 mod clusterrole;
 mod clusterrolebinding;
@@ -71,6 +72,7 @@ pub use registry::{KindRef, Kinds};
 
 /// Every kind this server knows, in alphabetical order of `(group, resource)`.
 pub static KINDS: &[&Kind] = &[
+    &binding::KIND,
     &componentstatus::KIND,
     &configmap::KIND,
     &endpoints::KIND,

@@ -4,6 +4,7 @@ mod admission;
 mod containers;
 mod defaults;
 mod environment;
+mod ephemeral;
 mod mounts;
 mod probes;
 mod resources;
@@ -40,6 +41,7 @@ pub static KIND: Kind = Kind {
     subresources: &[
         Subresource::Attach,
         Subresource::Binding,
+        Subresource::EphemeralContainers,
         Subresource::Eviction,
         Subresource::Exec,
         Subresource::Log,
@@ -68,6 +70,7 @@ pub static KIND: Kind = Kind {
     validate_create,
     validate_update: update::validate,
     validate_status: update::validate_status,
+    edits: &[ephemeral::EDIT],
     warnings: |pod, old| warnings::pod(pod, old),
     // A pod that runs where it runs is not taken from its node.
     restore_keeps: &["/spec/nodeName", "/status"],

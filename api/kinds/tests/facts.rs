@@ -5,8 +5,7 @@ use kontiki_kinds::{KINDS, Kind, Subresource};
 use serde_json::{Value, json};
 
 /// Subresources that Kubernetes has and this server does not.
-const NOT_SERVED: [(&str, &str); 4] =
-    [("pods", "ephemeralcontainers"), ("pods", "proxy"), ("pods", "resize"), ("services", "proxy")];
+const NOT_SERVED: [(&str, &str); 3] = [("pods", "proxy"), ("pods", "resize"), ("services", "proxy")];
 
 fn facts() -> Vec<Value> {
     serde_json::from_str(include_str!("fixtures/facts.json")).unwrap()

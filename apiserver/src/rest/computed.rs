@@ -45,6 +45,7 @@ pub async fn list(call: &Call<'_>, computed: Computed) -> Result<ApiResponse, St
 
 async fn objects(core: &Arc<Core>, kind: &Kind, computed: Computed) -> Vec<Stored> {
     match computed {
+        Computed::PodBinding => Vec::new(),
         Computed::Components => {
             components(core).await.iter().map(|(name, state)| component(kind, name, state)).collect()
         }

@@ -36,6 +36,7 @@ mod watch;
 
 use std::sync::Arc;
 
+use kontiki_kinds::kind::Computed;
 use kontiki_model::Status;
 
 use crate::{
@@ -80,10 +81,11 @@ pub(crate) async fn dispatch(
     }
     let call = &Call::new(core, &route, &request);
     if let Some(computed) = route.kind.computed {
-        return match route.verb {
-            "get" => computed::get(call, computed).await,
-            "list" => computed::list(call, computed).await,
-            _ => Err(failure::method_not_allowed()),
+        return match (computed, route.verb) {
+            (Computed::Components, "get") => computed::get(call, computed).await,
+            (Computed::Components, "list") => computed::list(call, computed).await,
+            (Computed::PodBinding, "create") => subresource::bind_posted(call).await,
+            (Computed::Components | Computed::PodBinding, _) => Err(failure::method_not_allowed()),
         };
     }
     match route.verb {

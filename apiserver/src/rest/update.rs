@@ -204,7 +204,7 @@ fn prepare(call: &Call<'_>, rules: Rules, managed: Managed, new: &mut Value, (ol
     if rules != Rules::Internal {
         (kind.stamp)(new, Some(old), call::now());
     }
-    if rules == Rules::Main && kind.generation && differs(kind, new, old) {
+    if matches!(rules, Rules::Main | Rules::Edit(_)) && kind.generation && differs(kind, new, old) {
         let generation = old.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or_default();
         object::metadata(new).insert("generation".to_owned(), (generation + 1).into());
     }

@@ -261,3 +261,37 @@ fn what_has_ended_stays_ended() {
         assert_eq!(found.len(), faults, "{policy} {code} {found:?}");
     }
 }
+
+#[test]
+fn containers_for_debugging_come_and_stay() {
+    let kind = kind_of(&pod(json!({})));
+    let edit = kind.edit(kontiki_kinds::Subresource::EphemeralContainers).unwrap();
+    let change = |old: &Value, patch: Value| {
+        let mut new = old.clone();
+        super::merge(&mut new, &patch);
+        super::defaulted(&mut new);
+        super::settled(&mut new);
+        (edit.prepare)(&mut new, old);
+        let mut faults = kontiki_model::Faults::default();
+        (edit.validate)(&new, old, &mut faults);
+        (new, super::told(&faults))
+    };
+    let debug = json!({"spec": {"hostname": "other", "ephemeralContainers": [{"name": "dbg", "image": "i:1"}]}});
+    let old = stored(pod(json!({})));
+    let (with, faults) = change(&old, debug);
+    assert_eq!(faults, Vec::<String>::new());
+    assert_eq!(
+        (&with["spec"]["hostname"], &with["spec"]["ephemeralContainers"][0]["name"]),
+        (&Value::Null, &json!("dbg"))
+    );
+    let (_, faults) = change(&with, json!({"spec": {"ephemeralContainers": []}}));
+    assert_eq!(
+        faults,
+        ["spec.ephemeralContainers: Forbidden: existing ephemeral containers \"dbg\" may not be removed\n"]
+    );
+    let (_, faults) = change(&with, json!({"spec": {"ephemeralContainers": [{"name": "dbg", "image": "i:2"}]}}));
+    assert_eq!(
+        faults,
+        ["spec.ephemeralContainers: Forbidden: existing ephemeral containers \"dbg\" may not be changed\n"]
+    );
+}

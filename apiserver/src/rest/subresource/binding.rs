@@ -1,6 +1,7 @@
 //! `pods/binding`: the scheduler's verdict on where an object runs.
 
 use http::StatusCode;
+use kontiki_kinds::{KindRef, Subresource, pod};
 use kontiki_model::Status;
 use kontiki_schema::{Schema, ids};
 use serde_json::{Value, json};
@@ -19,7 +20,7 @@ use crate::{
     content,
     failure::{self, Qualified},
     negotiate::{self, Offer},
-    request::ApiResponse,
+    request::{ApiResponse, ResourceRequest},
 };
 
 /// What is posted.
@@ -29,6 +30,20 @@ fn binding() -> Expected<'static> {
 
 /// What may be bound to.
 const TARGET_KINDS: [&str; 2] = ["", "Node"];
+
+/// POST to `bindings`, which name their pod themselves.
+pub async fn bind_posted(call: &Call<'_>) -> Result<ApiResponse, Status> {
+    let options = WriteOptions::read(call.request, "CreateOptions")?;
+    let posted = decode::body(call, binding(), options.field_validation)?.object;
+    let name = text(&posted, "/metadata/name").to_owned();
+    let of_pod = ResourceRequest {
+        kind: KindRef::Builtin(&pod::KIND),
+        name: Some(name).filter(|name| !name.is_empty()),
+        subresource: Some(Subresource::Binding.name().to_owned()),
+        ..call.route.clone()
+    };
+    bind(&Call::new(call.core, &of_pod, call.request)).await
+}
 
 pub async fn bind(call: &Call<'_>) -> Result<ApiResponse, Status> {
     let form = negotiate::negotiate(call.request, Offer::Document)?;

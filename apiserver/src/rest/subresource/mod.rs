@@ -12,6 +12,8 @@ use std::sync::Arc;
 use kontiki_kinds::Subresource;
 use kontiki_model::Status;
 
+pub use binding::bind_posted;
+
 use super::{Call, Rules, patch, put, read};
 use crate::{
     Core, failure,
@@ -34,6 +36,7 @@ pub async fn handle(
         | Subresource::NodeProxy
         | Subresource::PortForward => return node::forward(core, route, request, subresource).await,
         Subresource::Approval
+        | Subresource::EphemeralContainers
         | Subresource::Binding
         | Subresource::Eviction
         | Subresource::Finalize
@@ -44,9 +47,15 @@ pub async fn handle(
     let call = &Call::new(core, route, &request);
     let rules = Rules::of(subresource);
     match (subresource, route.verb) {
-        (Subresource::Approval | Subresource::Status, "get") => read::get(call).await,
-        (Subresource::Approval | Subresource::Status, "update") => put::put(call, rules).await,
-        (Subresource::Approval | Subresource::Status, "patch") => patch::patch(call, rules).await,
+        (Subresource::Approval | Subresource::EphemeralContainers | Subresource::Status, "get") => {
+            read::get(call).await
+        }
+        (Subresource::Approval | Subresource::EphemeralContainers | Subresource::Status, "update") => {
+            put::put(call, rules).await
+        }
+        (Subresource::Approval | Subresource::EphemeralContainers | Subresource::Status, "patch") => {
+            patch::patch(call, rules).await
+        }
         (Subresource::Scale, "get") => scale::get(call).await,
         (Subresource::Scale, "update") => scale::put(call).await,
         (Subresource::Scale, "patch") => scale::patch(call).await,
