@@ -31,6 +31,7 @@ use crate::{
     authn::{ANONYMOUS, MASTERS, NODES},
     core::{Core, unreadable},
     failure::{self, Qualified},
+    limits,
     request::Identity,
     route::Target,
 };
@@ -84,7 +85,8 @@ pub(crate) fn decide(core: &Core, question: Question<'_>) -> Result<Decision, St
         }
         reasons.push(decision.reason);
     }
-    let decision = ask(core, |rbac| rbac.decide(identity, verb, target))?;
+    let of_paths = matches!(target, Target::Path(_));
+    let decision = ask(core, of_paths, |rbac| rbac.decide(identity, verb, target))?;
     if decision.allowed {
         return Ok(decision);
     }
@@ -96,12 +98,19 @@ pub(crate) fn decide(core: &Core, question: Question<'_>) -> Result<Decision, St
 /// As [`decide`], with Kubernetes' 403 for what is not allowed.
 pub(crate) fn authorize(core: &Core, question: Question<'_>) -> Result<(), Status> {
     let Decision { allowed, reason } = decide(core, question)?;
-    if allowed { Ok(()) } else { Err(denied(question.identity, question.verb, question.target, &reason)) }
+    match allowed {
+        true => Ok(()),
+        // A role that would allow it may be about to be written: this is no refusal that a joining server should take to heart.
+        false if !core.is_bootstrapped() => {
+            Err(failure::unavailable("the roles that every cluster has are not there yet", limits::RETRY_AFTER_S))
+        }
+        false => Err(denied(question.identity, question.verb, question.target, &reason)),
+    }
 }
 
 /// Everything that an identity may do in a namespace (empty: in the cluster alone).
 pub(crate) fn holding(core: &Core, identity: &Identity, namespace: &str) -> Result<Holding, Status> {
-    let held = ask(core, |rbac| rbac.held(identity, namespace))?;
+    let held = ask(core, false, |rbac| rbac.held(identity, namespace))?;
     let mut incomplete = Vec::new();
     if node_name(identity).is_some() {
         incomplete.push("node authorizer does not support user rule resolution".to_owned());
@@ -110,9 +119,10 @@ pub(crate) fn holding(core: &Core, identity: &Identity, namespace: &str) -> Resu
     Ok(Holding { rules: held.rules, incomplete })
 }
 
-/// Before the log is known, the roles count that every cluster has: somebody must be able to ask whether this server lives.
-fn ask<T>(core: &Core, question: impl FnOnce(&rbac::Rbac) -> T) -> Result<T, Status> {
-    if !core.is_caught_up() {
+/// Before the log is known, and for paths before the first roles are written, the roles count that every cluster has: somebody
+/// must be able to ask whether this server lives.
+fn ask<T>(core: &Core, of_paths: bool, question: impl FnOnce(&rbac::Rbac) -> T) -> Result<T, Status> {
+    if !core.is_caught_up() || (of_paths && !core.is_bootstrapped()) {
         return Ok(question(defaults::index()));
     }
     core.rbac.ask(&core.log, question).map_err(|error| unreadable(&error))
