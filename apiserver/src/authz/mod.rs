@@ -98,14 +98,16 @@ pub(crate) fn decide(core: &Core, question: Question<'_>) -> Result<Decision, St
 /// As [`decide`], with Kubernetes' 403 for what is not allowed.
 pub(crate) fn authorize(core: &Core, question: Question<'_>) -> Result<(), Status> {
     let Decision { allowed, reason } = decide(core, question)?;
-    match allowed {
-        true => Ok(()),
-        // A role that would allow it may be about to be written: this is no refusal that a joining server should take to heart.
-        false if !core.is_bootstrapped() => {
-            Err(failure::unavailable("the roles that every cluster has are not there yet", limits::RETRY_AFTER_S))
-        }
-        false => Err(denied(question.identity, question.verb, question.target, &reason)),
+    let Question { identity, verb, target, .. } = question;
+    if allowed {
+        return Ok(());
     }
+    // A role that allows it is about to be written: no refusal that a joining server should take to heart.
+    if !core.is_bootstrapped() && defaults::index().decide(identity, verb, target).allowed {
+        let message = "the roles that every cluster has are not there yet";
+        return Err(failure::unavailable(message, limits::RETRY_AFTER_S));
+    }
+    Err(denied(identity, verb, target, &reason))
 }
 
 /// Everything that an identity may do in a namespace (empty: in the cluster alone).
