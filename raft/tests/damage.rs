@@ -69,12 +69,13 @@ async fn damage_each(dir: &Path, expected: &[usize]) {
         let (name, bytes) = (file.strip_prefix(dir).unwrap(), fs::read(&file).unwrap());
         let places = PLACES.min(bytes.len());
         for at in (0..places).map(|place| place * (bytes.len() - 1) / (places - 1).max(1)) {
-            let copied = scratch.path().join("log");
-            copy(dir, &copied);
+            // Each has a folder of its own: a log that was let go of may still be tidying up in its.
+            let copied = tempfile::tempdir_in(scratch.path()).unwrap();
+            copy(dir, copied.path());
             let mut damaged = bytes.clone();
             damaged[at] ^= 0x41;
-            fs::write(copied.join(name), damaged).unwrap();
-            match contents(&copied).await {
+            fs::write(copied.path().join(name), damaged).unwrap();
+            match contents(copied.path()).await {
                 Err(message) => {
                     assert!(!message.is_empty());
                     refused += 1;
@@ -84,7 +85,6 @@ async fn damage_each(dir: &Path, expected: &[usize]) {
                     harmless += 1;
                 }
             }
-            fs::remove_dir_all(&copied).unwrap();
         }
     }
     eprintln!("{refused} refused, {harmless} harmless");
@@ -137,12 +137,11 @@ async fn a_torn_last_record_is_dropped_wherever_it_is_torn_unless_it_was_synced(
     assert!(long.starts_with(&short) && long.len() > short.len() + 50);
     let scratch = tempfile::tempdir().unwrap();
     for cut in short.len()..=long.len() {
-        let copied = scratch.path().join("log");
-        copy(before.path(), &copied);
-        fs::write(copied.join(&name), &long[..cut]).unwrap();
-        let found = contents(&copied).await.unwrap_or_else(|error| panic!("cut at {cut}: {error}"));
+        let copied = tempfile::tempdir_in(scratch.path()).unwrap();
+        copy(before.path(), copied.path());
+        fs::write(copied.path().join(&name), &long[..cut]).unwrap();
+        let found = contents(copied.path()).await.unwrap_or_else(|error| panic!("cut at {cut}: {error}"));
         assert!(found == [0, 1, 2] || found == [0, 1, 2, 3], "cut at {cut}: {found:?}");
-        fs::remove_dir_all(&copied).unwrap();
     }
 
     // The same cut, in an entry that was acknowledged.

@@ -30,10 +30,16 @@ fn command(mutations: Vec<Mutation>) -> Command {
     Command { mutations, time_ms: 1_000, ..Command::default() }
 }
 
+/// A log that keeps all its past, that of 1970 too.
 async fn open() -> (TempDir, Log) {
     let dir = tempfile::tempdir().unwrap();
-    let log = Log::open(LogConfig::new(dir.path())).await.unwrap();
+    let log = Log::open(LogConfig { history: forever(), ..LogConfig::new(dir.path()) }).await.unwrap();
     (dir, log)
+}
+
+fn forever() -> HistoryLimits {
+    let forever = Retain { age: Duration::MAX, ..HistoryLimits::default().normal };
+    HistoryLimits { normal: forever, ..HistoryLimits::default() }
 }
 
 async fn next_event(watch: &mut Watch) -> std::sync::Arc<Event> {
@@ -150,8 +156,7 @@ async fn what_is_recent_is_there_as_soon_as_the_write_is_acknowledged() {
 async fn a_watch_behind_the_ring_reads_on_from_disk_without_a_gap() {
     let dir = tempfile::tempdir().unwrap();
     // Its commands are of 1970: nothing is to be too old.
-    let forever = Retain { age: Duration::MAX, ..HistoryLimits::default().normal };
-    let history = HistoryLimits { normal: forever, ..HistoryLimits::default() };
+    let history = forever();
     let config = LogConfig { ring_events: 8, history, ..LogConfig::new(dir.path()) };
     let log = Log::open(config).await.unwrap();
     let mut watch = log.watch(configmaps(), 0).unwrap();
