@@ -3,11 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
 use serde_json::Value;
+
+use crate::tool;
 
 const FACTS: &str = "api/schema/facts/types.json";
 const TABLE: &str = "api/schema/src/generated.rs";
@@ -67,7 +69,7 @@ struct FieldFacts {
 
 /// Writes every generated file, or with `check` only compares.
 pub fn run(check: bool) -> Result<()> {
-    let root = root();
+    let root = tool::root();
     let path = root.join(TABLE);
     let text = table(&root)?;
     if check {
@@ -76,10 +78,6 @@ pub fn run(check: bool) -> Result<()> {
         return Ok(());
     }
     std::fs::write(&path, text).with_context(|| format!("writing {TABLE}"))
-}
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace").to_owned()
 }
 
 fn table(root: &Path) -> Result<String> {

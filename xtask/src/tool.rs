@@ -1,15 +1,15 @@
 //! Where this checkout is, and how cargo and other programs are run from it.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{path::PathBuf, process::Command};
 
 use anyhow::{Context, Result, bail};
 
-/// The workspace's top folder.
+/// The workspace's top folder. Asked when run, not when compiled: clones share a target folder, and with it the binary that
+/// another clone built.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace").to_path_buf()
+    let manifest = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let own = manifest.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")));
+    own.parent().expect("xtask lies in the workspace").to_path_buf()
 }
 
 /// The user's cache folder for builds, shared by all clones.

@@ -2,15 +2,21 @@
 
 use std::{
     fs,
-    path::Path,
+    path::PathBuf,
     process::{Command, Stdio},
 };
 
 use crate::harness::{Cluster, able, succeed, wait};
 
+/// A file of this checkout. Asked when run: clones share a target folder, and with it the tests that another clone built.
+fn checkout(path: &str) -> PathBuf {
+    let manifest = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo runs the tests");
+    PathBuf::from(manifest).join("..").join(path)
+}
+
 /// The commands of the README's first example, in order.
 fn readme_commands() -> Vec<String> {
-    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")).unwrap();
+    let readme = fs::read_to_string(checkout("README.md")).unwrap();
     let section = readme.split("<!-- newcomer -->").nth(1).expect("the README marks its first example");
     let mut commands = Vec::new();
     let mut inside = false;
@@ -35,7 +41,7 @@ fn a_newcomer_gets_an_answer_from_a_container_behind_a_service() {
     let here = cluster.dir.path();
     fs::create_dir_all(here.join("bin")).unwrap();
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_kontiki"), here.join("bin/kontiki")).unwrap();
-    std::os::unix::fs::symlink(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs"), here.join("docs")).unwrap();
+    std::os::unix::fs::symlink(checkout("docs"), here.join("docs")).unwrap();
     // `make up` and `make down` build and then do what the harness did: everything else is typed as it stands.
     let commands: Vec<String> = readme_commands().into_iter().filter(|command| !command.starts_with("make ")).collect();
     let script = format!("set -eux\n{}\n", commands.join("\n"));
