@@ -13,10 +13,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     authn::{self, StaticTokens, TokenSigner},
-    authz::Follower,
+    authz::Rbac,
     config::Config,
     definitions::Definitions,
-    failure, health, limits,
+    failure,
+    follow::Follower,
+    health, limits,
     metrics::Metrics,
     peers::Peers,
     pki::{JoinTokens, Pki},
@@ -41,7 +43,7 @@ pub struct Core {
     pub(crate) frames: Frames,
     pub(crate) static_tokens: StaticTokens,
     /// Roles and bindings, as the log has them.
-    pub(crate) rbac: Follower,
+    pub(crate) rbac: Follower<Rbac>,
     pub(crate) nodes: NodeClient,
     /// What lets machines join.
     pub join_tokens: JoinTokens,

@@ -3,6 +3,7 @@
 //! A request comes in through `serve` (TLS, warp) or `in_process`, and takes the same way from there: `handler`
 //! authenticates it (`authn`), reads what it asks for (`route`), authorizes it (`authz`) and hands it to [`rest`], to
 //! `reviews`, or to `paths`. Answers are written by [`content`], failures worded in [`failure`]. [`Core`] is what all share.
+mod admission;
 mod authn;
 mod authz;
 mod bootstrap;
@@ -12,6 +13,7 @@ mod core;
 mod definitions;
 mod discovery;
 pub mod failure;
+mod follow;
 mod handler;
 mod health;
 mod in_process;

@@ -1,13 +1,12 @@
 //! Who may do what: RBAC's roles and bindings, and for node agents what depends on the pods bound to them. What nothing
 //! allows is denied.
 //!
-//! `rule` is one rule, `rbac` all roles and bindings by who is bound, `follower` keeps that as the log has it. `defaults`
+//! `rule` is one rule, `rbac` all roles and bindings by who is bound, kept as the log has it by `crate::follow`. `defaults`
 //! are the roles of every cluster, `reconcile` writes them. What a path says too little about is judged where objects are
 //! written: `escalation` keeps anybody from giving what they do not hold, `restriction` keeps nodes to what is theirs.
 mod cover;
 mod defaults;
 mod escalation;
-mod follower;
 mod impersonation;
 mod node;
 mod rbac;
@@ -20,9 +19,8 @@ use kontiki_model::Status;
 
 pub(crate) use self::{
     escalation::{Giving, check as check_escalation},
-    follower::Follower,
     impersonation::check as check_impersonation,
-    rbac::told,
+    rbac::{Rbac, told},
     reconcile::run as reconcile_defaults,
     restriction::{Writing, check as check_restriction, check_token},
     rule::Rule,
@@ -123,7 +121,7 @@ pub(crate) fn holding(core: &Core, identity: &Identity, namespace: &str) -> Resu
 
 /// Before the log is known, and for paths before the first roles are written, the roles count that every cluster has: somebody
 /// must be able to ask whether this server lives.
-fn ask<T>(core: &Core, of_paths: bool, question: impl FnOnce(&rbac::Rbac) -> T) -> Result<T, Status> {
+fn ask<T>(core: &Core, of_paths: bool, question: impl FnOnce(&Rbac) -> T) -> Result<T, Status> {
     if !core.is_caught_up() || (of_paths && !core.is_bootstrapped()) {
         return Ok(question(defaults::index()));
     }

@@ -1,4 +1,4 @@
-//! Roles and bindings as the authorizer asks them: by who is bound, not by name. Pure; kept up to date by `follower`.
+//! Roles and bindings as the authorizer asks them: by who is bound, not by name. Pure; kept up to date by `crate::follow`.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -6,7 +6,7 @@ use kontiki_model::Key;
 use serde_json::Value;
 
 use super::{Decision, rule::Rule};
-use crate::{request::Identity, route::Target};
+use crate::{follow::Followed, request::Identity, route::Target};
 
 pub const GROUP: &str = "rbac.authorization.k8s.io";
 
@@ -104,6 +104,21 @@ impl Resource {
             Resource::ClusterRoles | Resource::ClusterRoleBindings => true,
             Resource::RoleBindings | Resource::Roles => false,
         }
+    }
+}
+
+impl Followed for Rbac {
+    fn resources() -> Vec<String> {
+        Resource::ALL.map(Resource::stored).to_vec()
+    }
+
+    /// An object that cannot be read gives nobody anything.
+    fn set(&mut self, resource: usize, namespace: &str, name: &str, object: Option<&Value>) {
+        Rbac::set(self, Resource::ALL[resource], namespace, name, object);
+    }
+
+    fn clear(&mut self, resource: usize) {
+        Rbac::clear(self, Resource::ALL[resource]);
     }
 }
 

@@ -13,7 +13,7 @@ use super::{
     options::WriteOptions,
     ownership::Managed,
     patch,
-    plan::{Plan, Write},
+    plan::{Planned, Write},
     store::Refusal,
     update::{Rules, Update, Wanted},
     view::View,
@@ -54,10 +54,7 @@ impl<'a> Application<'a> {
 }
 
 impl Write for Application<'_> {
-    fn plan(&self, call: &Call<'_>, view: &View<'_>) -> Result<Plan, Refusal> {
-        if view.head(&call.key(self.name)).is_none() {
-            return self.creation().map_err(Refusal::Judged)?.plan(call, view);
-        }
+    fn plan<'a>(&'a self, call: &'a Call<'a>, view: &'a View<'a>) -> Planned<'a> {
         let make = |old: Option<&Value>| {
             let old = old.ok_or_else(|| call.not_found(self.name))?;
             let (schema, Decoded { object, warnings }) = (call.kind.schema(), &self.wanted);
@@ -65,7 +62,13 @@ impl Write for Application<'_> {
             let object = schema.table.strategic_merge(schema.id, old.clone(), patch).map_err(patch::refused)?;
             Ok(Wanted { object, warnings: warnings.clone(), managed: Managed::ByChange })
         };
-        Update { name: self.name, rules: Rules::Main, make: &make, uid_is_precondition: false }.plan(call, view)
+        Box::pin(async move {
+            if view.head(&call.key(self.name)).is_none() {
+                return self.creation().map_err(Refusal::Judged)?.plan(call, view).await;
+            }
+            let update = Update { name: self.name, rules: Rules::Main, make: &make, uid_is_precondition: false };
+            update.plan(call, view).await
+        })
     }
 }
 

@@ -7,7 +7,6 @@ use kontiki_raft::Expect;
 use serde_json::Value;
 
 use super::{
-    admission,
     call::{self, Call},
     claims::{self, Denied},
     decode::{self, Decoded},
@@ -16,12 +15,13 @@ use super::{
     object::{self, text},
     options::WriteOptions,
     ownership::{self, Managed},
-    plan::{self, Change, Effect, Plan, Write},
+    plan::{self, Change, Effect, Plan, Planned, Write},
     render,
     store::Refusal,
     view::View,
 };
 use crate::{
+    admission::{self, Attributes, Operation, Told},
     failure,
     negotiate::{self, Offer},
     request::ApiResponse,
@@ -57,16 +57,18 @@ impl Creation {
 
 impl Write for Creation {
     /// Where a generated name is taken, another one is tried.
-    fn plan(&self, call: &Call<'_>, view: &View<'_>) -> Result<Plan, Refusal> {
-        let mut names_left = NAME_ATTEMPTS_MAX;
-        loop {
-            match attempt(call, view, self) {
-                Ok(plan) => return Ok(Plan { warnings: [&*self.warnings, &*plan.warnings].concat(), ..plan }),
-                Err(Failed::Name(_)) if names_left > 1 => names_left -= 1,
-                Err(Failed::Name(status)) => return Err(Refusal::Final(status)),
-                Err(Failed::Refused(refusal)) => return Err(refusal),
+    fn plan<'a>(&'a self, call: &'a Call<'a>, view: &'a View<'a>) -> Planned<'a> {
+        Box::pin(async move {
+            let mut names_left = NAME_ATTEMPTS_MAX;
+            loop {
+                match attempt(call, view, self).await {
+                    Ok(plan) => return Ok(Plan { warnings: [&*self.warnings, &*plan.warnings].concat(), ..plan }),
+                    Err(Failed::Name(_)) if names_left > 1 => names_left -= 1,
+                    Err(Failed::Name(status)) => return Err(Refusal::Final(status)),
+                    Err(Failed::Refused(refusal)) => return Err(refusal),
+                }
             }
-        }
+        })
     }
 }
 
@@ -88,7 +90,7 @@ impl From<Status> for Failed {
     }
 }
 
-fn attempt(call: &Call<'_>, view: &View<'_>, creation: &Creation) -> Result<Plan, Failed> {
+async fn attempt(call: &Call<'_>, view: &View<'_>, creation: &Creation) -> Result<Plan, Failed> {
     let kind = call.kind;
     let mut object = creation.object.clone();
     let mut change = Change::default();
@@ -100,10 +102,10 @@ fn attempt(call: &Call<'_>, view: &View<'_>, creation: &Creation) -> Result<Plan
     (kind.default)(&mut object);
     ownership::note(call, creation.managed.clone(), &mut object, None);
     let mut object = kind.to_stored(object);
-    admission::namespace(call, view, &object, &mut change)?;
+    let name = text(&object, "/metadata/name").to_owned();
+    let (attributes, mut told) = (Attributes::new(call, view, Operation::Create, &name), Told::default());
     admission::may_give(call, view, &object, None)?;
-    admission::restrict(call, "create", text(&object, "/metadata/name"), Some(&object), None)?;
-    admission::admit(call, view, &mut object)?;
+    admission::mutate(&attributes, Some(&mut object), None, &mut told).await?;
     (kind.prepare_create)(&mut object);
     (kind.stamp)(&mut object, None, call::now());
     if kind.generation {
@@ -115,15 +117,8 @@ fn attempt(call: &Call<'_>, view: &View<'_>, creation: &Creation) -> Result<Plan
     (kind.validate_create)(&object, &mut faults);
     kind.validate_schema(&object, None, &mut faults);
     call.valid(&object, &faults)?;
-    let warnings = (kind.warnings)(&object, None);
-    let key = call.key(text(&object, "/metadata/name"));
-    if let Some((_, head)) = view.head(&key) {
-        let mut exists = failure::already_exists(call.resource(), &key.name);
-        if head.deletion.is_some() {
-            exists.message = format!("object is being deleted: {}", exists.message);
-        }
-        return Err(if generated { Failed::Name(exists) } else { Refusal::Judged(exists).into() });
-    }
+    told.warnings.extend((kind.warnings)(&object, None));
+    let key = call.key(&name);
     match claims::claim(view, &call.core.config, kind, &mut object, None, &mut change) {
         Ok(()) => {}
         Err(Denied::Faults(faults)) => {
@@ -132,8 +127,16 @@ fn attempt(call: &Call<'_>, view: &View<'_>, creation: &Creation) -> Result<Plan
         }
         Err(Denied::Exhausted(status)) => return Err(Refusal::Judged(status).into()),
     }
+    admission::validate(&attributes, Some(&object), None, &mut told, &mut change).await?;
+    if let Some((_, head)) = view.head(&key) {
+        let mut exists = failure::already_exists(call.resource(), &key.name);
+        if head.deletion.is_some() {
+            exists.message = format!("object is being deleted: {}", exists.message);
+        }
+        return Err(if generated { Failed::Name(exists) } else { Refusal::Judged(exists).into() });
+    }
     let sealed = object::seal(kind, object)?;
     change.expect(&key, Expect::Absent);
     change.put(&key, &sealed);
-    Ok(Plan { effect: Effect::Created, object: plan::uncommitted(key, 0, sealed), change, warnings })
+    Ok(Plan { effect: Effect::Created, object: plan::uncommitted(key, 0, sealed), change, warnings: told.warnings })
 }

@@ -8,14 +8,13 @@ use kontiki_raft::{Expect, Mutation, Stored};
 use serde_json::{Value, json};
 
 use super::{
-    admission,
     call::{self, Call},
     claims,
     deletion::{self, Verdict},
     limits::{DELETE_COLLECTION_PAGE, DELETE_COLLECTION_WIDTH},
     object::{self, text},
     options::{DeleteOptions, ListOptions, Propagation},
-    plan::{self, Change, Effect, Plan, Write, Written},
+    plan::{self, Change, Effect, Plan, Planned, Write, Written},
     read,
     render::{self, IncludeObject, ListMeta},
     selection::Selection,
@@ -23,6 +22,7 @@ use super::{
     view::View,
 };
 use crate::{
+    admission::{self, Attributes, Operation, Told},
     content,
     failure::{self, Qualified},
     negotiate::{self, Form, Offer, Shape},
@@ -88,7 +88,13 @@ pub async fn remove(call: &Call<'_>, name: &str, options: &DeleteOptions) -> Res
 }
 
 impl Write for Removal<'_> {
-    fn plan(&self, call: &Call<'_>, view: &View<'_>) -> Result<Plan, Refusal> {
+    fn plan<'a>(&'a self, call: &'a Call<'a>, view: &'a View<'a>) -> Planned<'a> {
+        Box::pin(self.decide(call, view))
+    }
+}
+
+impl Removal<'_> {
+    async fn decide(&self, call: &Call<'_>, view: &View<'_>) -> Result<Plan, Refusal> {
         let protected = call.kind.protected;
         if protected.names.contains(&self.name) {
             return Err(Refusal::Final(failure::forbidden(call.resource(), self.name, protected.why)));
@@ -97,14 +103,20 @@ impl Write for Removal<'_> {
         let current = view.get(&key).map_err(|error| store::read_failed(&error))?;
         let current = current.ok_or_else(|| Refusal::Judged(call.not_found(self.name)))?;
         let mut object = object::open(&current)?;
-        admission::restrict(call, "delete", self.name, None, Some(&object))?;
+        let (attributes, mut told) = (Attributes::new(call, view, Operation::Delete, self.name), Told::default());
+        let mut change = Change::default();
+        admission::restrict(&attributes, None, Some(&object))?;
+        // An eviction was judged as what it is.
+        if attributes.subresource.is_empty() {
+            admission::mutate(&attributes, None, Some(&object), &mut told).await?;
+            admission::validate(&attributes, None, Some(&object), &mut told, &mut change).await?;
+        }
         preconditions(call, &object, &self.options).map_err(Refusal::Judged)?;
         if text(&object, "/metadata/deletionTimestamp").is_empty() {
             (call.kind.prepare_delete)(&mut object, &call::time_text(call::now()));
         }
         self.last_words.inspect(|say| say(&mut object));
         let verdict = deletion::decide(call.kind, &object, &self.options, call::now());
-        let mut change = Change::default();
         if verdict != Verdict::Already {
             change.expect(&key, Expect::Revision(current.revision));
         }
@@ -125,7 +137,7 @@ impl Write for Removal<'_> {
                 (Effect::Deleted, last.unwrap_or(current))
             }
         };
-        Ok(Plan { effect, object, change, warnings: Vec::new() })
+        Ok(Plan { effect, object, change, warnings: told.warnings })
     }
 }
 

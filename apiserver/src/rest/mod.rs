@@ -4,7 +4,6 @@
 //! A read is: pick, splice the revision in, send. A write is: decode, default, admit, validate, seal, propose; and again on
 //! fresh state when another write came first.
 
-mod admission;
 mod apply;
 mod call;
 pub(crate) mod claims;
@@ -43,13 +42,16 @@ use crate::{
     Core, content, definitions, failure, negotiate,
     request::{ApiRequest, ApiResponse, ResourceRequest},
 };
-use call::Call;
 use update::Rules;
 
+pub(crate) use call::Call;
 pub(crate) use frames::Frames;
+pub(crate) use naming::suffix;
 pub(crate) use object::json;
-pub(crate) use plan::Effect;
+pub(crate) use plan::{Change, Effect};
+pub(crate) use store::{Refusal, read_failed};
 pub(crate) use transaction::{Failed, Operation, Verb, transact};
+pub(crate) use view::View;
 
 /// Answers one request that was routed to a kind.
 pub async fn handle(core: &Arc<Core>, route: ResourceRequest, request: ApiRequest) -> Result<ApiResponse, Status> {

@@ -11,9 +11,8 @@ use super::{
     decode::{self, Decoded},
     options::{FieldValidation, WriteOptions},
     ownership::Managed,
-    plan::{self, Plan, Write},
+    plan::{self, Planned, Write},
     render, server_side_apply,
-    store::Refusal,
     update::{Rules, Update, Wanted},
     view::View,
 };
@@ -64,7 +63,7 @@ impl<'a> Patching<'a> {
 }
 
 impl Write for Patching<'_> {
-    fn plan(&self, call: &Call<'_>, view: &View<'_>) -> Result<Plan, Refusal> {
+    fn plan<'a>(&'a self, call: &'a Call<'a>, view: &'a View<'a>) -> Planned<'a> {
         let make = |old: Option<&Value>| {
             let old = old.ok_or_else(|| call.not_found(self.name))?;
             let Decoded { mut object, warnings } =
@@ -73,7 +72,10 @@ impl Write for Patching<'_> {
             decode::place(call, &mut object)?;
             Ok(Wanted { object, warnings, managed: Managed::ByChange })
         };
-        Update { name: self.name, rules: self.rules, make: &make, uid_is_precondition: false }.plan(call, view)
+        Box::pin(async move {
+            let update = Update { name: self.name, rules: self.rules, make: &make, uid_is_precondition: false };
+            update.plan(call, view).await
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! A write between its decision and its proposal. Every verb makes plans; alone each is proposed as it is, in a
 //! transaction many become one command.
 
+use futures::future::BoxFuture;
 use kontiki_model::{Key, Revision, Status};
 use kontiki_raft::{Expect, Mutation, Precondition, Stored};
 
@@ -11,10 +12,13 @@ use super::{
     view::View,
 };
 
-/// A write that was read: what it makes of any state. Deciding changes nothing, and may be done again.
+/// A write that was read: what it makes of any state. Deciding changes nothing, and may be done again. It may take its time:
+/// others may have to be asked.
 pub trait Write: Send + Sync {
-    fn plan(&self, call: &Call<'_>, view: &View<'_>) -> Result<Plan, Refusal>;
+    fn plan<'a>(&'a self, call: &'a Call<'a>, view: &'a View<'a>) -> Planned<'a>;
 }
+
+pub type Planned<'a> = BoxFuture<'a, Result<Plan, Refusal>>;
 
 /// What one write comes to on the state that it was decided on.
 #[derive(Debug)]
@@ -77,13 +81,14 @@ pub async fn carry_out(call: &Call<'_>, name: &str, write: &dyn Write, dry_run: 
 }
 
 async fn attempt(call: &Call<'_>, write: &dyn Write, dry_run: bool) -> Result<Written, Refusal> {
-    let Plan { effect, object, change, warnings } = write.plan(call, &View::of(&call.core.log))?;
+    let view = View::of(&call.core.log, dry_run);
+    let Plan { effect, object, change, warnings } = write.plan(call, &view).await?;
     let revision = match effect {
         Effect::Unchanged => {
             store::confirm(call.core, &[(&object.key, object.revision)]).await?;
             object.revision
         }
-        Effect::Created | Effect::Updated | Effect::Deleted if dry_run => object.revision,
+        Effect::Created | Effect::Updated | Effect::Deleted if view.dry_run => object.revision,
         Effect::Created | Effect::Updated | Effect::Deleted => {
             let events = store::commit(call.core, call.request, call.route.verb, change).await?;
             let event = events.iter().find(|event| event.object.key == object.key);

@@ -8,9 +8,8 @@ use super::{
     decode::{self, Decoded},
     options::WriteOptions,
     ownership::Managed,
-    plan::{self, Effect, Plan, Write},
+    plan::{self, Effect, Planned, Write},
     render,
-    store::Refusal,
     update::{Rules, Update, Wanted},
     view::View,
 };
@@ -49,11 +48,14 @@ impl<'a> Replacement<'a> {
 }
 
 impl Write for Replacement<'_> {
-    fn plan(&self, call: &Call<'_>, view: &View<'_>) -> Result<Plan, Refusal> {
+    fn plan<'a>(&'a self, call: &'a Call<'a>, view: &'a View<'a>) -> Planned<'a> {
         let Decoded { object, warnings } = &self.wanted;
         let make = |_: Option<&serde_json::Value>| {
             Ok(Wanted { object: object.clone(), warnings: warnings.clone(), managed: Managed::ByChange })
         };
-        Update { name: self.name, rules: self.rules, make: &make, uid_is_precondition: true }.plan(call, view)
+        Box::pin(async move {
+            let update = Update { name: self.name, rules: self.rules, make: &make, uid_is_precondition: true };
+            update.plan(call, view).await
+        })
     }
 }

@@ -15,7 +15,7 @@ use super::{
     object::{self, text},
     options::{FieldValidation, WriteOptions},
     ownership::{self, Managed, Writer},
-    plan::{self, Effect, Plan, Write},
+    plan::{self, Effect, Planned, Write},
     render,
     store::Refusal,
     update::{Rules, Update, Wanted},
@@ -142,12 +142,15 @@ impl Application<'_> {
 }
 
 impl Write for Application<'_> {
-    fn plan(&self, call: &Call<'_>, view: &View<'_>) -> Result<Plan, Refusal> {
-        if call.route.subresource.is_none() && view.head(&call.key(self.name)).is_none() {
-            return self.creation(call).map_err(Refusal::Judged)?.plan(call, view);
-        }
-        let make = |old: Option<&Value>| self.wanted(call, old.ok_or_else(|| call.not_found(self.name))?);
-        Update { name: self.name, rules: self.rules, make: &make, uid_is_precondition: true }.plan(call, view)
+    fn plan<'a>(&'a self, call: &'a Call<'a>, view: &'a View<'a>) -> Planned<'a> {
+        Box::pin(async move {
+            if call.route.subresource.is_none() && view.head(&call.key(self.name)).is_none() {
+                return self.creation(call).map_err(Refusal::Judged)?.plan(call, view).await;
+            }
+            let make = |old: Option<&Value>| self.wanted(call, old.ok_or_else(|| call.not_found(self.name))?);
+            let update = Update { name: self.name, rules: self.rules, make: &make, uid_is_precondition: true };
+            update.plan(call, view).await
+        })
     }
 }
 

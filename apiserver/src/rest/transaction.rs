@@ -15,7 +15,7 @@ use super::{
     object,
     options::{DeleteOptions, WriteOptions},
     patch::Patching,
-    plan::{Change, Effect, Plan, Write, Written},
+    plan::{Change, Effect, Plan, Planned, Write, Written},
     put::Replacement,
     store::{self, Attempts, Refusal},
     update::Rules,
@@ -106,10 +106,12 @@ struct Check<'a> {
 }
 
 impl Write for Check<'_> {
-    fn plan(&self, call: &Call<'_>, view: &View<'_>) -> Result<Plan, Refusal> {
-        let current = view.get(&call.key(self.name)).map_err(|error| store::read_failed(&error))?;
-        let object = current.ok_or_else(|| Refusal::Judged(call.not_found(self.name)))?;
-        Ok(Plan { effect: Effect::Unchanged, object, change: Change::default(), warnings: Vec::new() })
+    fn plan<'a>(&'a self, call: &'a Call<'a>, view: &'a View<'a>) -> Planned<'a> {
+        Box::pin(async move {
+            let current = view.get(&call.key(self.name)).map_err(|error| store::read_failed(&error))?;
+            let object = current.ok_or_else(|| Refusal::Judged(call.not_found(self.name)))?;
+            Ok(Plan { effect: Effect::Unchanged, object, change: Change::default(), warnings: Vec::new() })
+        })
     }
 }
 
@@ -143,9 +145,9 @@ async fn attempt(
     dry_run: bool,
 ) -> Result<Vec<Written>, (Option<usize>, Refusal)> {
     let of_all = |refusal| (None, refusal);
-    let mut bundle = Bundle::new(core);
+    let mut bundle = Bundle::new(core, dry_run);
     for (index, (operation, write)) in writes.iter().enumerate() {
-        bundle.add(&operation.call(core), operation, &**write).map_err(|refusal| (Some(index), refusal))?;
+        bundle.add(&operation.call(core), operation, &**write).await.map_err(|refusal| (Some(index), refusal))?;
         if index % TRANSACTION_OPERATIONS_AT_ONCE == TRANSACTION_OPERATIONS_AT_ONCE - 1 {
             tokio::task::yield_now().await;
         }
@@ -189,9 +191,9 @@ struct Bundle<'a> {
 }
 
 impl<'a> Bundle<'a> {
-    fn new(core: &'a Core) -> Self {
+    fn new(core: &'a Core, dry_run: bool) -> Self {
         Bundle {
-            view: View::of(&core.log),
+            view: View::of(&core.log, dry_run),
             change: Change::default(),
             places: HashMap::new(),
             expected: HashMap::new(),
@@ -199,9 +201,9 @@ impl<'a> Bundle<'a> {
         }
     }
 
-    fn add(&mut self, call: &Call<'_>, operation: &Operation, write: &dyn Write) -> Result<(), Refusal> {
+    async fn add(&mut self, call: &Call<'_>, operation: &Operation, write: &dyn Write) -> Result<(), Refusal> {
         operation.preconditions(call, &self.view)?;
-        let Plan { effect, object, mut change, warnings } = write.plan(call, &self.view)?;
+        let Plan { effect, object, mut change, warnings } = write.plan(call, &self.view).await?;
         if effect == Effect::Unchanged {
             // Nor may it change until the others happen.
             change.expect(&object.key, Expect::Revision(object.revision));

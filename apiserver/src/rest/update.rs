@@ -6,18 +6,20 @@ use kontiki_raft::{Expect, Mutation, Stored};
 use serde_json::Value;
 
 use super::{
-    admission,
     call::{self, Call},
     claims::{self, Denied},
     create::Creation,
     object::{self, text},
     options::go_number_error,
     ownership::{self, Managed},
-    plan::{self, Change, Effect, Plan, Write, Written},
+    plan::{self, Change, Effect, Plan, Planned, Write, Written},
     store::{self, Refusal},
     view::View,
 };
-use crate::failure;
+use crate::{
+    admission::{self, Attributes, Operation, Told},
+    failure,
+};
 
 /// Which rules a change has to keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,20 +65,22 @@ pub async fn update(call: &Call<'_>, update: &Update<'_>, dry_run: bool) -> Resu
 }
 
 impl Write for Update<'_> {
-    fn plan(&self, call: &Call<'_>, view: &View<'_>) -> Result<Plan, Refusal> {
-        let key = call.key(self.name);
-        match view.get(&key).map_err(|error| store::read_failed(&error))? {
-            Some(current) => change(call, view, self, current),
-            None if call.kind.create_on_update && self.uid_is_precondition && self.rules == Rules::Main => {
-                let Wanted { object, warnings, managed } = (self.make)(None)?;
-                Creation { object, warnings, managed }.plan(call, view)
+    fn plan<'a>(&'a self, call: &'a Call<'a>, view: &'a View<'a>) -> Planned<'a> {
+        Box::pin(async move {
+            let key = call.key(self.name);
+            match view.get(&key).map_err(|error| store::read_failed(&error))? {
+                Some(current) => change(call, view, self, current).await,
+                None if call.kind.create_on_update && self.uid_is_precondition && self.rules == Rules::Main => {
+                    let Wanted { object, warnings, managed } = (self.make)(None)?;
+                    Creation { object, warnings, managed }.plan(call, view).await
+                }
+                None => Err(Refusal::Judged(call.not_found(self.name))),
             }
-            None => Err(Refusal::Judged(call.not_found(self.name))),
-        }
+        })
     }
 }
 
-fn change(call: &Call<'_>, view: &View<'_>, update: &Update<'_>, current: Stored) -> Result<Plan, Refusal> {
+async fn change(call: &Call<'_>, view: &View<'_>, update: &Update<'_>, current: Stored) -> Result<Plan, Refusal> {
     let kind = call.kind;
     let old = match kind.custom {
         Some(_) => object::open(&*object::told(kind, &current)?)?,
@@ -84,16 +88,23 @@ fn change(call: &Call<'_>, view: &View<'_>, update: &Update<'_>, current: Stored
     };
     let shown = kind.spelling.map(|_| kind.from_stored(old.clone()));
     let shown = shown.as_ref().unwrap_or(&old);
-    let Wanted { object: mut new, mut warnings, managed } = (update.make)(Some(shown)).map_err(Refusal::Judged)?;
+    let Wanted { object: mut new, warnings, managed } = (update.make)(Some(shown)).map_err(Refusal::Judged)?;
     preconditions(call, update, &mut new, &old)?;
-    prepare(call, update.rules, managed, &mut new, (&old, shown));
-    admission::restrict(call, "update", update.name, Some(&new), Some(&old))?;
+    let (attributes, mut told) = (Attributes::new(call, view, Operation::Update, update.name), Told { warnings });
+    take_over(call, managed, &mut new, (&old, shown));
+    match update.rules {
+        Rules::Internal => admission::restrict(&attributes, Some(&new), Some(&old))?,
+        Rules::Main | Rules::Status | Rules::Edit(_) => {
+            admission::mutate(&attributes, Some(&mut new), Some(&old), &mut told).await?;
+        }
+    }
+    prepare(call, update.rules, &mut new, &old);
     if update.rules == Rules::Main {
         admission::may_give(call, view, &new, Some(&old))?;
     }
     check(call, update.rules, &new, &old).map_err(Refusal::Judged)?;
     if update.rules == Rules::Main {
-        warnings.extend((kind.warnings)(&new, Some(&old)));
+        told.warnings.extend((kind.warnings)(&new, Some(&old)));
     }
     let mut change = Change::default();
     let ended = ends(kind, &new, &old);
@@ -106,6 +117,10 @@ fn change(call: &Call<'_>, view: &View<'_>, update: &Update<'_>, current: Stored
             Err(Denied::Exhausted(status)) => return Err(Refusal::Judged(status)),
         }
     }
+    if update.rules != Rules::Internal {
+        admission::validate(&attributes, Some(&new), Some(&old), &mut told, &mut change).await?;
+    }
+    let warnings = told.warnings;
     object::settle(kind, &mut new);
     if !ended && ownership::unchanged(&new, &old) && object::is_stored_form(kind, &current) {
         return Ok(Plan { effect: Effect::Unchanged, object: current, change, warnings });
@@ -159,9 +174,9 @@ fn preconditions(call: &Call<'_>, update: &Update<'_>, new: &mut Value, old: &Va
     }
 }
 
-/// Brings what the client wants into the form that will be stored: defaults, who says what, and what it may not change. The old
-/// object comes as it is stored, and as the request spells it.
-fn prepare(call: &Call<'_>, rules: Rules, managed: Managed, new: &mut Value, (old, shown): (&Value, &Value)) {
+/// Brings what the client wants into the form that is stored: defaults, what a change of an object leaves as it is, and who says
+/// what. The old object comes as it is stored, and as the request spells it.
+fn take_over(call: &Call<'_>, managed: Managed, new: &mut Value, (old, shown): (&Value, &Value)) {
     let kind = call.kind;
     kind.schema().default(new);
     (kind.default)(new);
@@ -191,6 +206,11 @@ fn prepare(call: &Call<'_>, rules: Rules, managed: Managed, new: &mut Value, (ol
         *new = kind.to_stored(new.take());
         kind.stored().schema().canonical(new);
     }
+}
+
+/// Takes back what a write by these rules may not change, and counts and dates what it does.
+fn prepare(call: &Call<'_>, rules: Rules, new: &mut Value, old: &Value) {
+    let kind = call.kind;
     match rules {
         Rules::Main => (kind.prepare_update)(new, old),
         Rules::Status => (kind.prepare_status)(new, old),

@@ -3,18 +3,20 @@
 use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
-use kontiki_model::{Head, Key, Revision};
-use kontiki_raft::{Log, Mutation, ReadError, Stored};
+use kontiki_model::{Head, Key, Revision, Scope};
+use kontiki_raft::{ListOptions, Log, Mutation, ReadError, Stored};
 
 /// What will be at a key. Pending objects have revision 0: they get theirs when the transaction is applied.
 pub struct View<'a> {
+    /// Nothing will be written.
+    pub dry_run: bool,
     log: &'a Log,
     pending: HashMap<Key, Option<Stored>>,
 }
 
 impl<'a> View<'a> {
-    pub fn of(log: &'a Log) -> Self {
-        View { log, pending: HashMap::new() }
+    pub fn of(log: &'a Log, dry_run: bool) -> Self {
+        View { dry_run, log, pending: HashMap::new() }
     }
 
     pub fn get(&self, key: &Key) -> Result<Option<Stored>, ReadError> {
@@ -29,6 +31,18 @@ impl<'a> View<'a> {
             Some(pending) => pending.as_ref().map(|stored| (stored.revision, stored.head.clone())),
             None => self.log.head(key),
         }
+    }
+
+    /// All objects of a scope, in the order of their keys.
+    pub fn list(&self, scope: &Scope) -> Result<Vec<Stored>, ReadError> {
+        let mut found = self.log.list(scope, ListOptions::default())?.items;
+        if !self.pending.is_empty() {
+            found.retain(|stored| !self.is_pending(&stored.key));
+            let pending = self.pending.values().flatten().filter(|stored| scope.contains(&stored.key));
+            found.extend(pending.cloned());
+            found.sort_by(|one, other| one.key.cmp(&other.key));
+        }
+        Ok(found)
     }
 
     /// Whether this transaction changes the key.

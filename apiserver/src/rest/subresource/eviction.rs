@@ -4,7 +4,7 @@
 use http::StatusCode;
 use kontiki_kinds::poddisruptionbudget::{self as budget, Objection, Verdict};
 use kontiki_model::{Cause, Key, Scope, Status};
-use kontiki_raft::{Expect, ListOptions, Stored};
+use kontiki_raft::{Expect, Stored};
 use kontiki_schema::{Schema, ids};
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ use super::{
         delete::{Removal, success},
         object::{self, text},
         options::{DeleteOptions, WriteOptions},
-        plan::{self, Plan, Write},
+        plan::{self, Change, Planned, Write},
         store::{self, Refusal},
         view::View,
     },
@@ -58,11 +58,21 @@ struct Eviction<'a> {
 }
 
 impl Write for Eviction<'_> {
-    fn plan(&self, call: &Call<'_>, view: &View<'_>) -> Result<Plan, Refusal> {
-        let mut plan = self.removal.plan(call, view)?;
+    fn plan<'a>(&'a self, call: &'a Call<'a>, view: &'a View<'a>) -> Planned<'a> {
+        Box::pin(async move {
+            let mut plan = self.removal.plan(call, view).await?;
+            self.charge(call, view, &mut plan.change)?;
+            Ok(plan)
+        })
+    }
+}
+
+impl Eviction<'_> {
+    /// Asks the budgets, and charges the one that allows it.
+    fn charge(&self, call: &Call<'_>, view: &View<'_>, change: &mut Change) -> Result<(), Refusal> {
         let current = view.get(&call.key(self.removal.name)).map_err(|error| store::read_failed(&error))?;
         let current = current.ok_or_else(|| Refusal::Judged(call.not_found(self.removal.name)))?;
-        let budgets = budgets(call)?;
+        let budgets = budgets(call, view)?;
         let forms = budgets.iter().map(object::open).collect::<Result<Vec<_>, _>>()?;
         match budget::judge(&object::open(&current)?, &forms, call::now()) {
             Verdict::Free => {}
@@ -70,11 +80,11 @@ impl Write for Eviction<'_> {
             Verdict::Charged(charged) => {
                 let key = key(call, text(&charged, "/metadata/name"));
                 let known = budgets.iter().find(|budget| budget.key == key);
-                plan.change.expect(&key, Expect::Revision(known.map_or(0, |budget| budget.revision)));
-                plan.change.put(&key, &object::seal(&budget::KIND, charged)?);
+                change.expect(&key, Expect::Revision(known.map_or(0, |budget| budget.revision)));
+                change.put(&key, &object::seal(&budget::KIND, charged)?);
             }
         }
-        Ok(plan)
+        Ok(())
     }
 }
 
@@ -83,10 +93,9 @@ fn key(call: &Call<'_>, name: &str) -> Key {
 }
 
 /// The budgets of the namespace.
-fn budgets(call: &Call<'_>) -> Result<Vec<Stored>, Status> {
+fn budgets(call: &Call<'_>, view: &View<'_>) -> Result<Vec<Stored>, Status> {
     let scope = Scope { resource: budget::KIND.storage_resource(), namespace: Some(call.namespace().to_owned()) };
-    let listed = call.core.log.list(&scope, ListOptions { after: None, limit: None, at: None, filter: None });
-    Ok(listed.map_err(|error| store::read_failed(&error))?.items)
+    view.list(&scope).map_err(|error| store::read_failed(&error))
 }
 
 fn refused(objection: Objection) -> Status {

@@ -1,4 +1,4 @@
-//! Keeps [`Rbac`] as the log has it, by the log's own changes.
+//! Keeps what this server has made of some resources' objects as the log has them, by the log's own changes.
 //!
 //! Nobody is told of changes in the background: who asks takes in what has happened since the last question, from the
 //! log's memory. So an answer is never older than what this server has acknowledged, and an idle log costs one comparison.
@@ -12,41 +12,53 @@ use kontiki_model::{Key, Revision, Scope};
 use kontiki_raft::{EventKind, ListOptions, Log, ReadError, Subject};
 use serde_json::Value;
 
-use super::rbac::{Rbac, Resource};
+/// A state that is made of the objects of some resources.
+pub(crate) trait Followed: Default + Send + Sync {
+    /// The resources, as the store names them; the other functions count them in this order.
+    fn resources() -> Vec<String>;
+    /// An object is there as it is given, or is there no more.
+    fn set(&mut self, resource: usize, namespace: &str, name: &str, object: Option<&Value>);
+    /// Nothing is known of a resource any more: its objects come anew.
+    fn clear(&mut self, resource: usize);
+}
 
-pub struct Follower {
-    held: RwLock<Held>,
+pub(crate) struct Follower<S> {
+    held: RwLock<Held<S>>,
     /// What is held is right up to here; 0: nothing was read yet.
     right_until: AtomicU64,
 }
 
-struct Held {
-    rbac: Rbac,
-    feeds: [Feed; 4],
+struct Held<S> {
+    state: S,
+    feeds: Vec<Feed>,
 }
 
 /// One resource's objects, and up to which revision they are taken in.
 struct Feed {
-    resource: Resource,
+    resource: usize,
+    scope: Scope,
     subject: Subject,
     seen: Option<Revision>,
 }
 
-impl Follower {
+impl<S: Followed> Follower<S> {
     pub fn new() -> Self {
-        let feed = |resource: Resource| Feed { resource, subject: scope(resource).into(), seen: None };
-        let held = Held { rbac: Rbac::default(), feeds: Resource::ALL.map(feed) };
-        Follower { held: RwLock::new(held), right_until: AtomicU64::new(0) }
+        let feed = |(resource, name): (usize, String)| {
+            let scope = Scope { resource: name, namespace: None };
+            Feed { resource, subject: scope.clone().into(), scope, seen: None }
+        };
+        let feeds = S::resources().into_iter().enumerate().map(feed).collect();
+        Follower { held: RwLock::new(Held { state: S::default(), feeds }), right_until: AtomicU64::new(0) }
     }
 
-    /// Asks the roles and bindings as this server knows them now.
-    pub fn ask<T>(&self, log: &Log, question: impl FnOnce(&Rbac) -> T) -> Result<T, ReadError> {
+    /// Asks the state as this server knows it now.
+    pub fn ask<T>(&self, log: &Log, question: impl FnOnce(&S) -> T) -> Result<T, ReadError> {
         let now = log.revision();
         if self.right_until.load(Ordering::Acquire) < now || now == 0 {
             self.catch_up(log)?;
         }
         let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
-        Ok(question(&held.rbac))
+        Ok(question(&held.state))
     }
 
     fn catch_up(&self, log: &Log) -> Result<(), ReadError> {
@@ -58,10 +70,10 @@ impl Follower {
             Some(revision) => revision,
             None => {
                 let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
-                let Held { rbac, feeds } = &mut *held;
+                let Held { state, feeds } = &mut *held;
                 let mut right_until = Revision::MAX;
                 for feed in feeds {
-                    right_until = right_until.min(feed.take_in(log, rbac)?);
+                    right_until = right_until.min(feed.take_in(log, state)?);
                 }
                 right_until
             }
@@ -79,11 +91,11 @@ impl Feed {
     }
 
     /// Takes in what has happened; from the beginning, where memory does not reach back. Says how far that is.
-    fn take_in(&mut self, log: &Log, rbac: &mut Rbac) -> Result<Revision, ReadError> {
+    fn take_in(&mut self, log: &Log, state: &mut impl Followed) -> Result<Revision, ReadError> {
         loop {
             let recent = self.seen.and_then(|seen| log.recent(&self.subject, seen));
             let Some((events, seen)) = recent else {
-                self.seen = Some(self.read(log, rbac)?);
+                self.seen = Some(self.read(log, state)?);
                 continue;
             };
             self.seen = Some(seen);
@@ -95,27 +107,22 @@ impl Feed {
                     EventKind::Created | EventKind::Updated => Some(&*event.object.body),
                     EventKind::Deleted => None,
                 };
-                set(rbac, self.resource, &event.object.key, body);
+                set(state, self.resource, &event.object.key, body);
             }
         }
     }
 
-    fn read(&self, log: &Log, rbac: &mut Rbac) -> Result<Revision, ReadError> {
-        let page = log.list(&scope(self.resource), ListOptions::default())?;
-        rbac.clear(self.resource);
+    fn read(&self, log: &Log, state: &mut impl Followed) -> Result<Revision, ReadError> {
+        let page = log.list(&self.scope, ListOptions::default())?;
+        state.clear(self.resource);
         for stored in &page.items {
-            set(rbac, self.resource, &stored.key, Some(&stored.body));
+            set(state, self.resource, &stored.key, Some(&stored.body));
         }
         Ok(page.revision)
     }
 }
 
-fn scope(resource: Resource) -> Scope {
-    Scope { resource: resource.stored(), namespace: None }
-}
-
-/// An object that cannot be read gives nobody anything.
-fn set(rbac: &mut Rbac, resource: Resource, key: &Key, body: Option<&[u8]>) {
+fn set(state: &mut impl Followed, resource: usize, key: &Key, body: Option<&[u8]>) {
     let read = |body: &[u8]| match serde_json::from_slice::<Value>(body) {
         Ok(object) => Some(object),
         Err(error) => {
@@ -123,5 +130,5 @@ fn set(rbac: &mut Rbac, resource: Resource, key: &Key, body: Option<&[u8]>) {
             None
         }
     };
-    rbac.set(resource, &key.namespace, &key.name, body.and_then(read).as_ref());
+    state.set(resource, &key.namespace, &key.name, body.and_then(read).as_ref());
 }

@@ -1,0 +1,103 @@
+//! What judges a write besides who may write: Kubernetes' admission plugins, in its order. First those that change the object,
+//! then, when it is valid, those that only judge it. `rest` calls them within a write's decision, so they see the state that
+//! the write is decided on, and what must still hold when it is applied they add to its change.
+//!
+//! They run again when another write came first: none may do anything but judge.
+
+mod builtin;
+mod namespace;
+
+use kontiki_kinds::Kind;
+use serde_json::Value;
+
+pub(crate) use builtin::{may_give, restrict};
+
+use crate::{
+    failure::Qualified,
+    request::Identity,
+    rest::{Call, Change, Refusal, View},
+};
+
+/// What is done to the object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Create,
+    Update,
+    Delete,
+}
+
+/// A write as admission sees it. Objects are given in the form that is stored.
+pub(crate) struct Attributes<'a> {
+    pub identity: &'a Identity,
+    pub operation: Operation,
+    /// As the request spells it.
+    pub kind: &'a Kind,
+    /// Empty for the object itself.
+    pub subresource: &'a str,
+    /// Empty for kinds of the cluster.
+    pub namespace: &'a str,
+    pub name: &'a str,
+    /// The state that the write is decided on.
+    pub view: &'a View<'a>,
+    pub call: &'a Call<'a>,
+}
+
+/// What is to be told to the author besides yes or no.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    pub warnings: Vec<String>,
+}
+
+impl<'a> Attributes<'a> {
+    pub fn new(call: &'a Call<'a>, view: &'a View<'a>, operation: Operation, name: &'a str) -> Self {
+        Attributes {
+            identity: &call.request.identity,
+            operation,
+            kind: call.kind,
+            subresource: call.route.subresource.as_deref().unwrap_or_default(),
+            namespace: call.namespace(),
+            name,
+            view,
+            call,
+        }
+    }
+
+    /// How refusals name the object's kind.
+    pub fn resource(&self) -> Qualified<'static> {
+        self.call.resource()
+    }
+
+    /// Whether an object itself is about to be made.
+    pub fn creates(&self) -> bool {
+        self.operation == Operation::Create && self.subresource.is_empty()
+    }
+}
+
+/// Those that may change the object. There is none where one is deleted.
+pub(crate) async fn mutate(
+    attributes: &Attributes<'_>,
+    mut object: Option<&mut Value>,
+    old: Option<&Value>,
+    _told: &mut Told,
+) -> Result<(), Refusal> {
+    namespace::exists(attributes)?;
+    restrict(attributes, object.as_deref(), old)?;
+    if let Some(object) = &mut object
+        && attributes.creates()
+    {
+        builtin::admit(attributes, object)?;
+    }
+    Ok(())
+}
+
+/// Those that judge the object as it will be stored.
+pub(crate) async fn validate(
+    attributes: &Attributes<'_>,
+    _object: Option<&Value>,
+    _old: Option<&Value>,
+    _told: &mut Told,
+    change: &mut Change,
+) -> Result<(), Refusal> {
+    namespace::stays(attributes, change);
+    Ok(())
+}
