@@ -1,7 +1,7 @@
 //! What a request asks for, read from its method, path and query alone: Kubernetes' RequestInfo, and the kind it means.
 
 use http::Method;
-use kontiki_kinds::{Kind, Kinds, Subresource};
+use kontiki_kinds::{Kind, Kinds};
 use kontiki_model::Status;
 use percent_encoding::percent_decode_str;
 
@@ -130,18 +130,22 @@ impl ResourceInfo {
         if in_namespace && !kind.namespaced || all_namespaces && named {
             return Err(failure::no_such_resource());
         }
+        let mut proxied = false;
         let offered = match self.subresource.as_str() {
             "" => whole_verbs(&kind, named, all_namespaces),
             name => {
                 let found = kind.subresources.iter().find(|subresource| subresource.name() == name);
                 let subresource = found.ok_or_else(failure::no_such_resource)?;
-                if !self.rest.is_empty() && *subresource != Subresource::NodeProxy {
+                proxied = subresource.is_proxy();
+                if !self.rest.is_empty() && !proxied {
                     return Err(failure::no_such_resource());
                 }
                 subresource.verbs().to_vec()
             }
         };
-        if !offered.contains(&verb) || *method == Method::HEAD {
+        let asks_about = matches!(*method, Method::HEAD | Method::OPTIONS);
+        let allowed = if asks_about { proxied } else { offered.contains(&verb) };
+        if !allowed {
             return Err(failure::method_not_allowed());
         }
         [&self.name, &self.namespace].into_iter().try_for_each(|name| check_segment(name))?;
@@ -350,6 +354,12 @@ mod tests {
             ("DELETE", "/apis/apps/v1/namespaces/a/replicasets/r/scale", 405),
             ("GET", "/apis/apps/v1beta1/namespaces/a/replicasets/r", 404),
             ("POST", "/api/v1/nodes/n/proxy/images", 200),
+            ("PUT", "/api/v1/namespaces/a/pods/https:p:web/proxy/x/", 200),
+            ("HEAD", "/api/v1/namespaces/a/services/s:80/proxy", 200),
+            ("OPTIONS", "/api/v1/namespaces/a/services/s/proxy/x", 200),
+            ("OPTIONS", "/api/v1/namespaces/a/pods/p/log", 405),
+            ("HEAD", "/api/v1/namespaces/a/pods/p", 405),
+            ("PUT", "/api/v1/namespaces/a/pods/p/resize", 200),
             ("GET", "/api/v1/namespaces/a/pods/p/log/more", 404),
             ("GET", "/api/v1/namespaces/a/configmaps/x%2Fy", 404),
             ("GET", "/api/v1/namespaces/a%2Fb/configmaps/x", 404),

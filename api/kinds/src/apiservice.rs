@@ -84,6 +84,13 @@ const LOCAL: [(&str, &str, i64, i64); 21] = [
 /// These have no stored kinds: they only answer questions.
 const REVIEWS: [&str; 2] = ["authentication.k8s.io", "authorization.k8s.io"];
 
+/// The label of an APIService that the server keeps, and how long it does: while the group-version is served, or made once at start.
+pub const AUTOMANAGED: &str = "kube-aggregator.kubernetes.io/automanaged";
+pub const WHILE_SERVED: &str = "true";
+const ON_START: &str = "onstart";
+/// What definitions make stands behind what is built in.
+const CUSTOM_PRIORITIES: (i64, i64) = (1_000, 100);
+
 const GROUP_PRIORITY_MAX: i64 = 20_000;
 const VERSION_PRIORITY_MAX: i64 = 1_000;
 
@@ -93,17 +100,33 @@ fn local() -> Vec<Value> {
         REVIEWS.contains(&group) || KINDS.iter().any(|kind| (kind.group, kind.version) == (group, version))
     };
     let all = LOCAL.iter().filter(|(group, version, ..)| served(group, version));
-    all.map(|(group, version, group_priority, version_priority)| {
-        let mut spec = json!({
-            "version": version, "groupPriorityMinimum": group_priority, "versionPriority": version_priority,
-        });
-        if !group.is_empty() {
-            spec["group"] = (*group).into();
-        }
-        let labels = json!({"kube-aggregator.kubernetes.io/automanaged": "onstart"});
-        json!({"metadata": {"name": format!("{version}.{group}"), "labels": labels}, "spec": spec})
+    all.map(|(group, version, ..)| {
+        let mut service = own(group, version);
+        service["metadata"]["labels"] = json!({AUTOMANAGED: ON_START});
+        service
     })
     .collect()
+}
+
+/// The APIService of a group-version that this server serves itself.
+pub fn own(group: &str, version: &str) -> Value {
+    let (group_priority, version_priority) = priorities(group, version);
+    let mut spec = json!({
+        "version": version, "groupPriorityMinimum": group_priority, "versionPriority": version_priority,
+    });
+    if !group.is_empty() {
+        spec["group"] = group.into();
+    }
+    json!({"metadata": {"name": format!("{version}.{group}")}, "spec": spec})
+}
+
+/// The priority of a group served here, and that of the version within it. This group's own stands above all others.
+pub fn priorities(group: &str, version: &str) -> (i64, i64) {
+    if group == KIND.group {
+        return (i64::MAX, 1);
+    }
+    let found = LOCAL.iter().find(|(known, of, ..)| (*known, *of) == (group, version));
+    found.map_or(CUSTOM_PRIORITIES, |(.., group, version)| (*group, *version))
 }
 
 fn availability(service: &Value) -> String {

@@ -220,8 +220,12 @@ pub enum Subresource {
     PortForward,
     /// `pods/eviction`.
     Eviction,
-    /// `nodes/proxy`.
+    /// `nodes/proxy`, `pods/proxy`, `services/proxy`: any request, for whoever answers there.
     NodeProxy,
+    PodProxy,
+    ServiceProxy,
+    /// `pods/resize`: what containers may use.
+    Resize,
     /// `serviceaccounts/token`.
     Token,
 }
@@ -238,8 +242,9 @@ impl Subresource {
             Subresource::Exec => "exec",
             Subresource::Finalize => "finalize",
             Subresource::Log => "log",
-            Subresource::NodeProxy => "proxy",
+            Subresource::NodeProxy | Subresource::PodProxy | Subresource::ServiceProxy => "proxy",
             Subresource::PortForward => "portforward",
+            Subresource::Resize => "resize",
             Subresource::Scale => "scale",
             Subresource::Status => "status",
             Subresource::Token => "token",
@@ -253,11 +258,20 @@ impl Subresource {
             Subresource::Binding | Subresource::Eviction | Subresource::Token => &["create"],
             Subresource::Finalize => &["update"],
             Subresource::Log => &["get"],
-            Subresource::NodeProxy => &["create", "delete", "get", "patch", "update"],
-            Subresource::Approval | Subresource::EphemeralContainers | Subresource::Scale | Subresource::Status => {
-                &["get", "patch", "update"]
+            Subresource::NodeProxy | Subresource::PodProxy | Subresource::ServiceProxy => {
+                &["create", "delete", "get", "patch", "update"]
             }
+            Subresource::Approval
+            | Subresource::EphemeralContainers
+            | Subresource::Resize
+            | Subresource::Scale
+            | Subresource::Status => &["get", "patch", "update"],
         }
+    }
+
+    /// Whether it takes every method, and a path behind it.
+    pub fn is_proxy(self) -> bool {
+        matches!(self, Subresource::NodeProxy | Subresource::PodProxy | Subresource::ServiceProxy)
     }
 
     /// `(group, version, kind)` of what it answers with; `None` where that is the kind itself.
@@ -268,13 +282,16 @@ impl Subresource {
             Subresource::Eviction => Some(("policy", "v1", "Eviction")),
             Subresource::Exec => Some(("", "", "PodExecOptions")),
             Subresource::NodeProxy => Some(("", "", "NodeProxyOptions")),
+            Subresource::PodProxy => Some(("", "", "PodProxyOptions")),
             Subresource::PortForward => Some(("", "", "PodPortForwardOptions")),
+            Subresource::ServiceProxy => Some(("", "", "ServiceProxyOptions")),
             Subresource::Scale => Some(("autoscaling", "v1", "Scale")),
             Subresource::Token => Some(("authentication.k8s.io", "v1", "TokenRequest")),
             Subresource::Approval
             | Subresource::EphemeralContainers
             | Subresource::Finalize
             | Subresource::Log
+            | Subresource::Resize
             | Subresource::Status => None,
         }
     }

@@ -6,7 +6,7 @@ pub mod kind;
 
 mod admissionregistration;
 mod age;
-mod apiservice;
+pub mod apiservice;
 mod binding;
 mod certificates;
 mod clusterrole;

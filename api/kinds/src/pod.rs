@@ -7,6 +7,7 @@ mod environment;
 mod ephemeral;
 mod mounts;
 mod probes;
+mod resize;
 mod resources;
 mod spec;
 mod table;
@@ -45,7 +46,9 @@ pub static KIND: Kind = Kind {
         Subresource::Eviction,
         Subresource::Exec,
         Subresource::Log,
+        Subresource::PodProxy,
         Subresource::PortForward,
+        Subresource::Resize,
         Subresource::Status,
     ],
     status_resets: &[&["spec"], &["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]],
@@ -70,7 +73,7 @@ pub static KIND: Kind = Kind {
     validate_create,
     validate_update: update::validate,
     validate_status: update::validate_status,
-    edits: &[ephemeral::EDIT],
+    edits: &[ephemeral::EDIT, resize::EDIT],
     warnings: |pod, old| warnings::pod(pod, old),
     // A pod that runs where it runs is not taken from its node.
     restore_keeps: &["/spec/nodeName", "/status"],

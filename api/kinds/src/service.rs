@@ -18,7 +18,7 @@ pub static KIND: Kind = Kind {
     categories: &["all"],
     type_name: "core.v1.Service",
     name_rule: NameRule::Label,
-    subresources: &[Subresource::Status],
+    subresources: &[Subresource::ServiceProxy, Subresource::Status],
     delete_returns_object: true,
     create_on_update: true,
     fields: FIELDS,

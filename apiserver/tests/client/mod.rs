@@ -105,6 +105,12 @@ impl Call<'_> {
         self
     }
 
+    /// The path behind the subresource.
+    pub fn behind(mut self, rest: &str) -> Self {
+        self.route.rest = rest.to_owned();
+        self
+    }
+
     /// By somebody who may do nothing.
     pub fn stranger(mut self) -> Self {
         self.groups.clear();
@@ -203,7 +209,7 @@ impl Call<'_> {
         self.route.verb = verb;
         let request = ApiRequest {
             method: Method::GET,
-            path: "/in-process".to_owned(),
+            path: format!("/in-process{}", self.route.rest),
             raw_query: String::new(),
             query: self.query,
             headers: self.headers,

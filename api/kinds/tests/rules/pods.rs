@@ -295,3 +295,60 @@ fn containers_for_debugging_come_and_stay() {
         ["spec.ephemeralContainers: Forbidden: existing ephemeral containers \"dbg\" may not be changed\n"]
     );
 }
+
+#[test]
+fn what_containers_may_use_changes_within_the_class() {
+    let kind = kind_of(&pod(json!({})));
+    let edit = kind.edit(kontiki_kinds::Subresource::Resize).unwrap();
+    let uses = |requests: Value, limits: Value| json!({"requests": requests, "limits": limits});
+    let with = |resources: Value| json!({"containers": [{"name": "c", "image": "i:1", "resources": resources}]});
+    let old =
+        stored(pod(with(uses(json!({"cpu": "100m", "memory": "64Mi"}), json!({"cpu": "200m", "memory": "64Mi"})))));
+    let change = |old: &Value, spec: Value| {
+        let mut new = old.clone();
+        super::merge(&mut new, &json!({"spec": spec}));
+        super::defaulted(&mut new);
+        super::settled(&mut new);
+        (edit.prepare)(&mut new, old);
+        let mut faults = kontiki_model::Faults::default();
+        (edit.validate)(&new, old, &mut faults);
+        (new, super::told(&faults))
+    };
+    let more = uses(json!({"cpu": "150m", "memory": "64Mi"}), json!({"cpu": "1", "memory": "128Mi"}));
+    let mut spec = with(more.clone());
+    spec["hostname"] = json!("other");
+    spec["containers"][0]["image"] = json!("i:2");
+    let (new, faults) = change(&old, spec);
+    assert_eq!(faults, Vec::<String>::new());
+    let container = &new["spec"]["containers"][0];
+    assert_eq!((&container["resources"], &container["image"]), (&more, &json!("i:1")));
+    assert_eq!(new["spec"]["hostname"], Value::Null);
+    let equal = json!({"cpu": "200m", "memory": "64Mi"});
+    for (resources, expected) in [
+        (
+            uses(equal.clone(), equal),
+            "spec: Invalid value: \"Burstable\": Pod QOS Class may not change as a result of resizing",
+        ),
+        (
+            uses(json!({"cpu": "100m"}), json!({"cpu": "200m", "memory": "64Mi"})),
+            "spec.containers[0].resources.requests: Forbidden: resource requests cannot be removed",
+        ),
+        (
+            uses(
+                json!({"cpu": "100m", "memory": "64Mi", "ephemeral-storage": "1Gi"}),
+                json!({"cpu": "200m", "memory": "64Mi"}),
+            ),
+            "spec: Forbidden: only cpu and memory resources are mutable",
+        ),
+    ] {
+        assert_eq!(change(&old, with(resources)).1, [expected]);
+    }
+    let renamed = json!({"containers": [{"name": "d", "image": "i:1", "resources": more}]});
+    assert_eq!(
+        change(&old, renamed).1,
+        ["spec.containers[0].name: Forbidden: containers may not be renamed or reordered on resize"]
+    );
+    let mut running = old.clone();
+    running["status"]["containerStatuses"] = json!([{"name": "c", "state": {"running": {}}}]);
+    assert_eq!(change(&running, with(more)).1, ["spec: Forbidden: Pod running on node without support for resize"]);
+}

@@ -1,5 +1,6 @@
 //! What is served below an object: its status and scale, the edits that have their own verb, and the ways to its node.
 
+mod backend;
 mod binding;
 mod condition;
 mod eviction;
@@ -26,7 +27,7 @@ pub async fn handle(
     request: ApiRequest,
     subresource: Subresource,
 ) -> Result<ApiResponse, Status> {
-    if !subresource.verbs().contains(&route.verb) {
+    if !subresource.is_proxy() && !subresource.verbs().contains(&route.verb) {
         return Err(failure::method_not_allowed());
     }
     match subresource {
@@ -35,11 +36,15 @@ pub async fn handle(
         | Subresource::Log
         | Subresource::NodeProxy
         | Subresource::PortForward => return node::forward(core, route, request, subresource).await,
+        Subresource::PodProxy | Subresource::ServiceProxy => {
+            return backend::forward(core, route, request, subresource).await;
+        }
         Subresource::Approval
         | Subresource::EphemeralContainers
         | Subresource::Binding
         | Subresource::Eviction
         | Subresource::Finalize
+        | Subresource::Resize
         | Subresource::Scale
         | Subresource::Status
         | Subresource::Token => {}
@@ -47,15 +52,14 @@ pub async fn handle(
     let call = &Call::new(core, route, &request);
     let rules = Rules::of(subresource);
     match (subresource, route.verb) {
-        (Subresource::Approval | Subresource::EphemeralContainers | Subresource::Status, "get") => {
-            read::get(call).await
-        }
-        (Subresource::Approval | Subresource::EphemeralContainers | Subresource::Status, "update") => {
-            put::put(call, rules).await
-        }
-        (Subresource::Approval | Subresource::EphemeralContainers | Subresource::Status, "patch") => {
-            patch::patch(call, rules).await
-        }
+        (
+            Subresource::Approval | Subresource::EphemeralContainers | Subresource::Resize | Subresource::Status,
+            verb @ ("get" | "update" | "patch"),
+        ) => match verb {
+            "get" => read::get(call).await,
+            "update" => put::put(call, rules).await,
+            _ => patch::patch(call, rules).await,
+        },
         (Subresource::Scale, "get") => scale::get(call).await,
         (Subresource::Scale, "update") => scale::put(call).await,
         (Subresource::Scale, "patch") => scale::patch(call).await,

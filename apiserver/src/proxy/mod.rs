@@ -1,0 +1,161 @@
+//! Passing requests on: to node agents, to pods and Services, to the servers of aggregated APIs.
+//!
+//! Bodies stream both ways and are never buffered. A protocol switch (WebSocket, SPDY) becomes a tunnel only once the other
+//! side has agreed to it; any other answer is an answer, and the client's connection stays this server's.
+mod node;
+mod page;
+mod rewrite;
+
+use std::sync::Arc;
+
+use futures::FutureExt as _;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::BodyExt as _;
+use hyper::{client::conn::http1, upgrade::OnUpgrade};
+use hyper_util::rt::TokioIo;
+use kontiki_model::Status;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::CancellationToken;
+
+pub use self::node::{NodeAddress, NodeClient, forward};
+pub(crate) use self::{page::correct as correct_links, rewrite::Rewrite};
+use crate::{
+    content,
+    core::Core,
+    failure,
+    request::{ApiBody, ApiRequest, ApiResponse, BodyError, RequestBody},
+};
+
+/// Headers that belong to one connection (RFC 9110, section 7.6.1), and those that are for this server alone.
+const NOT_FORWARDED: &[HeaderName] = &[
+    header::AUTHORIZATION,
+    header::CONNECTION,
+    header::HOST,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// Why a request that was passed on has no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unanswered {
+    #[error(transparent)]
+    Http(#[from] hyper::Error),
+    #[error("the other side switched protocols unasked")]
+    Unasked,
+}
+
+/// A request on its way out, and the client's half of a protocol switch that it asks for.
+pub(crate) struct Outgoing {
+    pub request: Request<ApiBody>,
+    upgrade: Option<OnUpgrade>,
+}
+
+impl Outgoing {
+    /// The client's request, for `path_and_query` at `host`, without what is this server's alone.
+    pub fn new(request: ApiRequest, path_and_query: &str, host: &str) -> Result<Self, Status> {
+        let ApiRequest { method, mut headers, body, upgrade, request_id, .. } = request;
+        let protocol = headers.get(header::UPGRADE).cloned().filter(|_| upgrade.is_some());
+        let body = framed(&method, &mut headers, body);
+        let mut outgoing = Request::new(body);
+        *outgoing.method_mut() = method;
+        *outgoing.uri_mut() =
+            path_and_query.parse().map_err(|_| failure::bad_request(format!("not a path: {path_and_query:?}")))?;
+        remove_connection_headers(&mut headers);
+        let ours = |name: &HeaderName| NOT_FORWARDED.contains(name) || name.as_str().starts_with("impersonate-");
+        remove_all(&mut headers, ours);
+        headers.insert(header::HOST, value(host)?);
+        headers.insert("audit-id", value(&request_id)?);
+        if let Some(protocol) = protocol {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+            headers.insert(header::UPGRADE, protocol);
+        }
+        *outgoing.headers_mut() = headers;
+        Ok(Outgoing { request: outgoing, upgrade })
+    }
+
+    /// Sends it over a connection of its own, and answers with what comes back.
+    pub async fn exchange<S>(self, core: &Arc<Core>, stream: S) -> Result<ApiResponse, Unanswered>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let ended = connection.with_upgrades().map(|ended| {
+            if let Err(error) = ended {
+                tracing::debug!(%error, "a connection that requests were passed on by ended");
+            }
+        });
+        core.tunnels.spawn(core.stopping.clone().run_until_cancelled_owned(ended));
+        let mut response = sender.send_request(self.request).await?;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            let other = hyper::upgrade::on(&mut response);
+            let client = self.upgrade.ok_or(Unanswered::Unasked)?;
+            core.tunnels.spawn(tunnel(client, other, core.stopping.clone()));
+            // The client needs the connection headers that are otherwise dropped.
+            return Ok(response.map(|_| content::empty()));
+        }
+        let (mut parts, body) = response.into_parts();
+        remove_connection_headers(&mut parts.headers);
+        Ok(Response::from_parts(parts, body.map_err(BodyError::new).boxed_unsync()))
+    }
+}
+
+/// The body, with a length the other connection is told: the client's where it said one, none where nothing can follow.
+fn framed(method: &Method, headers: &mut HeaderMap, body: RequestBody) -> ApiBody {
+    let chunked = headers.contains_key(header::TRANSFER_ENCODING);
+    let told = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    let streamed = matches!(body, RequestBody::Stream(_));
+    if chunked || told.is_none() || !streamed {
+        headers.remove(header::CONTENT_LENGTH);
+    }
+    let nothing = matches!(*method, Method::GET | Method::HEAD) && !chunked && told.is_none();
+    if streamed && nothing { content::empty() } else { body.into_body() }
+}
+
+fn value(text: &str) -> Result<HeaderValue, Status> {
+    HeaderValue::from_str(text).map_err(failure::internal)
+}
+
+/// Removes the headers that this says yes to.
+pub(crate) fn remove_all(headers: &mut HeaderMap, which: impl Fn(&HeaderName) -> bool) {
+    let names: Vec<HeaderName> = headers.keys().filter(|name| which(name)).cloned().collect();
+    for name in names {
+        headers.remove(name);
+    }
+}
+
+/// Drops what the Connection header names, and itself.
+fn remove_connection_headers(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
+    for name in [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE] {
+        headers.remove(name);
+    }
+    headers.remove("keep-alive");
+}
+
+async fn tunnel(client: OnUpgrade, other: OnUpgrade, stopping: CancellationToken) {
+    let copied = async {
+        let (client, other) = tokio::try_join!(client, other)?;
+        let (mut client, mut other) = (TokioIo::new(client), TokioIo::new(other));
+        let copied = tokio::io::copy_bidirectional(&mut client, &mut other).await;
+        if let Err(error) = copied {
+            tracing::debug!(%error, "a tunnel broke off");
+        }
+        Ok::<(), hyper::Error>(())
+    };
+    if let Some(Err(error)) = stopping.run_until_cancelled(copied).await {
+        tracing::debug!(%error, "no tunnel");
+    }
+}
