@@ -61,6 +61,8 @@ pub async fn run(context: Context) {
 struct Remaining {
     /// `pods. has 2 resource instances`
     contents: Vec<String>,
+    /// Group versions whose server does not say what it has.
+    undiscovered: Vec<String>,
     /// `x.io/hold in 1 resource instances`
     finalizers: std::collections::BTreeMap<String, usize>,
 }
@@ -73,20 +75,26 @@ impl Controller {
             return Ok(());
         }
         let client = self.context.clients.caused_by(namespace.resource_version().as_deref());
-        let discovery = Discovery::new(client.clone()).run().await?;
-        let mut remaining = Remaining::default();
+        // The servers of some APIs may be away: what is known of all others must not depend on them.
+        let discovery = Discovery::new(client.clone()).run_aggregated().await?;
+        let mut remaining = Remaining { undiscovered: stale(&client).await?, ..Remaining::default() };
+        let mut failed = None;
         for group in discovery.groups() {
             for (resource, capabilities) in group.resources_by_stability() {
                 let emptied = capabilities.scope == Scope::Namespaced
                     && capabilities.supports_operation(verbs::DELETE)
                     && capabilities.supports_operation(verbs::LIST);
                 if emptied {
-                    self.empty(&client, &key.name, &resource, &mut remaining).await?;
+                    let emptied = self.empty(&client, &key.name, &resource, &mut remaining).await;
+                    failed = failed.or(emptied.err());
                 }
             }
         }
         self.report(key, &namespace, &remaining).await?;
-        if !remaining.contents.is_empty() {
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        if !remaining.contents.is_empty() || !remaining.undiscovered.is_empty() {
             self.queue.add_after(key.clone(), AGAIN);
             return Ok(());
         }
@@ -153,13 +161,42 @@ impl Controller {
     }
 }
 
+/// Group versions that are told from memory, because their server did not answer last.
+async fn stale(client: &kube::Client) -> Result<Vec<String>, ControllerError> {
+    let list = client.list_api_groups_aggregated().await?;
+    let mut found = Vec::new();
+    for group in list.items {
+        let name = group.metadata.and_then(|metadata| metadata.name).unwrap_or_default();
+        let stale = group.versions.into_iter().filter(|version| version.freshness.as_deref() == Some("Stale"));
+        found.extend(stale.map(|version| format!("{name}/{}", version.version.unwrap_or_default())));
+    }
+    Ok(found)
+}
+
 fn conditions(old: &[NamespaceCondition], remaining: &Remaining, now: Timestamp) -> Vec<NamespaceCondition> {
     let mut contents = remaining.contents.clone();
     contents.sort();
     let finalizers: Vec<String> =
         remaining.finalizers.iter().map(|(name, count)| format!("{name} in {count} resource instances")).collect();
+    let discovered = match remaining.undiscovered.as_slice() {
+        [] => (
+            "NamespaceDeletionDiscoveryFailure",
+            false,
+            "ResourcesDiscovered",
+            "All resources successfully discovered".to_owned(),
+        ),
+        groups => {
+            let told: Vec<String> =
+                groups.iter().map(|group| format!("{group}: stale GroupVersion discovery: {group}")).collect();
+            let message = format!(
+                "Discovery failed for some groups, {} failing: unable to retrieve the complete list of server APIs: {}",
+                groups.len(),
+                told.join(", ")
+            );
+            ("NamespaceDeletionDiscoveryFailure", true, "DiscoveryFailed", message)
+        }
+    };
     let told = [
-        ("NamespaceDeletionDiscoveryFailure", false, "ResourcesDiscovered", "All resources successfully discovered"),
         (
             "NamespaceDeletionGroupVersionParsingFailure",
             false,
@@ -202,5 +239,33 @@ fn conditions(old: &[NamespaceCondition], remaining: &Remaining, now: Timestamp)
             last_transition_time: before.and_then(|before| before.last_transition_time.clone()).or(Some(Time(now))),
         }
     };
-    told.into_iter().chain([content, held]).map(condition).collect()
+    [discovered].into_iter().chain(told).chain([content, held]).map(condition).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_api_whose_server_is_away_is_told() {
+        let told = |remaining: &Remaining| {
+            let all = conditions(&[], remaining, Timestamp::UNIX_EPOCH);
+            let first = &all[0];
+            (
+                all.len(),
+                first.status.clone(),
+                first.reason.clone().unwrap_or_default(),
+                first.message.clone().unwrap_or_default(),
+            )
+        };
+        let (count, status, reason, _) = told(&Remaining::default());
+        assert_eq!((count, status.as_str(), reason.as_str()), (5, "False", "ResourcesDiscovered"));
+        let away = Remaining { undiscovered: vec!["metrics.k8s.io/v1beta1".to_owned()], ..Remaining::default() };
+        let (_, status, reason, message) = told(&away);
+        assert_eq!((status.as_str(), reason.as_str()), ("True", "DiscoveryFailed"));
+        assert!(
+            message.ends_with("metrics.k8s.io/v1beta1: stale GroupVersion discovery: metrics.k8s.io/v1beta1"),
+            "{message}"
+        );
+    }
 }

@@ -92,7 +92,7 @@ async fn follow_all(
     let mut tasks = tokio::task::JoinSet::new();
     loop {
         let mut pause = DISCOVERY_ROUND;
-        match Discovery::new(context.clients.plain()).run().await {
+        match Discovery::new(context.clients.plain()).run_aggregated().await {
             Ok(discovery) => {
                 let served = discovery.groups().flat_map(|group| group.resources_by_stability());
                 let mut known = graph.write().await;
