@@ -109,8 +109,13 @@ impl Cgroups {
 
     /// Makes `path` in every hierarchy, its parents too, and gives it limits.
     pub fn create(&self, path: &str, resources: &Resources) -> io::Result<()> {
+        self.hierarchies.iter().try_for_each(|hierarchy| hierarchy.make(path))?;
+        self.limit(path, resources)
+    }
+
+    /// Gives `path`, which is there, limits. What is not set stays as it is.
+    pub fn limit(&self, path: &str, resources: &Resources) -> io::Result<()> {
         for hierarchy in &self.hierarchies {
-            hierarchy.make(path)?;
             // Beside v1 hierarchies a v2 one has no controllers.
             if hierarchy.version == Version::V2 && !self.unified() {
                 continue;

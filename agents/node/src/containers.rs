@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, net::Ipv4Addr, path::PathBuf, sync::Arc};
 use futures::future::BoxFuture;
 use kontiki_runtime::{
     Usage,
-    spec::{ContainerSpec, SandboxSpec, SandboxStatus},
+    spec::{ContainerSpec, Resources, SandboxSpec, SandboxStatus},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -28,6 +28,8 @@ pub trait Containers: Send + Sync + 'static {
     fn start_container<'a>(&'a self, sandbox: &'a str, container: &'a str) -> Answer<'a, ()>;
     fn kill_container<'a>(&'a self, sandbox: &'a str, container: &'a str, signal: i32) -> Answer<'a, ()>;
     fn remove_container<'a>(&'a self, sandbox: &'a str, container: &'a str) -> Answer<'a, ()>;
+    /// What a running container may use from now on, and the whole sandbox.
+    fn limit_container<'a>(&'a self, sandbox: &'a str, container: &'a str, limits: &'a Limits) -> Answer<'a, ()>;
     /// Ids of sandboxes whose status has changed. A receiver that lags looks at all of them.
     fn changes(&self) -> broadcast::Receiver<String>;
     fn exec<'a>(&'a self, sandbox: &'a str, container: &'a str, command: Command) -> Answer<'a, Session>;
@@ -50,6 +52,13 @@ pub trait Containers: Send + Sync + 'static {
     fn import<'a>(&'a self, name: Option<&'a str>, archive: Box<dyn AsyncRead + Send + Unpin>) -> Answer<'a, Image>;
     fn images(&self) -> Answer<'_, Vec<Image>>;
     fn remove_image<'a>(&'a self, reference: &'a str) -> Answer<'a, ()>;
+}
+
+/// What a container may use, and its sandbox as a whole.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Limits {
+    pub of_container: Resources,
+    pub of_sandbox: Resources,
 }
 
 pub type SharedContainers = Arc<dyn Containers>;

@@ -35,6 +35,11 @@ impl NodeContext {
         Some(node.metadata.labels.clone().unwrap_or_default())
     }
 
+    /// Of the whole machine, in bytes.
+    pub fn memory_capacity(&self) -> i64 {
+        i64::try_from(self.facts.memory_bytes).unwrap_or(i64::MAX)
+    }
+
     /// Variables that tell a pod of services, and of the API server even if that has none.
     pub fn service_variables(&self, pod: &Pod) -> BTreeMap<String, String> {
         let namespace = pod.metadata.namespace.clone().unwrap_or_default();

@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use crate::{
-    containers::{Answer, Command, Containers, Credentials, Image, ImageConfig, Refusal, RefusalKind, Session},
+    containers::{Answer, Command, Containers, Credentials, Image, ImageConfig, Limits, Refusal, RefusalKind, Session},
     error::NodeError,
 };
 
@@ -127,6 +127,12 @@ impl Containers for RuntimeContainers {
 
     fn kill_container<'a>(&'a self, sandbox: &'a str, container: &'a str, signal: i32) -> Answer<'a, ()> {
         Box::pin(async move { Ok(self.runtime.kill_container(sandbox, container, signal).await?) })
+    }
+
+    fn limit_container<'a>(&'a self, sandbox: &'a str, container: &'a str, limits: &'a Limits) -> Answer<'a, ()> {
+        Box::pin(
+            async move { Ok(self.runtime.limit(sandbox, container, &limits.of_container, &limits.of_sandbox).await?) },
+        )
     }
 
     fn remove_container<'a>(&'a self, sandbox: &'a str, container: &'a str) -> Answer<'a, ()> {

@@ -29,13 +29,13 @@ pub use session::{AttachSession, ExecSession, ExecSpec, Reader, Terminal, Writer
 
 use crate::{
     cgroup::{Cgroups, Usage},
-    error::RuntimeError,
+    error::{Failure, FailureKind, RuntimeError},
     image::ImageStore,
     limits::{CHANGES_MAX, SHIM_ANSWER_TIME_MAX},
     oci::Machine,
     podnet::{self, Cidr, PodNetwork},
     shim::protocol::{Reply, Request},
-    spec::SandboxStatus,
+    spec::{Resources, SandboxStatus},
 };
 use connection::Connection;
 use record::Places;
@@ -138,6 +138,32 @@ impl Runtime {
         let sandbox = self.0.sandbox(sandbox)?;
         let cgroup = sandbox.places.container_cgroup(container);
         self.0.cgroups.usage(&cgroup).map_err(RuntimeError::io("read the usage of cgroup", cgroup))
+    }
+
+    /// Changes what a running container may use, and its sandbox as a whole. Memory that is in use already is not taken away.
+    pub async fn limit(
+        &self,
+        sandbox: &str,
+        container: &str,
+        resources: &Resources,
+        of_sandbox: &Resources,
+    ) -> Result<(), RuntimeError> {
+        let places = &self.0.living(sandbox)?.places;
+        let (own, whole) = (places.container_cgroup(container), &places.cgroup);
+        let cgroups = &self.0.cgroups;
+        let used = cgroups.usage(&own).map_err(RuntimeError::io("read the usage of cgroup", &own))?.memory_bytes;
+        if let Some(limit) =
+            resources.memory_bytes.and_then(|limit| u64::try_from(limit).ok()).filter(|limit| *limit < used)
+        {
+            let message = format!("memory limit of {limit} bytes is below the {used} bytes in use");
+            return Err(Failure::new(FailureKind::WrongState, message).into());
+        }
+        // More for a container needs more for the sandbox first, less of it comes after: one of the two is right each time.
+        if let Err(error) = cgroups.limit(whole, of_sandbox) {
+            tracing::debug!(%error, "the sandbox's limits follow its container's");
+        }
+        cgroups.limit(&own, resources).map_err(RuntimeError::io("limit cgroup", &own))?;
+        cgroups.limit(whole, of_sandbox).map_err(RuntimeError::io("limit cgroup", whole))
     }
 
     /// What all containers of a sandbox have used together.

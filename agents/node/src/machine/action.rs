@@ -21,6 +21,11 @@ pub enum Action {
         why: Stop,
         kill_at_ms: Millis,
     },
+    /// Let a running attempt use what the pod now says.
+    Resize {
+        container: String,
+        attempt: u32,
+    },
     /// Forget an attempt that nobody can ask for any more.
     Remove {
         container: String,
@@ -51,6 +56,7 @@ impl Action {
             Action::CreateSandbox | Action::RemoveSandbox => Some(Job::Sandbox),
             Action::Start { container, .. } => Some(Job::Start(container.clone())),
             Action::Kill { container, .. } => Some(Job::Kill(container.clone())),
+            Action::Resize { container, .. } => Some(Job::Resize(container.clone())),
             Action::Remove { container, attempt } => Some(Job::Remove(format!("{container}-{attempt}"))),
             Action::Clean { .. } => Some(Job::Clean),
             Action::DeleteObject => Some(Job::Delete),

@@ -8,6 +8,7 @@ use super::{
     backoff::Backoff,
     observed::{Attempt, AttemptState, Exit, Sandbox, Waiting},
     plan::Plan,
+    resize,
 };
 use crate::{
     clock::api_time,
@@ -40,6 +41,7 @@ impl States<'_> {
         let (state, last_state) = self.states(container);
         let plain_init = init && !pod::is_sidecar(container);
         let succeeded = state.terminated.as_ref().is_some_and(|terminated| terminated.exit_code == 0);
+        let running = last.filter(|attempt| attempt.is_running());
         let begun = last.filter(|attempt| attempt.state != AttemptState::Created);
         ContainerStatus {
             name: name.clone(),
@@ -51,6 +53,8 @@ impl States<'_> {
             started: Some(!self.stopped && !plain_init && plan.started(container)),
             state: Some(state),
             last_state: Some(last_state),
+            resources: running.and_then(|attempt| attempt.resources.clone()),
+            allocated_resources: running.and(resize::set_aside(container)),
             ..ContainerStatus::default()
         }
     }

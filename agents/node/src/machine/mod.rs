@@ -9,6 +9,7 @@ mod ending;
 mod observed;
 mod phase;
 mod plan;
+mod resize;
 mod status;
 mod stop;
 

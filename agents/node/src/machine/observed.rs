@@ -6,7 +6,7 @@ use std::{
     net::IpAddr,
 };
 
-use k8s_openapi::api::core::v1::PodStatus;
+use k8s_openapi::api::core::v1::{PodStatus, ResourceRequirements};
 
 use super::{backoff::Backoff, stop::Stop};
 use crate::clock::Millis;
@@ -65,6 +65,8 @@ pub struct Attempt {
     pub image: String,
     /// The image as the pod asked for it when this attempt began, where that is known.
     pub image_asked: Option<String>,
+    /// What it may use, as the pod asked for it, where that is known.
+    pub resources: Option<ResourceRequirements>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -107,6 +109,8 @@ pub struct Memory {
     pub health: Health,
     /// The current attempt has to be stopped, and why.
     pub stop: Option<(u32, Stop)>,
+    /// When what the container may use can be changed again, after it could not be.
+    pub resize_at_ms: Millis,
     /// The attempt whose post-start hook has ended well, or that has none.
     pub post_started: Option<u32>,
 }
@@ -138,6 +142,7 @@ pub enum Job {
     Sandbox,
     Start(String),
     Kill(String),
+    Resize(String),
     Remove(String),
     Clean,
     Delete,

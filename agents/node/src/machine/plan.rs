@@ -6,6 +6,7 @@ use super::{
     action::Action,
     backoff::Backoff,
     observed::{Attempt, AttemptState, Job, Observed, Sandbox, Step},
+    resize::{self, Resize},
     stop::Stop,
 };
 use crate::{
@@ -37,6 +38,7 @@ impl<'a> Plan<'a> {
     pub fn run(&mut self) {
         self.forget_old_attempts();
         self.stop_unwanted();
+        self.resize();
         let volumes = self.step(&self.observed.volumes, Action::PrepareVolumes);
         // Both at a time, but a pod whose volumes cannot be had gets no sandbox.
         if matches!(self.observed.volumes, Step::Failed { .. }) || !(self.sandbox_ready() && volumes) {
@@ -233,14 +235,37 @@ impl<'a> Plan<'a> {
             }
             let asked = self.observed.memory(name).stop.filter(|(number, _)| *number == attempt.number);
             let changed = attempt.image_asked.as_ref().is_some_and(|asked| Some(asked) != container.image.as_ref());
-            let Some(why) = asked.map(|(_, why)| why).or(changed.then_some(Stop::DefinitionChanged)) else { continue };
+            let changed = changed.then_some(Stop::DefinitionChanged);
+            let resized = (resize::of(container, attempt) == Some(Resize::Restart)).then_some(Stop::Resized);
+            let Some(why) = asked.map(|(_, why)| why).or(changed).or(resized) else { continue };
             let probe = match why {
                 Stop::LivenessProbe => container.liveness_probe.as_ref(),
                 Stop::StartupProbe => container.startup_probe.as_ref(),
-                Stop::PodEnds | Stop::PostStartHook | Stop::DefinitionChanged => None,
+                Stop::PodEnds | Stop::PostStartHook | Stop::DefinitionChanged | Stop::Resized => None,
             };
             let kill_at_ms = self.now_ms + probe_grace_ms(spec, probe);
             self.actions.push(Action::Kill { container: name.clone(), attempt: attempt.number, why, kill_at_ms });
+        }
+    }
+
+    /// Lets running containers use what the pod now says.
+    fn resize(&mut self) {
+        let spec = self.spec;
+        for container in pod::containers(spec) {
+            let name = &container.name;
+            let busy =
+                [Job::Resize(name.clone()), Job::Kill(name.clone())].iter().any(|job| self.observed.is_busy(job));
+            let Some(attempt) = self.observed.last(name).filter(|attempt| attempt.is_running() && !busy) else {
+                continue;
+            };
+            if resize::of(container, attempt) != Some(Resize::InPlace) {
+                continue;
+            }
+            let resize_at_ms = self.observed.memory(name).resize_at_ms;
+            match resize_at_ms > self.now_ms {
+                true => self.wake(resize_at_ms),
+                false => self.actions.push(Action::Resize { container: name.clone(), attempt: attempt.number }),
+            }
         }
     }
 

@@ -10,6 +10,8 @@ pub enum Stop {
     PostStartHook,
     /// The pod now asks for another image.
     DefinitionChanged,
+    /// The pod now lets it use something else, and says that this takes a restart.
+    Resized,
 }
 
 impl Stop {
@@ -20,6 +22,7 @@ impl Stop {
             Stop::LivenessProbe => format!("Container {container} failed liveness probe, will be restarted"),
             Stop::StartupProbe => format!("Container {container} failed startup probe, will be restarted"),
             Stop::PostStartHook => format!("FailedPostStartHook: stopping container {container}"),
+            Stop::Resized => format!("Container {container} resize requires restart"),
             Stop::DefinitionChanged => format!("Container {container} definition changed, will be restarted"),
         }
     }

@@ -18,7 +18,7 @@ use tokio::{
 
 use crate::{
     clock,
-    containers::{Answer, Command, Containers, Credentials, Image, ImageConfig, Refusal, RefusalKind, Session},
+    containers::{Answer, Command, Containers, Credentials, Image, ImageConfig, Limits, Refusal, RefusalKind, Session},
 };
 
 pub struct FakeRuntime {
@@ -192,6 +192,12 @@ impl Containers for FakeRuntime {
             status.containers.retain(|own| own.id != container);
             Ok(())
         })
+    }
+
+    fn limit_container<'a>(&'a self, _: &'a str, container: &'a str, limits: &'a Limits) -> Answer<'a, ()> {
+        let memory = limits.of_container.memory_bytes.unwrap_or_default();
+        self.state.lock().unwrap().done.push(format!("limit {container} to {memory} bytes"));
+        Box::pin(async { Ok(()) })
     }
 
     fn changes(&self) -> broadcast::Receiver<String> {

@@ -65,6 +65,11 @@ impl Place {
         self.container(container).join(format!("image-{attempt}"))
     }
 
+    /// Holds what an attempt may use, as the pod asked for it.
+    pub fn resources(&self, container: &str, attempt: u32) -> PathBuf {
+        self.container(container).join(format!("resources-{attempt}"))
+    }
+
     pub fn logs(&self) -> PathBuf {
         log_folder(&self.state_dir, &self.id)
     }

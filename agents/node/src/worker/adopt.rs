@@ -71,7 +71,13 @@ fn last_told(status: &ContainerStatus) -> Option<Attempt> {
     } else {
         of_terminated(&status.last_state.clone()?.terminated?)
     };
-    Some(Attempt { number, state: AttemptState::Exited(exit), image: status.image_id.clone(), image_asked: None })
+    Some(Attempt {
+        number,
+        state: AttemptState::Exited(exit),
+        image: status.image_id.clone(),
+        image_asked: None,
+        resources: None,
+    })
 }
 
 fn of_terminated(terminated: &ContainerStateTerminated) -> Exit {

@@ -1,9 +1,9 @@
 //! Actions of the machine become jobs, and jobs become news for the machine. A job owns what it needs and touches
 //! nothing of the worker.
 
-use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::Future, path::Path, sync::Arc, time::Duration};
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, ResourceRequirements};
 use kontiki_informer::caused_by;
 use kube::{
     Api, Client,
@@ -14,13 +14,13 @@ use tracing::warn;
 use super::{Worker, publish::Told, start::Started};
 use crate::{
     clock::{self, Millis},
-    containers::SharedContainers,
+    containers::{Limits, SharedContainers},
     events::Severity,
     limits::{EMPTY_DIR_CHECK, REMOVE_RETRY_MS, RETRY_MS},
     machine::{Action, Job, Rejection, Sandbox, Step},
     node::NodeContext,
     pod::{self, PodId},
-    spec::{SandboxNeeds, container_name, sandbox_spec},
+    spec::{SandboxNeeds, container_name, resources, sandbox_spec},
     tokens,
     volumes::{
         self, Place, Sources, Token, TokenKey, VolumeProblem, expiring_at_ms, limited_empty_dirs, release_container,
@@ -39,6 +39,10 @@ pub enum Outcome {
     Started(Started),
     Killed {
         container: String,
+    },
+    Resized {
+        container: String,
+        result: Result<(), String>,
     },
     Removed {
         container: String,
@@ -74,6 +78,14 @@ pub fn begin(worker: &mut Worker, action: Action, now_ms: Millis) {
         }
         Action::Start { container, attempt, backoff } => worker.start(container, attempt, backoff),
         Action::Kill { container, attempt, why, kill_at_ms } => worker.kill(container, attempt, why, kill_at_ms),
+        Action::Resize { container, attempt } => {
+            let (pod, place) = (worker.pod.clone(), worker.place.clone());
+            let Some(job) = job else { return };
+            worker.spawn(job, async move {
+                let result = resize(&node, &pod, place, &container, attempt).await;
+                Outcome::Resized { container, result }
+            });
+        }
         Action::Remove { container, attempt } => {
             let place = worker.place.clone();
             let Some(job) = job else { return };
@@ -123,6 +135,12 @@ impl Worker {
             }
             Outcome::Started(started) => self.learn_started(started),
             Outcome::Killed { container } => drop(self.kills.remove(&container)),
+            Outcome::Resized { container, result } => {
+                let Err(message) = result else { return };
+                self.memory(&container).resize_at_ms = clock::now() + RETRY_MS;
+                let message = format!("Container {container} cannot be resized: {message}");
+                self.node.events.of_pod(&self.pod, Severity::Warning, "ResizeError", message);
+            }
             Outcome::Removed { container, attempt, result } => match result {
                 Ok(()) => {
                     self.failed.remove(&(container.clone(), attempt));
@@ -310,6 +328,30 @@ pub async fn remove_sandbox(containers: &SharedContainers, id: &PodId) -> Result
     patiently(removed).await
 }
 
+/// Lets a running attempt use what the pod says, and remembers that it does.
+async fn resize(node: &NodeContext, pod: &Pod, place: Place, name: &str, attempt: u32) -> Result<(), String> {
+    let spec = pod::spec(pod);
+    let Some(container) = pod::container(&spec, name) else { return Ok(()) };
+    let limits = Limits {
+        of_container: resources::of_container(pod, container, node.memory_capacity()),
+        of_sandbox: resources::of_pod(&spec),
+    };
+    let id = PodId::of(pod);
+    let limited = node.containers.limit_container(&id.uid, &container_name(name, attempt), &limits).await;
+    limited.map_err(|refusal| refusal.message)?;
+    let file = place.resources(name, attempt);
+    let resources = container.resources.clone().unwrap_or_default();
+    blocking(move || remember_resources(&file, &resources)).await
+}
+
+/// Written aside first: a reader sees all of it or what was before.
+pub fn remember_resources(file: &Path, resources: &ResourceRequirements) -> Result<(), String> {
+    let failed = |error: std::io::Error| format!("writing {}: {error}", file.display());
+    let text = serde_json::to_vec(resources).map_err(|error| error.to_string())?;
+    let aside = file.with_extension("new");
+    std::fs::write(&aside, text).and_then(|()| std::fs::rename(&aside, file)).map_err(failed)
+}
+
 async fn remove_attempt(
     containers: &SharedContainers,
     id: &PodId,
@@ -327,7 +369,12 @@ async fn remove_attempt(
         release_container(&place, &container, attempt)?;
         let log = place.log(&container, attempt);
         let rotated = (1..=crate::limits::LOG_FILES_MAX).map(|number| log.with_extension(format!("log.{number}")));
-        let own = [place.termination_message(&container, attempt), place.image_asked(&container, attempt), log.clone()];
+        let own = [
+            place.termination_message(&container, attempt),
+            place.image_asked(&container, attempt),
+            place.resources(&container, attempt),
+            log.clone(),
+        ];
         for file in own.into_iter().chain(rotated) {
             match std::fs::remove_file(&file) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

@@ -98,7 +98,9 @@ impl Worker {
             }
         };
         let image_asked = fs::read_to_string(self.place.image_asked(name, number)).ok();
-        let attempt = Attempt { number, state, image: status.image.clone(), image_asked };
+        let resources = fs::read(self.place.resources(name, number)).ok();
+        let resources = resources.and_then(|text| serde_json::from_slice(&text).ok());
+        let attempt = Attempt { number, state, image: status.image.clone(), image_asked, resources };
         self.observed.attempts.entry(key.0).or_default().push(attempt);
     }
 

@@ -6,7 +6,10 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use kontiki_runtime::spec::{ContainerSpec, Mount, Propagation};
 use tokio_util::sync::CancellationToken;
 
-use super::{Worker, jobs::Outcome};
+use super::{
+    Worker,
+    jobs::{Outcome, remember_resources},
+};
 use crate::{
     clock::{self, Millis},
     containers::{Image, Refusal, RefusalKind},
@@ -121,7 +124,13 @@ impl Worker {
                     reason: "StartError".to_owned(),
                     message: Some(message),
                 };
-                let failed = Attempt { number: attempt, state: AttemptState::Exited(exit), image, image_asked: None };
+                let failed = Attempt {
+                    number: attempt,
+                    state: AttemptState::Exited(exit),
+                    image,
+                    image_asked: None,
+                    resources: None,
+                };
                 self.failed.insert((container, attempt), failed);
             }
             StartResult::GivenUp => {}
@@ -295,7 +304,7 @@ impl Preparation<'_> {
             log_path: self.place.log(&self.container.name, self.attempt),
             seccomp_root: &config.state_dir.join("seccomp"),
             hostname: &hostname,
-            memory_capacity: i64::try_from(self.node.facts.memory_bytes).unwrap_or(i64::MAX),
+            memory_capacity: self.node.memory_capacity(),
         };
         container_spec(self.container, self.attempt, around, &objects)
     }
@@ -342,6 +351,8 @@ impl Preparation<'_> {
         let asked = self.place.image_asked(name, self.attempt);
         fs::write(&asked, self.container.image.as_deref().unwrap_or_default())
             .map_err(|error| failed(&asked, error))?;
+        let resources = self.container.resources.clone().unwrap_or_default();
+        remember_resources(&self.place.resources(name, self.attempt), &resources)?;
         let message = self.place.termination_message(name, self.attempt);
         termination_file(&message).map_err(|error| failed(&message, error))?;
         let destination = self.container.termination_message_path.clone().filter(|path| !path.is_empty());

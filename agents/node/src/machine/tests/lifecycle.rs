@@ -226,7 +226,8 @@ fn a_container_that_was_made_but_not_started_is_made_again() {
     let mut world = World::new(json!({"containers": [{"name": "a"}]}));
     world.observed.volumes = Step::Done;
     world.observed.sandbox = Sandbox::Ready { address: None, created_ms: 0 };
-    let made = Attempt { number: 0, state: AttemptState::Created, image: String::new(), image_asked: None };
+    let made =
+        Attempt { number: 0, state: AttemptState::Created, image: String::new(), image_asked: None, resources: None };
     world.observed.attempts.insert("a".into(), vec![made]);
     world.settle();
     assert_eq!(world.take(), "remove a-0, start a-0");
@@ -241,6 +242,31 @@ fn a_new_image_replaces_the_container() {
     let status = world.settle();
     assert_eq!(world.take(), format!("kill a-0 {:?} +30s, start a-1", Stop::DefinitionChanged));
     assert_eq!(show(&status), "Running | a running after Error(143) r1 ready");
+}
+
+#[test]
+fn a_container_uses_what_its_pod_now_says() {
+    let uses = |cpu: &str| json!({"requests": {"cpu": cpu}});
+    let container = |policy: &str| {
+        let policy = json!([{"resourceName": "cpu", "restartPolicy": policy}]);
+        json!({"containers": [{"name": "a", "resources": uses("2"), "resizePolicy": policy}]})
+    };
+    for (policy, expected) in [
+        ("NotRequired", "resize a-0".to_owned()),
+        ("RestartContainer", format!("kill a-0 {:?} +30s, start a-1", Stop::Resized)),
+    ] {
+        let mut world = World::new(container(policy));
+        world.settle();
+        world.take();
+        world.observed.attempts.get_mut("a").unwrap()[0].resources = serde_json::from_value(uses("1")).unwrap();
+        let status = world.settle();
+        assert_eq!(world.take(), expected);
+        if policy == "NotRequired" {
+            let told = &status.container_statuses.unwrap()[0];
+            assert_eq!(told.resources, serde_json::from_value(uses("2")).unwrap());
+            assert_eq!(told.allocated_resources, told.resources.clone().unwrap().requests);
+        }
+    }
 }
 
 #[test]

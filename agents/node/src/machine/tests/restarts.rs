@@ -161,6 +161,7 @@ fn history_continues_the_count_of_restarts() {
         state: crate::machine::AttemptState::Exited(exit),
         image: "sha256:a".into(),
         image_asked: None,
+        resources: None,
     };
     world.observed.history.insert("a".into(), attempt);
     let status = world.settle();

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::{
     clock::{Millis, api_time},
     machine::{Action, Attempt, AttemptState, Decision, Exit, Health, Host, Observed, Sandbox, Step, Waiting, decide},
+    pod,
 };
 
 pub struct World {
@@ -74,7 +75,7 @@ impl World {
             Action::Start { container, attempt, backoff } => {
                 let state = AttemptState::Running { started_ms: self.now_ms };
                 let image = format!("sha256:{container}");
-                let attempt_made = Attempt { number: attempt, state, image, image_asked: None };
+                let attempt_made = Attempt { number: attempt, state, image, image_asked: None, resources: None };
                 self.observed.attempts.entry(container.clone()).or_default().push(attempt_made);
                 self.observed.logs_left = true;
                 let memory = self.observed.memory.entry(container).or_default();
@@ -88,6 +89,13 @@ impl World {
                     assert_eq!(self.observed.last(&container).map(|last| last.number), Some(attempt));
                     self.exit(&container, code);
                 }
+            }
+            Action::Resize { container, attempt } => {
+                let spec = pod::spec(&self.pod);
+                let resources = pod::container(&spec, &container).and_then(|container| container.resources.clone());
+                let attempts = self.observed.attempts.get_mut(&container).unwrap();
+                let resized = attempts.iter_mut().find(|known| known.number == attempt).unwrap();
+                resized.resources = Some(resources.unwrap_or_default());
             }
             Action::Remove { container, attempt } => {
                 self.observed.attempts.get_mut(&container).unwrap().retain(|known| known.number != attempt);
@@ -124,6 +132,7 @@ impl World {
                 }
                 again
             }
+            Action::Resize { container, attempt } => format!("resize {container}-{attempt}"),
             Action::Remove { container, attempt } => format!("remove {container}-{attempt}"),
             Action::Clean { logs } => format!("clean{}", if *logs { " with logs" } else { "" }),
             Action::DeleteObject => "delete".to_owned(),
