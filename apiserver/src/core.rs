@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    aggregation::{Aggregation, Apis},
     authn::{self, StaticTokens, TokenSigner},
     authz::Rbac,
     config::Config,
@@ -45,6 +46,8 @@ pub struct Core {
     /// Roles and bindings, as the log has them.
     pub(crate) rbac: Follower<Rbac>,
     pub(crate) nodes: NodeClient,
+    /// The ways to the servers of aggregated APIs.
+    pub(crate) aggregation: Aggregation,
     /// What lets machines join.
     pub join_tokens: JoinTokens,
     /// The way to the other servers.
@@ -74,6 +77,7 @@ impl Core {
         let tokens = authn::open_token_keys(&config, &pki)?;
         let static_tokens = StaticTokens::read(config.token_file.as_deref())?;
         let nodes = NodeClient::new(&pki)?;
+        let aggregation = Aggregation::new(&pki)?;
         let peers = Peers::new(&pki, &config.name)?;
         let join_tokens = JoinTokens::open(&config.tokens_dir, pki.ca_pem())?;
         Ok(Arc::new(Core {
@@ -83,11 +87,12 @@ impl Core {
             tokens,
             metrics: Metrics::new(),
             definitions: Definitions::default(),
-            registry: RwLock::new(Arc::new(Registry::new(Kinds::default()))),
+            registry: RwLock::new(Arc::new(Registry::new(Kinds::default(), Arc::default()))),
             frames: Frames::default(),
             static_tokens,
             rbac: Follower::new(),
             nodes,
+            aggregation,
             join_tokens,
             peers,
             peer_connections: TaskTracker::new(),
@@ -111,9 +116,16 @@ impl Core {
         self.registry.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// From now on these are served.
+    /// From now on these kinds are served.
     pub(crate) fn serve(&self, kinds: Kinds) {
-        *self.registry.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Registry::new(kinds));
+        let mut registry = self.registry.write().unwrap_or_else(PoisonError::into_inner);
+        *registry = Arc::new(Registry::new(kinds, registry.apis().clone()));
+    }
+
+    /// From now on these are the APIServices.
+    pub(crate) fn serve_apis(&self, apis: Apis) {
+        let mut registry = self.registry.write().unwrap_or_else(PoisonError::into_inner);
+        *registry = Arc::new(Registry::new(registry.kinds.clone(), Arc::new(apis)));
     }
 
     /// The kinds that are served now.

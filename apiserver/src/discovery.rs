@@ -1,5 +1,5 @@
 //! Which groups, versions and resources there are: the legacy documents, one per group version, and the aggregated form.
-//! Derived from the kinds that are served and the list of reviews; made once for each registry.
+//! Derived from the kinds that are served, the list of reviews, and what other servers say of their APIs; made once for each registry.
 
 use std::cmp::Reverse;
 
@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
+    aggregation::Apis,
     content,
     core::Core,
     failure,
@@ -20,31 +21,6 @@ use crate::{
     request::{ApiRequest, ApiResponse},
     reviews::{REVIEWS, Review},
 };
-
-/// Kubernetes' order of groups; others follow by name.
-const GROUP_ORDER: &[&str] = &[
-    "",
-    "apiregistration.k8s.io",
-    "apps",
-    "events.k8s.io",
-    "authentication.k8s.io",
-    "authorization.k8s.io",
-    "autoscaling",
-    "batch",
-    "certificates.k8s.io",
-    "networking.k8s.io",
-    "policy",
-    "rbac.authorization.k8s.io",
-    "storage.k8s.io",
-    "admissionregistration.k8s.io",
-    "apiextensions.k8s.io",
-    "scheduling.k8s.io",
-    "coordination.k8s.io",
-    "node.k8s.io",
-    "discovery.k8s.io",
-    "resource.k8s.io",
-    "flowcontrol.apiserver.k8s.io",
-];
 
 const AGGREGATED_JSON: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 const AGGREGATED_PROTOBUF: &str =
@@ -67,13 +43,19 @@ struct Resource {
 }
 
 struct Version {
-    version: &'static str,
+    version: String,
+    content: Content,
+}
+
+enum Content {
     /// By name.
-    resources: Vec<Resource>,
+    Own(Vec<Resource>),
+    /// Another server has it and answers for itself; this is what it said for the aggregated form.
+    Elsewhere { resources: Vec<Value>, stale: bool },
 }
 
 struct Group {
-    group: &'static str,
+    group: String,
     /// The preferred one first.
     versions: Vec<Version>,
 }
@@ -90,8 +72,8 @@ struct Aggregated {
 }
 
 impl Discovery {
-    pub fn new(kinds: &Kinds) -> Self {
-        let groups = groups(kinds);
+    pub fn new(kinds: &Kinds, apis: &Apis) -> Self {
+        let groups = groups(kinds, apis);
         let (core, named): (Vec<_>, Vec<_>) = groups.iter().partition(|group| group.group.is_empty());
         let aggregated = [Aggregated::new(&core), Aggregated::new(&named)];
         Discovery { groups, aggregated }
@@ -109,7 +91,7 @@ impl Discovery {
             if !group.group.is_empty() {
                 paths.push(format!("/apis/{}", group.group));
             }
-            paths.extend(group.versions.iter().map(|version| match group.group {
+            paths.extend(group.versions.iter().map(|version| match group.group.as_str() {
                 "" => format!("/api/{}", version.version),
                 group => format!("/apis/{group}/{}", version.version),
             }));
@@ -129,13 +111,13 @@ impl Discovery {
                 let value = if named { self.group_list() } else { self.core_versions(core) };
                 return content::answer_value(StatusCode::OK, form, &value).map(Some);
             }
-            ["api", version] => self.version("", version).map(|found| resource_list("", found)),
+            ["api", version] => self.version("", version).map(|found| resource_list("", version, found)),
             ["apis", group] => self.group(group).map(|found| {
                 let mut value = json!({"kind": "APIGroup", "apiVersion": "v1"});
                 merge(&mut value, group_value(found));
                 value
             }),
-            ["apis", group, version] => self.version(group, version).map(|found| resource_list(group, found)),
+            ["apis", group, version] => self.version(group, version).map(|found| resource_list(group, version, found)),
             _ => None,
         };
         let Some(document) = document else { return Ok(None) };
@@ -147,9 +129,13 @@ impl Discovery {
         self.groups.iter().find(|group| group.group == name && !name.is_empty())
     }
 
-    fn version(&self, group: &str, version: &str) -> Option<&Version> {
+    /// The resources of a version that this server serves.
+    fn version(&self, group: &str, version: &str) -> Option<&[Resource]> {
         let found = self.groups.iter().find(|one| one.group == group)?;
-        found.versions.iter().find(|one| one.version == version)
+        match &found.versions.iter().find(|one| one.version == version)?.content {
+            Content::Own(resources) => Some(resources),
+            Content::Elsewhere { .. } => None,
+        }
     }
 
     fn core_versions(&self, core: &Core) -> Value {
@@ -157,7 +143,7 @@ impl Discovery {
             .groups
             .iter()
             .filter(|group| group.group.is_empty())
-            .flat_map(|group| group.versions.iter().map(|version| version.version))
+            .flat_map(|group| group.versions.iter().map(|version| version.version.as_str()))
             .collect();
         let addresses = json!([{"clientCIDR": "0.0.0.0/0", "serverAddress": core.config.advertised()}]);
         json!({"kind": "APIVersions", "versions": versions, "serverAddressByClientCIDRs": addresses})
@@ -199,29 +185,48 @@ impl Aggregated {
     }
 }
 
-/// All groups, in Kubernetes' order.
-fn groups(kinds: &Kinds) -> Vec<Group> {
+/// All groups, by their priorities and then by name; their versions likewise, and then as Kubernetes prefers them.
+fn groups(kinds: &Kinds, apis: &Apis) -> Vec<Group> {
     let declared = kinds.iter().map(|kind| (kind.group, kind.version, Resource::of_kind(&kind)));
     let asked = REVIEWS.iter().map(|review| (review.group, "v1", Resource::of_review(review)));
     let mut groups: Vec<Group> = Vec::new();
-    for (name, version, resource) in declared.chain(asked) {
-        let known = groups.iter().position(|group| group.group == name).unwrap_or_else(|| {
-            groups.push(Group { group: name, versions: Vec::new() });
-            groups.len() - 1
-        });
-        let versions = &mut groups[known].versions;
-        match versions.iter_mut().find(|one| one.version == version) {
-            Some(one) => one.resources.push(resource),
-            None => versions.push(Version { version, resources: vec![resource] }),
+    for (group, version, resource) in declared.chain(asked) {
+        match &mut version_of(&mut groups, group, version).content {
+            Content::Own(resources) => resources.push(resource),
+            Content::Elsewhere { .. } => {}
         }
     }
-    for group in &mut groups {
-        group.versions.sort_by_key(|version| Reverse(preference(version.version)));
-        group.versions.iter_mut().for_each(|version| version.resources.sort_by_key(|resource| resource.name));
+    for api in apis.remotes() {
+        let resources = api.documents.as_ref().map(|documents| documents.resources.clone()).unwrap_or_default();
+        let stale = api.documents.as_ref().is_none_or(|documents| documents.stale);
+        version_of(&mut groups, &api.group, &api.version).content = Content::Elsewhere { resources, stale };
     }
-    let place = |name: &str| GROUP_ORDER.iter().position(|one| *one == name).unwrap_or(GROUP_ORDER.len());
-    groups.sort_by_key(|group| (place(group.group), group.group));
+    for Group { group, versions } in &mut groups {
+        let of_version = |version: &str| apis.priority(group, version).1;
+        versions.sort_by_key(|one| Reverse((of_version(&one.version), preference(&one.version))));
+        for version in versions {
+            if let Content::Own(resources) = &mut version.content {
+                resources.sort_by_key(|resource| resource.name);
+            }
+        }
+    }
+    let of_group = |one: &Group| one.versions.iter().map(|version| apis.priority(&one.group, &version.version).0).max();
+    groups.sort_by_cached_key(|one| (Reverse(of_group(one)), one.group.clone()));
     groups
+}
+
+/// The version of this group, made where there is none yet.
+fn version_of<'a>(groups: &'a mut Vec<Group>, group: &str, version: &str) -> &'a mut Version {
+    let known = groups.iter().position(|one| one.group == group).unwrap_or_else(|| {
+        groups.push(Group { group: group.to_owned(), versions: Vec::new() });
+        groups.len() - 1
+    });
+    let versions = &mut groups[known].versions;
+    let known = versions.iter().position(|one| one.version == version).unwrap_or_else(|| {
+        versions.push(Version { version: version.to_owned(), content: Content::Own(Vec::new()) });
+        versions.len() - 1
+    });
+    &mut versions[known]
 }
 
 /// Kubernetes' order of versions: general availability before beta before alpha, then the larger number first.
@@ -243,32 +248,40 @@ fn group_value(group: &Group) -> Value {
     json!({"name": group.group, "versions": versions, "preferredVersion": versions.first()})
 }
 
-fn resource_list(group: &str, version: &Version) -> Value {
+fn resource_list(group: &str, version: &str, resources: &[Resource]) -> Value {
     let mut list = json!({"kind": "APIResourceList"});
     let group_version = match group {
-        "" => version.version.to_owned(),
+        "" => version.to_owned(),
         group => {
             list["apiVersion"] = json!("v1");
-            format!("{group}/{}", version.version)
+            format!("{group}/{version}")
         }
     };
     list["groupVersion"] = json!(group_version);
-    list["resources"] = version.resources.iter().flat_map(Resource::legacy).collect();
+    list["resources"] = resources.iter().flat_map(Resource::legacy).collect();
     list
 }
 
 impl Group {
     fn aggregated(&self) -> Value {
-        let versions: Vec<Value> = self
-            .versions
-            .iter()
-            .map(|version| {
-                let resources: Vec<Value> = version.resources.iter().map(|resource| resource.aggregated()).collect();
-                json!({"version": version.version, "resources": resources, "freshness": "Current"})
-            })
-            .collect();
+        let versions: Vec<Value> = self.versions.iter().map(Version::aggregated).collect();
         let metadata = if self.group.is_empty() { json!({}) } else { json!({"name": self.group}) };
         json!({"metadata": metadata, "versions": versions})
+    }
+}
+
+impl Version {
+    fn aggregated(&self) -> Value {
+        let (resources, stale) = match &self.content {
+            Content::Own(resources) => (resources.iter().map(Resource::aggregated).collect(), false),
+            Content::Elsewhere { resources, stale } => (resources.clone(), *stale),
+        };
+        let mut version = json!({"version": self.version});
+        if !resources.is_empty() {
+            version["resources"] = resources.into();
+        }
+        version["freshness"] = json!(if stale { "Stale" } else { "Current" });
+        version
     }
 }
 
@@ -398,8 +411,8 @@ mod tests {
 
     #[test]
     fn groups_stand_in_order_and_know_their_resources() {
-        let discovery = Discovery::new(&Kinds::default());
-        let names: Vec<&str> = discovery.groups.iter().map(|group| group.group).collect();
+        let discovery = Discovery::new(&Kinds::default(), &Apis::default());
+        let names: Vec<&str> = discovery.groups.iter().map(|group| group.group.as_str()).collect();
         let expected =
             ["", "apps", "authentication.k8s.io", "authorization.k8s.io", "coordination.k8s.io", "discovery.k8s.io"];
         assert!(expected.iter().all(|one| names.contains(one)), "{names:?}");
@@ -407,7 +420,7 @@ mod tests {
         assert!(expected.is_sorted_by_key(place));
         assert!(discovery.knows("apps") && discovery.knows("") && !discovery.knows("nosuch.example.com"));
         let pods = discovery.version("", "v1").and_then(|version| {
-            let list = resource_list("", version);
+            let list = resource_list("", "v1", version);
             let found = list["resources"].as_array()?.iter().find(|one| one["name"] == "pods")?.clone();
             Some(found)
         });

@@ -12,7 +12,7 @@ use kontiki_model::Status;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
-    authn,
+    aggregation, authn,
     authz::{self, Question},
     content,
     core::Core,
@@ -130,12 +130,13 @@ impl Handler {
         if let Some(RequestInfo { verb, target }) = asks.judged() {
             authz::authorize(&self.core, Question { identity: &identity, verb, target, field_selector })?;
         }
+        let elsewhere = asks.served_elsewhere(&self.core);
         let writes = !matches!(asks.info.verb, "get" | "head" | "list");
         let work = async {
             let method = incoming.method.clone();
             let headers = std::mem::take(&mut incoming.headers);
             let body = incoming.body.take().unwrap_or_else(content::empty);
-            let body = match asks.passes_through() {
+            let body = match asks.passes_through() || elsewhere.is_some() {
                 true => RequestBody::stream(body),
                 false => RequestBody::Bytes(read_body(&headers, body).await?),
             };
@@ -151,7 +152,10 @@ impl Handler {
                 request_id,
                 at: None,
             };
-            self.dispatch(asks, request).await
+            match elsewhere {
+                Some(api) => aggregation::forward(&self.core, &api, request).await,
+                None => self.dispatch(asks, request).await,
+            }
         };
         if admitted.long {
             let gauge = self.core.metrics.long_request(&labels);
@@ -250,6 +254,12 @@ impl Asks {
             Some(own) => own.asks.as_ref(),
             None => Some(&self.info),
         }
+    }
+
+    /// The other server's API that it is for. The past is this server's own.
+    fn served_elsewhere(&self, core: &Core) -> Option<Arc<aggregation::Api>> {
+        let here = self.own.is_some() || self.past.is_some();
+        if here { None } else { aggregation::find(core, &self.info.target) }
     }
 
     fn is_long(&self) -> bool {

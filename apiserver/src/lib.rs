@@ -4,6 +4,7 @@
 //! authenticates it (`authn`), reads what it asks for (`route`), authorizes it (`authz`) and hands it to [`rest`], to
 //! `reviews`, or to `paths`. Answers are written by [`content`], failures worded in [`failure`]. [`Core`] is what all share.
 mod admission;
+mod aggregation;
 mod authn;
 mod authz;
 mod bootstrap;
@@ -34,6 +35,7 @@ mod reviews;
 mod route;
 mod serve;
 mod server;
+mod services;
 mod streaming;
 mod token_request;
 mod version;

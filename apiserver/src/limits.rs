@@ -55,6 +55,19 @@ pub const BOOTSTRAP_PAUSE: Duration = Duration::from_millis(500);
 pub const BOOTSTRAP_WRITES_AT_ONCE: usize = 32;
 /// Connecting to a node agent.
 pub const NODE_CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
+/// Connecting to one endpoint of a Service, and the TLS handshake with it.
+pub const SERVICE_CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
+/// How often the APIServices are looked at, beside when they change.
+pub const AGGREGATION_INTERVAL: Duration = Duration::from_secs(1);
+/// How often a server of an aggregated API is asked whether it lives, and for its documents; how soon again if it does not answer.
+pub const AVAILABILITY_INTERVAL: Duration = Duration::from_secs(5);
+pub const AGGREGATED_DOCUMENTS_INTERVAL: Duration = Duration::from_secs(60);
+pub const AGGREGATION_RETRY_INTERVAL: Duration = Duration::from_secs(2);
+/// Such a server's answer to this one's own question.
+pub const AGGREGATED_ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
+pub const AGGREGATED_DOCUMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// A page from behind a proxied path whose links are corrected; a larger one goes on as it is.
+pub const PROXIED_PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Connecting to another server, handshake included.
 pub const PEER_CONNECT_TIME_MAX: Duration = Duration::from_secs(2);
 /// Another server's answer to a question about itself.

@@ -1,7 +1,10 @@
 //! The API's description of itself: OpenAPI v2 as one document, v3 as one per group version behind an index.
 //! Made when first asked for, kept after.
 
-use std::{collections::BTreeMap, sync::OnceLock};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
@@ -16,6 +19,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
+    aggregation::{Apis, merge_v2},
     content, failure,
     negotiate::{accepts, preferred},
     request::{ApiRequest, ApiResponse},
@@ -47,6 +51,8 @@ struct Document {
 
 pub(crate) struct OpenApi {
     kinds: Kinds,
+    /// The APIs of other servers: of v3 they have their own documents, of v2 a part in the one.
+    apis: Arc<Apis>,
     names: Vec<String>,
     v3: OnceLock<BTreeMap<String, Document>>,
     v2: OnceLock<(Document, Document)>,
@@ -71,7 +77,7 @@ impl Document {
 }
 
 impl OpenApi {
-    pub fn new(kinds: Kinds) -> Self {
+    pub fn new(kinds: Kinds, apis: Arc<Apis>) -> Self {
         let mut names: Vec<String> = PLAIN_DOCUMENTS.iter().map(|(name, _)| (*name).to_owned()).collect();
         for (group, version) in group_versions(&kinds) {
             if !group.is_empty() {
@@ -81,7 +87,7 @@ impl OpenApi {
         }
         names.sort();
         names.dedup();
-        OpenApi { kinds, names, v3: OnceLock::new(), v2: OnceLock::new() }
+        OpenApi { kinds, apis, names, v3: OnceLock::new(), v2: OnceLock::new() }
     }
 
     /// The names of the v3 documents: `api/v1`, `apis/apps`, `apis/apps/v1`.
@@ -94,7 +100,12 @@ impl OpenApi {
         let url = |(name, document): (&String, &Document)| {
             (name.clone(), json!({"serverRelativeURL": format!("/openapi/v3/{name}?hash={}", document.hash)}))
         };
-        let paths: serde_json::Map<String, Value> = self.v3_documents().iter().map(url).collect();
+        let mut paths: serde_json::Map<String, Value> = self.v3_documents().iter().map(url).collect();
+        for api in self.apis.remotes() {
+            if let Some(place) = api.documents.as_ref().and_then(|documents| documents.v3.clone()) {
+                paths.insert(document_name(&api.group, &api.version), json!({"serverRelativeURL": place}));
+            }
+        }
         content::text(StatusCode::OK, json!({"paths": paths}).to_string())
     }
 
@@ -123,6 +134,11 @@ impl OpenApi {
             for kind in self.kinds.custom() {
                 if let Some((name, schema)) = custom_definition(kind, true) {
                     document["definitions"][name] = schema;
+                }
+            }
+            for api in self.apis.remotes() {
+                if let Some(other) = api.documents.as_ref().and_then(|documents| documents.v2.as_ref()) {
+                    merge_v2(&mut document, other, &api.path());
                 }
             }
             (Document::new(document.to_string().into_bytes()), Document::new(v2_protobuf(&document)))
@@ -256,13 +272,17 @@ fn of_subresource(own: RouteInfo<'static>, subresource: Subresource) -> RouteInf
         Subresource::Binding => ("core.v1.Binding", false, &[]),
         Subresource::Eviction => ("policy.v1.Eviction", false, &[]),
         Subresource::Exec => ("core.v1.PodExecOptions", true, EXEC),
-        Subresource::Approval | Subresource::EphemeralContainers | Subresource::Finalize | Subresource::Status => {
-            (own.type_name, false, &[])
-        }
+        Subresource::Approval
+        | Subresource::EphemeralContainers
+        | Subresource::Finalize
+        | Subresource::Resize
+        | Subresource::Status => (own.type_name, false, &[]),
         Subresource::Log => (own.type_name, false, LOG),
         Subresource::NodeProxy => ("core.v1.NodeProxyOptions", true, &["path"]),
+        Subresource::PodProxy => ("core.v1.PodProxyOptions", true, &["path"]),
         Subresource::PortForward => ("core.v1.PodPortForwardOptions", true, &["ports"]),
         Subresource::Scale => ("autoscaling.v1.Scale", false, &[]),
+        Subresource::ServiceProxy => ("core.v1.ServiceProxyOptions", true, &["path"]),
         Subresource::Token => ("authentication.v1.TokenRequest", false, &[]),
     };
     let verbs = subresource.verbs();

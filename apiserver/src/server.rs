@@ -8,6 +8,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
 use crate::{
+    aggregation,
     authn::{TokenFault, TokenFileError},
     bootstrap,
     config::Config,
@@ -81,6 +82,8 @@ impl ApiServer {
         tasks.spawn(keep_certificate(core.clone(), tls));
         tasks.spawn(begin(core.clone()));
         tasks.spawn(definitions::keep(core.clone()));
+        tasks.spawn(aggregation::keep(core.clone()));
+        tasks.spawn(aggregation::lead(core.clone()));
         Ok(ApiServer { core, handler, acceptor, tasks })
     }
 

@@ -46,9 +46,9 @@ pub struct Leaf<'a> {
     pub purpose: Purpose,
 }
 
-pub fn ca_parameters() -> CertificateParams {
+pub fn ca_parameters(common_name: &str) -> CertificateParams {
     let mut parameters = lasting(CA_LIFETIME);
-    parameters.distinguished_name = subject("kontiki-ca", &[]);
+    parameters.distinguished_name = subject(common_name, &[]);
     parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     parameters.key_usages =
         vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];

@@ -71,6 +71,16 @@ pub struct SharedIdentity {
     pub ca_certificate: String,
     pub ca_key: String,
     pub service_account_key: String,
+    /// Absent where a server of an older version tells it; each server then has an authority of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub front_proxy: Option<Authority>,
+}
+
+/// A certificate authority, with what makes it one.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Authority {
+    pub certificate: String,
+    pub key: String,
 }
 
 /// The organization of servers' certificates.
@@ -78,12 +88,17 @@ pub const SERVERS: &str = "kontiki:servers";
 /// The name in the certificate that each server shows its clients.
 pub const SERVER_USER: &str = "kube-apiserver";
 const NODES: &[&str] = &["system:nodes"];
+/// The name in the certificate under which servers tell the servers of aggregated APIs who asks.
+pub const FRONT_PROXY_USER: &str = "front-proxy-client";
+const FRONT_PROXY_CA: &str = "front-proxy-ca";
 
 /// The directory of the cluster's identities.
 pub struct Pki {
     store: Store,
     ca: Issuer<'static, KeyPair>,
     ca_pem: String,
+    /// Vouches for nothing but that a server of the cluster says who asks.
+    front_proxy: (Issuer<'static, KeyPair>, String),
 }
 
 impl Pki {
@@ -92,28 +107,10 @@ impl Pki {
         let store = Store::open(dir)?;
         let _lock = store.lock()?;
         store.remove_leftovers()?;
-        let (certificate, key) = (store.path("ca.crt"), store.path("ca.key"));
-        let ca_pem = match (store.read("ca.crt")?, store.read("ca.key")?) {
-            (Some(ca_pem), Some(key_pem)) => {
-                if !certificate::belongs_to(&ca_pem, &parse_key(&key, &key_pem)?, &certificate)? {
-                    return Err(PkiError::Mismatch { certificate, key });
-                }
-                ca_pem
-            }
-            (Some(_), None) => return Err(PkiError::KeyMissing { certificate, key }),
-            (None, Some(key_pem)) => make_ca(&store, &parse_key(&key, &key_pem)?)?,
-            (None, None) => {
-                let made = new_key("ca")?;
-                store.write("ca.key", &made.serialize_pem())?;
-                make_ca(&store, &made)?
-            }
-        };
-        let key_pem =
-            store.read("ca.key")?.ok_or(PkiError::KeyMissing { certificate: certificate.clone(), key: key.clone() })?;
-        let ca = Issuer::from_ca_cert_pem(&ca_pem, parse_key(&key, &key_pem)?);
-        let ca = ca.map_err(|source| PkiError::Certificate { path: certificate, reason: source.to_string() })?;
+        let (ca, ca_pem) = open_authority(&store, "ca")?;
+        let front_proxy = open_authority(&store, FRONT_PROXY_CA)?;
         drop(_lock);
-        Ok(Pki { store, ca, ca_pem })
+        Ok(Pki { store, ca, ca_pem, front_proxy })
     }
 
     pub fn ca_pem(&self) -> &str {
@@ -147,6 +144,19 @@ impl Pki {
         let groups = &["kontiki:apiservers"];
         let user = "kube-apiserver-kubelet-client";
         self.leaf("apiserver-kubelet-client", &Leaf { user, groups, names: &[], purpose: Purpose::Client })
+    }
+
+    /// The identity with which this server speaks for others to the servers of aggregated APIs.
+    ///
+    /// Its authority is not the cluster's: who gets a certificate of the cluster may not speak for others by it.
+    pub fn front_proxy_client(&self) -> Result<Credential, PkiError> {
+        let leaf = Leaf { user: FRONT_PROXY_USER, groups: &[], names: &[], purpose: Purpose::Client };
+        self.issue_by(&self.front_proxy.0, &self.front_proxy.1, FRONT_PROXY_USER, &leaf)
+    }
+
+    /// The certificate of that identity's authority.
+    pub fn front_proxy_ca_pem(&self) -> &str {
+        &self.front_proxy.1
     }
 
     /// The identities of the node agent on `name`, reached under `addresses`.
@@ -193,10 +203,12 @@ impl Pki {
                 || PkiError::KeyMissing { certificate: self.store.path("ca.crt"), key: self.store.path(name) };
             self.store.read(name)?.ok_or_else(missing)
         };
+        let key = read(&format!("{FRONT_PROXY_CA}.key"))?;
         Ok(SharedIdentity {
             ca_certificate: self.ca_pem.clone(),
             ca_key: read("ca.key")?,
             service_account_key: read("sa.key")?,
+            front_proxy: Some(Authority { certificate: self.front_proxy.1.clone(), key }),
         })
     }
 
@@ -215,6 +227,10 @@ impl Pki {
         }
         store.write("ca.key", &shared.ca_key)?;
         store.write("sa.key", &shared.service_account_key)?;
+        if let Some(Authority { certificate, key }) = &shared.front_proxy {
+            store.write(&format!("{FRONT_PROXY_CA}.key"), key)?;
+            store.write(&format!("{FRONT_PROXY_CA}.crt"), certificate)?;
+        }
         store.write("ca.crt", &shared.ca_certificate)
     }
 
@@ -234,6 +250,16 @@ impl Pki {
     }
 
     fn leaf(&self, file: &str, leaf: &Leaf<'_>) -> Result<Credential, PkiError> {
+        self.issue_by(&self.ca, &self.ca_pem, file, leaf)
+    }
+
+    fn issue_by(
+        &self,
+        ca: &Issuer<'static, KeyPair>,
+        ca_pem: &str,
+        file: &str,
+        leaf: &Leaf<'_>,
+    ) -> Result<Credential, PkiError> {
         let (certificate, key) = (format!("{file}.crt"), format!("{file}.key"));
         let _lock = self.store.lock()?;
         let kept = match (self.store.read(&certificate)?, self.store.read(&key)?) {
@@ -241,24 +267,25 @@ impl Pki {
             _ => None,
         };
         let good = |(certificate_pem, key_pem): &(String, String)| {
-            certificate::still_good(certificate_pem, key_pem, leaf, &self.ca_pem)
+            certificate::still_good(certificate_pem, key_pem, leaf, ca_pem)
         };
         let (certificate_pem, key_pem) = match kept.filter(good) {
             Some(kept) => kept,
-            None => self.issue(file, &certificate, &key, leaf)?,
+            None => self.issue(ca, file, leaf)?,
         };
         let (certificate_path, key_path) = (self.store.path(&certificate), self.store.path(&key));
         Ok(Credential { certificate_pem, key_pem, certificate_path, key_path })
     }
 
-    fn issue(&self, name: &str, certificate: &str, key: &str, leaf: &Leaf<'_>) -> Result<(String, String), PkiError> {
+    fn issue(&self, ca: &Issuer<'static, KeyPair>, name: &str, leaf: &Leaf<'_>) -> Result<(String, String), PkiError> {
+        let (certificate, key) = (format!("{name}.crt"), format!("{name}.key"));
         let made = new_key(name)?;
-        let issued = leaf.parameters()?.signed_by(&made, &self.ca);
+        let issued = leaf.parameters()?.signed_by(&made, ca);
         let issued = issued.map_err(|source| PkiError::Issue { name: name.to_owned(), source })?;
         let pair = (issued.pem(), made.serialize_pem());
-        self.store.remove(certificate)?;
-        self.store.write(key, &pair.1)?;
-        self.store.write(certificate, &pair.0)?;
+        self.store.remove(&certificate)?;
+        self.store.write(&key, &pair.1)?;
+        self.store.write(&certificate, &pair.0)?;
         tracing::info!(certificate = name, "certificate issued");
         Ok(pair)
     }
@@ -276,11 +303,38 @@ fn node_names(name: &str, addresses: &[IpAddr]) -> (String, Vec<String>) {
     (format!("system:node:{name}"), names)
 }
 
-fn make_ca(store: &Store, key: &KeyPair) -> Result<String, PkiError> {
-    let made = certificate::ca_parameters().self_signed(key);
-    let pem = made.map_err(|source| PkiError::Issue { name: "ca".to_owned(), source })?.pem();
-    store.write("ca.crt", &pem)?;
-    tracing::info!("certificate authority made");
+/// The authority of this name, and its certificate; made where there is none yet.
+fn open_authority(store: &Store, name: &str) -> Result<(Issuer<'static, KeyPair>, String), PkiError> {
+    let (certificate, key) = (store.path(&format!("{name}.crt")), store.path(&format!("{name}.key")));
+    let (pem, key_pair) = match (store.read(&format!("{name}.crt"))?, store.read(&format!("{name}.key"))?) {
+        (Some(pem), Some(key_pem)) => {
+            let key_pair = parse_key(&key, &key_pem)?;
+            if !certificate::belongs_to(&pem, &key_pair, &certificate)? {
+                return Err(PkiError::Mismatch { certificate, key });
+            }
+            (pem, key_pair)
+        }
+        (Some(_), None) => return Err(PkiError::KeyMissing { certificate, key }),
+        (None, Some(key_pem)) => {
+            let key_pair = parse_key(&key, &key_pem)?;
+            (make_ca(store, name, &key_pair)?, key_pair)
+        }
+        (None, None) => {
+            let made = new_key(name)?;
+            store.write(&format!("{name}.key"), &made.serialize_pem())?;
+            (make_ca(store, name, &made)?, made)
+        }
+    };
+    let issuer = Issuer::from_ca_cert_pem(&pem, key_pair);
+    let issuer = issuer.map_err(|source| PkiError::Certificate { path: certificate, reason: source.to_string() })?;
+    Ok((issuer, pem))
+}
+
+fn make_ca(store: &Store, name: &str, key: &KeyPair) -> Result<String, PkiError> {
+    let made = certificate::ca_parameters(&format!("kontiki-{name}")).self_signed(key);
+    let pem = made.map_err(|source| PkiError::Issue { name: name.to_owned(), source })?.pem();
+    store.write(&format!("{name}.crt"), &pem)?;
+    tracing::info!(name, "certificate authority made");
     Ok(pem)
 }
 
