@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::age::age;
 use crate::column::{self, number_column, text_column};
+use crate::podsecurity::PodSecurity;
 use crate::tree::{at, fill, fill_text, flag, keep, list, missing, object, text};
 use crate::{Column, Kind, Subresource, job, metadata, pod, selector, workload};
 
@@ -52,6 +53,7 @@ pub static KIND: Kind = Kind {
     validate_update,
     validate_status: |new, old, faults| metadata::validate_update(new, old, faults),
     warnings,
+    pod_security: Some(PodSecurity::Template("/spec/jobTemplate/spec/template")),
     ..Kind::BASE
 };
 

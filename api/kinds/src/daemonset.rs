@@ -4,6 +4,7 @@ use kontiki_model::Faults;
 use serde_json::{Value, json};
 
 use crate::column::{self, number_column, text_column};
+use crate::podsecurity::PodSecurity;
 use crate::tree::{at, fill, fill_text, int, keep, object, text};
 use crate::{Column, Kind, Subresource, int_or_percent, metadata, pod, selector, workload};
 
@@ -53,6 +54,7 @@ pub static KIND: Kind = Kind {
         Some(old) if at(old, "/spec") == at(set, "/spec") => Vec::new(),
         Some(_) | None => pod::template_warnings(at(set, "/spec/template"), "spec.template"),
     },
+    pod_security: Some(PodSecurity::Template("/spec/template")),
     ..Kind::BASE
 };
 

@@ -4,6 +4,7 @@ use kontiki_model::Faults;
 use serde_json::{Value, json};
 
 use crate::column::{self, text_column};
+use crate::podsecurity::PodSecurity;
 use crate::tree::{at, fill, fill_text, int, keep, missing, object, text};
 use crate::{Column, Kind, Subresource, int_or_percent, metadata, pod, selector, workload};
 
@@ -46,6 +47,7 @@ pub static KIND: Kind = Kind {
     },
     validate_status,
     warnings: pod::workload_warnings,
+    pod_security: Some(PodSecurity::Template("/spec/template")),
     ..Kind::BASE
 };
 

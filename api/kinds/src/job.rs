@@ -15,6 +15,7 @@ use crate::age::time;
 use crate::column::{self, text_column};
 use crate::kind::Orphans;
 use crate::names::label;
+use crate::podsecurity::PodSecurity;
 use crate::tree::{at, count, fill, fill_text, flag, int, keep, list, missing, object, text};
 use crate::{Column, Field, Kind, Subresource, human_duration, pod, selector, workload};
 
@@ -43,6 +44,7 @@ pub static KIND: Kind = Kind {
         "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set \
          propagationPolicy=Orphan to suppress this warning",
     )),
+    pod_security: Some(PodSecurity::Template("/spec/template")),
     ..Kind::BASE
 };
 

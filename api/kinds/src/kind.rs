@@ -8,6 +8,7 @@ use kontiki_model::{Fault, Faults, Retention};
 use kontiki_schema::{Schema, builtin};
 use serde_json::{Value, json};
 
+use crate::podsecurity::PodSecurity;
 use crate::{Custom, column, tree};
 
 /// One kind, declared. All functions are pure and get objects that passed the schema (right types, known fields).
@@ -114,6 +115,8 @@ pub struct Kind {
     pub computed: Option<Computed>,
     /// Its objects give permissions: nobody writes one that gives more than they hold.
     pub grants: Option<Grants>,
+    /// Its objects are pods, make pods, or say what pods may do.
+    pub pod_security: Option<PodSecurity>,
 }
 
 /// Where the permissions stand that objects of a kind give.
@@ -488,6 +491,7 @@ impl Kind {
         list_kind: None,
         computed: None,
         grants: None,
+        pod_security: None,
     };
 
     /// What its objects look like.

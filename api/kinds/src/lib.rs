@@ -40,6 +40,7 @@ mod persistentvolume;
 mod persistentvolumeclaim;
 pub mod pod;
 pub mod poddisruptionbudget;
+pub mod podsecurity;
 mod podtemplate;
 mod priorityclass;
 mod rbac;

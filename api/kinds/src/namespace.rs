@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::column::{self, text_column};
 use crate::names::{qualified, report};
+use crate::podsecurity::PodSecurity;
 use crate::tree::{fill, keep, list, missing, object, text};
 use crate::{Column, Deletion, Field, Kind, NameRule, Protected, Subresource, metadata};
 
@@ -37,6 +38,7 @@ pub static KIND: Kind = Kind {
     validate,
     validate_update: |new, old, faults| metadata::validate_update(new, old, faults),
     validate_status,
+    pod_security: Some(PodSecurity::Policy),
     ..Kind::BASE
 };
 

@@ -28,6 +28,7 @@ pub use spec::{node_selector as validate_node_selector, tolerations as validate_
 pub use volumes::{no_back_steps, validate_host_path, validate_nfs};
 pub use warnings::{deprecated_node_label, name_of_pods as name_warnings, template as template_warnings};
 
+use crate::podsecurity::PodSecurity;
 use crate::tree::{at, flag, list, text};
 use crate::{Deletion, Field, Kind, Subresource};
 
@@ -77,6 +78,7 @@ pub static KIND: Kind = Kind {
     warnings: |pod, old| warnings::pod(pod, old),
     // A pod that runs where it runs is not taken from its node.
     restore_keeps: &["/spec/nodeName", "/status"],
+    pod_security: Some(PodSecurity::Pod),
     ..Kind::BASE
 };
 

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::column::{self, text_column};
+use crate::podsecurity::PodSecurity;
 use crate::tree::at;
 use crate::{Column, Kind, metadata, pod, selector, workload};
 
@@ -26,6 +27,7 @@ pub static KIND: Kind = Kind {
     validate: |template, faults| workload::validate_pods(at(template, "/template"), "template", faults),
     validate_update: |new, old, faults| metadata::validate_update(new, old, faults),
     warnings,
+    pod_security: Some(PodSecurity::Template("/template")),
     ..Kind::BASE
 };
 

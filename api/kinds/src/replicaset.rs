@@ -4,6 +4,7 @@ use kontiki_model::Faults;
 use serde_json::{Value, json};
 
 use crate::column::{self, number_column};
+use crate::podsecurity::PodSecurity;
 use crate::tree::{at, fill, int, keep, object};
 use crate::{Column, Kind, Subresource, metadata, pod, selector, workload};
 
@@ -44,6 +45,7 @@ pub static KIND: Kind = Kind {
     },
     validate_status: workload::validate_replica_status,
     warnings: pod::workload_warnings,
+    pod_security: Some(PodSecurity::Template("/spec/template")),
     ..Kind::BASE
 };
 

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::column::{self, number_column};
 use crate::kind::{Orphans, Scale, SelectorForm};
+use crate::podsecurity::PodSecurity;
 use crate::tree::{at, count, fill, int, keep, object};
 use crate::{Column, Field, Kind, Subresource, metadata, pod, selector, workload};
 
@@ -40,6 +41,7 @@ pub static KIND: Kind = Kind {
     validate_status: workload::validate_replica_status,
     warnings: pod::workload_warnings,
     orphans: Some(Orphans::Silently),
+    pod_security: Some(PodSecurity::Template("/spec/template")),
     ..Kind::BASE
 };
 

@@ -4,6 +4,7 @@ use kontiki_model::Faults;
 use serde_json::{Value, json};
 
 use crate::column::{self, text_column};
+use crate::podsecurity::PodSecurity;
 use crate::tree::{at, fill, fill_text, int, keep, list_mut, missing, object, text};
 use crate::{Column, Kind, NameRule, Subresource, int_or_percent, metadata, persistentvolumeclaim, pod, workload};
 
@@ -38,6 +39,7 @@ pub static KIND: Kind = Kind {
     validate_update,
     validate_status,
     warnings,
+    pod_security: Some(PodSecurity::Template("/spec/template")),
     ..Kind::BASE
 };
 
