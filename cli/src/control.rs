@@ -1,7 +1,12 @@
 //! What runs where the Raft leader is: controllers and scheduler, fenced by the term they were started in.
 
-use kontiki_apiserver::{ApiServer, Identity};
-use kontiki_controllers::ControllerConfig;
+use std::{sync::Arc, time::Duration};
+
+use kontiki_apiserver::{
+    ApiServer, Core, Identity,
+    pki::{PkiError, Terms},
+};
+use kontiki_controllers::{CertificateAuthority, ControllerConfig, Unsigned};
 use kontiki_informer::Clients;
 use kontiki_raft::Log;
 use kontiki_scheduler::SchedulerConfig;
@@ -49,7 +54,7 @@ async fn lead(server: &ApiServer, term: u64, root_ca: String, cancel: Cancellati
     };
     let controllers = kontiki_controllers::run(
         clients("system:kube-controller-manager", "kontiki-controllers"),
-        ControllerConfig { root_ca },
+        ControllerConfig { root_ca, authority: Arc::new(Authority(server.core().clone())) },
         cancel.clone(),
     );
     let scheduler = kontiki_scheduler::run(
@@ -58,4 +63,20 @@ async fn lead(server: &ApiServer, term: u64, root_ca: String, cancel: Cancellati
         cancel.clone(),
     );
     tokio::join!(controllers, scheduler);
+}
+
+/// The CA of this server, as controllers get to use it: they have things signed and do not see the key.
+struct Authority(Arc<Core>);
+
+impl CertificateAuthority for Authority {
+    fn sign(&self, request: &[u8], usages: &[String], lifetime: Option<Duration>) -> Result<String, Unsigned> {
+        self.0.pki.sign_request(request, Terms { usages, lifetime }).map_err(|error| match error {
+            PkiError::Request(_) | PkiError::Name(_) | PkiError::Issue { .. } => Unsigned::Refused(error.to_string()),
+            PkiError::File { .. }
+            | PkiError::Key { .. }
+            | PkiError::Certificate { .. }
+            | PkiError::KeyMissing { .. }
+            | PkiError::Mismatch { .. } => Unsigned::Unable(error.to_string()),
+        })
+    }
 }

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::ControllerConfig;
+use crate::{ControllerConfig, certificates::Unsigned};
 
 /// How long a reconcile waits to see the last one's writes; past it, it works with what it sees.
 const OWN_WRITES_SEEN_MAX: Duration = Duration::from_secs(5);
@@ -32,6 +32,8 @@ pub enum ControllerError {
     OwnerGoes(String),
     #[error("the API issued no token for service account {0}")]
     NoToken(String),
+    #[error(transparent)]
+    Unsigned(#[from] Unsigned),
     #[error("the API serves no kind {1:?} of group {0:?}")]
     UnknownKind(String, String),
 }

@@ -1,6 +1,7 @@
 //! Controllers: level-based, each a pure `reconcile(view) -> actions` with a thin loop around it.
 //! They reach the cluster through a Kubernetes API only, and so could run against any.
 
+mod certificates;
 mod clusterrole;
 mod context;
 mod deployment;
@@ -14,24 +15,30 @@ mod replicaset;
 mod serviceaccount;
 mod token;
 
+use std::sync::Arc;
+
 use kontiki_informer::Clients;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+pub use certificates::{CertificateAuthority, Unsigned};
 use context::Context;
 pub use context::ControllerError;
 
 /// What controllers need to be told.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ControllerConfig {
     /// PEM of the cluster's CA, published to every namespace as ConfigMap `kube-root-ca.crt`.
     pub root_ca: String,
+    /// What signs for Kubernetes' signers.
+    pub authority: Arc<dyn CertificateAuthority>,
 }
 
 /// Runs every controller until `cancel`; returns when all have stopped.
 pub async fn run(clients: Clients, config: ControllerConfig, cancel: CancellationToken) {
     let context = Context::new(clients, config, cancel);
     let mut running = JoinSet::new();
+    running.spawn(certificates::run(context.clone()));
     running.spawn(clusterrole::run(context.clone()));
     running.spawn(deployment::run(context.clone()));
     running.spawn(endpoints::run(context.clone()));

@@ -7,6 +7,7 @@
 mod certificate;
 mod kubeconfig;
 mod node;
+mod signing;
 mod store;
 mod tokens;
 
@@ -19,6 +20,7 @@ pub use kubeconfig::{Cluster, kubeconfig};
 pub use node::{NodeCertificates, NodeKeys, NodePki, NodeRequests};
 use rcgen::{CertificateSigningRequestParams, Issuer, KeyPair};
 use serde::{Deserialize, Serialize};
+pub use signing::Terms;
 pub use tokens::{JoinRole, JoinToken, JoinTokens, TokenError, der_digest};
 
 use self::{
@@ -46,6 +48,8 @@ pub enum PkiError {
     Mismatch { certificate: PathBuf, key: PathBuf },
     #[error("{0:?} cannot be part of a certificate")]
     Name(String),
+    #[error("the certificate request cannot be signed: {0}")]
+    Request(String),
 }
 
 /// A certificate and its key, and where they lie.
@@ -85,6 +89,8 @@ pub struct Authority {
 
 /// The organization of servers' certificates.
 pub const SERVERS: &str = "kontiki:servers";
+/// The organization of the certificate with which servers talk to node agents.
+pub const APISERVERS: &str = "kontiki:apiservers";
 /// The name in the certificate that each server shows its clients.
 pub const SERVER_USER: &str = "kube-apiserver";
 const NODES: &[&str] = &["system:nodes"];
@@ -141,7 +147,7 @@ impl Pki {
 
     /// The identity with which the API server talks to node agents.
     pub fn kubelet_client(&self) -> Result<Credential, PkiError> {
-        let groups = &["kontiki:apiservers"];
+        let groups = &[APISERVERS];
         let user = "kube-apiserver-kubelet-client";
         self.leaf("apiserver-kubelet-client", &Leaf { user, groups, names: &[], purpose: Purpose::Client })
     }
