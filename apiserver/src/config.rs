@@ -7,6 +7,8 @@ use std::{
     str::FromStr,
 };
 
+use crate::admission::AdmissionConfig;
+
 /// The API server's configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -40,6 +42,8 @@ pub struct Config {
     pub token_issuer: String,
     /// Audiences this server answers to; a token request that names none gets these.
     pub token_audiences: Vec<String>,
+    /// What admission's plugins are told.
+    pub admission: AdmissionConfig,
 }
 
 impl Config {
@@ -61,6 +65,7 @@ impl Config {
             token_signing_key_file: None,
             token_issuer: "https://kubernetes.default.svc".to_owned(),
             token_audiences: vec!["https://kubernetes.default.svc".to_owned()],
+            admission: AdmissionConfig::default(),
         }
     }
 

@@ -40,6 +40,7 @@ mod streaming;
 mod token_request;
 mod version;
 
+pub use admission::{AdmissionConfig, AdmissionConfigError};
 pub use authn::TokenSigner;
 pub use config::{CidrError, Config, Ipv4Cidr};
 pub use core::Core;

@@ -85,6 +85,10 @@ pub const JOINS_IN_FLIGHT_MAX: usize = 8;
 pub const JOIN_REFUSAL_PAUSE: Duration = Duration::from_millis(500);
 /// A new server must have caught up with the log within this time, or is told to ask again.
 pub const MEMBER_CHANGE_TIME_MAX: Duration = Duration::from_secs(50);
+/// Pods of a namespace that are looked at when it begins to forbid more, for how long at most, and after how many others get a turn.
+pub const NAMESPACE_PODS_MAX: usize = 3000;
+pub const NAMESPACE_PODS_TIME_MAX: Duration = Duration::from_secs(1);
+pub const NAMESPACE_PODS_AT_ONCE: usize = 64;
 /// Responses below this size are not worth compressing.
 pub const GZIP_BYTES_MIN: usize = 128 * 1024;
 /// Lifetime of a service account token that does not ask for one, and the bounds of what may be asked for.

@@ -7,7 +7,9 @@ mod snapshot;
 
 use std::{net::IpAddr, net::SocketAddr, path::PathBuf};
 
+use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use kontiki_apiserver::AdmissionConfig;
 
 pub use self::apply::Apply;
 pub use self::past::{Color, Diff, Form, History, ObjectTarget, Tail, TailForm, Undelete, Undo, Why, WhyForm};
@@ -134,6 +136,32 @@ pub struct Up {
 
     #[command(flatten)]
     pub token_keys: TokenKeys,
+
+    #[command(flatten)]
+    pub admission: Admission,
+}
+
+/// What judges writes besides who may write.
+#[derive(Args, Clone, Default)]
+pub struct Admission {
+    /// AdmissionConfiguration file of admission's plugins (PodSecurity), as kube-apiserver reads it; the same on every server
+    #[arg(long = "admission-control-config-file", value_name = "FILE")]
+    pub file: Option<PathBuf>,
+}
+
+impl Admission {
+    pub fn configure(&self, config: &mut kontiki_apiserver::Config) -> Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
+        let text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+        // Files that it names are found from where it is.
+        let mut open = |named: &str| {
+            let path = file.parent().map_or_else(|| named.into(), |folder| folder.join(named));
+            std::fs::read_to_string(path).map_err(|error| error.to_string())
+        };
+        let read = AdmissionConfig::read(&text, &mut open);
+        config.admission = read.with_context(|| format!("--admission-control-config-file {}", file.display()))?;
+        Ok(())
+    }
 }
 
 /// Keys of service account tokens besides the cluster's own.

@@ -10,7 +10,9 @@ use serde_json::{Map, Value, json};
 use crate::age::human_duration;
 use crate::column::{self, text_column};
 use crate::tree::{at, fill, keep, keep_all_but_status, list, list_mut, object, text};
-use crate::{AdmitFacts, Column, Edit, Field, Kind, NameRule, Subresource};
+use crate::{AdmitFacts, Column, Edit, Field, Kind, NameRule, Signed, Subresource};
+
+pub use pem::common_name;
 
 pub static KIND: Kind = Kind {
     group: "certificates.k8s.io",
@@ -44,6 +46,7 @@ pub static KIND: Kind = Kind {
     validate_create: validation::new,
     validate_update: |new, old, faults| validation::change(new, old, validation::Part::Nothing, faults),
     validate_status: |new, old, faults| validation::change(new, old, validation::Part::Certificate, faults),
+    signed: Some(Signed { signer: "/spec/signerName", decisions: &["/status/certificate", "/status/conditions"] }),
     ..Kind::BASE
 };
 

@@ -117,6 +117,17 @@ pub struct Kind {
     pub grants: Option<Grants>,
     /// Its objects are pods, make pods, or say what pods may do.
     pub pod_security: Option<PodSecurity>,
+    /// Its objects ask a signer, and only those who are trusted with that signer decide about them.
+    pub signed: Option<Signed>,
+}
+
+/// Objects about which a signer decides: who approves must be allowed to `approve` for it, who decides to `sign`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signed {
+    /// Where the signer's name stands, as a JSON pointer.
+    pub signer: &'static str,
+    /// What of the status only the signer changes.
+    pub decisions: &'static [&'static str],
 }
 
 /// Where the permissions stand that objects of a kind give.
@@ -492,6 +503,7 @@ impl Kind {
         computed: None,
         grants: None,
         pod_security: None,
+        signed: None,
     };
 
     /// What its objects look like.

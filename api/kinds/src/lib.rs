@@ -8,7 +8,7 @@ mod admissionregistration;
 mod age;
 pub mod apiservice;
 mod binding;
-mod certificates;
+pub mod certificates;
 mod clusterrole;
 mod clusterrolebinding;
 mod column;
@@ -66,7 +66,7 @@ pub use age::{age, human_duration};
 pub use custom::Custom;
 pub use kind::{
     AdmitFacts, Author, Claim, Column, Deletion, Edit, Field, Grants, Kind, Lookup, NameRule, Orphans, Pool, Protected,
-    Restore, Scale, SelectorForm, Spelling, Subresource,
+    Restore, Scale, SelectorForm, Signed, Spelling, Subresource,
 };
 pub use kontiki_model::Retention;
 pub use registry::{KindRef, Kinds};

@@ -5,12 +5,16 @@
 //! They run again when another write came first: none may do anything but judge.
 
 mod builtin;
+mod certificates;
+mod config;
 mod namespace;
+mod pod_security;
 
 use kontiki_kinds::Kind;
 use serde_json::Value;
 
 pub(crate) use builtin::{may_give, restrict};
+pub use config::{AdmissionConfig, AdmissionConfigError};
 
 use crate::{
     failure::Qualified,
@@ -93,11 +97,13 @@ pub(crate) async fn mutate(
 /// Those that judge the object as it will be stored.
 pub(crate) async fn validate(
     attributes: &Attributes<'_>,
-    _object: Option<&Value>,
-    _old: Option<&Value>,
-    _told: &mut Told,
+    object: Option<&Value>,
+    old: Option<&Value>,
+    told: &mut Told,
     change: &mut Change,
 ) -> Result<(), Refusal> {
     namespace::stays(attributes, change);
+    pod_security::validate(attributes, object, old, told, change).await?;
+    certificates::decided(attributes, object, old)?;
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! NodeRestriction: what a node agent may not write although its path is allowed. Kubernetes' admission plugin of this name.
 
+use kontiki_kinds::certificates::common_name;
 use kontiki_model::{Key, Status};
 use serde_json::{Map, Value};
 
@@ -33,6 +34,7 @@ pub(crate) fn check(writing: &Writing<'_>) -> Result<(), Status> {
         ("", "persistentvolumeclaims") if writing.subresource != "status" => {
             Err("may only update PVC status".to_owned())
         }
+        ("certificates.k8s.io", "certificatesigningrequests") => certificate(node, writing),
         ("coordination.k8s.io", "leases") => named_as_node(node, writing, "can only access node lease"),
         ("storage.k8s.io", "csinodes") => named_as_node(node, writing, "can only access CSINode"),
         _ => Ok(()),
@@ -44,6 +46,23 @@ fn named_as_node(node: &str, writing: &Writing<'_>, what: &str) -> Result<(), St
     match writing.name == node {
         true => Ok(()),
         false => Err(format!("{what} with the same name as the requesting node")),
+    }
+}
+
+/// Of a node's signers, a certificate for itself alone.
+fn certificate(node: &str, writing: &Writing<'_>) -> Result<(), String> {
+    const SIGNERS: [&str; 2] = ["kubernetes.io/kubelet-serving", "kubernetes.io/kube-apiserver-client-kubelet"];
+    let (Some(new), "create") = (writing.new, writing.operation) else { return Ok(()) };
+    let spec = &new["spec"];
+    if !spec["signerName"].as_str().is_some_and(|signer| SIGNERS.contains(&signer)) {
+        return Ok(());
+    }
+    let asked = common_name(spec["request"].as_str().unwrap_or_default());
+    let own = format!("system:node:{node}");
+    match asked {
+        Ok(name) if name == own => Ok(()),
+        Ok(_) => Err(format!("can only create a node CSR with CN={own}")),
+        Err(why) => Err(format!("unable to parse csr: {why}")),
     }
 }
 

@@ -29,7 +29,7 @@ pub struct Call<'a> {
     headers: HeaderMap,
     body: Vec<u8>,
     at: Option<u64>,
-    groups: Vec<String>,
+    identity: Identity,
 }
 
 /// An answer, read to its end.
@@ -48,10 +48,16 @@ pub fn kind(name: &str) -> &'static Kind {
 impl Server {
     /// A server with the namespace `default` and its service account.
     pub async fn start() -> Self {
+        Server::start_with(|_| {}).await
+    }
+
+    /// As [`Server::start`], with a configuration that is not the usual one.
+    pub async fn start_with(configure: impl FnOnce(&mut Config)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let log = Log::open(LogConfig::new(dir.path().join("log"))).await.unwrap();
         let listen = "127.0.0.1:0".parse().unwrap();
-        let config = Config::new(listen, "127.0.0.1".parse().unwrap(), dir.path().join("pki"));
+        let mut config = Config::new(listen, "127.0.0.1".parse().unwrap(), dir.path().join("pki"));
+        configure(&mut config);
         let core = Core::open(config, log).unwrap();
         let server = Server { core, _dir: dir };
         let namespace = server.on("Namespace", "").create(&json!({"metadata": {"name": "default"}})).await;
@@ -89,7 +95,7 @@ impl Server {
             headers: HeaderMap::new(),
             body: Vec::new(),
             at: None,
-            groups: vec![MASTERS.to_owned()],
+            identity: Identity { user: "tester".to_owned(), groups: vec![MASTERS.to_owned()], ..Identity::default() },
         }
     }
 }
@@ -113,7 +119,13 @@ impl Call<'_> {
 
     /// By somebody who may do nothing.
     pub fn stranger(mut self) -> Self {
-        self.groups.clear();
+        self.identity.groups.clear();
+        self
+    }
+
+    /// By somebody else.
+    pub fn identity(mut self, identity: Identity) -> Self {
+        self.identity = identity;
         self
     }
 
@@ -215,7 +227,7 @@ impl Call<'_> {
             headers: self.headers,
             body: RequestBody::Bytes(self.body.into()),
             upgrade: None,
-            identity: Identity { user: "tester".to_owned(), groups: self.groups, ..Identity::default() },
+            identity: self.identity,
             request_id: "request".to_owned(),
             at: self.at,
         };

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use clap::{ArgAction, ArgGroup, Args, Subcommand, ValueEnum};
 
-use super::{ClusterTarget, DataDir, Output, TokenKeys};
+use super::{Admission, ClusterTarget, DataDir, Output, TokenKeys};
 
 #[derive(Args)]
 #[command(group = ArgGroup::new("begin").args(["init", "join"]))]
@@ -54,6 +54,9 @@ pub struct Server {
 
     #[command(flatten)]
     pub token_keys: TokenKeys,
+
+    #[command(flatten)]
+    pub admission: Admission,
 }
 
 #[derive(Args)]

@@ -163,6 +163,7 @@ fn plan(layout: &Layout, settings: &Settings, arguments: &Server) -> Result<Plan
     config.name = settings.name.clone();
     config.tokens_dir = layout.tokens();
     arguments.token_keys.configure(&mut config);
+    arguments.admission.configure(&mut config)?;
     config.advertise_port = Some(settings.address.port());
     config.service_cidr = settings.cluster.service_cidr.parse().context("the kept service CIDR")?;
     config.cluster_domain = settings.cluster.cluster_domain.clone();

@@ -4,11 +4,13 @@
 
 mod agents;
 mod backup;
+mod certificates;
 mod faults;
 mod harness;
 mod images;
 mod lost;
 mod newcomer;
 mod past;
+mod podsecurity;
 mod restarts;
 mod servers;

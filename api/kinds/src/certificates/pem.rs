@@ -21,6 +21,18 @@ pub fn organizations(base64: &str) -> Result<Vec<String>, String> {
     })
 }
 
+/// The one common name of a request's subject, which becomes the user; empty if there is none.
+pub fn common_name(base64: &str) -> Result<String, String> {
+    with_request(base64, |request| {
+        let mut names = request.certification_request_info.subject.iter_common_name();
+        let name = names.next().map(|name| name.as_str().map(str::to_owned)).transpose();
+        match names.next() {
+            None => Ok(name.map_err(|error| error.to_string())?.unwrap_or_default()),
+            Some(_) => Err("subject has more than one common name".to_owned()),
+        }
+    })
+}
+
 fn with_request<T>(
     base64: &str,
     and: impl FnOnce(&X509CertificationRequest<'_>) -> Result<T, String>,

@@ -80,7 +80,7 @@ impl Policy {
         new != old && new.level != Level::Privileged && (new.version != old.version || new.level > old.level)
     }
 
-    /// What these labels ask for where nothing is asked for: `enforce=baseline:latest, warn=restricted:v1.30`.
+    /// What the labels it was read of ask for, without what forbids nothing: `enforce=baseline:latest, warn=restricted:v1.30`.
     pub fn stated(mut self, labels: &BTreeMap<String, String>) -> String {
         let has = |name: String| labels.contains_key(&name);
         let stated = MODES.iter().filter_map(|mode| {
