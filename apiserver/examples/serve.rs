@@ -1,6 +1,6 @@
 //! An API server and nothing else: no controllers, no scheduler, no node. For replaying recorded requests.
 //!
-//! `cargo run -p kontiki-apiserver --example serve -- DIRECTORY [ADDRESS]` keeps everything below the directory and
+//! `cargo run -p kontiki-apiserver --example serve -- DIRECTORY [ADDRESS [SEATS]]` keeps everything below the directory and
 //! prints where it listens; the operator's credentials are in `DIRECTORY/pki`.
 
 use std::{net::SocketAddr, path::PathBuf};
@@ -15,7 +15,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let dir = PathBuf::from(arguments.next().ok_or("give a directory")?);
     let listen: SocketAddr = arguments.next().unwrap_or_else(|| "127.0.0.1:0".to_owned()).parse()?;
     let log = Log::open(LogConfig::new(dir.join("log"))).await?;
-    let config = Config::new(listen, listen.ip(), dir.join("pki"));
+    let mut config = Config::new(listen, listen.ip(), dir.join("pki"));
+    if let Some(seats) = arguments.next() {
+        config.seats = seats.parse()?;
+    }
     let server = ApiServer::start(config, log.clone()).await?;
     let url = format!("https://{}", server.local_address());
     std::fs::write(

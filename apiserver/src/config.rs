@@ -7,7 +7,7 @@ use std::{
     str::FromStr,
 };
 
-use crate::admission::AdmissionConfig;
+use crate::{admission::AdmissionConfig, audit, fairness};
 
 /// The API server's configuration.
 #[derive(Clone, Debug)]
@@ -44,6 +44,10 @@ pub struct Config {
     pub token_audiences: Vec<String>,
     /// What admission's plugins are told.
     pub admission: AdmissionConfig,
+    /// Requests in work at once, which priority levels share.
+    pub seats: u32,
+    /// Which requests are recorded, and where.
+    pub audit: Option<audit::Settings>,
 }
 
 impl Config {
@@ -66,6 +70,8 @@ impl Config {
             token_issuer: "https://kubernetes.default.svc".to_owned(),
             token_audiences: vec!["https://kubernetes.default.svc".to_owned()],
             admission: AdmissionConfig::default(),
+            seats: fairness::seats_default(),
+            audit: None,
         }
     }
 

@@ -23,14 +23,20 @@ const JSON: &str = "application/json";
 const YAML: &str = "application/yaml";
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 
-/// Marks an answer that was written here. A stream may know its length too, but is never waited for.
-#[derive(Clone, Copy)]
-struct Whole;
+/// Marks an answer that was written here, and shares its bytes. A stream may know its length too, but is never waited for.
+#[derive(Clone)]
+struct Whole(Bytes);
 
 /// The size of a body that is in memory: it may be compressed, and is sent in one piece.
 pub(crate) fn size_in_memory(response: &ApiResponse) -> Option<u64> {
     response.extensions().get::<Whole>()?;
     response.body().size_hint().exact()
+}
+
+/// A body that is in memory, shared.
+pub(crate) fn bytes_in_memory(response: &ApiResponse) -> Option<Bytes> {
+    size_in_memory(response)?;
+    response.extensions().get::<Whole>().map(|Whole(bytes)| bytes.clone())
 }
 
 pub fn full(bytes: impl Into<Bytes>) -> ApiBody {
@@ -125,6 +131,17 @@ pub fn typed_value(request: &ApiRequest, group: &str, version: &str, kind: &str)
     Ok(value)
 }
 
+/// A body as a tree, whatever it is written in. `None` where that is no form of an object, or it is not well-formed.
+pub(crate) fn tree(media: &str, bytes: &[u8]) -> Option<Value> {
+    match media {
+        "" | JSON => serde_json::from_slice(bytes).ok(),
+        YAML | "application/apply-patch+yaml" => kontiki_schema::decode_yaml(bytes).ok().map(|document| document.value),
+        PROTOBUF => kontiki_schema::builtin().decode_protobuf(bytes).ok().map(|object| object.value),
+        media if media.ends_with("+json") => serde_json::from_slice(bytes).ok(),
+        _ => None,
+    }
+}
+
 /// The content type without its parameters, as written.
 pub fn media_type(headers: &HeaderMap) -> &str {
     let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
@@ -203,9 +220,10 @@ pub fn page_not_found() -> ApiResponse {
 }
 
 pub fn response(code: StatusCode, content_type: &str, body: impl Into<Bytes>) -> ApiResponse {
-    let mut response = http::Response::new(full(body));
+    let bytes = body.into();
+    let mut response = http::Response::new(full(bytes.clone()));
     *response.status_mut() = code;
-    response.extensions_mut().insert(Whole);
+    response.extensions_mut().insert(Whole(bytes));
     if let Ok(value) = HeaderValue::from_str(content_type) {
         response.headers_mut().insert(header::CONTENT_TYPE, value);
     }
@@ -272,7 +290,18 @@ pub async fn compress(accept_encoding: Option<&str>, response: ApiResponse) -> A
     parts.headers.remove(header::CONTENT_LENGTH);
     parts.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     parts.headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    let packed = Bytes::from(packed);
+    parts.extensions.insert(Whole(packed.clone()));
     ApiResponse::from_parts(parts, full(packed))
+}
+
+/// An answer in memory, sent as the stream that is made of it.
+pub(crate) fn as_stream(response: ApiResponse, stream: impl FnOnce(Bytes) -> ApiBody) -> ApiResponse {
+    let (mut parts, body) = response.into_parts();
+    match parts.extensions.remove::<Whole>() {
+        Some(Whole(bytes)) => ApiResponse::from_parts(parts, stream(bytes)),
+        None => ApiResponse::from_parts(parts, body),
+    }
 }
 
 fn gzip(bytes: &[u8]) -> std::io::Result<Vec<u8>> {

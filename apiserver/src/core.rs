@@ -13,11 +13,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     aggregation::{Aggregation, Apis},
+    audit::Audit,
     authn::{self, StaticTokens, TokenSigner},
     authz::Rbac,
     config::Config,
     definitions::Definitions,
     failure,
+    fairness::Fairness,
     follow::Follower,
     health, limits,
     metrics::Metrics,
@@ -45,6 +47,10 @@ pub struct Core {
     pub(crate) static_tokens: StaticTokens,
     /// Roles and bindings, as the log has them.
     pub(crate) rbac: Follower<Rbac>,
+    /// Who gets to work when.
+    pub(crate) fairness: Fairness,
+    /// Where requests are recorded, if they are.
+    pub(crate) audit: Option<Arc<Audit>>,
     pub(crate) nodes: NodeClient,
     /// The ways to the servers of aggregated APIs.
     pub(crate) aggregation: Aggregation,
@@ -79,18 +85,24 @@ impl Core {
         let nodes = NodeClient::new(&pki)?;
         let aggregation = Aggregation::new(&pki)?;
         let peers = Peers::new(&pki, &config.name)?;
+        let metrics = Metrics::new();
+        let fairness = Fairness::new(config.seats, metrics.fairness.clone());
+        let audit = config.audit.clone().map(|settings| Audit::open(settings, metrics.audit.clone()));
+        let audit = audit.transpose().map_err(StartError::Audit)?;
         let join_tokens = JoinTokens::open(&config.tokens_dir, pki.ca_pem())?;
         Ok(Arc::new(Core {
             log,
             config,
             pki,
             tokens,
-            metrics: Metrics::new(),
+            metrics,
             definitions: Definitions::default(),
             registry: RwLock::new(Arc::new(Registry::new(Kinds::default(), Arc::default()))),
             frames: Frames::default(),
             static_tokens,
             rbac: Follower::new(),
+            fairness,
+            audit,
             nodes,
             aggregation,
             join_tokens,

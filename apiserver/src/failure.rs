@@ -113,6 +113,16 @@ pub fn too_large(limit_bytes: usize) -> Status {
     plain(413, "RequestEntityTooLarge", format!("Request entity too large: limit is {limit_bytes}"))
 }
 
+/// Kubernetes has no reason for it.
+pub fn uri_too_long(limit_bytes: usize) -> Status {
+    plain(414, "RequestURITooLong", format!("Request URI too long: limit is {limit_bytes}"))
+}
+
+/// Kubernetes has no reason for it.
+pub fn headers_too_large(limit_bytes: usize) -> Status {
+    plain(431, "RequestHeaderFieldsTooLarge", format!("Request header fields too large: limit is {limit_bytes}"))
+}
+
 pub fn unsupported_media(accepted: &[&str]) -> Status {
     let list = accepted.join(", ");
     let message = format!("the body of the request was in an unknown format - accepted media types include: {list}");

@@ -1,9 +1,15 @@
 //! The way of one request: read, authenticate, impersonate, bound, authorize, answer. The socket and the in-process
 //! transport both end here.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
+mod bounds;
 
-use bytes::Bytes;
+use std::{
+    net::IpAddr,
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
 use futures::FutureExt as _;
 use http::{HeaderMap, HeaderValue, Method, header};
 use hyper::upgrade::OnUpgrade;
@@ -12,11 +18,14 @@ use kontiki_model::Status;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
-    aggregation, authn,
+    aggregation,
+    audit::{Arrived, Entry},
+    authn,
     authz::{self, Question},
     content,
     core::Core,
     failure,
+    fairness::{self, Asked, Flow, Seat},
     kontiki::{
         self,
         at::{self, Moment},
@@ -47,22 +56,27 @@ pub(crate) struct Incoming {
 
 /// What the transport knows of the client.
 pub(crate) enum Caller {
-    /// A connection, with the identity of its certificate.
-    Connection(Option<Arc<Identity>>),
+    /// A connection, with the identity of its certificate, and from where it was made.
+    Connection { certificate: Option<Arc<Identity>>, address: Option<IpAddr> },
     /// A part of this process, which is who it says it is.
     InProcess(Arc<Identity>),
 }
 
 pub(crate) struct Handler {
     core: Arc<Core>,
+    /// All requests but long ones, in work or waiting for a seat.
     short: Arc<Semaphore>,
     long: Arc<Semaphore>,
 }
 
-/// What a request holds on to while it is in work.
-struct Admitted {
-    permit: OwnedSemaphorePermit,
-    long: bool,
+/// What has come out about a request on its way, whatever it is answered.
+#[derive(Default)]
+struct Noted {
+    /// Where requests are recorded.
+    arrived: Option<Arrived>,
+    entry: Option<Entry>,
+    flow: Option<Arc<Flow>>,
+    seat: Option<Arc<Seat>>,
 }
 
 /// What a request asks for, and the endpoint of kontiki's own API that it is for, if it is.
@@ -71,6 +85,16 @@ struct Asks {
     own: Option<kontiki::Found>,
     /// The moment it asks about, for paths below `/at/`; where it cannot be read, why.
     past: Option<Result<Moment, Status>>,
+}
+
+impl Incoming {
+    fn arrived(&self) -> Arrived {
+        let address = match self.caller {
+            Caller::Connection { address, .. } => address,
+            Caller::InProcess(_) => None,
+        };
+        Arrived::new(&self.path, &self.raw_query, &self.headers, address)
+    }
 }
 
 impl Handler {
@@ -93,22 +117,34 @@ impl Handler {
         let accept = kept(&incoming.headers, &[header::ACCEPT]);
         let encoding = kept(&incoming.headers, &[header::ACCEPT_ENCODING]);
         let query: Vec<(String, String)> = form_urlencoded::parse(incoming.raw_query.as_bytes()).into_owned().collect();
-        let asks = Asks::read(&mut incoming, &query);
+        let mut noted = Noted { arrived: self.core.audit.as_ref().map(|_| incoming.arrived()), ..Noted::default() };
+        let asks = bounds::check_head(&incoming).and_then(|()| Asks::read(&mut incoming, &query));
         let labels = asks.as_ref().map(|asks| asks.labels(&self.core)).unwrap_or_default();
         let long = asks.as_ref().is_ok_and(Asks::is_long);
-        let served = self.serve(asks, query, &mut incoming, request_id.clone(), labels.clone()).boxed();
+        let served = self.serve(asks, query, &mut incoming, request_id.clone(), labels.clone(), &mut noted).boxed();
         let outcome = AssertUnwindSafe(served).catch_unwind().await.unwrap_or_else(|_| {
             self.core.metrics.panicked();
             tracing::error!(request_id, "a handler panicked");
-            Err(failure::internal("This request caused apiserver to panic. Look in the logs for details."))
+            let status = failure::internal("This request caused apiserver to panic. Look in the logs for details.");
+            if let Some(entry) = noted.entry.take() {
+                entry.panicked(&status);
+            }
+            Err(status)
         });
         if let Some(unread) = incoming.body.take() {
             content::drain(unread).await;
         }
+        let failed = outcome.as_ref().err().filter(|_| noted.entry.is_some()).cloned();
         let response = outcome.unwrap_or_else(|status| content::failed(&accept, &status));
+        if let Some(entry) = noted.entry.take() {
+            entry.complete(&response, failed.as_ref());
+        }
         let encoding = encoding.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
         let mut response = content::compress(encoding, response).await;
-        finish(&mut response, &request_id);
+        if let Some(seat) = noted.seat.filter(|_| !long) {
+            response = self.core.fairness.unsent.send(response, seat);
+        }
+        finish(&mut response, &request_id, noted.flow.as_deref());
         let took = Some(started.elapsed()).filter(|_| !long);
         self.core.metrics.answered(labels, response.status().as_u16(), took);
         response
@@ -121,25 +157,39 @@ impl Handler {
         incoming: &mut Incoming,
         request_id: String,
         labels: RequestLabels,
+        noted: &mut Noted,
     ) -> Result<ApiResponse, Status> {
+        let started = Instant::now();
         let asks = asks?;
+        let allowed = bounds::time_allowed(&query)?;
         self.core.knows_enough(&asks.info.target)?;
-        let identity = self.identify(&asks.info, &incoming.caller, &incoming.headers).await?;
-        let admitted = self.admit(asks.is_long())?;
+        let identity = self.identify(&asks.info, &incoming.caller, &incoming.headers, &request_id, noted).await?;
+        let permit = self.admit(asks.is_long())?;
+        if asks.is_queued() {
+            self.seat(&asks.info, &identity, &query, allowed, noted).await?;
+        }
         let field_selector = query.iter().find(|(key, _)| key == "fieldSelector").map_or("", |(_, value)| value);
         if let Some(RequestInfo { verb, target }) = asks.judged() {
-            authz::authorize(&self.core, Question { identity: &identity, verb, target, field_selector })?;
+            let question = Question { identity: &identity, verb, target, field_selector };
+            let decision = authz::decide(&self.core, question)?;
+            if let Some(entry) = &noted.entry {
+                entry.decided(&decision);
+            }
+            authz::enforce(&self.core, question, &decision)?;
         }
         let elsewhere = asks.served_elsewhere(&self.core);
-        let writes = !matches!(asks.info.verb, "get" | "head" | "list");
+        let (writes, long) = (!matches!(asks.info.verb, "get" | "head" | "list"), asks.is_long());
         let work = async {
             let method = incoming.method.clone();
             let headers = std::mem::take(&mut incoming.headers);
             let body = incoming.body.take().unwrap_or_else(content::empty);
             let body = match asks.passes_through() || elsewhere.is_some() {
                 true => RequestBody::stream(body),
-                false => RequestBody::Bytes(read_body(&headers, body).await?),
+                false => RequestBody::Bytes(bounds::read_body(&headers, body).await?),
             };
+            if let Some(entry) = &mut noted.entry {
+                entry.sent(&headers, body.bytes());
+            }
             let request = ApiRequest {
                 method,
                 path: std::mem::take(&mut incoming.path),
@@ -151,42 +201,93 @@ impl Handler {
                 identity,
                 request_id,
                 at: None,
+                seat: noted.seat.clone(),
+                annotations: noted.entry.as_ref().map(|entry| entry.annotations().clone()),
             };
             match elsewhere {
                 Some(api) => aggregation::forward(&self.core, &api, request).await,
                 None => self.dispatch(asks, request).await,
             }
         };
-        if admitted.long {
+        if long {
             let gauge = self.core.metrics.long_request(&labels);
             let response = work.await?;
             let stopping = self.core.stopping.clone();
-            return Ok(response.map(|body| Guarded::new(body, (admitted.permit, gauge), stopping).boxed()));
+            let mut entry = noted.entry.take();
+            if let Some(entry) = &mut entry {
+                entry.started(response.status().as_u16());
+            }
+            return Ok(response.map(|body| Guarded::new(body, (permit, gauge, entry), stopping).boxed()));
         }
         let _gauge = self.core.metrics.short_request(writes);
-        let outcome = tokio::time::timeout(limits::REQUEST_TIME_MAX, work).await;
+        let outcome = tokio::time::timeout(allowed.saturating_sub(started.elapsed()), work).await;
         outcome.unwrap_or_else(|_| {
-            Err(failure::timeout("request did not complete within the allowed time", limits::RETRY_AFTER_S))
+            Err(failure::timeout("request did not complete within the allotted timeout", limits::RETRY_AFTER_S))
         })
     }
 
-    /// Who this request counts as.
-    async fn identify(&self, info: &RequestInfo, caller: &Caller, headers: &HeaderMap) -> Result<Identity, Status> {
+    /// Who this request counts as. From here on it is recorded, if anybody wants it to be.
+    async fn identify(
+        &self,
+        info: &RequestInfo,
+        caller: &Caller,
+        headers: &HeaderMap,
+        request_id: &str,
+        noted: &mut Noted,
+    ) -> Result<Identity, Status> {
         let real = match caller {
-            Caller::InProcess(identity) => Identity::clone(identity),
-            Caller::Connection(certificate) => authn::authenticate(&self.core, certificate.as_deref(), headers).await?,
+            Caller::InProcess(identity) => Ok(Identity::clone(identity)),
+            Caller::Connection { certificate, .. } => {
+                authn::authenticate(&self.core, certificate.as_deref(), headers).await
+            }
         };
+        let nobody = Identity::default();
+        let begun = self
+            .core
+            .audit
+            .as_ref()
+            .zip(noted.arrived.take())
+            .and_then(|(audit, arrived)| audit.begin(arrived, info, real.as_ref().unwrap_or(&nobody), request_id));
+        match (&real, begun) {
+            (Ok(_), Some(entry)) => {
+                entry.received();
+                noted.entry = Some(entry);
+            }
+            (Err(status), Some(entry)) => entry.unknown(status),
+            (_, None) => {}
+        }
+        let real = real?;
         let Some(wanted) = authn::requested(headers)? else { return Ok(real) };
         authz::check_impersonation(&self.core, &real, &wanted, info)?;
         tracing::debug!(user = real.user, impersonated = wanted.identity.user, "acting as somebody else");
+        if let Some(entry) = &mut noted.entry {
+            entry.acts_as(&wanted.identity);
+        }
         Ok(Identity { impersonator: Some(real.user), ..wanted.identity })
     }
 
-    fn admit(&self, long: bool) -> Result<Admitted, Status> {
+    /// Room for one more request at all; who gets to work when is a matter of fairness.
+    fn admit(&self, long: bool) -> Result<OwnedSemaphorePermit, Status> {
         let pool = if long { &self.long } else { &self.short };
-        let permit = pool.clone().try_acquire_owned();
-        let permit = permit.map_err(|_| failure::too_many_requests(limits::RETRY_AFTER_S))?;
-        Ok(Admitted { permit, long })
+        pool.clone().try_acquire_owned().map_err(|_| failure::too_many_requests(limits::RETRY_AFTER_S))
+    }
+
+    /// Waits for a seat among the requests in work.
+    async fn seat(
+        &self,
+        info: &RequestInfo,
+        identity: &Identity,
+        query: &[(String, String)],
+        allowed: Duration,
+        noted: &mut Noted,
+    ) -> Result<(), Status> {
+        let fairness = &self.core.fairness;
+        let asked = Asked { identity, verb: info.verb, target: &info.target };
+        let Some(flow) = fairness.classify(&self.core.log, asked) else { return Ok(()) };
+        noted.flow = Some(flow.clone());
+        let width = fairness::width(&self.core, info, query);
+        noted.seat = Some(Arc::new(flow.seat(width, allowed, || fairness.flow_hash(&flow, asked)).await?));
+        Ok(())
     }
 
     async fn dispatch(&self, asks: Asks, request: ApiRequest) -> Result<ApiResponse, Status> {
@@ -266,6 +367,11 @@ impl Asks {
         self.own.as_ref().map_or_else(|| self.info.is_long(), kontiki::Found::is_long)
     }
 
+    /// Tunnels and streams take no seat; watches do while they begin.
+    fn is_queued(&self) -> bool {
+        !self.is_long() || self.info.verb == "watch"
+    }
+
     /// Whether the body goes on as it comes.
     fn passes_through(&self) -> bool {
         let proxied = || matches!(&self.info.target, Target::Resource(info) if info.subresource == "proxy");
@@ -281,23 +387,6 @@ impl Asks {
 
 fn serves(resource: &ResourceInfo, route: &ResourceRequest, subresource: Subresource) -> bool {
     resource.subresource == subresource.name() && route.kind.has(subresource)
-}
-
-async fn read_body(headers: &HeaderMap, mut body: ApiBody) -> Result<Bytes, Status> {
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    let late = |_| failure::timeout("the body of the request did not arrive in time", limits::RETRY_AFTER_S);
-    let read = match announced {
-        Some(length) if length > limits::REQUEST_BODY_BYTES_MAX => {
-            Err(failure::too_large(limits::REQUEST_BODY_BYTES_MAX))
-        }
-        _ => tokio::time::timeout(limits::REQUEST_TIME_MAX, content::read(&mut body, limits::REQUEST_BODY_BYTES_MAX))
-            .await
-            .map_err(late)?,
-    };
-    if read.is_err() {
-        content::drain(body).await;
-    }
-    read
 }
 
 /// Labels name resources that exist: what clients make up must not fill memory.
@@ -328,8 +417,11 @@ fn kept(headers: &HeaderMap, names: &[header::HeaderName]) -> HeaderMap {
     values.collect()
 }
 
-fn finish(response: &mut ApiResponse, request_id: &str) {
+fn finish(response: &mut ApiResponse, request_id: &str, flow: Option<&Flow>) {
     let headers = response.headers_mut();
+    if let Some(flow) = flow {
+        flow.mark(headers);
+    }
     if let Ok(value) = HeaderValue::from_str(request_id) {
         headers.insert("audit-id", value);
     }

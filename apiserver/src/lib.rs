@@ -5,6 +5,7 @@
 //! `reviews`, or to `paths`. Answers are written by [`content`], failures worded in [`failure`]. [`Core`] is what all share.
 mod admission;
 mod aggregation;
+pub mod audit;
 mod authn;
 mod authz;
 mod bootstrap;
@@ -14,6 +15,7 @@ mod core;
 mod definitions;
 mod discovery;
 pub mod failure;
+mod fairness;
 mod follow;
 mod handler;
 mod health;

@@ -14,8 +14,9 @@ pub const DRAIN_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(2);
 /// Connections served at once; further ones wait in the kernel's queue.
 pub const CONNECTIONS_MAX: usize = 20_000;
-/// Requests in work at once, watches and tunnels excepted; further ones get 429.
-pub const REQUESTS_IN_FLIGHT_MAX: usize = 1_000;
+/// Requests at once in work or in a queue, watches and tunnels excepted; further ones get 429. No single user comes near it,
+/// except who is exempt.
+pub const REQUESTS_IN_FLIGHT_MAX: usize = 5_000;
 /// Watches, tunnels and log streams at once; further ones get 429.
 pub const LONG_REQUESTS_MAX: usize = 100_000;
 /// Seconds that a refused client is told to wait.
@@ -26,9 +27,13 @@ pub const REQUEST_TIME_MAX: Duration = Duration::from_secs(60);
 pub const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 /// A client must send the head of a request within this time (HTTP/1.1).
 pub const HEADER_TIME_MAX: Duration = Duration::from_secs(30);
-/// Headers of one request over HTTP/2: room for the largest token, and for groups to act as. Of HTTP/1.1, hyper takes a hundred headers
-/// and 400 KiB.
-pub const HEADER_BYTES_MAX: u32 = 64 * 1024;
+/// Headers of one request: room for the largest token, and for groups to act as. More is refused with 431.
+pub const HEADER_BYTES_MAX: usize = 64 * 1024;
+/// Path and query of one request. More is refused with 414.
+pub const URI_BYTES_MAX: usize = 32 * 1024;
+/// Beyond these, hyper refuses a head that nobody has seen: with the same codes, and without a word.
+pub const RAW_HEADER_BYTES_MAX: u32 = 384 * 1024;
+pub const RAW_HEADERS_MAX: usize = 1_000;
 /// Concurrent streams of one HTTP/2 connection.
 pub const STREAMS_PER_CONNECTION_MAX: u32 = 1_000;
 /// An HTTP/2 connection is probed after this much silence, and closed when the probe goes unanswered for as long again.
@@ -109,7 +114,8 @@ pub const OWNERS_DEPTH_MAX: usize = 16;
 
 const _: () = assert!(DRAIN_BYTES_MAX > REQUEST_BODY_BYTES_MAX && DRAIN_BYTES_MAX > TRANSACTION_BYTES_MAX);
 const _: () = assert!(TRANSACTION_BYTES_MAX > REQUEST_BODY_BYTES_MAX, "what fits a request fits a transaction");
-const _: () = assert!(TOKEN_BYTES_MAX < HEADER_BYTES_MAX as usize);
+const _: () = assert!(TOKEN_BYTES_MAX < HEADER_BYTES_MAX && HEADER_BYTES_MAX < RAW_HEADER_BYTES_MAX as usize);
+const _: () = assert!(URI_BYTES_MAX < u16::MAX as usize, "as much as the type of URIs can hold");
 const _: () = assert!(GZIP_BYTES_MIN < REQUEST_BODY_BYTES_MAX);
 const _: () =
     assert!(TOKEN_LIFETIME_S_MIN <= TOKEN_LIFETIME_S_DEFAULT && TOKEN_LIFETIME_S_DEFAULT <= TOKEN_LIFETIME_S_MAX);

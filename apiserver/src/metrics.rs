@@ -14,6 +14,8 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use crate::{audit::AuditMetrics, fairness::FairnessMetrics};
+
 /// A request, as far as it is counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RequestLabels {
@@ -49,6 +51,8 @@ pub struct Metrics {
     long: Family<RequestLabels, Gauge>,
     connections: Gauge,
     panics: Counter,
+    pub(crate) audit: AuditMetrics,
+    pub(crate) fairness: FairnessMetrics,
     log: LogGauges,
 }
 
@@ -80,6 +84,8 @@ impl Metrics {
             long: Family::default(),
             connections: Gauge::default(),
             panics: Counter::default(),
+            audit: AuditMetrics::new(),
+            fairness: FairnessMetrics::new(),
             log: LogGauges::default(),
         };
         metrics.register();
@@ -95,6 +101,8 @@ impl Metrics {
         registry.register("apiserver_longrunning_requests", "Open watches, tunnels and log streams", self.long.clone());
         registry.register("apiserver_connections", "Open client connections", self.connections.clone());
         registry.register("apiserver_request_panics", "Requests whose handler panicked", self.panics.clone());
+        self.audit.register(registry);
+        self.fairness.register(registry);
         let log = &self.log;
         registry.register("kontiki_log_revision", "Newest revision", log.revision.clone());
         registry.register("kontiki_log_floor_revision", "Oldest revision a watch can resume from", log.floor.clone());

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::{
     content,
     core::Core,
-    failure, health, kontiki,
+    failure, fairness, health, kontiki,
     negotiate::{self, Form, Offer, negotiate},
     request::{ApiRequest, ApiResponse},
     version,
@@ -45,6 +45,10 @@ pub(crate) async fn answer(core: &Arc<Core>, path: &str, request: &ApiRequest) -
         ["openapi", "v2"] => registry.openapi().v2(request)?,
         ["openapi", "v3"] => registry.openapi().index(),
         ["openapi", "v3", document @ ..] => match registry.openapi().v3(&document.join("/"), request)? {
+            Some(found) => found,
+            None => return Ok(content::page_not_found()),
+        },
+        ["debug", "api_priority_and_fairness", what] => match fairness::dump(&core.fairness, what) {
             Some(found) => found,
             None => return Ok(content::page_not_found()),
         },

@@ -2,14 +2,14 @@
 //!
 //! The HTTP layer has authenticated, routed and authorized it; the handlers never see a socket.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, header};
 use hyper::upgrade::OnUpgrade;
 use kontiki_model::{Revision, Status};
 
-use crate::failure;
+use crate::{audit::Annotations, failure, fairness::Seat};
 
 /// A body that breaks off.
 ///
@@ -68,6 +68,10 @@ pub struct ApiRequest {
     pub request_id: String,
     /// The revision whose state is asked for: a path below `/at/`.
     pub at: Option<Revision>,
+    /// Its place among the requests in work; absent for what the server asks itself.
+    pub seat: Option<Arc<Seat>>,
+    /// Where it is recorded: what is to be said about it there.
+    pub annotations: Option<Arc<Annotations>>,
 }
 
 /// A request below `/api/v1` or `/apis/<group>/<version>` for a known kind.
@@ -133,6 +137,13 @@ impl ApiRequest {
     /// A header as text; a value that is not visible ASCII counts as absent.
     pub fn header(&self, name: impl header::AsHeaderName) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// Says something about this request where it is recorded.
+    pub fn annotate(&self, key: &str, value: impl Into<String>) {
+        if let Some(annotations) = &self.annotations {
+            annotations.add(key, value);
+        }
     }
 
     pub fn user_agent(&self) -> &str {

@@ -262,7 +262,8 @@ async fn token_holder(core: &Core, spec: &Value) -> Result<Value, Status> {
     })
 }
 
-fn user_info(identity: &Identity) -> Value {
+/// A user as `authentication.k8s.io` tells one.
+pub(crate) fn user_info(identity: &Identity) -> Value {
     let mut info = Map::new();
     let mut tell = |name: &str, value: Value| info.insert(name.to_owned(), value);
     if !identity.user.is_empty() {

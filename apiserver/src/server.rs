@@ -13,7 +13,7 @@ use crate::{
     bootstrap,
     config::Config,
     core::Core,
-    definitions,
+    definitions, fairness,
     handler::Handler,
     in_process::InProcess,
     kubernetes_service, limits,
@@ -37,6 +37,8 @@ pub enum StartError {
     TokenKeyFile { path: PathBuf, source: TokenFault },
     #[error(transparent)]
     Tokens(#[from] TokenFileError),
+    #[error("cannot open the audit log")]
+    Audit(#[source] std::io::Error),
     #[error("cannot set up TLS")]
     Tls(#[from] TlsError),
 }
@@ -84,6 +86,8 @@ impl ApiServer {
         tasks.spawn(definitions::keep(core.clone()));
         tasks.spawn(aggregation::keep(core.clone()));
         tasks.spawn(aggregation::lead(core.clone()));
+        tasks.spawn(fairness::keep(core.clone()));
+        tasks.spawn(fairness::keep_conditions(core.clone()));
         Ok(ApiServer { core, handler, acceptor, tasks })
     }
 
@@ -130,6 +134,10 @@ impl ApiServer {
         let patience = limits::SHUTDOWN_TIME_MAX + Duration::from_secs(1);
         if tokio::time::timeout(patience, ended).await.is_err() {
             tracing::warn!("requests were still open at shutdown");
+        }
+        if let Some(audit) = self.core.audit.clone() {
+            let closed = tokio::task::spawn_blocking(move || audit.close()).await;
+            closed.unwrap_or_else(|error| tracing::error!(%error, "the audit log was not closed"));
         }
     }
 }

@@ -87,23 +87,60 @@ fn where_a_request_ends_is_never_a_matter_of_opinion() {
 fn heads_of_requests_are_bounded() {
     run(async {
         let server = Running::start().await;
-        let head = |name: String, value: String| {
+        let head = |name: &str, value: String| {
             format!("GET /version HTTP/1.1\r\nHost: k\r\nConnection: close\r\n{name}: {value}\r\n\r\n")
         };
-        let told = answers(&server, head("x".to_owned(), "v".repeat(600 * 1024)).as_bytes()).await;
+        let refused = |told: &str, code: &str, reason: &str| {
+            assert_eq!(codes(told), [code], "{told}");
+            let status: Value = serde_json::from_str(told.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+            let expected = (&json!("Status"), &json!(reason), code.to_owned());
+            assert_eq!((&status["kind"], &status["reason"], status["code"].to_string()), expected, "{told}");
+        };
+        let large = limits::HEADER_BYTES_MAX;
+        let told = answers(&server, head("x", "v".repeat(large - 100)).as_bytes()).await;
+        assert_eq!(codes(&told), ["200"], "{told}");
+        let told = answers(&server, head("x", "v".repeat(large)).as_bytes()).await;
+        refused(&told, "431", "RequestHeaderFieldsTooLarge");
+        let url = |bytes: usize| {
+            format!("GET /version?{} HTTP/1.1\r\nHost: k\r\nConnection: close\r\n\r\n", "a".repeat(bytes))
+        };
+        refused(&answers(&server, url(limits::URI_BYTES_MAX).as_bytes()).await, "414", "RequestURITooLong");
+        let many = |number: usize| (0..number).map(|n| format!("x-{n}: 1\r\n")).collect::<String>();
+        let told = answers(&server, head("x", format!("1\r\n{}y: 1", many(200))).as_bytes()).await;
+        assert_eq!(codes(&told), ["200"], "{told}");
+        // Heads that nobody sees.
+        let told = answers(&server, head("x", "v".repeat(600 * 1024)).as_bytes()).await;
         assert_eq!(codes(&told), ["431"], "{told}");
-        let many: String = (0..200).map(|n| format!("x-{n}: 1\r\n")).collect();
-        let told = answers(&server, format!("GET /version HTTP/1.1\r\nHost: k\r\n{many}\r\n").as_bytes()).await;
+        let told = answers(&server, head("x", format!("1\r\n{}y: 1", many(1200))).as_bytes()).await;
         assert_eq!(codes(&told), ["431"], "{told}");
-        let url = format!("GET /version?{} HTTP/1.1\r\nHost: k\r\n\r\n", "a".repeat(70 * 1024));
-        assert_eq!(codes(&answers(&server, url.as_bytes()).await), ["414"]);
-        let over_http2 = async |bytes: usize| server.http2_with("/version", "x", &"v".repeat(bytes)).await.status;
-        assert_eq!(over_http2(limits::HEADER_BYTES_MAX as usize / 2).await, StatusCode::OK);
-        assert_eq!(
-            over_http2(limits::HEADER_BYTES_MAX as usize + 1).await,
-            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
-        );
+        assert_eq!(codes(&answers(&server, url(70 * 1024).as_bytes()).await), ["414"]);
+        let over_http2 = async |bytes: usize| server.http2_with("/version", "x", &"v".repeat(bytes)).await;
+        assert_eq!(over_http2(large / 2).await.status, StatusCode::OK);
+        let told = over_http2(large + 1).await;
+        assert_eq!((told.status.as_u16(), &told.json()["reason"]), (431, &json!("RequestHeaderFieldsTooLarge")));
+        let raw = limits::RAW_HEADER_BYTES_MAX as usize;
+        assert_eq!(over_http2(raw).await.status, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
         assert_eq!(server.admin().await.get("/version").await.status, 200);
+        server.stop().await;
+    });
+}
+
+#[test]
+fn a_request_takes_no_longer_than_its_client_waits() {
+    run(async {
+        let server = Running::start().await;
+        let mut admin = server.admin().await;
+        assert_eq!(admin.get("/version?timeout=32s").await.status, 200);
+        let answer = admin.get("/version?timeout=soon").await;
+        let message = "invalid timeout specified in the request URL - time: invalid duration \"soon\"";
+        assert_eq!((answer.status.as_u16(), answer.message().as_str()), (400, message));
+        // A body that never comes.
+        let head = format!("POST {CONFIG_MAPS}?timeout=200ms HTTP/1.1\r\nHost: k\r\nContent-Length: 10\r\n\r\n{{");
+        let told = answers(&server, head.as_bytes()).await;
+        assert_eq!(codes(&told), ["504"], "{told}");
+        let status: Value = serde_json::from_str(told.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+        let message = "Timeout: request did not complete within the allotted timeout";
+        assert_eq!((&status["reason"], &status["message"]), (&json!("Timeout"), &json!(message)));
         server.stop().await;
     });
 }

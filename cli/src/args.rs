@@ -2,6 +2,7 @@
 
 mod apply;
 mod past;
+mod requests;
 mod server;
 mod snapshot;
 
@@ -13,6 +14,7 @@ use kontiki_apiserver::AdmissionConfig;
 
 pub use self::apply::Apply;
 pub use self::past::{Color, Diff, Form, History, ObjectTarget, Tail, TailForm, Undelete, Undo, Why, WhyForm};
+pub use self::requests::Requests;
 pub use self::server::{Agent, Members, MembersAction, Server, Token, TokenRole};
 pub use self::snapshot::{Recover, Restore, Save, Snapshot, SnapshotAction};
 
@@ -139,6 +141,9 @@ pub struct Up {
 
     #[command(flatten)]
     pub admission: Admission,
+
+    #[command(flatten)]
+    pub requests: Requests,
 }
 
 /// What judges writes besides who may write.

@@ -82,6 +82,7 @@ fn plan(arguments: &Up, layout: &Layout, bound: SocketAddr) -> Result<Plan> {
     config.tokens_dir = layout.tokens();
     arguments.token_keys.configure(&mut config);
     arguments.admission.configure(&mut config)?;
+    arguments.requests.configure(&mut config)?;
     config.name = node::name(arguments)?;
     let member = Member { name: config.name.clone(), address: reached_at(bound).to_string() };
     let peers = Peers::new(&Pki::open(&layout.pki())?, &config.name)?;

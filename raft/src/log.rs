@@ -279,6 +279,11 @@ impl Log {
         self.inner.store.list(scope, options)
     }
 
+    /// How many objects a scope has, counted up to a bound; from memory.
+    pub fn count(&self, scope: &Scope, most: usize) -> usize {
+        self.inner.store.count(scope, most)
+    }
+
     /// The events of a scope, or of all there is, after a revision: those that are past, then those to come.
     pub fn watch(&self, subject: impl Into<Subject>, from: Revision) -> Result<Watch, ReadError> {
         self.inner.store.watch(subject.into(), from)

@@ -36,6 +36,7 @@ pub use generated::ids;
 pub use go::print as go_print;
 pub use patch::{PatchError, decode_patch, json_patch, merge_patch};
 pub use protobuf::{EncodeError, Enveloped, ListWriter, Source, watch_frame};
+pub use scalar::parse_duration;
 pub use schema::Schema;
 pub use structural::{Ratchet, Structural, custom_types, is_known_format, published, sorted};
 pub use table::{Field, Form, Gvk, Item, ListType, Omit, Patch, Shape, Table, Text, Type, TypeId, builtin};

@@ -113,7 +113,7 @@ pub fn duration(text: &str) -> Result<String, String> {
     Ok(print_duration(nanos))
 }
 
-/// Nanoseconds.
+/// Nanoseconds of a duration as Go writes it: `1h2m3.5s`.
 pub fn parse_duration(text: &str) -> Option<i64> {
     let (negative, mut rest) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),

@@ -95,9 +95,13 @@ pub(crate) fn decide(core: &Core, question: Question<'_>) -> Result<Decision, St
 
 /// As [`decide`], with Kubernetes' 403 for what is not allowed.
 pub(crate) fn authorize(core: &Core, question: Question<'_>) -> Result<(), Status> {
-    let Decision { allowed, reason } = decide(core, question)?;
+    enforce(core, question, &decide(core, question)?)
+}
+
+/// The answer to a question as what it means for who asks.
+pub(crate) fn enforce(core: &Core, question: Question<'_>, decision: &Decision) -> Result<(), Status> {
     let Question { identity, verb, target, .. } = question;
-    if allowed {
+    if decision.allowed {
         return Ok(());
     }
     // A role that allows it is about to be written: no refusal that a joining server should take to heart.
@@ -105,7 +109,7 @@ pub(crate) fn authorize(core: &Core, question: Question<'_>) -> Result<(), Statu
         let message = "the roles that every cluster has are not there yet";
         return Err(failure::unavailable(message, limits::RETRY_AFTER_S));
     }
-    Err(denied(identity, verb, target, &reason))
+    Err(denied(identity, verb, target, &decision.reason))
 }
 
 /// Everything that an identity may do in a namespace (empty: in the cluster alone).

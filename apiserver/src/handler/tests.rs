@@ -1,10 +1,12 @@
 #![allow(clippy::unwrap_used)]
+use bytes::Bytes;
 use http::StatusCode;
 use kontiki_raft::{Log, LogConfig};
+use serde_json::json;
 
 use super::*;
 use crate::Config;
-use crate::authn::MASTERS;
+use crate::{authn::MASTERS, bootstrap};
 
 async fn core(dir: &tempfile::TempDir) -> Arc<Core> {
     let log = Log::open(LogConfig::new(dir.path().join("log"))).await.unwrap();
@@ -41,4 +43,167 @@ async fn watches_beyond_their_bound_are_told_to_come_back() {
     assert_eq!(list.status(), StatusCode::OK, "others have their own bound");
     drop(first);
     assert_eq!(watch().await.status(), StatusCode::OK, "whoever goes makes room");
+}
+
+/// Users whom nothing exempts, and who may do everything.
+async fn with_users(core: &Arc<Core>, users: &[&str]) {
+    for resource in ["flowschemas", "prioritylevelconfigurations"] {
+        let kind = kontiki_kinds::by_resource("flowcontrol.apiserver.k8s.io", "v1", resource).unwrap();
+        for mut object in (kind.initial)() {
+            object["kind"] = kind.kind.into();
+            object["apiVersion"] = kind.group_version().into();
+            object.as_object_mut().unwrap().shift_remove("status");
+            bootstrap::ensure(core, kind.group, resource, "", object).await.unwrap();
+        }
+    }
+    let group = "rbac.authorization.k8s.io";
+    let rules = json!([
+        {"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]},
+        {"nonResourceURLs": ["*"], "verbs": ["*"]},
+    ]);
+    let subjects: Vec<_> = users.iter().map(|user| json!({"apiGroup": group, "kind": "User", "name": user})).collect();
+    let api_version = format!("{group}/v1");
+    let role = json!({"apiVersion": api_version, "kind": "ClusterRole", "metadata": {"name": "all"}, "rules": rules});
+    let binding = json!({
+        "apiVersion": api_version, "kind": "ClusterRoleBinding", "metadata": {"name": "all"},
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "all"}, "subjects": subjects,
+    });
+    bootstrap::ensure(core, group, "clusterroles", "", role).await.unwrap();
+    bootstrap::ensure(core, group, "clusterrolebindings", "", binding).await.unwrap();
+}
+
+fn by(user: &str, incoming: Incoming) -> Incoming {
+    let identity = authn::with_authenticated(Identity { user: user.to_owned(), ..Identity::default() });
+    Incoming { caller: Caller::InProcess(Arc::new(identity)), ..incoming }
+}
+
+/// A request that is in work until its body comes.
+fn slow(user: &str) -> (Incoming, tokio::sync::oneshot::Sender<()>) {
+    let (release, released) = tokio::sync::oneshot::channel::<()>();
+    let body = futures::stream::once(async move {
+        let _ = released.await;
+        Ok(http_body::Frame::data(Bytes::from_static(b"{}")))
+    });
+    let body = http_body_util::BodyExt::boxed_unsync(http_body_util::StreamBody::new(body));
+    let post = Incoming { method: Method::POST, body: Some(body), ..get("/api/v1/namespaces/default/configmaps", "") };
+    (by(user, post), release)
+}
+
+/// Seats of the level `global-default`, its queues in a hand, and their length.
+const SEATS: usize = 9;
+const HAND: usize = 6;
+const LENGTH: usize = 50;
+
+#[tokio::test]
+async fn a_flood_fills_its_own_queues_and_others_have_their_turn() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = Config::new("127.0.0.1:0".parse().unwrap(), "127.0.0.1".parse().unwrap(), dir.path().join("pki"));
+    config.seats = 100;
+    let log = Log::open(LogConfig::new(dir.path().join("log"))).await.unwrap();
+    let core = Core::open(config, log).unwrap();
+    core.set_caught_up();
+    with_users(&core, &["flood", "jane"]).await;
+    let handler = Handler::new(core.clone());
+    let (mut flood, mut releases) = (Vec::new(), Vec::new());
+    for number in 0..SEATS + HAND * LENGTH {
+        let (incoming, release) = slow("flood");
+        let mut answering = Box::pin(handler.answer(incoming));
+        assert!((&mut answering).now_or_never().is_none(), "number {number} is in work or waits");
+        flood.push(answering);
+        releases.push(release);
+    }
+    let (incoming, _release) = slow("flood");
+    let refused = handler.answer(incoming).await;
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(refused.headers()[header::RETRY_AFTER], "1");
+    let uid = |kind: &str, name: &str| {
+        let key = kontiki_model::Key::new(format!("{kind}.flowcontrol.apiserver.k8s.io"), "", name);
+        core.log.head(&key).unwrap().1.uid.clone()
+    };
+    let marked = |response: &ApiResponse, name: &str| {
+        let headers = response.headers();
+        assert_eq!(headers["x-kubernetes-pf-flowschema-uid"], uid("flowschemas", name));
+        assert_eq!(headers["x-kubernetes-pf-prioritylevel-uid"], uid("prioritylevelconfigurations", name));
+    };
+    marked(&refused, "global-default");
+
+    // Who is exempt, or of another level, is answered at once.
+    let exempt = handler.answer(get("/api/v1/configmaps", "")).await;
+    assert_eq!(exempt.status(), StatusCode::OK);
+    marked(&exempt, "exempt");
+    let account = by("system:serviceaccount:kube-system:robot", get("/api/v1/configmaps", ""));
+    marked(&handler.answer(account).await, "workload-high");
+
+    // Another user of the same level waits for one seat after one of each of the flood's queues.
+    let mut jane = Box::pin(handler.answer(by("jane", get("/api/v1/configmaps", ""))));
+    assert!((&mut jane).now_or_never().is_none(), "there is no seat");
+    let mut ended = 0;
+    let answer = loop {
+        if let Some(answer) = (&mut jane).now_or_never() {
+            break answer;
+        }
+        if ended == HAND + 1 {
+            break jane.await;
+        }
+        releases.remove(0).send(()).unwrap();
+        let _ = flood.remove(0).await;
+        ended += 1;
+    };
+    assert_eq!(answer.status(), StatusCode::OK);
+    marked(&answer, "global-default");
+    let levels = handler.answer(get("/debug/api_priority_and_fairness/dump_priority_levels", "")).await;
+    let text = http_body_util::BodyExt::collect(levels.into_body()).await.unwrap().to_bytes();
+    let text = String::from_utf8(text.to_vec()).unwrap();
+    let row = text.lines().find(|line| line.starts_with("global-default,")).unwrap();
+    let cells: Vec<_> = row.split(',').map(str::trim).collect();
+    assert_eq!(cells[2..6], ["false", "false", &(HAND * LENGTH - ended).to_string(), &SEATS.to_string()], "{text}");
+    assert_eq!(cells[7..], ["1", "0", "0"], "{text}");
+
+    // Who goes away leaves its place in the queue, and its seat.
+    drop(flood);
+    let answer = handler.answer(by("jane", get("/api/v1/configmaps", ""))).await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert!(core.fairness.is_idle());
+}
+
+#[tokio::test]
+async fn seats_outlast_their_requests_for_a_while() {
+    let dir = tempfile::tempdir().unwrap();
+    let core = core(&dir).await;
+    with_users(&core, &[]).await;
+    let handler = Handler::new(core.clone());
+    let watch = handler.answer(get("/api/v1/configmaps", "watch=true&resourceVersion=1")).await;
+    assert!(core.fairness.is_idle(), "it tells nothing of the past");
+    let beginning = handler.answer(get("/apis/rbac.authorization.k8s.io/v1/clusterroles", "watch=true")).await;
+    assert!(!core.fairness.is_idle());
+    let mut events = beginning.into_body();
+    let first = http_body_util::BodyExt::frame(&mut events).await.unwrap().unwrap();
+    assert!(first.is_data());
+    let more = http_body_util::BodyExt::frame(&mut events).now_or_never();
+    assert!(more.is_none_or(|more| more.is_some()));
+    idle(&core).await;
+    drop((watch, events));
+
+    let large = || handler.answer(get("/openapi/v2", ""));
+    drop(large().await);
+    let taken = large().await;
+    assert!(core.fairness.is_idle(), "there is room for it");
+    core.fairness.unsent.pretend(1 << 30);
+    let large = large().await;
+    assert!(!core.fairness.is_idle(), "nobody has taken it");
+    drop(taken);
+    let length = http_body::Body::size_hint(large.body()).exact().unwrap();
+    let sent = http_body_util::BodyExt::collect(large.into_body()).await.unwrap().to_bytes();
+    assert_eq!(sent.len() as u64, length);
+    idle(&core).await;
+}
+
+/// Leases end on a task of their own.
+async fn idle(core: &Core) {
+    let idle = async {
+        while !core.fairness.is_idle() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(limits::REQUEST_TIME_MAX, idle).await.expect("the seat is given back");
 }

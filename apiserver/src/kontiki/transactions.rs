@@ -262,6 +262,8 @@ fn operation(core: &Core, request: &ApiRequest, namespace: &str, asks: Asks) -> 
         identity: request.identity.clone(),
         request_id: request.request_id.clone(),
         at: None,
+        seat: None,
+        annotations: request.annotations.clone(),
     };
     let subresource = asks.subresource.as_deref().unwrap_or("");
     if !matches!((subresource, asks.verb), ("", _) | ("status", Verb::Patch | Verb::Update)) {

@@ -27,6 +27,7 @@ use super::{
 };
 use crate::{
     Core, content, failure,
+    fairness::{Lease, Seat},
     negotiate::{self, Offer, Shape},
     request::{ApiResponse, BodyError, Endless},
 };
@@ -40,6 +41,7 @@ pub async fn watch(call: &Call<'_>) -> Result<ApiResponse, Status> {
     // An event without a form would only be noticed when it is told.
     frames::bookmark(call.kind, frame_form, 0, false)?;
     let stage = begin(call, &options).await?;
+    let seat = call.request.seat.clone().filter(|_| matches!(stage, Stage::Initial { .. }));
     let stream = Stream {
         core: call.core.clone(),
         kind: call.route.kind.clone(),
@@ -52,6 +54,7 @@ pub async fn watch(call: &Call<'_>) -> Result<ApiResponse, Status> {
         ends: Instant::now() + lifetime(&options),
         next_bookmark: Instant::now() + BOOKMARK_INTERVAL,
         stage,
+        seat: seat.map(Seat::lease),
     };
     let frames = stream::unfold(Box::new(stream), |mut stream| async move {
         let frame = stream.next().await?;
@@ -103,6 +106,8 @@ struct Stream {
     ends: Instant,
     next_bookmark: Instant,
     stage: Stage,
+    /// Held while the initial events are told.
+    seat: Option<Lease>,
 }
 
 /// Where the stream starts. An unreadable version is refused; one that is too old or too new is told in the stream.
@@ -207,6 +212,7 @@ impl Stream {
         let Stage::Initial { at, begun, after, .. } = &mut self.stage else { return Step::End };
         if let (Some(at), true, None) = (*at, *begun, &after) {
             self.stage = follow(&self.core, self.scope.clone(), at, at);
+            self.seat = None;
             return match self.marked && self.bookmarks {
                 true => self.frame(frames::bookmark(&self.kind, self.form, at, true)),
                 false => Step::Again,
@@ -282,6 +288,7 @@ impl Stream {
 
     fn fail(&mut self, status: Status) -> Step {
         self.stage = Stage::Failing(status);
+        self.seat = None;
         Step::Again
     }
 }

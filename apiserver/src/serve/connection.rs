@@ -57,11 +57,12 @@ impl Connections {
     pub fn new(tls: TlsAcceptor, handler: Arc<Handler>) -> Self {
         let mut http1 = http1::Builder::new();
         http1.timer(TokioTimer::new()).header_read_timeout(limits::HEADER_TIME_MAX);
+        http1.max_headers(limits::RAW_HEADERS_MAX);
         let mut http2 = http2::Builder::new(TokioExecutor::new());
         http2.timer(TokioTimer::new());
         http2.keep_alive_interval(limits::KEEP_ALIVE_TIME).keep_alive_timeout(limits::KEEP_ALIVE_TIME);
         http2.max_concurrent_streams(limits::STREAMS_PER_CONNECTION_MAX);
-        http2.max_header_list_size(limits::HEADER_BYTES_MAX);
+        http2.max_header_list_size(limits::RAW_HEADER_BYTES_MAX);
         Connections { tls, handler, http1, http2 }
     }
 
@@ -70,11 +71,13 @@ impl Connections {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "no TCP_NODELAY");
         }
+        let address = stream.peer_addr().ok().map(|address| address.ip());
         let leaving = Leaving { stopping, young_until: Instant::now() + limits::FIRST_REQUEST_TIME };
         let Some(stream) = self.handshake(stream, &leaving).boxed().await else { return };
         let session = stream.get_ref().1;
         let certificate = session.peer_certificates().and_then(<[_]>::first);
-        let peer = Peer(certificate.and_then(|certificate| authn::identity_of(certificate)).map(Arc::new));
+        let certificate = certificate.and_then(|certificate| authn::identity_of(certificate)).map(Arc::new);
+        let peer = Peer { certificate, address };
         let protocol = session.alpn_protocol().map(<[u8]>::to_vec);
         if protocol.as_deref() == Some(RAFT_PROTOCOL) {
             return self.meet(peer, stream);
@@ -112,9 +115,9 @@ impl Connections {
     }
 
     /// Hands a connection of another server to the log, which ends it; it outlives the serving of the API.
-    fn meet(&self, Peer(identity): Peer, stream: Box<TlsStream<TcpStream>>) {
+    fn meet(&self, Peer { certificate, .. }: Peer, stream: Box<TlsStream<TcpStream>>) {
         let core = self.handler.core();
-        match identity.filter(|identity| identity.in_group(SERVERS)) {
+        match certificate.filter(|identity| identity.in_group(SERVERS)) {
             Some(identity) => {
                 tracing::debug!(peer = identity.user, "another server connects");
                 let log = core.log.clone();

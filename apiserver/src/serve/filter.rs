@@ -56,7 +56,10 @@ async fn answer(
         headers,
         body: Some(StreamBody::new(frames).boxed_unsync()),
         upgrade,
-        caller: Caller::Connection(peer.and_then(|Peer(identity)| identity)),
+        caller: match peer {
+            Some(Peer { certificate, address }) => Caller::Connection { certificate, address },
+            None => Caller::Connection { certificate: None, address: None },
+        },
     };
     reply(handler.answer(incoming).await).await
 }

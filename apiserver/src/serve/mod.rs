@@ -4,7 +4,7 @@ mod endless;
 mod filter;
 mod tls;
 
-use std::{io, sync::Arc};
+use std::{io, net::IpAddr, sync::Arc};
 
 use futures::FutureExt as _;
 use tokio::{net::TcpListener, sync::Semaphore};
@@ -17,9 +17,12 @@ use crate::{handler::Handler, limits, request::Identity};
 
 const HTTP2: &[u8] = b"h2";
 
-/// The identity of a connection's certificate, if it has one. Travels with each of its requests.
+/// The identity of a connection's certificate, if it has one, and from where it was made. Travels with each of its requests.
 #[derive(Clone)]
-pub(crate) struct Peer(Option<Arc<Identity>>);
+pub(crate) struct Peer {
+    certificate: Option<Arc<Identity>>,
+    address: Option<IpAddr>,
+}
 
 /// Serves until the core's `stopping` is cancelled; then connections finish what they are at.
 pub(crate) async fn serve(listener: TcpListener, tls: TlsAcceptor, handler: Arc<Handler>) {

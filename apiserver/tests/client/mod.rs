@@ -230,6 +230,8 @@ impl Call<'_> {
             identity: self.identity,
             request_id: "request".to_owned(),
             at: self.at,
+            seat: None,
+            annotations: None,
         };
         let headers = request.headers.clone();
         match rest::handle(&self.server.core, self.route, request).await {

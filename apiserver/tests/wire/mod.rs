@@ -35,9 +35,14 @@ impl Running {
 
     /// `advertise` is an address that endpoints may carry; nobody connects to it.
     pub async fn start_in(dir: tempfile::TempDir, advertise: &str) -> Running {
+        Running::start_with(dir, advertise, |_| {}).await
+    }
+
+    pub async fn start_with(dir: tempfile::TempDir, advertise: &str, configure: impl FnOnce(&mut Config)) -> Running {
         let log = Log::open(LogConfig::new(dir.path().join("log"))).await.unwrap();
         let listen: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let config = Config::new(listen, advertise.parse().unwrap(), dir.path().join("pki"));
+        let mut config = Config::new(listen, advertise.parse().unwrap(), dir.path().join("pki"));
+        configure(&mut config);
         let api = ApiServer::start(config, log.clone()).await.unwrap();
         Running { api, log, dir }
     }

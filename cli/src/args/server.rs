@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use clap::{ArgAction, ArgGroup, Args, Subcommand, ValueEnum};
 
-use super::{Admission, ClusterTarget, DataDir, Output, TokenKeys};
+use super::{Admission, ClusterTarget, DataDir, Output, Requests, TokenKeys};
 
 #[derive(Args)]
 #[command(group = ArgGroup::new("begin").args(["init", "join"]))]
@@ -57,6 +57,9 @@ pub struct Server {
 
     #[command(flatten)]
     pub admission: Admission,
+
+    #[command(flatten)]
+    pub requests: Requests,
 }
 
 #[derive(Args)]

@@ -164,6 +164,7 @@ fn plan(layout: &Layout, settings: &Settings, arguments: &Server) -> Result<Plan
     config.tokens_dir = layout.tokens();
     arguments.token_keys.configure(&mut config);
     arguments.admission.configure(&mut config)?;
+    arguments.requests.configure(&mut config)?;
     config.advertise_port = Some(settings.address.port());
     config.service_cidr = settings.cluster.service_cidr.parse().context("the kept service CIDR")?;
     config.cluster_domain = settings.cluster.cluster_domain.clone();

@@ -49,6 +49,11 @@ impl Store {
         }
     }
 
+    /// How many objects a scope has, counted up to a bound.
+    pub fn count(&self, scope: &Scope, most: usize) -> usize {
+        self.live().index.range(scope, None).take(most).count()
+    }
+
     fn list_now(&self, scope: &Scope, options: &ListOptions<'_>) -> Result<Page, ReadError> {
         let live = self.live();
         let db = live.db.clone();

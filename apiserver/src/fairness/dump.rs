@@ -1,0 +1,108 @@
+//! `/debug/api_priority_and_fairness/…`: the levels and queues as they are, in Kubernetes' columns.
+
+use std::sync::atomic::Ordering;
+
+use http::StatusCode;
+
+use super::{Fairness, level::Level};
+use crate::{content, request::ApiResponse};
+
+/// The answer about the levels or the queues.
+pub(crate) fn answer(fairness: &Fairness, what: &str) -> Option<ApiResponse> {
+    let rows = match what {
+        "dump_priority_levels" => levels(fairness),
+        "dump_queues" => queues(fairness),
+        _ => return None,
+    };
+    Some(content::text(StatusCode::OK, aligned(&rows)))
+}
+
+fn levels(fairness: &Fairness) -> Vec<Vec<String>> {
+    let mut rows = vec![heads(&[
+        "PriorityLevelName",
+        "ActiveQueues",
+        "IsIdle",
+        "IsQuiescing",
+        "WaitingRequests",
+        "ExecutingRequests",
+        "DispatchedRequests",
+        "RejectedRequests",
+        "TimedoutRequests",
+        "CancelledRequests",
+    ])];
+    for part in &fairness.table().levels {
+        let Level { name, counts, .. } = &*part.level;
+        let figures = part.level.figures();
+        let mut row = vec![
+            name.clone(),
+            figures.active_queues.to_string(),
+            figures.is_idle().to_string(),
+            part.quiescing.to_string(),
+            figures.waiting.to_string(),
+            figures.executing.to_string(),
+        ];
+        let counted = [&counts.dispatched, &counts.rejected, &counts.timed_out, &counts.cancelled];
+        row.extend(counted.map(|count| count.load(Ordering::Relaxed).to_string()));
+        rows.push(row);
+    }
+    rows
+}
+
+/// Those that hold or owe something: the others are all alike.
+fn queues(fairness: &Fairness) -> Vec<Vec<String>> {
+    let mut rows = vec![heads(&[
+        "PriorityLevelName",
+        "Index",
+        "PendingRequests",
+        "ExecutingRequests",
+        "SeatsInUse",
+        "NextDispatchR",
+        "InitialSeatsSum",
+    ])];
+    for part in &fairness.table().levels {
+        for queue in part.level.queue_figures() {
+            rows.push(vec![
+                part.level.name.clone(),
+                queue.index.to_string(),
+                queue.waiting.to_string(),
+                queue.executing.to_string(),
+                queue.in_use.to_string(),
+                format!("{}.{:06}ss", queue.next_start / 1_000_000, queue.next_start % 1_000_000),
+                queue.waiting_width.to_string(),
+            ]);
+        }
+    }
+    rows
+}
+
+fn heads(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+/// Comma-separated, in columns.
+fn aligned(rows: &[Vec<String>]) -> String {
+    let columns = rows.first().map_or(0, Vec::len);
+    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or_default();
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, width))| match column + 1 == columns {
+            true => cell.clone(),
+            false => format!("{:<1$}", format!("{cell},"), width + 2),
+        });
+        text.extend(cells);
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned() {
+        let rows = [heads(&["Name", "Is", "N"]), heads(&["a", "true", "1"]), heads(&["longer", "x", "12"])];
+        assert_eq!(aligned(&rows), "Name,   Is,   N\na,      true, 1\nlonger, x,    12\n");
+    }
+}

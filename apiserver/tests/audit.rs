@@ -1,0 +1,143 @@
+//! The audit file of a server: what a policy selects, as far as it says, in the words that tools for Kubernetes read.
+#![allow(clippy::unwrap_used)]
+mod wire;
+
+use bytes::Bytes;
+use http::{Method, Request};
+use http_body_util::Full;
+use kontiki_apiserver::audit::{Policy, Rotation, Settings, Target};
+use kontiki_model::Key;
+use serde_json::{Value, json};
+
+use wire::{Running, read};
+
+const SECRETS: &str = "/api/v1/namespaces/default/secrets";
+const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
+const POLICY: &str = "
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitManagedFields: true
+rules:
+- {level: None, users: ['system:apiserver']}
+- {level: Metadata, resources: [{group: '', resources: [secrets]}]}
+- {level: RequestResponse, resources: [{group: '', resources: [configmaps]}]}
+- {level: Metadata, nonResourceURLs: [/version]}
+";
+
+/// A server that records, to a file in its directory.
+async fn start(reads_every: u64) -> Running {
+    let dir = tempfile::tempdir().unwrap();
+    let target = Target::File(dir.path().join("audit.log"), Rotation::default());
+    let settings = Settings { policy: Policy::read(POLICY).unwrap(), target, reads_every };
+    Running::start_with(dir, "192.0.2.7", |config| config.audit = Some(settings)).await
+}
+
+/// Stops the server; all it has recorded, and the text of it.
+async fn recorded(server: Running) -> (Vec<Value>, String) {
+    let dir = server.stop().await;
+    let text = std::fs::read_to_string(dir.path().join("audit.log")).unwrap();
+    (text.lines().map(|line| serde_json::from_str(line).unwrap()).collect(), text)
+}
+
+/// The events of one request, by its `Audit-Id`.
+fn of<'a>(events: &'a [Value], id: &str) -> Vec<&'a Value> {
+    events.iter().filter(|event| event["auditID"] == id).collect()
+}
+
+fn stages(events: &[&Value]) -> Vec<String> {
+    events.iter().map(|event| event["stage"].as_str().unwrap().to_owned()).collect()
+}
+
+fn run(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(test);
+}
+
+#[test]
+fn requests_are_recorded_as_far_as_the_policy_says() {
+    run(async {
+        let server = start(1).await;
+        let mut admin = server.admin().await;
+        let id = |answer: &wire::Answer| answer.headers["audit-id"].to_str().unwrap().to_owned();
+        let secret = json!({"metadata": {"name": "s"}, "stringData": {"password": "hunter2-in-the-clear"}});
+        let made_secret = id(&admin.post(SECRETS, &secret).await);
+        let read_secret = id(&admin.get(&format!("{SECRETS}/s")).await);
+        let answer = admin.post(CONFIG_MAPS, &json!({"metadata": {"name": "c"}, "data": {"a": "b"}})).await;
+        let (made, map) = (id(&answer), answer.json());
+        let deleted = id(&admin.call(Method::DELETE, &format!("{CONFIG_MAPS}/c"), "").await);
+        let unseen = id(&admin.get("/api/v1/namespaces").await);
+        let watched = id(&admin.get(&format!("{CONFIG_MAPS}?watch=true&timeoutSeconds=1")).await);
+        let mut anonymous = server.client(None).await;
+        let refused = id(&anonymous.get(SECRETS).await);
+        let unknown = id(&server.bearer("nonsense").await.get("/version").await);
+        let mut admin = server.admin().await;
+        let request = Request::get(CONFIG_MAPS).header("impersonate-user", "jane").body(Full::new(Bytes::new()));
+        let acted = id(&read(admin.send(request.unwrap()).await).await);
+        let key = Key::new("configmaps", "", "c");
+        let key = Key { namespace: "default".to_owned(), ..key };
+        let logged: Vec<_> = server.log.history(&key, None, 9).unwrap();
+        let authors: Vec<_> = logged.iter().map(|event| event.author.request_id.clone()).collect();
+        assert_eq!(authors, [deleted.clone(), made.clone()], "the log tells the same writes by the same id");
+        let (events, text) = recorded(server).await;
+
+        let secret = of(&events, &made_secret);
+        assert_eq!(stages(&secret), ["RequestReceived", "ResponseComplete"]);
+        let event = secret[1];
+        assert_eq!(
+            (&event["level"], &event["verb"], &event["responseStatus"]["code"]),
+            (&json!("Metadata"), &json!("create"), &json!(201))
+        );
+        let reference = json!({"resource": "secrets", "namespace": "default", "name": "s", "apiVersion": "v1"});
+        assert_eq!(event["objectRef"], reference);
+        assert_eq!(event["user"]["username"], "kubernetes-admin");
+        assert_eq!(event["sourceIPs"], json!(["127.0.0.1"]));
+        assert_eq!(event["annotations"]["authorization.k8s.io/decision"], "allow");
+        assert_eq!(of(&events, &read_secret)[1]["requestURI"], format!("{SECRETS}/s"));
+        assert!(!text.contains("hunter2") && !text.contains("aHVudGVyMi"), "no Secret's content");
+
+        let event = of(&events, &made)[1];
+        assert_eq!(event["requestObject"], json!({"metadata": {"name": "c"}, "data": {"a": "b"}}));
+        assert_eq!(event["responseObject"]["metadata"]["uid"], map["metadata"]["uid"]);
+        assert!(map["metadata"]["managedFields"].is_array() && !text.contains("managedFields"));
+        let event = of(&events, &deleted)[1];
+        assert_eq!(event["responseStatus"]["status"], "Success", "{event}");
+
+        assert_eq!(of(&events, &unseen), Vec::<&Value>::new());
+        assert_eq!(stages(&of(&events, &watched)), ["RequestReceived", "ResponseStarted", "ResponseComplete"]);
+        let event = of(&events, &refused)[1];
+        assert_eq!(
+            (&event["user"]["username"], &event["responseStatus"]["reason"]),
+            (&json!("system:anonymous"), &json!("Forbidden"))
+        );
+        assert_eq!(event["annotations"]["authorization.k8s.io/decision"], "forbid");
+        let [event] = of(&events, &unknown)[..] else { panic!("{text}") };
+        let status = json!({
+            "metadata": {}, "status": "Failure", "message": "Authentication failed, attempted: bearer",
+            "reason": "Unauthorized", "code": 401,
+        });
+        assert_eq!((&event["stage"], &event["responseStatus"]), (&json!("ResponseStarted"), &status));
+        let event = of(&events, &acted)[1];
+        assert_eq!(
+            (&event["user"]["username"], &event["impersonatedUser"]["username"]),
+            (&json!("kubernetes-admin"), &json!("jane"))
+        );
+    });
+}
+
+#[test]
+fn of_reads_some_are_recorded_and_of_writes_all() {
+    run(async {
+        let server = start(3).await;
+        let mut admin = server.admin().await;
+        for number in 0..6 {
+            assert_eq!(admin.get(&format!("{SECRETS}?limit=1")).await.status, 200);
+            let secret = json!({"metadata": {"name": format!("s{number}")}});
+            assert_eq!(admin.post(SECRETS, &secret).await.status, 201);
+        }
+        let metrics = admin.get("/metrics").await.text();
+        assert!(metrics.contains("apiserver_audit_event_total 16"), "{metrics}");
+        let (events, _) = recorded(server).await;
+        let number = |verb: &str| events.iter().filter(|event| event["verb"] == verb).count();
+        assert_eq!((number("list"), number("create")), (2 * 2, 6 * 2));
+    });
+}
