@@ -7,6 +7,8 @@
 mod builtin;
 mod certificates;
 mod config;
+#[cfg_attr(not(test), expect(dead_code, reason = "policies and webhooks are about to ask"))]
+mod matching;
 mod namespace;
 mod pod_security;
 
