@@ -113,6 +113,10 @@ pub struct Kind {
     pub list_kind: Option<&'static str>,
     /// The server tells these from what it is; none is ever stored.
     pub computed: Option<Computed>,
+    /// Its objects are what others are in; each is in itself.
+    pub is_scope: bool,
+    /// Its objects decide about writes: none is asked about them, so that whoever broke the cluster with one can take it back.
+    pub decides_writes: bool,
     /// Its objects give permissions: nobody writes one that gives more than they hold.
     pub grants: Option<Grants>,
     /// Its objects are pods, make pods, or say what pods may do.
@@ -501,6 +505,8 @@ impl Kind {
         custom: None,
         list_kind: None,
         computed: None,
+        is_scope: false,
+        decides_writes: false,
         grants: None,
         pod_security: None,
         signed: None,

@@ -39,6 +39,7 @@ pub static KIND: Kind = Kind {
     validate_update: |new, old, faults| metadata::validate_update(new, old, faults),
     validate_status,
     pod_security: Some(PodSecurity::Policy),
+    is_scope: true,
     ..Kind::BASE
 };
 

@@ -79,6 +79,15 @@ impl Kinds {
         crate::by_gvk(group, version, kind).map(KindRef::Builtin).or_else(custom)
     }
 
+    /// The other kinds whose objects are this one's, in another group or version.
+    pub fn stored_alike(&self, kind: &Kind) -> Vec<KindRef> {
+        let place = |kind: &Kind| (kind.stored().group, kind.stored().resource);
+        let alike = |one: &Kind| place(one) == place(kind) && one.gvr() != kind.gvr();
+        let builtin = KINDS.iter().filter(|one| alike(one)).map(|one| KindRef::Builtin(one));
+        let custom = self.custom.iter().filter(|one| alike(one)).map(|one| KindRef::Custom(one.clone()));
+        builtin.chain(custom).collect()
+    }
+
     /// The kind stored under this resource, as [`Kind::storage_resource`] names it.
     pub fn by_storage_resource(&self, stored: &str) -> Option<KindRef> {
         let custom = || {
@@ -98,6 +107,17 @@ mod tests {
     fn custom(version: &'static str) -> Arc<Kind> {
         let (group, kind, resource) = ("example.com", "Widget", "widgets");
         Arc::new(Kind { group, version, kind, resource, ..Kind::BASE })
+    }
+
+    #[test]
+    fn what_is_stored_as_the_same_is_known() {
+        let kinds = Kinds::with(vec![custom("v2"), custom("v1")]);
+        let alike = |kind: Option<KindRef>| -> Vec<_> {
+            kinds.stored_alike(&kind.unwrap()).iter().map(|kind| (kind.group, kind.version)).collect()
+        };
+        assert_eq!(alike(kinds.by_resource("example.com", "v1", "widgets")), [("example.com", "v2")]);
+        assert_eq!(alike(kinds.by_resource("", "v1", "events")), [("events.k8s.io", "v1")]);
+        assert_eq!(alike(kinds.by_resource("", "v1", "pods")), []);
     }
 
     #[test]

@@ -57,6 +57,8 @@ pub(crate) struct Asked<'a> {
     pub name: &'a str,
     /// The namespace it is in; of a Namespace its own name.
     pub namespace: &'a str,
+    /// It is about a Namespace, which is in itself.
+    pub is_scope: bool,
 }
 
 /// The object of a request; what has no labels is selected by nothing but the empty selector.
@@ -134,12 +136,8 @@ fn selects(selector: &LabelSelector, object: &Value) -> bool {
 }
 
 impl Asked<'_> {
-    fn is_namespace(&self) -> bool {
-        self.forms.first().is_some_and(|form| form.group.is_empty() && form.resource == "namespaces")
-    }
-
     fn writes_namespace(&self) -> bool {
-        self.is_namespace() && self.subresource.is_empty() && matches!(self.operation, "CREATE" | "UPDATE")
+        self.is_scope && self.subresource.is_empty() && matches!(self.operation, "CREATE" | "UPDATE")
     }
 }
 
@@ -173,7 +171,7 @@ impl Rule {
         let resource =
             || self.resources.iter().any(|(one, below)| is(one, form.resource) && is(below, asked.subresource));
         // Namespaces carry their own name as the namespace, and are in none.
-        let clusterwide = asked.namespace.is_empty() || asked.is_namespace();
+        let clusterwide = asked.namespace.is_empty() || asked.is_scope;
         let scope = match self.scope {
             Scope::Any => true,
             Scope::Namespaced => !clusterwide,
@@ -204,7 +202,8 @@ mod tests {
     const NAMESPACES: Form<'static> = Form { group: "", version: "v1", resource: "namespaces" };
 
     fn asked<'a>(forms: &'a [Form<'a>], subresource: &'a str, namespace: &'a str) -> Asked<'a> {
-        Asked { forms, subresource, operation: "CREATE", name: "a", namespace }
+        let is_scope = forms == [NAMESPACES];
+        Asked { forms, subresource, operation: "CREATE", name: "a", namespace, is_scope }
     }
 
     fn rule(changed: &Value) -> Value {

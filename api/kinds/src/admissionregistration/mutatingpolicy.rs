@@ -37,6 +37,7 @@ pub static KIND: Kind = Kind {
         }
     },
     validate,
+    decides_writes: true,
     ..Kind::BASE
 };
 

@@ -29,5 +29,6 @@ pub static KIND: Kind = Kind {
         }
     },
     validate: |binding, faults| validate_binding(at(binding, "/spec"), faults),
+    decides_writes: true,
     ..Kind::BASE
 };

@@ -29,5 +29,6 @@ pub static KIND: Kind = Kind {
             fields::one_of(text(webhook, "/reinvocationPolicy"), path, &REINVOCATION_POLICIES, faults);
         }
     },
+    decides_writes: true,
     ..Kind::BASE
 };

@@ -43,6 +43,7 @@ pub static KIND: Kind = Kind {
     prepare_update: |new, old| keep(new, old, "status"),
     validate,
     validate_status: |new, _, faults| validate_status(new, faults),
+    decides_writes: true,
     ..Kind::BASE
 };
 

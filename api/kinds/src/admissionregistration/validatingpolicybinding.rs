@@ -36,6 +36,7 @@ pub static KIND: Kind = Kind {
         validate_binding(at(binding, "/spec"), faults);
         validate_actions(at(binding, "/spec"), faults);
     },
+    decides_writes: true,
     ..Kind::BASE
 };
 

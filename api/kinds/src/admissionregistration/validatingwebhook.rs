@@ -17,5 +17,6 @@ pub static KIND: Kind = Kind {
     cells: webhook::cells,
     default: webhook::default,
     validate: webhook::validate,
+    decides_writes: true,
     ..Kind::BASE
 };
