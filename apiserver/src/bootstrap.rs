@@ -215,7 +215,7 @@ pub(crate) fn own_request(method: Method, body: String) -> ApiRequest {
         body: RequestBody::Bytes(Bytes::from(body)),
         upgrade: None,
         identity: Identity {
-            user: "system:apiserver".to_owned(),
+            user: Identity::THIS_SERVER.to_owned(),
             groups: vec![MASTERS.to_owned(), AUTHENTICATED.to_owned()],
             ..Identity::default()
         },

@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    admission::Hooks,
     aggregation::{Aggregation, Apis},
     audit::Audit,
     authn::{self, StaticTokens, TokenSigner},
@@ -27,9 +28,10 @@ use crate::{
     pki::{JoinTokens, Pki},
     proxy::NodeClient,
     registry::Registry,
-    rest::Frames,
+    rest::{Frames, conversion::Conversions},
     route::Target,
     server::StartError,
+    webhook::Webhooks,
 };
 
 pub struct Core {
@@ -51,6 +53,12 @@ pub struct Core {
     pub(crate) fairness: Fairness,
     /// Where requests are recorded, if they are.
     pub(crate) audit: Option<Arc<Audit>>,
+    /// The admission webhooks that are configured, as the log has them.
+    pub(crate) hooks: Follower<Hooks>,
+    /// The way to webhooks.
+    pub(crate) webhooks: Webhooks,
+    /// What conversion webhooks made of objects.
+    pub(crate) conversions: Conversions,
     pub(crate) nodes: NodeClient,
     /// The ways to the servers of aggregated APIs.
     pub(crate) aggregation: Aggregation,
@@ -91,6 +99,7 @@ impl Core {
         let audit = audit.transpose().map_err(StartError::Audit)?;
         let join_tokens = JoinTokens::open(&config.tokens_dir, pki.ca_pem())?;
         Ok(Arc::new(Core {
+            webhooks: Webhooks::new(log.clone()),
             log,
             config,
             pki,
@@ -103,6 +112,8 @@ impl Core {
             rbac: Follower::new(),
             fairness,
             audit,
+            hooks: Follower::new(),
+            conversions: Conversions::default(),
             nodes,
             aggregation,
             join_tokens,

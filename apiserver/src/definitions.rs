@@ -234,7 +234,7 @@ async fn removed(core: &Arc<Core>, definition: &Value) -> Result<bool, Status> {
 async fn empty(core: &Arc<Core>, kind: KindRef) -> Result<(), Status> {
     let request = bootstrap::own_request(Method::DELETE, String::new());
     let route = route(kind, None, None, "deletecollection");
-    rest::dispatch(core, route, request).boxed().await.map(drop)
+    rest::remove_all(core, route, request).boxed().await
 }
 
 /// One write of a definition as this server itself. That somebody else was faster is no fault: their write is looked at next.

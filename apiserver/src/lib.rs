@@ -41,6 +41,7 @@ mod services;
 mod streaming;
 mod token_request;
 mod version;
+mod webhook;
 
 pub use admission::{AdmissionConfig, AdmissionConfigError};
 pub use authn::TokenSigner;

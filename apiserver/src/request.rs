@@ -95,6 +95,9 @@ impl BodyError {
 }
 
 impl Identity {
+    /// The user that this server itself writes as.
+    pub const THIS_SERVER: &str = "system:apiserver";
+
     pub fn in_group(&self, group: &str) -> bool {
         self.groups.iter().any(|one| one == group)
     }

@@ -1,5 +1,7 @@
 //! `metav1.Status`: how every failure is told.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 /// One entry of `details.causes`.
@@ -35,8 +37,8 @@ pub struct StatusDetails {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
     pub code: u16,
-    /// Machine-readable reason, e.g. `NotFound`; empty where Kubernetes leaves it out.
-    pub reason: &'static str,
+    /// Machine-readable reason, e.g. `NotFound`; empty where Kubernetes leaves it out. Webhooks make up their own.
+    pub reason: Cow<'static, str>,
     pub message: String,
     pub details: Option<StatusDetails>,
 }

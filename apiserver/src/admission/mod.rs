@@ -7,16 +7,21 @@
 mod builtin;
 mod certificates;
 mod config;
-#[cfg_attr(not(test), expect(dead_code, reason = "policies and webhooks are about to ask"))]
 mod matching;
 mod namespace;
 mod pod_security;
+mod request;
+mod webhooks;
 
 use kontiki_kinds::Kind;
+use kontiki_model::Status;
 use serde_json::Value;
 
 pub(crate) use builtin::{may_give, restrict};
 pub use config::{AdmissionConfig, AdmissionConfigError};
+pub(crate) use webhooks::Hooks;
+
+use webhooks::Reinvocation;
 
 use crate::{
     failure::Qualified,
@@ -30,6 +35,8 @@ pub(crate) enum Operation {
     Create,
     Update,
     Delete,
+    /// Something is to be reached through the object.
+    Connect,
 }
 
 /// A write as admission sees it. Objects are given in the form that is stored.
@@ -84,16 +91,71 @@ pub(crate) async fn mutate(
     attributes: &Attributes<'_>,
     mut object: Option<&mut Value>,
     old: Option<&Value>,
-    _told: &mut Told,
+    told: &mut Told,
 ) -> Result<(), Refusal> {
     namespace::exists(attributes)?;
     restrict(attributes, object.as_deref(), old)?;
-    if let Some(object) = &mut object
-        && attributes.creates()
-    {
-        builtin::admit(attributes, object)?;
+    let mut rounds = Reinvocation::default();
+    loop {
+        if let Some(object) = &mut object
+            && attributes.creates()
+        {
+            builtin::admit(attributes, object)?;
+        }
+        configured_changes(attributes, object.as_deref_mut(), old, told, &mut rounds).await?;
+        if !rounds.again() {
+            return Ok(());
+        }
     }
-    Ok(())
+}
+
+/// Those that users configured to change objects.
+async fn configured_changes(
+    attributes: &Attributes<'_>,
+    object: Option<&mut Value>,
+    old: Option<&Value>,
+    told: &mut Told,
+    rounds: &mut Reinvocation,
+) -> Result<(), Refusal> {
+    webhooks::mutate(attributes, object, old, told, rounds).await
+}
+
+/// Those that users configured to judge.
+async fn configured_judgements(
+    attributes: &Attributes<'_>,
+    object: Option<&Value>,
+    old: Option<&Value>,
+    told: &mut Told,
+) -> Result<(), Refusal> {
+    webhooks::validate(attributes, object, old, told).await
+}
+
+/// What is posted to a subresource, or asked of a connection. It is not stored, so only those are asked that users configured;
+/// what it does to stored objects is admitted as the write that it is. The answer is what is to be told.
+pub(crate) async fn posted(
+    call: &Call<'_>,
+    operation: Operation,
+    name: &str,
+    body: &mut Value,
+    dry_run: bool,
+) -> Result<Vec<String>, Status> {
+    let view = View::of(&call.core.log, dry_run);
+    let (attributes, mut told) = (Attributes::new(call, &view, operation, name), Told::default());
+    let mut rounds = Reinvocation::default();
+    let admitted = async {
+        loop {
+            configured_changes(&attributes, Some(&mut *body), None, &mut told, &mut rounds).await?;
+            if !rounds.again() {
+                break;
+            }
+        }
+        configured_judgements(&attributes, Some(&*body), None, &mut told).await
+    };
+    match admitted.await {
+        Ok(()) => Ok(told.warnings),
+        Err(Refusal::Final(status) | Refusal::Judged(status)) => Err(status),
+        Err(Refusal::Raced) => Err(call.modified(name)),
+    }
 }
 
 /// Those that judge the object as it will be stored.
@@ -107,5 +169,5 @@ pub(crate) async fn validate(
     namespace::stays(attributes, change);
     pod_security::validate(attributes, object, old, told, change).await?;
     certificates::decided(attributes, object, old)?;
-    Ok(())
+    configured_judgements(attributes, object, old, told).await
 }

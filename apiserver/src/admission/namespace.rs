@@ -9,7 +9,7 @@ use crate::{
     rest::{Change, Refusal},
 };
 
-const NAMESPACES: Qualified<'static> = Qualified { group: "", resource: "namespaces" };
+pub const NAMESPACES: Qualified<'static> = Qualified { group: "", resource: "namespaces" };
 
 fn key(attributes: &Attributes<'_>) -> Option<Key> {
     let enters = attributes.creates() && attributes.kind.namespaced;

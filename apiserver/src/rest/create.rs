@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::{
     call::{self, Call},
     claims::{self, Denied},
+    conversion,
     decode::{self, Decoded},
     limits::NAME_ATTEMPTS_MAX,
     naming,
@@ -118,7 +119,8 @@ async fn attempt(call: &Call<'_>, view: &View<'_>, creation: &Creation) -> Resul
     kind.validate_schema(&object, None, &mut faults);
     call.valid(&object, &faults)?;
     told.warnings.extend((kind.warnings)(&object, None));
-    let key = call.key(&name);
+    // Whoever was asked may have renamed it.
+    let key = call.key(text(&object, "/metadata/name"));
     match claims::claim(view, &call.core.config, kind, &mut object, None, &mut change) {
         Ok(()) => {}
         Err(Denied::Faults(faults)) => {
@@ -135,8 +137,10 @@ async fn attempt(call: &Call<'_>, view: &View<'_>, creation: &Creation) -> Resul
         }
         return Err(if generated { Failed::Name(exists) } else { Refusal::Judged(exists).into() });
     }
-    let sealed = object::seal(kind, object)?;
+    object::settle(kind, &mut object);
+    let sealed = conversion::seal(call.core, kind, object).await?;
     change.expect(&key, Expect::Absent);
-    change.put(&key, &sealed);
-    Ok(Plan { effect: Effect::Created, object: plan::uncommitted(key, 0, sealed), change, warnings: told.warnings })
+    change.put(&key, &sealed.stored);
+    let object = plan::uncommitted(key, 0, sealed.told);
+    Ok(Plan { effect: Effect::Created, object, change, warnings: told.warnings })
 }

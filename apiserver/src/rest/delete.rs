@@ -3,13 +3,13 @@
 use futures::{TryStreamExt as _, stream::FuturesUnordered};
 use http::StatusCode;
 use kontiki_kinds::Orphans;
-use kontiki_model::Status;
+use kontiki_model::{Revision, Status};
 use kontiki_raft::{Expect, Mutation, Stored};
 use serde_json::{Value, json};
 
 use super::{
     call::{self, Call},
-    claims,
+    claims, conversion,
     deletion::{self, Verdict},
     limits::{DELETE_COLLECTION_PAGE, DELETE_COLLECTION_WIDTH},
     object::{self, text},
@@ -41,7 +41,7 @@ pub async fn delete(call: &Call<'_>) -> Result<ApiResponse, Status> {
     let form = negotiate::negotiate(call.request, Offer::Object)?;
     let options = DeleteOptions::read(call.request)?;
     let deleted = remove(call, call.name()?, &options).await?;
-    let response = answer(call, form, &options, &deleted)?;
+    let response = answer(call, form, &options, &deleted).await?;
     Ok(told_of_orphans(call, &options, response))
 }
 
@@ -53,12 +53,18 @@ fn told_of_orphans(call: &Call<'_>, options: &DeleteOptions, mut response: ApiRe
     response
 }
 
-fn answer(call: &Call<'_>, form: Form, options: &DeleteOptions, deleted: &Written) -> Result<ApiResponse, Status> {
+async fn answer(
+    call: &Call<'_>,
+    form: Form,
+    options: &DeleteOptions,
+    deleted: &Written,
+) -> Result<ApiResponse, Status> {
     let gone = deleted.effect == Effect::Deleted;
     let waits = !gone && options.propagation == Some(Propagation::Foreground);
     let code = if waits { StatusCode::ACCEPTED } else { StatusCode::OK };
     if !gone || call.kind.delete_returns_object {
-        return render::object(call, form, code, &deleted.stored);
+        let told = conversion::told(call.core, call.kind, &deleted.stored).await?;
+        return render::object(call, form, code, &told);
     }
     let mut details = json!({"name": deleted.stored.key.name});
     if !call.kind.group.is_empty() {
@@ -103,6 +109,7 @@ impl Removal<'_> {
         let current = view.get(&key).map_err(|error| store::read_failed(&error))?;
         let current = current.ok_or_else(|| Refusal::Judged(call.not_found(self.name)))?;
         let mut object = object::open(&current)?;
+        preconditions(call, &object, &self.options).map_err(Refusal::Judged)?;
         let (attributes, mut told) = (Attributes::new(call, view, Operation::Delete, self.name), Told::default());
         let mut change = Change::default();
         admission::restrict(&attributes, None, Some(&object))?;
@@ -111,7 +118,6 @@ impl Removal<'_> {
             admission::mutate(&attributes, None, Some(&object), &mut told).await?;
             admission::validate(&attributes, None, Some(&object), &mut told, &mut change).await?;
         }
-        preconditions(call, &object, &self.options).map_err(Refusal::Judged)?;
         if text(&object, "/metadata/deletionTimestamp").is_empty() {
             (call.kind.prepare_delete)(&mut object, &call::time_text(call::now()));
         }
@@ -123,14 +129,14 @@ impl Removal<'_> {
         let (effect, object) = match verdict {
             Verdict::Already => (Effect::Unchanged, current),
             Verdict::Mark(marked) => {
-                let sealed = object::seal(call.kind, marked)?;
+                let sealed = object::seal_as_it_is(call.kind, marked)?;
                 change.put(&key, &sealed);
                 (Effect::Updated, plan::uncommitted(key, current.revision, sealed))
             }
             Verdict::Remove(last) => {
                 claims::release(view, call.kind, &object, &mut change);
                 let last = last.or_else(|| self.last_words.map(|_| object));
-                let last = last.map(|last| object::seal(call.kind, last)).transpose()?;
+                let last = last.map(|last| object::seal_as_it_is(call.kind, last)).transpose()?;
                 let form = last.as_ref().map(|sealed| (sealed.head.clone(), sealed.body.to_vec()));
                 change.mutations.push(Mutation::Delete { key: key.clone(), last: form });
                 let last = last.map(|sealed| plan::uncommitted(key, current.revision, sealed));
@@ -166,6 +172,19 @@ pub async fn delete_collection(call: &Call<'_>) -> Result<ApiResponse, Status> {
     let list = ListOptions::read(call.request, false)?;
     let selection = Selection::read(call, &list)?;
     let options = DeleteOptions::read(call.request)?;
+    let (mut deleted, revision) = remove_all(call, &selection, &options).await?;
+    conversion::prepare(call.core, call.kind, &mut deleted).await?;
+    let meta = ListMeta { revision, ..ListMeta::default() };
+    let response = render::list(call.kind, form, IncludeObject::Metadata, deleted, &meta)?;
+    Ok(told_of_orphans(call, &options, response))
+}
+
+/// Deletes what a selection holds, page by page; says what that was, and at which revision.
+pub async fn remove_all(
+    call: &Call<'_>,
+    selection: &Selection,
+    options: &DeleteOptions,
+) -> Result<(Vec<Stored>, Revision), Status> {
     store::barrier(call.core).await?;
     let (mut deleted, mut after, mut at) = (Vec::new(), None, None);
     loop {
@@ -180,19 +199,16 @@ pub async fn delete_collection(call: &Call<'_>) -> Result<ApiResponse, Status> {
             if running.len() == DELETE_COLLECTION_WIDTH {
                 running.try_next().await?;
             }
-            running.push(remove_if_there(call, &options, item));
+            running.push(remove_if_there(call, options, item));
         }
         while running.try_next().await?.is_some() {}
         drop(running);
         deleted.extend(page.items);
         after = page.next;
         if after.is_none() {
-            break;
+            return Ok((deleted, at.unwrap_or_default()));
         }
     }
-    let meta = ListMeta { revision: at.unwrap_or_default(), ..ListMeta::default() };
-    let response = render::list(call.kind, form, IncludeObject::Metadata, deleted, &meta)?;
-    Ok(told_of_orphans(call, &options, response))
 }
 
 async fn remove_if_there(call: &Call<'_>, options: &DeleteOptions, item: &Stored) -> Result<(), Status> {

@@ -6,6 +6,11 @@ use std::time::Duration;
 pub const WRITE_ATTEMPTS_MAX: usize = 64;
 /// Operations of a transaction that are decided before other requests have their turn.
 pub const TRANSACTION_OPERATIONS_AT_ONCE: usize = 16;
+/// Objects that a conversion webhook is sent at once, and their bytes.
+pub const CONVERSION_BATCH_OBJECTS: usize = 500;
+pub const CONVERSION_BATCH_BYTES: usize = 8 * 1024 * 1024;
+/// Converted objects that are kept for further readers.
+pub const CONVERTED_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Random suffixes tried for one `generateName`.
 pub const NAME_ATTEMPTS_MAX: usize = 8;
 /// Longest name that a `generateName` is cut to, and the length of its random suffix.

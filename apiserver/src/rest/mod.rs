@@ -8,6 +8,7 @@ mod apply;
 mod call;
 pub(crate) mod claims;
 mod computed;
+pub(crate) mod conversion;
 mod create;
 mod decode;
 mod delete;
@@ -48,8 +49,10 @@ pub(crate) use call::Call;
 pub(crate) use frames::Frames;
 pub(crate) use naming::suffix;
 pub(crate) use object::json;
+pub(crate) use options::delete_options;
 pub(crate) use plan::{Change, Effect};
 pub(crate) use store::{Refusal, read_failed};
+pub(crate) use subresource::scale;
 pub(crate) use transaction::{Failed, Operation, Verb, transact};
 pub(crate) use view::View;
 
@@ -101,6 +104,12 @@ pub(crate) async fn dispatch(
         "deletecollection" => delete::delete_collection(call).await,
         _ => Err(failure::method_not_allowed()),
     }
+}
+
+/// Deletes all objects of a kind, in all namespaces. Nobody is told of them, so none needs to be converted.
+pub(crate) async fn remove_all(core: &Arc<Core>, route: ResourceRequest, request: ApiRequest) -> Result<(), Status> {
+    let call = &Call::new(core, &route, &request);
+    delete::remove_all(call, &Default::default(), &Default::default()).await.map(drop)
 }
 
 /// The time as objects carry it.

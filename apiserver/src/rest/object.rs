@@ -72,13 +72,21 @@ pub fn seal(kind: &Kind, mut object: Value) -> Result<Sealed, Status> {
     seal_settled(kind, object)
 }
 
-/// As [`seal`], of what is settled already.
+/// As [`seal`], of what is settled already. What only a webhook could convert must have been converted.
 pub fn seal_settled(kind: &Kind, mut object: Value) -> Result<Sealed, Status> {
     if kind.custom.is_some() {
         let stored = kind.stored_group_version();
         convertible(kind, &kind.group_version(), &stored)?;
         object["apiVersion"] = stored.into();
     }
+    seal_spelled(kind.stored(), &object)
+}
+
+/// As [`seal`], in the version that the object says it is in.
+pub fn seal_as_it_is(kind: &Kind, mut object: Value) -> Result<Sealed, Status> {
+    let version = object["apiVersion"].take();
+    settle(kind, &mut object);
+    object["apiVersion"] = version;
     seal_spelled(kind.stored(), &object)
 }
 
@@ -97,26 +105,31 @@ pub fn told<'a>(kind: &Kind, stored: &'a Stored) -> Result<Cow<'a, Stored>, Stat
     if as_stored {
         return Ok(Cow::Borrowed(stored));
     }
-    let mut object = kind.from_stored(serde_json::from_slice(&stored.body).map_err(failure::internal)?);
+    let object = kind.from_stored(serde_json::from_slice(&stored.body).map_err(failure::internal)?);
     if kind.custom.is_some() {
         convertible(kind, text(&object, "/apiVersion"), &kind.group_version())?;
+    }
+    told_from(kind, stored, object).map(Cow::Owned)
+}
+
+/// As [`told`], of what was converted already.
+pub fn told_from(kind: &Kind, stored: &Stored, mut object: Value) -> Result<Stored, Status> {
+    if kind.custom.is_some() {
         kind.schema().prune(&mut object);
         kind.schema().default(&mut object);
     }
     spell(kind, &mut object);
     let Sealed { head, body } = seal_spelled(kind, &object)?;
-    Ok(Cow::Owned(Stored { key: stored.key.clone(), revision: stored.revision, head: head.into(), body }))
+    Ok(Stored { key: stored.key.clone(), revision: stored.revision, head: head.into(), body })
 }
 
-/// No webhook is called: what one would have to convert is refused, not told wrong.
+/// What only a webhook can convert must have been `conversion`'s before: it is never told wrong.
 fn convertible(kind: &Kind, from: &str, to: &str) -> Result<(), Status> {
-    let by_webhook = kind.custom.as_ref().is_some_and(|custom| custom.by_webhook);
-    if !by_webhook || from == to {
-        return Ok(());
+    let by_webhook = kind.custom.as_ref().is_some_and(|custom| custom.conversion_webhook.is_some());
+    match by_webhook && from != to {
+        true => Err(failure::internal(format!("{from}, Kind={} was not converted to {to}", kind.kind))),
+        false => Ok(()),
     }
-    let Kind { kind, .. } = kind;
-    let why = format!("conversion webhook for {from}, Kind={kind} failed: this server calls no conversion webhooks");
-    Err(failure::internal(why))
 }
 
 fn spell(kind: &Kind, object: &mut Value) {

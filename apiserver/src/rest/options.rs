@@ -178,9 +178,7 @@ impl ListOptions {
 
 impl DeleteOptions {
     pub fn read(request: &ApiRequest) -> Result<Self, Status> {
-        let body = request.body.bytes();
-        let document = if body.is_empty() { from_query(request)? } else { from_body(request)? };
-        DeleteOptions::from_value(&document)
+        DeleteOptions::from_value(&delete_options(request)?)
     }
 
     /// From the JSON form, whose types were checked.
@@ -216,6 +214,11 @@ impl DeleteOptions {
             resource_version: text("/preconditions/resourceVersion"),
         })
     }
+}
+
+/// The options of a DELETE as an object, their types checked.
+pub fn delete_options(request: &ApiRequest) -> Result<Value, Status> {
+    if request.body.bytes().is_empty() { from_query(request) } else { from_body(request) }
 }
 
 fn from_query(request: &ApiRequest) -> Result<Value, Status> {

@@ -6,6 +6,7 @@ use kontiki_raft::{self as raft, Log, Page, ReadError, Stored};
 
 use super::{
     call::Call,
+    conversion,
     options::{ListOptions, Match, go_number_error},
     render::{self, ListMeta},
     selection::Selection,
@@ -40,7 +41,8 @@ pub async fn get(call: &Call<'_>) -> Result<ApiResponse, Status> {
         },
     };
     let stored = stored(call, name, as_of).await?;
-    render::object(call, form, StatusCode::OK, &stored)
+    let told = conversion::told(call.core, call.kind, &stored).await?;
+    render::object(call, form, StatusCode::OK, &told)
 }
 
 /// One object in the state that the request asks for.
@@ -90,19 +92,32 @@ pub async fn list(call: &Call<'_>) -> Result<ApiResponse, Status> {
     reach(call, plan.as_of).await?;
     let (log, scope, kind) = (call.core.log.clone(), call.scope(), call.route.kind.clone());
     let after = plan.token.clone();
+    let rendered = move |page: Page, everything: bool| {
+        let meta = list_meta(&page, everything);
+        render::list(&kind, form, include, page.items, &meta)
+    };
+    let (everything, converts) = (selection.is_everything(), conversion::is_possible(call.kind));
     // Long lists cost milliseconds of copying: not on a thread that others wait for.
     let listed = tokio::task::spawn_blocking(move || {
         let behind = plan.token.map(|token| token.after);
-        page(&log, &scope, &selection, plan.at, behind, plan.limit).map(|page| {
-            let meta = list_meta(&page, selection.is_everything());
-            render::list(&kind, form, include, page.items, &meta)
-        })
+        let page = page(&log, &scope, &selection, plan.at, behind, plan.limit)?;
+        Ok(if converts { Listed::Page(page, rendered) } else { Listed::Answer(rendered(page, everything)) })
     });
     match listed.await.map_err(failure::internal)? {
-        Ok(answer) => answer,
+        Ok(Listed::Answer(answer)) => answer,
+        Ok(Listed::Page(mut page, rendered)) => {
+            conversion::prepare(call.core, call.kind, &mut page.items).await?;
+            tokio::task::spawn_blocking(move || rendered(page, everything)).await.map_err(failure::internal)?
+        }
         Err(ReadError::Compacted { .. }) if after.is_some() => expired(form, after),
         Err(error) => Err(store::read_failed(&error)),
     }
+}
+
+/// A page of a list: told, or to be converted before that.
+enum Listed<R> {
+    Answer(Result<ApiResponse, Status>),
+    Page(Page, R),
 }
 
 /// One page of a selection. A selection of one name is looked up instead of searched for.

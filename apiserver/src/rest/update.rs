@@ -1,5 +1,7 @@
 //! Changing an object: what PUT, PATCH and the subresources that edit have in common.
 
+use std::borrow::Cow;
+
 use kontiki_kinds::{Deletion, Kind, Subresource, metadata};
 use kontiki_model::{Faults, Status};
 use kontiki_raft::{Expect, Mutation, Stored};
@@ -8,6 +10,7 @@ use serde_json::Value;
 use super::{
     call::{self, Call},
     claims::{self, Denied},
+    conversion,
     create::Creation,
     object::{self, text},
     options::go_number_error,
@@ -82,10 +85,11 @@ impl Write for Update<'_> {
 
 async fn change(call: &Call<'_>, view: &View<'_>, update: &Update<'_>, current: Stored) -> Result<Plan, Refusal> {
     let kind = call.kind;
-    let old = match kind.custom {
-        Some(_) => object::open(&*object::told(kind, &current)?)?,
-        None => object::open(&current)?,
+    let known = match kind.custom {
+        Some(_) => conversion::told(call.core, kind, &current).await?,
+        None => Cow::Borrowed(&current),
     };
+    let old = object::open(&known)?;
     let shown = kind.spelling.map(|_| kind.from_stored(old.clone()));
     let shown = shown.as_ref().unwrap_or(&old);
     let Wanted { object: mut new, warnings, managed } = (update.make)(Some(shown)).map_err(Refusal::Judged)?;
@@ -123,17 +127,17 @@ async fn change(call: &Call<'_>, view: &View<'_>, update: &Update<'_>, current: 
     let warnings = told.warnings;
     object::settle(kind, &mut new);
     if !ended && ownership::unchanged(&new, &old) && object::is_stored_form(kind, &current) {
-        return Ok(Plan { effect: Effect::Unchanged, object: current, change, warnings });
+        return Ok(Plan { effect: Effect::Unchanged, object: known.into_owned(), change, warnings });
     }
-    let sealed = object::seal_settled(kind, new)?;
+    let sealed = conversion::seal(call.core, kind, new).await?;
     let Stored { key, revision, .. } = current;
     change.expect(&key, Expect::Revision(revision));
     match ended {
         // Watchers see the object as it last was; the author of the change sees what it asked for.
         true => change.mutations.push(Mutation::Delete { key: key.clone(), last: None }),
-        false => change.put(&key, &sealed),
+        false => change.put(&key, &sealed.stored),
     }
-    Ok(Plan { effect: Effect::Updated, object: plan::uncommitted(key, revision, sealed), change, warnings })
+    Ok(Plan { effect: Effect::Updated, object: plan::uncommitted(key, revision, sealed.told), change, warnings })
 }
 
 fn invalid(call: &Call<'_>, object: &Value, faults: &Faults) -> Status {

@@ -2,10 +2,10 @@
 //!
 //! A stream is a cursor and little else: an idle watcher holds no buffer, and frames are shared with its neighbours.
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures::stream;
+use futures::{FutureExt as _, stream};
 use http::StatusCode;
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{
     call::Call,
+    conversion,
     frames::{self, EventType, FrameForm},
     limits::{BOOKMARK_INTERVAL, INITIAL_EVENTS_PAGE, WATCH_TIME_MAX, WATCH_TIME_MIN},
     options::ListOptions,
@@ -176,7 +177,7 @@ impl Stream {
     async fn step(&mut self) -> Step {
         match &mut self.stage {
             Stage::Initial { queue, .. } => match queue.next() {
-                Some(stored) => self.tell(EventType::Added, &stored, false),
+                Some(stored) => self.tell(EventType::Added, &stored, false).await,
                 None => self.page().await,
             },
             Stage::Following { watch, from } => {
@@ -189,7 +190,7 @@ impl Stream {
                 tokio::select! {
                     biased;
                     item = watch.next() => match item {
-                        Ok(WatchItem::Event(event)) if event.revision() > from => self.change(&event),
+                        Ok(WatchItem::Event(event)) if event.revision() > from => self.change(&event).await,
                         Ok(WatchItem::Event(_) | WatchItem::Progress(_)) => Step::Again,
                         // The server goes down; the client will ask another one.
                         Err(ReadError::Closed) => Step::End,
@@ -224,7 +225,13 @@ impl Stream {
             read::page(&log, &scope, &selection, from, behind, Some(INITIAL_EVENTS_PAGE))
         });
         match page.await {
-            Ok(Ok(page)) => {
+            Ok(Ok(mut page)) => {
+                if conversion::is_possible(&self.kind) {
+                    let prepared = conversion::prepare(&self.core, &self.kind, &mut page.items).boxed().await;
+                    if let Err(status) = prepared {
+                        return self.fail(status);
+                    }
+                }
                 self.stage = Stage::Initial {
                     at: Some(page.revision),
                     begun: true,
@@ -239,7 +246,7 @@ impl Stream {
     }
 
     /// A change as the selection sees it: what enters it is added, what leaves it is deleted.
-    fn change(&mut self, event: &Event) -> Step {
+    async fn change(&mut self, event: &Event) -> Step {
         let matches = |stored: &raft::Stored| self.selection.matches(&stored.key, &stored.head);
         let before = event.previous.as_ref().filter(|previous| matches(previous));
         let after = match event.kind {
@@ -248,17 +255,31 @@ impl Stream {
         };
         match (before, after) {
             (None, None) => Step::Again,
-            (None, Some(object)) => self.tell(EventType::Added, object, false),
-            (Some(_), Some(object)) => self.tell(EventType::Modified, object, false),
-            (Some(_), None) if event.kind == EventKind::Deleted => self.tell(EventType::Deleted, &event.object, false),
+            (None, Some(object)) => self.tell(EventType::Added, object, false).await,
+            (Some(_), Some(object)) => self.tell(EventType::Modified, object, false).await,
+            (Some(_), None) if event.kind == EventKind::Deleted => {
+                self.tell(EventType::Deleted, &event.object, false).await
+            }
             (Some(previous), None) => {
                 let last = frames::before(previous, event.revision());
-                self.tell(EventType::Deleted, &last, true)
+                self.tell(EventType::Deleted, &last, true).await
             }
         }
     }
 
-    fn tell(&mut self, event: EventType, stored: &raft::Stored, previous: bool) -> Step {
+    async fn tell(&mut self, event: EventType, stored: &raft::Stored, previous: bool) -> Step {
+        if conversion::is_needed(&self.kind, stored) {
+            // Apart: few streams need it, and idle ones are to be small.
+            let told = conversion::told(&self.core, &self.kind, stored).boxed().await.map(Cow::into_owned);
+            return match told {
+                Ok(told) => self.tell_prepared(event, &told, previous),
+                Err(status) => self.fail(status),
+            };
+        }
+        self.tell_prepared(event, stored, previous)
+    }
+
+    fn tell_prepared(&mut self, event: EventType, stored: &raft::Stored, previous: bool) -> Step {
         let first = std::mem::take(&mut self.first);
         let frame = match (first, self.form) {
             (true, FrameForm::Table(..)) => frames::render(&self.kind, self.form, event, stored, true),

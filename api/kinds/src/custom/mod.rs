@@ -32,8 +32,8 @@ pub struct Custom {
     pub only_version: bool,
     /// The version that is stored.
     pub storage_version: &'static str,
-    /// Versions differ in more than their name: a webhook is to turn one into another.
-    pub by_webhook: bool,
+    /// Versions differ in more than their name: this webhook (`spec.conversion.webhook`) turns one into another.
+    pub conversion_webhook: Option<Value>,
     /// The definition is being removed: nothing new comes in.
     pub terminating: bool,
     /// The schema of the version as it was written, for the documents that tell of it.
@@ -91,7 +91,8 @@ fn kind(definition: &Value, version: &Value, storage: &str, revision: Revision) 
         since: revision,
         only_version: list(definition, "/spec/versions").len() == 1,
         storage_version: intern::name(storage),
-        by_webhook: text(definition, "/spec/conversion/strategy") == "Webhook",
+        conversion_webhook: (text(definition, "/spec/conversion/strategy") == "Webhook")
+            .then(|| at(definition, "/spec/conversion/webhook").clone()),
         terminating: is_true(definition, "Terminating"),
         published: schema.clone(),
     };

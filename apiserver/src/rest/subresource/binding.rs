@@ -17,6 +17,7 @@ use super::super::{
 };
 use super::condition;
 use crate::{
+    admission::{self, Operation},
     content,
     failure::{self, Qualified},
     negotiate::{self, Offer},
@@ -54,6 +55,7 @@ pub async fn bind(call: &Call<'_>) -> Result<ApiResponse, Status> {
     if text(&binding, "/metadata/name") != name {
         return Err(failure::bad_request("name in URL does not match name in Binding object"));
     }
+    let warnings = admission::posted(call, Operation::Create, name, &mut binding, options.dry_run).await?;
     let target = text(&binding, "/target/name");
     let target_kind = text(&binding, "/target/kind");
     if !TARGET_KINDS.contains(&target_kind) {
@@ -73,7 +75,9 @@ pub async fn bind(call: &Call<'_>) -> Result<ApiResponse, Status> {
     };
     let change = Update { name, rules: Rules::Internal, make: &make, uid_is_precondition: true };
     update::update(call, &change, options.dry_run).await?;
-    content::answer_value(StatusCode::CREATED, form, &success(None, Some(StatusCode::CREATED)))
+    let mut response = content::answer_value(StatusCode::CREATED, form, &success(None, Some(StatusCode::CREATED)))?;
+    warnings.iter().for_each(|warning| content::warn(&mut response, warning));
+    Ok(response)
 }
 
 /// The object on its node, or why it cannot go there.

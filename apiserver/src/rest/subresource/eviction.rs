@@ -22,6 +22,7 @@ use super::{
     condition,
 };
 use crate::{
+    admission::{self, Operation},
     content,
     failure::{self, Qualified},
     negotiate::{self, Offer},
@@ -45,12 +46,15 @@ pub async fn evict(call: &Call<'_>) -> Result<ApiResponse, Status> {
     if text(&eviction, "/metadata/name") != name {
         return Err(failure::bad_request("name in URL does not match name in Eviction object"));
     }
+    let warnings = admission::posted(call, Operation::Create, name, &mut eviction, options.dry_run).await?;
     let mut deletion = DeleteOptions::from_value(eviction.get("deleteOptions").unwrap_or(&json!({})))?;
     deletion.dry_run |= options.dry_run;
     let dry_run = deletion.dry_run;
     let removal = Removal { name, options: deletion, last_words: Some(disrupted) };
     plan::carry_out(call, name, &Eviction { removal }, dry_run).await?;
-    content::answer_value(StatusCode::CREATED, form, &success(None, Some(StatusCode::CREATED)))
+    let mut response = content::answer_value(StatusCode::CREATED, form, &success(None, Some(StatusCode::CREATED)))?;
+    warnings.iter().for_each(|warning| content::warn(&mut response, warning));
+    Ok(response)
 }
 
 struct Eviction<'a> {

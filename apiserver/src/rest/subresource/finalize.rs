@@ -1,6 +1,7 @@
 //! `namespaces/finalize`: the only way to change `spec.finalizers`.
 
 use http::StatusCode;
+use kontiki_kinds::Subresource;
 use kontiki_model::Status;
 use serde_json::Value;
 
@@ -35,7 +36,7 @@ pub async fn finalize(call: &Call<'_>) -> Result<ApiResponse, Status> {
         }
         Ok(Wanted { object, warnings: Vec::new(), managed: Managed::ByChange })
     };
-    let change = Update { name, rules: Rules::Internal, make: &make, uid_is_precondition: true };
+    let change = Update { name, rules: Rules::Edit(Subresource::Finalize), make: &make, uid_is_precondition: true };
     let updated = update::update(call, &change, options.dry_run).await?;
     let warnings = decoded.warnings.iter().chain(&updated.warnings);
     render::written(call, form, StatusCode::OK, &updated.stored, warnings)

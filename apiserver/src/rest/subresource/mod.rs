@@ -6,7 +6,7 @@ mod condition;
 mod eviction;
 mod finalize;
 mod node;
-mod scale;
+pub(crate) mod scale;
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! `…/scale`: the replicas of any workload as one `autoscaling/v1 Scale`, so that an autoscaler needs to know no kind.
 
 use http::StatusCode;
-use kontiki_kinds::{Scale, SelectorForm, Subresource};
+use kontiki_kinds::{Kind, Scale, SelectorForm, Subresource};
 use kontiki_model::{Faults, LabelSelector, Status};
 use kontiki_schema::{
     Schema, ids,
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::super::{
     call::{self, Call, Expected},
-    decode,
+    conversion, decode,
     object::{self, text},
     options::WriteOptions,
     ownership::{self, Managed},
@@ -43,8 +43,8 @@ pub async fn get(call: &Call<'_>) -> Result<ApiResponse, Status> {
     let form = negotiate::negotiate(call.request, Offer::Document)?;
     let name = call.name()?;
     let stored = read::stored(call, name, AsOf::Newest).await?;
-    let object = object::open(&*object::told(call.kind, &stored)?)?;
-    content::answer_value(StatusCode::OK, form, &scale_of(fields(call)?, &object))
+    let object = object::open(&*conversion::told(call.core, call.kind, &stored).await?)?;
+    content::answer_value(StatusCode::OK, form, &scale_of(fields(call.kind)?, &object))
 }
 
 pub async fn put(call: &Call<'_>) -> Result<ApiResponse, Status> {
@@ -72,13 +72,38 @@ pub async fn patch(call: &Call<'_>) -> Result<ApiResponse, Status> {
     answer(call, form, &updated, &[])
 }
 
-fn fields(call: &Call<'_>) -> Result<Scale, Status> {
-    call.kind.scale.ok_or_else(failure::no_such_resource)
+fn fields(kind: &Kind) -> Result<Scale, Status> {
+    kind.scale.ok_or_else(failure::no_such_resource)
+}
+
+/// The Scale of an object.
+pub fn of(kind: &Kind, object: &Value) -> Result<Value, Status> {
+    Ok(scale_of(fields(kind)?, object))
+}
+
+/// Writes the replicas of a Scale into the object it is about.
+pub fn put_into(kind: &Kind, object: &mut Value, scale: &Value) -> Result<(), Status> {
+    let fields = fields(kind)?;
+    let replicas = scale.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or_default();
+    if replicas < 0 {
+        let mut faults = Faults::default();
+        faults.invalid("spec.replicas", replicas, "must be greater than or equal to 0");
+        let name = text(scale, "/metadata/name");
+        return Err(failure::invalid(Qualified { group: GROUP, resource: KIND }, name, &faults));
+    }
+    let place = fields.spec_replicas.rsplit_once('/').and_then(|(parent, member)| {
+        object.pointer_mut(parent)?.as_object_mut()?.insert(member.to_owned(), replicas.into());
+        Some(())
+    });
+    place.ok_or_else(|| {
+        let path = fields.spec_replicas.replace('/', ".");
+        failure::internal(format!("the spec replicas field {path:?} does not exist"))
+    })
 }
 
 fn answer(call: &Call<'_>, form: Form, updated: &Written, warnings: &[String]) -> Result<ApiResponse, Status> {
     let object = object::open(&*object::told(call.kind, &updated.stored)?)?;
-    let scale = scale_of(fields(call)?, &object);
+    let scale = scale_of(fields(call.kind)?, &object);
     let mut response = content::answer_value(StatusCode::OK, form, &scale)?;
     warnings.iter().chain(&updated.warnings).for_each(|warning| content::warn(&mut response, warning));
     Ok(response)
@@ -119,7 +144,7 @@ async fn set(
     uid_is_precondition: bool,
     options: WriteOptions,
 ) -> Result<Written, Status> {
-    let (name, fields) = (call.name()?, fields(call)?);
+    let (name, fields) = (call.name()?, fields(call.kind)?);
     let path: Vec<&str> = fields.spec_replicas.split('/').skip(1).collect();
     let api_version = call.kind.group_version();
     let make = |old: Option<&Value>| {
@@ -130,21 +155,8 @@ async fn set(
         decode::named(&scale, name)?;
         decode::place(call, &mut scale)?;
         let managed = replicas_of.to_object(&managed, &scaled);
-        let replicas = scale.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or_default();
-        if replicas < 0 {
-            let mut faults = Faults::default();
-            faults.invalid("spec.replicas", replicas, "must be greater than or equal to 0");
-            return Err(failure::invalid(Qualified { group: GROUP, resource: KIND }, name, &faults));
-        }
         let mut object = old.clone();
-        let place = fields.spec_replicas.rsplit_once('/').and_then(|(parent, member)| {
-            object.pointer_mut(parent)?.as_object_mut()?.insert(member.to_owned(), replicas.into());
-            Some(())
-        });
-        if place.is_none() {
-            let path = fields.spec_replicas.replace('/', ".");
-            return Err(failure::internal(format!("the spec replicas field {path:?} does not exist")));
-        }
+        put_into(call.kind, &mut object, &scale)?;
         for member in ["uid", "resourceVersion"] {
             let given = text(&scale, &format!("/metadata/{member}")).to_owned();
             object::metadata(&mut object).insert(member.to_owned(), given.into());

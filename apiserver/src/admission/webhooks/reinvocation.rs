@@ -1,0 +1,104 @@
+//! Who is asked a second time. What changes an object late may be what somebody asked earlier would have changed further, so
+//! after any change all are asked once more: everything built in, and of the webhooks those that said so. Pure.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+/// The rounds of one write's mutating admission.
+#[derive(Debug, Default)]
+pub(crate) struct Reinvocation {
+    /// This is the second round.
+    second: bool,
+    /// Something was changed by somebody who may be followed by others.
+    wanted: bool,
+    /// Asked before anything changed, and willing to be asked again.
+    before: BTreeSet<String>,
+    /// To be asked again.
+    due: BTreeSet<String>,
+    /// The object as the webhooks left it.
+    left: Option<Value>,
+}
+
+impl Reinvocation {
+    /// Begins the second round, if there is to be one.
+    pub fn again(&mut self) -> bool {
+        let begins = self.wanted && !self.second;
+        self.second |= begins;
+        begins
+    }
+
+    /// Somebody changed the object.
+    pub fn changed(&mut self) {
+        self.wanted = true;
+        self.due.append(&mut self.before);
+    }
+
+    pub fn begin_webhooks(&mut self, object: Option<&Value>) {
+        if self.second && self.left.as_ref() != object {
+            self.due.append(&mut self.before);
+        }
+    }
+
+    pub fn end_webhooks(&mut self, object: Option<&Value>) {
+        // Only a second round looks at it.
+        self.left = object.filter(|_| self.wanted && !self.second).cloned();
+    }
+
+    /// Whether a webhook that is concerned is asked in this round.
+    pub fn asks(&self, webhook: &str) -> bool {
+        !self.second || self.due.contains(webhook)
+    }
+
+    /// A webhook that is willing to be asked again was asked.
+    pub fn asked(&mut self, webhook: &str) {
+        self.before.insert(webhook.to_owned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// One round of webhooks that are all willing, of which some change the object; those that were asked.
+    fn round(state: &mut Reinvocation, object: &Value, changing: &[&str]) -> Vec<&'static str> {
+        let mut asked = Vec::new();
+        state.begin_webhooks(Some(object));
+        for webhook in ["a", "b", "c"] {
+            if !state.asks(webhook) {
+                continue;
+            }
+            asked.push(webhook);
+            if changing.contains(&webhook) {
+                state.changed();
+            }
+            state.asked(webhook);
+        }
+        state.end_webhooks(Some(object));
+        asked
+    }
+
+    #[test]
+    fn those_before_a_change_are_asked_again() {
+        let object = json!({"a": 1});
+        for (changing, again) in
+            [(&["b"][..], Some(vec!["a"])), (&["c"], Some(vec!["a", "b"])), (&[], None), (&["a"], Some(vec![]))]
+        {
+            let mut state = Reinvocation::default();
+            assert_eq!(round(&mut state, &object, changing), ["a", "b", "c"]);
+            let second = state.again().then(|| round(&mut state, &object, &["c"]));
+            assert_eq!(second, again, "{changing:?}");
+            assert!(!state.again(), "there is no third round");
+        }
+    }
+
+    #[test]
+    fn what_others_change_between_the_rounds_counts_as_a_change() {
+        let mut state = Reinvocation::default();
+        assert_eq!(round(&mut state, &json!({"a": 1}), &["a"]), ["a", "b", "c"]);
+        assert!(state.again());
+        assert_eq!(round(&mut state, &json!({"a": 2}), &[]), ["a", "b", "c"]);
+    }
+}
