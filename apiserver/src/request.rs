@@ -126,15 +126,20 @@ impl RequestBody {
     }
 }
 
+/// A boolean query parameter's value as Kubernetes reads it: all but `0` and `false`, in whatever letters (Python says `False`).
+pub(crate) fn is_true(value: &str) -> bool {
+    value != "0" && !value.eq_ignore_ascii_case("false")
+}
+
 impl ApiRequest {
     /// The first value of a query parameter.
     pub fn query_value(&self, name: &str) -> Option<&str> {
         self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    /// A boolean query parameter as Kubernetes reads it: present and neither `false` nor `0` means true.
+    /// A boolean query parameter; false if absent.
     pub fn query_flag(&self, name: &str) -> bool {
-        self.query_value(name).is_some_and(|value| !matches!(value, "false" | "0"))
+        self.query_value(name).is_some_and(is_true)
     }
 
     /// A header as text; a value that is not visible ASCII counts as absent.

@@ -5,7 +5,10 @@ use kontiki_kinds::{Kind, Kinds};
 use kontiki_model::Status;
 use percent_encoding::percent_decode_str;
 
-use crate::{failure, request::ResourceRequest};
+use crate::{
+    failure,
+    request::{ResourceRequest, is_true},
+};
 
 /// In a path, what follows is a namespace, or the name of one.
 const NAMESPACES: &str = "namespaces";
@@ -205,7 +208,7 @@ fn resource_verb(method: &Method) -> &'static str {
 }
 
 fn flag(query: &[(String, String)], name: &str) -> bool {
-    query.iter().find(|(key, _)| key == name).is_some_and(|(_, value)| !matches!(value.as_str(), "false" | "0"))
+    query.iter().find(|(key, _)| key == name).is_some_and(|(_, value)| is_true(value))
 }
 
 /// The one name that a `metadata.name` field selector leaves.
@@ -303,6 +306,7 @@ mod tests {
             ("GET", "/api/v1/pods", "list g= v=v1 ns= r=pods n= s= rest="),
             ("GET", "/api/v1/pods?watch=true", "watch g= v=v1 ns= r=pods n= s= rest="),
             ("GET", "/api/v1/pods?watch=0", "list g= v=v1 ns= r=pods n= s= rest="),
+            ("GET", "/api/v1/pods?watch=False", "list g= v=v1 ns= r=pods n= s= rest="),
             ("GET", "/api/v1/namespaces/a/pods", "list g= v=v1 ns=a r=pods n= s= rest="),
             ("GET", "/api/v1/namespaces/a/pods/p/log?follow=true", "get g= v=v1 ns=a r=pods n=p s=log rest="),
             ("GET", "/api/v1/namespaces/a", "get g= v=v1 ns=a r=namespaces n=a s= rest="),

@@ -4,7 +4,10 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -80,14 +83,13 @@ pub struct Cluster {
     pub netns: Netns,
     pub dir: tempfile::TempDir,
     /// What its folders outside of the data folder are called; known once it runs.
-    tag: std::cell::OnceCell<String>,
+    tag: OnceLock<String>,
 }
 
 impl Cluster {
     /// Starts a cluster and waits until its node is Ready.
     pub fn start() -> Self {
-        let cluster =
-            Cluster { netns: Netns::new(), dir: tempfile::tempdir().unwrap(), tag: std::cell::OnceCell::new() };
+        let cluster = Cluster { netns: Netns::new(), dir: tempfile::tempdir().unwrap(), tag: OnceLock::new() };
         cluster.up();
         cluster.tag.set(tag_of(&cluster.data())).unwrap();
         cluster

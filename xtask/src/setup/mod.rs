@@ -1,4 +1,6 @@
-//! The Debian packages the project needs, and why.
+//! The Debian packages the project needs, and why; and other people's clients that its tests drive.
+
+mod clients;
 
 use std::process::Command;
 
@@ -30,6 +32,8 @@ const PACKAGES: &[(&str, Need, &str)] = &[
     ("curl", Need::Test, "asks a Service as a user would"),
     ("docker-registry", Need::Test, "images are pulled from it, on loopback"),
     ("nftables", Need::Test, "looks for rules left behind"),
+    ("strace", Need::Test, "makes a server's syncs fail, as a dying disk does"),
+    ("openssl", Need::Test, "makes certificates that near their end"),
     ("skopeo", Need::Test, "fills the registry and makes image archives"),
     ("crun", Need::Bench, "a peer in `make bench`"),
     ("etcd-server", Need::Bench, "another"),
@@ -49,11 +53,18 @@ pub fn install(need: Need) -> Result<()> {
     if need >= Need::Test && !tool::installed("kubectl") {
         missing.push(("kubernetes-client", "kubectl drives the end-to-end tests"));
     }
-    if missing.is_empty() {
-        return Ok(());
+    if need >= Need::Test && clients::lacks_venv() {
+        missing.push(("python3-venv", "Python's clients are installed apart from the system's packages"));
     }
+    if !missing.is_empty() {
+        install_packages(&missing)?;
+    }
+    if need >= Need::Test { clients::install() } else { Ok(()) }
+}
+
+fn install_packages(missing: &[(&str, &str)]) -> Result<()> {
     println!("installing from Debian's packages:");
-    for (package, why) in &missing {
+    for (package, why) in missing {
         println!("  {package:<18} {why}");
     }
     let names: Vec<&str> = missing.iter().map(|(package, _)| *package).collect();

@@ -1,0 +1,45 @@
+//! Other people's clients, unmodified, against one whole cluster: Python's `kubernetes` and `kopf`, JavaScript's
+//! `@kubernetes/client-node`, Rust's `kube`. kubectl is everywhere in the room next door.
+
+#![allow(clippy::unwrap_used)]
+
+#[allow(dead_code)]
+#[path = "../cluster/harness.rs"]
+mod harness;
+
+mod interpreters;
+mod javascript;
+mod kube_rs;
+mod operator;
+mod python;
+
+use std::thread;
+
+use crate::harness::{Cluster, able};
+
+/// A client's name, and what it does to a cluster. Each keeps to a namespace of its own.
+type Client = (&'static str, fn(&Cluster));
+
+static CLIENTS: &[Client] = &[
+    ("kopf", operator::runs),
+    ("kube-rs", kube_rs::reflects_waits_and_executes),
+    ("@kubernetes/client-node", javascript::informs_applies_and_executes),
+    ("kubernetes, dynamic", python::dynamic),
+    ("kubernetes, typed", python::typed),
+];
+
+/// One test, because each test is a process of its own, and a cluster is more to start than all that is asked of it.
+#[test]
+fn other_peoples_clients_cannot_tell() {
+    if !able() {
+        return;
+    }
+    let cluster = &Cluster::start();
+    cluster.import_busybox("busybox:test");
+    let failed: Vec<&str> = thread::scope(|scope| {
+        let running: Vec<_> =
+            CLIENTS.iter().map(|(name, client)| (*name, scope.spawn(move || client(cluster)))).collect();
+        running.into_iter().filter_map(|(name, client)| client.join().is_err().then_some(name)).collect()
+    });
+    assert!(failed.is_empty(), "failed, as said above: {failed:?}");
+}
