@@ -5,9 +5,10 @@ use std::{
     ops::RangeInclusive,
     path::PathBuf,
     str::FromStr,
+    time::Duration,
 };
 
-use crate::{admission::AdmissionConfig, audit, fairness};
+use crate::{admission::AdmissionConfig, audit, fairness, limits};
 
 /// The API server's configuration.
 #[derive(Clone, Debug)]
@@ -30,6 +31,8 @@ pub struct Config {
     pub node_ports: RangeInclusive<u16>,
     /// DNS suffix of the cluster.
     pub cluster_domain: String,
+    /// How often the server's certificate is looked at.
+    pub certificate_check_interval: Duration,
     /// Further names and addresses of the server's certificate.
     pub names: Vec<String>,
     /// `token,user,uid[,"group,group"]` per line, as `--token-auth-file` of Kubernetes.
@@ -63,6 +66,7 @@ impl Config {
             service_cidr: Ipv4Cidr { base: Ipv4Addr::new(10, 96, 0, 0), prefix: 12 },
             node_ports: 30000..=32767,
             cluster_domain: "cluster.local".to_owned(),
+            certificate_check_interval: limits::CERTIFICATE_CHECK_INTERVAL,
             names: Vec::new(),
             token_file: None,
             token_key_files: Vec::new(),

@@ -7,7 +7,7 @@ use std::sync::{
 
 use kontiki_kinds::Kinds;
 use kontiki_model::{Key, Status};
-use kontiki_raft::{Log, ReadError, Stored};
+use kontiki_raft::{Dial as _, Log, ReadError, Stored};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -37,7 +37,7 @@ use crate::{
 pub struct Core {
     pub log: Log,
     pub config: Config,
-    pub pki: Pki,
+    pub pki: Arc<Pki>,
     pub tokens: TokenSigner,
     pub metrics: Metrics,
     /// What was made of the definitions of kinds.
@@ -87,12 +87,13 @@ impl Core {
     /// Opens (at first start: makes) the cluster's identities and gets everything ready to serve. No IO besides the
     /// identities' directory and the token file.
     pub fn open(config: Config, log: Log) -> Result<Arc<Self>, StartError> {
-        let pki = Pki::open(&config.pki_dir)?;
+        let pki = Arc::new(Pki::open(&config.pki_dir)?);
         let tokens = authn::open_token_keys(&config, &pki)?;
         let static_tokens = StaticTokens::read(config.token_file.as_deref())?;
-        let nodes = NodeClient::new(&pki)?;
+        let nodes = NodeClient::new(pki.clone())?;
         let aggregation = Aggregation::new(&pki)?;
-        let peers = Peers::new(&pki, &config.name)?;
+        let peers = Peers::new(pki.clone(), &config.name);
+        peers.introduce(log.node_id());
         let metrics = Metrics::new();
         let fairness = Fairness::new(config.seats, metrics.fairness.clone());
         let audit = config.audit.clone().map(|settings| Audit::open(settings, metrics.audit.clone()));

@@ -45,6 +45,11 @@ pub fn unauthorized() -> Status {
     plain(401, "Unauthorized", "Unauthorized")
 }
 
+/// A server that is a member no more shows the certificate it had as one.
+pub fn removed_server(user: &str) -> Status {
+    plain(401, "Unauthorized", format!("Unauthorized: {user} was removed from this cluster"))
+}
+
 /// An object request that the authorizer or an admission rule refuses. `why` completes the sentence.
 pub fn forbidden(of: Qualified<'_>, name: &str, why: &str) -> Status {
     let message = match name {

@@ -161,7 +161,7 @@ async fn begin(core: Arc<Core>) {
 async fn keep_certificate(core: Arc<Core>, tls: ServerTls) {
     let renewing = async {
         loop {
-            tokio::time::sleep(limits::CERTIFICATE_CHECK_INTERVAL).await;
+            tokio::time::sleep(core.config.certificate_check_interval).await;
             let renewed = core.pki.server(&core.config.certificate_names());
             let replaced = renewed.map_err(StartError::from).and_then(|credential| Ok(tls.replace(&credential)?));
             if let Err(error) = replaced {

@@ -85,7 +85,7 @@ fn plan(arguments: &Up, layout: &Layout, bound: SocketAddr) -> Result<Plan> {
     arguments.requests.configure(&mut config)?;
     config.name = node::name(arguments)?;
     let member = Member { name: config.name.clone(), address: reached_at(bound).to_string() };
-    let peers = Peers::new(&Pki::open(&layout.pki())?, &config.name)?;
+    let peers = Peers::new(Arc::new(Pki::open(&layout.pki())?), &config.name);
     let log = LogConfig { member, dial: Some(Arc::new(peers)), ..LogConfig::new(layout.log()) };
     Ok(Plan { config, log, controllers: true })
 }

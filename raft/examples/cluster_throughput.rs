@@ -94,7 +94,7 @@ async fn accept(listener: TcpListener, log: Log) {
         // A connection without it only waits longer.
         _ = stream.set_nodelay(true);
         let log = log.clone();
-        connections.spawn(async move { log.accept_peer(Box::new(stream)).await });
+        connections.spawn(async move { log.accept_peer(Box::new(stream), None).await });
     }
 }
 

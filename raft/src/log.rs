@@ -129,6 +129,9 @@ impl Log {
         let opened = tokio::task::spawn_blocking(move || open_storage(&storage));
         let (me, log, store) = opened.await.map_err(|error| OpenError::Raft(error.to_string()))??;
         let LogConfig { member, start, dial, snapshot_entries, log_keep_entries, .. } = config;
+        if let Some(dial) = &dial {
+            dial.introduce(me.node);
+        }
         let node = Node::start(me, member.clone(), (start, log_keep_entries), dial, (log, store.clone())).await?;
         let cancel = CancellationToken::new();
         let (barriers, waiting) = mpsc::channel(BARRIER_QUEUE);
@@ -190,8 +193,8 @@ impl Log {
     }
 
     /// Serves one connection that another server made, until it ends or the log is shut down.
-    pub async fn accept_peer(&self, stream: Box<dyn PeerStream>) {
-        Box::pin(self.inner.node.accept(stream, &self.inner.cancel)).await;
+    pub async fn accept_peer(&self, stream: Box<dyn PeerStream>, proven: Option<u64>) {
+        Box::pin(self.inner.node.accept(stream, proven, &self.inner.cancel)).await;
     }
 
     /// The cluster as this server knows it.

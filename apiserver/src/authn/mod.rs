@@ -20,7 +20,7 @@ pub use self::{
     service_account::believe,
     static_tokens::{StaticTokens, TokenFileError},
 };
-use crate::{core::Core, failure, limits, request::Identity};
+use crate::{core::Core, failure, limits, peers::former, request::Identity};
 
 pub const ANONYMOUS: &str = "system:anonymous";
 pub const AUTHENTICATED: &str = "system:authenticated";
@@ -40,7 +40,10 @@ pub(crate) async fn authenticate(
     headers: &HeaderMap,
 ) -> Result<Identity, Status> {
     if let Some(identity) = certificate {
-        return Ok(identity.clone());
+        return match former::standing(core, identity) {
+            former::Standing::Removed => Err(failure::removed_server(&identity.user)),
+            former::Standing::Heard { .. } | former::Standing::Nobody => Ok(identity.clone()),
+        };
     }
     let Some(token) = bearer_token(headers) else { return Ok(anonymous()) };
     if token.len() > limits::TOKEN_BYTES_MAX {

@@ -16,6 +16,7 @@ use crate::{
     failure::{self, Qualified},
     health, limits,
     negotiate::Form,
+    peers::former,
     request::{ApiRequest, ApiResponse},
 };
 
@@ -152,6 +153,7 @@ async fn let_go(core: &Arc<Core>, request: &ApiRequest, member: &MemberStatus) -
         }
     }
     tracing::info!(name = member.name, id = member.id, user = request.identity.user, "a server is to go");
+    former::note(core, request, member).await?;
     let removed = tokio::time::timeout(limits::MEMBER_CHANGE_TIME_MAX, core.log.remove_member(member.id)).await;
     let late = || failure::timeout("the removal is not committed yet: ask again", limits::RETRY_AFTER_S);
     removed.map_err(|_| late())?.map_err(|error| refused(&error))

@@ -1,10 +1,16 @@
 //! The other servers, and how one is reached: TLS on the one port that each has, told apart by ALPN.
 //!
-//! `kontiki-raft/1` is the log's own protocol, for holders of a server's certificate; `http/1.1` asks the other's API.
+//! `kontiki-raft/1` is the log's own protocol, for holders of a server's certificate; `http/1.1` asks the other's API. Neither is for
+//! a server that was removed.
+pub(crate) mod former;
 mod https;
 mod pin;
+mod renewing;
 
-use std::{io, sync::Arc};
+use std::{
+    io,
+    sync::{Arc, OnceLock},
+};
 
 use futures::{FutureExt as _, future::BoxFuture};
 use kontiki_raft::{Dial, Member, PeerStream};
@@ -14,6 +20,7 @@ use tokio_rustls::TlsConnector;
 
 pub use self::https::{Answer, Question, ask, connect};
 use self::pin::PinnedCa;
+pub(crate) use self::renewing::Renewing;
 use crate::{
     authn, limits,
     pki::{Credential, Pki, PkiError, SERVER_USER},
@@ -25,30 +32,43 @@ pub const RAFT_PROTOCOL: &[u8] = b"kontiki-raft/1";
 /// A server's way to the others: mutual TLS under the identity of a server.
 #[derive(Clone)]
 pub struct Peers {
-    raft: TlsConnector,
-    api: TlsConnector,
+    raft: Arc<Renewing>,
+    api: Arc<Renewing>,
+    /// This server's number in the log.
+    node: Arc<OnceLock<u64>>,
 }
 
 impl Peers {
-    /// `name` is this server's own.
-    pub fn new(pki: &Pki, name: &str) -> Result<Self, PkiError> {
-        let credential = pki.peer(name)?;
-        Ok(Peers {
-            raft: client_tls(pki.ca_pem(), &credential, &[RAFT_PROTOCOL])?,
-            api: client_tls(pki.ca_pem(), &credential, &[b"http/1.1"])?,
-        })
+    /// `name` is this server's own. Nobody is reached before the log has introduced this server by its number.
+    pub fn new(pki: Arc<Pki>, name: &str) -> Self {
+        let node = Arc::new(OnceLock::new());
+        let identity = |protocols: &'static [&'static [u8]]| {
+            let (name, node) = (name.to_owned(), node.clone());
+            let issue = move |pki: &Pki| {
+                let node: &u64 = node.get().ok_or_else(|| PkiError::Name(format!("{name}, of unknown number")))?;
+                pki.peer(&name, *node)
+            };
+            Arc::new(Renewing::new(pki.clone(), protocols, issue))
+        };
+        Peers { raft: identity(&[RAFT_PROTOCOL]), api: identity(&[b"http/1.1"]), node }
     }
 
     /// Asks another server's API, as a server.
     pub async fn ask(&self, question: Question) -> io::Result<Answer> {
-        ask(&self.api, question).await
+        ask(&self.api.connector().map_err(io::Error::other)?, question).await
     }
 }
 
 impl Dial for Peers {
+    fn introduce(&self, node: u64) {
+        let known = *self.node.get_or_init(|| node);
+        assert_eq!(known, node, "a server has one number");
+    }
+
     fn dial(&self, member: &Member) -> BoxFuture<'static, io::Result<Box<dyn PeerStream>>> {
-        let (tls, address) = (self.raft.clone(), member.address.clone());
+        let (tls, address) = (self.raft.connector().map_err(io::Error::other), member.address.clone());
         async move {
+            let tls = tls?;
             let late = |_| io::Error::new(io::ErrorKind::TimedOut, "no connection in time");
             let connected = tokio::time::timeout(limits::PEER_CONNECT_TIME_MAX, https::connect(&tls, &address));
             let stream = connected.await.map_err(late)??;

@@ -14,6 +14,7 @@ use rcgen::{
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use x509_parser::{
     certificate::X509Certificate,
+    der_parser::oid::Oid,
     extensions::GeneralName,
     prelude::{FromDer as _, ParsedExtension},
 };
@@ -28,6 +29,9 @@ const RENEW_BEFORE: Duration = Duration::from_secs(60 * 24 * 3600);
 /// Clocks of other machines may be behind.
 const BACKDATE: Duration = Duration::from_secs(3600);
 
+/// Attribute of a subject that holds the user's uid.
+const USER_UID: &[u64] = &[1, 3, 6, 1, 4, 1, 57683, 2];
+
 const _: () =
     assert!(RENEW_BEFORE.as_secs() < LEAF_LIFETIME.as_secs() && LEAF_LIFETIME.as_secs() < CA_LIFETIME.as_secs());
 const _: () = assert!(BACKDATE.as_secs() < DAY.as_secs());
@@ -41,6 +45,8 @@ pub enum Purpose {
 /// A certificate to be: who (common name and organizations, as Kubernetes reads them), reached under which names.
 pub struct Leaf<'a> {
     pub user: &'a str,
+    /// What tells it from others that had the name before; empty for who needs none.
+    pub uid: &'a str,
     pub groups: &'a [&'a str],
     pub names: &'a [String],
     pub purpose: Purpose,
@@ -62,6 +68,9 @@ impl Leaf<'_> {
         let mut parameters = lasting(LEAF_LIFETIME);
         parameters.subject_alt_names = named.subject_alt_names;
         parameters.distinguished_name = subject(self.user, self.groups);
+        if !self.uid.is_empty() {
+            parameters.distinguished_name.push(DnType::CustomDnType(USER_UID.to_vec()), self.uid);
+        }
         parameters.use_authority_key_identifier_extension = true;
         parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         parameters.extended_key_usages = match self.purpose {
@@ -110,10 +119,17 @@ pub fn still_good(pem: &str, key_pem: &str, leaf: &Leaf<'_>, ca_pem: &str) -> bo
     let common_name = parsed.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
     renewed_from(&parsed) > now_s()
         && common_name == Some(leaf.user)
+        && uid_of(&parsed).unwrap_or_default() == leaf.uid
         && parsed.public_key().subject_public_key.data.as_ref() == key.public_key_raw()
         && parsed.issuer() == ca.subject()
         && parsed.verify_signature(Some(ca.public_key())).is_ok()
         && alternative_names(&parsed) == wanted
+}
+
+/// The uid that a certificate's subject carries, as Kubernetes reads it (KEP-4760).
+pub fn uid_of<'a>(certificate: &'a X509Certificate<'_>) -> Option<&'a str> {
+    let oid = Oid::from(USER_UID).ok()?;
+    certificate.subject().iter_by_oid(&oid).next()?.as_str().ok()
 }
 
 /// Whether the certificate should be issued anew; one that cannot be read should.

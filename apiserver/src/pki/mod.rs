@@ -16,6 +16,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub(crate) use certificate::{ends_soon, uid_of};
 pub use kubeconfig::{Cluster, kubeconfig};
 pub use node::{NodeCertificates, NodeKeys, NodePki, NodeRequests};
 use rcgen::{CertificateSigningRequestParams, Issuer, KeyPair};
@@ -130,33 +131,33 @@ impl Pki {
 
     /// The API server's own certificate; issued anew when other names are asked for or it nears its end.
     pub fn server(&self, names: &[String]) -> Result<Credential, PkiError> {
-        self.leaf("apiserver", &Leaf { user: SERVER_USER, groups: &[], names, purpose: Purpose::Server })
+        self.leaf("apiserver", &Leaf { user: SERVER_USER, uid: "", groups: &[], names, purpose: Purpose::Server })
     }
 
-    /// The identity with which this server meets the others.
-    pub fn peer(&self, name: &str) -> Result<Credential, PkiError> {
-        let user = format!("kontiki:server:{name}");
-        self.leaf("peer", &Leaf { user: &user, groups: &[SERVERS], names: &[], purpose: Purpose::Client })
+    /// The identity with which this server, of this number in the log, meets the others.
+    pub fn peer(&self, name: &str, node: u64) -> Result<Credential, PkiError> {
+        let (user, uid) = (format!("kontiki:server:{name}"), node.to_string());
+        self.leaf("peer", &Leaf { user: &user, uid: &uid, groups: &[SERVERS], names: &[], purpose: Purpose::Client })
     }
 
     /// The operator's identity: it may do everything.
     pub fn admin(&self) -> Result<Credential, PkiError> {
         let groups = &["system:masters"];
-        self.leaf("admin", &Leaf { user: "kubernetes-admin", groups, names: &[], purpose: Purpose::Client })
+        self.leaf("admin", &Leaf { user: "kubernetes-admin", uid: "", groups, names: &[], purpose: Purpose::Client })
     }
 
     /// The identity with which the API server talks to node agents.
     pub fn kubelet_client(&self) -> Result<Credential, PkiError> {
         let groups = &[APISERVERS];
         let user = "kube-apiserver-kubelet-client";
-        self.leaf("apiserver-kubelet-client", &Leaf { user, groups, names: &[], purpose: Purpose::Client })
+        self.leaf("apiserver-kubelet-client", &Leaf { user, uid: "", groups, names: &[], purpose: Purpose::Client })
     }
 
     /// The identity with which this server speaks for others to the servers of aggregated APIs.
     ///
     /// Its authority is not the cluster's: who gets a certificate of the cluster may not speak for others by it.
     pub fn front_proxy_client(&self) -> Result<Credential, PkiError> {
-        let leaf = Leaf { user: FRONT_PROXY_USER, groups: &[], names: &[], purpose: Purpose::Client };
+        let leaf = Leaf { user: FRONT_PROXY_USER, uid: "", groups: &[], names: &[], purpose: Purpose::Client };
         self.issue_by(&self.front_proxy.0, &self.front_proxy.1, FRONT_PROXY_USER, &leaf)
     }
 
@@ -169,8 +170,8 @@ impl Pki {
     pub fn node(&self, name: &str, addresses: &[IpAddr]) -> Result<NodeCredentials, PkiError> {
         check_node_name(name)?;
         let (user, names) = node_names(name, addresses);
-        let client = Leaf { user: &user, groups: NODES, names: &[], purpose: Purpose::Client };
-        let server = Leaf { user: &user, groups: NODES, names: &names, purpose: Purpose::Server };
+        let client = Leaf { user: &user, uid: "", groups: NODES, names: &[], purpose: Purpose::Client };
+        let server = Leaf { user: &user, uid: "", groups: NODES, names: &names, purpose: Purpose::Server };
         Ok(NodeCredentials {
             client: self.leaf(&format!("nodes/{name}/kubelet-client"), &client)?,
             server: self.leaf(&format!("nodes/{name}/kubelet-server"), &server)?,
@@ -189,7 +190,7 @@ impl Pki {
         let signed = |request: &str, names: &[String], purpose: Purpose| {
             let failed = |source| PkiError::Issue { name: user.clone(), source };
             let request = CertificateSigningRequestParams::from_pem(request).map_err(failed)?;
-            let leaf = Leaf { user: &user, groups: NODES, names, purpose };
+            let leaf = Leaf { user: &user, uid: "", groups: NODES, names, purpose };
             let issued = leaf.parameters()?.signed_by(&request.public_key, &self.ca).map_err(failed)?;
             Ok(issued.pem())
         };

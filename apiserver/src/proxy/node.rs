@@ -5,13 +5,13 @@ use std::{net::IpAddr, sync::Arc};
 use kontiki_model::Status;
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
-use tokio_rustls::{TlsConnector, client::TlsStream};
+use tokio_rustls::client::TlsStream;
 
 use super::Outgoing;
 use crate::{
     core::Core,
     failure, limits,
-    peers::client_tls,
+    peers::Renewing,
     pki::{Pki, PkiError},
     request::{ApiRequest, ApiResponse},
 };
@@ -25,19 +25,21 @@ pub struct NodeAddress {
 
 /// How this server speaks to node agents: mutual TLS, with its own identity.
 pub struct NodeClient {
-    tls: TlsConnector,
+    tls: Renewing,
 }
 
 impl NodeClient {
-    pub fn new(pki: &Pki) -> Result<Self, PkiError> {
-        Ok(NodeClient { tls: client_tls(pki.ca_pem(), &pki.kubelet_client()?, &[])? })
+    pub fn new(pki: Arc<Pki>) -> Result<Self, PkiError> {
+        let tls = Renewing::new(pki, &[], Pki::kubelet_client);
+        tls.connector()?;
+        Ok(NodeClient { tls })
     }
 
     async fn connect(&self, node: &NodeAddress) -> std::io::Result<TlsStream<TcpStream>> {
         let connected = async {
             let stream = TcpStream::connect((node.address, node.port)).await?;
             stream.set_nodelay(true)?;
-            self.tls.connect(ServerName::from(node.address), stream).await
+            self.tls.connector().map_err(std::io::Error::other)?.connect(ServerName::from(node.address), stream).await
         };
         let timed_out = |_| std::io::Error::new(std::io::ErrorKind::TimedOut, "no connection in time");
         tokio::time::timeout(limits::NODE_CONNECT_TIME_MAX, connected).await.map_err(timed_out)?

@@ -28,7 +28,16 @@ use super::{
     endless::{self, Lent},
     filter,
 };
-use crate::{authn, core::Core, handler::Handler, limits, peers::RAFT_PROTOCOL, pki::SERVERS};
+use crate::{
+    authn,
+    core::Core,
+    handler::Handler,
+    limits,
+    peers::{
+        RAFT_PROTOCOL,
+        former::{Standing, standing},
+    },
+};
 
 /// What all connections of a socket share.
 pub struct Connections {
@@ -117,13 +126,20 @@ impl Connections {
     /// Hands a connection of another server to the log, which ends it; it outlives the serving of the API.
     fn meet(&self, Peer { certificate, .. }: Peer, stream: Box<TlsStream<TcpStream>>) {
         let core = self.handler.core();
-        match certificate.filter(|identity| identity.in_group(SERVERS)) {
-            Some(identity) => {
-                tracing::debug!(peer = identity.user, "another server connects");
+        let standing = certificate.as_ref().map_or(Standing::Nobody, |identity| standing(core, identity));
+        let peer = certificate.map_or_else(String::new, |identity| identity.user.clone());
+        match standing {
+            Standing::Heard { node } => {
+                tracing::debug!(peer, "another server connects");
                 let log = core.log.clone();
-                core.peer_connections.spawn(async move { log.accept_peer(stream).await });
+                core.peer_connections.spawn(async move { log.accept_peer(stream, Some(node)).await });
             }
-            None => tracing::warn!("a client without a server's certificate asked for the log's protocol: refused"),
+            Standing::Removed => {
+                tracing::warn!(peer, "a server that was removed asked for the log's protocol: refused")
+            }
+            Standing::Nobody => {
+                tracing::warn!(peer, "a client without a server's certificate asked for the log's protocol: refused");
+            }
         }
     }
 

@@ -47,6 +47,16 @@ impl Running {
         Running { api, log, dir }
     }
 
+    /// With something else than the defaults.
+    pub async fn start_with(dir: tempfile::TempDir, change: impl FnOnce(&mut Config)) -> Running {
+        let log = Log::open(LogConfig::new(dir.path().join("log"))).await.unwrap();
+        let listen: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let mut config = Config::new(listen, "192.0.2.7".parse().unwrap(), dir.path().join("pki"));
+        change(&mut config);
+        let api = ApiServer::start(config, log.clone()).await.unwrap();
+        Running { api, log, dir }
+    }
+
     /// Ends everything; the directory is left for another start.
     pub async fn stop(self) -> tempfile::TempDir {
         self.api.shutdown().await;

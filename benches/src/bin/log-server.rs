@@ -53,7 +53,7 @@ async fn main() -> Result<()> {
         loop {
             let stream = accept(&peers).await;
             let log = accepting.clone();
-            tokio::spawn(async move { log.accept_peer(Box::new(stream)).await });
+            tokio::spawn(async move { log.accept_peer(Box::new(stream), None).await });
         }
     });
     loop {

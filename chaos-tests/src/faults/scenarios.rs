@@ -169,6 +169,23 @@ pub async fn disk_full(binary: &Path, effort: Effort) -> io::Result<Report> {
     fight.end().await
 }
 
+/// The leader's disk fails a sync: the leader acknowledges nothing on it and goes, and comes back on what the disk has.
+pub async fn leader_sync_fails(binary: &Path, effort: Effort) -> io::Result<Report> {
+    let mut fight = Fight::begin(binary, Disk::Shared, effort).await?;
+    for _ in 0..effort.rounds {
+        let leader = fight.servers.leader().await?;
+        let fault = Instant::now();
+        let failing = fight.servers.servers[leader].fail_syncs()?;
+        let gap = fight.gap(fault).await;
+        fight.servers.servers[leader].gives_up().await?;
+        drop(failing);
+        gap?;
+        fight.servers.restart(leader)?;
+        fight.servers.wait_ready(&fight.servers.servers[leader]).await?;
+    }
+    fight.end().await
+}
+
 /// No fault at all, only somebody else who keeps the disk busy: whoever leads goes on leading. A round is a second.
 pub async fn disk_busy(binary: &Path, effort: Effort) -> io::Result<Report> {
     // Few clients: the record of an hour is to be checked too.

@@ -169,6 +169,17 @@ impl Servers {
     }
 }
 
+/// A disk whose syncs fail for one process.
+pub struct FailingSyncs(Child);
+
+impl Drop for FailingSyncs {
+    fn drop(&mut self) {
+        // It has ended already if the process has.
+        report(self.0.kill());
+        report(self.0.wait().map(drop));
+    }
+}
+
 /// Somebody else on the same disk.
 pub struct Busy {
     stop: Arc<AtomicBool>,
@@ -259,6 +270,40 @@ impl Server {
 
     pub fn resume(&self) -> io::Result<()> {
         self.signal(Signal::SIGCONT)
+    }
+
+    /// From now on every sync that the process asks for fails, as on a disk that is dying; until it is dropped.
+    pub fn fail_syncs(&self) -> io::Result<FailingSyncs> {
+        let pid = self.pid().ok_or_else(|| io::Error::other(format!("{} does not run", self.name)))?.to_string();
+        let mut strace = Command::new("strace");
+        strace.args(["--quiet=all", "--follow-forks", "--trace=fdatasync,fsync", "--inject=fdatasync,fsync:error=EIO"]);
+        strace.args(["--output=/dev/null", "--attach", &pid]).stdin(Stdio::null()).stdout(Stdio::null());
+        let tracer = FailingSyncs(strace.spawn()?);
+        let status = format!("/proc/{pid}/status");
+        wait("the process to be traced", || {
+            let status = fs::read_to_string(&status).map_err(|error| error.to_string())?;
+            let traced = status.lines().any(|line| line.starts_with("TracerPid:") && !line.ends_with("\t0"));
+            traced.then_some(()).ok_or(status)
+        })?;
+        Ok(tracer)
+    }
+
+    /// Waits until the process has ended by itself, and not as if nothing had happened.
+    pub async fn gives_up(&mut self) -> io::Result<()> {
+        let deadline = Instant::now() + WAIT_MAX;
+        while self.lives()? {
+            if Instant::now() > deadline {
+                return Err(io::Error::other(format!(
+                    "{} goes on as if nothing had happened\n{}",
+                    self.name,
+                    self.log()
+                )));
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        let Some(mut process) = self.process.take() else { return Ok(()) };
+        let status = process.wait()?;
+        if status.success() { Err(io::Error::other(format!("{} ended with {status}", self.name))) } else { Ok(()) }
     }
 
     /// Whether the process lives.

@@ -101,6 +101,8 @@ async fn is_removed(plane: &ControlPlane, settings: &Settings) -> bool {
                 let Some(items) = list["items"].as_array().filter(|_| list.get("stale").is_none()) else { continue };
                 return !items.iter().any(|item| item["id"] == own);
             }
+            // No other certificate of this cluster is refused so.
+            Ok(answer) if answer.status == StatusCode::UNAUTHORIZED => return true,
             Ok(answer) => debug!(server, status = %answer.status, "cannot say who is a member"),
             Err(error) => debug!(server, %error, "cannot say who is a member"),
         }

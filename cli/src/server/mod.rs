@@ -168,7 +168,7 @@ fn plan(layout: &Layout, settings: &Settings, arguments: &Server) -> Result<Plan
     config.advertise_port = Some(settings.address.port());
     config.service_cidr = settings.cluster.service_cidr.parse().context("the kept service CIDR")?;
     config.cluster_domain = settings.cluster.cluster_domain.clone();
-    let peers = Peers::new(&Pki::open(&layout.pki())?, &settings.name)?;
+    let peers = Peers::new(Arc::new(Pki::open(&layout.pki())?), &settings.name);
     let log = LogConfig {
         member: Member { name: settings.name.clone(), address: settings.address.to_string() },
         start: match settings.origin {

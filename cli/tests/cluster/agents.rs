@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
@@ -50,9 +50,11 @@ impl Agent {
         last.unwrap_or_default().trim_matches('"').to_owned()
     }
 
-    fn restart(&mut self) {
+    /// Ends it in order and starts it again; meanwhile something is done to its folder.
+    fn restart(&mut self, meanwhile: impl FnOnce(&Path)) {
         succeed(Command::new("kill").arg(self.process.id().to_string()));
         assert!(self.process.wait().unwrap().success(), "{}", self.log());
+        meanwhile(&self.data);
         self.process = Agent::spawn(&self.data, &self.kontiki, &[]);
     }
 }
@@ -70,6 +72,42 @@ impl Drop for Agent {
             assert!(down.is_ok_and(|down| down.status.success()), "the agent's pods did not go");
         }
     }
+}
+
+/// What an agent shows to servers, and what it shows to whoever asks it.
+const IDENTITIES: [&str; 2] = ["kubelet-client.pem", "kubelet-server.pem"];
+/// A certificate that has less left is renewed.
+const TWO_MONTHS_S: u32 = 60 * 24 * 3600;
+
+/// Puts a certificate that has a month left, and differs in nothing else, in the place of the one in the file.
+fn age(issuer: &Path, identity: &Path) {
+    assert!(lasts(identity, TWO_MONTHS_S), "it is new");
+    let beside = |extension: &str| identity.with_extension(extension);
+    let openssl = |arguments: &[&str], files: &[(&str, &Path)]| {
+        let mut openssl = Command::new("openssl");
+        openssl.arg("x509").args(arguments);
+        for (flag, file) in files {
+            openssl.arg(flag).arg(file);
+        }
+        succeed(&mut openssl)
+    };
+    let request = beside("request");
+    let files = [("-in", identity), ("-signkey", identity), ("-out", &request)];
+    openssl(&["-x509toreq", "-copy_extensions", "copy"], &files);
+    let (ca, key, serial, aged) = (issuer.join("ca.crt"), issuer.join("ca.key"), beside("serial"), beside("aged"));
+    let files: [(&str, &Path); 5] =
+        [("-in", &request), ("-CA", &ca), ("-CAkey", &key), ("-CAserial", &serial), ("-out", &aged)];
+    openssl(&["-req", "-days", "30", "-copy_extensions", "copy", "-CAcreateserial"], &files);
+    let key = fs::read_to_string(identity).unwrap();
+    let key = &key[key.find("-----BEGIN PRIVATE KEY-----").unwrap()..];
+    fs::write(identity, fs::read_to_string(&aged).unwrap() + key).unwrap();
+    assert!(!lasts(identity, TWO_MONTHS_S) && lasts(identity, 0));
+}
+
+fn lasts(certificate: &Path, seconds: u32) -> bool {
+    let mut openssl = Command::new("openssl");
+    openssl.args(["x509", "-noout", "-checkend", &seconds.to_string(), "-in"]).arg(certificate);
+    openssl.output().unwrap().status.success()
 }
 
 fn pod(name: &str, node: &str) -> Vec<String> {
@@ -150,8 +188,13 @@ fn agents_follow_a_living_server_and_their_pods_reach_each_other() {
     servers.signal(victim, "-9");
     wait("the agent to find another server", || if one.server() == used { Err(one.log()) } else { Ok(()) });
     run(&servers, left, "p3", "one");
-    // Nor does its own restart, which needs no flags, cost a pod anything.
-    one.restart();
+    // Nor does its own restart, which needs no flags, cost a pod anything; nor do certificates that are renewed then.
+    let issuer = servers.data(left).join("pki");
+    one.restart(|data| IDENTITIES.iter().for_each(|identity| age(&issuer, &data.join("pki").join(identity))));
+    wait("new certificates", || {
+        let kept = IDENTITIES.map(|identity| one.data.join("pki").join(identity));
+        if kept.iter().all(|kept| lasts(kept, TWO_MONTHS_S)) { Ok(()) } else { Err(one.log()) }
+    });
     run(&servers, left, "p4", "one");
     let after = get(&servers, left, "p1");
     assert_eq!(after["status"]["containerStatuses"][0]["containerID"], before);

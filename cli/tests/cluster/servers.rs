@@ -220,6 +220,45 @@ fn members_come_and_go_while_writes_go_on() {
 }
 
 #[test]
+fn a_removed_server_is_not_heard_with_what_it_still_holds() {
+    let mut servers = Servers::start(&["a", "b", "c"]);
+    // It does not hear that it is removed.
+    servers.signal("b", "-9");
+    let mut remove = servers.kontiki(&["members", "remove", "b", "--kubeconfig"]);
+    succeed(remove.arg(servers.data("a").join("kubeconfig")));
+
+    let as_server = |name: &str| {
+        let pki = servers.data(name).join("pki");
+        let mut curl = servers.command("curl");
+        curl.args(["--silent", "--show-error", "--cacert"]).arg(pki.join("ca.crt"));
+        curl.arg("--cert").arg(pki.join("peer.crt")).arg("--key").arg(pki.join("peer.key"));
+        let answer = succeed(curl.arg(format!("https://{}/apis/kontiki.dev/v1/members", servers.address("a"))));
+        serde_json::from_str::<Value>(&answer).unwrap()
+    };
+    assert_eq!(as_server("c")["kind"], "MemberList");
+    let refused = as_server("b");
+    assert_eq!(refused["code"], 401, "{refused}");
+    assert_eq!(refused["message"], "Unauthorized: kontiki:server:b was removed from this cluster");
+
+    // Started again it takes itself for a member, is not heard by the others' logs, and finds out.
+    servers.spawn("b", &[]);
+    let index = servers.running.iter().position(|(name, _)| name == "b").unwrap();
+    let (_, mut child) = servers.running.remove(index);
+    wait("the removed server to end", || {
+        child.try_wait().unwrap().ok_or_else(|| servers.log("b")).map(|status| assert!(!status.success()))
+    });
+    assert!(servers.log("b").contains("it was removed"), "{}", servers.log("b"));
+    let heard = servers.log("a") + &servers.log("c");
+    assert!(heard.contains("a server that was removed asked for the log's protocol: refused"), "{heard}");
+
+    // The name is free for another one.
+    fs::remove_dir_all(servers.data("b")).unwrap();
+    servers.join("b");
+    servers.wait_ready("b");
+    assert_eq!(servers.members("c").unwrap().len(), 3);
+}
+
+#[test]
 fn who_may_not_join_is_told_why_and_nothing_changes() {
     let servers = Servers::start(&["a"]);
     let (token, address) = (servers.token("server"), servers.address("a"));

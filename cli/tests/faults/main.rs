@@ -61,6 +61,11 @@ fn all_killed() {
 }
 
 #[test]
+fn leaders_sync_fails() {
+    fight("leader's sync fails", 1, 20, scenarios::leader_sync_fails);
+}
+
+#[test]
 fn leaders_disk_full() {
     fight("leader's disk full", 1, 10, scenarios::disk_full);
 }

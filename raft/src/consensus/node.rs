@@ -120,12 +120,12 @@ impl Node {
     }
 
     /// Serves a connection that another server made.
-    pub async fn accept(&self, stream: Box<dyn PeerStream>, closing: &CancellationToken) {
+    pub async fn accept(&self, stream: Box<dyn PeerStream>, proven: Option<u64>, closing: &CancellationToken) {
         if closing.is_cancelled() {
             return;
         }
         let _connected = self.connections.begin();
-        let incoming = match transport::accept(stream, self.peers.me()).await {
+        let incoming = match transport::accept(stream, self.peers.me(), proven).await {
             Ok(incoming) => incoming,
             Err(error) => return tracing::warn!(%error, "refused a connection"),
         };

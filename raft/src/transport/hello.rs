@@ -37,6 +37,8 @@ enum Verdict {
     Welcome = 1,
     OtherCluster = 2,
     OtherNode = 3,
+    /// The caller's certificate is another server's.
+    NotYou = 4,
 }
 
 struct Hello {
@@ -79,17 +81,25 @@ pub async fn greet(
         verdict if verdict == Verdict::OtherCluster as u8 => {
             refused(format!("it belongs to cluster {:x}, this server to {:x}", answer.cluster, me.cluster()))
         }
+        verdict if verdict == Verdict::NotYou as u8 => {
+            refused("it knows this server's certificate as another's".into())
+        }
         _ => refused(format!("it is server {}, not {peer}", answer.from)),
     }
 }
 
 /// Hears a caller out, and answers.
-pub async fn hear(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), me: &Identity) -> io::Result<Caller> {
+pub async fn hear(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    me: &Identity,
+    proven: Option<u64>,
+) -> io::Result<Caller> {
     let hello = Hello::read(stream).await?;
     let purpose = Purpose::from_wire(hello.byte).ok_or_else(|| damaged(format!("purpose {}", hello.byte)))?;
     let cluster = me.cluster();
     let verdict = match () {
         () if hello.to != me.node => Verdict::OtherNode,
+        () if proven.is_some_and(|proven| proven != hello.from) => Verdict::NotYou,
         () if cluster != 0 && hello.cluster != 0 && hello.cluster != cluster => Verdict::OtherCluster,
         () => Verdict::Welcome,
     };
@@ -98,6 +108,10 @@ pub async fn hear(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), me: &Ident
     stream.flush().await?;
     match verdict {
         Verdict::Welcome => Ok(Caller { node: hello.from, cluster: hello.cluster, purpose }),
+        Verdict::NotYou => Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            format!("a caller that says it is server {} shows the certificate of another one", hello.from),
+        )),
         Verdict::OtherCluster | Verdict::OtherNode => Err(io::Error::new(
             io::ErrorKind::PermissionDenied,
             format!("server {} of cluster {:x} looks for server {}", hello.from, hello.cluster, hello.to),

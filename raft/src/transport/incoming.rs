@@ -22,9 +22,9 @@ pub struct Incoming {
     stream: Box<dyn PeerStream>,
 }
 
-/// Hears out who calls.
-pub async fn accept(mut stream: Box<dyn PeerStream>, me: &Identity) -> io::Result<Incoming> {
-    let caller = timeout(DIAL_TIMEOUT, hello::hear(&mut stream, me));
+/// Hears out who calls; where the stream has `proven` who that is, nobody else.
+pub async fn accept(mut stream: Box<dyn PeerStream>, me: &Identity, proven: Option<u64>) -> io::Result<Incoming> {
+    let caller = timeout(DIAL_TIMEOUT, hello::hear(&mut stream, me, proven));
     let caller = caller.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
     Ok(Incoming { caller, stream })
 }

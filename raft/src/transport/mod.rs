@@ -36,6 +36,9 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> PeerStream for T {}
 /// an election sooner if that was the leader. Any other error only says that it was not reached.
 pub trait Dial: Send + Sync + 'static {
     fn dial(&self, member: &Member) -> BoxFuture<'static, io::Result<Box<dyn PeerStream>>>;
+
+    /// Told once, before the first dial: the number under which this server is known, for who shows it when dialing.
+    fn introduce(&self, _node: u64) {}
 }
 
 /// A server of the cluster, as people and other servers know it.

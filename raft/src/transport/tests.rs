@@ -33,7 +33,7 @@ fn channel() -> (Channel, mpsc::UnboundedReceiver<DuplexStream>) {
 
 /// Server 2: answers echoes, and nothing else.
 async fn echo(stream: DuplexStream) {
-    let incoming = accept(Box::new(stream), &Identity::new(2, 7)).await.unwrap();
+    let incoming = accept(Box::new(stream), &Identity::new(2, 7), None).await.unwrap();
     assert_eq!((incoming.from(), incoming.cluster(), incoming.purpose()), (1, 7, Purpose::Forward));
     let closing = CancellationToken::new();
     let ended = incoming.run(&closing, |mut requests: mpsc::Receiver<Frame>, answers| async move {
@@ -79,7 +79,7 @@ async fn what_was_sent_is_lost_and_what_was_not_is_not() {
     let (channel, mut streams) = self::channel();
     let pending = channel.start(HANG, Bytes::new()).await.unwrap();
     let stream = streams.recv().await.unwrap();
-    let incoming = accept(Box::new(stream), &Identity::new(2, 7)).await.unwrap();
+    let incoming = accept(Box::new(stream), &Identity::new(2, 7), None).await.unwrap();
     incoming
         .run(&CancellationToken::new(), |mut requests, _answers| async move {
             assert_eq!(requests.recv().await.unwrap().kind, HANG)
@@ -93,7 +93,7 @@ async fn what_was_sent_is_lost_and_what_was_not_is_not() {
 async fn a_silent_peer_is_given_up() {
     let (channel, mut streams) = channel();
     let calling = tokio::spawn(async move { channel.call(ECHO, Bytes::new(), PATIENCE).await });
-    let incoming = accept(Box::new(streams.recv().await.unwrap()), &Identity::new(2, 7)).await.unwrap();
+    let incoming = accept(Box::new(streams.recv().await.unwrap()), &Identity::new(2, 7), None).await.unwrap();
     let started = std::time::Instant::now();
     assert!(matches!(calling.await.unwrap(), Err(CallError::Lost(_))));
     assert!(started.elapsed() >= PEER_SILENCE && started.elapsed() < PATIENCE);
@@ -106,14 +106,23 @@ async fn another_server_another_cluster_and_damage_are_refused() {
         let (channel, mut streams) = channel();
         let call = channel.call(ECHO, Bytes::new(), PATIENCE);
         let refuse = async {
-            assert!(accept(Box::new(streams.recv().await.unwrap()), &other).await.is_err());
+            assert!(accept(Box::new(streams.recv().await.unwrap()), &other, None).await.is_err());
         };
         let (answer, ()) = tokio::join!(call, refuse);
         assert!(matches!(answer, Err(CallError::NotSent(_))), "{answer:?}");
     }
+    // Its certificate is another server's.
+    let (channel, mut streams) = channel();
+    let call = channel.call(ECHO, Bytes::new(), PATIENCE);
+    let refuse = async {
+        assert!(accept(Box::new(streams.recv().await.unwrap()), &Identity::new(2, 7), Some(3)).await.is_err());
+    };
+    let (answer, ()) = tokio::join!(call, refuse);
+    assert!(matches!(answer, Err(CallError::NotSent(_))), "{answer:?}");
+
     let (mut ours, theirs) = duplex(MIB);
     ours.write_all(&[0; 37]).await.unwrap();
-    assert!(accept(Box::new(theirs), &Identity::new(2, 7)).await.is_err());
+    assert!(accept(Box::new(theirs), &Identity::new(2, 7), None).await.is_err());
 }
 
 #[tokio::test]
@@ -152,7 +161,7 @@ async fn a_server_that_leaves_answers_what_it_was_sent_and_gets_no_more() {
         let channel = channel.clone();
         async move { futures::future::join_all((0..50_u8).map(|number| channel.call(ECHO, vec![number], PATIENCE))).await }
     });
-    let incoming = accept(Box::new(streams.recv().await.unwrap()), &Identity::new(2, 7)).await.unwrap();
+    let incoming = accept(Box::new(streams.recv().await.unwrap()), &Identity::new(2, 7), None).await.unwrap();
     let served = incoming.run(&closing, |mut requests: mpsc::Receiver<Frame>, answers| {
         let closing = closing.clone();
         async move {

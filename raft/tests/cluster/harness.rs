@@ -106,7 +106,7 @@ impl Net {
                 () = cut.cancelled() => tokio::time::sleep(PATIENCE).await,
             }
         });
-        tokio::spawn(async move { log.accept_peer(Box::new(far)).await });
+        tokio::spawn(async move { log.accept_peer(Box::new(far), None).await });
         Ok(near)
     }
 

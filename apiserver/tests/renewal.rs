@@ -1,0 +1,78 @@
+//! A certificate that nears its end is issued anew while the server runs, and nobody who asks meanwhile notices.
+#![allow(clippy::unwrap_used)]
+mod wire;
+
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant, SystemTime},
+};
+
+use kontiki_apiserver::{Config, pki::SERVER_USER};
+use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair};
+use rustls_pki_types::CertificateDer;
+use wire::Running;
+use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const LOOK: Duration = Duration::from_millis(20);
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Puts one that differs from the server's certificate in nothing but the time it has left in its place.
+fn leave(config: &Config, time: Duration) {
+    let read = |file: &str| fs::read_to_string(config.pki_dir.join(file)).unwrap();
+    let ca = Issuer::from_ca_cert_pem(&read("ca.crt"), KeyPair::from_pem(&read("ca.key")).unwrap()).unwrap();
+    let mut params = CertificateParams::new(config.certificate_names()).unwrap();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, SERVER_USER);
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    params.not_before = (SystemTime::now() - DAY).into();
+    params.not_after = (SystemTime::now() + time).into();
+    let key = KeyPair::from_pem(&read("apiserver.key")).unwrap();
+    write(&config.pki_dir, &params.signed_by(&key, &ca).unwrap().pem());
+}
+
+/// By renaming: the server may read it at any moment.
+fn write(dir: &Path, pem: &str) {
+    fs::write(dir.join("aged"), pem).unwrap();
+    fs::rename(dir.join("aged"), dir.join("apiserver.crt")).unwrap();
+}
+
+async fn shown(server: &Running) -> CertificateDer<'static> {
+    let stream = server.connect(None, "http/1.1").await;
+    stream.get_ref().1.peer_certificates().unwrap()[0].clone().into_owned()
+}
+
+fn left(certificate: &CertificateDer<'_>) -> i64 {
+    let (_, certificate) = X509Certificate::from_der(certificate).unwrap();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs().cast_signed();
+    certificate.validity().not_after.timestamp() - now
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_certificate_near_its_end_is_replaced_under_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Running::start_with(dir, |config| config.certificate_check_interval = LOOK).await;
+    let core = server.api.core();
+    let names = core.config.certificate_names();
+    let first = shown(&server).await;
+
+    // One with time left is good, whoever put it there.
+    leave(&core.config, 100 * DAY);
+    let kept = core.pki.server(&names).unwrap().certificate_pem;
+    assert_eq!(kept, fs::read_to_string(core.config.pki_dir.join("apiserver.crt")).unwrap());
+
+    let mut held = server.admin().await;
+    leave(&core.config, 30 * DAY);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        assert_eq!(held.get("/api/v1/namespaces/default").await.status, 200, "on the connection from before");
+        assert_eq!(server.admin().await.get("/api/v1/namespaces/default").await.status, 200, "on a new one");
+        let now = shown(&server).await;
+        if now != first && left(&now) > (300 * DAY).as_secs().cast_signed() {
+            break;
+        }
+        assert!(Instant::now() < deadline, "it was not replaced");
+    }
+    server.stop().await;
+}
