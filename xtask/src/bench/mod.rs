@@ -1,8 +1,10 @@
 //! `make bench`: what a user waits for, and what it costs, beside the programs that do the same, in the same run. Prints tables;
 //! judges nothing.
 
+mod api;
 mod containers;
 mod log;
+mod plot;
 mod scratch;
 mod server;
 
@@ -24,6 +26,8 @@ const POLL: Duration = Duration::from_millis(2);
 /// What can be measured by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Part {
+    /// Requests, lists and watches of one server
+    Api,
     /// From process start to the first write, and idle memory
     Start,
     /// From the API to a running pod
@@ -38,6 +42,22 @@ pub enum Part {
 enum Row {
     Times(String, Vec<f64>),
     Figure(String, String),
+}
+
+/// Little of it, on the debug build: shows that it runs, and no figure worth keeping.
+pub fn trial() -> Result<()> {
+    setup::install(setup::Need::Bench)?;
+    tool::run(&mut tool::cargo(&[
+        "build",
+        "--locked",
+        "--package",
+        "kontiki",
+        "--package",
+        "kontiki-bench",
+        "--bins",
+    ])?)?;
+    let debug = build::target_dir()?.join("debug");
+    api::api(&api::Programs { kontiki: debug.join("kontiki"), load: debug.join("load") }, &api::TRIAL)
 }
 
 pub fn bench(only: Option<Part>) -> Result<()> {
@@ -62,6 +82,10 @@ pub fn bench(only: Option<Part>) -> Result<()> {
         print(&rows);
     }
     drop(scratch);
+    if wanted(Part::Api) {
+        let load = build::target_dir()?.join("release/load");
+        api::api(&api::Programs { kontiki: tool::root().join("bin/kontiki"), load }, &api::WHOLE)?;
+    }
     if wanted(Part::Log) {
         log::log()?;
     }

@@ -2,8 +2,11 @@
 
 mod disk;
 mod failover;
+mod fill;
+mod list;
 mod storm;
 mod target;
+mod watchers;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -30,9 +33,44 @@ enum Task {
         clients: usize,
         #[arg(long, value_name = "MS")]
         millis: u64,
+        #[arg(long, default_value = "create")]
+        verb: storm::Verb,
         /// Servers whose processor time is told
         #[arg(long = "pid")]
         pids: Vec<u32>,
+    },
+    /// ConfigMaps until there are so many
+    Fill {
+        #[command(flatten)]
+        to: To,
+        #[arg(long)]
+        objects: usize,
+    },
+    /// Consistent lists of all ConfigMaps, one after the other
+    List {
+        #[command(flatten)]
+        to: To,
+        #[arg(long)]
+        rounds: usize,
+        /// Items of a page; everything at once if absent
+        #[arg(long)]
+        limit: Option<usize>,
+        #[arg(long = "pid")]
+        pids: Vec<u32>,
+    },
+    /// Watches that are idle first, and then all told of the same writes
+    Watch {
+        #[command(flatten)]
+        to: To,
+        #[arg(long)]
+        watchers: usize,
+        #[arg(long)]
+        per_connection: usize,
+        #[arg(long)]
+        writes: usize,
+        /// The server whose memory and processor time are told
+        #[arg(long)]
+        pid: u32,
     },
     /// A storm in which a process is killed: the time until a write that was sent later is acknowledged
     Failover {
@@ -76,10 +114,24 @@ struct To {
 
 fn main() -> Result<()> {
     match Arguments::parse().task {
-        Task::Storm { to, clients, millis, pids } => {
+        Task::Storm { to, clients, millis, verb, pids } => {
             let outcome = runtime(clients)?.block_on(async {
-                storm::run(&to.target()?, &to.prefix, clients, Duration::from_millis(millis), &pids).await
+                storm::run((&to.target()?, verb), &to.prefix, clients, Duration::from_millis(millis), &pids).await
             })?;
+            println!("{}", serde_json::to_string(&outcome)?);
+        }
+        Task::Fill { to, objects } => {
+            let outcome =
+                runtime(fill::CLIENTS)?.block_on(async { fill::run(&to.target()?, &to.prefix, objects).await })?;
+            println!("{}", serde_json::to_string(&outcome)?);
+        }
+        Task::List { to, rounds, limit, pids } => {
+            let outcome = runtime(1)?.block_on(async { list::run(&to.target()?, rounds, limit, &pids).await })?;
+            println!("{}", serde_json::to_string(&outcome)?);
+        }
+        Task::Watch { to, watchers, per_connection, writes, pid } => {
+            let plan = watchers::Plan { watchers, per_connection, writes };
+            let outcome = runtime(2)?.block_on(async { watchers::run(to.target()?, &to.prefix, plan, pid).await })?;
             println!("{}", serde_json::to_string(&outcome)?);
         }
         Task::Failover { to, clients, kill } => {

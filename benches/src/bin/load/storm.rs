@@ -14,6 +14,14 @@ const AFTER_ERROR: Duration = Duration::from_millis(50);
 /// Linux tells processor time to programs in this unit, whatever the kernel counts in.
 const TICKS_PER_SECOND: f64 = 100.0;
 
+/// What clients write: new objects, or each its own one again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Verb {
+    #[default]
+    Create,
+    Update,
+}
+
 /// What a storm came to.
 #[derive(Debug, Default, Serialize)]
 pub struct Outcome {
@@ -49,14 +57,20 @@ impl Outcome {
 }
 
 /// Connects everybody first, then writes for a while.
-pub async fn run(target: &Target, prefix: &str, clients: usize, time: Duration, servers: &[u32]) -> Result<Outcome> {
+pub async fn run(
+    (target, verb): (&Target, Verb),
+    prefix: &str,
+    clients: usize,
+    time: Duration,
+    servers: &[u32],
+) -> Result<Outcome> {
     let connections = try_join_all((0..clients).map(|client| target.connect(client))).await.context("connecting")?;
     let cpu = processor_seconds(servers)?;
     let end = Instant::now() + time;
     let writers = connections
         .into_iter()
         .enumerate()
-        .map(|(client, connection)| write_until(target, connection, format!("{prefix}-{client}"), end));
+        .map(|(client, connection)| write_until((target, verb), connection, format!("{prefix}-{client}"), end));
     let mut latencies = Vec::new();
     let (mut errors, mut error) = (0, None);
     for done in futures::future::join_all(writers).await {
@@ -75,14 +89,28 @@ struct Done {
     error: Option<String>,
 }
 
-async fn write_until(target: &Target, mut connection: Connection, prefix: String, end: Instant) -> Done {
+async fn write_until(
+    (target, verb): (&Target, Verb),
+    mut connection: Connection,
+    prefix: String,
+    end: Instant,
+) -> Done {
     let mut done = Done::default();
+    if verb == Verb::Update
+        && let Err(error) = target.write(&mut connection, &prefix).await
+    {
+        return Done { errors: 1, error: Some(format!("{error:#}")), ..done };
+    }
     for number in 0.. {
         let sent = Instant::now();
         if sent >= end {
             break;
         }
-        match target.write(&mut connection, &format!("{prefix}-{number}")).await {
+        let written = match verb {
+            Verb::Create => target.write(&mut connection, &format!("{prefix}-{number}")).await,
+            Verb::Update => target.update(&mut connection, &prefix, number).await,
+        };
+        match written {
             Ok(()) if Instant::now() < end => done.latencies.push(sent.elapsed()),
             Ok(()) => {}
             Err(error) => {
@@ -96,7 +124,7 @@ async fn write_until(target: &Target, mut connection: Connection, prefix: String
 }
 
 /// User and system time of processes so far.
-fn processor_seconds(pids: &[u32]) -> Result<f64> {
+pub fn processor_seconds(pids: &[u32]) -> Result<f64> {
     let mut ticks = 0.0;
     for pid in pids {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).with_context(|| format!("process {pid}"))?;

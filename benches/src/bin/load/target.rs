@@ -24,7 +24,11 @@ pub enum Protocol {
     Api,
 }
 
+const CONNECTION_WINDOW_BYTES: u32 = 1 << 30;
+pub const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
 /// The servers of one cluster and what one write to them is.
+#[derive(Clone)]
 pub struct Target {
     protocol: Protocol,
     servers: Vec<String>,
@@ -43,7 +47,9 @@ impl Target {
         let server = &self.servers[client % self.servers.len()];
         let stream = TcpStream::connect(server).await?;
         stream.set_nodelay(true)?;
-        let handshake = http2::Builder::new(TokioExecutor::new());
+        let mut handshake = http2::Builder::new(TokioExecutor::new());
+        // As Go's client has it: one stream that is read late does not hold up the others.
+        handshake.initial_connection_window_size(CONNECTION_WINDOW_BYTES);
         let sender = match &self.tls {
             None => spawn(handshake.handshake(TokioIo::new(stream)).await?),
             Some(connector) => {
@@ -53,6 +59,18 @@ impl Target {
             }
         };
         Ok(Connection { sender, server: server.clone() })
+    }
+
+    /// Further writes of what [`Target::write`] has made; every one changes something.
+    pub async fn update(&self, connection: &mut Connection, name: &str, number: usize) -> Result<()> {
+        let body = config_map(name, &format!("{number:08}{}", self.value));
+        let path = format!("{CONFIG_MAPS}/{name}");
+        let answer = connection.ask(Method::PUT, &path, body.into()).await?;
+        if answer.status() != StatusCode::OK {
+            bail!("answered {}", answer.status());
+        }
+        answer.into_body().collect().await?;
+        Ok(())
     }
 
     /// One write of a new key, acknowledged or an error.
@@ -72,13 +90,7 @@ impl Target {
                 let key = format!("/registry/configmaps/default/{name}");
                 ("http", grpc::PUT, grpc::CONTENT_TYPE, grpc::put_request(key.as_bytes(), self.value.as_bytes()))
             }
-            Protocol::Api => {
-                let value = &self.value;
-                let body = format!(
-                    r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"{name}"}},"data":{{"v":"{value}"}}}}"#
-                );
-                ("https", "/api/v1/namespaces/default/configmaps", "application/json", body.into())
-            }
+            Protocol::Api => ("https", CONFIG_MAPS, "application/json", config_map(name, &self.value).into()),
         };
         let request = Request::builder().method(Method::POST).uri(format!("{scheme}://{server}{path}"));
         Ok(request.header("content-type", content_type).header("te", "trailers").body(Full::new(body))?)
@@ -88,6 +100,25 @@ impl Target {
 pub struct Connection {
     sender: SendRequest<Full<Bytes>>,
     server: String,
+}
+
+impl Connection {
+    /// A request of the API, and the answer's head.
+    pub async fn ask(&mut self, method: Method, path: &str, body: Bytes) -> Result<Response<Incoming>> {
+        let request = Request::builder().method(method).uri(format!("https://{}{path}", self.server));
+        let request = request.header("content-type", "application/json").body(Full::new(body))?;
+        self.sender.ready().await?;
+        Ok(self.sender.send_request(request).await?)
+    }
+
+    /// Another handle on the same connection.
+    pub fn share(&self) -> Self {
+        Connection { sender: self.sender.clone(), server: self.server.clone() }
+    }
+}
+
+pub fn config_map(name: &str, value: &str) -> String {
+    format!(r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"{name}"}},"data":{{"v":"{value}"}}}}"#)
 }
 
 /// The connection ends with its sender.

@@ -6,7 +6,6 @@ mod etcd;
 mod kontiki;
 mod load;
 mod log_server;
-mod plot;
 mod report;
 
 use std::{
@@ -20,7 +19,7 @@ use self::{
     cluster::{Cluster, System},
     report::{Disk, Load, Measured},
 };
-use super::{IDLE, Scratch, WAIT_MAX};
+use super::{IDLE, Scratch, WAIT_MAX, plot};
 use crate::build;
 
 /// Clients at once.

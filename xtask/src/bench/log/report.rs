@@ -5,8 +5,8 @@ use std::fmt::Write;
 use super::{
     cluster::{Memory, System},
     load::Seen,
-    plot::{Bar, Group, Panel},
 };
+use crate::bench::plot::{Bar, Group, Panel};
 
 /// Runs of one system with the same number of clients.
 pub struct Load {

@@ -1,0 +1,226 @@
+//! What one server's API can do: requests of clients, lists of many objects, watches of many watchers. There is no kube-apiserver in any
+//! package that could be run beside it; the goals that name one are told with the figures.
+
+mod report;
+
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    thread,
+    time::Instant,
+};
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, de::DeserializeOwned};
+
+use super::{IDLE, POLL, Scratch, WAIT_MAX, plot};
+use crate::{build, tool};
+
+const ADDRESS: &str = "127.0.0.1:6443";
+/// Of a ConfigMap, in bytes.
+const PAYLOAD: usize = 1024;
+const PAGE: usize = 500;
+/// Both ends of ten thousand connections.
+const FILES_MAX: &str = "--nofile=65536:65536";
+
+/// What is run.
+pub struct Programs {
+    pub kontiki: PathBuf,
+    pub load: PathBuf,
+}
+
+/// How much of it.
+pub struct Effort {
+    clients: usize,
+    run_ms: u64,
+    objects: usize,
+    lists: usize,
+    /// Watchers, and how many writes each is told of.
+    watches: &'static [(usize, usize)],
+    /// Idle watchers, and how many share a connection.
+    idle: &'static [(usize, usize)],
+}
+
+pub const WHOLE: Effort = Effort {
+    clients: 16,
+    run_ms: 10_000,
+    objects: 30_000,
+    lists: 20,
+    watches: &[(1_000, 500), (10_000, 100)],
+    idle: &[(10_000, 1), (10_000, 100)],
+};
+pub const TRIAL: Effort = Effort {
+    clients: 4,
+    run_ms: 1_000,
+    objects: 1_000,
+    lists: 2,
+    watches: &[(50, 20), (200, 10)],
+    idle: &[(100, 1), (100, 50)],
+};
+
+/// Requests of several clients for a while, or lists one after the other.
+#[derive(Debug, Default, Deserialize)]
+struct Seen {
+    ops: f64,
+    errors: usize,
+    seconds: f64,
+    p50_ms: f64,
+    p99_ms: f64,
+    server_cpu_seconds: f64,
+    #[serde(default)]
+    bytes: f64,
+}
+
+/// Many watchers of the same writes.
+#[derive(Debug, Default, Deserialize)]
+struct Watched {
+    events: f64,
+    seconds: f64,
+    sent_p50_ms: f64,
+    sent_p99_ms: f64,
+    acknowledged_p50_ms: f64,
+    acknowledged_p99_ms: f64,
+    kib_per_watcher: f64,
+    server_cpu_seconds: f64,
+}
+
+/// Everything that was measured.
+struct Measured {
+    clients: usize,
+    objects: usize,
+    creates: Seen,
+    updates: Seen,
+    list: Seen,
+    pages: Seen,
+    watches: Vec<(usize, Watched)>,
+    idle: Vec<(usize, usize, Watched)>,
+}
+
+pub fn api(programs: &Programs, effort: &Effort) -> Result<()> {
+    let scratch = Scratch::new()?;
+    let server = Server::start(&scratch, programs)?;
+    thread::sleep(IDLE);
+    let storm = |verb: &str| -> Result<Seen> {
+        let (clients, millis) = (effort.clients.to_string(), effort.run_ms.to_string());
+        let flags = ["storm", "--verb", verb, "--clients", &clients, "--millis", &millis, "--pid", &server.pid()];
+        let seen: Seen = server.load(verb, &flags)?;
+        eprintln!("{verb}: {:.0}/s, p99 {:.2} ms, {} refused", seen.ops / seen.seconds, seen.p99_ms, seen.errors);
+        Ok(seen)
+    };
+    // Watches first: they are measured on a server that is not full of what the others left.
+    let mut idle = Vec::new();
+    for (watchers, per_connection) in effort.idle {
+        idle.push((*watchers, *per_connection, server.watch("idle", *watchers, *per_connection, 1)?));
+    }
+    let mut watches = Vec::new();
+    for (watchers, writes) in effort.watches {
+        watches.push((*watchers, server.watch("told", *watchers, 1, *writes)?));
+    }
+    let (creates, updates) = (storm("create")?, storm("update")?);
+    let (objects, lists) = (effort.objects.to_string(), effort.lists.to_string());
+    let namespace = ["delete", "configmaps", "--all"];
+    server.kubectl(&namespace)?;
+    let _: serde_json::Value = server.load("listed", &["fill", "--objects", &objects])?;
+    let list = server.load("list", &["list", "--rounds", &lists, "--pid", &server.pid()])?;
+    let page = PAGE.to_string();
+    let pages = server.load("list", &["list", "--rounds", &lists, "--limit", &page, "--pid", &server.pid()])?;
+    drop(server);
+
+    let measured =
+        Measured { clients: effort.clients, objects: effort.objects, creates, updates, list, pages, watches, idle };
+    let table = report::table(&measured);
+    print!("{table}");
+    let folder = build::target_dir()?.join("bench");
+    for (name, content) in [("api.txt", table), ("api.svg", plot::svg(&report::panels(&measured)))] {
+        let path = folder.join(name);
+        fs::write(&path, content)?;
+        println!("written: {}", path.display());
+    }
+    Ok(())
+}
+
+/// One `kontiki server` with its defaults, ended when dropped.
+struct Server<'a> {
+    scratch: &'a Scratch,
+    programs: &'a Programs,
+    data: PathBuf,
+    process: Child,
+}
+
+impl<'a> Server<'a> {
+    fn start(scratch: &'a Scratch, programs: &'a Programs) -> Result<Self> {
+        let data = scratch.dir.join("api");
+        let log = fs::File::create(scratch.dir.join("api.log"))?;
+        let mut command = scratch.inside("prlimit");
+        command.arg(FILES_MAX).arg("--").arg(&programs.kontiki);
+        command.args(["server", "--init", "--name", "bench", "--listen", ADDRESS, "--data-dir"]).arg(&data);
+        let process = command.stdout(log.try_clone()?).stderr(log).spawn().context("starting the server")?;
+        let mut server = Server { scratch, programs, data, process };
+        let deadline = Instant::now() + WAIT_MAX;
+        while !server.is_ready()? {
+            if let Some(status) = server.process.try_wait()? {
+                bail!("the server ended with {status}");
+            }
+            if Instant::now() > deadline {
+                bail!("waited {WAIT_MAX:?} for the server to be ready");
+            }
+            thread::sleep(POLL);
+        }
+        Ok(server)
+    }
+
+    fn is_ready(&self) -> Result<bool> {
+        let mut curl = self.scratch.inside("curl");
+        curl.args(["--silent", "--fail", "--max-time", "2", "--cacert"]).arg(self.data.join("pki/ca.crt"));
+        curl.arg(format!("https://{ADDRESS}/readyz")).stdout(Stdio::null()).stderr(Stdio::null());
+        Ok(curl.status()?.success())
+    }
+
+    /// nsenter and prlimit become the server: the same pid.
+    fn pid(&self) -> String {
+        self.process.id().to_string()
+    }
+
+    fn kubectl(&self, arguments: &[&str]) -> Result<()> {
+        let mut kubectl = self.scratch.inside("kubectl");
+        kubectl.arg("--kubeconfig").arg(self.data.join("kubeconfig")).args(arguments).env("HOME", &self.scratch.dir);
+        tool::output(&mut kubectl).map(drop)
+    }
+
+    /// Runs the load client; `prefix` begins the names of what it makes.
+    fn load<T: DeserializeOwned>(&self, prefix: &str, task: &[&str]) -> Result<T> {
+        let mut command = self.scratch.inside("prlimit");
+        command.arg(FILES_MAX).arg("--").arg(&self.programs.load).args(task);
+        command.args(["--protocol", "api", "--server", ADDRESS, "--prefix", prefix]);
+        command.args(["--payload", &PAYLOAD.to_string(), "--pki"]).arg(self.data.join("pki"));
+        let printed = tool::output(&mut command)?;
+        let line = printed.lines().last().context("the load client printed nothing")?;
+        serde_json::from_str(line).with_context(|| format!("the load client printed {line}"))
+    }
+
+    fn watch(&self, what: &str, watchers: usize, per_connection: usize, writes: usize) -> Result<Watched> {
+        let prefix = format!("{what}-{watchers}-{per_connection}");
+        let (watchers, per_connection) = (watchers.to_string(), per_connection.to_string());
+        let writes = writes.to_string();
+        let mut task = vec!["watch", "--watchers", &watchers, "--per-connection", &per_connection];
+        let pid = self.pid();
+        task.extend(["--writes", &writes, "--pid", &pid]);
+        let watched: Watched = self.load(&prefix, &task)?;
+        eprintln!(
+            "{watchers} watchers, {per_connection} on a connection: {:.1} KiB each, {:.0} events/s",
+            watched.kib_per_watcher,
+            watched.events / watched.seconds
+        );
+        Ok(watched)
+    }
+}
+
+impl Drop for Server<'_> {
+    fn drop(&mut self) {
+        let ended = Command::new("kill").arg(self.pid()).status().and_then(|_| self.process.wait());
+        if let Err(error) = ended {
+            eprintln!("ending the server: {error}");
+        }
+    }
+}
