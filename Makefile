@@ -9,7 +9,7 @@ $(shell mkdir -p $(CACHE); test -d $(CARGO_TARGET_DIR) || mv -T "$$(ls -dt $(CAC
 endif
 XTASK := cargo run --quiet --locked --package xtask --
 
-.PHONY: help up up-ha ha-restart down build test verify fix chaos bench deny setup
+.PHONY: help up up-ha ha-restart down build test verify fix chaos bench deny fuzz setup replay
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
@@ -32,6 +32,9 @@ build: ## the release binary, at bin/kontiki
 test: ## every test, end-to-end ones included
 	@$(XTASK) test
 
+replay: ## recorded requests of a real API server against this one, where ../shared has them
+	@$(XTASK) replay
+
 verify: ## formatting, clippy with warnings denied, tidy, generated files; changes nothing
 	@$(XTASK) verify
 
@@ -41,8 +44,11 @@ fix: ## format, apply clippy's fixes, regenerate
 chaos: ## the simulation and the faults on real processes in their long form
 	@$(XTASK) chaos
 
-bench: ## latencies, rates and sizes, beside etcd, runc and crun; ONLY=log|start|pods|containers for a part
+bench: ## latencies, rates and sizes, beside etcd, runc and crun; ONLY=api|log|start|pods|containers for a part
 	@$(XTASK) bench $(if $(ONLY),--only $(ONLY))
+
+fuzz: ## each fuzz target for a while, 60 seconds if not SECONDS=n (installs cargo-fuzz if absent)
+	@$(XTASK) fuzz $(if $(SECONDS),--seconds $(SECONDS))
 
 deny: ## licences, sources and duplicates of the dependencies (installs cargo-deny if absent)
 	@$(XTASK) deny

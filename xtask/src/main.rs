@@ -3,7 +3,9 @@
 mod bench;
 mod build;
 mod codegen;
+mod fuzz;
 mod ha;
+mod replay;
 mod rocksdb;
 mod setup;
 mod tidy;
@@ -28,6 +30,9 @@ enum Task {
         /// One part alone
         #[arg(long)]
         only: Option<bench::Part>,
+        /// Only to see that the API's part runs: on the debug build, with little load
+        #[arg(long, conflicts_with = "only")]
+        trial: bool,
     },
     /// The release binary, at bin/kontiki
     Build,
@@ -45,6 +50,11 @@ enum Task {
     Down(ha::Of),
     /// Format and apply clippy's fixes
     Fix,
+    /// Each fuzz target for a while
+    Fuzz {
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+    },
     /// Start a process of the trial cluster again
     HaRestart {
         /// server-1, agent-2, …
@@ -52,6 +62,8 @@ enum Task {
         #[command(flatten)]
         of: ha::Of,
     },
+    /// Ask the servers of this checkout what a recorded API server was asked, and compare
+    Replay,
     /// Install the Debian packages that are missing
     Setup,
     /// Every test
@@ -78,14 +90,17 @@ fn main() -> ExitCode {
 
 fn run(task: Task) -> Result<()> {
     match task {
-        Task::Bench { only } => bench::bench(only),
+        Task::Bench { trial: true, .. } => bench::trial(),
+        Task::Bench { only, trial: false } => bench::bench(only),
         Task::Build => build::build(),
         Task::Chaos => build::chaos(),
         Task::Codegen { check } => codegen::run(check),
         Task::Deny => build::deny(),
         Task::Down(of) => build::down(&of),
         Task::Fix => build::fix(),
+        Task::Fuzz { seconds } => fuzz::fuzz(seconds),
         Task::HaRestart { name, of } => ha::restart(&name, &of),
+        Task::Replay => replay::replay(),
         Task::Setup => setup::install(setup::Need::Bench),
         Task::Test => build::test(),
         Task::Tidy => tidy::check(),

@@ -16,9 +16,10 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde_json::Value;
 
+pub use self::processes::wait_for;
 use self::{
     place::Place,
-    processes::{Process, end, holder, wait_for},
+    processes::{Process, end, holder},
 };
 use crate::{
     build,
@@ -126,6 +127,13 @@ pub fn up(of: &Of) -> Result<()> {
     }
     trial.write_down()?;
     trial.greet()
+}
+
+/// The members of a cluster, as it tells them.
+pub fn members(binary: &Path, kubeconfig: &Path) -> Result<Vec<Value>> {
+    let mut list = Command::new(binary);
+    list.args(["members", "list", "-o", "json", "--kubeconfig"]).arg(kubeconfig);
+    Ok(serde_json::from_str(&output(&mut list)?)?)
 }
 
 /// Starts one machine's process again, with its data.
@@ -286,9 +294,7 @@ impl Trial {
     }
 
     fn members(&self, through: &Machine) -> Result<Vec<Value>> {
-        let mut list = Command::new(&self.binary);
-        list.args(["members", "list", "-o", "json", "--kubeconfig"]).arg(self.data(through).join("kubeconfig"));
-        Ok(serde_json::from_str(&output(&mut list)?)?)
+        members(&self.binary, &self.data(through).join("kubeconfig"))
     }
 
     /// Waits until the server votes and is ready, by its own word.
