@@ -12,5 +12,6 @@ pub static KIND: Kind = Kind {
     columns: &[],
     cells: |_, _| Vec::new(),
     computed: Some(Computed::PodBinding),
+    measure: None,
     ..Kind::BASE
 };

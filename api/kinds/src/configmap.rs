@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::column::{self, text_column};
 use crate::names::{config_key, report};
+use crate::quota::Measure;
 use crate::tree::{at, count, flag, members};
 use crate::{Column, Kind, metadata};
 
@@ -24,6 +25,7 @@ pub static KIND: Kind = Kind {
     },
     validate,
     validate_update,
+    measure: Some(&Measure { alias: Some("configmaps"), ..Measure::COUNT }),
     ..Kind::BASE
 };
 

@@ -29,6 +29,8 @@ const DECLARED: Kind = Kind {
     validate: |event, faults| validate(event, "reportingComponent", faults),
     retention: Retention::Short,
     restore: Restore::Never,
+    // What happens must not be kept from being told.
+    measure: None,
     ..Kind::BASE
 };
 

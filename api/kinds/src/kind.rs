@@ -9,7 +9,8 @@ use kontiki_schema::{Schema, builtin};
 use serde_json::{Value, json};
 
 use crate::podsecurity::PodSecurity;
-use crate::{Custom, column, tree};
+use crate::quota::Measure;
+use crate::{Custom, DefaultClass, Limited, Review, column, tree};
 
 /// One kind, declared. All functions are pure and get objects that passed the schema (right types, known fields).
 ///
@@ -117,6 +118,14 @@ pub struct Kind {
     pub is_scope: bool,
     /// Its objects decide about writes: none is asked about them, so that whoever broke the cluster with one can take it back.
     pub decides_writes: bool,
+    /// What ResourceQuotas measure; `None` where they do not even count.
+    pub measure: Option<&'static Measure>,
+    /// How LimitRanges bound its objects.
+    pub limited: Option<&'static Limited>,
+    /// The class that its objects get when they name none.
+    pub default_class: Option<&'static DefaultClass>,
+    /// What other objects have to do with a write of the object itself.
+    pub review: Option<&'static Review>,
     /// Its objects give permissions: nobody writes one that gives more than they hold.
     pub grants: Option<Grants>,
     /// Its objects are pods, make pods, or say what pods may do.
@@ -507,6 +516,10 @@ impl Kind {
         computed: None,
         is_scope: false,
         decides_writes: false,
+        measure: Some(&Measure::COUNT),
+        limited: None,
+        default_class: None,
+        review: None,
         grants: None,
         pod_security: None,
         signed: None,

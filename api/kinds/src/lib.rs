@@ -4,6 +4,7 @@
 //! from [`KINDS`]. Everything here is pure: no IO, no clock (callers pass `now`), no random numbers (callers pass suffixes).
 pub mod kind;
 
+mod admission;
 mod admissionregistration;
 mod age;
 pub mod apiservice;
@@ -43,6 +44,7 @@ pub mod poddisruptionbudget;
 pub mod podsecurity;
 mod podtemplate;
 mod priorityclass;
+pub mod quota;
 mod rbac;
 mod registry;
 mod replicaset;
@@ -62,6 +64,7 @@ mod tree;
 mod volumes;
 mod workload;
 
+pub use admission::{DefaultClass, Limited, Review};
 pub use age::{age, human_duration};
 pub use custom::Custom;
 pub use kind::{

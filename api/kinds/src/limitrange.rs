@@ -1,4 +1,6 @@
-//! LimitRange.
+//! LimitRange: the declaration. What ranges do to other objects is in [`enforce`].
+
+mod enforce;
 
 use std::collections::BTreeSet;
 
@@ -10,6 +12,8 @@ use crate::names::{qualified, report};
 use crate::pod::{self, quantity};
 use crate::tree::{at, list, list_mut, members, missing, object, remove, text};
 use crate::{Column, Kind, metadata};
+
+pub use enforce::{CLAIMS, PODS};
 
 pub static KIND: Kind = Kind {
     kind: "LimitRange",

@@ -1,5 +1,7 @@
 //! PersistentVolumeClaim.
 
+mod usage;
+
 use kontiki_model::Faults;
 use serde_json::{Value, json};
 
@@ -7,8 +9,9 @@ use crate::column::{self, text_column};
 use crate::names::{report, subdomain};
 use crate::persistentvolume::protect;
 use crate::pod::{self, quantity};
-use crate::tree::{at, fill, fill_text, keep, members, missing, object, remove, set, text};
-use crate::{Column, Kind, Subresource, metadata, selector, volumes};
+use crate::storage::storageclass;
+use crate::tree::{at, fill, fill_text, flag, keep, members, missing, object, remove, set, text};
+use crate::{Column, Kind, Lookup, Review, Subresource, limitrange, metadata, selector, volumes};
 
 pub static KIND: Kind = Kind {
     kind: "PersistentVolumeClaim",
@@ -44,6 +47,10 @@ pub static KIND: Kind = Kind {
     validate,
     validate_update,
     validate_status,
+    measure: Some(&usage::MEASURE),
+    limited: Some(&limitrange::CLAIMS),
+    default_class: Some(&storageclass::DEFAULT),
+    review: Some(&GROWTH),
     ..Kind::BASE
 };
 
@@ -166,5 +173,63 @@ fn validate_status(new: &Value, old: &Value, faults: &mut Faults) {
             let path = format!("status.{part}[{name}]");
             pod::validate_quantity(name, amount, &path, faults);
         }
+    }
+}
+
+/// A claim grows where its class lets it.
+static GROWTH: Review = Review {
+    lookups: |new, old| {
+        let class = || Lookup {
+            resource: storageclass::RESOURCE,
+            namespace: String::new(),
+            name: volumes::class(new).to_owned(),
+        };
+        old.filter(|old| grows(new, old) && !volumes::class(new).is_empty()).map(|_| class()).into_iter().collect()
+    },
+    check: |new, old, found| {
+        let Some(old) = old.filter(|old| grows(new, old)) else { return Ok(()) };
+        if text(old, "/status/phase") != "Bound" {
+            return Err("Only bound persistent volume claims can be expanded".to_owned());
+        }
+        let class = found.iter().flatten().next();
+        let same_class = volumes::class(new) == volumes::class(old);
+        if same_class && class.is_some_and(|class| flag(class, "/allowVolumeExpansion")) {
+            return Ok(());
+        }
+        let why = "only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must support resize";
+        Err(why.to_owned())
+    },
+};
+
+fn grows(new: &Value, old: &Value) -> bool {
+    let size = |claim: &Value| quantity(at(claim, "/spec/resources/requests/storage"));
+    size(new) > size(old)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn claims_grow_where_their_class_lets_them() {
+        let claim = |storage: &str, phase: &str, class: &str| {
+            json!({
+                "spec": {"resources": {"requests": {"storage": storage}}, "storageClassName": class}, "status": {"phase": phase},
+            })
+        };
+        let check = |new: &Value, old: &Value, class: Value| {
+            let sought = (GROWTH.lookups)(new, Some(old)).len();
+            (GROWTH.check)(new, Some(old), &vec![vec![class]; sought])
+        };
+        let yes = json!({"allowVolumeExpansion": true});
+        let (old, new) = (claim("1Gi", "Bound", "c"), claim("2Gi", "Bound", "c"));
+        let refused = |outcome: Result<(), String>| outcome.unwrap_err();
+        assert_eq!(check(&new, &old, yes.clone()), Ok(()));
+        assert_eq!(check(&old, &new, json!({})), Ok(()));
+        let only = "only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must support resize";
+        assert_eq!(refused(check(&new, &old, json!({}))), only);
+        assert_eq!(refused(check(&claim("2Gi", "Bound", ""), &claim("1Gi", "Bound", ""), yes.clone())), only);
+        let pending = claim("1Gi", "Pending", "c");
+        assert_eq!(refused(check(&new, &pending, yes)), "Only bound persistent volume claims can be expanded");
     }
 }

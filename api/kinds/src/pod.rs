@@ -9,9 +9,11 @@ mod mounts;
 mod probes;
 mod resize;
 mod resources;
+mod runtime;
 mod spec;
 mod table;
 mod update;
+mod usage;
 mod volumes;
 mod warnings;
 
@@ -25,12 +27,13 @@ pub use resources::{
     validate_resource,
 };
 pub use spec::{node_selector as validate_node_selector, tolerations as validate_tolerations, validate_node_term};
+pub use usage::{Side, containers as container_resources};
 pub use volumes::{no_back_steps, validate_host_path, validate_nfs};
 pub use warnings::{deprecated_node_label, name_of_pods as name_warnings, template as template_warnings};
 
 use crate::podsecurity::PodSecurity;
 use crate::tree::{at, flag, list, text};
-use crate::{Deletion, Field, Kind, Subresource};
+use crate::{Deletion, Field, Kind, Subresource, limitrange, priorityclass};
 
 pub static KIND: Kind = Kind {
     kind: "Pod",
@@ -75,6 +78,9 @@ pub static KIND: Kind = Kind {
     validate_update: update::validate,
     validate_status: update::validate_status,
     edits: &[ephemeral::EDIT, resize::EDIT],
+    measure: Some(&usage::MEASURE),
+    limited: Some(&limitrange::PODS),
+    default_class: Some(&priorityclass::DEFAULT),
     warnings: |pod, old| warnings::pod(pod, old),
     // A pod that runs where it runs is not taken from its node.
     restore_keeps: &["/spec/nodeName", "/status"],

@@ -4,8 +4,8 @@ use kontiki_model::Faults;
 use serde_json::{Value, json};
 
 use crate::column::{self, text_column};
-use crate::tree::{at, fill, flag, int, missing, text};
-use crate::{Column, Kind, Protected, fields, metadata};
+use crate::tree::{at, fill, flag, int, missing, object, text};
+use crate::{Column, DefaultClass, Kind, Lookup, Protected, Review, fields, metadata};
 
 pub static KIND: Kind = Kind {
     group: "scheduling.k8s.io",
@@ -39,6 +39,7 @@ pub static KIND: Kind = Kind {
         }
         fields::immutable(new, old, "/preemptionPolicy", faults);
     },
+    review: Some(&ONE_DEFAULT),
     initial: || SYSTEM.iter().map(|(name, value)| json!({"metadata": {"name": name}, "value": value})).collect(),
     ..Kind::BASE
 };
@@ -50,6 +51,38 @@ const COLUMNS: &[Column] = &[
     column::AGE,
     text_column("PreemptionPolicy", 0, "Whether its pods may take the place of others."),
 ];
+
+/// The class of pods that name none: of several by accident the least.
+pub static DEFAULT: DefaultClass = DefaultClass {
+    classes: RESOURCE,
+    is_open: |pod| text(pod, "/spec/priorityClassName").is_empty(),
+    choose: least_default,
+    set: |pod, class| object(pod, "spec")["priorityClassName"] = at(class, "/metadata/name").clone(),
+};
+
+/// Only one class is for all pods.
+static ONE_DEFAULT: Review = Review {
+    lookups: |new, _| {
+        let all = || Lookup { resource: RESOURCE, namespace: String::new(), name: String::new() };
+        flag(new, "/globalDefault").then(all).into_iter().collect()
+    },
+    check: |new, old, found| {
+        let known = found.first().and_then(|classes| least_default(classes)).filter(|_| flag(new, "/globalDefault"));
+        let name = |class: &Value| text(class, "/metadata/name").to_owned();
+        match known.map(name) {
+            Some(known) if old.is_none() || known != name(new) => {
+                Err(format!("PriorityClass {known} is already marked as default. Only one default can exist"))
+            }
+            Some(_) | None => Ok(()),
+        }
+    },
+};
+
+const RESOURCE: &str = "priorityclasses.scheduling.k8s.io";
+
+fn least_default(classes: &[Value]) -> Option<&Value> {
+    classes.iter().filter(|class| flag(class, "/globalDefault")).min_by_key(|class| int(class, "/value"))
+}
 
 /// The classes that every cluster has, and their values.
 pub const SYSTEM: [(&str, i64); 2] =
@@ -84,5 +117,27 @@ fn is_system(name: &str, value: i64, global_default: bool) -> Result<(), String>
         Some((_, known)) if *known != value => Err(format!("value of {name} PriorityClass must be {known}")),
         Some(_) if global_default => Err(format!("globalDefault of {name} PriorityClass must be false")),
         Some(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_one_class_is_the_default() {
+        let class =
+            |name: &str, default: bool| json!({"metadata": {"name": name}, "value": 1, "globalDefault": default});
+        let check = |new: &Value, old: Option<&Value>, others: &[Value]| {
+            let sought = (ONE_DEFAULT.lookups)(new, old).len();
+            (ONE_DEFAULT.check)(new, old, &vec![others.to_vec(); sought])
+        };
+        let taken = Err("PriorityClass a is already marked as default. Only one default can exist".to_owned());
+        let (a, b) = (class("a", true), class("b", true));
+        assert_eq!(check(&a, None, &[class("c", false)]), Ok(()));
+        assert_eq!(check(&b, None, std::slice::from_ref(&a)), taken);
+        assert_eq!(check(&b, Some(&class("b", false)), std::slice::from_ref(&a)), taken);
+        assert_eq!(check(&a, Some(&a), std::slice::from_ref(&a)), Ok(()));
+        assert_eq!(check(&class("b", false), None, &[a]), Ok(()));
     }
 }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::column::{self, number_column};
 use crate::kind::{Orphans, Scale, SelectorForm};
 use crate::podsecurity::PodSecurity;
+use crate::quota::Measure;
 use crate::tree::{at, count, fill, int, keep, object};
 use crate::{Column, Field, Kind, Subresource, metadata, pod, selector, workload};
 
@@ -42,6 +43,7 @@ pub static KIND: Kind = Kind {
     warnings: pod::workload_warnings,
     orphans: Some(Orphans::Silently),
     pod_security: Some(PodSecurity::Template("/spec/template")),
+    measure: Some(&Measure { alias: Some("replicationcontrollers"), ..Measure::COUNT }),
     ..Kind::BASE
 };
 

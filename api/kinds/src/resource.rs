@@ -9,6 +9,7 @@ mod device;
 mod request;
 pub mod slice;
 mod status;
+mod usage;
 
 use kontiki_model::Faults;
 use serde_json::Value;

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::column::{self, text_column};
 use crate::pod;
+use crate::quota::Measure;
 use crate::tree::{at, keep, list, members, object, text};
 use crate::{Column, Kind, Subresource, metadata};
 
@@ -49,6 +50,7 @@ pub static KIND: Kind = Kind {
             }
         }
     },
+    measure: Some(&Measure { alias: Some("resourcequotas"), ..Measure::COUNT }),
     ..Kind::BASE
 };
 

@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::column::{self, text_column};
 use crate::configmap::{DATA_BYTES_MAX, decoded_length, immutable_data};
 use crate::names::{config_key, report};
+use crate::quota::Measure;
 use crate::tree::{NULL, at, count, fill_text, members, object, remove, text};
 use crate::{Column, Field, Kind, Retention, metadata};
 
@@ -35,6 +36,7 @@ pub static KIND: Kind = Kind {
     validate,
     validate_update,
     retention: Retention::Sensitive,
+    measure: Some(&Measure { alias: Some("secrets"), ..Measure::COUNT }),
     ..Kind::BASE
 };
 

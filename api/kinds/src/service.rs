@@ -2,6 +2,7 @@
 
 mod claims;
 mod update;
+mod usage;
 mod validation;
 
 use serde_json::{Value, json};
@@ -46,6 +47,7 @@ pub static KIND: Kind = Kind {
     validate_update: update::validate,
     validate_status: validation::validate_status,
     claims: claims::claims,
+    measure: Some(&usage::MEASURE),
     warnings: |service, _| validation::warnings(service),
     ..Kind::BASE
 };

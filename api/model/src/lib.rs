@@ -4,6 +4,7 @@
 //! - [`LabelSelector`]: `parse`, `from_json`, `from_labels`, `matches`, `matches_by`, `Display` (canonical).
 //! - [`FieldSelector`]: `parse`, `check` (which fields a kind offers), `matches`, `required`, `terms`.
 //! - [`Quantity`]: `FromStr`, `Display`, `value`, `milli_value`, `add`, `sub`, order by value.
+//! - [`Resources`]: amounts by name, added up and compared.
 //! - [`names`]: the rules for names, labels and keys; [`metadata::validate`]: the rules of `metadata`.
 //! - [`Faults`]: what is wrong with an object, field by field. Failures become a [`Status`] in the API server alone.
 
@@ -13,6 +14,7 @@ pub mod key;
 pub mod metadata;
 pub mod names;
 pub mod quantity;
+pub mod resources;
 pub mod selector;
 pub mod status;
 
@@ -20,6 +22,7 @@ pub use fault::{Fault, FaultKind, Faults};
 pub use head::{Head, OwnerRef, Retention};
 pub use key::{Key, Scope};
 pub use quantity::{Quantity, QuantityError};
+pub use resources::Resources;
 pub use selector::{FieldSelector, FieldTerm, LabelSelector, Operator, Requirement, SelectorError};
 pub use status::{Cause, Status, StatusDetails};
 

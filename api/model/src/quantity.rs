@@ -5,6 +5,8 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
+use serde_json::Value;
+
 const NANOS: i128 = 1_000_000_000;
 /// Digits for which Kubernetes keeps the text of a decimal quantity as it was written.
 const PLAIN_DIGITS_MAX: i32 = 18;
@@ -57,6 +59,15 @@ impl Quantity {
         Quantity { nanos: i128::from(bytes) * NANOS, format: Format::BinarySi, text: None }
     }
 
+    /// A quantity of an object, which may be a number; `None` for what is none.
+    pub fn from_json(value: &Value) -> Option<Self> {
+        match value {
+            Value::String(text) => text.parse().ok(),
+            Value::Number(number) => number.to_string().parse().ok(),
+            Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+        }
+    }
+
     /// The value in whole units, rounded away from zero.
     pub fn value(&self) -> i64 {
         saturate(round_away(self.nanos, NANOS) / NANOS)
@@ -94,6 +105,11 @@ impl Quantity {
     /// Rounded away from zero to thousandths, and in canonical notation: what Kubernetes makes of every ResourceList.
     pub fn rounded_to_milli(&self) -> Quantity {
         Quantity { nanos: round_away(self.nanos, NANOS / 1000), format: self.format, text: None }
+    }
+
+    /// Rounded away from zero to whole units.
+    pub fn rounded_to_units(&self) -> Quantity {
+        Quantity { nanos: round_away(self.nanos, NANOS), format: self.format, text: None }
     }
 
     fn canonical(&self) -> String {

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 use kontiki_model::Faults;
 use serde_json::{Value, json};
 
-use super::GROUP;
+use super::{GROUP, ingressclass};
 use crate::column::{self, text_column};
 use crate::names::{ip, label, port_name, port_number, report, subdomain, wildcard_subdomain};
 use crate::tree::{at, int, keep, list, missing, object, text, text_or, texts};
@@ -40,6 +40,7 @@ pub static KIND: Kind = Kind {
     validate_create: class_agrees,
     validate_update: |new, old, faults| metadata::validate_update(new, old, faults),
     validate_status,
+    default_class: Some(&ingressclass::DEFAULT),
     warnings: |ingress, old| {
         let annotated = old.is_none() && class_annotation(ingress).is_some();
         let deprecated = annotated && missing(ingress, "/spec/ingressClassName");
@@ -80,7 +81,7 @@ fn addresses(ingress: &Value) -> String {
     all.into_iter().filter(|one| !one.is_empty()).collect::<Vec<_>>().join(",")
 }
 
-fn class_annotation(ingress: &Value) -> Option<&str> {
+pub fn class_annotation(ingress: &Value) -> Option<&str> {
     at(ingress, "/metadata/annotations").get(CLASS_ANNOTATION)?.as_str()
 }
 

@@ -4,10 +4,12 @@ use kontiki_model::Faults;
 use serde_json::Value;
 
 use super::GROUP;
+use super::ingress::class_annotation;
+use crate::admission::newest;
 use crate::column::{self, text_column};
 use crate::names::{label, report};
-use crate::tree::{at, fill, missing, object_mut, text};
-use crate::{Column, Kind, fields, metadata};
+use crate::tree::{at, fill, missing, object, object_mut, text};
+use crate::{Column, DefaultClass, Kind, fields, metadata};
 
 pub static KIND: Kind = Kind {
     group: GROUP,
@@ -45,6 +47,19 @@ const COLUMNS: &[Column] = &[
     text_column("Parameters", 0, "What configures the controller further."),
     column::AGE,
 ];
+
+/// What ingresses without a class get.
+pub static DEFAULT: DefaultClass = DefaultClass {
+    classes: "ingressclasses.networking.k8s.io",
+    is_open: |ingress| missing(ingress, "/spec/ingressClassName") && class_annotation(ingress).is_none(),
+    choose: |classes| {
+        newest(classes, |class| {
+            let annotation = "ingressclass.kubernetes.io/is-default-class";
+            at(class, "/metadata/annotations").get(annotation).is_some_and(|value| value == "true")
+        })
+    },
+    set: |ingress, class| object(ingress, "spec")["ingressClassName"] = at(class, "/metadata/name").clone(),
+};
 
 const CONTROLLER_LENGTH_MAX: usize = 250;
 

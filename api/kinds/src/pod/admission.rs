@@ -1,7 +1,9 @@
-//! What admission adds to a new Pod: priority (`Priority`), tolerations (`DefaultTolerationSeconds`), identity (`ServiceAccount`).
+//! What admission adds to a new Pod: identity (`ServiceAccount`), priority (`Priority`), tolerations (`DefaultTolerationSeconds`), what its
+//! runtime takes ([`runtime`]).
 
 use serde_json::{Value, json};
 
+use super::runtime;
 use crate::tree::{at, fill, int, list, list_mut, missing, object, text, text_or};
 use crate::{AdmitFacts, Lookup};
 
@@ -11,7 +13,7 @@ pub const TOKEN_MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccoun
 const TOKEN_SECONDS: i64 = 3607;
 const TOLERATION_SECONDS: i64 = 300;
 
-/// The service account the pod runs as, and the class it names.
+/// The service account the pod runs as, and the classes it names.
 pub fn lookups(pod: &Value) -> Vec<Lookup> {
     let mut all = vec![Lookup {
         resource: "serviceaccounts",
@@ -23,6 +25,7 @@ pub fn lookups(pod: &Value) -> Vec<Lookup> {
         let (resource, name) = ("priorityclasses.scheduling.k8s.io", class.to_owned());
         all.push(Lookup { resource, namespace: String::new(), name });
     }
+    all.extend(runtime::lookup(pod));
     all
 }
 
@@ -30,7 +33,9 @@ pub fn admit(pod: &mut Value, facts: &AdmitFacts<'_>) -> Result<(), String> {
     priority(pod, facts)?;
     service_account(pod, facts)?;
     tolerate(pod);
-    Ok(())
+    // Looked up last, if at all.
+    let class = runtime::lookup(pod).and_then(|_| facts.found.last()?.clone());
+    runtime::admit(pod, class.as_ref())
 }
 
 /// The class decides; what the pod says itself must agree.

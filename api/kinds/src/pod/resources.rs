@@ -55,11 +55,7 @@ pub fn qos_class(pod: &Value) -> QosClass {
 
 /// A quantity of an object; the schema has checked that it is one.
 pub fn quantity(value: &Value) -> Option<Quantity> {
-    match value {
-        Value::String(text) => text.parse().ok(),
-        Value::Number(number) => number.to_string().parse().ok(),
-        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
-    }
+    Quantity::from_json(value)
 }
 
 /// The resource list at a pointer is kept to thousandths and in canonical notation: `1000m` is `1`.

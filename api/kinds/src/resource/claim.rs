@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{GROUP, request, status};
+use super::{GROUP, request, status, usage};
 use crate::column::{self, text_column};
 use crate::tree::{keep, list, missing, object};
 use crate::{Column, Kind, Subresource, fields, metadata};
@@ -30,6 +30,7 @@ pub static KIND: Kind = Kind {
         fields::immutable(new, old, "/spec", faults);
     },
     validate_status: status::validate,
+    measure: Some(&usage::MEASURE),
     ..Kind::BASE
 };
 

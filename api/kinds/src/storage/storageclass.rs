@@ -4,11 +4,12 @@ use kontiki_model::Faults;
 use serde_json::Value;
 
 use super::{GROUP, kept, validate_parameters, validate_provisioner};
+use crate::admission::newest;
 use crate::column::{self, text_column};
 use crate::names::{qualified, report};
 use crate::pod::deprecated_node_label;
-use crate::tree::{at, fill, flag, list, text, text_or, texts};
-use crate::{Column, Kind, fields, metadata};
+use crate::tree::{at, fill, flag, list, missing, object, text, text_or, texts};
+use crate::{Column, DefaultClass, Kind, fields, metadata, volumes};
 
 pub static KIND: Kind = Kind {
     group: GROUP,
@@ -55,15 +56,29 @@ const COLUMNS: &[Column] = &[
     column::AGE,
 ];
 
+/// What claims without a class get.
+pub static DEFAULT: DefaultClass = DefaultClass {
+    classes: RESOURCE,
+    is_open: |claim| missing(claim, "/spec/storageClassName") && volumes::class(claim).is_empty(),
+    choose: |classes| newest(classes, is_default),
+    set: |claim, class| object(claim, "spec")["storageClassName"] = at(class, "/metadata/name").clone(),
+};
+
+/// Where storage classes are stored.
+pub const RESOURCE: &str = "storageclasses.storage.k8s.io";
+
 /// Marks the class that claims without one get.
 const DEFAULT_ANNOTATIONS: [&str; 2] =
     ["storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"];
 
-fn name(class: &Value) -> String {
+fn is_default(class: &Value) -> bool {
     let annotations = at(class, "/metadata/annotations");
-    let is_default = DEFAULT_ANNOTATIONS.iter().any(|one| annotations.get(*one).is_some_and(|value| value == "true"));
+    DEFAULT_ANNOTATIONS.iter().any(|one| annotations.get(*one).is_some_and(|value| value == "true"))
+}
+
+fn name(class: &Value) -> String {
     let name = text(class, "/metadata/name");
-    if is_default { format!("{name} (default)") } else { name.to_owned() }
+    if is_default(class) { format!("{name} (default)") } else { name.to_owned() }
 }
 
 fn validate(class: &Value, faults: &mut Faults) {
