@@ -28,7 +28,7 @@ use crate::{
     pki::{JoinTokens, Pki},
     proxy::NodeClient,
     registry::Registry,
-    rest::{Frames, conversion::Conversions},
+    rest::{Frames, Turns, conversion::Conversions},
     route::Target,
     server::StartError,
     webhook::Webhooks,
@@ -59,6 +59,8 @@ pub struct Core {
     pub(crate) webhooks: Webhooks,
     /// What conversion webhooks made of objects.
     pub(crate) conversions: Conversions,
+    /// Whose turn it is to be charged to the quotas of a namespace.
+    pub(crate) turns: Turns,
     pub(crate) nodes: NodeClient,
     /// The ways to the servers of aggregated APIs.
     pub(crate) aggregation: Aggregation,
@@ -115,6 +117,7 @@ impl Core {
             audit,
             hooks: Follower::new(),
             conversions: Conversions::default(),
+            turns: Turns::default(),
             nodes,
             aggregation,
             join_tokens,

@@ -1,8 +1,9 @@
-//! What a kind's declaration asks for: its own admission of new objects, that nobody gives more than they hold, and that nodes
+//! What a kind's declaration asks for: its own admission of new objects, a class for those that name none, what other objects have
+//! to do with a write, that nobody gives more than they hold, and that nodes
 //! write what is theirs alone.
 
 use kontiki_kinds::{AdmitFacts, Author};
-use kontiki_model::Key;
+use kontiki_model::{Key, Scope};
 use serde_json::Value;
 
 use super::{Attributes, Operation};
@@ -26,6 +27,47 @@ pub fn admit(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Refu
     let author = Author { user, uid, groups, extra };
     let admitted = (kind.admit)(object, &AdmitFacts { suffix: &suffix, found: &found, author });
     admitted.map_err(|why| Refusal::Judged(failure::forbidden(attributes.resource(), attributes.name, &why)))
+}
+
+/// The class that the cluster has for objects which name none.
+pub fn choose_class(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Refusal> {
+    let Some(default) = attributes.kind.default_class.filter(|default| (default.is_open)(object)) else {
+        return Ok(());
+    };
+    let classes = all(attributes, default.classes, "")?;
+    if let Some(class) = (default.choose)(&classes) {
+        (default.set)(object, class);
+    }
+    Ok(())
+}
+
+/// Whether other objects let the write happen.
+pub fn review(attributes: &Attributes<'_>, new: &Value, old: Option<&Value>) -> Result<(), Refusal> {
+    let writes = matches!(attributes.operation, Operation::Create | Operation::Update);
+    let Some(review) = attributes.kind.review.filter(|_| writes && attributes.subresource.is_empty()) else {
+        return Ok(());
+    };
+    let mut found = Vec::new();
+    for lookup in (review.lookups)(new, old) {
+        found.push(match &*lookup.name {
+            "" => all(attributes, lookup.resource, &lookup.namespace)?,
+            name => {
+                let key = Key::new(lookup.resource, &*lookup.namespace, name);
+                let stored = attributes.view.get(&key).map_err(|error| read_failed(&error))?;
+                stored.iter().map(object::open).collect::<Result<_, _>>()?
+            }
+        });
+    }
+    let judged = (review.check)(new, old, &found);
+    judged.map_err(|why| Refusal::Judged(failure::forbidden(attributes.resource(), attributes.name, &why)))
+}
+
+/// The objects of a resource, in one namespace if it is not empty.
+fn all(attributes: &Attributes<'_>, resource: &str, namespace: &str) -> Result<Vec<Value>, Refusal> {
+    let namespace = Some(namespace.to_owned()).filter(|namespace| !namespace.is_empty());
+    let scope = Scope { resource: resource.to_owned(), namespace };
+    let found = attributes.view.list(&scope).map_err(|error| read_failed(&error))?;
+    found.iter().map(|stored| object::open(stored).map_err(Refusal::from)).collect()
 }
 
 /// Who writes an object that gives permissions must hold them.

@@ -10,6 +10,8 @@ mod config;
 mod matching;
 mod namespace;
 mod pod_security;
+mod quota;
+mod ranges;
 mod request;
 mod webhooks;
 
@@ -19,6 +21,7 @@ use serde_json::Value;
 
 pub(crate) use builtin::{may_give, restrict};
 pub use config::{AdmissionConfig, AdmissionConfigError};
+pub(crate) use quota::has_quotas;
 pub(crate) use webhooks::Hooks;
 
 use webhooks::Reinvocation;
@@ -97,10 +100,12 @@ pub(crate) async fn mutate(
     restrict(attributes, object.as_deref(), old)?;
     let mut rounds = Reinvocation::default();
     loop {
-        if let Some(object) = &mut object
-            && attributes.creates()
-        {
-            builtin::admit(attributes, object)?;
+        if let Some(object) = &mut object {
+            ranges::fill(attributes, object, old)?;
+            if attributes.creates() {
+                builtin::choose_class(attributes, object)?;
+                builtin::admit(attributes, object)?;
+            }
         }
         configured_changes(attributes, object.as_deref_mut(), old, told, &mut rounds).await?;
         if !rounds.again() {
@@ -167,7 +172,18 @@ pub(crate) async fn validate(
     change: &mut Change,
 ) -> Result<(), Refusal> {
     namespace::stays(attributes, change);
+    if let Some(object) = object {
+        ranges::check(attributes, object, old)?;
+    }
     pod_security::validate(attributes, object, old, told, change).await?;
+    if let Some(object) = object {
+        builtin::review(attributes, object, old)?;
+    }
     certificates::decided(attributes, object, old)?;
-    configured_judgements(attributes, object, old, told).await
+    configured_judgements(attributes, object, old, told).await?;
+    if let Some(object) = object {
+        // Last: nothing is charged for what others refuse, and nobody is waited for in one's turn.
+        quota::charge(attributes, object, old, change).await?;
+    }
+    Ok(())
 }

@@ -4,6 +4,11 @@ use std::time::Duration;
 
 /// Attempts of one write that other writers keep overtaking; then it is a Conflict.
 pub const WRITE_ATTEMPTS_MAX: usize = 64;
+/// The same for a write that is charged to quotas. Writes of another server, which nothing keeps in line with this one's, may
+/// overtake it for as long as they come without a pause.
+pub const CHARGED_ATTEMPTS_MAX: usize = 2_048;
+/// Namespaces with quotas that are remembered before those without a writer are forgotten.
+pub const TURNS_SWEPT_AT: usize = 1_024;
 /// Operations of a transaction that are decided before other requests have their turn.
 pub const TRANSACTION_OPERATIONS_AT_ONCE: usize = 16;
 /// Objects that a conversion webhook is sent at once, and their bytes.
@@ -42,4 +47,5 @@ pub const RESERVED_MIN: u64 = 16;
 pub const RESERVED_ADDRESSES_MAX: u64 = 256;
 pub const RESERVED_PORTS_MAX: u64 = 128;
 
+const _: () = assert!(WRITE_ATTEMPTS_MAX < CHARGED_ATTEMPTS_MAX);
 const _: () = assert!(SUFFIX_BYTES < GENERATED_NAME_BYTES_MAX);

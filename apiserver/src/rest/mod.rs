@@ -30,6 +30,7 @@ pub(crate) mod store;
 mod subresource;
 mod token;
 mod transaction;
+mod turns;
 pub(crate) mod update;
 mod view;
 mod watch;
@@ -54,6 +55,7 @@ pub(crate) use plan::{Change, Effect};
 pub(crate) use store::{Refusal, read_failed};
 pub(crate) use subresource::scale;
 pub(crate) use transaction::{Failed, Operation, Verb, transact};
+pub(crate) use turns::Turns;
 pub(crate) use view::View;
 
 /// Answers one request that was routed to a kind.

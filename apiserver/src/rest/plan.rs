@@ -73,16 +73,21 @@ pub fn uncommitted(key: Key, revision: Revision, sealed: Sealed) -> Stored {
 pub async fn carry_out(call: &Call<'_>, name: &str, write: &dyn Write, dry_run: bool) -> Result<Written, Status> {
     let mut attempts = Attempts::new(call.core, call.modified(name));
     loop {
-        match attempt(call, write, dry_run).await {
+        let view = View::of(&call.core.log, dry_run);
+        let attempted = attempt(call, write, &view).await;
+        if view.has_turns() {
+            attempts.are_charged();
+        }
+        drop(view);
+        match attempted {
             Ok(written) => return Ok(written),
             Err(refusal) => attempts.again(refusal).await?,
         }
     }
 }
 
-async fn attempt(call: &Call<'_>, write: &dyn Write, dry_run: bool) -> Result<Written, Refusal> {
-    let view = View::of(&call.core.log, dry_run);
-    let Plan { effect, object, change, warnings } = write.plan(call, &view).await?;
+async fn attempt(call: &Call<'_>, write: &dyn Write, view: &View<'_>) -> Result<Written, Refusal> {
+    let Plan { effect, object, change, warnings } = write.plan(call, view).await?;
     let revision = match effect {
         Effect::Unchanged => {
             store::confirm(call.core, &[(&object.key, object.revision)]).await?;

@@ -10,7 +10,7 @@ use kontiki_model::{Key, Revision, Status};
 use kontiki_raft::{Author, Command, Event, Malformed, ProposeError, ReadError, Rejection};
 
 use super::{
-    limits::{TOO_LARGE_RETRY_S, WRITE_ATTEMPTS_MAX},
+    limits::{CHARGED_ATTEMPTS_MAX, TOO_LARGE_RETRY_S, WRITE_ATTEMPTS_MAX},
     plan::Change,
 };
 use crate::{Core, failure, limits::RETRY_AFTER_S, request::ApiRequest};
@@ -37,19 +37,25 @@ pub struct Attempts<'a> {
     core: &'a Core,
     seen: Revision,
     fresh: bool,
-    left: usize,
+    made: usize,
+    most: usize,
     /// Told when others keep overtaking.
     overtaken: Status,
 }
 
 impl<'a> Attempts<'a> {
     pub fn new(core: &'a Core, overtaken: Status) -> Self {
-        Attempts { core, seen: core.log.revision(), fresh: false, left: WRITE_ATTEMPTS_MAX, overtaken }
+        Attempts { core, seen: core.log.revision(), fresh: false, made: 0, most: WRITE_ATTEMPTS_MAX, overtaken }
+    }
+
+    /// The write is charged to quotas, which others write too: it is worth more attempts.
+    pub fn are_charged(&mut self) {
+        self.most = CHARGED_ATTEMPTS_MAX;
     }
 
     /// Says whether another attempt makes sense: if not, the error is the answer.
     pub async fn again(&mut self, refusal: Refusal) -> Result<(), Status> {
-        self.left -= 1;
+        self.made += 1;
         match refusal {
             Refusal::Final(status) => return Err(status),
             Refusal::Judged(status) if self.fresh => return Err(status),
@@ -59,7 +65,7 @@ impl<'a> Attempts<'a> {
                     return Err(status);
                 }
             }
-            Refusal::Raced if self.left == 0 => return Err(self.overtaken.clone()),
+            Refusal::Raced if self.made >= self.most => return Err(self.overtaken.clone()),
             Refusal::Raced => {
                 barrier(self.core).await?;
             }

@@ -1,7 +1,10 @@
 //! Many writes as one: every one is decided by its own verb, on a state in which those before it have happened; then all
 //! are proposed as one command. Either all of them happen, at consecutive revisions, or none does.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use kontiki_model::{Key, Status};
 use kontiki_raft::{Event, Expect, Mutation, Stored};
@@ -22,7 +25,7 @@ use super::{
     view::View,
 };
 use crate::{
-    Core,
+    Core, admission,
     failure::{self, Qualified},
     request::{ApiRequest, ResourceRequest},
 };
@@ -130,7 +133,18 @@ pub async fn transact(
     let overtaken = failure::conflict(TRANSACTIONS, "", "its objects have been modified; please try again");
     let mut attempts = Attempts::new(core, overtaken);
     loop {
-        let (operation, refusal) = match attempt(core, request, &writes, dry_run).await {
+        let mut bundle = Bundle::new(core, dry_run);
+        let attempted = match bundle.take_turns(core, operations).await {
+            Ok(charged) => {
+                if charged {
+                    attempts.are_charged();
+                }
+                attempt(core, request, &writes, &mut bundle).await
+            }
+            Err(refusal) => Err((None, refusal)),
+        };
+        drop(bundle);
+        let (operation, refusal) = match attempted {
             Ok(written) => return Ok(written),
             Err(refused) => refused,
         };
@@ -142,18 +156,17 @@ async fn attempt(
     core: &Arc<Core>,
     request: &ApiRequest,
     writes: &[(&Operation, Box<dyn Write + '_>)],
-    dry_run: bool,
+    bundle: &mut Bundle<'_>,
 ) -> Result<Vec<Written>, (Option<usize>, Refusal)> {
     let of_all = |refusal| (None, refusal);
-    let mut bundle = Bundle::new(core, dry_run);
     for (index, (operation, write)) in writes.iter().enumerate() {
         bundle.add(&operation.call(core), operation, &**write).await.map_err(|refusal| (Some(index), refusal))?;
         if index % TRANSACTION_OPERATIONS_AT_ONCE == TRANSACTION_OPERATIONS_AT_ONCE - 1 {
             tokio::task::yield_now().await;
         }
     }
-    let Bundle { change, written, .. } = bundle;
-    if dry_run {
+    let (change, written) = (std::mem::take(&mut bundle.change), std::mem::take(&mut bundle.written));
+    if bundle.view.dry_run {
         return Ok(written);
     }
     let events = match change.mutations.is_empty() {
@@ -199,6 +212,20 @@ impl<'a> Bundle<'a> {
             expected: HashMap::new(),
             written: Vec::new(),
         }
+    }
+
+    /// Takes the turns of all namespaces whose quotas may be charged, in one order. Says whether there are any.
+    async fn take_turns(&self, core: &Core, operations: &[Operation]) -> Result<bool, Refusal> {
+        let mut namespaces = BTreeSet::new();
+        let writes = operations.iter().filter(|one| !self.view.dry_run && one.verb != Verb::Check);
+        for namespace in writes.filter_map(|one| one.route.namespace.as_deref()) {
+            if !namespaces.contains(namespace) && admission::has_quotas(&self.view, namespace)? {
+                namespaces.insert(namespace);
+            }
+        }
+        let charged = !namespaces.is_empty();
+        self.view.take_turns(&core.turns, namespaces).await;
+        Ok(charged)
     }
 
     async fn add(&mut self, call: &Call<'_>, operation: &Operation, write: &dyn Write) -> Result<(), Refusal> {

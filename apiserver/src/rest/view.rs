@@ -1,10 +1,18 @@
 //! The state a write is decided on: the log's, below what the same transaction has already decided to change.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use bytes::Bytes;
 use kontiki_model::{Head, Key, Revision, Scope};
 use kontiki_raft::{ListOptions, Log, Mutation, ReadError, Stored};
+
+use super::{
+    store::Refusal,
+    turns::{Turn, Turns},
+};
 
 /// What will be at a key. Pending objects have revision 0: they get theirs when the transaction is applied.
 pub struct View<'a> {
@@ -12,11 +20,13 @@ pub struct View<'a> {
     pub dry_run: bool,
     log: &'a Log,
     pending: HashMap<Key, Option<Stored>>,
+    /// By namespace. They are held for as long as the view: until what was decided on it is applied or given up.
+    turns: Mutex<HashMap<String, Turn>>,
 }
 
 impl<'a> View<'a> {
     pub fn of(log: &'a Log, dry_run: bool) -> Self {
-        View { dry_run, log, pending: HashMap::new() }
+        View { dry_run, log, pending: HashMap::new(), turns: Mutex::default() }
     }
 
     pub fn get(&self, key: &Key) -> Result<Option<Stored>, ReadError> {
@@ -43,6 +53,38 @@ impl<'a> View<'a> {
             found.sort_by(|one, other| one.key.cmp(&other.key));
         }
         Ok(found)
+    }
+
+    /// Waits until no other write of this server is being charged to the quotas of a namespace. Whoever has another turn already
+    /// does not wait, for others may be waiting for that one: it begins again.
+    pub async fn take_turn(&self, turns: &Turns, namespace: &str) -> Result<(), Refusal> {
+        let (first, has_it) = self.with_turns(|held| (held.is_empty(), held.contains_key(namespace)));
+        if self.dry_run || has_it {
+            return Ok(());
+        }
+        let turn = match first {
+            true => turns.wait(namespace).await,
+            false => turns.take_free(namespace).ok_or(Refusal::Raced)?,
+        };
+        self.with_turns(|held| held.insert(namespace.to_owned(), turn));
+        Ok(())
+    }
+
+    /// The same for several namespaces, before anything is decided: everybody takes them in one order, so nobody waits in a circle.
+    pub async fn take_turns(&self, turns: &Turns, namespaces: BTreeSet<&str>) {
+        for namespace in namespaces {
+            let turn = turns.wait(namespace).await;
+            self.with_turns(|held| held.insert(namespace.to_owned(), turn));
+        }
+    }
+
+    /// Whether it has been waited for a turn.
+    pub fn has_turns(&self) -> bool {
+        self.with_turns(|held| !held.is_empty())
+    }
+
+    fn with_turns<T>(&self, with: impl FnOnce(&mut HashMap<String, Turn>) -> T) -> T {
+        with(&mut self.turns.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Whether this transaction changes the key.
