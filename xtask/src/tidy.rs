@@ -32,7 +32,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("kontiki-bench", &["kontiki-model", "kontiki-raft"]),
     ("kontiki-cel", &["kontiki-model"]),
     ("kontiki-chaos", &["kontiki-model", "kontiki-raft"]),
-    ("kontiki-controllers", &["kontiki-informer"]),
+    ("kontiki-controllers", &["kontiki-informer", "kontiki-kinds"]),
     ("kontiki-informer", &[]),
     ("kontiki-kinds", &["kontiki-model", "kontiki-schema"]),
     ("kontiki-model", &[]),

@@ -24,6 +24,8 @@ const OWN_WRITES_SEEN_MAX: Duration = Duration::from_secs(5);
 pub enum ControllerError {
     #[error("the API refused: {0}")]
     Api(#[from] kube::Error),
+    #[error("an object is not JSON: {0}")]
+    Json(#[from] serde_json::Error),
     #[error("bad selector: {0}")]
     Selector(String),
     #[error("{0} has no uid: not an object of the API")]

@@ -11,6 +11,8 @@ mod namespace;
 mod node;
 mod podgc;
 mod pods;
+mod protection;
+mod quota;
 mod replicaset;
 mod serviceaccount;
 mod token;
@@ -46,6 +48,8 @@ pub async fn run(clients: Clients, config: ControllerConfig, cancel: Cancellatio
     running.spawn(namespace::run(context.clone()));
     running.spawn(node::run(context.clone()));
     running.spawn(podgc::run(context.clone()));
+    running.spawn(protection::run(context.clone()));
+    running.spawn(quota::run(context.clone()));
     running.spawn(replicaset::run(context.clone()));
     running.spawn(serviceaccount::run(context.clone()));
     running.spawn(token::run(context));

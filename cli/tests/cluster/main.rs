@@ -12,5 +12,6 @@ mod lost;
 mod newcomer;
 mod past;
 mod podsecurity;
+mod quota;
 mod restarts;
 mod servers;

@@ -1,0 +1,97 @@
+//! Quotas with a real kubectl and the controllers: counted, charged, and given back.
+
+use crate::harness::{Cluster, able, wait};
+
+const DEFINITION: &str = r#"
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: widgets.example.com}
+spec:
+  group: example.com
+  scope: Namespaced
+  names: {plural: widgets, singular: widget, kind: Widget}
+  versions:
+  - {name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}
+"#;
+
+const WIDGET: &str = r#"
+apiVersion: example.com/v1
+kind: Widget
+metadata: {name: NAME}
+"#;
+
+const CLAIM: &str = r#"
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: data}
+spec:
+  accessModes: [ReadWriteOnce]
+  resources: {requests: {storage: 1Gi}}
+"#;
+
+impl Cluster {
+    /// Waits until the quota `q` tells these numbers as used.
+    fn used(&self, expected: &[(&str, &str)]) {
+        wait("the quota to be counted", || {
+            let quota = self.get(&["quota", "q"]);
+            let used = |name: &str| quota["status"]["used"][name].as_str().unwrap_or_default().to_owned();
+            let same = expected.iter().all(|(name, amount)| used(name) == *amount);
+            if same { Ok(()) } else { Err(format!("{:#}", quota["status"])) }
+        });
+    }
+}
+
+#[test]
+fn a_quota_counts_what_is_there_and_what_goes() {
+    if !able() {
+        return;
+    }
+    let cluster = Cluster::start();
+    cluster.apply(DEFINITION);
+    cluster.k(&["wait", "--for=condition=Established", "crd/widgets.example.com"]);
+    cluster.k(&["create", "configmap", "before"]);
+    let hard = "--hard=configmaps=3,count/widgets.example.com=1,persistentvolumeclaims=1,requests.storage=1Gi,pods=0";
+    cluster.k(&["create", "quota", "q", hard]);
+    // The CA that every namespace has, and the one from before.
+    cluster.used(&[("configmaps", "2"), ("count/widgets.example.com", "0"), ("pods", "0"), ("requests.storage", "0")]);
+
+    cluster.k(&["create", "configmap", "third"]);
+    let refused = cluster.k_fails(&["create", "configmap", "fourth"]);
+    assert!(
+        refused.contains("exceeded quota: q, requested: configmaps=1, used: configmaps=3, limited: configmaps=3"),
+        "{refused}"
+    );
+    let described = cluster.k(&["describe", "quota", "q"]);
+    let line = described.lines().find(|line| line.starts_with("configmaps")).unwrap_or_default();
+    assert_eq!(line.split_whitespace().collect::<Vec<_>>(), ["configmaps", "3", "3"], "{described}");
+    cluster.k(&["delete", "configmap", "third"]);
+    cluster.used(&[("configmaps", "2")]);
+
+    cluster.apply(&WIDGET.replace("NAME", "one"));
+    cluster.used(&[("count/widgets.example.com", "1")]);
+    std::fs::write(cluster.dir.path().join("two.yaml"), WIDGET.replace("NAME", "two")).unwrap();
+    let refused = cluster.k_fails(&["apply", "-f", "two.yaml"]);
+    assert!(refused.contains("exceeded quota: q"), "{refused}");
+    cluster.k(&["delete", "widget", "one"]);
+    cluster.used(&[("count/widgets.example.com", "0")]);
+
+    cluster.apply(CLAIM);
+    cluster.used(&[("persistentvolumeclaims", "1"), ("requests.storage", "1Gi")]);
+    // Nobody uses the claim, so nothing holds it back.
+    cluster.k(&["delete", "pvc", "data", "--timeout=60s"]);
+    cluster.used(&[("persistentvolumeclaims", "0"), ("requests.storage", "0")]);
+
+    let refused = cluster.k_fails(&["run", "p", "--image=busybox:test"]);
+    assert!(
+        refused
+            .contains("pods \"p\" is forbidden: exceeded quota: q, requested: pods=1, used: pods=0, limited: pods=0"),
+        "{refused}"
+    );
+    cluster.k(&["patch", "quota", "q", "--type=merge", "-p", r#"{"spec":{"hard":{"pods":"1"}}}"#]);
+    wait("the new bound to hold", || {
+        let run = cluster.kubectl(&["run", "p", "--image=busybox:test"]).output().unwrap();
+        if run.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&run.stderr).into_owned()) }
+    });
+    cluster.used(&[("pods", "1")]);
+    cluster.down();
+}
