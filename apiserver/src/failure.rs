@@ -175,7 +175,13 @@ pub fn stale_term(why: &str) -> Status {
 /// An object that breaks its kind's rules: every fault is a cause. `of` names the *kind* here, as Kubernetes does.
 pub fn invalid(of: Qualified<'_>, name: &str, faults: &Faults) -> Status {
     let causes = faults.causes();
-    let told: Vec<String> = causes.iter().map(|Cause { field, message, .. }| format!("{field}: {message}")).collect();
+    // What is wrong twice is one cause each time, and told once.
+    let mut told: Vec<String> = Vec::with_capacity(causes.len());
+    for fault in causes.iter().map(|Cause { field, message, .. }| format!("{field}: {message}")) {
+        if !told.contains(&fault) {
+            told.push(fault);
+        }
+    }
     let list = match told.as_slice() {
         [one] => one.clone(),
         many => format!("[{}]", many.join(", ")),

@@ -110,10 +110,10 @@ fn scoped(scope: &str) -> Option<&'static [&'static str]> {
     }
 }
 
-/// Bounded resources that a scope cannot be about.
-fn is_applicable(scope: &str, bounded: &[&str]) -> bool {
-    let Some(known) = scoped(scope) else { return true };
-    bounded.iter().filter(|name| pod::is_quota_resource(name)).all(|name| known.contains(name))
+/// How many of the bounded resources a scope cannot be about.
+fn inapplicable(scope: &str, bounded: &[&str]) -> usize {
+    let Some(known) = scoped(scope) else { return 0 };
+    bounded.iter().filter(|name| pod::is_quota_resource(name) && !known.contains(name)).count()
 }
 
 fn conflict(scopes: &[&str]) -> bool {
@@ -128,7 +128,7 @@ fn validate_scopes(all: &Value, bounded: &[&str], faults: &mut Faults) {
         if scoped(scope).is_none() {
             faults.invalid(PATH, all.clone(), "unsupported scope");
         }
-        if !is_applicable(scope, bounded) {
+        for _ in 0..inapplicable(scope, bounded) {
             faults.invalid(PATH, all.clone(), "unsupported scope applied to resource");
         }
     }
@@ -147,7 +147,7 @@ fn validate_selector(selector: &Value, bounded: &[&str], faults: &mut Faults) {
         if scoped(scope).is_none() {
             faults.invalid(format!("{PATH}.scopeName"), scope, "unsupported scope");
         }
-        if !is_applicable(scope, bounded) {
+        for _ in 0..inapplicable(scope, bounded) {
             faults.invalid(PATH, selector.clone(), "unsupported scope applied to resource");
         }
         let only_exists = matches!(
