@@ -62,6 +62,8 @@ pub const BOOTSTRAP_WRITES_AT_ONCE: usize = 32;
 pub const NODE_CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 /// Connecting to one endpoint of a Service, and the TLS handshake with it.
 pub const SERVICE_CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
+/// An endpoint that has not answered for so long is joined by the next one; the first connection wins.
+pub const NEXT_ADDRESS_DELAY: Duration = Duration::from_millis(250);
 /// How often the APIServices are looked at, beside when they change.
 pub const AGGREGATION_INTERVAL: Duration = Duration::from_secs(1);
 /// How often a server of an aggregated API is asked whether it lives, and for its documents; how soon again if it does not answer.
@@ -112,6 +114,7 @@ pub const RESTORE_ATTEMPTS_MAX: usize = 32;
 /// So many owners above an object are looked at for the order of a restore.
 pub const OWNERS_DEPTH_MAX: usize = 16;
 
+const _: () = assert!(NEXT_ADDRESS_DELAY.as_millis() < SERVICE_CONNECT_TIME_MAX.as_millis());
 const _: () = assert!(DRAIN_BYTES_MAX > REQUEST_BODY_BYTES_MAX && DRAIN_BYTES_MAX > TRANSACTION_BYTES_MAX);
 const _: () = assert!(TRANSACTION_BYTES_MAX > REQUEST_BODY_BYTES_MAX, "what fits a request fits a transaction");
 const _: () = assert!(TOKEN_BYTES_MAX < HEADER_BYTES_MAX && HEADER_BYTES_MAX < RAW_HEADER_BYTES_MAX as usize);

@@ -3,20 +3,22 @@
 //! What answers behind a Service is taken from its EndpointSlices, never from its cluster address: a server need not have
 //! a node's rules, and the next endpoint is tried where one does not answer.
 mod trust;
+mod words;
 
 use std::{io, net::IpAddr};
 
+use futures::{StreamExt as _, stream::FuturesUnordered};
 use kontiki_model::{Key, Scope, Status};
-use kontiki_raft::ListOptions;
+use kontiki_raft::{ListOptions, Log};
 use rand::seq::SliceRandom as _;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
-pub(crate) use self::trust::{Trust, TrustError, client_tls};
-use crate::{
-    core::{Core, unreadable},
-    failure, limits,
+pub(crate) use self::{
+    trust::{Trust, TrustError, client_tls},
+    words::{no_handshake, not_connected},
 };
+use crate::{core::unreadable, failure, limits};
 
 /// The label of an EndpointSlice that names its Service.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -84,8 +86,8 @@ impl Reference {
 }
 
 /// Everybody who is ready behind the Service, in an order of chance; never empty.
-pub(crate) fn resolve(core: &Core, reference: &Reference) -> Result<Vec<Address>, Unresolved> {
-    let mut addresses = backends(core, reference)?.addresses;
+pub(crate) fn resolve(log: &Log, reference: &Reference) -> Result<Vec<Address>, Unresolved> {
+    let mut addresses = backends(log, reference)?.addresses;
     if addresses.is_empty() {
         return Err(Unresolved::NoEndpoints(reference.name.clone()));
     }
@@ -94,9 +96,10 @@ pub(crate) fn resolve(core: &Core, reference: &Reference) -> Result<Vec<Address>
 }
 
 /// What is behind the Service, as far as this server knows.
-pub(crate) fn backends(core: &Core, reference: &Reference) -> Result<Backends, Unresolved> {
+pub(crate) fn backends(log: &Log, reference: &Reference) -> Result<Backends, Unresolved> {
     let Reference { namespace, name, port } = reference;
-    let service = core.stored(&Key::new("services", namespace, name)).map_err(Unresolved::Unreadable)?;
+    let service = log.get(&Key::new("services", namespace, name));
+    let service = service.map_err(|error| Unresolved::Unreadable(unreadable(&error)))?;
     let service = service.ok_or_else(|| Unresolved::NoService(name.clone()))?;
     let service = parse(&service.body)?;
     if service["spec"]["type"] == "ExternalName" {
@@ -107,15 +110,15 @@ pub(crate) fn backends(core: &Core, reference: &Reference) -> Result<Backends, U
     let found = list(&service["spec"]["ports"]).find(|one| one["port"] == *port);
     let found = found.ok_or_else(|| Unresolved::NoPort { port: *port, name: name.clone() })?;
     let port_name = found["name"].as_str().unwrap_or_default().to_owned();
-    let slices = slices(core, namespace, name)?;
+    let slices = slices(log, namespace, name)?;
     let addresses = slices.iter().flat_map(|slice| ready(slice, &port_name)).map(|(address, _)| address).collect();
     Ok(Backends { port_name, slices: !slices.is_empty(), addresses })
 }
 
 /// The EndpointSlices of a Service.
-pub(crate) fn slices(core: &Core, namespace: &str, service: &str) -> Result<Vec<Value>, Unresolved> {
+pub(crate) fn slices(log: &Log, namespace: &str, service: &str) -> Result<Vec<Value>, Unresolved> {
     let scope = Scope { resource: "endpointslices.discovery.k8s.io".to_owned(), namespace: Some(namespace.to_owned()) };
-    let page = core.log.list(&scope, ListOptions::default());
+    let page = log.list(&scope, ListOptions::default());
     let page = page.map_err(|error| Unresolved::Unreadable(unreadable(&error)))?;
     let of_service = |head: &kontiki_model::Head| head.labels.get(SERVICE_NAME).is_some_and(|name| name == service);
     page.items.iter().filter(|stored| of_service(&stored.head)).map(|stored| parse(&stored.body)).collect()
@@ -136,19 +139,35 @@ pub(crate) fn ready<'a>(slice: &'a Value, port_name: &str) -> Vec<(Address, &'a 
         .collect()
 }
 
-/// Connects to the first that answers; the error is the last one's.
+/// Connects to the first that answers; one that is silent does not hold up the others. The error is that of the first.
 pub(crate) async fn connect(addresses: &[Address]) -> io::Result<(TcpStream, Address)> {
-    let mut failed = io::Error::new(io::ErrorKind::NotFound, "nobody to connect to");
-    for address in addresses {
-        let connecting = TcpStream::connect((address.host.as_str(), address.port));
-        let outcome = tokio::time::timeout(limits::SERVICE_CONNECT_TIME_MAX, connecting).await;
-        let outcome = outcome.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-        match outcome.and_then(|stream| stream.set_nodelay(true).map(|()| stream)) {
-            Ok(stream) => return Ok((stream, address.clone())),
-            Err(error) => failed = io::Error::new(error.kind(), format!("dial tcp {address}: {error}")),
+    let (mut left, mut attempts) = (addresses.iter(), FuturesUnordered::new());
+    let mut failed = None;
+    loop {
+        match left.next() {
+            Some(address) => attempts.push(attempt(address)),
+            None if attempts.is_empty() => {
+                return Err(failed.unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, "nobody to connect to")));
+            }
+            None => {}
+        }
+        tokio::select! {
+            Some(outcome) = attempts.next() => match outcome {
+                Ok(connected) => return Ok(connected),
+                Err(error) => _ = failed.get_or_insert(error),
+            },
+            () = tokio::time::sleep(limits::NEXT_ADDRESS_DELAY), if left.len() > 0 => {}
         }
     }
-    Err(failed)
+}
+
+async fn attempt(address: &Address) -> io::Result<(TcpStream, Address)> {
+    let connecting = TcpStream::connect((address.host.as_str(), address.port));
+    let outcome = tokio::time::timeout(limits::SERVICE_CONNECT_TIME_MAX, connecting).await;
+    let outcome = outcome.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+    let stream = outcome.and_then(|stream| stream.set_nodelay(true).map(|()| stream));
+    let stream = stream.map_err(|error| io::Error::new(error.kind(), not_connected(address, &error)))?;
+    Ok((stream, address.clone()))
 }
 
 fn parse(body: &[u8]) -> Result<Value, Unresolved> {
@@ -161,6 +180,7 @@ fn list(value: &Value) -> impl Iterator<Item = &Value> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use serde_json::json;
 
     use super::*;
@@ -190,5 +210,17 @@ mod tests {
         assert_eq!(told("https"), ["10.0.0.1:8443", "[fd00::3]:8443"]);
         assert_eq!(told(""), ["10.0.0.1:80", "[fd00::3]:80"]);
         assert_eq!(told("other"), Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn an_address_that_refuses_gives_way_to_the_next() {
+        let bound = || async { tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap() };
+        let (listener, gone) = (bound().await, bound().await.local_addr().unwrap());
+        let address = |port: u16| Address { host: "127.0.0.1".to_owned(), port };
+        let (there, gone) = (address(listener.local_addr().unwrap().port()), address(gone.port()));
+        assert_eq!(connect(&[gone.clone(), there.clone()]).await.unwrap().1, there);
+        let refused = connect(std::slice::from_ref(&gone)).await.unwrap_err();
+        assert_eq!(refused.to_string(), format!("dial tcp {gone}: connect: connection refused"));
+        assert_eq!(connect(&[]).await.unwrap_err().to_string(), "nobody to connect to");
     }
 }

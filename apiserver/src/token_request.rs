@@ -1,5 +1,7 @@
 //! `serviceaccounts/<name>/token`: issuing tokens that are bound to an account and, if asked, to a pod, secret or node.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, SecondsFormat, Utc};
 use http::StatusCode;
 use kontiki_model::{Faults, Key, Status};
@@ -7,6 +9,7 @@ use kontiki_raft::Stored;
 use serde_json::{Value, json};
 
 use crate::{
+    admission::{self, Operation},
     authn::{Claims, KubernetesClaims, Reference},
     authz, content,
     core::{Core, unreadable},
@@ -14,6 +17,7 @@ use crate::{
     limits,
     negotiate::{Offer, negotiate},
     request::{ApiRequest, ApiResponse, ResourceRequest},
+    rest,
 };
 
 const GROUP: &str = "authentication.k8s.io";
@@ -27,10 +31,18 @@ struct Bound {
     secret: Option<Reference>,
 }
 
-pub(crate) async fn issue(core: &Core, route: &ResourceRequest, request: &ApiRequest) -> Result<ApiResponse, Status> {
+pub(crate) async fn issue(
+    core: &Arc<Core>,
+    route: &ResourceRequest,
+    request: &ApiRequest,
+) -> Result<ApiResponse, Status> {
     let form = negotiate(request, Offer::Object)?;
-    let body = content::typed_value(request, GROUP, "v1", KIND)?;
+    let mut body = content::typed_value(request, GROUP, "v1", KIND)?;
     let (namespace, name) = (route.namespace.as_deref().unwrap_or(""), route.name.as_deref().unwrap_or(""));
+    body["kind"] = KIND.into();
+    body["apiVersion"] = format!("{GROUP}/v1").into();
+    let call = &rest::Call::new(core, route, request);
+    let warnings = admission::posted(call, Operation::Create, name, &mut body, false).await?;
     let account = existing(core, "serviceaccounts", namespace, name).await?;
     let spec = &body["spec"];
     authz::check_token(core, &request.identity, (namespace, name), &spec["boundObjectRef"])?;
@@ -69,7 +81,9 @@ pub(crate) async fn issue(core: &Core, route: &ResourceRequest, request: &ApiReq
         "spec": {"audiences": audiences, "expirationSeconds": lifetime_s, "boundObjectRef": spec["boundObjectRef"]},
         "status": {"token": token, "expirationTimestamp": expiration},
     });
-    content::answer_value(StatusCode::CREATED, form, &answer)
+    let mut response = content::answer_value(StatusCode::CREATED, form, &answer)?;
+    warnings.iter().for_each(|warning| content::warn(&mut response, warning));
+    Ok(response)
 }
 
 fn lifetime(spec: &Value) -> Result<i64, Status> {

@@ -75,7 +75,7 @@ pub async fn check(core: &Arc<Core>, apis: &Apis, probes: &mut Probes) -> Result
 /// From what this server knows, and if that is in order from an answer; one of just now counts as long as nothing changed.
 async fn judge(core: &Arc<Core>, api: &Api, last: Option<&Probe>) -> (Verdict, Option<Probe>) {
     let Some(backing) = &api.backing else { return (Verdict::local(), None) };
-    let mut backends = match behind(backing, services::backends(core, &backing.service)) {
+    let mut backends = match behind(backing, services::backends(&core.log, &backing.service)) {
         Ok(backends) => backends,
         Err(verdict) => return (verdict, None),
     };

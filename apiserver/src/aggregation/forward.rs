@@ -82,7 +82,7 @@ pub async fn connect(
     backing: &Backing,
     tls: &TlsConnector,
 ) -> Result<(TlsStream<TcpStream>, String), Unreached> {
-    let addresses = services::resolve(core, &backing.service)?;
+    let addresses = services::resolve(&core.log, &backing.service)?;
     let (stream, address) = services::connect(&addresses).await?;
     let name = ServerName::try_from(backing.service.server_name());
     let name = name.map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidInput, error))?;

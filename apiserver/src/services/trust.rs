@@ -60,7 +60,7 @@ pub(crate) fn client_tls(trust: Trust<'_>, identity: Option<&Credential>) -> Res
 }
 
 #[derive(Debug)]
-struct Verifier {
+pub(super) struct Verifier {
     /// `None`: anybody is believed.
     known: Option<Known>,
     provider: Arc<CryptoProvider>,
@@ -74,7 +74,7 @@ struct Known {
 }
 
 impl Verifier {
-    fn new(trust: Trust<'_>, provider: Arc<CryptoProvider>) -> Result<Self, TrustError> {
+    pub fn new(trust: Trust<'_>, provider: Arc<CryptoProvider>) -> Result<Self, TrustError> {
         let certificates = match trust {
             Trust::Anybody => return Ok(Verifier { known: None, provider }),
             Trust::Bundle(pem) => {
@@ -96,10 +96,13 @@ impl Verifier {
 
 impl Known {
     /// A certificate that was given as it is: people make one that is its own authority and hand it out as the bundle.
-    fn is_itself_given(&self, shown: &CertificateDer<'_>, name: &ServerName<'_>, now: UnixTime) -> Result<(), Error> {
-        let given = self.certificates.iter().any(|one| one == shown);
-        let parsed = X509Certificate::from_der(shown).ok().filter(|_| given);
-        let (_, parsed) = parsed.ok_or(Error::InvalidCertificate(CertificateError::UnknownIssuer))?;
+    fn is_itself_given(&self, shown: &CertificateDer<'_>) -> bool {
+        self.certificates.iter().any(|one| one == shown)
+    }
+
+    fn verify_given(shown: &CertificateDer<'_>, name: &ServerName<'_>, now: UnixTime) -> Result<(), Error> {
+        let parsed = X509Certificate::from_der(shown);
+        let (_, parsed) = parsed.map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
         let at = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
         if parsed.validity().not_before.timestamp() > at {
             return Err(CertificateError::NotValidYet.into());
@@ -121,11 +124,10 @@ impl ServerCertVerifier for Verifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let Some(known) = &self.known else { return Ok(ServerCertVerified::assertion()) };
-        let verified = known.authorities.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
-        verified.or_else(|error| match known.is_itself_given(end_entity, server_name, now) {
-            Ok(()) => Ok(ServerCertVerified::assertion()),
-            Err(_) => Err(error),
-        })
+        if known.is_itself_given(end_entity) {
+            return Known::verify_given(end_entity, server_name, now).map(|()| ServerCertVerified::assertion());
+        }
+        known.authorities.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
     }
 
     fn verify_tls12_signature(

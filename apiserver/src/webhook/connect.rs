@@ -2,13 +2,12 @@
 
 use std::{
     io,
-    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
-use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use futures::{FutureExt as _, future::BoxFuture};
 use http::Uri;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::{
@@ -20,11 +19,8 @@ use rustls_pki_types::ServerName;
 use tokio::{net::TcpStream, sync::OnceCell};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::{
-    address::ClientConfig,
-    limits::{CONNECT_TIME_MAX, NEXT_ADDRESS_DELAY},
-    tls,
-};
+use super::{address::ClientConfig, limits::CONNECT_TIME_MAX};
+use crate::services::{self, Trust};
 
 /// Why there is no connection, as Go says it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,13 +44,25 @@ impl Connector {
     }
 
     async fn connect(&self) -> Result<Secured, DialError> {
-        let tls = self.tls.get_or_try_init(|| tls::connector(self.config.ca_bundle.clone())).await?;
+        let tls = self.tls.get_or_try_init(|| trusting(self.config.clone())).await?;
         let name = self.config.server_name();
         let name = ServerName::try_from(name.clone()).map_err(|_| DialError(format!("{name:?} is no server name")))?;
-        let stream = dial(self.config.place.resolve(&self.log).await?).await?;
-        let secured = tls.connect(name, stream).await.map_err(|error| DialError(tls::words(&error)))?;
+        let addresses = self.config.place.resolve(&self.log).map_err(|error| DialError(error.to_string()))?;
+        let connected = services::connect(&addresses).await;
+        let (stream, _) = connected.map_err(|error| DialError(error.to_string()))?;
+        let secured = tls.connect(name, stream).await;
+        let secured = secured.map_err(|error| DialError(services::no_handshake(&error)))?;
         Ok(Secured(TokioIo::new(secured)))
     }
+}
+
+/// TLS that trusts whom the configuration names. Apart: the machine's own authorities are in files.
+async fn trusting(config: Arc<ClientConfig>) -> Result<TlsConnector, DialError> {
+    let made = tokio::task::spawn_blocking(move || {
+        services::client_tls(config.ca_bundle.as_deref().map_or(Trust::System, Trust::Bundle), None)
+    });
+    let made = made.await.map_err(|error| DialError(error.to_string()))?;
+    made.map_err(|error| DialError(error.to_string()))
 }
 
 impl tower_service::Service<Uri> for Connector {
@@ -74,48 +82,6 @@ impl tower_service::Service<Uri> for Connector {
             tokio::time::timeout(CONNECT_TIME_MAX, connector.connect()).await.map_err(late)?
         }
         .boxed()
-    }
-}
-
-/// The first of the addresses that takes a connection. One that is silent does not hold up the others.
-async fn dial(addresses: Vec<SocketAddr>) -> Result<TcpStream, DialError> {
-    let mut left = addresses.into_iter();
-    let mut attempts = FuturesUnordered::new();
-    let mut failed = None;
-    loop {
-        match left.next() {
-            Some(address) => attempts.push(connect(address)),
-            None if attempts.is_empty() => {
-                return Err(failed.unwrap_or_else(|| DialError("dial tcp: no address".to_owned())));
-            }
-            None => {}
-        }
-        tokio::select! {
-            Some(attempt) = attempts.next() => match attempt {
-                Ok(stream) => return Ok(stream),
-                Err(error) => _ = failed.get_or_insert(error),
-            },
-            () = tokio::time::sleep(NEXT_ADDRESS_DELAY), if left.len() > 0 => {}
-        }
-    }
-}
-
-async fn connect(address: SocketAddr) -> Result<TcpStream, DialError> {
-    let connected = async {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        Ok(stream)
-    };
-    connected.await.map_err(|error: io::Error| DialError(format!("dial tcp {address}: {}", words(&error))))
-}
-
-fn words(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),
-        io::ErrorKind::HostUnreachable => "connect: no route to host".to_owned(),
-        io::ErrorKind::NetworkUnreachable => "connect: network is unreachable".to_owned(),
-        io::ErrorKind::TimedOut => "i/o timeout".to_owned(),
-        _ => error.to_string(),
     }
 }
 
@@ -146,22 +112,5 @@ impl Write for Secured {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_shutdown(context)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    #[tokio::test]
-    async fn an_address_that_refuses_gives_way_to_the_next() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-        let there = listener.local_addr().unwrap();
-        assert_eq!(dial(vec![gone, there]).await.unwrap().peer_addr().unwrap(), there);
-        let refused = dial(vec![gone]).await.unwrap_err();
-        assert_eq!(refused.0, format!("dial tcp {gone}: connect: connection refused"));
-        assert_eq!(dial(Vec::new()).await.unwrap_err().0, "dial tcp: no address");
     }
 }

@@ -13,12 +13,9 @@ pub const IDLE_CONNECTIONS_MAX: usize = 25;
 pub const IDLE_TIME_MAX: Duration = Duration::from_secs(90);
 /// Addresses of one webhook that are tried for one connection.
 pub const ADDRESSES_TRIED_MAX: usize = 4;
-/// An address that has not answered for so long is joined by the next one; the first connection wins.
-pub const NEXT_ADDRESS_DELAY: Duration = Duration::from_millis(250);
 /// Connecting, handshake included, where the call itself is more patient.
 pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 /// A conversion waits this long for an answer.
 pub const CONVERSION_TIME_MAX: Duration = Duration::from_secs(30);
 
 const _: () = assert!(REFUSAL_BYTES_MAX < ANSWER_BYTES_MAX);
-const _: () = assert!(NEXT_ADDRESS_DELAY.as_millis() < CONNECT_TIME_MAX.as_millis());

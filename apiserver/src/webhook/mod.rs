@@ -8,7 +8,6 @@ mod client;
 mod connect;
 mod limits;
 mod refusal;
-mod tls;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 

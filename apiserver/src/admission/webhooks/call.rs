@@ -54,6 +54,9 @@ pub async fn ask(
     let answer = attributes.call.core.webhooks.ask(client, body, hook.patience).await;
     let answer = answer.map_err(|error| unasked("failed to call webhook", &error))?;
     let answer = review::read(version, &uid, mutating, &answer).map_err(Failed::Unasked)?;
+    for (key, value) in &answer.audit_annotations {
+        attributes.call.request.annotate(&format!("{}/{key}", hook.name), value.as_str());
+    }
     told.warnings.extend(answer.warnings.iter().filter(|warning| !warning.is_empty()).cloned());
     if answer.allowed {
         return Ok(answer);

@@ -53,6 +53,12 @@ struct Configurations {
     all: Arc<[Arc<Hook>]>,
 }
 
+impl Hook {
+    pub fn configuration(&self) -> &str {
+        self.id.rsplit_once('/').map_or("", |(configuration, _)| configuration)
+    }
+}
+
 impl Hooks {
     pub fn of(&self, phase: Phase) -> Arc<[Arc<Hook>]> {
         self.phases[phase as usize].all.clone()

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 use kontiki_model::Key;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use self::{
     call::{Failed, Shown},
@@ -114,7 +114,7 @@ pub(crate) async fn mutate(
     let forms = request.forms();
     let asked = request.asked(&forms);
     round.begin_webhooks(object.as_deref());
-    for hook in &*hooks {
+    for (index, hook) in hooks.iter().enumerate() {
         let objects = Objects { new: object.as_deref(), old };
         let Some(form) = concerns(attributes, &request, &asked, hook, objects).await? else { continue };
         if !round.asks(&hook.id) {
@@ -123,13 +123,19 @@ pub(crate) async fn mutate(
         let forms = Forms::of(&request, form, objects).await?;
         let answer = call::ask(attributes, hook, &forms.shown(&request, form), true, told).await;
         let patched = answer.and_then(|answer| patch::apply(&hook.name, forms.object.as_ref(), answer.patch.as_ref()));
-        if let (Some(Some(patched)), Some(object)) = (decided(hook, patched)?, &mut object) {
+        let place = format!("mutation.webhook.admission.k8s.io/round_{}_index_{index}", round.number());
+        let mut mutated = false;
+        if let (Some(Some(patched)), Some(object)) = (decided(attributes, hook, &place, patched)?, &mut object) {
             let patched = request.read_again(form, patched)?;
-            if forms.object.as_ref() != Some(&patched) {
+            mutated = forms.object.as_ref() != Some(&patched);
+            if mutated {
                 **object = request.taken(form, object, patched).await?;
                 round.changed();
             }
         }
+        let configuration = hook.configuration();
+        let noted = json!({"configuration": configuration, "webhook": hook.name, "mutated": mutated});
+        attributes.call.request.annotate(&place, noted.to_string());
         if hook.reinvoked {
             round.asked(&hook.id);
         }
@@ -153,31 +159,38 @@ pub(crate) async fn validate(
     let forms = request.forms();
     let asked = request.asked(&forms);
     let mut concerned = Vec::new();
-    for hook in &*hooks {
+    for (index, hook) in hooks.iter().enumerate() {
         if let Some(form) = concerns(attributes, &request, &asked, hook, objects).await? {
-            concerned.push((hook, form, Forms::of(&request, form, objects).await?));
+            concerned.push((index, hook, form, Forms::of(&request, form, objects).await?));
         }
     }
-    let answers = concerned.iter().map(|(hook, form, forms)| async {
+    let answers = concerned.iter().map(|(index, hook, form, forms)| async {
         let mut told = Told::default();
         let answer = call::ask(attributes, hook, &forms.shown(&request, *form), false, &mut told).await;
-        (*hook, answer, told)
+        (*index, *hook, answer, told)
     });
     let mut verdict = Ok(());
-    for (hook, answer, one) in join_all(answers).await {
+    for (index, hook, answer, one) in join_all(answers).await {
         told.warnings.extend(one.warnings);
-        verdict = verdict.and(decided(hook, answer.map(|_: Answer| ())).map(drop));
+        let place = format!("validating.webhook.admission.k8s.io/round_0_index_{index}");
+        verdict = verdict.and(decided(attributes, hook, &place, answer.map(|_: Answer| ())).map(drop));
     }
     verdict
 }
 
-/// What becomes of a webhook's answer: a failure to ask counts as its configuration says.
-fn decided<T>(hook: &Hook, answer: Result<T, Failed>) -> Result<Option<T>, Refusal> {
+/// What becomes of a webhook's answer: a failure to ask counts as its configuration says. `place` is where the audit finds it.
+fn decided<T>(
+    attributes: &Attributes<'_>,
+    hook: &Hook,
+    place: &str,
+    answer: Result<T, Failed>,
+) -> Result<Option<T>, Refusal> {
     match answer {
         Ok(answer) => Ok(Some(answer)),
         Err(Failed::Refused(refusal)) => Err(refusal),
         Err(Failed::Unasked(why)) if hook.ignores_failures => {
             tracing::warn!(webhook = hook.name, why, "a webhook could not be asked, and is ignored");
+            attributes.call.request.annotate(&format!("failed-open.{place}"), hook.name.as_str());
             Ok(None)
         }
         Err(Failed::Unasked(why)) => {

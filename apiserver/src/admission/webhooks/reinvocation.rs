@@ -28,6 +28,11 @@ impl Reinvocation {
         begins
     }
 
+    /// 0, then 1.
+    pub fn number(&self) -> u8 {
+        u8::from(self.second)
+    }
+
     /// Somebody changed the object.
     pub fn changed(&mut self) {
         self.wanted = true;

@@ -12,10 +12,13 @@ use rand::seq::SliceRandom as _;
 use rustls_pki_types::ServerName;
 use serde_json::Value;
 
-use super::super::{
-    call::Call,
-    object::{self, text},
-    store,
+use super::{
+    super::{
+        call::Call,
+        object::{self, text},
+        store,
+    },
+    connection,
 };
 use crate::{
     Core, content,
@@ -63,6 +66,7 @@ pub async fn forward(
     let named = Named::read(wanted);
     let named =
         named.ok_or_else(|| failure::bad_request(format!("invalid {} request {wanted:?}", call.kind.singular)))?;
+    let warnings = connection::admit(&call, subresource).await?;
     store::barrier(core).await?;
     let addresses = match subresource {
         Subresource::ServiceProxy => of_service(&call, named)?,
@@ -72,7 +76,9 @@ pub async fn forward(
     if path.is_empty() && matches!(request.method, Method::GET | Method::HEAD) && request.upgrade.is_none() {
         return Ok(to_the_root(&request));
     }
-    pass(core, named.https, &addresses, &path, &route.rest, request).await
+    let mut response = pass(core, named.https, &addresses, &path, &route.rest, request).await?;
+    warnings.iter().for_each(|warning| content::warn(&mut response, warning));
+    Ok(response)
 }
 
 /// Links of a page without a slash at its end would lead beside the proxied path.
@@ -154,7 +160,7 @@ fn of_service(call: &Call<'_>, named: Named<'_>) -> Result<Vec<Address>, Status>
             text(found.ok_or_else(none)?, "/name").to_owned()
         }
     };
-    let slices = services::slices(call.core, call.namespace(), named.name);
+    let slices = services::slices(&call.core.log, call.namespace(), named.name);
     let slices = slices.map_err(|error| unavailable(error.to_string()))?;
     if slices.is_empty() {
         return Err(failure::not_found(ENDPOINTS, named.name));

@@ -3,6 +3,7 @@
 mod backend;
 mod binding;
 mod condition;
+mod connection;
 mod eviction;
 mod finalize;
 mod node;

@@ -8,19 +8,20 @@ use http::{HeaderValue, StatusCode, header};
 use http_body_util::BodyExt as _;
 use kontiki_kinds::Subresource;
 use kontiki_model::{Faults, Key, Status};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::super::{
-    call::Call,
-    limits::NODE_ERROR_BYTES_MAX,
-    object::{self, text},
-    options::go_number_error,
-    store,
+use super::{
+    super::{
+        call::Call,
+        limits::NODE_ERROR_BYTES_MAX,
+        object::{self, text},
+        options::go_number_error,
+        store,
+    },
+    connection,
 };
 use crate::{
-    Core,
-    admission::{self, Operation},
-    content,
+    Core, content,
     failure::{self, Qualified},
     proxy::{self, NodeAddress},
     request::{ApiBody, ApiRequest, ApiResponse, ResourceRequest},
@@ -39,10 +40,7 @@ pub async fn forward(
 ) -> Result<ApiResponse, Status> {
     let call = Call::new(core, route, &request);
     let name = call.name()?;
-    let mut warnings = Vec::new();
-    if let Some(mut options) = connect_options(&call, subresource) {
-        warnings = admission::posted(&call, Operation::Connect, name, &mut options, false).await?;
-    }
+    let warnings = connection::admit(&call, subresource).await?;
     if subresource == Subresource::NodeProxy {
         let address = address(core, name).await?;
         let path = if route.rest.is_empty() { "/" } else { route.rest.as_str() };
@@ -100,50 +98,6 @@ async fn address(core: &Core, name: &str) -> Result<NodeAddress, Status> {
         Some(address) => Ok(NodeAddress { address, port }),
         None => Err(failure::internal(format!("no preferred addresses found; known addresses: {}", addresses.len()))),
     }
-}
-
-/// What a connection is asked for, as an object; none where nothing is connected.
-fn connect_options(call: &Call<'_>, subresource: Subresource) -> Option<Value> {
-    let (.., kind) = subresource.response_kind()?;
-    let request = call.request;
-    let mut options = json!({"kind": kind, "apiVersion": "v1"});
-    let all = |name: &str| -> Vec<&str> {
-        request.query.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str()).collect()
-    };
-    match subresource {
-        Subresource::PortForward => {
-            let ports: Vec<u64> =
-                all("ports").iter().flat_map(|ports| ports.split(',')).filter_map(|port| port.parse().ok()).collect();
-            if !ports.is_empty() {
-                options["ports"] = ports.into();
-            }
-        }
-        Subresource::NodeProxy => options["path"] = call.route.rest.as_str().into(),
-        _ => {
-            for (name, wanted) in wanted_streams(request).into_iter().filter(|(_, wanted)| *wanted) {
-                options[name] = wanted.into();
-            }
-            if let Some(container) = request.query_value("container").filter(|name| !name.is_empty()) {
-                options["container"] = container.into();
-            }
-            if subresource == Subresource::Exec {
-                options["command"] = all("command").into();
-            }
-        }
-    }
-    Some(options)
-}
-
-/// The streams of `exec` and `attach` as options name them.
-fn wanted_streams(request: &ApiRequest) -> [(&'static str, bool); 4] {
-    // Output is on unless it is switched off, as the options' defaults have it.
-    let output = |name: &str| request.query_value(name).is_none() || request.query_flag(name);
-    [
-        ("stdin", request.query_flag("stdin")),
-        ("stdout", output("stdout")),
-        ("stderr", output("stderr")),
-        ("tty", request.query_flag("tty")),
-    ]
 }
 
 fn with_query(path: &str, query: &str) -> String {
@@ -219,7 +173,7 @@ fn logs(call: &Call<'_>, object: &Value) -> Result<String, Status> {
 fn streams(call: &Call<'_>, object: &Value, verb: &str) -> Result<String, Status> {
     let request = call.request;
     let mut query = form_urlencoded::Serializer::new(String::new());
-    let streams = wanted_streams(request);
+    let streams = connection::streams(request);
     for ((_, wanted), name) in streams.iter().zip(["input", "output", "error", "tty"]) {
         if *wanted {
             query.append_pair(name, "1");

@@ -1,0 +1,190 @@
+//! Custom kinds whose versions a webhook converts: every way to read and write them, and what becomes of it when it fails.
+#![allow(clippy::unwrap_used)]
+
+mod client;
+mod hook;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use client::{Call, Server};
+use hook::{Hook, Reply};
+use serde_json::{Value, json};
+
+const DEFINITIONS: &str = "apiextensions.k8s.io/CustomResourceDefinition";
+
+/// `v1` says `size`, `v2` says `large`, and both keep what was before in an annotation. While `broken`, it says no.
+async fn converter(broken: Arc<AtomicBool>) -> Hook {
+    Hook::start(move |_, request| {
+        if broken.load(Ordering::SeqCst) {
+            return Reply::Review(json!({
+                "uid": request["uid"], "result": {"status": "Failure", "message": "out of order"},
+            }));
+        }
+        let desired = request["desiredAPIVersion"].clone();
+        let converted = request["objects"].as_array().unwrap().iter().map(|object| {
+            let mut object = object.clone();
+            object["metadata"]["annotations"] = json!({"was": object["apiVersion"]});
+            object["metadata"]["generation"] = 77.into();
+            object["apiVersion"] = desired.clone();
+            let (from, to) = if desired == "example.com/v2" { ("size", "large") } else { ("large", "size") };
+            let spec = object["spec"].as_object_mut().unwrap();
+            if let Some(value) = spec.remove(from) {
+                spec.insert(to.to_owned(), value);
+            }
+            object
+        });
+        let converted: Vec<Value> = converted.collect();
+        Reply::Review(json!({
+            "uid": request["uid"], "result": {"status": "Success"}, "convertedObjects": converted,
+        }))
+    })
+    .await
+}
+
+fn version(name: &str, storage: bool, field: &str) -> Value {
+    let spec = json!({"type": "object", "properties": {field: {"type": "integer"}, "replicas": {"type": "integer"}}});
+    json!({
+        "name": name, "served": true, "storage": storage, "subresources": {"status": {}, "scale": {
+            "specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas"}},
+        "additionalPrinterColumns": [{"name": field, "type": "integer", "jsonPath": format!(".spec.{field}")}],
+        "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": spec, "status": {
+            "type": "object", "properties": {"replicas": {"type": "integer"}}}}}},
+    })
+}
+
+fn definition(hook: &Hook) -> Value {
+    json!({
+        "metadata": {"name": "widgets.example.com"},
+        "spec": {
+            "group": "example.com", "scope": "Namespaced", "names": {"plural": "widgets", "kind": "Widget"},
+            "versions": [version("v1", true, "size"), version("v2", false, "large")],
+            "conversion": {"strategy": "Webhook", "webhook": {
+                "clientConfig": hook.client("/convert"), "conversionReviewVersions": ["v1"]}},
+        },
+    })
+}
+
+struct Fixture {
+    server: Server,
+    hook: Hook,
+    broken: Arc<AtomicBool>,
+}
+
+impl Fixture {
+    async fn start() -> Self {
+        let (server, broken) = (Server::start().await, Arc::new(AtomicBool::new(false)));
+        let hook = converter(broken.clone()).await;
+        server.on(DEFINITIONS, "").create(&definition(&hook)).await.expect(201);
+        Fixture { server, hook, broken }
+    }
+
+    fn widgets(&self, version: &str) -> Call<'_> {
+        let kind = self.server.core.kinds().by_resource("example.com", version, "widgets").unwrap();
+        self.server.about(kind, "default")
+    }
+
+    async fn create(&self, version: &str, name: &str, spec: &Value) -> Value {
+        let object = json!({
+            "apiVersion": format!("example.com/{version}"), "kind": "Widget", "metadata": {"name": name}, "spec": spec,
+        });
+        self.widgets(version).create(&object).await.expect(201)
+    }
+
+    /// How many objects were sent, call by call.
+    fn batches(&self) -> Vec<usize> {
+        self.hook.asked().iter().map(|request| request["objects"].as_array().unwrap().len()).collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_version_is_read_and_written_in_its_own_form() {
+    let fixture = Fixture::start().await;
+    let made = fixture.create("v2", "a", &json!({"large": 3})).await;
+    assert_eq!((&made["apiVersion"], &made["spec"]), (&json!("example.com/v2"), &json!({"large": 3})));
+    // To be stored; who wrote it is told what they wrote.
+    assert_eq!(fixture.batches(), [1]);
+    let stored = fixture.widgets("v1").name("a").get().await.expect(200);
+    assert_eq!((&stored["apiVersion"], &stored["spec"]), (&json!("example.com/v1"), &json!({"size": 3})));
+    assert_eq!(stored["metadata"]["generation"], 1, "of metadata only labels and annotations are the webhook's");
+    assert_eq!(stored["metadata"]["annotations"], json!({"was": "example.com/v2"}));
+    assert_eq!(fixture.batches(), [1], "what is stored is told as it is");
+    let told = fixture.widgets("v2").name("a").get().await.expect(200);
+    assert_eq!(told["spec"], json!({"large": 3}));
+    let patched = fixture.widgets("v2").name("a").merge(&json!({"spec": {"large": 4}})).await.expect(200);
+    assert_eq!((&patched["spec"], &patched["metadata"]["generation"]), (&json!({"large": 4}), &json!(2)));
+    assert_eq!(fixture.widgets("v1").name("a").get().await.expect(200)["spec"], json!({"size": 4}));
+    let same = fixture.widgets("v2").name("a").merge(&json!({"spec": {"large": 4}})).await.expect(200);
+    assert_eq!(same["spec"], json!({"large": 4}));
+    let table = fixture.widgets("v2").accept("application/json;as=Table;v=v1;g=meta.k8s.io").list().await.expect(200);
+    assert_eq!(table["rows"][0]["cells"], json!(["a", 4]));
+    let scale = fixture.widgets("v2").name("a").sub("scale");
+    let scaled = scale.merge(&json!({"spec": {"replicas": 5}})).await.expect(200);
+    assert_eq!(scaled["spec"], json!({"replicas": 5}));
+    let status = fixture.widgets("v2").name("a").sub("status");
+    let status = status.merge(&json!({"status": {"replicas": 1}})).await.expect(200);
+    assert_eq!((&status["spec"], &status["status"]), (&json!({"large": 4, "replicas": 5}), &json!({"replicas": 1})));
+    let dry = fixture.widgets("v2").name("a").query("dryRun", "All");
+    assert_eq!(dry.merge(&json!({"spec": {"large": 9}})).await.expect(200)["spec"]["large"], 9);
+    assert_eq!(fixture.widgets("v2").name("a").get().await.expect(200)["spec"]["large"], 4);
+    let gone = fixture.widgets("v2").name("a").delete(&Value::Null).await.expect(200);
+    assert_eq!(gone["status"], "Success");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_is_one_call_and_a_second_one_none() {
+    let fixture = Fixture::start().await;
+    for name in ["a", "b", "c"] {
+        fixture.create("v1", name, &json!({"size": 1})).await;
+    }
+    for _ in 0..2 {
+        let list = fixture.widgets("v2").list().await.expect(200);
+        let told: Vec<_> = list["items"].as_array().unwrap().iter().map(|item| item["spec"].clone()).collect();
+        assert_eq!(told, vec![json!({"large": 1}); 3]);
+        assert_eq!(list["items"][0]["apiVersion"], "example.com/v2");
+    }
+    assert_eq!(fixture.batches(), [3]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn watches_tell_each_version() {
+    let fixture = Fixture::start().await;
+    fixture.create("v1", "a", &json!({"size": 1})).await;
+    let first = fixture.widgets("v2").watch(1).await;
+    assert_eq!((&first[0]["type"], &first[0]["object"]["spec"]), (&json!("ADDED"), &json!({"large": 1})));
+    let from = first[0]["object"]["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
+    fixture.create("v2", "b", &json!({"large": 2})).await;
+    fixture.widgets("v1").name("a").delete(&Value::Null).await.expect(200);
+    let events = fixture.widgets("v2").query("resourceVersion", &from).watch(2).await;
+    let told: Vec<_> = events.iter().map(|event| (event["type"].clone(), event["object"]["spec"].clone())).collect();
+    assert_eq!(told, [(json!("ADDED"), json!({"large": 2})), (json!("DELETED"), json!({"large": 1}))]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_that_fails_is_told_and_hurts_nobody_else() {
+    let fixture = Fixture::start().await;
+    fixture.create("v1", "a", &json!({"size": 1})).await;
+    fixture.broken.store(true, Ordering::SeqCst);
+    let expected = "conversion webhook for example.com/v1, Kind=Widget failed: out of order";
+    for verb in ["get", "list"] {
+        let call = if verb == "get" { fixture.widgets("v2").name("a") } else { fixture.widgets("v2") };
+        let answer = call.send(verb).await;
+        assert_eq!((answer.code, answer.at("/message"), answer.at("/reason")), (500, &json!(expected), &Value::Null));
+    }
+    let events = fixture.widgets("v2").watch(1).await;
+    assert_eq!((&events[0]["type"], &events[0]["object"]["message"]), (&json!("ERROR"), &json!(expected)));
+    let object = json!({
+        "apiVersion": "example.com/v2", "kind": "Widget", "metadata": {"name": "b"}, "spec": {"large": 1},
+    });
+    let refused = fixture.widgets("v2").create(&object).await;
+    let of_new = "conversion webhook for example.com/v2, Kind=Widget failed: out of order";
+    assert_eq!((refused.code, refused.at("/message")), (500, &json!(of_new)));
+    assert_eq!(fixture.widgets("v1").name("b").get().await.code, 404);
+    // The stored version needs nobody, nor does going away.
+    assert_eq!(fixture.widgets("v1").watch(1).await[0]["type"], "ADDED");
+    fixture.widgets("v1").name("a").merge(&json!({"spec": {"size": 2}})).await.expect(200);
+    fixture.server.on(DEFINITIONS, "").name("widgets.example.com").delete(&Value::Null).await.expect(200);
+    assert!(fixture.server.core.kinds().by_resource("example.com", "v1", "widgets").is_none());
+}
