@@ -3,8 +3,8 @@
 
 use std::{collections::BTreeMap, time::Instant};
 
-use kontiki_kinds::podsecurity::{self, Configuration, PodSecurity, Policy, Subject, Survey};
-use kontiki_model::{Head, Key, Revision, Scope, Status};
+use kontiki_kinds::podsecurity::{self, AUDIT_PREFIX, Configuration, PodSecurity, Policy, Subject, Survey};
+use kontiki_model::{Faults, Head, Key, Revision, Scope, Status};
 use kontiki_raft::{Expect, Stored};
 use serde_json::Value;
 
@@ -46,15 +46,33 @@ fn configuration<'a>(attributes: &Attributes<'a>) -> &'a Configuration {
     &attributes.call.core.config.admission.pod_security
 }
 
-/// Whose writes and which namespaces are not looked at.
-fn is_exempt(attributes: &Attributes<'_>) -> bool {
+/// Why it is not looked at, if it is not: whose write it is, where it is or how it is run.
+fn exemption(attributes: &Attributes<'_>, subject: Subject<'_>) -> Option<&'static str> {
     let exempt = &configuration(attributes).exemptions;
     let named = |names: &[String], name: &str| names.iter().any(|one| one == name);
-    named(&exempt.namespaces, attributes.namespace) || named(&exempt.usernames, &attributes.identity.user)
+    match () {
+        () if named(&exempt.namespaces, attributes.namespace) => Some("namespace"),
+        () if named(&exempt.usernames, &attributes.identity.user) => Some("user"),
+        () if runs_exempt(attributes, subject) => Some("runtimeClass"),
+        () => None,
+    }
+}
+
+fn is_exempt(attributes: &Attributes<'_>, subject: Subject<'_>) -> bool {
+    let exemption = exemption(attributes, subject);
+    if let Some(why) = exemption {
+        annotate(attributes, "exempt", why);
+    }
+    exemption.is_some()
 }
 
 fn runs_exempt(attributes: &Attributes<'_>, subject: Subject<'_>) -> bool {
     configuration(attributes).exemptions.runtime_classes.iter().any(|class| class == subject.runtime_class())
+}
+
+/// Says something where the request is recorded.
+fn annotate(attributes: &Attributes<'_>, key: &str, value: &str) {
+    attributes.call.request.annotate(&format!("{AUDIT_PREFIX}{key}"), value);
 }
 
 /// The namespace that the object is in, as this write finds it.
@@ -68,12 +86,13 @@ fn home(attributes: &Attributes<'_>) -> Result<(Key, Revision, std::sync::Arc<He
 
 fn pod(attributes: &Attributes<'_>, pod: &Value, told: &mut Told, change: &mut Change) -> Result<(), Refusal> {
     let subject = Subject::of(pod);
-    if is_exempt(attributes) || runs_exempt(attributes, subject) {
+    if is_exempt(attributes, subject) {
         return Ok(());
     }
     let (key, revision, namespace) = home(attributes)?;
-    let (policy, _) = Policy::of_labels(&namespace.labels, configuration(attributes).defaults);
+    let policy = noted(attributes, &namespace, subject);
     let enforce = policy.enforce;
+    annotate(attributes, "enforce-policy", &enforce.to_string());
     let violations = podsecurity::evaluate(enforce, subject);
     if !violations.is_empty() {
         let why = format!("violates PodSecurity {:?}: {}", enforce.to_string(), violations.details());
@@ -90,12 +109,37 @@ fn pod(attributes: &Attributes<'_>, pod: &Value, told: &mut Told, change: &mut C
 /// Nobody is kept from writing down how pods are made: those are refused when they are.
 fn template(attributes: &Attributes<'_>, template: Option<&Value>, told: &mut Told) -> Result<(), Refusal> {
     let Some(subject) = template.filter(|template| template.is_object()).map(Subject::of) else { return Ok(()) };
-    if is_exempt(attributes) || runs_exempt(attributes, subject) {
+    if is_exempt(attributes, subject) {
         return Ok(());
     }
     let (_, _, namespace) = home(attributes)?;
-    warn(Policy::of_labels(&namespace.labels, configuration(attributes).defaults).0, subject, told);
+    warn(noted(attributes, &namespace, subject), subject, told);
     Ok(())
+}
+
+/// The policy of a namespace, and what it has recorded of a pod.
+fn noted(attributes: &Attributes<'_>, namespace: &Head, subject: Subject<'_>) -> Policy {
+    let (policy, faults) = Policy::of_labels(&namespace.labels, configuration(attributes).defaults);
+    if attributes.call.request.annotations.is_some() {
+        if !faults.is_empty() {
+            annotate(attributes, "error", &format!("Failed to parse policy: {}", aggregate(&faults)));
+        }
+        let violations = podsecurity::evaluate(policy.audit, subject);
+        if !violations.is_empty() {
+            let (audit, details) = (policy.audit.to_string(), violations.details());
+            annotate(attributes, "audit-violations", &format!("would violate PodSecurity {audit:?}: {details}"));
+        }
+    }
+    policy
+}
+
+/// As Go tells several errors.
+fn aggregate(faults: &Faults) -> String {
+    let told: Vec<String> = faults.iter().map(|fault| format!("{}: {}", fault.field, fault.message())).collect();
+    match told.as_slice() {
+        [one] => one.clone(),
+        several => format!("[{}]", several.join(", ")),
+    }
 }
 
 fn warn(policy: Policy, subject: Subject<'_>, told: &mut Told) {
