@@ -107,7 +107,7 @@ pub fn replay() -> Result<()> {
 impl Replay {
     fn against(&self, target: Target, reached: &Reached) -> Result<Verdict> {
         let start = Instant::now();
-        let first = self.run(target, reached, &[self.transcripts.clone()], JOBS)?;
+        let first = self.run(target, reached, std::slice::from_ref(&self.transcripts), JOBS)?;
         let verdict = Verdict::of(target, &first, expected::EXPECTED);
         // A moment of a busy machine is no difference: what failed is tried once more, by itself.
         let again: Vec<PathBuf> =

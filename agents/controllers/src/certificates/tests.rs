@@ -155,7 +155,8 @@ fn requests_go_an_hour_after_they_were_decided_and_a_day_after_nobody_did() {
     ended.not_after = rcgen::date_time_ymd(2021, 1, 1);
     let (lasting, ended) = (lasting.self_signed(&key).unwrap().pem(), ended.self_signed(&key).unwrap().pem());
     let (hour, day) = (3600, 24 * 3600);
-    let cases: [(&[&str], Option<&str>, i64, Option<&str>); 10] = [
+    type Case<'a> = (&'a [&'a str], Option<&'a str>, i64, Option<&'a str>);
+    let cases: [Case<'_>; 10] = [
         (&[], None, day, None),
         (&[], None, day + 1, Some("never decided")),
         (&[APPROVED], None, day, None),

@@ -21,7 +21,7 @@ fn prepare(new: &mut Value, old: &Value) {
         let pointer = format!("/spec/{member}");
         list(new, &pointer).len() == list(old, &pointer).len()
     };
-    if !LISTS.iter().all(|member| same_length(&member)) {
+    if !LISTS.iter().all(same_length) {
         return;
     }
     let mut pod = old.clone();
