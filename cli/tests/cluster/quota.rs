@@ -1,6 +1,14 @@
 //! Quotas with a real kubectl and the controllers: counted, charged, and given back.
 
-use crate::harness::{Cluster, able, wait};
+use std::{
+    fmt::Write as _,
+    process::{Child, Stdio},
+};
+
+use crate::{
+    harness::{Cluster, able, succeed, text, wait},
+    servers::Servers,
+};
 
 const DEFINITION: &str = r#"
 apiVersion: apiextensions.k8s.io/v1
@@ -94,4 +102,45 @@ fn a_quota_counts_what_is_there_and_what_goes() {
     });
     cluster.used(&[("pods", "1")]);
     cluster.down();
+}
+
+#[test]
+fn three_servers_let_in_exactly_as_many_as_there_is_room_for() {
+    const WRITERS_EACH: usize = 4;
+    const OBJECTS_EACH: usize = 15;
+    const ROOM: usize = 100;
+    let names = ["a", "b", "c"];
+    let servers = Servers::start(&names);
+    let kubectl = |server: &str, arguments: &[&str]| succeed(&mut servers.kubectl(server, arguments));
+    kubectl("a", &["create", "namespace", "full"]);
+    kubectl("a", &["create", "quota", "q", "-n", "full", &format!("--hard=count/secrets={ROOM}")]);
+    let used = || kubectl("b", &["get", "quota", "q", "-n", "full", "-o", "jsonpath={.status.used.count/secrets}"]);
+    wait("the quota to be counted", || if used() == "0" { Ok(()) } else { Err(used()) });
+
+    let writer = |server: &str, number: usize| -> Child {
+        let file = format!("{server}-{number}.yaml");
+        let mut manifest = String::new();
+        for object in 0..OBJECTS_EACH {
+            let name = format!("{server}-{number}-{object}");
+            writeln!(manifest, "---\napiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: full}}")
+                .unwrap();
+        }
+        std::fs::write(servers.dir.path().join(&file), manifest).unwrap();
+        let mut command = servers.kubectl(server, &["create", "--validate=false", "-f", &file]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let running: Vec<Child> =
+        names.iter().flat_map(|server| (0..WRITERS_EACH).map(|number| writer(server, number))).collect();
+    let mut created = 0;
+    for writer in running {
+        let output = writer.wait_with_output().unwrap();
+        created += String::from_utf8_lossy(&output.stdout).lines().filter(|line| line.ends_with(" created")).count();
+        for line in String::from_utf8_lossy(&output.stderr).lines().filter(|line| line.starts_with("Error")) {
+            assert!(line.contains("exceeded quota: q"), "{}", text(&output));
+        }
+    }
+    assert_eq!(created, ROOM);
+    assert_eq!(used(), ROOM.to_string());
+    let secrets = kubectl("c", &["get", "secrets", "-n", "full", "-o", "name"]);
+    assert_eq!(secrets.lines().count(), ROOM);
 }
