@@ -7,7 +7,8 @@ use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use kontiki_informer::{Change, Informer, ObjectKey, Queue};
 use kube::{
     Api, Resource, ResourceExt,
-    api::{Patch, PatchParams},
+    api::{ListParams, Patch, PatchParams},
+    core::PartialObjectMeta,
 };
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -26,24 +27,27 @@ struct Controller {
     context: Context,
     claims: Informer<PersistentVolumeClaim>,
     volumes: Informer<PersistentVolume>,
-    pods: Informer<Pod>,
 }
 
 pub async fn run(context: Context) {
     // A volume is of no namespace, a claim of one: one queue holds both.
     let queue: Queue<ObjectKey> = Queue::default();
     let (of_claim, of_volume, of_pod) = (queue.clone(), queue.clone(), queue.clone());
-    let claims = context.informer::<PersistentVolumeClaim>(vec![Box::new(move |change| added(change, &of_claim))]);
-    let volumes = context.informer::<PersistentVolume>(vec![Box::new(move |change| added(change, &of_volume))]);
-    let pods = context.informer::<Pod>(vec![Box::new(move |change: &Change<Pod>| {
-        if let (Some(gone), None) = (&change.old, &change.new) {
-            used_claims(gone).for_each(|claim| of_pod.add(claim));
-        }
-    })]);
+    let claims = context.informer::<PersistentVolumeClaim>(vec![Box::new(move |change| going(change, &of_claim))]);
+    let volumes = context.informer::<PersistentVolume>(vec![Box::new(move |change| going(change, &of_volume))]);
+    let waiting = claims.clone();
+    let pods =
+        context.informer::<PartialObjectMeta<Pod>>(vec![Box::new(move |change: &Change<PartialObjectMeta<Pod>>| {
+            if let (Some(gone), None) = (&change.old, &change.new) {
+                let claims = waiting.list(gone.namespace().as_deref());
+                let going = claims.iter().filter(|claim| claim.metadata.deletion_timestamp.is_some());
+                going.for_each(|claim| of_pod.add(ObjectKey::of(&**claim)));
+            }
+        })]);
     if !claims.synced().await || !volumes.synced().await || !pods.synced().await {
         return;
     }
-    let controller = Arc::new(Controller { context, claims, volumes, pods });
+    let controller = Arc::new(Controller { context, claims, volumes });
     let cancel = controller.context.cancel.clone();
     queue
         .drain(WORKERS, cancel, move |key| {
@@ -53,7 +57,7 @@ pub async fn run(context: Context) {
         .await;
 }
 
-fn added<K: ResourceExt>(change: &Change<K>, queue: &Queue<ObjectKey>) {
+fn going<K: ResourceExt>(change: &Change<K>, queue: &Queue<ObjectKey>) {
     if let Some(object) = change.new.as_ref().filter(|object| object.meta().deletion_timestamp.is_some()) {
         queue.add(ObjectKey::of(&**object));
     }
@@ -88,16 +92,13 @@ impl Controller {
             return release(&Api::all(client), &*volume, OF_VOLUMES).await;
         }
         let Some(claim) = self.claims.get(key) else { return Ok(()) };
-        if self.pods.list(Some(&key.namespace)).iter().any(|pod| uses(pod, key)) {
+        // Of the API itself: a copy may not know the last pod yet.
+        let pods = self.context.api::<Pod, _>(&key.namespace, &*claim).list(&ListParams::default()).await?;
+        if pods.items.iter().any(|pod| uses(pod, key)) {
             return Ok(());
         }
         let api = self.context.api::<PersistentVolumeClaim, _>(&key.namespace, &*claim);
-        // The copy may not know the last pod yet.
-        let pods = self.context.api::<Pod, _>(&key.namespace, &*claim).list(&kube::api::ListParams::default()).await?;
-        match pods.items.iter().any(|pod| uses(pod, key)) {
-            true => Ok(()),
-            false => release(&api, &*claim, OF_CLAIMS).await,
-        }
+        release(&api, &*claim, OF_CLAIMS).await
     }
 }
 
