@@ -37,6 +37,14 @@ spec:
   resources: {requests: {storage: 1Gi}}
 "#;
 
+const CLASS: &str = r#"
+apiVersion: storage.k8s.io/v1
+kind: VolumeAttributesClass
+metadata: {name: fast}
+driverName: example.com
+parameters: {speed: high}
+"#;
+
 impl Cluster {
     /// Waits until the quota `q` tells these numbers as used.
     fn used(&self, expected: &[(&str, &str)]) {
@@ -83,10 +91,14 @@ fn a_quota_counts_what_is_there_and_what_goes() {
     cluster.k(&["delete", "widget", "one"]);
     cluster.used(&[("count/widgets.example.com", "0")]);
 
-    cluster.apply(CLAIM);
+    cluster.apply(CLASS);
+    cluster.apply(&format!("{CLAIM}  volumeAttributesClassName: fast\n"));
     cluster.used(&[("persistentvolumeclaims", "1"), ("requests.storage", "1Gi")]);
-    // Nobody uses the claim, so nothing holds it back.
+    // The class goes after the claim that names it; nobody uses the claim, so nothing holds it back.
+    cluster.k(&["delete", "volumeattributesclass", "fast", "--wait=false"]);
+    assert!(cluster.k(&["get", "volumeattributesclasses"]).contains("fast"));
     cluster.k(&["delete", "pvc", "data", "--timeout=60s"]);
+    cluster.k(&["wait", "--for=delete", "volumeattributesclass/fast", "--timeout=60s"]);
     cluster.used(&[("persistentvolumeclaims", "0"), ("requests.storage", "0")]);
 
     let refused = cluster.k_fails(&["run", "p", "--image=busybox:test"]);
