@@ -52,7 +52,7 @@ fn left(certificate: &CertificateDer<'_>) -> i64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_certificate_near_its_end_is_replaced_under_way() {
     let dir = tempfile::tempdir().unwrap();
-    let server = Running::start_with(dir, |config| config.certificate_check_interval = LOOK).await;
+    let server = Running::start_with(dir, "192.0.2.7", |config| config.certificate_check_interval = LOOK).await;
     let core = server.api.core();
     let names = core.config.certificate_names();
     let first = shown(&server).await;

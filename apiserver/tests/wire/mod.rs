@@ -38,21 +38,12 @@ impl Running {
         Running::start_with(dir, advertise, |_| {}).await
     }
 
+    /// With something else than the defaults.
     pub async fn start_with(dir: tempfile::TempDir, advertise: &str, configure: impl FnOnce(&mut Config)) -> Running {
         let log = Log::open(LogConfig::new(dir.path().join("log"))).await.unwrap();
         let listen: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let mut config = Config::new(listen, advertise.parse().unwrap(), dir.path().join("pki"));
         configure(&mut config);
-        let api = ApiServer::start(config, log.clone()).await.unwrap();
-        Running { api, log, dir }
-    }
-
-    /// With something else than the defaults.
-    pub async fn start_with(dir: tempfile::TempDir, change: impl FnOnce(&mut Config)) -> Running {
-        let log = Log::open(LogConfig::new(dir.path().join("log"))).await.unwrap();
-        let listen: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let mut config = Config::new(listen, "192.0.2.7".parse().unwrap(), dir.path().join("pki"));
-        change(&mut config);
         let api = ApiServer::start(config, log.clone()).await.unwrap();
         Running { api, log, dir }
     }
