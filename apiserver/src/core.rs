@@ -13,6 +13,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     admission::Hooks,
+    admission::Policies,
     aggregation::{Aggregation, Apis},
     audit::Audit,
     authn::{self, StaticTokens, TokenSigner},
@@ -61,6 +62,8 @@ pub struct Core {
     pub(crate) conversions: Conversions,
     /// Whose turn it is to be charged to the quotas of a namespace.
     pub(crate) turns: Turns,
+    /// Admission policies, as the log has them.
+    pub(crate) policies: Follower<Policies>,
     pub(crate) nodes: NodeClient,
     /// The ways to the servers of aggregated APIs.
     pub(crate) aggregation: Aggregation,
@@ -118,6 +121,7 @@ impl Core {
             hooks: Follower::new(),
             conversions: Conversions::default(),
             turns: Turns::default(),
+            policies: Follower::new(),
             nodes,
             aggregation,
             join_tokens,

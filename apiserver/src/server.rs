@@ -8,7 +8,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    aggregation,
+    admission, aggregation,
     authn::{TokenFault, TokenFileError},
     bootstrap,
     config::Config,
@@ -94,6 +94,11 @@ impl ApiServer {
     /// Waits until this server has caught up with the log and the objects that every cluster has are there.
     pub async fn ready(&self) {
         self.core.bootstrapped().await;
+    }
+
+    /// Keeps the status of admission policies, for as long as it is not dropped: for one server of the cluster at a time.
+    pub async fn keep_policy_statuses(&self) {
+        admission::keep_statuses(&self.core).await;
     }
 
     /// Serves on one more socket, under the same certificate.

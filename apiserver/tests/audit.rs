@@ -141,3 +141,32 @@ fn of_reads_some_are_recorded_and_of_writes_all() {
         assert_eq!((number("list"), number("create")), (2 * 2, 6 * 2));
     });
 }
+
+#[test]
+fn policies_tell_the_audit_what_they_found() {
+    run(async {
+        let server = start(1).await;
+        let mut admin = server.admin().await;
+        let group = "/apis/admissionregistration.k8s.io/v1";
+        let rule =
+            json!({"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]});
+        let policy = json!({"metadata": {"name": "p"}, "spec": {
+            "matchConstraints": {"resourceRules": [rule]},
+            "validations": [{"expression": "true"}, {"expression": "has(object.data)", "message": "no data"}],
+            "auditAnnotations": [{"key": "who", "valueExpression": "request.userInfo.username"}, {"key": "no", "valueExpression": "null"}]}});
+        let made = admin.post(&format!("{group}/validatingadmissionpolicies"), &policy).await;
+        assert_eq!(made.status, 201);
+        let binding = json!({"metadata": {"name": "b"}, "spec": {"policyName": "p", "validationActions": ["Audit"]}});
+        assert_eq!(admin.post(&format!("{group}/validatingadmissionpolicybindings"), &binding).await.status, 201);
+        let answer = admin.post(CONFIG_MAPS, &json!({"metadata": {"name": "c"}})).await;
+        let id = answer.headers["audit-id"].to_str().unwrap().to_owned();
+        assert_eq!(answer.status, 201);
+        let (events, _) = recorded(server).await;
+        let annotations = &of(&events, &id)[1]["annotations"];
+        assert_eq!((&annotations["p/who"], &annotations["p/no"]), (&json!("kubernetes-admin"), &Value::Null));
+        let told = annotations["validation.policy.admission.k8s.io/validation_failure"].as_str().unwrap();
+        let failure = json!([{
+            "message": "no data", "policy": "p", "binding": "b", "expressionIndex": 1, "validationActions": ["Audit"]}]);
+        assert_eq!(serde_json::from_str::<Value>(told).unwrap(), failure);
+    });
+}

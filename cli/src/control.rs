@@ -62,7 +62,8 @@ async fn lead(server: &ApiServer, term: u64, root_ca: String, cancel: Cancellati
         SchedulerConfig::default(),
         cancel.clone(),
     );
-    tokio::join!(controllers, scheduler);
+    let policies = cancel.run_until_cancelled(server.keep_policy_statuses());
+    tokio::join!(controllers, scheduler, policies);
 }
 
 /// The CA of this server, as controllers get to use it: they have things signed and do not see the key.

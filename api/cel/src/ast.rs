@@ -36,6 +36,11 @@ pub enum Node {
     },
     List(Vec<Item>),
     Map(Vec<Entry>),
+    /// `Object.spec{replicas: 1}`.
+    Construct {
+        name: String,
+        fields: Vec<FieldInit>,
+    },
     /// `a.all(x, p)` and its like.
     Loop(Box<Loop>),
     /// `cel.bind(x, a, b)`.
@@ -56,6 +61,15 @@ pub struct Item {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
     pub key: Expr,
+    pub value: Expr,
+    pub optional: bool,
+}
+
+/// A field of an object that is made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FieldInit {
+    pub at: usize,
+    pub name: String,
     pub value: Expr,
     pub optional: bool,
 }
@@ -102,6 +116,42 @@ impl Expr {
         Expr::new(at, Node::Call { target: None, name: name.to_owned(), args })
     }
 
+    /// The name that is written with dots: `a.b.c`.
+    pub fn dotted(&self) -> Option<String> {
+        match &self.node {
+            Node::Ident(name) => Some(name.clone()),
+            Node::Select { of, field, optional: false } => Some(format!("{}.{field}", of.dotted()?)),
+            _ => None,
+        }
+    }
+
+    /// Looks at the expression and at all that it is made of.
+    pub fn each<'e>(&'e self, look: &mut dyn FnMut(&'e Expr)) {
+        look(self);
+        match &self.node {
+            Node::Literal(_) | Node::Ident(_) => {}
+            Node::Select { of, .. } | Node::Has { of, .. } => of.each(look),
+            Node::Index { of, index, .. } => {
+                of.each(look);
+                index.each(look);
+            }
+            Node::Call { target, args, .. } => {
+                target.iter().map(|one| &**one).chain(args).for_each(|one| one.each(look))
+            }
+            Node::List(items) => items.iter().for_each(|item| item.value.each(look)),
+            Node::Map(entries) => entries.iter().for_each(|entry| {
+                entry.key.each(look);
+                entry.value.each(look);
+            }),
+            Node::Construct { fields, .. } => fields.iter().for_each(|field| field.value.each(look)),
+            Node::Loop(one) => [&one.range, &one.body].into_iter().chain(&one.filter).for_each(|one| one.each(look)),
+            Node::Bind { value, body, .. } => {
+                value.each(look);
+                body.each(look);
+            }
+        }
+    }
+
     /// Whether a variable is named anywhere, and not hidden there.
     pub fn names(&self, variable: &str) -> bool {
         match &self.node {
@@ -114,6 +164,7 @@ impl Expr {
             }
             Node::List(items) => items.iter().any(|item| item.value.names(variable)),
             Node::Map(entries) => entries.iter().any(|entry| entry.key.names(variable) || entry.value.names(variable)),
+            Node::Construct { fields, .. } => fields.iter().any(|field| field.value.names(variable)),
             Node::Loop(one) => {
                 let hidden = one.variables.iter().any(|name| name == variable);
                 let inner = || one.body.names(variable) || one.filter.iter().any(|filter| filter.names(variable));

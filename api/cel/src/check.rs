@@ -2,9 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::ast::{Expr, Literal, Loop, LoopKind, Node};
+use regex::Regex;
+
+use crate::ast::{Expr, FieldInit, Literal, Loop, LoopKind, Node};
+use crate::construct;
 use crate::declarations::overloads;
 use crate::types::Type;
+use crate::value::{duration, timestamp};
 use crate::{Environment, Fault};
 
 pub fn check(expr: &Expr, environment: &Environment) -> Result<Type, Fault> {
@@ -31,6 +35,9 @@ impl Checker<'_> {
             }),
             Node::Ident(name) => self.variable(expr.at, name),
             Node::Select { of, field, optional } => {
+                if let Some(found) = self.qualified(of, field) {
+                    return Ok(found);
+                }
                 let found = self.select(expr.at, of, field)?;
                 Ok(if *optional { optional_of(found) } else { found })
             }
@@ -45,19 +52,21 @@ impl Checker<'_> {
                 for item in items {
                     let found = self.of(&item.value)?;
                     let found = if item.optional { inner(found) } else { found };
-                    of = Some(joined(of, found));
+                    of = Some(together(of, found, item.value.at)?);
                 }
                 Ok(Type::list(of.unwrap_or(Type::Dyn)))
             }
             Node::Map(entries) => {
                 let (mut key, mut value): (Option<Type>, Option<Type>) = (None, None);
                 for entry in entries {
-                    key = Some(joined(key, self.of(&entry.key)?));
+                    key = Some(together(key, self.of(&entry.key)?, entry.key.at)?);
                     let found = self.of(&entry.value)?;
-                    value = Some(joined(value, if entry.optional { inner(found) } else { found }));
+                    let found = if entry.optional { inner(found) } else { found };
+                    value = Some(together(value, found, entry.value.at)?);
                 }
                 Ok(Type::map(key.unwrap_or(Type::Dyn), value.unwrap_or(Type::Dyn)))
             }
+            Node::Construct { name, fields } => self.construct(expr.at, name, fields),
             Node::Loop(one) => self.repeat(one),
             Node::Bind { variable, value, body } => {
                 let found = self.of(value)?;
@@ -86,6 +95,33 @@ impl Checker<'_> {
         }
     }
 
+    /// A variable whose own name has a dot in it.
+    fn qualified(&self, of: &Expr, field: &str) -> Option<Type> {
+        let Node::Ident(first) = &of.node else { return None };
+        let hidden = self.scopes.iter().any(|(known, _)| known == first);
+        let found = || self.environment.variable(&format!("{first}.{field}"));
+        if hidden { None } else { found().map(|(found, _)| found.clone()) }
+    }
+
+    fn construct(&mut self, at: usize, name: &str, fields: &[FieldInit]) -> Result<Type, Fault> {
+        if !self.environment.constructs || !construct::exists(name) {
+            return Err(Fault::new(at, format!("undeclared reference to '{name}' (in container '')")));
+        }
+        for field in fields {
+            let Some(wanted) = construct::field(name, &field.name) else {
+                return Err(Fault::new(field.at, format!("undefined field '{}'", field.name)));
+            };
+            let found = self.of(&field.value)?;
+            let found = if field.optional { inner(found) } else { found };
+            if !wanted.takes(&found, &mut Default::default()) {
+                let message =
+                    format!("expected type of field '{}' is '{wanted}' but provided type is '{found}'", field.name);
+                return Err(Fault::new(field.at, message));
+            }
+        }
+        Ok(Type::Made(name.into()))
+    }
+
     fn select(&mut self, at: usize, of: &Expr, field: &str) -> Result<Type, Fault> {
         let found = self.of(of)?;
         let (found, optional) = match found {
@@ -98,6 +134,10 @@ impl Checker<'_> {
                 None => return Err(Fault::new(at, format!("undefined field '{field}'"))),
             },
             Type::Map(_, value) => (**value).clone(),
+            Type::Made(name) => match construct::field(name, field) {
+                Some(found) => found,
+                None => return Err(Fault::new(at, format!("undefined field '{field}'"))),
+            },
             Type::Dyn | Type::Param(_) => Type::Dyn,
             other => return Err(Fault::new(at, format!("type '{other}' does not support field selection"))),
         };
@@ -136,6 +176,7 @@ impl Checker<'_> {
                 results.push(overload.result.filled(&params));
             }
         }
+        literals(name, args)?;
         // What is not known before it runs may be any of them.
         match results.as_slice() {
             [] => {
@@ -208,14 +249,27 @@ fn inner(found: Type) -> Type {
     }
 }
 
-/// The type of a collection that holds both.
-fn joined(of: Option<Type>, found: Type) -> Type {
+/// The type of a collection that holds both: all that it holds must be alike.
+fn together(of: Option<Type>, found: Type, at: usize) -> Result<Type, Fault> {
     match of {
-        None => found,
-        Some(known) if known == found => known,
-        Some(known) if known.takes(&found, &mut Default::default()) && !matches!(found, Type::Dyn) => known,
-        Some(_) => Type::Dyn,
+        None => Ok(found),
+        Some(known) if known == found => Ok(known),
+        Some(known) if matches!(known, Type::Dyn) || matches!(found, Type::Dyn) => Ok(Type::Dyn),
+        Some(known) if known.takes(&found, &mut Default::default()) => Ok(known),
+        Some(known) => Err(Fault::new(at, format!("expected type '{known}' but found '{found}'"))),
     }
+}
+
+/// What a call is given literally must be what it takes.
+fn literals(name: &str, args: &[Expr]) -> Result<(), Fault> {
+    let [.., Expr { at, node: Node::Literal(Literal::String(text)) }] = args else { return Ok(()) };
+    let sound = match name {
+        "duration" => duration(text).is_some(),
+        "timestamp" => timestamp(text).is_some(),
+        "matches" => Regex::new(text).is_ok(),
+        _ => true,
+    };
+    if sound { Ok(()) } else { Err(Fault::new(*at, format!("invalid {name} argument"))) }
 }
 
 fn plain(given: &[Type]) -> String {

@@ -146,6 +146,16 @@ matches: string string -> bool
 .getMinutes: timestamp -> int
 .getSeconds: timestamp -> int
 .getMilliseconds: timestamp -> int
+.getFullYear: timestamp string -> int
+.getMonth: timestamp string -> int
+.getDayOfYear: timestamp string -> int
+.getDayOfMonth: timestamp string -> int
+.getDate: timestamp string -> int
+.getDayOfWeek: timestamp string -> int
+.getHours: timestamp string -> int
+.getMinutes: timestamp string -> int
+.getSeconds: timestamp string -> int
+.getMilliseconds: timestamp string -> int
 .getHours: duration -> int
 .getMinutes: duration -> int
 .getSeconds: duration -> int
@@ -228,6 +238,22 @@ format.byte: -> NamedFormat
 format.date: -> NamedFormat
 format.datetime: -> NamedFormat
 .validate: NamedFormat string -> optional(list(string))
+jsonpatch.escapeKey: string -> string
+.path: kubernetes.authorization.Authorizer string -> kubernetes.authorization.PathCheck
+.check: kubernetes.authorization.PathCheck string -> kubernetes.authorization.Decision
+.group: kubernetes.authorization.Authorizer string -> kubernetes.authorization.GroupCheck
+.serviceAccount: kubernetes.authorization.Authorizer string string -> kubernetes.authorization.Authorizer
+.resource: kubernetes.authorization.GroupCheck string -> kubernetes.authorization.ResourceCheck
+.subresource: kubernetes.authorization.ResourceCheck string -> kubernetes.authorization.ResourceCheck
+.namespace: kubernetes.authorization.ResourceCheck string -> kubernetes.authorization.ResourceCheck
+.name: kubernetes.authorization.ResourceCheck string -> kubernetes.authorization.ResourceCheck
+.fieldSelector: kubernetes.authorization.ResourceCheck string -> kubernetes.authorization.ResourceCheck
+.labelSelector: kubernetes.authorization.ResourceCheck string -> kubernetes.authorization.ResourceCheck
+.check: kubernetes.authorization.ResourceCheck string -> kubernetes.authorization.Decision
+.errored: kubernetes.authorization.Decision -> bool
+.error: kubernetes.authorization.Decision -> string
+.allowed: kubernetes.authorization.Decision -> bool
+.reason: kubernetes.authorization.Decision -> string
 ";
 
 /// What can be compared with `<`.

@@ -85,6 +85,10 @@ impl<'a> Estimate<'a> {
                 let cost = entries.iter().map(both).fold(30, u64::saturating_add);
                 Known { cost, bound: Bound { size_max: Some(entries.len() as u64), element: None }, r#type: None }
             }
+            Node::Construct { fields, .. } => {
+                let cost = fields.iter().map(|field| self.of(&field.value).cost).fold(40, u64::saturating_add);
+                Known { cost, bound: Bound { size_max: Some(fields.len() as u64), element: None }, r#type: None }
+            }
             Node::Loop(one) => self.repeat(one),
             Node::Bind { variable, value, body } => {
                 let value = self.of(value);

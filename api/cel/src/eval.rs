@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::ast::{Expr, Literal, Loop, LoopKind, Node};
-use crate::functions;
+use crate::Program;
+use crate::ast::{Expr, FieldInit, Literal, Loop, LoopKind, Node};
+use crate::composition::Composition;
+use crate::construct::Made;
+use crate::functions::{self, Patterns};
 use crate::value::Value;
 
 /// What evaluations may still cost.
@@ -49,13 +52,21 @@ pub fn failed<T>(message: impl Into<String>) -> Result<T, RunError> {
 
 type Outcome<'a> = Result<Value<'a>, RunError>;
 
-pub fn run<'a>(expr: &'a Expr, variables: Vec<(&'a str, Value<'a>)>, budget: &mut Budget) -> Outcome<'a> {
-    Run { scopes: variables, budget }.of(expr)
+/// Evaluates a program on its variables, and on named expressions if there are any.
+pub fn run<'a>(
+    program: &'a Program,
+    variables: Vec<(&'a str, Value<'a>)>,
+    composition: Option<&Composition<'a>>,
+    budget: &mut Budget,
+) -> Outcome<'a> {
+    Run { scopes: variables, patterns: &program.patterns, composition, budget }.of(&program.expr)
 }
 
 struct Run<'a, 'b> {
     /// Variables, the innermost last.
     scopes: Vec<(&'a str, Value<'a>)>,
+    patterns: &'a Patterns,
+    composition: Option<&'b Composition<'a>>,
     budget: &'b mut Budget,
 }
 
@@ -68,15 +79,23 @@ impl<'a> Run<'a, '_> {
                 self.variable(name)
             }
             Node::Select { of, field, optional } => {
+                if let Some(found) = self.qualified(of, field) {
+                    self.budget.spend(1)?;
+                    return Ok(found);
+                }
                 let found = self.of(of)?;
                 self.budget.spend(1)?;
-                select(&found, field, *optional)
+                match (&found, self.composition) {
+                    (Value::Variables, Some(composition)) => composition.variable(field, self.budget),
+                    _ => select(&found, field, *optional),
+                }
             }
             Node::Has { of, field } => {
                 let found = self.of(of)?;
                 self.budget.spend(1)?;
-                Ok(Value::Bool(has(&found, field)))
+                Ok(Value::Bool(matches!(found, Value::Variables) || has(&found, field)))
             }
+            Node::Construct { name, fields } => self.construct(name, fields),
             Node::Index { of, index, optional } => {
                 let (found, index) = (self.of(of)?, self.of(index)?);
                 self.budget.spend(1)?;
@@ -117,6 +136,26 @@ impl<'a> Run<'a, '_> {
                 out
             }
         }
+    }
+
+    /// A variable whose own name has a dot in it.
+    fn qualified(&self, of: &Expr, field: &str) -> Option<Value<'a>> {
+        let Node::Ident(first) = &of.node else { return None };
+        let is = |name: &str| name.strip_prefix(first.as_str()).and_then(|rest| rest.strip_prefix('.')) == Some(field);
+        self.scopes.iter().rev().find(|(known, _)| is(known)).map(|(_, value)| value.clone())
+    }
+
+    fn construct(&mut self, name: &'a str, inits: &'a [FieldInit]) -> Outcome<'a> {
+        self.budget.spend(40)?;
+        let mut fields = Vec::with_capacity(inits.len());
+        for init in inits {
+            match (self.of(&init.value)?, init.optional) {
+                (Value::Optional(Some(value)), true) => fields.push((init.name.as_str(), (*value).clone())),
+                (Value::Optional(None), true) => {}
+                (value, _) => fields.push((init.name.as_str(), value)),
+            }
+        }
+        Ok(Value::Made(Arc::new(Made { name, fields })))
     }
 
     fn variable(&self, name: &str) -> Outcome<'a> {
@@ -160,7 +199,7 @@ impl<'a> Run<'a, '_> {
             values.push(self.of(arg)?);
         }
         self.budget.spend(functions::cost(name, &values))?;
-        functions::call(name, target.is_some(), &values)
+        functions::call(name, target.is_some(), &values, self.patterns)
     }
 
     /// What decides, decides: also where the other side fails.
@@ -311,11 +350,13 @@ fn select<'a>(found: &Value<'a>, field: &str, is_optional: bool) -> Outcome<'a> 
     match found {
         Value::Optional(None) => Ok(Value::Optional(None)),
         Value::Optional(Some(inner)) => Ok(optional(inner.member(field))),
-        Value::Object(..) | Value::Map(_) | Value::JsonMap(..) => match (found.member(field), is_optional) {
-            (member, true) => Ok(optional(member)),
-            (Some(member), false) => Ok(member),
-            (None, false) => failed(format!("no such key: {field}")),
-        },
+        Value::Object(..) | Value::Map(_) | Value::JsonMap(..) | Value::Made(_) => {
+            match (found.member(field), is_optional) {
+                (member, true) => Ok(optional(member)),
+                (Some(member), false) => Ok(member),
+                (None, false) => failed(format!("no such key: {field}")),
+            }
+        }
         _ if is_optional => Ok(Value::Optional(None)),
         _ => failed(format!("no such key: {field}")),
     }

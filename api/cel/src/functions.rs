@@ -1,14 +1,19 @@
 //! What the declared functions do. Methods get their target as the first value.
 
 mod collections;
+mod patterns;
 mod strings;
+mod times;
+
+pub use patterns::Patterns;
 
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use chrono::{Datelike, FixedOffset, TimeDelta, Timelike, Utc};
+use chrono::{DateTime, TimeDelta};
 use kontiki_model::{Quantity, names};
 
+use crate::authorizer;
 use crate::eval::{RunError, failed};
 use crate::network::{self, Cidr, Semver, Url};
 use crate::value::{Value, duration, timestamp};
@@ -19,6 +24,7 @@ type Outcome<'a> = Result<Value<'a>, RunError>;
 pub fn cost(name: &str, values: &[Value<'_>]) -> u64 {
     let tenth = |value: Option<&Value<'_>>| value.map_or(0, Value::size).div_ceil(10);
     match name {
+        "check" if matches!(values.first(), Some(Value::Check(_))) => authorizer::COST,
         "contains" | "matches" | "find" | "findAll" | "replace" | "split" | "indexOf" | "lastIndexOf"
         | "startsWith" | "endsWith" | "lowerAscii" | "upperAscii" | "substring" | "trim" | "quantity"
         | "isQuantity" | "url" | "isURL" | "ip" | "isIP" | "cidr" | "isCIDR" | "semver" | "isSemver" => {
@@ -61,7 +67,10 @@ pub fn print(value: &Value<'_>) -> String {
             let items: Vec<String> = value.items().unwrap_or_default().iter().map(print).collect();
             format!("[{}]", items.join(", "))
         }
-        Value::Map(_) | Value::JsonMap(..) | Value::Object(..) => {
+        Value::Variables => "variables".to_owned(),
+        Value::Check(check) => check.type_name().to_owned(),
+        Value::Decision(decision) => if decision.allowed { "allowed" } else { "denied" }.to_owned(),
+        Value::Map(_) | Value::JsonMap(..) | Value::Object(..) | Value::Made(_) => {
             let entries = value.entries().unwrap_or_default();
             let entries: Vec<String> =
                 entries.iter().map(|(key, value)| format!("{}: {}", print(key), print(value))).collect();
@@ -90,8 +99,11 @@ fn no_overload<'a>() -> Outcome<'a> {
     failed("no such overload")
 }
 
-pub fn call<'a>(name: &str, method: bool, values: &[Value<'a>]) -> Outcome<'a> {
+pub fn call<'a>(name: &str, method: bool, values: &[Value<'a>], literal: &Patterns) -> Outcome<'a> {
     if let Some(done) = operator(name, values) {
+        return done;
+    }
+    if let Some(done) = patterns::call(name, values, literal) {
         return done;
     }
     if let Some(done) = strings::call(name, values) {
@@ -100,7 +112,10 @@ pub fn call<'a>(name: &str, method: bool, values: &[Value<'a>]) -> Outcome<'a> {
     if let Some(done) = collections::call(name, values) {
         return done;
     }
-    if let Some(done) = times(name, values) {
+    if let Some(done) = times::call(name, values) {
+        return done;
+    }
+    if let Some(done) = authorizer::call(name, values) {
         return done;
     }
     if let Some(done) = extension(name, values) {
@@ -263,38 +278,10 @@ fn conversion<'a>(name: &str, values: &[Value<'a>]) -> Option<Outcome<'a>> {
             timestamp(text).map_or_else(|| wrong("timestamp"), |time| Ok(Value::Timestamp(time)))
         }
         ("timestamp", Value::Int(seconds)) => {
-            chrono::DateTime::from_timestamp(*seconds, 0).map_or_else(overflow, |time| Ok(Value::Timestamp(time)))
+            DateTime::from_timestamp(*seconds, 0).map_or_else(overflow, |time| Ok(Value::Timestamp(time)))
         }
         _ => return None,
     })
-}
-
-fn times<'a>(name: &str, values: &[Value<'a>]) -> Option<Outcome<'a>> {
-    let number = |number: i64| Some(Ok(Value::Int(number)));
-    if let [Value::Duration(nanos)] = values {
-        return match name {
-            "getHours" => number(nanos / 3_600_000_000_000),
-            "getMinutes" => number(nanos / 60_000_000_000),
-            "getSeconds" => number(nanos / 1_000_000_000),
-            "getMilliseconds" => number(nanos / 1_000_000 % 1_000),
-            _ => None,
-        };
-    }
-    let [Value::Timestamp(time)] = values else { return None };
-    let time = time.with_timezone(&Utc).with_timezone(&FixedOffset::east_opt(0)?);
-    match name {
-        "getFullYear" => number(i64::from(time.year())),
-        "getMonth" => number(i64::from(time.month0())),
-        "getDayOfYear" => number(i64::from(time.ordinal0())),
-        "getDayOfMonth" => number(i64::from(time.day0())),
-        "getDate" => number(i64::from(time.day())),
-        "getDayOfWeek" => number(i64::from(time.weekday().num_days_from_sunday())),
-        "getHours" => number(i64::from(time.hour())),
-        "getMinutes" => number(i64::from(time.minute())),
-        "getSeconds" => number(i64::from(time.second())),
-        "getMilliseconds" => number(i64::from(time.timestamp_subsec_millis())),
-        _ => None,
-    }
 }
 
 /// Kubernetes' own types, and optional values.
@@ -372,6 +359,7 @@ fn extension<'a>(name: &str, values: &[Value<'a>]) -> Option<Outcome<'a>> {
                 .map_err(|error: kontiki_model::QuantityError| error.to_string()),
         ),
         ("isQuantity", [Value::String(given)]) => Ok(Value::Bool(given.parse::<Quantity>().is_ok())),
+        ("jsonpatch.escapeKey", [Value::String(key)]) => text(&key.replace('~', "~0").replace('/', "~1")),
         ("isInteger", [Value::Quantity(quantity)]) => Ok(Value::Bool(is_whole(quantity))),
         ("asInteger", [Value::Quantity(quantity)]) if is_whole(quantity) => Ok(Value::Int(quantity.value())),
         ("asInteger", [Value::Quantity(_)]) => failed("cannot convert value to integer"),

@@ -3,38 +3,55 @@
 //! - [`Environment`] declares the variables; [`compile`] makes a [`Program`] of a text or says what is wrong with it, in the words of
 //!   the Go implementation.
 //! - [`Program::run`] evaluates it; every step is paid for from a [`Budget`].
+//! - [`Composition`] evaluates programs that see each other's results as `variables`.
 //! - [`Program::estimate`] bounds the cost beforehand, from the sizes that declarations allow.
 //!
 //! Pure: no IO, no clock. It knows no Kubernetes object; what is declared comes from whoever compiles.
 
 mod ast;
+mod authorizer;
 mod check;
+mod composition;
+mod construct;
 mod declarations;
 mod estimate;
 mod eval;
 mod functions;
+mod json;
 mod lexer;
+mod macros;
 mod network;
 mod parser;
 mod types;
 mod value;
 
+pub use authorizer::{Authorizer, Decision, Question};
+pub use composition::Composition;
+pub use construct::misplaced;
 pub use estimate::Bound;
 pub use eval::{Budget, RunError};
 pub use types::{FieldType, ObjectType, Type, escape};
 pub use value::Value;
 
 use ast::Expr;
+use functions::Patterns;
 
 /// The variables an expression may name.
 #[derive(Clone, Debug, Default)]
 pub struct Environment {
     variables: Vec<(String, Type, Bound)>,
+    constructs: bool,
 }
 
 impl Environment {
     pub fn with(mut self, name: &str, r#type: Type, bound: Bound) -> Self {
         self.variables.push((name.to_owned(), r#type, bound));
+        self
+    }
+
+    /// Expressions may make objects and patches: `Object{spec: Object.spec{…}}`, `JSONPatch{op: "add", …}`.
+    pub fn with_constructs(mut self) -> Self {
+        self.constructs = true;
         self
     }
 
@@ -47,6 +64,7 @@ impl Environment {
 #[derive(Debug)]
 pub struct Program {
     expr: Expr,
+    patterns: Patterns,
     environment: Environment,
     result: Type,
 }
@@ -55,7 +73,7 @@ pub struct Program {
 pub fn compile(text: &str, environment: &Environment) -> Result<Program, String> {
     let expr = parser::parse(text).map_err(|fault| fault.told(text))?;
     let result = check::check(&expr, environment).map_err(|fault| fault.told(text))?;
-    Ok(Program { expr, environment: environment.clone(), result })
+    Ok(Program { patterns: Patterns::of(&expr), expr, environment: environment.clone(), result })
 }
 
 impl Program {
@@ -72,7 +90,7 @@ impl Program {
     /// Evaluates it; the values are in the order in which the environment declares its variables.
     pub fn run<'a>(&'a self, values: &[Value<'a>], budget: &mut Budget) -> Result<Value<'a>, RunError> {
         let names = self.environment.variables.iter().map(|(name, ..)| name.as_str());
-        eval::run(&self.expr, names.zip(values.iter().cloned()).collect(), budget)
+        eval::run(self, names.zip(values.iter().cloned()).collect(), None, budget)
     }
 
     /// The most that one evaluation can cost.
@@ -85,6 +103,11 @@ impl Program {
         let declared = self.environment.variable(variable).map_or(&Type::Dyn, |(declared, _)| declared);
         value::from_json(json, declared)
     }
+}
+
+/// A JSON value as one of a declared type.
+pub fn typed<'a>(json: &'a serde_json::Value, declared: &'a Type) -> Value<'a> {
+    value::from_json(json, declared)
 }
 
 /// What is wrong with a text, and where.

@@ -1,8 +1,9 @@
 //! Tokens as expressions. Macros are expanded here.
 
 use crate::Fault;
-use crate::ast::{Entry, Expr, Item, Literal, Loop, LoopKind, Node};
+use crate::ast::{Entry, Expr, FieldInit, Item, Literal, Node};
 use crate::lexer::{Token, tokens};
+use crate::macros;
 
 /// Deeper expressions are refused: everything that follows is recursion.
 const DEPTH_MAX: usize = 100;
@@ -16,7 +17,7 @@ pub fn parse(text: &str) -> Result<Expr, Fault> {
             format!("expression code point size exceeds limit: size: {}, limit {LENGTH_MAX}", text.len()),
         ));
     }
-    let mut parser = Parser { tokens: tokens(text)?, at: 0, depth: 0 };
+    let mut parser = Parser { text, tokens: tokens(text)?, at: 0, depth: 0 };
     let expr = parser.expr()?;
     match parser.peek() {
         Token::End => Ok(expr),
@@ -24,7 +25,8 @@ pub fn parse(text: &str) -> Result<Expr, Fault> {
     }
 }
 
-struct Parser {
+struct Parser<'t> {
+    text: &'t str,
     tokens: Vec<(usize, Token)>,
     at: usize,
     depth: usize,
@@ -39,7 +41,7 @@ const LEVELS: [&[(&str, &str)]; 5] = [
     &[("*", "_*_"), ("/", "_/_"), ("%", "_%_")],
 ];
 
-impl Parser {
+impl Parser<'_> {
     fn peek(&self) -> &Token {
         &self.tokens[self.at].1
     }
@@ -70,14 +72,34 @@ impl Parser {
         if self.take(sign) { Ok(()) } else { Err(self.unexpected()) }
     }
 
+    /// A token as it was written; nothing for the end.
+    fn written(&self, index: usize) -> &str {
+        let end = self.tokens.get(index + 1).map_or(self.text.len(), |(at, _)| *at);
+        self.text[self.tokens[index].0..end].trim_end()
+    }
+
     fn unexpected(&self) -> Fault {
         let shown = match self.peek() {
-            Token::End => "<EOF>".to_owned(),
-            Token::Sign(sign) => format!("'{sign}'"),
-            Token::Ident(name) => format!("'{name}'"),
-            Token::Literal(literal) => format!("'{literal:?}'"),
+            Token::End => "<EOF>",
+            Token::Literal(_) | Token::Ident(_) | Token::Sign(_) => self.written(self.at),
         };
-        Fault::new(self.place(), format!("Syntax error: mismatched input {shown}"))
+        Fault::new(self.place(), format!("Syntax error: mismatched input '{shown}'"))
+    }
+
+    /// Where a value has to begin.
+    fn no_operand(&self) -> Fault {
+        let mut fault = self.unexpected();
+        fault.message.push_str(
+            " expecting {'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, \
+             IDENTIFIER}",
+        );
+        fault
+    }
+
+    /// Behind a dot there must be a name.
+    fn no_member(&self) -> Fault {
+        let input = format!(".{}", self.written(self.at));
+        Fault::new(self.place(), format!("Syntax error: no viable alternative at input '{input}'"))
     }
 
     fn expr(&mut self) -> Result<Expr, Fault> {
@@ -152,13 +174,11 @@ impl Parser {
             let at = self.place();
             if self.take(".") {
                 let optional = self.take("?");
-                let Token::Ident(name) = self.next() else {
-                    self.at -= 1;
-                    return Err(self.unexpected());
-                };
+                let Token::Ident(name) = self.peek().clone() else { return Err(self.no_member()) };
+                self.next();
                 if !optional && self.take("(") {
                     let args = self.args()?;
-                    expr = self.method(at, expr, name, args)?;
+                    expr = macros::method(at, expr, name, args)?;
                 } else {
                     expr = Expr::new(at, Node::Select { of: Box::new(expr), field: name, optional });
                 }
@@ -167,10 +187,32 @@ impl Parser {
                 let index = Box::new(self.expr()?);
                 self.expect("]")?;
                 expr = Expr::new(at, Node::Index { of: Box::new(expr), index, optional });
+            } else if self.is("{")
+                && let Some(name) = expr.dotted()
+            {
+                self.next();
+                expr = self.construct(at, name)?;
             } else {
                 return Ok(expr);
             }
         }
+    }
+
+    /// The fields of an object that is made, behind its name and the bracket.
+    fn construct(&mut self, at: usize, name: String) -> Result<Expr, Fault> {
+        let mut fields = Vec::new();
+        while !self.take("}") {
+            let optional = self.take("?");
+            let Token::Ident(name) = self.peek().clone() else { return Err(self.unexpected()) };
+            self.next();
+            let at = self.place();
+            self.expect(":")?;
+            fields.push(FieldInit { at, name, value: self.expr()?, optional });
+            if !self.is("}") {
+                self.expect(",")?;
+            }
+        }
+        Ok(Expr::new(at, Node::Construct { name, fields }))
     }
 
     fn args(&mut self) -> Result<Vec<Expr>, Fault> {
@@ -189,13 +231,16 @@ impl Parser {
 
     fn primary(&mut self) -> Result<Expr, Fault> {
         let at = self.place();
+        if matches!(self.peek(), Token::End) {
+            return Err(self.no_operand());
+        }
         match self.next() {
             Token::Literal(Literal::Int(i64::MIN)) => Err(Fault::new(at, "invalid int literal")),
             Token::Literal(literal) => Ok(Expr::new(at, Node::Literal(literal))),
             Token::Ident(name) => {
                 if self.take("(") {
                     let args = self.args()?;
-                    return function(at, name, args);
+                    return macros::function(at, name, args);
                 }
                 Ok(Expr::new(at, Node::Ident(name)))
             }
@@ -213,8 +258,8 @@ impl Parser {
                 }
             },
             Token::Sign(_) | Token::End => {
-                self.at = self.at.saturating_sub(usize::from(self.place() != at));
-                Err(self.unexpected())
+                self.at = self.at.saturating_sub(1);
+                Err(self.no_operand())
             }
         }
     }
@@ -244,94 +289,6 @@ impl Parser {
         }
         Ok(Expr::new(at, Node::Map(entries)))
     }
-
-    /// `a.f(…)`, or a macro over `a`.
-    fn method(&mut self, at: usize, of: Expr, name: String, mut args: Vec<Expr>) -> Result<Expr, Fault> {
-        if let (Node::Ident(namespace), "bind", 3) = (&of.node, name.as_str(), args.len())
-            && namespace == "cel"
-        {
-            let variable = variable(&args[0], "cel.bind")?;
-            let (body, value) = (args.pop(), args.pop());
-            let (Some(body), Some(value)) = (body, value) else { return Err(self.unexpected()) };
-            return Ok(Expr::new(at, Node::Bind { variable, value: Box::new(value), body: Box::new(body) }));
-        }
-        let kind = match (name.as_str(), args.len()) {
-            ("all", 2 | 3) => Some(LoopKind::All),
-            ("exists", 2 | 3) => Some(LoopKind::Exists),
-            ("exists_one", 2 | 3) | ("existsOne", 2 | 3) => Some(LoopKind::ExistsOne),
-            ("filter", 2) => Some(LoopKind::Filter),
-            ("map", 2 | 3) => Some(LoopKind::Map),
-            ("transformList", 3 | 4) => Some(LoopKind::TransformList),
-            ("transformMap", 3 | 4) => Some(LoopKind::TransformMap),
-            _ => None,
-        };
-        let optional = matches!((name.as_str(), args.len()), ("optMap" | "optFlatMap", 2));
-        if optional {
-            let variable = variable(&args[0], &name)?;
-            let Some(body) = args.pop() else { return Err(self.unexpected()) };
-            return Ok(opt_map(at, of, name == "optFlatMap", variable, body));
-        }
-        // A namespace in front of a function: `optional.of(x)`, `math.greatest(a, b)`.
-        let qualified = match &of.node {
-            Node::Ident(namespace) if NAMESPACES.contains(&namespace.as_str()) => Some(format!("{namespace}.{name}")),
-            _ => None,
-        };
-        match (kind, qualified) {
-            (_, Some(name)) => Ok(Expr::new(at, Node::Call { target: None, name, args })),
-            (Some(kind), None) => Ok(Expr::new(at, Node::Loop(Box::new(repeat(kind, of, args)?)))),
-            (None, None) => Ok(Expr::new(at, Node::Call { target: Some(Box::new(of)), name, args })),
-        }
-    }
-}
-
-const NAMESPACES: [&str; 6] = ["cel", "format", "ip", "math", "optional", "sets"];
-
-/// The name that a macro's argument is.
-fn variable(expr: &Expr, of: &str) -> Result<String, Fault> {
-    match &expr.node {
-        Node::Ident(name) => Ok(name.clone()),
-        _ => Err(Fault::new(expr.at, format!("argument must be a simple name: {of}"))),
-    }
-}
-
-fn repeat(kind: LoopKind, range: Expr, mut args: Vec<Expr>) -> Result<Loop, Fault> {
-    let body = args.pop().ok_or_else(|| Fault::new(range.at, "a macro without arguments"))?;
-    let two = match kind {
-        LoopKind::All | LoopKind::Exists | LoopKind::ExistsOne => args.len() == 2,
-        LoopKind::TransformList | LoopKind::TransformMap => true,
-        LoopKind::Filter | LoopKind::Map => false,
-    };
-    let filter = if args.len() > 1 + usize::from(two) { args.pop() } else { None };
-    let mut variables = Vec::new();
-    for arg in &args {
-        variables.push(variable(arg, "comprehension variable")?);
-    }
-    Ok(Loop { kind, range, variables, filter, body })
-}
-
-/// `a.optMap(x, f)`: nothing where `a` has no value.
-fn opt_map(at: usize, of: Expr, flat: bool, variable: String, body: Expr) -> Expr {
-    let method = |target: &Expr, name: &str| {
-        Expr::new(at, Node::Call { target: Some(Box::new(target.clone())), name: name.to_owned(), args: Vec::new() })
-    };
-    let subject = Expr::new(at, Node::Ident("@subject".to_owned()));
-    let value = Box::new(method(&subject, "value"));
-    let inner = Expr::new(at, Node::Bind { variable, value, body: Box::new(body) });
-    let yes = if flat { inner } else { Expr::call(at, "optional.of", vec![inner]) };
-    let no = Expr::call(at, "optional.none", Vec::new());
-    let choice = Expr::call(at, "_?_:_", vec![method(&subject, "hasValue"), yes, no]);
-    Expr::new(at, Node::Bind { variable: "@subject".to_owned(), value: Box::new(of), body: Box::new(choice) })
-}
-
-/// `f(…)`, or the macro `has`.
-fn function(at: usize, name: String, mut args: Vec<Expr>) -> Result<Expr, Fault> {
-    if name == "has" && args.len() == 1 {
-        return match args.remove(0).node {
-            Node::Select { of, field, optional: false } => Ok(Expr::new(at, Node::Has { of, field })),
-            _ => Err(Fault::new(at, "invalid argument to has() macro")),
-        };
-    }
-    Ok(Expr::new(at, Node::Call { target: None, name, args }))
 }
 
 #[cfg(test)]
@@ -373,7 +330,14 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_told_with_its_place() {
         let told = |text: &str| parse(text).unwrap_err().told(text);
-        assert_eq!(told("a +"), "ERROR: <input>:1:4: Syntax error: mismatched input <EOF>\n | a +\n | ...^");
+        assert_eq!(
+            told("a +"),
+            "ERROR: <input>:1:4: Syntax error: mismatched input '<EOF>' expecting {'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}\n | a +\n | ...^"
+        );
+        let member = "ERROR: <input>:1:8: Syntax error: no viable alternative at input '.'\n | object.\n | .......^";
+        assert_eq!(told("object."), member);
+        assert!(told("object.)").contains("1:8: Syntax error: no viable alternative at input '.)'"));
+        assert!(told("1 2").contains("1:3: Syntax error: mismatched input '2'"));
         assert!(told("has(a)").contains("invalid argument to has() macro"));
         assert!(parse(&"(".repeat(200)).is_err());
         assert!(parse("\"open").is_err());

@@ -26,6 +26,8 @@ pub enum Type {
     Type,
     /// A type of an extension: a quantity, an address.
     Opaque(&'static str),
+    /// An object that expressions make.
+    Made(Arc<str>),
     /// Stands for any type in the declaration of a function.
     Param(u8),
 }
@@ -148,10 +150,24 @@ impl Type {
             }
             // An object whose fields are not told apart is a map of anything.
             (Type::Object(one), Type::Object(other)) => Arc::ptr_eq(one, other) || one.name == other.name,
-            (Type::Null, Type::Object(_) | Type::Optional(_) | Type::Timestamp | Type::Duration | Type::Opaque(_))
-            | (Type::Object(_) | Type::Optional(_) | Type::Timestamp | Type::Duration | Type::Opaque(_), Type::Null) => {
-                true
-            }
+            (
+                Type::Null,
+                Type::Object(_)
+                | Type::Made(_)
+                | Type::Optional(_)
+                | Type::Timestamp
+                | Type::Duration
+                | Type::Opaque(_),
+            )
+            | (
+                Type::Object(_)
+                | Type::Made(_)
+                | Type::Optional(_)
+                | Type::Timestamp
+                | Type::Duration
+                | Type::Opaque(_),
+                Type::Null,
+            ) => true,
             (one, other) => one == other,
         }
     }
@@ -187,6 +203,7 @@ impl fmt::Display for Type {
             Type::Optional(of) => write!(formatter, "optional_type({of})"),
             Type::Type => formatter.write_str("type"),
             Type::Opaque(name) => formatter.write_str(name),
+            Type::Made(name) => formatter.write_str(name),
             Type::Param(index) => write!(formatter, "{}", char::from(b'A' + index)),
         }
     }

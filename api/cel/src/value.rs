@@ -10,6 +10,8 @@ use chrono::{DateTime, Utc};
 use kontiki_model::Quantity;
 use serde_json::{Map, Value as Json};
 
+use crate::authorizer::{Check, Decision};
+use crate::construct::Made;
 use crate::network::{Cidr, Semver, Url};
 use crate::types::{ObjectType, Type};
 
@@ -39,6 +41,13 @@ pub enum Value<'a> {
     Url(Arc<Url>),
     Semver(Arc<Semver>),
     Format(&'static str),
+    /// An object that the expression made.
+    Made(Arc<Made<'a>>),
+    /// The named expressions of a [`Composition`](crate::Composition).
+    Variables,
+    /// A question to an authorizer, and its answer.
+    Check(Arc<Check<'a>>),
+    Decision(Arc<Decision>),
 }
 
 /// A JSON value under its declared type. What does not fit is what it is.
@@ -144,6 +153,10 @@ impl<'a> Value<'a> {
             Value::Url(_) => "kubernetes.URL",
             Value::Semver(_) => "kubernetes.Semver",
             Value::Format(_) => "kubernetes.NamedFormat",
+            Value::Made(_) => crate::construct::OBJECT,
+            Value::Variables => "kubernetes.variables",
+            Value::Check(check) => check.type_name(),
+            Value::Decision(_) => "kubernetes.authorization.Decision",
         }
     }
 
@@ -172,6 +185,9 @@ impl<'a> Value<'a> {
                 }
                 Some(out)
             }
+            Value::Made(made) => {
+                Some(made.fields.iter().map(|(name, value)| (Value::String((*name).into()), value.clone())).collect())
+            }
             _ => None,
         }
     }
@@ -188,6 +204,7 @@ impl<'a> Value<'a> {
             Value::Object(members, object) => {
                 object.fields.values().filter(|field| members.contains_key(&field.json)).count() as u64
             }
+            Value::Made(made) => made.fields.len() as u64,
             _ => 1,
         }
     }
@@ -200,6 +217,7 @@ impl<'a> Value<'a> {
                 members.get(&field.json).map(|value| from_json(value, &field.r#type))
             }
             Value::JsonMap(members, of) => members.get(name).map(|value| from_json(value, of)),
+            Value::Made(made) => made.field(name).cloned(),
             Value::Map(entries) => {
                 let is = |key: &Value<'_>| matches!(key, Value::String(text) if text == name);
                 entries.iter().find(|(key, _)| is(key)).map(|(_, value)| value.clone())

@@ -51,9 +51,10 @@ fn expressions_come_to_what_they_should() {
         "self.names.join('-') == 'a-b' && ' x '.trim() == 'x'",
         "self.list.sum() == 6 && self.list.min() == 1 && self.list.max() == 3 && self.list.isSorted()",
         "[3, 1, 2].indexOf(1) == 1 && [3, 1, 2].sort() == [1, 2, 3] && [1, 1, 2].distinct() == [1, 2]",
-        "'%s is %d, %.2f'.format(['a', 3, 2.5]) == 'a is 3, 2.50'",
+        "'%s is %d, %.2f'.format(['a', dyn(3), dyn(2.5)]) == 'a is 3, 2.50'",
         "duration('1h30m') > duration('89m') && duration('90s').getMinutes() == 1",
         "timestamp('2026-01-02T03:04:05Z').getFullYear() == 2026 && timestamp('2026-01-02T03:04:05Z').getMonth() == 0",
+        "timestamp('2026-07-02T22:04:05Z').getHours('Europe/Berlin') == 0 && timestamp('2026-07-02T22:04:05Z').getHours('-08:30') == 13",
         "timestamp('2026-01-02T00:00:00Z') - timestamp('2026-01-01T00:00:00Z') == duration('24h')",
         "int('5') == 5 && string(5) == '5' && double('1.5') == 1.5 && uint(3) == 3u && bool('true')",
         "type(1) == int && type('a') == string && type([]) == list",
@@ -82,6 +83,23 @@ fn expressions_come_to_what_they_should() {
     ];
     for text in truths {
         assert_eq!(run(text, &object), Ok(true), "{text}");
+    }
+}
+
+#[test]
+fn literals_must_make_sense() {
+    let table = [
+        ("[1, 'a'].size() == 2", "ERROR: <input>:1:5: expected type 'int' but found 'string'"),
+        ("{'a': 1, 'b': true}.size() == 2", "ERROR: <input>:1:15: expected type 'int' but found 'bool'"),
+        ("{'a': 1, 2: 1}.size() == 2", "ERROR: <input>:1:10: expected type 'string' but found 'int'"),
+        ("duration('1y') > duration('1h')", "ERROR: <input>:1:10: invalid duration argument"),
+        ("timestamp('today') > self.when", "ERROR: <input>:1:11: invalid timestamp argument"),
+        ("'a'.matches('(')", "ERROR: <input>:1:13: invalid matches argument"),
+    ];
+    for (text, expected) in table {
+        let environment = Environment::default().with("self", Type::Dyn, Bound::default());
+        let told = compile(text, &environment).unwrap_err();
+        assert!(told.starts_with(expected), "{text}: {told}");
     }
 }
 

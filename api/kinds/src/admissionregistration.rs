@@ -1,5 +1,4 @@
-//! admissionregistration.k8s.io: what else is asked before a write is taken, and the rules its kinds share. That CEL
-//! expressions compile is not checked here.
+//! admissionregistration.k8s.io: what else is asked before a write is taken, and the rules its kinds share.
 
 pub mod mutatingpolicy;
 pub mod mutatingpolicybinding;
@@ -9,10 +8,12 @@ pub mod validatingpolicybinding;
 pub mod validatingwebhook;
 mod webhook;
 
+use kontiki_cel::Type;
 use kontiki_model::Faults;
 use serde_json::{Value, json};
 
 use crate::names::{path_segment, qualified, report, rfc1035_label, subdomain};
+use crate::policy::{Scope, Wanted};
 use crate::tree::{at, fill, list, list_mut, members, missing, text, texts};
 use crate::{fields, selector};
 
@@ -137,15 +138,26 @@ fn validate_resources(rule: &Value, path: &str, faults: &mut Faults) {
     }
 }
 
-fn validate_match_conditions(conditions: &[Value], path: &str, faults: &mut Faults) {
+/// An expression that must compile, as far as it is given.
+fn validate_expression(scope: &Scope, text: &str, wanted: Wanted, path: String, faults: &mut Faults) {
+    if let Err(why) = scope.compile(text, wanted) {
+        faults.invalid(path, text, why);
+    }
+}
+
+fn validate_match_conditions(conditions: &[Value], has_params: bool, path: &str, faults: &mut Faults) {
+    let scope = Scope::of_conditions(has_params);
     if conditions.len() > MATCH_CONDITIONS_MAX {
         faults.too_many(path, conditions.len(), MATCH_CONDITIONS_MAX);
     }
     let mut names = Vec::new();
     for (index, condition) in conditions.iter().enumerate() {
         let path = format!("{path}[{index}]");
-        if text(condition, "/expression").trim().is_empty() {
-            faults.required(format!("{path}.expression"), "");
+        match text(condition, "/expression").trim() {
+            "" => faults.required(format!("{path}.expression"), ""),
+            expression => {
+                validate_expression(&scope, expression, Wanted::Bool, format!("{path}.expression"), faults);
+            }
         }
         let name = text(condition, "/name");
         fields::named(name, qualified, format!("{path}.name"), faults);
@@ -156,8 +168,8 @@ fn validate_match_conditions(conditions: &[Value], path: &str, faults: &mut Faul
     }
 }
 
-/// Named expressions that others use.
-fn validate_variables(variables: &[Value], faults: &mut Faults) {
+/// Named expressions that others use: each may name those before it.
+fn validate_variables(variables: &[Value], scope: &mut Scope, faults: &mut Faults) {
     for (index, variable) in variables.iter().enumerate() {
         let path = format!("spec.variables[{index}]");
         let name = text(variable, "/name");
@@ -166,8 +178,17 @@ fn validate_variables(variables: &[Value], faults: &mut Faults) {
         } else if !is_cel_identifier(name) {
             faults.invalid(format!("{path}.name"), name, "name is not a valid CEL identifier");
         }
-        if text(variable, "/expression").trim().is_empty() {
+        let expression = text(variable, "/expression");
+        if expression.trim().is_empty() {
             faults.required(format!("{path}.expression"), "expression is not specified");
+            continue;
+        }
+        match scope.compile(expression, Wanted::Anything) {
+            Ok(program) => scope.declare(name, program.result().clone()),
+            Err(why) => {
+                faults.invalid(format!("{path}.expression"), expression, why);
+                scope.declare(name, Type::Dyn);
+            }
         }
     }
 }

@@ -43,6 +43,7 @@ pub mod pod;
 pub mod poddisruptionbudget;
 pub mod podsecurity;
 mod podtemplate;
+pub mod policy;
 mod priorityclass;
 pub mod quota;
 mod rbac;

@@ -14,6 +14,7 @@
 
 mod canonical;
 mod check;
+mod declared;
 mod decode;
 mod defaults;
 #[rustfmt::skip]
@@ -34,7 +35,7 @@ pub use check::strict_error;
 pub use decode::{DecodeError, Document, Duplicate, decode_json, decode_yaml};
 pub use generated::ids;
 pub use go::print as go_print;
-pub use patch::{PatchError, decode_patch, json_patch, merge_patch};
+pub use patch::{PatchError, decode_patch, json_operations, json_patch, merge_patch};
 pub use protobuf::{EncodeError, Enveloped, ListWriter, Source, watch_frame};
 pub use scalar::parse_duration;
 pub use schema::Schema;

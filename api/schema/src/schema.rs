@@ -31,6 +31,10 @@ impl<'a> Schema<'a> {
         Schema { table, id, structural: Some(structural) }
     }
 
+    pub(crate) fn structural(&self) -> Option<&'a Structural> {
+        self.structural
+    }
+
     /// A definition's schema, not a built-in type: it has no strategic merge and no protobuf.
     pub fn is_custom(&self) -> bool {
         self.structural.is_some()

@@ -10,6 +10,7 @@ mod config;
 mod matching;
 mod namespace;
 mod pod_security;
+mod policy;
 mod quota;
 mod ranges;
 mod request;
@@ -21,9 +22,11 @@ use serde_json::Value;
 
 pub(crate) use builtin::{may_give, restrict};
 pub use config::{AdmissionConfig, AdmissionConfigError};
+pub(crate) use policy::{Policies, keep_statuses};
 pub(crate) use quota::has_quotas;
 pub(crate) use webhooks::Hooks;
 
+use matching::Objects;
 use webhooks::Reinvocation;
 
 use crate::{
@@ -117,11 +120,12 @@ pub(crate) async fn mutate(
 /// Those that users configured to change objects.
 async fn configured_changes(
     attributes: &Attributes<'_>,
-    object: Option<&mut Value>,
+    mut object: Option<&mut Value>,
     old: Option<&Value>,
     told: &mut Told,
     rounds: &mut Reinvocation,
 ) -> Result<(), Refusal> {
+    policy::mutate(attributes, object.as_deref_mut(), old, rounds).await?;
     webhooks::mutate(attributes, object, old, told, rounds).await
 }
 
@@ -132,6 +136,7 @@ async fn configured_judgements(
     old: Option<&Value>,
     told: &mut Told,
 ) -> Result<(), Refusal> {
+    policy::validate(attributes, Objects { new: object, old }, told).await?;
     webhooks::validate(attributes, object, old, told).await
 }
 

@@ -107,16 +107,22 @@ impl<'a> Request<'a> {
         Ok(conversion::in_version(self.attributes.call.core, kind, shown).await?)
     }
 
+    /// What the objects look like in one of the forms.
+    pub fn schema(&self, form: usize) -> Result<Schema<'_>, Refusal> {
+        let (group, version, name) = self.object_kind(form);
+        let schema = match self.body {
+            Some(_) => builtin().lookup_gvk(group, version, name).map(Schema::builtin),
+            None => Some(self.kinds[form].schema()),
+        };
+        schema.ok_or_else(|| failure::internal(format!("{name} of {group}/{version} has no schema")).into())
+    }
+
     /// What somebody made of a shown object, read as if it came from outside: it must fit its type, and gets its defaults.
     pub fn read_again(&self, form: usize, changed: Value) -> Result<Value, Refusal> {
         let kind = &self.kinds[form];
         let (group, version, name) = self.object_kind(form);
         let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
-        let schema = match self.body {
-            Some(_) => builtin().lookup_gvk(group, version, name).map(Schema::builtin),
-            None => Some(kind.schema()),
-        };
-        let schema = schema.ok_or_else(|| failure::internal(format!("{name} in {api_version} has no schema")))?;
+        let schema = self.schema(form)?;
         let document = Document { value: changed, duplicates: Vec::new() };
         schema.check_document(&document).map_err(|error| failure::internal(error.0))?;
         let Document { mut value, .. } = document;

@@ -70,6 +70,15 @@ fn vouches(object: &Stored, uid: &str, now: DateTime<Utc>) -> bool {
     object.head.uid == uid && alive
 }
 
+impl Identity {
+    /// A service account as whoever shows no token of it is told.
+    pub fn of_account(namespace: &str, name: &str) -> Self {
+        let groups = [SERVICE_ACCOUNTS.to_owned(), format!("{SERVICE_ACCOUNTS}:{namespace}"), AUTHENTICATED.to_owned()];
+        let user = format!("system:serviceaccount:{namespace}:{name}");
+        Identity { user, groups: groups.into(), ..Identity::default() }
+    }
+}
+
 fn identity(claims: &Claims) -> Identity {
     let bound = &claims.kubernetes;
     let mut extra = Vec::new();
@@ -85,13 +94,6 @@ fn identity(claims: &Claims) -> Identity {
     };
     tell_reference("node", &bound.node);
     tell_reference("pod", &bound.pod);
-    let groups =
-        [SERVICE_ACCOUNTS.to_owned(), format!("{SERVICE_ACCOUNTS}:{}", bound.namespace), AUTHENTICATED.to_owned()];
-    Identity {
-        user: format!("system:serviceaccount:{}:{}", bound.namespace, bound.serviceaccount.name),
-        uid: bound.serviceaccount.uid.clone(),
-        groups: groups.into(),
-        extra,
-        ..Identity::default()
-    }
+    let account = Identity::of_account(&bound.namespace, &bound.serviceaccount.name);
+    Identity { uid: bound.serviceaccount.uid.clone(), extra, ..account }
 }

@@ -154,7 +154,8 @@ async fn executes(client: Client) {
     let (mut stdout, mut stderr) = (session.stdout().unwrap(), session.stderr().unwrap());
     let status = session.take_status().unwrap();
     let read = futures::future::join(stdout.read_to_string(&mut out), stderr.read_to_string(&mut err));
-    within("its output", read).await;
+    let (read_out, read_err) = within("its output", read).await;
+    read_out.and(read_err).unwrap();
     let status = within("its status", status).await.unwrap();
     assert_eq!((out.as_str(), err.as_str()), ("out\n", "err\n"));
     let causes = status.details.unwrap().causes.unwrap();

@@ -1,7 +1,5 @@
 //! Texts.
 
-use regex::Regex;
-
 use super::{Outcome, failed, no_overload, print, print_double};
 use crate::value::Value;
 
@@ -15,12 +13,6 @@ pub fn call<'a>(name: &str, values: &[Value<'a>]) -> Option<Outcome<'a>> {
         ("startsWith", [Value::String(part)]) => Ok(Value::Bool(text.starts_with(&**part))),
         ("endsWith", [Value::String(part)]) => Ok(Value::Bool(text.ends_with(&**part))),
         ("contains", [Value::String(part)]) => Ok(Value::Bool(text.contains(&**part))),
-        ("matches", [Value::String(pattern)]) => with(pattern, |regex| Ok(Value::Bool(regex.is_match(text)))),
-        ("find", [Value::String(pattern)]) => {
-            with(pattern, |regex| made(regex.find(text).map(|found| found.as_str().to_owned()).unwrap_or_default()))
-        }
-        ("findAll", [Value::String(pattern)]) => with(pattern, |regex| all(regex, text, -1)),
-        ("findAll", [Value::String(pattern), Value::Int(limit)]) => with(pattern, |regex| all(regex, text, *limit)),
         ("charAt", [Value::Int(at)]) => match substring(text, *at, at.checked_add(1)) {
             _ if usize::try_from(*at) == Ok(text.chars().count()) => made(String::new()),
             Some(char) => made(char),
@@ -59,18 +51,6 @@ pub fn call<'a>(name: &str, values: &[Value<'a>]) -> Option<Outcome<'a>> {
         },
         _ => return None,
     })
-}
-
-fn with<'a>(pattern: &str, use_it: impl FnOnce(&Regex) -> Outcome<'a>) -> Outcome<'a> {
-    match Regex::new(pattern) {
-        Ok(regex) => use_it(&regex),
-        Err(error) => failed(format!("error parsing regexp: {error}")),
-    }
-}
-
-fn all<'a>(regex: &Regex, text: &str, limit: i64) -> Outcome<'a> {
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    Ok(Value::list(regex.find_iter(text).take(limit).map(|found| Value::text(found.as_str())).collect()))
 }
 
 fn index_of(text: &str, part: &str, from: usize) -> Option<usize> {

@@ -5,10 +5,11 @@ use serde_json::Value;
 
 use super::{
     FAILURE_POLICIES, GROUP, REINVOCATION_POLICIES, default_match, param_kind_cell, validate_constraints,
-    validate_match_conditions, validate_param_kind, validate_variables,
+    validate_expression, validate_match_conditions, validate_param_kind, validate_variables,
 };
 use crate::column::{self, text_column};
-use crate::tree::{at, fill, list, object, object_mut, text, texts};
+use crate::policy::{Scope, Wanted};
+use crate::tree::{at, fill, list, missing, object, object_mut, text, texts};
 use crate::{Column, Kind, fields};
 
 pub static KIND: Kind = Kind {
@@ -54,14 +55,16 @@ fn validate(policy: &Value, faults: &mut Faults) {
     validate_param_kind(at(spec, "/paramKind"), "spec.paramKind", faults);
     validate_constraints(spec, faults);
     validate_operations(spec, faults);
-    validate_match_conditions(list(spec, "/matchConditions"), "spec.matchConditions", faults);
-    validate_variables(list(spec, "/variables"), faults);
+    let has_params = !missing(spec, "/paramKind");
+    validate_match_conditions(list(spec, "/matchConditions"), has_params, "spec.matchConditions", faults);
+    let mut scope = Scope::of_mutations(has_params);
+    validate_variables(list(spec, "/variables"), &mut scope, faults);
     let mutations = list(spec, "/mutations");
     if mutations.is_empty() {
         faults.required("spec.mutations", "mutations must contain at least one item");
     }
     for (index, mutation) in mutations.iter().enumerate() {
-        validate_mutation(mutation, &format!("spec.mutations[{index}]"), faults);
+        validate_mutation(mutation, &scope, &format!("spec.mutations[{index}]"), faults);
     }
     match text(spec, "/reinvocationPolicy") {
         "" => faults.required("spec.reinvocationPolicy", ""),
@@ -80,22 +83,25 @@ fn validate_operations(spec: &Value, faults: &mut Faults) {
 }
 
 /// Exactly the form that the patch type names.
-fn validate_mutation(mutation: &Value, path: &str, faults: &mut Faults) {
-    const FORMS: [(&str, &str); 2] = [("ApplyConfiguration", "applyConfiguration"), ("JSONPatch", "jsonPatch")];
+fn validate_mutation(mutation: &Value, scope: &Scope, path: &str, faults: &mut Faults) {
+    const FORMS: [(&str, &str, Wanted); 2] =
+        [("ApplyConfiguration", "applyConfiguration", Wanted::Object), ("JSONPatch", "jsonPatch", Wanted::Patches)];
     let kind = text(mutation, "/patchType");
     if kind.is_empty() {
         faults.required(format!("{path}.patchType"), "");
         return;
     }
-    fields::one_of(kind, format!("{path}.patchType"), &FORMS.map(|(kind, _)| kind), faults);
-    for (form, member) in FORMS {
+    fields::one_of(kind, format!("{path}.patchType"), &FORMS.map(|(kind, ..)| kind), faults);
+    for (form, member, wanted) in FORMS {
         let path = format!("{path}.{member}");
         match &mutation[member] {
             Value::Null if form == kind => faults.required(path, format!("must be specified when patchType is {form}")),
             Value::Null => {}
             _ if form != kind => faults.forbidden(path, format!("may only be specified when patchType is {form}")),
-            form if text(form, "/expression").trim().is_empty() => faults.required(format!("{path}.expression"), ""),
-            _ => {}
+            form => match text(form, "/expression").trim() {
+                "" => faults.required(format!("{path}.expression"), ""),
+                expression => validate_expression(scope, expression, wanted, format!("{path}.expression"), faults),
+            },
         }
     }
 }

@@ -4,11 +4,12 @@ use kontiki_model::Faults;
 use serde_json::{Value, json};
 
 use super::{
-    FAILURE_POLICIES, GROUP, default_match, param_kind_cell, validate_constraints, validate_match_conditions,
-    validate_param_kind, validate_variables,
+    FAILURE_POLICIES, GROUP, default_match, param_kind_cell, validate_constraints, validate_expression,
+    validate_match_conditions, validate_param_kind, validate_variables,
 };
 use crate::column::{self, text_column};
 use crate::names::{qualified, report};
+use crate::policy::{Scope, Wanted};
 use crate::tree::{at, fill, keep, list, missing, object, object_mut, text};
 use crate::{Column, Kind, Subresource, condition, fields};
 
@@ -63,8 +64,10 @@ fn validate(policy: &Value, faults: &mut Faults) {
     fields::one_of(text(spec, "/failurePolicy"), "spec.failurePolicy", &FAILURE_POLICIES, faults);
     validate_param_kind(at(spec, "/paramKind"), "spec.paramKind", faults);
     validate_constraints(spec, faults);
-    validate_match_conditions(list(spec, "/matchConditions"), "spec.matchConditions", faults);
-    validate_variables(list(spec, "/variables"), faults);
+    let has_params = !missing(spec, "/paramKind");
+    validate_match_conditions(list(spec, "/matchConditions"), has_params, "spec.matchConditions", faults);
+    let mut scope = Scope::of_validations(has_params);
+    validate_variables(list(spec, "/variables"), &mut scope, faults);
     let (validations, annotations) = (list(spec, "/validations"), list(spec, "/auditAnnotations"));
     if validations.is_empty() && annotations.is_empty() {
         for member in ["validations", "auditAnnotations"] {
@@ -73,22 +76,26 @@ fn validate(policy: &Value, faults: &mut Faults) {
         }
     }
     for (index, validation) in validations.iter().enumerate() {
-        validate_validation(validation, &format!("spec.validations[{index}]"), faults);
+        validate_validation(validation, &scope, &format!("spec.validations[{index}]"), faults);
     }
     if annotations.len() > AUDIT_ANNOTATIONS_MAX {
         let detail = format!("must not have more than {AUDIT_ANNOTATIONS_MAX} auditAnnotations");
         faults.invalid("spec.auditAnnotations", annotations.to_vec(), detail);
     }
-    validate_annotations(text(policy, "/metadata/name"), annotations, faults);
+    validate_annotations(text(policy, "/metadata/name"), annotations, &scope, faults);
 }
 
-fn validate_validation(validation: &Value, path: &str, faults: &mut Faults) {
-    if text(validation, "/expression").trim().is_empty() {
-        faults.required(format!("{path}.expression"), "expression is not specified");
+fn validate_validation(validation: &Value, scope: &Scope, path: &str, faults: &mut Faults) {
+    match text(validation, "/expression").trim() {
+        "" => faults.required(format!("{path}.expression"), "expression is not specified"),
+        expression => validate_expression(scope, expression, Wanted::Bool, format!("{path}.expression"), faults),
     }
     let (message, expression) = (text(validation, "/message"), text(validation, "/messageExpression"));
     if !expression.is_empty() && expression.trim().is_empty() {
         faults.invalid(format!("{path}.messageExpression"), expression, "must be non-empty if specified");
+    } else if !expression.is_empty() {
+        let path = format!("{path}.messageExpression");
+        validate_expression(&scope.of_message(), expression, Wanted::String, path, faults);
     }
     if !message.is_empty() && message.trim().is_empty() {
         faults.invalid(format!("{path}.message"), message, "message must be non-empty if specified");
@@ -100,7 +107,7 @@ fn validate_validation(validation: &Value, path: &str, faults: &mut Faults) {
     }
 }
 
-fn validate_annotations(policy: &str, annotations: &[Value], faults: &mut Faults) {
+fn validate_annotations(policy: &str, annotations: &[Value], scope: &Scope, faults: &mut Faults) {
     let mut keys = Vec::new();
     for (index, annotation) in annotations.iter().enumerate() {
         let path = format!("spec.auditAnnotations[{index}]");
@@ -112,6 +119,9 @@ fn validate_annotations(policy: &str, annotations: &[Value], faults: &mut Faults
         } else if expression.len() > VALUE_EXPRESSION_BYTES_MAX {
             let detail = format!("must not exceed {VALUE_EXPRESSION_BYTES_MAX} bytes in length");
             faults.required(format!("{path}.valueExpression"), detail);
+        } else {
+            let path = format!("{path}.valueExpression");
+            validate_expression(scope, expression, Wanted::StringOrNull, path, faults);
         }
         if keys.contains(&key) {
             faults.duplicate(format!("{path}.key"), key);

@@ -75,7 +75,7 @@ fn validate_webhook(webhook: &Value, path: &str, faults: &mut Faults) {
         selector::validate(at(webhook, &format!("/{member}")), &format!("{path}.{member}"), faults);
     }
     validate_client(at(webhook, "/clientConfig"), &format!("{path}.clientConfig"), faults);
-    validate_match_conditions(list(webhook, "/matchConditions"), &format!("{path}.matchConditions"), faults);
+    validate_match_conditions(list(webhook, "/matchConditions"), false, &format!("{path}.matchConditions"), faults);
 }
 
 fn validate_review_versions(webhook: &Value, path: &str, faults: &mut Faults) {

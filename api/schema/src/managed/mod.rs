@@ -16,6 +16,7 @@ mod fields;
 pub mod last_applied;
 mod manager;
 mod merge;
+mod overlay;
 mod place;
 mod prune;
 mod remove;

@@ -1,6 +1,6 @@
 //! RFC 6902, through the json-patch crate.
 
-use json_patch::PatchOperation;
+use json_patch::{PatchErrorKind, PatchOperation};
 use serde_json::Value;
 
 use super::PatchError;
@@ -24,10 +24,25 @@ pub fn json_patch(original: &Value, body: &[u8]) -> Result<Value, PatchError> {
         }
     };
     if list.len() > OPERATIONS_MAX {
-        let count = list.len();
-        let message = format!("The allowed maximum operations in a JSON patch is {OPERATIONS_MAX}, got {count}");
-        return Err(PatchError::TooLarge(message));
+        return Err(PatchError::TooLarge(too_many(list.len())));
     }
+    let changed = operate(original, list)?;
+    changed.ok_or_else(|| PatchError::Unprocessable("value did not match".to_owned()))
+}
+
+/// `original` after some operations, or nothing changed; nothing at all where a `test` does not hold.
+pub fn json_operations(original: &Value, list: Vec<Value>) -> Result<Option<Value>, PatchError> {
+    if list.len() > OPERATIONS_MAX {
+        return Err(PatchError::TooLarge(too_many(list.len())));
+    }
+    operate(original, list)
+}
+
+fn too_many(count: usize) -> String {
+    format!("The allowed maximum operations in a JSON patch is {OPERATIONS_MAX}, got {count}")
+}
+
+fn operate(original: &Value, list: Vec<Value>) -> Result<Option<Value>, PatchError> {
     let unprocessable = |error: &dyn std::error::Error| PatchError::Unprocessable(error.to_string());
     let operations: Vec<PatchOperation> = list
         .into_iter()
@@ -38,9 +53,13 @@ pub fn json_patch(original: &Value, body: &[u8]) -> Result<Value, PatchError> {
     let mut growth = Growth::default();
     for operation in &operations {
         growth.admit(&value, operation).map_err(|why| PatchError::Unprocessable(why.to_owned()))?;
-        json_patch::patch(&mut value, std::slice::from_ref(operation)).map_err(|error| unprocessable(&error))?;
+        match json_patch::patch(&mut value, std::slice::from_ref(operation)) {
+            Ok(()) => {}
+            Err(error) if matches!(error.kind, PatchErrorKind::TestFailed) => return Ok(None),
+            Err(error) => return Err(unprocessable(&error)),
+        }
     }
-    Ok(value)
+    Ok(Some(value))
 }
 
 /// What a patch has made of a small body: copies of copies double each time, and what is put into what was put there before
@@ -127,6 +146,16 @@ mod tests {
             let refused = json_patch(&original, body.as_bytes());
             assert!(matches!(refused, Err(PatchError::Unprocessable(_))), "{body}: {refused:?}");
         }
+    }
+
+    #[test]
+    fn a_test_that_does_not_hold_is_no_fault_of_operations() {
+        let original = json!({"data": {"a": "1"}});
+        let test = |value: &str| json!({"op": "test", "path": "/data/a", "value": value});
+        let remove = json!({"op": "remove", "path": "/data/a"});
+        assert_eq!(json_operations(&original, vec![test("1"), remove.clone()]), Ok(Some(json!({"data": {}}))));
+        assert!(json_operations(&original, vec![remove.clone(), test("1")]).is_err());
+        assert_eq!(json_operations(&original, vec![test("2"), remove]), Ok(None));
     }
 
     #[test]

@@ -6,7 +6,7 @@ mod merge;
 mod strategic;
 mod three_way;
 
-pub use json::json_patch;
+pub use json::{json_operations, json_patch};
 pub use merge::merge_patch;
 
 use crate::decode::{Document, decode_json};

@@ -45,6 +45,11 @@ enum Step {
 }
 
 impl Structural {
+    /// The type of the objects in expressions.
+    pub(crate) fn declared(&self) -> Type {
+        declared(&self.root, true).0
+    }
+
     /// Evaluates the rules; `found` is what is already wrong with the object.
     pub fn run_rules(&self, object: &Value, old: Ratchet<'_>, found: &mut Faults) {
         if !has_rules(&self.root) {

@@ -66,7 +66,8 @@ pub async fn ask(
     Err(Failed::Refused(if shown.old.is_some() { Refusal::Judged(status) } else { Refusal::Final(status) }))
 }
 
-fn question<'q>(attributes: &'q Attributes<'_>, shown: &Shown<'q>, uid: &'q str) -> Question<'q> {
+/// The review's request.
+pub fn question<'q>(attributes: &'q Attributes<'_>, shown: &Shown<'q>, uid: &'q str) -> Question<'q> {
     Question {
         uid,
         kind: shown.kind,

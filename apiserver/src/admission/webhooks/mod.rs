@@ -98,6 +98,13 @@ impl Forms {
     }
 }
 
+/// A request as a review tells it, but for its objects.
+pub(super) fn told(attributes: &Attributes<'_>, request: &Request<'_>, form: usize) -> Result<Value, Refusal> {
+    let forms = Forms { object: None, old: None, options: request.options()? };
+    let question = call::question(attributes, &forms.shown(request, form), &attributes.call.request.request_id);
+    serde_json::to_value(question).map_err(|error| failure::internal(error).into())
+}
+
 /// Asks those that may change the object, each about what the ones before made of it.
 pub(crate) async fn mutate(
     attributes: &Attributes<'_>,
