@@ -96,7 +96,7 @@ impl Core {
         let tokens = authn::open_token_keys(&config, &pki)?;
         let static_tokens = StaticTokens::read(config.token_file.as_deref())?;
         let nodes = NodeClient::new(pki.clone())?;
-        let aggregation = Aggregation::new(&pki)?;
+        let aggregation = Aggregation::new(pki.clone())?;
         let peers = Peers::new(pki.clone(), &config.name);
         peers.introduce(log.node_id());
         let metrics = Metrics::new();

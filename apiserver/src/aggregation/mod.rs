@@ -30,17 +30,22 @@ pub(crate) use self::{
 };
 use crate::{
     core::Core,
-    pki::{Credential, Pki, PkiError},
+    pki::{self, Credential, Pki, PkiError},
     route::Target,
     services::{Trust, TrustError, client_tls},
 };
 
 /// This server's ways to the others.
 pub(crate) struct Aggregation {
-    /// Under which it speaks for those who ask.
+    pki: Arc<Pki>,
+    ways: Mutex<Ways>,
+}
+
+struct Ways {
+    /// Under which this server speaks for those who ask.
     identity: Credential,
     /// By what each depends on: whom to believe.
-    connectors: Mutex<HashMap<Belief, TlsConnector>>,
+    connectors: HashMap<Belief, TlsConnector>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -54,8 +59,9 @@ enum Belief {
 const CONNECTORS_MAX: usize = 256;
 
 impl Aggregation {
-    pub fn new(pki: &Pki) -> Result<Self, PkiError> {
-        Ok(Aggregation { identity: pki.front_proxy_client()?, connectors: Mutex::default() })
+    pub fn new(pki: Arc<Pki>) -> Result<Self, PkiError> {
+        let ways = Ways { identity: pki.front_proxy_client()?, connectors: HashMap::new() };
+        Ok(Aggregation { pki, ways: Mutex::new(ways) })
     }
 
     /// TLS to the server of an API.
@@ -68,9 +74,14 @@ impl Aggregation {
         self.believing(belief)
     }
 
+    /// The identity is looked at each time, and issued anew when it nears its end.
     fn believing(&self, belief: Belief) -> Result<TlsConnector, TrustError> {
-        let mut connectors = self.connectors.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(kept) = connectors.get(&belief) {
+        let mut ways = self.ways.lock().unwrap_or_else(PoisonError::into_inner);
+        if pki::ends_soon(&ways.identity.certificate_pem) {
+            let renewed = self.pki.front_proxy_client().map_err(|error| TrustError::Identity(error.to_string()))?;
+            *ways = Ways { identity: renewed, connectors: HashMap::new() };
+        }
+        if let Some(kept) = ways.connectors.get(&belief) {
             return Ok(kept.clone());
         }
         let trust = match &belief {
@@ -78,11 +89,11 @@ impl Aggregation {
             Belief::System => Trust::System,
             Belief::Bundle(pem) => Trust::Bundle(pem),
         };
-        let made = client_tls(trust, Some(&self.identity))?;
-        if connectors.len() >= CONNECTORS_MAX {
-            connectors.clear();
+        let made = client_tls(trust, Some(&ways.identity))?;
+        if ways.connectors.len() >= CONNECTORS_MAX {
+            ways.connectors.clear();
         }
-        connectors.insert(belief, made.clone());
+        ways.connectors.insert(belief, made.clone());
         Ok(made)
     }
 }
