@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{admission::AdmissionConfig, audit, fairness, limits};
+use crate::{admission::AdmissionConfig, audit, authn::AuthenticationSource, fairness, limits};
 
 /// The API server's configuration.
 #[derive(Clone, Debug)]
@@ -43,6 +43,8 @@ pub struct Config {
     pub token_signing_key_file: Option<PathBuf>,
     /// `iss` of service account tokens.
     pub token_issuer: String,
+    /// Who is believed besides the cluster itself.
+    pub authentication: AuthenticationSource,
     /// Audiences this server answers to; a token request that names none gets these.
     pub token_audiences: Vec<String>,
     /// What admission's plugins are told.
@@ -72,6 +74,7 @@ impl Config {
             token_key_files: Vec::new(),
             token_signing_key_file: None,
             token_issuer: "https://kubernetes.default.svc".to_owned(),
+            authentication: AuthenticationSource::Nothing,
             token_audiences: vec!["https://kubernetes.default.svc".to_owned()],
             admission: AdmissionConfig::default(),
             seats: fairness::seats_default(),

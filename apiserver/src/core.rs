@@ -16,7 +16,7 @@ use crate::{
     admission::Policies,
     aggregation::{Aggregation, Apis},
     audit::Audit,
-    authn::{self, StaticTokens, TokenSigner},
+    authn::{self, Authentication, StaticTokens, TokenSigner},
     authz::Rbac,
     config::Config,
     definitions::Definitions,
@@ -40,6 +40,8 @@ pub struct Core {
     pub config: Config,
     pub pki: Arc<Pki>,
     pub tokens: TokenSigner,
+    /// Who is believed besides the cluster itself.
+    pub authentication: Authentication,
     pub metrics: Metrics,
     /// What was made of the definitions of kinds.
     pub(crate) definitions: Definitions,
@@ -94,6 +96,7 @@ impl Core {
     pub fn open(config: Config, log: Log) -> Result<Arc<Self>, StartError> {
         let pki = Arc::new(Pki::open(&config.pki_dir)?);
         let tokens = authn::open_token_keys(&config, &pki)?;
+        let authentication = Authentication::new(&config.authentication, tokens.issuer())?;
         let static_tokens = StaticTokens::read(config.token_file.as_deref())?;
         let nodes = NodeClient::new(pki.clone())?;
         let aggregation = Aggregation::new(pki.clone())?;
@@ -110,6 +113,7 @@ impl Core {
             config,
             pki,
             tokens,
+            authentication,
             metrics,
             definitions: Definitions::default(),
             registry: RwLock::new(Arc::new(Registry::new(Kinds::default(), Arc::default()))),
@@ -220,6 +224,9 @@ impl Core {
 }
 
 pub(crate) fn unreadable(error: &ReadError) -> Status {
+    if let ReadError::Sealed(unopened) = error {
+        return failure::sealed(unopened);
+    }
     tracing::error!(%error, "the log cannot be read");
     failure::unavailable(format!("the log cannot be read: {error}"), limits::RETRY_AFTER_S)
 }

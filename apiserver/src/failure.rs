@@ -1,6 +1,9 @@
 //! The failures this server tells, each as Kubernetes words it. The one place where a Status is put together.
 
 use kontiki_model::{Cause, Faults, Status, StatusDetails};
+use kontiki_raft::Unopened;
+
+use crate::encryption::path;
 
 /// A group and a resource (or kind), as Kubernetes prints them: `deployments.apps`, `pods`.
 #[derive(Clone, Copy, Debug)]
@@ -199,6 +202,16 @@ pub fn too_many_requests(retry_after_s: i32) -> Status {
 pub fn too_many_disruptions(message: &str, cause: Cause, retry_after_s: Option<i32>) -> Status {
     let details = StatusDetails { causes: vec![cause], retry_after_seconds: retry_after_s, ..StatusDetails::default() };
     Status { details: Some(details), ..plain(429, "TooManyRequests", message) }
+}
+
+/// Objects that are encrypted at rest with a key that is not there.
+pub fn sealed(unopened: &Unopened) -> Status {
+    let named = unopened.objects.iter().map(|(key, fault)| format!("unable to transform key {:?}: {fault}", path(key)));
+    let mut text = named.collect::<Vec<_>>().join("; ");
+    if unopened.more > 0 {
+        text.push_str(&format!("; and {} more", unopened.more));
+    }
+    internal(text)
 }
 
 pub fn internal(error: impl std::fmt::Display) -> Status {

@@ -163,7 +163,9 @@ impl Handler {
         let asks = asks?;
         let allowed = bounds::time_allowed(&query)?;
         self.core.knows_enough(&asks.info.target)?;
-        let identity = self.identify(&asks.info, &incoming.caller, &incoming.headers, &request_id, noted).await?;
+        let identity = self
+            .identify(&asks.info, &incoming.caller, (&incoming.headers, &incoming.path), &request_id, noted)
+            .await?;
         let permit = self.admit(asks.is_long())?;
         if asks.is_queued() {
             self.seat(&asks.info, &identity, &query, allowed, noted).await?;
@@ -231,14 +233,14 @@ impl Handler {
         &self,
         info: &RequestInfo,
         caller: &Caller,
-        headers: &HeaderMap,
+        (headers, path): (&HeaderMap, &str),
         request_id: &str,
         noted: &mut Noted,
     ) -> Result<Identity, Status> {
         let real = match caller {
             Caller::InProcess(identity) => Ok(Identity::clone(identity)),
             Caller::Connection { certificate, .. } => {
-                authn::authenticate(&self.core, certificate.as_deref(), headers).await
+                authn::authenticate(&self.core, certificate.as_deref(), headers, path).await
             }
         };
         let nobody = Identity::default();

@@ -14,6 +14,8 @@ pub mod content;
 mod core;
 mod definitions;
 mod discovery;
+mod document;
+pub mod encryption;
 pub mod failure;
 mod fairness;
 mod follow;
@@ -44,7 +46,7 @@ mod version;
 mod webhook;
 
 pub use admission::{AdmissionConfig, AdmissionConfigError};
-pub use authn::TokenSigner;
+pub use authn::{AuthenticationError, AuthenticationSource, OidcFlags, TokenSigner};
 pub use config::{CidrError, Config, Ipv4Cidr};
 pub use core::Core;
 pub use in_process::InProcess;

@@ -102,6 +102,19 @@ pub const GZIP_BYTES_MIN: usize = 128 * 1024;
 pub const TOKEN_LIFETIME_S_DEFAULT: i64 = 3600;
 pub const TOKEN_LIFETIME_S_MIN: i64 = 600;
 pub const TOKEN_LIFETIME_S_MAX: i64 = 1 << 32;
+/// Issuers of tokens besides the cluster, and keys of one.
+pub const ISSUERS_MAX: usize = 64;
+pub const ISSUER_KEYS_MAX: usize = 100;
+/// An issuer's answer to one question.
+pub const ISSUER_ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
+/// An issuer is asked for its keys no more often than this, whatever tokens name.
+pub const ISSUER_ASK_INTERVAL_MIN: Duration = Duration::from_secs(5);
+/// Keys older than this are asked for again when the next token comes; while the issuer is away they count this much longer.
+pub const ISSUER_KEYS_AGE_MAX: Duration = Duration::from_secs(600);
+pub const ISSUER_KEYS_STALE_MAX: Duration = Duration::from_secs(24 * 3600);
+const _: () = assert!(ISSUER_ASK_INTERVAL_MIN.as_secs() < ISSUER_KEYS_AGE_MAX.as_secs());
+/// What the expressions that judge one token may cost together; Kubernetes' bound.
+pub const EXPRESSIONS_COST_MAX: u64 = 10_000_000;
 /// Largest bearer token that is looked at.
 pub const TOKEN_BYTES_MAX: usize = 16 * 1024;
 /// Pieces of a snapshot, of a chunk each, between the disk and a connection.

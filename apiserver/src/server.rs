@@ -9,7 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     admission, aggregation,
-    authn::{TokenFault, TokenFileError},
+    authn::{AuthenticationError, TokenFault, TokenFileError},
     bootstrap,
     config::Config,
     core::Core,
@@ -39,6 +39,8 @@ pub enum StartError {
     Tokens(#[from] TokenFileError),
     #[error("cannot open the audit log")]
     Audit(#[source] std::io::Error),
+    #[error("the authentication configuration cannot be used")]
+    Authentication(#[from] AuthenticationError),
     #[error("cannot set up TLS")]
     Tls(#[from] TlsError),
 }
@@ -83,6 +85,7 @@ impl ApiServer {
         tasks.spawn(serve::serve(listener, acceptor.clone(), handler.clone()));
         tasks.spawn(keep_certificate(core.clone(), tls));
         tasks.spawn(begin(core.clone()));
+        tasks.spawn(know_issuers(core.clone()));
         tasks.spawn(definitions::keep(core.clone()));
         tasks.spawn(aggregation::keep(core.clone()));
         tasks.spawn(aggregation::lead(core.clone()));
@@ -160,6 +163,11 @@ async fn begin(core: Arc<Core>) {
     core.set_caught_up();
     bootstrap::run(core.clone()).await;
     kubernetes_service::keep(core).await;
+}
+
+/// Gets the keys of further issuers of tokens before the first of those comes.
+async fn know_issuers(core: Arc<Core>) {
+    core.stopping.run_until_cancelled(core.authentication.prepare()).await;
 }
 
 /// Issues the server's certificate anew before it ends.

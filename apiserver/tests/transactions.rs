@@ -2,10 +2,12 @@
 #![allow(clippy::unwrap_used)]
 mod wire;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use futures::future::join_all;
 use http::{Method, Request};
 use http_body_util::{BodyExt as _, Full};
+use kontiki_apiserver::encryption::Encryption;
 use serde_json::{Value, json};
 
 use wire::{Answer, Client, Running};
@@ -371,5 +373,34 @@ fn a_watch_sees_all_of_it_at_consecutive_revisions() {
         let revisions: Vec<_> = told.iter().map(|event| revision(&event["object"])).collect();
         assert_eq!(revisions, (from + 1..=from + 5).collect::<Vec<_>>());
         server.stop().await;
+    });
+}
+
+#[test]
+fn all_of_a_transaction_is_encrypted_and_written_again_when_the_key_changes() {
+    run(async {
+        let configuration = |keys: &[u8]| {
+            let key = |byte: &u8| json!({"name": format!("k{byte}"), "secret": STANDARD.encode([*byte; 32])});
+            let keys: Vec<Value> = keys.iter().map(key).collect();
+            let rule = json!({"resources": ["secrets"], "providers": [{"secretbox": {"keys": keys}}]});
+            let kind = "EncryptionConfiguration";
+            json!({"apiVersion": "apiserver.config.k8s.io/v1", "kind": kind, "resources": [rule]}).to_string()
+        };
+        let encryption = Encryption::new(&configuration(&[1])).unwrap();
+        let server = Running::start_configured(|log, _| log.seal = Some(encryption.clone())).await;
+        let mut admin = server.admin().await;
+        let secret = |name: &str| json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": {"password": "hunter2"}});
+        let operations = [apply(secret("one")), apply(map("open", json!({}))), apply(secret("two"))];
+        assert_eq!(results(&transact(&mut admin, &operations).await), ["created", "created", "created"]);
+        assert_eq!(results(&transact(&mut admin, &operations).await), ["unchanged", "unchanged", "unchanged"]);
+        let stands = async || {
+            let census = server.log.seal_census().await.unwrap();
+            (census.current, census.outdated)
+        };
+        assert_eq!(stands().await, (2, 0));
+        encryption.replace(&configuration(&[2, 1])).unwrap();
+        assert_eq!(stands().await, (0, 2));
+        assert_eq!(results(&transact(&mut admin, &operations).await), ["configured", "unchanged", "configured"]);
+        assert_eq!(stands().await, (2, 0));
     });
 }

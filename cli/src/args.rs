@@ -1,6 +1,7 @@
 //! Every flag, once: help, completions and the manual derive from these declarations.
 
 mod apply;
+mod authentication;
 mod past;
 mod requests;
 mod server;
@@ -9,10 +10,11 @@ mod snapshot;
 use std::{net::IpAddr, net::SocketAddr, path::PathBuf};
 
 use anyhow::{Context as _, Result};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use kontiki_apiserver::AdmissionConfig;
 
 pub use self::apply::Apply;
+pub use self::authentication::Authentication;
 pub use self::past::{Color, Diff, Form, History, ObjectTarget, Tail, TailForm, Undelete, Undo, Why, WhyForm};
 pub use self::requests::Requests;
 pub use self::server::{Agent, Members, MembersAction, Server, Token, TokenRole};
@@ -144,6 +146,12 @@ pub struct Up {
 
     #[command(flatten)]
     pub requests: Requests,
+
+    #[command(flatten)]
+    pub encryption: Encryption,
+
+    #[command(flatten)]
+    pub authentication: Authentication,
 }
 
 /// What judges writes besides who may write.
@@ -167,6 +175,19 @@ impl Admission {
         config.admission = read.with_context(|| format!("--admission-control-config-file {}", file.display()))?;
         Ok(())
     }
+}
+
+/// How objects are encrypted where they are stored.
+#[derive(Args, Clone, Default)]
+pub struct Encryption {
+    /// Encrypt what this EncryptionConfiguration (apiserver.config.k8s.io/v1) names where it is stored: log, snapshots and
+    /// backups too. All servers of a cluster need the same keys
+    #[arg(id = "encryption", long = "encryption-provider-config", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Use a changed --encryption-provider-config without a restart
+    #[arg(long = "encryption-provider-config-automatic-reload", requires = "encryption", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", value_name = "true|false")]
+    pub reload: bool,
 }
 
 /// Keys of service account tokens besides the cluster's own.

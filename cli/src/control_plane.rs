@@ -1,6 +1,6 @@
 //! One server's part of the control plane: log, API server and controllers, opened, run and stopped in order.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use kontiki_apiserver::{ApiServer, Config, pki::Cluster};
@@ -13,7 +13,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
-    control,
+    authentication, control,
+    encryption::{self, EncryptionFile},
     layout::{self, Layout},
 };
 
@@ -24,6 +25,10 @@ const HAND_OVER_TIME_MAX: Duration = Duration::from_secs(3);
 pub struct Plan {
     pub config: Config,
     pub log: LogConfig,
+    /// How bodies are encrypted in the log, if they are.
+    pub encryption: Option<EncryptionFile>,
+    /// The file that names further issuers of tokens, to be read again when it changes.
+    pub issuers: Option<PathBuf>,
     /// Whether controllers and scheduler run here while this server leads.
     pub controllers: bool,
 }
@@ -31,26 +36,41 @@ pub struct Plan {
 pub struct ControlPlane {
     pub log: Log,
     pub server: ApiServer,
+    encryption: Option<EncryptionFile>,
+    issuers: Option<PathBuf>,
     controllers: bool,
 }
 
 impl ControlPlane {
     /// Opens the log and serves on the socket; whoever asks before the log has caught up is told to come again.
     pub async fn open(plan: Plan, listener: TcpListener) -> Result<Self> {
-        let log = Log::open(plan.log).await.context("opening the log")?;
-        let server = ApiServer::start_on(listener, plan.config, log.clone()).context("starting the API server")?;
-        Ok(ControlPlane { log, server, controllers: plan.controllers })
+        let Plan { config, mut log, encryption, issuers, controllers } = plan;
+        log.seal = encryption.as_ref().map(EncryptionFile::seal);
+        let log = Log::open(log).await.context("opening the log")?;
+        let server = ApiServer::start_on(listener, config, log.clone()).context("starting the API server")?;
+        Ok(ControlPlane { log, server, encryption, issuers, controllers })
     }
 
     /// Runs the controllers until `cancel`; cancels it if the log ends under them, for nothing can be written or promised any
     /// more.
     pub async fn control(&self, cancel: CancellationToken) -> Result<()> {
         let root_ca = self.server.core().pki.ca_pem().to_owned();
-        control::run(self.server.clone(), self.log.clone(), root_ca, self.controllers, cancel.clone()).await;
-        if cancel.is_cancelled() {
+        let controlled = async {
+            control::run(self.server.clone(), self.log.clone(), root_ca, self.controllers, cancel.clone()).await;
+            let asked = cancel.is_cancelled();
+            cancel.cancel();
+            asked
+        };
+        let encrypted = async {
+            self.server.ready().await;
+            encryption::keep(self.encryption.as_ref(), &self.log).await;
+        };
+        let issuers = authentication::keep(self.issuers.as_ref(), self.server.core());
+        let kept = async { tokio::join!(encrypted, issuers) };
+        let (asked, _) = tokio::join!(controlled, cancel.run_until_cancelled(kept));
+        if asked {
             return Ok(());
         }
-        cancel.cancel();
         bail!("the log has ended; what was logged before says why")
     }
 

@@ -18,7 +18,9 @@ use tracing::{error, info, warn};
 
 use crate::{
     args::Up,
+    authentication,
     control_plane::{ControlPlane, Plan, stop_signal},
+    encryption::EncryptionFile,
     layout::{self, Layout},
     node, server,
 };
@@ -87,7 +89,10 @@ fn plan(arguments: &Up, layout: &Layout, bound: SocketAddr) -> Result<Plan> {
     let member = Member { name: config.name.clone(), address: reached_at(bound).to_string() };
     let peers = Peers::new(Arc::new(Pki::open(&layout.pki())?), &config.name);
     let log = LogConfig { member, dial: Some(Arc::new(peers)), ..LogConfig::new(layout.log()) };
-    Ok(Plan { config, log, controllers: true })
+    let encryption = EncryptionFile::open(&arguments.encryption)?;
+    config.authentication = authentication::source(&arguments.authentication)?;
+    let issuers = arguments.authentication.config.clone();
+    Ok(Plan { config, log, encryption, issuers, controllers: true })
 }
 
 /// Where this machine reaches a server that listens there.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use kontiki_model::Revision;
 
 use crate::disk::{DiskError, Shortage, WAY_OUT};
-use crate::{Malformed, Rejection};
+use crate::{Malformed, Rejection, SealFault, Unopened};
 
 /// Why a log cannot be opened. Nothing was changed, unless it says otherwise.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +52,9 @@ pub enum ProposeError {
     /// It may still be committed: the leader changed while it was on its way.
     #[error("the leader changed; whether the command was committed is not known")]
     Unknown,
+    /// A body that must not be stored as it is cannot be sealed.
+    #[error("the command cannot be sealed: {0}")]
+    Seal(#[source] SealFault),
     /// There is no room on a disk. The command did not enter the log; reads go on.
     #[error(transparent)]
     DiskFull(#[from] Shortage),
@@ -75,6 +78,9 @@ pub enum ReadError {
     NotLeader { leader: Option<u64>, address: Option<String> },
     #[error("no leader can confirm what the newest state is: {0}")]
     Unavailable(String),
+    /// What was asked for is sealed, and its key is not at hand.
+    #[error(transparent)]
+    Sealed(#[from] Unopened),
     #[error(transparent)]
     Disk(#[from] DiskError),
     #[error("the log was shut down")]

@@ -14,6 +14,7 @@ mod error;
 pub mod event;
 pub mod limits;
 mod log;
+mod seal;
 mod shred;
 #[doc(hidden)]
 pub mod simulation;
@@ -30,6 +31,7 @@ pub use disk::{DiskError, Shortage};
 pub use error::{OpenError, ProposeError, ReadError};
 pub use event::{Event, EventKind, Stored};
 pub use log::{Applied, Leadership, Log, LogConfig, Role, Status};
+pub use seal::{SEALED, Seal, SealCensus, SealFault, Standing, Unopened};
 pub use store::{HistoryLimits, ListOptions, Page, Retain};
 pub use transport::{Dial, Member, PeerStream};
 pub use watch::{Subject, Watch, WatchItem};

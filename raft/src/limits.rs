@@ -45,6 +45,9 @@ pub const WATCH_SCAN_RECORDS: usize = 2_048;
 /// Events of one key that one call answers with.
 pub const KEY_HISTORY_EVENTS_MAX: usize = 1_000;
 
+/// Objects that one answer names of those whose bodies cannot be opened.
+pub const UNOPENED_TOLD_MAX: usize = 10;
+
 /// Keys that one call asks RocksDB for; what they find is pinned meanwhile.
 pub const READ_MANY_KEYS: usize = 512;
 

@@ -15,12 +15,15 @@ use crate::limits::{
     BARRIER_QUEUE, ENTRY_BYTES_MAX, HOUSEKEEPING_INTERVAL, LEADER_WAIT, LOG_KEEP_ENTRIES, NODE_IDS, PRUNE_STEPS,
     RING_EVENTS, SNAPSHOT_ENTRIES, SNAPSHOT_LOG_BYTES, SPACE_INTERVAL, STATE_FLUSH_ENTRIES,
 };
+use crate::seal::Door;
 use crate::shred::{Shredder, shred};
 use crate::snapshot::SnapshotDir;
 use crate::store::{HistoryLimits, ListOptions, Outcome, Page, Store, StoreFigures};
 use crate::transport::{Dial, Identity, Member, PeerStream};
 use crate::watch::Recent;
-use crate::{Command, DiskError, Event, OpenError, ProposeError, ReadError, Shortage, Stored, Subject, Watch};
+use crate::{
+    Command, DiskError, Event, OpenError, ProposeError, ReadError, Seal, SealCensus, Shortage, Stored, Subject, Watch,
+};
 
 /// Where the log lies, how much it keeps, and which server this is.
 #[derive(Clone)]
@@ -39,6 +42,8 @@ pub struct LogConfig {
     pub snapshot_entries: u64,
     /// Entries that stay in the log behind a snapshot, for servers that are only a little late.
     pub log_keep_entries: u64,
+    /// Seals bodies before they are proposed, and opens those that are told. Without one they are stored as they are.
+    pub seal: Option<Arc<dyn Seal>>,
 }
 
 impl LogConfig {
@@ -52,6 +57,7 @@ impl LogConfig {
             ring_events: RING_EVENTS,
             snapshot_entries: SNAPSHOT_ENTRIES,
             log_keep_entries: LOG_KEEP_ENTRIES,
+            seal: None,
         }
     }
 }
@@ -220,9 +226,11 @@ impl Log {
 
     /// Commits and applies a command. Once it returns, every read of this server shows it.
     ///
-    /// Dropping the future does not take the command back: it may still be committed.
-    pub async fn propose(&self, command: Command) -> Result<Applied, ProposeError> {
+    /// Dropping the future does not take the command back: it may still be committed. Bodies in the answer that another key
+    /// sealed and that cannot be opened are told as they are stored.
+    pub async fn propose(&self, mut command: Command) -> Result<Applied, ProposeError> {
         command.validate()?;
+        self.inner.store.door().seal(&mut command).map_err(ProposeError::Seal)?;
         let command = Arc::new(command);
         check_size(&command)?;
         // Boxed: callers' futures stay small, and the compiler's work with them.
@@ -297,9 +305,25 @@ impl Log {
     /// memory does not reach back that far.
     pub fn recent(&self, subject: &Subject, after: Revision) -> Option<(Vec<Arc<Event>>, Revision)> {
         match self.inner.store.hub().after(subject, after) {
-            Recent::Events(events, seen) => Some((events, seen)),
+            Recent::Events(events, seen) => {
+                let door = self.inner.store.door();
+                let opened: Result<_, _> = events.into_iter().map(|event| door.open_event(event)).collect();
+                // Whoever cannot be told what happened looks at what is, and is told why not.
+                Some((opened.ok()?, seen))
+            }
             Recent::Evicted => None,
         }
+    }
+
+    /// Whether a live object is stored as it would be today; if not, writing it again has a point although it changes nothing.
+    pub fn is_sealed_as_today(&self, key: &Key, revision: Revision) -> Result<bool, ReadError> {
+        self.inner.store.is_sealed_as_today(key, revision)
+    }
+
+    /// How the live objects are stored that are sealed, or sensitive. Reads them all.
+    pub async fn seal_census(&self) -> Result<SealCensus, ReadError> {
+        let store = self.inner.store.clone();
+        tokio::task::spawn_blocking(move || store.seal_census()).await.map_err(|_| ReadError::Closed)?
     }
 
     /// The event of a revision, while it is retained: what changed, who asked, and why.
@@ -367,7 +391,8 @@ fn open_storage(config: &LogConfig) -> Result<(Identity, LogStore, Arc<Store>), 
     let log = LogStore::open(&config.dir.join("log"))?;
     let node = log.claim(rand::random_range(1..NODE_IDS))?;
     let me = Identity::new(node, log.cluster()?);
-    let store = Store::open(&config.dir.join("state"), config.history, config.ring_events)?;
+    let door = Door::new(config.seal.clone());
+    let store = Store::open_behind(door, &config.dir.join("state"), config.history, config.ring_events)?;
     check_log_reaches(config, &log, &store)?;
     // RocksDB syncs what is in its directories, not their names.
     crate::disk::sync_dir(&config.dir)?;

@@ -125,6 +125,22 @@ impl Expr {
         }
     }
 
+    /// Whether a member of a variable is selected anywhere, as `a.b`, `a.?b`, `a["b"]` or in `has(a.b)`.
+    pub fn selects(&self, variable: &str, member: &str) -> bool {
+        let is = |of: &Expr| matches!(&of.node, Node::Ident(name) if name == variable);
+        let mut found = false;
+        self.each(&mut |expr| {
+            found |= match &expr.node {
+                Node::Select { of, field, .. } | Node::Has { of, field } => is(of) && field == member,
+                Node::Index { of, index, .. } => {
+                    is(of) && matches!(&index.node, Node::Literal(Literal::String(text)) if text == member)
+                }
+                _ => false,
+            };
+        });
+        found
+    }
+
     /// Looks at the expression and at all that it is made of.
     pub fn each<'e>(&'e self, look: &mut dyn FnMut(&'e Expr)) {
         look(self);

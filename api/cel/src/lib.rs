@@ -87,6 +87,11 @@ impl Program {
         self.expr.names(variable)
     }
 
+    /// Whether the expression looks at a member of a variable.
+    pub fn selects(&self, variable: &str, member: &str) -> bool {
+        self.expr.selects(variable, member)
+    }
+
     /// Evaluates it; the values are in the order in which the environment declares its variables.
     pub fn run<'a>(&'a self, values: &[Value<'a>], budget: &mut Budget) -> Result<Value<'a>, RunError> {
         let names = self.environment.variables.iter().map(|(name, ..)| name.as_str());

@@ -16,10 +16,12 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use x509_parser::{prelude::FromDer as _, x509::SubjectPublicKeyInfo};
 
+use super::jws::{CLOCK_LEEWAY_S, Jws};
+
 /// The claims of a service account token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
-    #[serde(default, deserialize_with = "one_or_many")]
+    #[serde(default, deserialize_with = "super::jws::one_or_many")]
     pub aud: Vec<String>,
     /// Seconds since the epoch, as all times here.
     pub exp: i64,
@@ -89,9 +91,6 @@ pub struct VerificationKey {
     id: String,
 }
 
-/// Clocks of other servers may be this many seconds ahead.
-const CLOCK_LEEWAY_S: i64 = 60;
-
 impl TokenSigner {
     /// `pkcs8` is an ECDSA P-256 key; signatures of `others` count as its own.
     pub fn new(pkcs8: &[u8], others: Vec<VerificationKey>, issuer: String) -> Result<Self, TokenFault> {
@@ -124,18 +123,15 @@ impl TokenSigner {
 
     /// Checks everything the token itself can show: signature, issuer, times. `now` in seconds since the epoch.
     pub fn verify(&self, token: &str, now: i64) -> Result<Claims, TokenFault> {
-        let (signed, signature) = token.rsplit_once('.').ok_or(TokenFault::Malformed)?;
-        let (header, claims) = signed.split_once('.').ok_or(TokenFault::Malformed)?;
-        let header: Value = serde_json::from_slice(&decode(header)?).map_err(|_| TokenFault::Malformed)?;
-        if header["alg"] != "ES256" {
+        let jws = Jws::split(token)?;
+        if jws.header.alg != "ES256" {
             return Err(TokenFault::Malformed);
         }
-        let signature = decode(signature)?;
-        let named = self.verification.iter().filter(|key| header["kid"].is_null() || header["kid"] == key.id.as_str());
-        if !named.into_iter().any(|key| key.signed(signed.as_bytes(), &signature)) {
+        let named = |key: &&VerificationKey| jws.header.kid.as_ref().is_none_or(|kid| *kid == key.id);
+        if !self.verification.iter().filter(named).any(|key| key.signed(jws.signed, &jws.signature)) {
             return Err(TokenFault::Signature);
         }
-        let claims: Claims = serde_json::from_slice(&decode(claims)?).map_err(|_| TokenFault::Malformed)?;
+        let claims: Claims = jws.claims()?;
         if claims.iss != self.issuer {
             return Err(TokenFault::Issuer(claims.iss));
         }
@@ -211,24 +207,6 @@ impl fmt::Debug for TokenSigner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TokenSigner").field("verification", &self.verification).finish_non_exhaustive()
     }
-}
-
-fn decode(part: &str) -> Result<Vec<u8>, TokenFault> {
-    BASE64URL.decode(part).map_err(|_| TokenFault::Malformed)
-}
-
-/// `aud` may be a string or a list (RFC 7519, section 4.1.3).
-fn one_or_many<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum OneOrMany {
-        One(String),
-        Many(Vec<String>),
-    }
-    Ok(match OneOrMany::deserialize(deserializer)? {
-        OneOrMany::One(one) => vec![one],
-        OneOrMany::Many(many) => many,
-    })
 }
 
 #[cfg(test)]

@@ -2,11 +2,14 @@
 mod bootstrap_token;
 mod certificate;
 mod impersonate;
+mod jws;
 mod jwt;
+mod oidc;
 mod service_account;
 mod static_tokens;
 mod token_keys;
 
+use chrono::Utc;
 use http::{HeaderMap, header};
 use kontiki_model::Status;
 
@@ -17,10 +20,11 @@ pub(crate) use self::{
 };
 pub use self::{
     jwt::{Claims, KubernetesClaims, Reference, TokenFault, TokenSigner, VerificationKey},
+    oidc::{Authentication, AuthenticationError, AuthenticationSource, OidcFlags},
     service_account::believe,
     static_tokens::{StaticTokens, TokenFileError},
 };
-use crate::{core::Core, failure, limits, peers::former, request::Identity};
+use crate::{core::Core, failure, join, limits, peers::former, request::Identity};
 
 pub const ANONYMOUS: &str = "system:anonymous";
 pub const AUTHENTICATED: &str = "system:authenticated";
@@ -31,13 +35,15 @@ pub const UNAUTHENTICATED: &str = "system:unauthenticated";
 /// Extra of an identity: which credential it came with.
 pub const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
 
-/// The identity behind a connection's certificate or a request's token; without either, the anonymous one.
+/// The identity behind a connection's certificate or a request's token; without either, the anonymous one, where the path lets
+/// anybody in.
 ///
 /// A token that is not believed is refused; it does not make the request anonymous.
 pub(crate) async fn authenticate(
     core: &Core,
     certificate: Option<&Identity>,
     headers: &HeaderMap,
+    path: &str,
 ) -> Result<Identity, Status> {
     if let Some(identity) = certificate {
         return match former::standing(core, identity) {
@@ -45,7 +51,11 @@ pub(crate) async fn authenticate(
             former::Standing::Heard { .. } | former::Standing::Nobody => Ok(identity.clone()),
         };
     }
-    let Some(token) = bearer_token(headers) else { return Ok(anonymous()) };
+    let Some(token) = bearer_token(headers) else {
+        // Who joins shows a token of another sort, to the endpoint itself.
+        let let_in = path == join::PATH || core.authentication.lets_in_anybody(path);
+        return if let_in { Ok(anonymous()) } else { Err(failure::unauthorized()) };
+    };
     if token.len() > limits::TOKEN_BYTES_MAX {
         return Err(failure::unauthorized());
     }
@@ -54,6 +64,12 @@ pub(crate) async fn authenticate(
     }
     if let Some(identity) = bootstrapping(core, token).await? {
         return Ok(identity);
+    }
+    if let Some(judged) = core.authentication.believe(token, Utc::now().timestamp()).await {
+        return judged.map(with_authenticated).map_err(|fault| {
+            tracing::debug!(%fault, "token of an issuer refused");
+            failure::unauthorized()
+        });
     }
     match believe(core, token, &core.config.token_audiences).await? {
         Ok(believed) => Ok(believed.identity),

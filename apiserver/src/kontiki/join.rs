@@ -21,6 +21,9 @@ use crate::{
     request::{ApiRequest, ApiResponse},
 };
 
+/// Where a machine asks to become a part of the cluster, with nothing but a token in the request's body.
+pub const PATH: &str = "/apis/kontiki.dev/v1/join";
+
 pub(super) const JOIN: Endpoint = Endpoint {
     method: "POST",
     path: "join",

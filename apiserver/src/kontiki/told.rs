@@ -36,6 +36,9 @@ pub(crate) struct Told {
     /// Before the change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub previous: Option<Box<RawValue>>,
+    /// A part of it is encrypted with a key that this server does not have.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub encrypted: bool,
 }
 
 /// The object that an event is about.
@@ -85,10 +88,12 @@ impl Told {
         let (previous, object) = (event.previous.as_ref(), &event.object);
         // A deletion's last form may differ from the one before, by its own doing: that is not what it changed.
         let changes = match (event.kind, previous) {
-            (EventKind::Updated, Some(previous)) if detail.changes => Some(difference(previous, object)?),
+            (EventKind::Updated, Some(previous)) if detail.changes => difference(previous, object)?,
             _ => None,
         };
         let raw = |stored: &Stored| rest::json(stored).map_err(failure::internal);
+        let readable = |stored: &&Stored| detail.objects && !stored.is_sealed();
+        let encrypted = object.is_sealed() || previous.is_some_and(Stored::is_sealed);
         Ok(Told {
             revision: event.revision(),
             time: time(event.time_ms),
@@ -105,16 +110,20 @@ impl Told {
             previous_revision: previous.map(|previous| previous.revision),
             index: event.index,
             changes,
-            object: detail.objects.then(|| raw(object)).transpose()?,
-            previous: previous.filter(|_| detail.objects).map(raw).transpose()?,
+            object: Some(object).filter(readable).map(raw).transpose()?,
+            previous: previous.filter(readable).map(raw).transpose()?,
+            encrypted,
         })
     }
 }
 
-/// What an update changed.
-pub(crate) fn difference(previous: &Stored, object: &Stored) -> Result<Changes, Status> {
+/// What an update changed; `None` where a key is missing to tell.
+pub(crate) fn difference(previous: &Stored, object: &Stored) -> Result<Option<Changes>, Status> {
+    if previous.is_sealed() || object.is_sealed() {
+        return Ok(None);
+    }
     let tree = |stored: &Stored| serde_json::from_slice::<Value>(&stored.body).map_err(failure::internal);
-    Ok(changes::changes(&tree(previous)?, &tree(object)?))
+    Ok(Some(changes::changes(&tree(previous)?, &tree(object)?)))
 }
 
 pub(crate) fn kind_name(kind: EventKind) -> &'static str {

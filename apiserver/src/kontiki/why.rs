@@ -197,7 +197,7 @@ fn is_content(event: &Event) -> Result<bool, Status> {
     match (event.kind, &event.previous) {
         (EventKind::Updated, Some(previous)) => {
             let difference = told::difference(previous, &event.object)?;
-            Ok(!difference.is_empty() && !difference.is_status_only())
+            Ok(difference.is_none_or(|changes| !changes.is_empty() && !changes.is_status_only()))
         }
         (EventKind::Created | EventKind::Deleted | EventKind::Updated, _) => Ok(true),
     }

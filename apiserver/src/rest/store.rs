@@ -119,7 +119,7 @@ pub fn refused(error: ProposeError) -> Refusal {
         ProposeError::NotLeader { .. } | ProposeError::Unavailable(_) => {
             failure::unavailable(error.to_string(), RETRY_AFTER_S)
         }
-        ProposeError::Storage(_) => failure::internal(error),
+        ProposeError::Seal(_) | ProposeError::Storage(_) => failure::internal(error),
     })
 }
 
@@ -135,6 +135,7 @@ pub fn read_failed(error: &ReadError) -> Status {
         ReadError::NotLeader { .. } | ReadError::Unavailable(_) | ReadError::Closed => {
             failure::unavailable(error.to_string(), RETRY_AFTER_S)
         }
+        ReadError::Sealed(unopened) => failure::sealed(unopened),
         ReadError::Disk(_) => failure::internal(error),
     }
 }

@@ -126,7 +126,8 @@ async fn change(call: &Call<'_>, view: &View<'_>, update: &Update<'_>, current: 
     }
     let warnings = told.warnings;
     object::settle(kind, &mut new);
-    if !ended && ownership::unchanged(&new, &old) && object::is_stored_form(kind, &current) {
+    let same = !ended && ownership::unchanged(&new, &old) && object::is_stored_form(kind, &current);
+    if same && view.is_sealed_as_today(&current).map_err(|error| store::read_failed(&error))? {
         return Ok(Plan { effect: Effect::Unchanged, object: known.into_owned(), change, warnings });
     }
     let sealed = conversion::seal(call.core, kind, new).await?;

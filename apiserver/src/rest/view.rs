@@ -87,6 +87,14 @@ impl<'a> View<'a> {
         with(&mut self.turns.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Whether an object is stored as it would be today: encrypted, with the key that encrypts now, or not at all.
+    pub fn is_sealed_as_today(&self, stored: &Stored) -> Result<bool, ReadError> {
+        match self.is_pending(&stored.key) {
+            true => Ok(true),
+            false => self.log.is_sealed_as_today(&stored.key, stored.revision),
+        }
+    }
+
     /// Whether this transaction changes the key.
     pub fn is_pending(&self, key: &Key) -> bool {
         self.pending.contains_key(key)

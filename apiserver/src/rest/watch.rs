@@ -151,6 +151,8 @@ fn ended(error: &ReadError) -> Status {
         ReadError::Compacted { requested, floor } => {
             failure::expired(format!("too old resource version: {requested} ({floor})"))
         }
+        // The client looks again, and is told what it cannot have; or the past alone is lost to it.
+        ReadError::Sealed(unopened) => failure::expired(failure::sealed(unopened).message),
         error => store::read_failed(error),
     }
 }

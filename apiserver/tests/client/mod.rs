@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use http_body_util::BodyExt as _;
 use kontiki_apiserver::{ApiRequest, ApiResponse, Config, Core, Identity, RequestBody, ResourceRequest, content, rest};
 use kontiki_kinds::{Kind, KindRef, by_gvk};
-use kontiki_raft::{Log, LogConfig};
+use kontiki_raft::{Log, LogConfig, Seal};
 use serde_json::{Value, json};
 
 /// May do anything.
@@ -48,16 +48,26 @@ pub fn kind(name: &str) -> &'static Kind {
 impl Server {
     /// A server with the namespace `default` and its service account.
     pub async fn start() -> Self {
-        Server::start_with(|_| {}).await
+        Server::start_on(|_, _| {}).await
     }
 
     /// As [`Server::start`], with a configuration that is not the usual one.
     pub async fn start_with(configure: impl FnOnce(&mut Config)) -> Self {
+        Server::start_on(|_, config| configure(config)).await
+    }
+
+    /// As [`Server::start`]; bodies are sealed in the log.
+    pub async fn start_sealed(seal: Arc<dyn Seal>) -> Self {
+        Server::start_on(|log, _| log.seal = Some(seal)).await
+    }
+
+    async fn start_on(configure: impl FnOnce(&mut LogConfig, &mut Config)) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let log = Log::open(LogConfig::new(dir.path().join("log"))).await.unwrap();
+        let mut log = LogConfig::new(dir.path().join("log"));
         let listen = "127.0.0.1:0".parse().unwrap();
         let mut config = Config::new(listen, "127.0.0.1".parse().unwrap(), dir.path().join("pki"));
-        configure(&mut config);
+        configure(&mut log, &mut config);
+        let log = Log::open(log).await.unwrap();
         let core = Core::open(config, log).unwrap();
         let server = Server { core, _dir: dir };
         let namespace = server.on("Namespace", "").create(&json!({"metadata": {"name": "default"}})).await;

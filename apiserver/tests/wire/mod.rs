@@ -40,10 +40,24 @@ impl Running {
 
     /// With something else than the defaults.
     pub async fn start_with(dir: tempfile::TempDir, advertise: &str, configure: impl FnOnce(&mut Config)) -> Running {
-        let log = Log::open(LogConfig::new(dir.path().join("log"))).await.unwrap();
+        Running::start_as(dir, advertise, |_, config| configure(config)).await
+    }
+
+    /// As [`Running::start`], with another log or configuration.
+    pub async fn start_configured(configure: impl FnOnce(&mut LogConfig, &mut Config)) -> Running {
+        Running::start_as(tempfile::tempdir().unwrap(), "192.0.2.7", configure).await
+    }
+
+    async fn start_as(
+        dir: tempfile::TempDir,
+        advertise: &str,
+        configure: impl FnOnce(&mut LogConfig, &mut Config),
+    ) -> Running {
+        let mut log = LogConfig::new(dir.path().join("log"));
         let listen: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let mut config = Config::new(listen, advertise.parse().unwrap(), dir.path().join("pki"));
-        configure(&mut config);
+        configure(&mut log, &mut config);
+        let log = Log::open(log).await.unwrap();
         let api = ApiServer::start(config, log.clone()).await.unwrap();
         Running { api, log, dir }
     }

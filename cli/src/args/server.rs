@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use clap::{ArgAction, ArgGroup, Args, Subcommand, ValueEnum};
 
-use super::{Admission, ClusterTarget, DataDir, Output, Requests, TokenKeys};
+use super::{Admission, Authentication, ClusterTarget, DataDir, Encryption, Output, Requests, TokenKeys};
 
 #[derive(Args)]
 #[command(group = ArgGroup::new("begin").args(["init", "join"]))]
@@ -60,6 +60,12 @@ pub struct Server {
 
     #[command(flatten)]
     pub requests: Requests,
+
+    #[command(flatten)]
+    pub encryption: Encryption,
+
+    #[command(flatten)]
+    pub authentication: Authentication,
 }
 
 #[derive(Args)]

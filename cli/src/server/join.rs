@@ -5,14 +5,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use http::StatusCode;
 use kontiki_apiserver::{
-    join::JoinRequest,
+    join::{JoinRequest, PATH},
     peers::{Answer, Question, ask, pinned_tls},
     pki::{JoinRole, JoinToken},
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-const JOIN_PATH: &str = "/apis/kontiki.dev/v1/join";
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Rounds through all addresses while the cluster says that it cannot answer at the moment.
 const ROUNDS_MAX: u32 = 10;
@@ -43,7 +42,7 @@ pub async fn join<T: DeserializeOwned>(addresses: &[String], token: &JoinToken, 
             tokio::time::sleep(ROUND_PAUSE).await;
         }
         for address in addresses {
-            match ask(&tls, Question::post(address, JOIN_PATH, &body, PATIENCE)).await {
+            match ask(&tls, Question::post(address, PATH, &body, PATIENCE)).await {
                 Ok(answer) => match granted(address, &answer)? {
                     Ok(grant) => return Ok(grant),
                     Err(not_now) => last = not_now,

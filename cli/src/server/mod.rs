@@ -25,7 +25,9 @@ use tracing::{info, warn};
 use self::settings::{Origin, Settings, must_be_free};
 use crate::{
     args::Server,
+    authentication,
     control_plane::{self, ControlPlane, Plan, stop_signal},
+    encryption::EncryptionFile,
     layout::Layout,
 };
 
@@ -178,7 +180,10 @@ fn plan(layout: &Layout, settings: &Settings, arguments: &Server) -> Result<Plan
         dial: Some(Arc::new(peers)),
         ..LogConfig::new(layout.log())
     };
-    Ok(Plan { config, log, controllers: arguments.controllers })
+    let encryption = EncryptionFile::open(&arguments.encryption)?;
+    config.authentication = authentication::source(&arguments.authentication)?;
+    let issuers = arguments.authentication.config.clone();
+    Ok(Plan { config, log, encryption, issuers, controllers: arguments.controllers })
 }
 
 /// Becomes a member if it is none yet, and then watches that it stays one.

@@ -5,6 +5,7 @@
 mod agents;
 mod backup;
 mod certificates;
+mod encryption;
 mod faults;
 mod harness;
 mod images;

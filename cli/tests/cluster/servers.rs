@@ -18,6 +18,8 @@ pub struct Servers {
     netns: Option<Netns>,
     host: &'static str,
     running: Vec<(String, Child)>,
+    /// What every server is started with besides.
+    flags: Vec<String>,
 }
 
 impl Servers {
@@ -27,17 +29,34 @@ impl Servers {
     }
 
     pub fn start_in(netns: Option<Netns>, host: &'static str, names: &[&str]) -> Self {
-        let mut servers = Servers { dir: tempfile::tempdir().unwrap(), netns, host, running: Vec::new() };
+        let mut servers = Servers::prepare(&[]);
+        (servers.netns, servers.host) = (netns, host);
+        servers.begin(names);
+        servers
+    }
+
+    /// A folder for servers that will have these flags; none runs yet.
+    pub fn prepare(flags: &[&str]) -> Self {
+        let flags = flags.iter().map(|&flag| flag.to_owned()).collect();
+        Servers { dir: tempfile::tempdir().unwrap(), netns: None, host: "127.0.0.1", running: Vec::new(), flags }
+    }
+
+    /// Founds a cluster with the first and joins the others, all voting when this returns.
+    pub fn begin(&mut self, names: &[&str]) {
         for (index, name) in names.iter().enumerate() {
             if index == 0 {
-                let listen = servers.listen();
-                servers.spawn(name, &["--init", "--name", name, "--listen", &listen]);
+                let listen = self.listen();
+                self.spawn(name, &["--init", "--name", name, "--listen", &listen]);
             } else {
-                servers.join(name);
+                self.join(name);
             }
-            servers.wait_ready(name);
+            self.wait_ready(name);
         }
-        servers
+    }
+
+    /// Starts one that ran before.
+    pub fn again(&mut self, name: &str) {
+        self.spawn(name, &[]);
     }
 
     fn listen(&self) -> String {
@@ -66,7 +85,7 @@ impl Servers {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.dir.path().join(format!("{name}.log")));
         let log = log.unwrap();
         let mut command = self.kontiki(&["server", "--data-dir", name]);
-        command.args(arguments).stdout(log.try_clone().unwrap()).stderr(log);
+        command.args(arguments).args(&self.flags).stdout(log.try_clone().unwrap()).stderr(log);
         self.running.push((name.to_owned(), command.spawn().unwrap()));
     }
 

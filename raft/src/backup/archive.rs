@@ -8,6 +8,7 @@ use std::sync::Arc;
 use kontiki_model::{Key, Revision};
 
 use super::{BackupError, Header, Reader, io_error};
+use crate::seal::Door;
 use crate::store::Store;
 use crate::{ReadError, Stored};
 
@@ -22,9 +23,14 @@ pub struct Archive {
 impl Archive {
     /// Unpacks and verifies a backup below a directory that does not exist yet. Blocks on the source and the disk.
     pub fn unpack(backup: impl Read, dir: &Path) -> Result<Self, BackupError> {
+        Archive::unpack_behind(Door::default(), backup, dir)
+    }
+
+    /// As [`Archive::unpack`]; bodies that are sealed in it are told where the door opens them.
+    pub(super) fn unpack_behind(door: Door, backup: impl Read, dir: &Path) -> Result<Self, BackupError> {
         let scratch = Scratch::make(dir)?;
         let (header, snapshot) = Reader::open(backup)?.unpack(&dir.join("incoming"))?;
-        let store = Store::of_snapshot(&snapshot, &dir.join("state"))?;
+        let store = Store::of_snapshot(door, &snapshot, &dir.join("state"))?;
         snapshot.retire();
         Ok(Archive { header, store, _dir: scratch })
     }

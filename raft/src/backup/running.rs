@@ -33,7 +33,7 @@ impl Log {
 
     /// Unpacks a backup beside the log, to compare with. Blocks on the source and the disk.
     pub fn open_backup(&self, backup: impl Read) -> Result<Archive, BackupError> {
-        Archive::unpack(backup, &self.scratch())
+        Archive::unpack_behind(self.store().door().clone(), backup, &self.scratch())
     }
 
     /// All live keys and the revisions of their objects, at one revision.

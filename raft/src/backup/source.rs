@@ -10,6 +10,7 @@ use super::{Backup, BackupError, Origin, io_error};
 use crate::codec::{LogPayload, LogRecord};
 use crate::consensus::{StoppedLog, members};
 use crate::limits::APPLY_BATCH_ENTRIES;
+use crate::seal::Door;
 use crate::snapshot::SnapshotDir;
 use crate::store::{HistoryLimits, Store};
 use crate::transport::Member;
@@ -138,7 +139,7 @@ impl Stopped {
             std::fs::remove_dir_all(dir).map_err(io_error("remove an earlier copy of the state"))?;
         }
         let snapshot = pack(&self.store)?;
-        let store = Store::of_snapshot(&snapshot, dir)?;
+        let store = Store::of_snapshot(Door::default(), &snapshot, dir)?;
         snapshot.retire();
         let figures = self.figures()?;
         let end = match up_to {

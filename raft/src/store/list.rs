@@ -69,7 +69,7 @@ impl Store {
             stored(slot.key.clone(), slot.revision, slot.head.clone(), frame?.ok_or_else(missing)?)
         };
         let items = chosen.into_iter().zip(frames).map(item).collect::<Result<_, _>>()?;
-        Ok(Page { items, revision, next, remaining })
+        Ok(Page { items: self.door().open_all(items)?, revision, next, remaining })
     }
 
     /// The past is the present if nothing of the resource changed since: the common case of a continue token.
@@ -118,7 +118,7 @@ impl Store {
         let items: Result<Vec<_>, DiskError> = bodies.collect();
         // First whether history was dropped meanwhile: that explains what is missing.
         self.live().check_resource(&scope.resource, at)?;
-        Ok(Page { items: items?, revision: at, next, remaining })
+        Ok(Page { items: self.door().open_all(items?)?, revision: at, next, remaining })
     }
 }
 

@@ -9,6 +9,7 @@ mod list;
 mod offline;
 mod prune;
 mod read;
+mod seal;
 mod shred;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ use self::gaps::Gaps;
 use crate::codec::{self, AppliedRecord, HeadRecord, Tag};
 use crate::disk::{DiskError, StateBatch, StateDb, sync_dir};
 use crate::limits::{RING_BYTES, RING_EVENTS};
+use crate::seal::Door;
 use crate::snapshot::SnapshotDir;
 use crate::state::{Index, Slot};
 use crate::watch::{Hub, Subject, Watch};
@@ -57,6 +59,7 @@ pub struct Store {
     checkpoints: AtomicU64,
     snapshot_checkpoint: AtomicU64,
     hub: Hub,
+    door: Door,
     history: HistoryLimits,
     closed: AtomicBool,
 }
@@ -94,6 +97,16 @@ pub struct StoreFigures {
 impl Store {
     /// Opens or creates the state below `dir`.
     pub fn open(dir: &Path, history: HistoryLimits, ring_events: usize) -> Result<Arc<Self>, DiskError> {
+        Store::open_behind(Door::default(), dir, history, ring_events)
+    }
+
+    /// As [`Store::open`]; what is told goes through the door.
+    pub fn open_behind(
+        door: Door,
+        dir: &Path,
+        history: HistoryLimits,
+        ring_events: usize,
+    ) -> Result<Arc<Self>, DiskError> {
         std::fs::create_dir_all(dir).map_err(DiskError::io("create the state's directory"))?;
         let current = current_dir(dir)?;
         remove_others(dir, &current)?;
@@ -109,6 +122,7 @@ impl Store {
             checkpoints: AtomicU64::new(0),
             snapshot_checkpoint: AtomicU64::new(0),
             hub,
+            door,
             history,
             closed: AtomicBool::new(false),
         }))

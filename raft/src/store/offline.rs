@@ -15,6 +15,7 @@ use crate::ReadError;
 use crate::codec::{self, AppliedRecord, HeadRecord, Tag};
 use crate::disk::{DiskError, StateBatch, StateDb};
 use crate::limits::PRUNE_STEP_RECORDS;
+use crate::seal::Door;
 use crate::snapshot::SnapshotDir;
 
 /// What is in a snapshot.
@@ -133,9 +134,9 @@ fn set_head(db: &StateDb, batch: &mut StateBatch, key: &[u8], at: Revision) -> R
 
 impl Store {
     /// A store of its own over a snapshot's database, in a directory that does not exist yet.
-    pub fn of_snapshot(snapshot: &SnapshotDir, dir: &Path) -> Result<Arc<Store>, DiskError> {
+    pub fn of_snapshot(door: Door, snapshot: &SnapshotDir, dir: &Path) -> Result<Arc<Store>, DiskError> {
         unpack(snapshot, dir)?;
-        Store::open(dir, HistoryLimits::default(), 0)
+        Store::open_behind(door, dir, HistoryLimits::default(), 0)
     }
 
     /// Every live key and the revision of its object, at a revision; kept apart from bodies, so that it is small.

@@ -29,7 +29,8 @@ impl Store {
                 (live.db.clone(), slot.clone())
             };
             if let Some(frame) = db.version(&key.to_bytes(), slot.revision)? {
-                return Ok(Some(stored(key.clone(), slot.revision, slot.head.clone(), frame)?));
+                let found = stored(key.clone(), slot.revision, slot.head.clone(), frame)?;
+                return Ok(Some(self.door().open(found)?));
             }
         }
         Err(DiskError::Missing(format!("the body of {key:?}")).into())
@@ -46,13 +47,13 @@ impl Store {
         self.live().check_resource(&key.resource, at)?;
         match found {
             Some((revision, frame)) if !codec::version_is_deleted(&frame) => {
-                Ok(Some(decode_stored(key.clone(), revision, frame)?))
+                Ok(Some(self.door().open(decode_stored(key.clone(), revision, frame)?)?))
             }
             _ => Ok(None),
         }
     }
 
-    /// What is retained of a key's events before a revision, newest first.
+    /// What is retained of a key's events before a revision, newest first. What cannot be opened is told as it is stored.
     pub fn key_history(&self, key: &Key, before: Option<Revision>, limit: usize) -> Result<Vec<Arc<Event>>, ReadError> {
         let db = self.live().db.clone();
         let newest = before.unwrap_or(Revision::MAX).saturating_sub(1);
@@ -61,12 +62,13 @@ impl Store {
             let (revision, _) = version?;
             // Dropped while we read: the rest is older and gone as well.
             let Some(frame) = db.event(revision)? else { break };
-            events.push(Arc::new(event(&db, revision, decode_record(revision, &frame)?)?));
+            let event = event(&db, revision, decode_record(revision, &frame)?)?;
+            events.push(self.door().open_what_can_be(Arc::new(event)));
         }
         Ok(events)
     }
 
-    /// Events by revision, from the ring or from disk.
+    /// Events by revision, from the ring or from disk. What cannot be opened is told as it is stored.
     pub fn events_run(&self, first: Revision, count: usize) -> Result<Vec<Arc<Event>>, ReadError> {
         if count == 0 {
             return Ok(Vec::new());
@@ -78,12 +80,13 @@ impl Store {
         let records = db.events_after(first - 1).take(count);
         let events = records.map(|item| {
             let (revision, frame) = item?;
-            Ok(Arc::new(event(&db, revision, decode_record(revision, &frame)?)?))
+            let event = event(&db, revision, decode_record(revision, &frame)?)?;
+            Ok(self.door().open_what_can_be(Arc::new(event)))
         });
         events.collect()
     }
 
-    /// One event, with the versions after and before it.
+    /// One event, with the versions after and before it. What cannot be opened is told as it is stored.
     pub fn event(&self, revision: Revision) -> Result<Arc<Event>, ReadError> {
         let (db, now) = {
             let live = self.live();
@@ -95,13 +98,13 @@ impl Store {
         let dropped = || ReadError::Compacted { requested: revision, floor: self.floor() };
         let frame = db.event(revision)?.ok_or_else(dropped)?;
         match event(&db, revision, decode_record(revision, &frame)?) {
-            Ok(event) => Ok(Arc::new(event)),
+            Ok(event) => Ok(self.door().open_what_can_be(Arc::new(event))),
             // Its version and it are dropped together: gone between the two reads, or damage.
             Err(error) => Err(if db.event(revision)?.is_none() { dropped() } else { error.into() }),
         }
     }
 
-    /// The next events of a subject from disk, and the revision up to which they are all of them.
+    /// The next events of a subject from disk, as they are stored, and the revision up to which they are all of them.
     pub fn events_after(&self, subject: &Subject, after: Revision) -> Result<(Vec<Arc<Event>>, Revision), ReadError> {
         let (db, revision) = {
             let live = self.live();

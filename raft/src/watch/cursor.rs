@@ -40,11 +40,14 @@ impl Watch {
 
     /// The next item; waits for one. Cancel safe: nothing is lost when the future is dropped.
     ///
-    /// `Compacted` means that the watcher fell so far behind that history no longer reaches back to it; `Closed` that the
-    /// log was shut down.
+    /// `Compacted` means that the watcher fell so far behind that history no longer reaches back to it; `Sealed` that the next
+    /// event cannot be told; `Closed` that the log was shut down.
     pub async fn next(&mut self) -> Result<WatchItem, ReadError> {
         loop {
-            if let Some(event) = self.pending.pop_front() {
+            if let Some(event) = self.pending.front() {
+                // It stays the next one if it cannot be opened.
+                let event = self.store.door().open_event(event.clone())?;
+                self.pending.pop_front();
                 self.progress_due = true;
                 return Ok(WatchItem::Event(event));
             }

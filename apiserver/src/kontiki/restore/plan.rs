@@ -85,6 +85,10 @@ impl Plan {
                     *plan.left.entry("what the snapshot no longer knows").or_default() += 1;
                     continue;
                 }
+                Err(ReadError::Sealed(unopened)) => {
+                    plan.refused.push((key.clone(), format!("in the snapshot, {unopened}")));
+                    continue;
+                }
                 Err(error) => return Err(read_failed(&error)),
             };
             let is = core.stored(key)?;
