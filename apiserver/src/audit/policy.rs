@@ -184,7 +184,7 @@ impl GroupResources {
     }
 }
 
-/// `pods`, `pods/log`, `pods/*`, `*/log`, `*`.
+/// `pods`, `pods/log`, `pods/*` (which Kubernetes takes for `pods` too), `*/log`, `*`.
 fn is_resource(pattern: &str, asked: &ResourceInfo) -> bool {
     let (resource, subresource) = (asked.resource.as_str(), asked.subresource.as_str());
     match pattern.split_once('/') {
@@ -268,7 +268,7 @@ rules:
             ("PUT", "/apis/apps/v1/namespaces/a/deployments/d/scale", Request),
             ("PUT", "/apis/apps/v1/namespaces/a/deployments/d/status", Metadata),
             ("PUT", "/apis/batch/v1/namespaces/a/jobs/j/status", Request),
-            ("PUT", "/apis/batch/v1/namespaces/a/jobs/j", Metadata),
+            ("PUT", "/apis/batch/v1/namespaces/a/jobs/j", Request),
         ];
         for (method, path, expected) in cases {
             let told = level(&policy, "system:kube-proxy", &["system:authenticated"], method, path);

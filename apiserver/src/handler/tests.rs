@@ -120,19 +120,19 @@ async fn a_flood_fills_its_own_queues_and_others_have_their_turn() {
         let key = kontiki_model::Key::new(format!("{kind}.flowcontrol.apiserver.k8s.io"), "", name);
         core.log.head(&key).unwrap().1.uid.clone()
     };
-    let marked = |response: &ApiResponse, name: &str| {
+    let marked = |response: &ApiResponse, schema: &str, level: &str| {
         let headers = response.headers();
-        assert_eq!(headers["x-kubernetes-pf-flowschema-uid"], uid("flowschemas", name));
-        assert_eq!(headers["x-kubernetes-pf-prioritylevel-uid"], uid("prioritylevelconfigurations", name));
+        assert_eq!(headers["x-kubernetes-pf-flowschema-uid"], uid("flowschemas", schema));
+        assert_eq!(headers["x-kubernetes-pf-prioritylevel-uid"], uid("prioritylevelconfigurations", level));
     };
-    marked(&refused, "global-default");
+    marked(&refused, "global-default", "global-default");
 
     // Who is exempt, or of another level, is answered at once.
     let exempt = handler.answer(get("/api/v1/configmaps", "")).await;
     assert_eq!(exempt.status(), StatusCode::OK);
-    marked(&exempt, "exempt");
+    marked(&exempt, "exempt", "exempt");
     let account = by("system:serviceaccount:kube-system:robot", get("/api/v1/configmaps", ""));
-    marked(&handler.answer(account).await, "workload-high");
+    marked(&handler.answer(account).await, "kube-system-service-accounts", "workload-high");
 
     // Another user of the same level waits for one seat after one of each of the flood's queues.
     let mut jane = Box::pin(handler.answer(by("jane", get("/api/v1/configmaps", ""))));
@@ -150,7 +150,7 @@ async fn a_flood_fills_its_own_queues_and_others_have_their_turn() {
         ended += 1;
     };
     assert_eq!(answer.status(), StatusCode::OK);
-    marked(&answer, "global-default");
+    marked(&answer, "global-default", "global-default");
     let levels = handler.answer(get("/debug/api_priority_and_fairness/dump_priority_levels", "")).await;
     let text = http_body_util::BodyExt::collect(levels.into_body()).await.unwrap().to_bytes();
     let text = String::from_utf8(text.to_vec()).unwrap();
