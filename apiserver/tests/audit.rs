@@ -21,6 +21,7 @@ rules:
 - {level: None, users: ['system:apiserver']}
 - {level: Metadata, resources: [{group: '', resources: [secrets]}]}
 - {level: RequestResponse, resources: [{group: '', resources: [configmaps]}]}
+- {level: Metadata, resources: [{group: '', resources: [pods]}]}
 - {level: Metadata, nonResourceURLs: [/version]}
 ";
 
@@ -121,6 +122,30 @@ fn requests_are_recorded_as_far_as_the_policy_says() {
             (&event["user"]["username"], &event["impersonatedUser"]["username"]),
             (&json!("kubernetes-admin"), &json!("jane"))
         );
+    });
+}
+
+#[test]
+fn what_pod_security_finds_is_recorded() {
+    run(async {
+        let server = start(1).await;
+        let mut admin = server.admin().await;
+        let labels = json!({"pod-security.kubernetes.io/audit": "baseline"});
+        let namespace = json!({"metadata": {"name": "n", "labels": labels}});
+        assert_eq!(admin.post("/api/v1/namespaces", &namespace).await.status, 201);
+        let account = json!({"metadata": {"name": "default"}});
+        assert_eq!(admin.post("/api/v1/namespaces/n/serviceaccounts", &account).await.status, 201);
+        let pod = json!({
+            "metadata": {"name": "p"},
+            "spec": {"hostNetwork": true, "containers": [{"name": "c", "image": "i"}]},
+        });
+        let made = admin.post("/api/v1/namespaces/n/pods", &pod).await;
+        assert_eq!(made.status, 201, "{:?}", made.body);
+        let (events, _) = recorded(server).await;
+        let annotations = &of(&events, made.headers["audit-id"].to_str().unwrap())[1]["annotations"];
+        assert_eq!(annotations["pod-security.kubernetes.io/enforce-policy"], "privileged:latest");
+        let found = "would violate PodSecurity \"baseline:latest\": host namespaces (hostNetwork=true)";
+        assert_eq!(annotations["pod-security.kubernetes.io/audit-violations"], found);
     });
 }
 
