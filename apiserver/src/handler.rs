@@ -132,6 +132,8 @@ impl Handler {
             Err(status)
         });
         if let Some(unread) = incoming.body.take() {
+            // Its client may take its time: nobody waits for that.
+            noted.seat = None;
             content::drain(unread).await;
         }
         let failed = outcome.as_ref().err().filter(|_| noted.entry.is_some()).cloned();
@@ -161,7 +163,7 @@ impl Handler {
     ) -> Result<ApiResponse, Status> {
         let started = Instant::now();
         let asks = asks?;
-        let allowed = bounds::time_allowed(&query)?;
+        let allowed = bounds::time_allowed(&query, asks.is_long())?;
         self.core.knows_enough(&asks.info.target)?;
         let identity = self
             .identify(&asks.info, &incoming.caller, (&incoming.headers, &incoming.path), &request_id, noted)
@@ -184,10 +186,12 @@ impl Handler {
         let work = async {
             let method = incoming.method.clone();
             let headers = std::mem::take(&mut incoming.headers);
-            let body = incoming.body.take().unwrap_or_else(content::empty);
-            let body = match asks.passes_through() || elsewhere.is_some() {
-                true => RequestBody::stream(body),
-                false => RequestBody::Bytes(bounds::read_body(&headers, body).await?),
+            let mut body = incoming.body.take().unwrap_or_else(content::empty);
+            let body = if asks.passes_through() || elsewhere.is_some() {
+                RequestBody::stream(body)
+            } else {
+                let read = bounds::read_body(&headers, &mut body).await;
+                RequestBody::Bytes(read.inspect_err(|_| incoming.body = Some(body))?)
             };
             if let Some(entry) = &mut noted.entry {
                 entry.sent(&headers, body.bytes());
