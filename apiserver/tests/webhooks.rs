@@ -407,6 +407,41 @@ async fn selectors_decide_whom_a_webhook_concerns() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn conditions_decide_whom_a_webhook_concerns() {
+    let server = Server::start().await;
+    let hook = Hook::agreeable().await;
+    let conditions = json!([
+        {"name": "named", "expression": "request.name.startsWith('asked')"},
+        {"name": "data", "expression": "object.data.a == '1' && request.kind.kind == 'ConfigMap'"},
+        {"name": "who", "expression": "authorizer.requestResource.check('create').allowed()"},
+    ]);
+    let client = || hook.client("/x");
+    let asks = webhook("asks.b.c", client(), config_maps(), &json!({"matchConditions": conditions}));
+    configure(&server, MUTATING, "m", &[asks]).await;
+    create(&server, "other").await.expect(201);
+    assert_eq!(hook.asked().len(), 0);
+    create(&server, "asked").await.expect(201);
+    assert_eq!(hook.asked().len(), 1);
+    // What cannot be told counts as a webhook that cannot be asked.
+    for (policy, code) in [("Ignore", 201), ("Fail", 403)] {
+        let conditions = json!([{"name": "fails", "expression": "object.data.missing == '1'"}]);
+        let changed = json!({"matchConditions": conditions, "failurePolicy": policy});
+        let name = policy.to_lowercase();
+        configure(&server, VALIDATING, &name, &[webhook("fails.b.c", client(), config_maps(), &changed)]).await;
+        let answer = create(&server, &name).await;
+        assert_eq!(answer.code, code, "{answer:?}");
+        if code == 403 {
+            let told = format!(
+                "configmaps \"{name}\" is forbidden: expression 'object.data.missing == '1'' resulted in error: no such key: \
+                 missing"
+            );
+            assert_eq!(message(&answer), told);
+        }
+    }
+    assert_eq!(hook.asked().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn equivalent_requests_are_shown_in_the_form_that_the_rules_name() {
     let server = Server::start().await;
     let hook = Hook::start(|_, request| {

@@ -4,7 +4,10 @@ use kontiki_cel::{Authorizer, Question};
 use kontiki_model::Key;
 use serde_json::Value;
 
-use super::{asking::Asking, expressions::Input};
+use super::{
+    asking::Asking,
+    expressions::{Conditions, Input},
+};
 use crate::{
     admission::{
         Attributes,
@@ -73,7 +76,23 @@ impl<'a> About<'a> {
         Ok(Ok(Scene { object, old_object, request, namespace, authorizer, question }))
     }
 
-    pub async fn shown(&self, form: usize, object: &Value) -> Result<Value, String> {
+    /// Whether the conditions of a webhook hold. The inner error says why that cannot be told.
+    pub async fn holds(
+        &self,
+        conditions: &Result<Conditions, String>,
+        form: usize,
+        objects: Objects<'_>,
+    ) -> Result<Result<bool, String>, Refusal> {
+        let conditions = match conditions {
+            Ok(conditions) if conditions.is_empty() => return Ok(Ok(true)),
+            Ok(conditions) => conditions,
+            Err(why) => return Ok(Err(why.clone())),
+        };
+        let scene = self.scene(form, objects).await?;
+        Ok(scene.and_then(|scene| conditions.hold(scene.input(&Value::Null))))
+    }
+
+    async fn shown(&self, form: usize, object: &Value) -> Result<Value, String> {
         self.request.shown(form, object).await.map_err(|refusal| told(refusal, self.attributes))
     }
 

@@ -106,9 +106,13 @@ impl Conditions {
         all.map(read).collect::<Result<_, _>>().map(Conditions)
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether all hold. One that does not is decisive, whatever the others come to; otherwise those that failed are told.
     pub fn hold(&self, input: Input<'_>) -> Result<bool, String> {
-        if self.0.is_empty() {
+        if self.is_empty() {
             return Ok(true);
         }
         // What a namespace is like is no condition's business.

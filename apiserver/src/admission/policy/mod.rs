@@ -20,6 +20,8 @@ mod validating;
 
 use std::sync::Arc;
 
+pub(super) use self::{about::About, expressions::Conditions};
+
 use self::{compiled::Hook, state::Sort};
 pub(crate) use self::{mutating::mutate, state::Policies, status::keep as keep_statuses, validating::validate};
 use super::Attributes;

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{
     about::{About, Scene, told},
-    compiled::{Binding, Hook, Policy, Rules},
+    compiled::{Binding, Hook, Mutation, Policy, Rules},
     limits::POLICY_COST_MAX,
     params, patches,
     state::Sort,
@@ -71,7 +71,7 @@ pub(crate) async fn mutate(
     let forms = request.forms();
     let about = About::new(attributes, &request, request.asked(&forms));
     let mut failures = Vec::new();
-    let mut patched = false;
+    let (mut patched, mut willing) = (false, false);
     for invocation in invocations(&about, &hooks, Objects { new: Some(object), old }, &mut failures).await? {
         let id = invocation.id();
         if !round.asks(&id) {
@@ -84,9 +84,11 @@ pub(crate) async fn mutate(
         }
         if invocation.policy.rules.as_ref().is_ok_and(|rules| rules.again) {
             round.asked(&id);
+            willing = true;
         }
     }
-    if patched {
+    // Whoever is willing counts every patch as a change, its own too, as in Kubernetes.
+    if patched && willing {
         round.changed();
     }
     failures.retain(|failure| failure.strict);
@@ -145,25 +147,15 @@ impl Invocation {
         failures: &mut Vec<Failure>,
     ) -> Result<bool, Refusal> {
         let scene = about.scene(self.form, Objects { new: Some(object), old }).await?;
-        let (rules, mut scene) = match (&self.policy.rules, scene) {
-            (Ok(rules), Ok(scene)) => (rules, scene),
-            (Err(why), _) => {
-                failures.push(Failure::of(&self.policy, &self.binding, why));
-                return Ok(false);
-            }
-            (Ok(_), Err(why)) => {
-                failures.push(Failure::of(&self.policy, &self.binding, &why));
-                return Ok(false);
-            }
-        };
-        match rules.conditions.hold(scene.input(&self.params)) {
-            Ok(true) => {}
-            Ok(false) => return Ok(false),
+        let asked = scene.and_then(|scene| Ok(self.rules(&scene)?.map(|rules| (rules, scene))));
+        let (rules, mut scene) = match asked {
+            Ok(Some(asked)) => asked,
+            Ok(None) => return Ok(false),
             Err(why) => {
                 failures.push(Failure::of(&self.policy, &self.binding, &why));
                 return Ok(false);
             }
-        }
+        };
         let patched = self.patch(about, rules, &mut scene, failures);
         if patched {
             *object = about.request.taken(self.form, object, scene.object).await?;
@@ -171,21 +163,17 @@ impl Invocation {
         Ok(patched)
     }
 
+    /// What the policy does, if its conditions hold.
+    fn rules(&self, scene: &Scene<'_>) -> Result<Option<&Rules>, String> {
+        let rules = self.policy.rules.as_ref().map_err(Clone::clone)?;
+        let holds = rules.conditions.hold(scene.input(&self.params))?;
+        Ok(holds.then_some(rules))
+    }
+
     fn patch(&self, about: &About<'_>, rules: &Rules, scene: &mut Scene<'_>, failures: &mut Vec<Failure>) -> bool {
         let mut patched = false;
         for mutation in &rules.mutations {
-            let changed = about.request.schema(self.form).and_then(|schema| {
-                let seen = scene.input(&self.params).composed(&rules.variables);
-                let mut budget = Budget::new(POLICY_COST_MAX);
-                Ok(patches::changed(mutation, &seen, &mut budget, &scene.object, schema))
-            });
-            let read_again = |changed| about.request.read_again(self.form, changed);
-            let read = match changed {
-                Ok(Ok(changed)) => read_again(changed).map_err(|refusal| told(refusal, about.attributes)),
-                Ok(Err(why)) => Err(why),
-                Err(refusal) => Err(told(refusal, about.attributes)),
-            };
-            match read {
+            match self.patched(about, rules, mutation, scene) {
                 Ok(object) => {
                     scene.object = object;
                     patched = true;
@@ -194,6 +182,21 @@ impl Invocation {
             }
         }
         patched
+    }
+
+    /// The object after one mutation, read as if it came from outside.
+    fn patched(
+        &self,
+        about: &About<'_>,
+        rules: &Rules,
+        mutation: &Mutation,
+        scene: &Scene<'_>,
+    ) -> Result<Value, String> {
+        let why = |refusal| told(refusal, about.attributes);
+        let schema = about.request.schema(self.form).map_err(why)?;
+        let seen = scene.input(&self.params).composed(&rules.variables);
+        let changed = patches::changed(mutation, &seen, &mut Budget::new(POLICY_COST_MAX), &scene.object, schema)?;
+        about.request.read_again(self.form, changed).map_err(why)
     }
 }
 

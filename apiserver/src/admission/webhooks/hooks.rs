@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde_json::Value;
 
-use super::{super::matching::Criteria, review::ReviewVersion};
+use super::{
+    super::{matching::Criteria, policy::Conditions},
+    review::ReviewVersion,
+};
 use crate::{
     follow::Followed,
     rest::object::text,
@@ -21,6 +24,8 @@ pub struct Hook {
     pub id: String,
     pub name: String,
     pub criteria: Criteria,
+    /// An error where they do not compile, which was checked when they were written.
+    pub conditions: Result<Conditions, String>,
     pub client: Result<ClientConfig, UnusableConfig>,
     /// That it cannot be asked is no reason to refuse.
     pub ignores_failures: bool,
@@ -98,7 +103,8 @@ fn read(configuration: &str, object: &Value) -> Vec<Arc<Hook>> {
             id: format!("{configuration}/{index}"),
             name: text(said, "/name").to_owned(),
             criteria: criteria.ok()?,
-            client: client(said),
+            conditions: Conditions::read(&said["matchConditions"], false),
+            client: ClientConfig::read(&said["clientConfig"]),
             ignores_failures: said["failurePolicy"] == "Ignore",
             takes_dry_runs: matches!(text(said, "/sideEffects"), "None" | "NoneOnDryRun"),
             reinvoked: said["reinvocationPolicy"] == "IfNeeded",
@@ -107,14 +113,6 @@ fn read(configuration: &str, object: &Value) -> Vec<Arc<Hook>> {
         }))
     };
     hooks.filter_map(hook).collect()
-}
-
-/// One with conditions is refused, rather than asked about what it does not concern.
-fn client(said: &Value) -> Result<ClientConfig, UnusableConfig> {
-    match said["matchConditions"].as_array().is_some_and(|conditions| !conditions.is_empty()) {
-        true => Err(UnusableConfig("its match conditions cannot be evaluated".to_owned())),
-        false => ClientConfig::read(&said["clientConfig"]),
-    }
 }
 
 #[cfg(test)]

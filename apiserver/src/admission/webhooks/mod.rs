@@ -23,6 +23,7 @@ use super::{
     Attributes, Told,
     matching::{Asked, Objects},
     namespace::NAMESPACES,
+    policy::About,
     request::Request,
 };
 use crate::{
@@ -55,9 +56,16 @@ async fn concerns(
         let namespace = request.namespace();
         let found = attributes.view.head(&Key::new(NAMESPACES.resource, "", namespace));
         let found = found.ok_or_else(|| Refusal::Judged(failure::not_found(NAMESPACES, namespace)))?;
-        Ok(found.1.labels.clone())
+        Ok::<_, Refusal>(found.1.labels.clone())
     };
-    hook.criteria.matches(asked, objects, labels)
+    let Some(form) = hook.criteria.matches(asked, objects, labels)? else { return Ok(None) };
+    let about = About::new(attributes, request, *asked);
+    match about.holds(&hook.conditions, form, objects).await? {
+        Ok(true) => Ok(Some(form)),
+        Ok(false) => Ok(None),
+        Err(_) if hook.ignores_failures => Ok(None),
+        Err(why) => Err(Refusal::Judged(failure::forbidden(attributes.resource(), attributes.name, &why))),
+    }
 }
 
 /// What a webhook is shown, in the form that its rules name.
