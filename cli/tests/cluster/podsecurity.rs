@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use serde_json::Value;
+
 use crate::{
     harness::{text, wait},
     servers::Servers,
@@ -17,8 +19,13 @@ plugins:
 ";
 const POD_SECURITY: &str = "apiVersion: pod-security.admission.config.k8s.io/v1
 kind: PodSecurityConfiguration
-defaults: {enforce: baseline, warn: restricted}
+defaults: {enforce: baseline, warn: restricted, audit: restricted}
 exemptions: {namespaces: [free]}
+";
+
+const AUDIT: &str = "apiVersion: audit.k8s.io/v1
+kind: Policy
+rules: [{level: Metadata, verbs: [create], resources: [{group: '', resources: [pods]}]}]
 ";
 
 /// Whether kubectl succeeded, and all it said.
@@ -52,8 +59,10 @@ fn kubectl_tells_what_pod_security_forbids_and_defaults_come_from_a_file() {
     let folder = servers.dir.path().to_owned();
     fs::write(folder.join("admission.yaml"), CONFIG).unwrap();
     fs::write(folder.join("pod-security.yaml"), POD_SECURITY).unwrap();
+    fs::write(folder.join("audit.yaml"), AUDIT).unwrap();
     servers.signal(SERVER, "-TERM");
-    servers.spawn(SERVER, &["--admission-control-config-file", "admission.yaml"]);
+    let audited = ["--audit-policy-file", "audit.yaml", "--audit-log-path", "audit.log"];
+    servers.spawn(SERVER, &[&["--admission-control-config-file", "admission.yaml"][..], &audited].concat());
     servers.wait_ready(SERVER);
     for namespace in ["fresh", "free"] {
         assert!(told(&servers, &["create", "namespace", namespace]).0);
@@ -63,4 +72,19 @@ fn kubectl_tells_what_pod_security_forbids_and_defaults_come_from_a_file() {
     assert!(run(&servers, "free", "after").0, "an exempt namespace");
     let (made, said) = told(&servers, &["create", "deployment", "web", "-n", "fresh", "--image=x"]);
     assert!(made && said.contains(r#"Warning: would violate PodSecurity "restricted:latest""#), "{said}");
+    let recorded = |namespace: &str, key: &str| {
+        wait(&format!("{key} of a pod in {namespace} to be recorded"), || {
+            let log = fs::read_to_string(folder.join("audit.log")).unwrap_or_default();
+            let mut events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            let of = |event: &Value| {
+                let annotation = &event["annotations"][format!("pod-security.kubernetes.io/{key}")];
+                (event["objectRef"]["namespace"] == namespace).then(|| annotation.as_str().map(str::to_owned))?
+            };
+            events.find_map(|event| of(&event)).ok_or(log)
+        })
+    };
+    assert_eq!(recorded("fresh", "enforce-policy"), "baseline:latest");
+    let violations = recorded("fresh", "audit-violations");
+    assert!(violations.starts_with(r#"would violate PodSecurity "restricted:latest": privileged"#), "{violations}");
+    assert_eq!(recorded("free", "exempt"), "namespace");
 }
