@@ -41,7 +41,8 @@ fn deployment(privileged: bool) -> Value {
 }
 
 fn warnings(answer: &Answer) -> Vec<String> {
-    let text = |warning: &String| warning.trim_start_matches("299 - \"").trim_end_matches('"').replace("\\\"", "\"");
+    let quoted = |warning: &String| warning.strip_prefix("299 - \"").unwrap().strip_suffix('"').unwrap().to_owned();
+    let text = |warning: &String| quoted(warning).replace("\\\"", "\"");
     answer.warnings.iter().map(text).collect()
 }
 
