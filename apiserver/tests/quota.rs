@@ -193,6 +193,29 @@ async fn a_service_that_changes_is_charged_the_difference() {
     assert_eq!(used(&server, "q").await["services.nodeports"], "2", "given back by the controller");
 }
 
+#[tokio::test]
+async fn a_pod_that_is_resized_is_charged_the_difference() {
+    let server = Server::start().await;
+    quota(&server, "q", json!({"requests.cpu": "1"}), json!({"requests.cpu": "0"})).await;
+    server.on("Pod", "default").create(&pod("a", json!({"requests": {"cpu": "400m"}}))).await.expect(201);
+    let resize = |cpu: &'static str| {
+        let server = &server;
+        async move {
+            let container = json!({"name": "c", "resources": {"requests": {"cpu": cpu}}});
+            let patch = json!({"spec": {"containers": [container]}});
+            let pod = server.on("Pod", "default").name("a").sub("resize");
+            pod.patch("application/strategic-merge-patch+json", &patch).await
+        }
+    };
+    resize("900m").await.expect(200);
+    assert_eq!(used(&server, "q").await, json!({"requests.cpu": "900m"}));
+    let refused = resize("1100m").await.expect(403);
+    let why = "exceeded quota: q, requested: requests.cpu=200m, used: requests.cpu=900m, limited: requests.cpu=1";
+    assert_eq!(refused["message"], format!("pods \"a\" is forbidden: {why}"));
+    resize("300m").await.expect(200);
+    assert_eq!(used(&server, "q").await, json!({"requests.cpu": "900m"}), "given back by the controller");
+}
+
 #[test]
 fn of_many_creates_at_once_exactly_as_many_as_there_is_room_for_succeed() {
     run(async {
