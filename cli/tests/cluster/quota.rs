@@ -101,18 +101,20 @@ fn a_quota_counts_what_is_there_and_what_goes() {
     cluster.k(&["wait", "--for=delete", "volumeattributesclass/fast", "--timeout=60s"]);
     cluster.used(&[("persistentvolumeclaims", "0"), ("requests.storage", "0")]);
 
-    let refused = cluster.k_fails(&["run", "p", "--image=busybox:test"]);
-    assert!(
-        refused
-            .contains("pods \"p\" is forbidden: exceeded quota: q, requested: pods=1, used: pods=0, limited: pods=0"),
-        "{refused}"
-    );
+    cluster.import_busybox("busybox:test");
+    let run = ["run", "p", "--image=busybox:test", "--restart=Never", "--command", "--", "/bin/true"];
+    let refused = cluster.k_fails(&run);
+    let why = "pods \"p\" is forbidden: exceeded quota: q, requested: pods=1, used: pods=0, limited: pods=0";
+    assert!(refused.contains(why), "{refused}");
     cluster.k(&["patch", "quota", "q", "--type=merge", "-p", r#"{"spec":{"hard":{"pods":"1"}}}"#]);
     wait("the new bound to hold", || {
-        let run = cluster.kubectl(&["run", "p", "--image=busybox:test"]).output().unwrap();
-        if run.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&run.stderr).into_owned()) }
+        let output = cluster.kubectl(&run).output().unwrap();
+        if output.status.success() { Ok(()) } else { Err(text(&output)) }
     });
-    cluster.used(&[("pods", "1")]);
+    // A pod that has ended uses nothing, although it is still there.
+    cluster.k(&["wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/p", "--timeout=60s"]);
+    cluster.used(&[("pods", "0")]);
+    cluster.k(&["get", "pod", "p"]);
     cluster.down();
 }
 
