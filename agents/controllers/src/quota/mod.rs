@@ -76,7 +76,7 @@ pub async fn run(context: Context) {
     queue
         .drain(WORKERS, cancel, move |key| {
             let controller = reconciling.clone();
-            async move { settled("resourcequota", &key, Controller::reconcile(&controller, &key).await) }
+            async move { settled("resourcequota", &key, controller.reconcile(&key).await) }
         })
         .await;
     let mut followers = std::mem::take(&mut *controller.followers.lock().unwrap_or_else(PoisonError::into_inner));
@@ -105,7 +105,7 @@ fn next_look(written: bool, unserved: bool) -> Duration {
 }
 
 impl Controller {
-    async fn reconcile(self: &Arc<Self>, key: &ObjectKey) -> Result<(), ControllerError> {
+    async fn reconcile(&self, key: &ObjectKey) -> Result<(), ControllerError> {
         if self.quotas.get(key).is_none() {
             return Ok(());
         }
@@ -127,7 +127,7 @@ impl Controller {
     }
 
     /// The quota's status, if it is to be another one, and whether it names a kind that nobody serves.
-    async fn count(self: &Arc<Self>, namespace: &str, quota: &Value) -> Result<(Option<Value>, bool), ControllerError> {
+    async fn count(&self, namespace: &str, quota: &Value) -> Result<(Option<Value>, bool), ControllerError> {
         let mut tally = Tally::new(quota, SystemTime::now().into());
         for kind in KINDS.iter().copied().filter(|kind| kind.namespaced && kind.spelling.is_none()) {
             let Some(look) = look(kind, quota) else { continue };
@@ -153,7 +153,7 @@ impl Controller {
     }
 
     /// Has quotas counted again when objects of the subject go, or change what they use.
-    fn follow(self: &Arc<Self>, subject: &Subject) {
+    fn follow(&self, subject: &Subject) {
         let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
         if !followed.insert(subject.counted_as.clone()) {
             return;
