@@ -3,7 +3,7 @@
 
 use std::{fs, process::Command};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::tool::{self, cargo, installed, run};
 
@@ -31,10 +31,15 @@ pub fn fuzz(seconds: u32) -> Result<()> {
             format!("-timeout={INPUT_SECONDS_MAX}"),
             format!("-rss_limit_mb={MEMORY_MIB_MAX}"),
             "-print_final_stats=1".to_owned(),
-            "-verbosity=0".to_owned(),
+            "-print_funcs=0".to_owned(),
         ]);
-        println!("fuzzing {target} for {seconds} s");
-        run(&mut fuzz)?;
+        let output = fuzz.output().with_context(|| format!("cannot start {fuzz:?}"))?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        if !output.status.success() {
+            bail!("the fuzzer of {target} found something, or did not run:\n{said}");
+        }
+        let count = said.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:"));
+        println!("fuzzed {target} for {seconds} s: {} inputs", count.map_or("?", str::trim));
     }
     Ok(())
 }

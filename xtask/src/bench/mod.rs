@@ -47,15 +47,7 @@ enum Row {
 /// Little of it, on the debug build: shows that it runs, and no figure worth keeping.
 pub fn trial() -> Result<()> {
     setup::install(setup::Need::Bench)?;
-    tool::run(&mut tool::cargo(&[
-        "build",
-        "--locked",
-        "--package",
-        "kontiki",
-        "--package",
-        "kontiki-bench",
-        "--bins",
-    ])?)?;
+    tool::run(&mut tool::cargo(&["build", "--locked", "--workspace", "--bins"])?)?;
     let debug = build::target_dir()?.join("debug");
     api::api(&api::Programs { kontiki: debug.join("kontiki"), load: debug.join("load") }, &api::TRIAL)
 }

@@ -78,7 +78,8 @@ pub fn replay() -> Result<()> {
     }
     setup::install(Need::Run)?;
     rocksdb::ensure()?;
-    run(&mut cargo(&["build", "--locked", "--package", "kontiki"])?)?;
+    // As `make test` has built it: with other features, all that it links would be built again.
+    run(&mut cargo(&["test", "--quiet", "--no-run", "--locked", "--workspace", "--test", "cluster"])?)?;
     let target = build::target_dir()?;
     let binary = target.join("debug/kontiki");
     let scratch = Scratch::new(&target)?;
