@@ -117,14 +117,13 @@ pub fn api(programs: &Programs, effort: &Effort) -> Result<()> {
     for (watchers, writes) in effort.watches {
         watches.push((*watchers, server.watch("told", *watchers, 1, *writes)?));
     }
-    let (creates, updates) = (storm("create")?, storm("update")?);
+    // And lists before there is more than they are to list.
     let (objects, lists) = (effort.objects.to_string(), effort.lists.to_string());
-    let namespace = ["delete", "configmaps", "--all"];
-    server.kubectl(&namespace)?;
     let _: serde_json::Value = server.load("listed", &["fill", "--objects", &objects])?;
     let list = server.load("list", &["list", "--rounds", &lists, "--pid", &server.pid()])?;
     let page = PAGE.to_string();
     let pages = server.load("list", &["list", "--rounds", &lists, "--limit", &page, "--pid", &server.pid()])?;
+    let (creates, updates) = (storm("create")?, storm("update")?);
     drop(server);
 
     let measured =
@@ -180,12 +179,6 @@ impl<'a> Server<'a> {
     /// nsenter and prlimit become the server: the same pid.
     fn pid(&self) -> String {
         self.process.id().to_string()
-    }
-
-    fn kubectl(&self, arguments: &[&str]) -> Result<()> {
-        let mut kubectl = self.scratch.inside("kubectl");
-        kubectl.arg("--kubeconfig").arg(self.data.join("kubeconfig")).args(arguments).env("HOME", &self.scratch.dir);
-        tool::output(&mut kubectl).map(drop)
     }
 
     /// Runs the load client; `prefix` begins the names of what it makes.
