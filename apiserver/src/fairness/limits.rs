@@ -12,6 +12,8 @@ pub const OBJECTS_PER_SEAT: u32 = 100;
 pub const WIDTH_MAX: u32 = 10;
 /// No request takes more than this part of what its level has now: others must get in beside it.
 pub const WIDTH_PART_OF_LEVEL: u32 = 2;
+/// The part of a level's seats that is kept for requests that need a single one.
+pub const NARROW_PART: u32 = 4;
 /// A request that has waited in a queue for this part of its time is refused: the rest is for being answered.
 pub const QUEUE_WAIT_PART: u32 = 4;
 /// What a request is taken to last, for each seat, until it has ended.

@@ -5,6 +5,9 @@
 //! goes first, and being seated moves its queue's next tag by what the request costs, its seats times how long it keeps them.
 //! How long that is comes out at its end, so an estimate is charged first and corrected then. A queue without a request saves
 //! nothing up: it begins where the level is. While nobody waits, nothing is charged, and being seated costs a comparison.
+//!
+//! A part of the seats is never taken by wide requests. Those that need a single seat find one there although a wide one has its turn
+//! and no room; more than that part they do not take before it.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -13,7 +16,7 @@ use std::{
 
 use super::{
     demand::{Demand, Wanted},
-    limits::{DURATION_ESTIMATE, SPENT_QUEUES_MAX},
+    limits::{DURATION_ESTIMATE, NARROW_PART, SPENT_QUEUES_MAX},
     shuffle::deal,
 };
 
@@ -63,6 +66,8 @@ pub(super) struct FairQueues<W> {
     /// The start tag of what was seated last.
     reached: Work,
     in_use: u32,
+    /// Of those, by requests that need a single seat.
+    narrow: u32,
     executing: usize,
     waiting: usize,
     waiting_width: u32,
@@ -129,6 +134,7 @@ impl<W> FairQueues<W> {
             queues: BTreeMap::new(),
             reached: 0,
             in_use: 0,
+            narrow: 0,
             executing: 0,
             waiting: 0,
             waiting_width: 0,
@@ -180,6 +186,7 @@ impl<W> FairQueues<W> {
     /// Gives seats back. Whoever calls this seats the next ones.
     pub fn leave(&mut self, now: Instant, seats: Seats) {
         self.in_use -= seats.width;
+        self.narrow -= u32::from(seats.width == 1);
         self.executing -= 1;
         if let Some(Charged { queue: index, since }) = seats.charged
             && let Some(queue) = self.queues.get_mut(&index)
@@ -196,14 +203,15 @@ impl<W> FairQueues<W> {
         self.tell_demand(now);
     }
 
-    /// Seats the next one whose turn it is, if there is room for it. Nobody overtakes who has his turn and needs more room.
+    /// Seats the next one whose turn it is, if there is room for it. Nobody takes the seats that it waits for.
     pub fn next(&mut self, now: Instant) -> Option<(Seats, W)> {
-        let next = |(index, queue): (&u32, &Queue<W>)| queue.next().map(|(start, ticket)| (start, ticket, *index));
-        let (start, _, index) = self.queues.iter().filter_map(next).min()?;
-        let width = self.queues.get(&index)?.waiting.front()?.width;
-        if !self.has_room(width) {
-            return None;
-        }
+        let (start, index, width) = self.first(|_| true)?;
+        let (start, index, width) = if self.has_room(width) {
+            (start, index, width)
+        } else {
+            let kept = width > 1 && self.narrow < self.kept() && self.has_room(1);
+            kept.then(|| self.first(|width| width == 1))??
+        };
         let queue = self.queues.get_mut(&index)?;
         let Waiting { who, .. } = queue.waiting.pop_front()?;
         queue.waiting_width -= width;
@@ -257,8 +265,18 @@ impl<W> FairQueues<W> {
         self.queues.iter().map(told).collect()
     }
 
+    /// Whose turn it is among requests of some widths: its start tag, its queue and its width.
+    fn first(&self, takes: impl Fn(u32) -> bool) -> Option<(Work, u32, u32)> {
+        let heads = self.queues.iter().filter_map(|(index, queue)| {
+            let width = queue.waiting.front().map(|head| head.width).filter(|width| takes(*width))?;
+            queue.next().map(|(start, ticket)| (start, ticket, *index, width))
+        });
+        heads.min().map(|(start, _, index, width)| (start, index, width))
+    }
+
     fn seat(&mut self, now: Instant, width: u32, charged: Option<Charged>) -> Seats {
         self.in_use += width;
+        self.narrow += u32::from(width == 1);
         self.executing += 1;
         self.tell_demand(now);
         Seats { width, charged }
@@ -266,7 +284,13 @@ impl<W> FairQueues<W> {
 
     /// What is wider than the whole level goes alone.
     fn has_room(&self, width: u32) -> bool {
-        self.executing == 0 || self.in_use + width <= self.seats
+        let others = if width > 1 { self.narrow.max(self.kept()) } else { self.narrow };
+        self.executing == 0 || self.in_use - self.narrow + others + width <= self.seats
+    }
+
+    /// Seats that are kept for requests that need one.
+    fn kept(&self) -> u32 {
+        self.seats / NARROW_PART
     }
 
     fn tell_demand(&mut self, now: Instant) {
