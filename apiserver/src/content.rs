@@ -236,6 +236,7 @@ pub fn failed(headers: &HeaderMap, status: &Status) -> ApiResponse {
     let value = status_value(status);
     let form = negotiate::failure_form(headers);
     let mut response = answer_value(code, form, &value).unwrap_or_else(|_| text(code, status.message.clone()));
+    status.warnings.iter().for_each(|warning| warn(&mut response, warning));
     if let Some(seconds) = status.details.as_ref().and_then(|details| details.retry_after_seconds) {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
@@ -257,17 +258,28 @@ pub fn status_value(status: &Status) -> Value {
     value
 }
 
-/// Adds a `Warning` header as Kubernetes writes it.
+/// Adds a `Warning` header as Kubernetes writes it; none that is there already, and no more than a bound.
 pub fn warn(response: &mut ApiResponse, message: &str) {
+    let told = response.headers().get_all(header::WARNING).iter();
+    let told: usize = told.map(|value| String::from_utf8_lossy(value.as_bytes()).chars().count()).sum();
+    let length = match told + message.chars().count() > limits::WARNINGS_CHARS_MAX {
+        true if told >= limits::WARNINGS_CHARS_MAX => return,
+        true => limits::WARNING_CHARS_CUT,
+        false => usize::MAX,
+    };
     let mut quoted = String::with_capacity(message.len());
-    for character in message.chars().filter(|character| !character.is_control()) {
+    for character in message.chars().take(length).filter(|character| !character.is_control()) {
         if matches!(character, '"' | '\\') {
             quoted.push('\\');
         }
         quoted.push(character);
     }
-    if let Ok(value) = HeaderValue::from_bytes(format!("299 - \"{quoted}\"").as_bytes()) {
-        response.headers_mut().append(header::WARNING, value);
+    let known = |response: &ApiResponse, value: &HeaderValue| {
+        response.headers().get_all(header::WARNING).iter().any(|one| one == value)
+    };
+    match HeaderValue::from_bytes(format!("299 - \"{quoted}\"").as_bytes()) {
+        Ok(value) if !known(response, &value) => _ = response.headers_mut().append(header::WARNING, value),
+        Ok(_) | Err(_) => {}
     }
 }
 
@@ -336,5 +348,23 @@ mod tests {
         warn(&mut response, "unknown field \"spec.x\"");
         let value = response.headers().get(header::WARNING).unwrap();
         assert_eq!(value, "299 - \"unknown field \\\"spec.x\\\"\"");
+    }
+
+    #[test]
+    fn warnings_are_told_once_and_within_bounds() {
+        let mut response = text(StatusCode::OK, "");
+        for _ in 0..2 {
+            warn(&mut response, "once");
+        }
+        assert_eq!(response.headers().get_all(header::WARNING).iter().count(), 1);
+        for number in 0..100 {
+            warn(&mut response, &format!("{number} {}", "x".repeat(limits::WARNINGS_CHARS_MAX)));
+        }
+        let lengths: Vec<usize> = response.headers().get_all(header::WARNING).iter().map(HeaderValue::len).collect();
+        assert!(
+            lengths.iter().sum::<usize>() < limits::WARNINGS_CHARS_MAX + 2 * limits::WARNING_CHARS_CUT,
+            "{lengths:?}"
+        );
+        assert!(lengths.len() > 10 && lengths.iter().all(|length| *length < limits::WARNING_CHARS_CUT + 16));
     }
 }

@@ -23,7 +23,7 @@ impl std::fmt::Display for Qualified<'_> {
 }
 
 fn plain(code: u16, reason: &'static str, message: impl Into<String>) -> Status {
-    Status { code, reason: reason.into(), message: message.into(), details: None }
+    Status { code, reason: reason.into(), message: message.into(), details: None, warnings: Vec::new() }
 }
 
 /// As [`plain`], with the empty `details` that Kubernetes' generic answers carry.

@@ -96,6 +96,9 @@ pub const MEMBER_CHANGE_TIME_MAX: Duration = Duration::from_secs(50);
 pub const NAMESPACE_PODS_MAX: usize = 3000;
 pub const NAMESPACE_PODS_TIME_MAX: Duration = Duration::from_secs(1);
 pub const NAMESPACE_PODS_AT_ONCE: usize = 64;
+/// Characters of all warnings of an answer; those that come when it is used up are dropped, and the one that would exceed it is cut.
+pub const WARNINGS_CHARS_MAX: usize = 4 * 1024;
+pub const WARNING_CHARS_CUT: usize = 256;
 /// Responses below this size are not worth compressing.
 pub const GZIP_BYTES_MIN: usize = 128 * 1024;
 /// Lifetime of a service account token that does not ask for one, and the bounds of what may be asked for.
@@ -127,6 +130,7 @@ pub const RESTORE_ATTEMPTS_MAX: usize = 32;
 /// So many owners above an object are looked at for the order of a restore.
 pub const OWNERS_DEPTH_MAX: usize = 16;
 
+const _: () = assert!(WARNING_CHARS_CUT < WARNINGS_CHARS_MAX);
 const _: () = assert!(NEXT_ADDRESS_DELAY.as_millis() < SERVICE_CONNECT_TIME_MAX.as_millis());
 const _: () = assert!(DRAIN_BYTES_MAX > REQUEST_BODY_BYTES_MAX && DRAIN_BYTES_MAX > TRANSACTION_BYTES_MAX);
 const _: () = assert!(TRANSACTION_BYTES_MAX > REQUEST_BODY_BYTES_MAX, "what fits a request fits a transaction");

@@ -122,6 +122,9 @@ async fn a_webhook_says_no_in_its_own_words_and_may_warn() {
     let server = Server::start().await;
     let hook = Hook::start(|_, request| match request["name"].as_str().unwrap() {
         "warned" => Reply::Review(json!({"uid": request["uid"], "allowed": true, "warnings": ["mind the gap", ""]})),
+        "both" => Reply::Review(json!({
+            "uid": request["uid"], "allowed": false, "status": {"message": "no"}, "warnings": ["not like this"],
+        })),
         "silent" => no(request, &Value::Null),
         _ => no(request, &json!({"code": 418, "reason": "Teapot", "message": "short and stout"})),
     })
@@ -136,6 +139,8 @@ async fn a_webhook_says_no_in_its_own_words_and_may_warn() {
     let warned = create(&server, "warned").await;
     assert_eq!(warned.warnings, ["299 - \"mind the gap\""]);
     assert_eq!(warned.code, 201);
+    let both = create(&server, "both").await;
+    assert_eq!((both.code, &both.warnings[..]), (400, &["299 - \"not like this\"".to_owned()][..]));
     assert_eq!(server.on("ConfigMap", "default").name("refused").get().await.code, 404);
 }
 
@@ -471,6 +476,49 @@ async fn equivalent_requests_are_shown_in_the_form_that_the_rules_name() {
     assert_eq!(request["object"]["apiVersion"], "autoscaling/v2");
     assert_eq!(request["object"]["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"], 50);
     assert_eq!((&request["kind"]["version"], &request["requestKind"]["version"]), (&json!("v2"), &json!("v1")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn conditions_decide_whom_a_webhook_concerns() {
+    let server = Server::start().await;
+    let hook = Hook::agreeable().await;
+    let conditions = |expressions: &[&str]| -> Value {
+        let named = expressions.iter().enumerate();
+        named.map(|(index, expression)| json!({"name": format!("c{index}"), "expression": expression})).collect()
+    };
+    let one = |name: &str, expressions: &[&str], policy: &str| {
+        let changed = json!({"matchConditions": conditions(expressions), "failurePolicy": policy});
+        webhook(&format!("{name}.b.c"), hook.client(&format!("/{name}")), config_maps(), &changed)
+    };
+    let webhooks = [
+        one("concerned", &["object.data.a == '1'", "request.userInfo.username == 'tester'"], "Fail"),
+        one("elsewhere", &["request.namespace != 'default'", "object.nothing == 1"], "Fail"),
+        one("ignored", &["object.nothing == 1"], "Ignore"),
+    ];
+    configure(&server, VALIDATING, "v", &webhooks).await;
+    create(&server, "a").await.expect(201);
+    assert_eq!(hook.asked().len(), 1);
+    configure(&server, VALIDATING, "w", &[one("broken", &["object.nothing == 1"], "Fail")]).await;
+    let refused = create(&server, "b").await;
+    assert_eq!((refused.code, refused.at("/reason")), (403, &json!("Forbidden")));
+    assert!(message(&refused).starts_with("configmaps \"b\" is forbidden: "), "{}", message(&refused));
+    assert_eq!(hook.asked().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_built_in_looks_again_at_what_a_webhook_added() {
+    let server = Server::start().await;
+    let sidecar = json!({"op": "add", "path": "/spec/containers/-", "value": {"name": "sidecar", "image": "i"}});
+    let hook = Hook::start(move |_, request| patch(request, &json!([sidecar]))).await;
+    let pods = rule(&[""], &["pods"]);
+    configure(&server, MUTATING, "m", &[webhook("a.b.c", hook.client("/"), pods, &json!({}))]).await;
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let made = server.on("Pod", "default").create(&pod).await.expect(201);
+    assert_eq!(hook.asked().len(), 1);
+    let mounts = |index: usize| made["spec"]["containers"][index]["volumeMounts"].clone();
+    assert_eq!(mounts(0).as_array().map(Vec::len), Some(1));
+    assert_eq!(mounts(1), mounts(0), "of the service account's token");
+    assert_eq!(made["spec"]["volumes"].as_array().map(Vec::len), Some(1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -41,4 +41,6 @@ pub struct Status {
     pub reason: Cow<'static, str>,
     pub message: String,
     pub details: Option<StatusDetails>,
+    /// Told beside the failure, not in it.
+    pub warnings: Vec<String>,
 }

@@ -95,6 +95,15 @@ impl<'a> Attributes<'a> {
 /// Those that may change the object. There is none where one is deleted.
 pub(crate) async fn mutate(
     attributes: &Attributes<'_>,
+    object: Option<&mut Value>,
+    old: Option<&Value>,
+    told: &mut Told,
+) -> Result<(), Refusal> {
+    change(attributes, object, old, told).await.map_err(|refusal| refusal.beside(&told.warnings))
+}
+
+async fn change(
+    attributes: &Attributes<'_>,
     mut object: Option<&mut Value>,
     old: Option<&Value>,
     told: &mut Told,
@@ -161,7 +170,8 @@ pub(crate) async fn posted(
         }
         configured_judgements(&attributes, Some(&*body), None, &mut told).await
     };
-    match admitted.await {
+    let admitted = admitted.await;
+    match admitted.map_err(|refusal| refusal.beside(&told.warnings)) {
         Ok(()) => Ok(told.warnings),
         Err(Refusal::Final(status) | Refusal::Judged(status)) => Err(status),
         Err(Refusal::Raced) => Err(call.modified(name)),
@@ -170,6 +180,16 @@ pub(crate) async fn posted(
 
 /// Those that judge the object as it will be stored.
 pub(crate) async fn validate(
+    attributes: &Attributes<'_>,
+    object: Option<&Value>,
+    old: Option<&Value>,
+    told: &mut Told,
+    change: &mut Change,
+) -> Result<(), Refusal> {
+    judge(attributes, object, old, told, change).await.map_err(|refusal| refusal.beside(&told.warnings))
+}
+
+async fn judge(
     attributes: &Attributes<'_>,
     object: Option<&Value>,
     old: Option<&Value>,

@@ -98,10 +98,16 @@ impl<'a> Request<'a> {
     pub async fn shown(&self, form: usize, object: &Value) -> Result<Value, Refusal> {
         let kind = &self.kinds[form];
         if self.is_scale() {
-            return Ok(rest::scale::of(kind, object)?);
+            return Ok(rest::scale::of(self.attributes.kind, object)?);
         }
         if self.body.is_some() {
-            return Ok(object.clone());
+            // What was posted may have left out what it is.
+            let (group, version, name) = self.object_kind(form);
+            let mut shown = object.clone();
+            shown["kind"] = name.into();
+            shown["apiVersion"] = if group.is_empty() { version.into() } else { format!("{group}/{version}").into() };
+            self.schema(form)?.canonical(&mut shown);
+            return Ok(shown);
         }
         let shown = kind.from_stored(object.clone());
         Ok(conversion::in_version(self.attributes.call.core, kind, shown).await?)
@@ -148,7 +154,7 @@ impl<'a> Request<'a> {
         let kind = &self.kinds[form];
         if self.is_scale() {
             let mut taken = object.clone();
-            rest::scale::put_into(kind, &mut taken, &shown)?;
+            rest::scale::put_into(self.attributes.kind, &mut taken, &shown)?;
             return Ok(taken);
         }
         if self.body.is_some() {

@@ -129,6 +129,7 @@ async fn attempt(call: &Call<'_>, view: &View<'_>, creation: &Creation) -> Resul
         }
         Err(Denied::Exhausted(status)) => return Err(Refusal::Judged(status).into()),
     }
+    let converted = conversion::to_stored(call.core, kind, &object, |_| false).await?;
     admission::validate(&attributes, Some(&object), None, &mut told, &mut change).await?;
     if let Some((_, head)) = view.head(&key) {
         let mut exists = failure::already_exists(call.resource(), &key.name);
@@ -138,7 +139,7 @@ async fn attempt(call: &Call<'_>, view: &View<'_>, creation: &Creation) -> Resul
         return Err(if generated { Failed::Name(exists) } else { Refusal::Judged(exists).into() });
     }
     object::settle(kind, &mut object);
-    let sealed = conversion::seal(call.core, kind, object).await?;
+    let sealed = conversion::seal(kind, object, converted)?;
     change.expect(&key, Expect::Absent);
     change.put(&key, &sealed.stored);
     let object = plan::uncommitted(key, 0, sealed.told);

@@ -26,6 +26,18 @@ pub enum Refusal {
     Raced,
 }
 
+impl Refusal {
+    /// The same, with what is to be told beside it.
+    pub fn beside(self, warnings: &[String]) -> Self {
+        let with = |status: Status| Status { warnings: [&status.warnings, warnings].concat(), ..status };
+        match self {
+            Refusal::Final(status) => Refusal::Final(with(status)),
+            Refusal::Judged(status) => Refusal::Judged(with(status)),
+            Refusal::Raced => Refusal::Raced,
+        }
+    }
+}
+
 impl From<Status> for Refusal {
     fn from(status: Status) -> Self {
         Refusal::Final(status)

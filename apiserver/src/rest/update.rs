@@ -121,16 +121,23 @@ async fn change(call: &Call<'_>, view: &View<'_>, update: &Update<'_>, current: 
             Err(Denied::Exhausted(status)) => return Err(Refusal::Judged(status)),
         }
     }
+    // Where the disk does not say how it is sealed, it is written anew, or that fails.
+    let is_same = |new: &Value| {
+        !ended
+            && ownership::unchanged(new, &old)
+            && object::is_stored_form(kind, &current)
+            && view.is_sealed_as_today(&current).is_ok_and(|today| today)
+    };
+    let converted = conversion::to_stored(call.core, kind, &new, is_same).await?;
     if update.rules != Rules::Internal {
         admission::validate(&attributes, Some(&new), Some(&old), &mut told, &mut change).await?;
     }
     let warnings = told.warnings;
     object::settle(kind, &mut new);
-    let same = !ended && ownership::unchanged(&new, &old) && object::is_stored_form(kind, &current);
-    if same && view.is_sealed_as_today(&current).map_err(|error| store::read_failed(&error))? {
+    if is_same(&new) {
         return Ok(Plan { effect: Effect::Unchanged, object: known.into_owned(), change, warnings });
     }
-    let sealed = conversion::seal(call.core, kind, new).await?;
+    let sealed = conversion::seal(kind, new, converted)?;
     let Stored { key, revision, .. } = current;
     change.expect(&key, Expect::Revision(revision));
     match ended {

@@ -222,7 +222,7 @@ pub fn denial(webhook: &str, status: &Value) -> Status {
     let code = status["code"].as_u64().and_then(|code| u16::try_from(code).ok()).filter(|code| *code >= 400);
     let details =
         status.get("details").and_then(|details| serde_json::from_value::<StatusDetails>(details.clone()).ok());
-    Status { code: code.unwrap_or(400), reason: Cow::Owned(reason.to_owned()), message, details }
+    Status { code: code.unwrap_or(400), reason: Cow::Owned(reason.to_owned()), message, details, warnings: Vec::new() }
 }
 
 /// A dry run of what a webhook would do more than judge.

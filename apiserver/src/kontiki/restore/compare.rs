@@ -60,11 +60,14 @@ fn merge(kind: &Kind, present: &Stored, past: &Stored) -> Result<Sealed, Status>
         let next = present.head.generation + i64::from(differs(kind, &was, &is));
         object::metadata(&mut was).insert("generation".to_owned(), next.into());
     }
+    // Custom objects stay in the version that they were stored in.
+    let version = was["apiVersion"].take();
     object::settle(kind, &mut was);
+    was["apiVersion"] = version;
     if same_but_for_managers(&was, &is) {
         return Ok(as_it_is(present));
     }
-    object::seal_settled(kind, was)
+    object::seal_as_it_is(kind, was)
 }
 
 fn as_it_is(stored: &Stored) -> Sealed {

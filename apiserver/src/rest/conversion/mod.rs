@@ -112,16 +112,37 @@ pub struct Both {
     pub told: Sealed,
 }
 
-/// Seals an object that is settled.
-pub async fn seal(core: &Core, kind: &Kind, object: Value) -> Result<Both, Status> {
+/// What a webhook makes of an object for it to be stored; none where none is needed, or where `needless` says so of the settled
+/// object. It is asked before the write waits for its turn among others.
+pub async fn to_stored(
+    core: &Core,
+    kind: &Kind,
+    object: &Value,
+    needless: impl FnOnce(&Value) -> bool,
+) -> Result<Option<Value>, Status> {
     let stored = kind.stored_group_version();
     if !is_possible(kind) || stored == kind.group_version() {
-        let sealed = object::seal_settled(kind, object)?;
-        return Ok(Both { stored: sealed.clone(), told: sealed });
+        return Ok(None);
     }
-    let told = object::seal_as_it_is(kind, object.clone())?;
-    let converted = convert_one(core, kind, object, &stored).await?;
-    Ok(Both { stored: object::seal_as_it_is(kind, converted)?, told })
+    let mut settled = object.clone();
+    object::settle(kind, &mut settled);
+    if needless(&settled) {
+        return Ok(None);
+    }
+    convert_one(core, kind, settled, &stored).await.map(Some)
+}
+
+/// Seals an object that is settled, and what was made of it for it to be stored.
+pub fn seal(kind: &Kind, object: Value, converted: Option<Value>) -> Result<Both, Status> {
+    match converted {
+        None => {
+            let sealed = object::seal_settled(kind, object)?;
+            Ok(Both { stored: sealed.clone(), told: sealed })
+        }
+        Some(converted) => {
+            Ok(Both { stored: object::seal_as_it_is(kind, converted)?, told: object::seal_as_it_is(kind, object)? })
+        }
+    }
 }
 
 async fn convert_one(core: &Core, kind: &Kind, object: Value, version: &str) -> Result<Value, Status> {
