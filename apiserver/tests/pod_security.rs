@@ -84,7 +84,7 @@ async fn who_writes_how_pods_are_made_is_warned_and_not_refused() {
     assert_eq!((changed.code, warnings(&changed)), (200, vec![]));
     let cron = json!({"metadata": {"name": "j"}, "spec": {"schedule": "* * * * *",
         "jobTemplate": {"spec": {"template": {"spec": {"restartPolicy": "Never", "containers": spec(true)["containers"]}}}}}});
-    assert_eq!(warnings(&server.on("batch/CronJob", "n").create(&cron).await), [told.clone()]);
+    assert_eq!(warnings(&server.on("batch/CronJob", "n").create(&cron).await), std::slice::from_ref(&told));
     let template = json!({"metadata": {"name": "t"}, "template": {"spec": spec(true)}});
     assert_eq!(warnings(&server.on("PodTemplate", "n").create(&template).await), [told]);
     // Scaling makes no other pods.
