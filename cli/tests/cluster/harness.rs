@@ -187,7 +187,7 @@ impl Cluster {
     }
 
     /// The cgroups of this cluster, in each hierarchy: named as its socket folder.
-    fn cgroups(&self) -> Vec<PathBuf> {
+    pub fn cgroups(&self) -> Vec<PathBuf> {
         let mut hierarchies = vec![PathBuf::from("/sys/fs/cgroup")];
         hierarchies.extend(fs::read_dir("/sys/fs/cgroup").unwrap().flatten().map(|entry| entry.path()));
         let named = hierarchies.iter().flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten());

@@ -14,5 +14,6 @@ mod newcomer;
 mod past;
 mod podsecurity;
 mod quota;
+mod reaching;
 mod restarts;
 mod servers;

@@ -1,5 +1,7 @@
 //! Whether a running container may use other than what its pod now says, and how that is put right.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::{
     api::core::v1::{Container, ResourceRequirements},
     apimachinery::pkg::api::resource::Quantity,
@@ -36,7 +38,7 @@ fn differs(before: &ResourceRequirements, now: &ResourceRequirements, limits: bo
 }
 
 /// The cpu and memory that the pod asks for a container, as its status tells what was set aside.
-pub fn set_aside(container: &Container) -> Option<std::collections::BTreeMap<String, Quantity>> {
+pub fn set_aside(container: &Container) -> Option<BTreeMap<String, Quantity>> {
     container.resources.as_ref().and_then(|resources| resources.requests.clone())
 }
 
