@@ -325,3 +325,31 @@ fn a_document_says_where_nobody_in_particular_is_let_in() {
         assert_eq!(server.client(None).await.get("/livez").await.status, 401);
     });
 }
+
+#[test]
+fn a_changed_document_counts_at_once_and_one_that_is_not_sound_changes_nothing() {
+    run(async {
+        let issuer = Issuer::start().await;
+        let prefixed = |prefix: &str| {
+            let mappings = json!({"claimMappings": {"username": {"claim": "sub", "prefix": prefix}}});
+            document(&issuer, mappings)
+        };
+        let server = serving(prefixed("one:")).await;
+        let replace = |source: AuthenticationSource| {
+            let AuthenticationSource::Document(text) = source else { panic!("a document") };
+            let core = server.api.core();
+            core.authentication.replace(&text, core.tokens.issuer())
+        };
+        let token = issuer.token(json!({}));
+        assert_eq!(name(&server, &token).await.as_deref(), Some("one:jane"));
+        replace(prefixed("two:")).unwrap();
+        assert_eq!(name(&server, &token).await.as_deref(), Some("two:jane"));
+        let unsound = document(&issuer, json!({"userValidationRules": [{"expression": "user."}]}));
+        assert!(replace(unsound).unwrap_err().to_string().contains("jwt[0].userValidationRules[0].expression"));
+        assert_eq!(name(&server, &token).await.as_deref(), Some("two:jane"));
+        let version = "apiserver.config.k8s.io/v1";
+        let nobody = json!({"apiVersion": version, "kind": "AuthenticationConfiguration", "jwt": []}).to_string();
+        replace(AuthenticationSource::Document(nobody)).unwrap();
+        assert_eq!(whoami(&server, &token).await, None);
+    });
+}
