@@ -479,33 +479,6 @@ async fn equivalent_requests_are_shown_in_the_form_that_the_rules_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn conditions_decide_whom_a_webhook_concerns() {
-    let server = Server::start().await;
-    let hook = Hook::agreeable().await;
-    let conditions = |expressions: &[&str]| -> Value {
-        let named = expressions.iter().enumerate();
-        named.map(|(index, expression)| json!({"name": format!("c{index}"), "expression": expression})).collect()
-    };
-    let one = |name: &str, expressions: &[&str], policy: &str| {
-        let changed = json!({"matchConditions": conditions(expressions), "failurePolicy": policy});
-        webhook(&format!("{name}.b.c"), hook.client(&format!("/{name}")), config_maps(), &changed)
-    };
-    let webhooks = [
-        one("concerned", &["object.data.a == '1'", "request.userInfo.username == 'tester'"], "Fail"),
-        one("elsewhere", &["request.namespace != 'default'", "object.nothing == 1"], "Fail"),
-        one("ignored", &["object.nothing == 1"], "Ignore"),
-    ];
-    configure(&server, VALIDATING, "v", &webhooks).await;
-    create(&server, "a").await.expect(201);
-    assert_eq!(hook.asked().len(), 1);
-    configure(&server, VALIDATING, "w", &[one("broken", &["object.nothing == 1"], "Fail")]).await;
-    let refused = create(&server, "b").await;
-    assert_eq!((refused.code, refused.at("/reason")), (403, &json!("Forbidden")));
-    assert!(message(&refused).starts_with("configmaps \"b\" is forbidden: "), "{}", message(&refused));
-    assert_eq!(hook.asked().len(), 1);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn what_is_built_in_looks_again_at_what_a_webhook_added() {
     let server = Server::start().await;
     let sidecar = json!({"op": "add", "path": "/spec/containers/-", "value": {"name": "sidecar", "image": "i"}});
