@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use kontiki_model::{Fault, Faults, Retention};
+use kontiki_model::{Faults, Retention};
 use kontiki_schema::{Schema, builtin};
 use serde_json::{Value, json};
 
 use crate::podsecurity::PodSecurity;
 use crate::quota::Measure;
-use crate::{Custom, DefaultClass, Limited, Review, column, tree};
+use crate::{Claim, Custom, DefaultClass, Edit, Limited, Review, Scale, Subresource, column, tree};
 
 /// One kind, declared. All functions are pure and get objects that passed the schema (right types, known fields).
 ///
@@ -152,16 +152,6 @@ pub enum Grants {
     Role,
 }
 
-/// A subresource besides the status that changes a part of the object.
-#[derive(Clone, Copy)]
-pub struct Edit {
-    pub subresource: Subresource,
-    /// `(new, old)`: keeps all that is not the subresource's.
-    pub prepare: fn(&mut Value, &Value),
-    /// `(new, old)`: what the change must satisfy.
-    pub validate: fn(&Value, &Value, &mut Faults),
-}
-
 /// Names of a kind that cannot be deleted, and what whoever tries is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Protected {
@@ -225,126 +215,6 @@ pub enum Deletion {
     SpecFinalizers,
 }
 
-/// A subresource and what serves it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Subresource {
-    Status,
-    /// `certificatesigningrequests/approval`.
-    Approval,
-    /// `pods/ephemeralcontainers`.
-    EphemeralContainers,
-    /// `autoscaling/v1 Scale` over `spec.replicas`, `status.replicas` and the selector.
-    Scale,
-    /// `pods/binding`.
-    Binding,
-    /// `namespaces/finalize`.
-    Finalize,
-    /// `pods/log`: proxied to the node agent.
-    Log,
-    /// `pods/attach`, `pods/exec`, `pods/portforward`: upgraded and proxied to the node agent.
-    Attach,
-    Exec,
-    PortForward,
-    /// `pods/eviction`.
-    Eviction,
-    /// `nodes/proxy`, `pods/proxy`, `services/proxy`: any request, for whoever answers there.
-    NodeProxy,
-    PodProxy,
-    ServiceProxy,
-    /// `pods/resize`: what containers may use.
-    Resize,
-    /// `serviceaccounts/token`.
-    Token,
-}
-
-impl Subresource {
-    /// The last segment of its URL.
-    pub fn name(self) -> &'static str {
-        match self {
-            Subresource::Approval => "approval",
-            Subresource::EphemeralContainers => "ephemeralcontainers",
-            Subresource::Attach => "attach",
-            Subresource::Binding => "binding",
-            Subresource::Eviction => "eviction",
-            Subresource::Exec => "exec",
-            Subresource::Finalize => "finalize",
-            Subresource::Log => "log",
-            Subresource::NodeProxy | Subresource::PodProxy | Subresource::ServiceProxy => "proxy",
-            Subresource::PortForward => "portforward",
-            Subresource::Resize => "resize",
-            Subresource::Scale => "scale",
-            Subresource::Status => "status",
-            Subresource::Token => "token",
-        }
-    }
-
-    /// Request verbs, as discovery lists them.
-    pub fn verbs(self) -> &'static [&'static str] {
-        match self {
-            Subresource::Attach | Subresource::Exec | Subresource::PortForward => &["create", "get"],
-            Subresource::Binding | Subresource::Eviction | Subresource::Token => &["create"],
-            Subresource::Finalize => &["update"],
-            Subresource::Log => &["get"],
-            Subresource::NodeProxy | Subresource::PodProxy | Subresource::ServiceProxy => {
-                &["create", "delete", "get", "patch", "update"]
-            }
-            Subresource::Approval
-            | Subresource::EphemeralContainers
-            | Subresource::Resize
-            | Subresource::Scale
-            | Subresource::Status => &["get", "patch", "update"],
-        }
-    }
-
-    /// Whether it takes every method, and a path behind it.
-    pub fn is_proxy(self) -> bool {
-        matches!(self, Subresource::NodeProxy | Subresource::PodProxy | Subresource::ServiceProxy)
-    }
-
-    /// `(group, version, kind)` of what it answers with; `None` where that is the kind itself.
-    pub fn response_kind(self) -> Option<(&'static str, &'static str, &'static str)> {
-        match self {
-            Subresource::Attach => Some(("", "", "PodAttachOptions")),
-            Subresource::Binding => Some(("", "", "Binding")),
-            Subresource::Eviction => Some(("policy", "v1", "Eviction")),
-            Subresource::Exec => Some(("", "", "PodExecOptions")),
-            Subresource::NodeProxy => Some(("", "", "NodeProxyOptions")),
-            Subresource::PodProxy => Some(("", "", "PodProxyOptions")),
-            Subresource::PortForward => Some(("", "", "PodPortForwardOptions")),
-            Subresource::ServiceProxy => Some(("", "", "ServiceProxyOptions")),
-            Subresource::Scale => Some(("autoscaling", "v1", "Scale")),
-            Subresource::Token => Some(("authentication.k8s.io", "v1", "TokenRequest")),
-            Subresource::Approval
-            | Subresource::EphemeralContainers
-            | Subresource::Finalize
-            | Subresource::Log
-            | Subresource::Resize
-            | Subresource::Status => None,
-        }
-    }
-}
-
-/// JSON pointers that the Scale form reads, and the one it writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Scale {
-    /// Read and written.
-    pub spec_replicas: &'static str,
-    pub status_replicas: &'static str,
-    pub selector: &'static str,
-    pub selector_form: SelectorForm,
-}
-
-/// How a kind writes its selector.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SelectorForm {
-    /// A `metav1.LabelSelector`.
-    Requirements,
-    /// A map of labels.
-    Labels,
-    /// The text form.
-    Text,
-}
-
 /// A selectable field.
 #[derive(Clone, Copy)]
 pub struct Field {
@@ -387,59 +257,6 @@ pub struct Author<'a> {
     pub uid: &'a str,
     pub groups: &'a [String],
     pub extra: &'a [(String, Vec<String>)],
-}
-
-/// A value from a pool that only one object may hold: a cluster address, a node port.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Claim {
-    pub pool: Pool,
-    /// Where the value belongs in the object, as JSON pointers; the same value in each place.
-    pub pointers: Vec<String>,
-    /// The value asked for; `None` lets the server choose.
-    pub value: Option<String>,
-    /// The fault when the value cannot be had; its detail is completed by [`Pool::taken`] or [`Pool::outside`].
-    pub fault: Fault,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Pool {
-    ClusterIp,
-    NodePort,
-}
-
-impl Claim {
-    /// Writes the value that was claimed: addresses as text, ports as numbers.
-    pub fn write(&self, object: &mut Value, value: &str) {
-        let value: Value = match self.pool {
-            Pool::ClusterIp => value.into(),
-            Pool::NodePort => value.parse::<i64>().expect("a node port is a number").into(),
-        };
-        for pointer in &self.pointers {
-            let (parent, member) = pointer.rsplit_once('/').expect("a pointer starts with a slash");
-            match member.parse::<usize>() {
-                Ok(_) => tree::set(object, parent, Value::Array(vec![value.clone()])),
-                Err(_) => tree::set(object, pointer, value.clone()),
-            }
-        }
-    }
-}
-
-impl Pool {
-    /// Why a value that somebody else holds cannot be had.
-    pub fn taken(self) -> &'static str {
-        match self {
-            Pool::ClusterIp => "provided IP is already allocated",
-            Pool::NodePort => "provided port is already allocated",
-        }
-    }
-
-    /// Why a value outside the pool cannot be had; `range` is how the pool's bounds are written: `30000-32767`.
-    pub fn outside(self, range: &str) -> String {
-        match self {
-            Pool::ClusterIp => "the provided network does not match the current range".to_owned(),
-            Pool::NodePort => format!("provided port is not in the valid range. The range of valid ports is {range}"),
-        }
-    }
 }
 
 /// What a restore from a snapshot does with objects of a kind.

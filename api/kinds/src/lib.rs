@@ -10,6 +10,7 @@ mod age;
 pub mod apiservice;
 mod binding;
 pub mod certificates;
+mod claim;
 mod clusterrole;
 mod clusterrolebinding;
 mod column;
@@ -61,19 +62,22 @@ mod service;
 mod serviceaccount;
 mod statefulset;
 mod storage;
+mod subresource;
 mod tree;
 mod volumes;
 mod workload;
 
 pub use admission::{DefaultClass, Limited, Review};
 pub use age::{age, human_duration};
+pub use claim::{Claim, Pool};
 pub use custom::Custom;
 pub use kind::{
-    AdmitFacts, Author, Claim, Column, Deletion, Edit, Field, Grants, Kind, Lookup, NameRule, Orphans, Pool, Protected,
-    Restore, Scale, SelectorForm, Signed, Spelling, Subresource,
+    AdmitFacts, Author, Column, Deletion, Field, Grants, Kind, Lookup, NameRule, Orphans, Protected, Restore, Signed,
+    Spelling,
 };
 pub use kontiki_model::Retention;
 pub use registry::{KindRef, Kinds};
+pub use subresource::{Edit, Scale, SelectorForm, Subresource};
 
 /// Every kind this server knows, in alphabetical order of `(group, resource)`.
 pub static KINDS: &[&Kind] = &[

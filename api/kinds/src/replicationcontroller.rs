@@ -4,11 +4,11 @@ use kontiki_model::Faults;
 use serde_json::{Value, json};
 
 use crate::column::{self, number_column};
-use crate::kind::{Orphans, Scale, SelectorForm};
+use crate::kind::Orphans;
 use crate::podsecurity::PodSecurity;
 use crate::quota::Measure;
 use crate::tree::{at, count, fill, int, keep, object};
-use crate::{Column, Field, Kind, Subresource, metadata, pod, selector, workload};
+use crate::{Column, Field, Kind, Scale, SelectorForm, Subresource, metadata, pod, selector, workload};
 
 pub static KIND: Kind = Kind {
     kind: "ReplicationController",
