@@ -2,7 +2,7 @@
 //! in the form of one of the names.
 
 use kontiki_kinds::{Kind, KindRef, Subresource};
-use kontiki_schema::{Document, Schema, builtin};
+use kontiki_schema::{Document, Schema, TypeId, builtin};
 use serde_json::{Value, json};
 
 use super::{
@@ -117,7 +117,7 @@ impl<'a> Request<'a> {
     pub fn schema(&self, form: usize) -> Result<Schema<'_>, Refusal> {
         let (group, version, name) = self.object_kind(form);
         let schema = match self.body {
-            Some(_) => builtin().lookup_gvk(group, version, name).map(Schema::builtin),
+            Some(_) => posted(group, version, name).map(Schema::builtin),
             None => Some(self.kinds[form].schema()),
         };
         schema.ok_or_else(|| failure::internal(format!("{name} of {group}/{version} has no schema")).into())
@@ -197,4 +197,10 @@ impl<'a> Request<'a> {
 
 fn is_empty(value: &Value) -> bool {
     value.is_null() || value.as_array().is_some_and(Vec::is_empty)
+}
+
+/// The type of what is posted. The options of connections are kinds by name alone.
+fn posted(group: &str, version: &str, name: &str) -> Option<TypeId> {
+    let of_core = || builtin().lookup(&format!("core.{version}.{name}")).filter(|_| group.is_empty());
+    builtin().lookup_gvk(group, version, name).or_else(of_core)
 }

@@ -36,9 +36,10 @@ impl Rewrite<'_> {
 
     /// A place as the client must ask for it; other hosts' places and relative ones are right as they are.
     pub fn place(&self, place: &str) -> String {
-        let (host, path) = match place.split_once("://").or_else(|| Some(("", place.strip_prefix("//")?))) {
+        let absolute = place.split_once("://").filter(|(scheme, _)| !scheme.contains(['/', '?', '#']));
+        let (host, path) = match absolute.map(|(_, rest)| rest).or_else(|| place.strip_prefix("//")) {
             None => ("", place),
-            Some((_, rest)) => {
+            Some(rest) => {
                 let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
                 (&rest[..end], &rest[end..])
             }

@@ -63,8 +63,9 @@ async fn answer(
     let waits = !gone && options.propagation == Some(Propagation::Foreground);
     let code = if waits { StatusCode::ACCEPTED } else { StatusCode::OK };
     if !gone || call.kind.delete_returns_object {
-        let told = conversion::told(call.core, call.kind, &deleted.stored).await?;
-        return render::object(call, form, code, &told);
+        let mut left = [deleted.stored.clone()];
+        conversion::prepare(call.core, call.kind, &mut left).await?;
+        return render::object(call, form, code, &left[0]);
     }
     let mut details = json!({"name": deleted.stored.key.name});
     if !call.kind.group.is_empty() {

@@ -40,9 +40,9 @@ pub async fn get(call: &Call<'_>) -> Result<ApiResponse, Status> {
             revision => AsOf::NotOlderThan(revision),
         },
     };
-    let stored = stored(call, name, as_of).await?;
-    let told = conversion::told(call.core, call.kind, &stored).await?;
-    render::object(call, form, StatusCode::OK, &told)
+    let mut found = [stored(call, name, as_of).await?];
+    conversion::prepare(call.core, call.kind, &mut found).await?;
+    render::object(call, form, StatusCode::OK, &found[0])
 }
 
 /// One object in the state that the request asks for.

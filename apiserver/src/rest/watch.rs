@@ -89,7 +89,7 @@ enum Stage {
         from: Revision,
     },
     /// Telling why it ends.
-    Failing(Status),
+    Failing(Box<Status>),
     Ended,
 }
 
@@ -129,7 +129,7 @@ async fn begin(call: &Call<'_>, options: &ListOptions) -> Result<Stage, Status> 
     }
     if initial {
         return Ok(match asked > current {
-            true => Stage::Failing(store::too_large(asked, current)),
+            true => Stage::Failing(Box::new(store::too_large(asked, current))),
             false => Stage::Initial { at: call.request.at, begun: false, after: None, queue: Vec::new().into_iter() },
         });
     }
@@ -141,7 +141,7 @@ async fn begin(call: &Call<'_>, options: &ListOptions) -> Result<Stage, Status> 
 fn follow(core: &Core, scope: Scope, start: Revision, from: Revision) -> Stage {
     match core.log.watch(scope, start) {
         Ok(watch) => Stage::Following { watch: Box::new(watch), from },
-        Err(error) => Stage::Failing(ended(&error)),
+        Err(error) => Stage::Failing(Box::new(ended(&error))),
     }
 }
 
@@ -180,7 +180,8 @@ impl Stream {
         match &mut self.stage {
             Stage::Initial { queue, .. } => match queue.next() {
                 Some(stored) => self.tell(EventType::Added, &stored, false).await,
-                None => self.page().await,
+                // Boxed: an idle watcher is past it, and need not have room for it.
+                None => self.page().boxed().await,
             },
             Stage::Following { watch, from } => {
                 let due = if self.bookmarks { self.ends.min(self.next_bookmark) } else { self.ends };
@@ -263,7 +264,7 @@ impl Stream {
                 self.tell(EventType::Deleted, &event.object, false).await
             }
             (Some(previous), None) => {
-                let last = frames::before(previous, event.revision());
+                let last = Box::new(frames::before(previous, event.revision()));
                 self.tell(EventType::Deleted, &last, true).await
             }
         }
@@ -310,7 +311,7 @@ impl Stream {
     }
 
     fn fail(&mut self, status: Status) -> Step {
-        self.stage = Stage::Failing(status);
+        self.stage = Stage::Failing(Box::new(status));
         self.seat = None;
         Step::Again
     }

@@ -176,11 +176,17 @@ fn policies_are_checked() {
                 "spec.validations[0].messageExpression: Invalid value: \" \": must be non-empty if specified",
                 "spec.validations[0].message: Invalid value: \"a\\nb\": message must not contain line breaks",
                 "spec.validations[0].reason: Unsupported value: \"Whim\": supported values: \"Forbidden\", \"Invalid\", \"RequestEntityTooLarge\"",
+                "spec.auditAnnotations[0].valueExpression: Invalid value: \"1\": must evaluate to one of [string null_type] but got int",
                 "spec.auditAnnotations[1].valueExpression: Required value: valueExpression is not specified",
                 "spec.auditAnnotations[1].key: Duplicate value: \"a\"",
             ],
         ),
-        (mutating(json!({"patchType": "JSONPatch", "jsonPatch": {"expression": "[]"}})), &[]),
+        (
+            mutating(
+                json!({"patchType": "JSONPatch", "jsonPatch": {"expression": "[JSONPatch{op: 'remove', path: '/a'}]"}}),
+            ),
+            &[],
+        ),
         (
             mutating(json!({"patchType": "JSONPatch", "applyConfiguration": {"expression": "x"}})),
             &[

@@ -330,8 +330,8 @@ fn what_containers_may_use_changes_within_the_class() {
             "spec: Invalid value: \"Burstable\": Pod QOS Class may not change as a result of resizing",
         ),
         (
-            uses(json!({"cpu": "100m"}), json!({"cpu": "200m", "memory": "64Mi"})),
-            "spec.containers[0].resources.requests: Forbidden: resource requests cannot be removed",
+            uses(json!({"cpu": "100m", "memory": "64Mi"}), json!({"cpu": "200m"})),
+            "spec.containers[0].resources.limits: Forbidden: resource limits cannot be removed",
         ),
         (
             uses(

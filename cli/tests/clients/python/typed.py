@@ -116,6 +116,12 @@ def workload(core):
     assert ready == 2, ready
     scale = apps.patch_namespaced_deployment_scale("web", NAMESPACE, {"spec": {"replicas": 1}})
     assert scale.spec.replicas == 1, scale
+    left = 2
+    for event in watcher.stream(apps.list_namespaced_deployment, NAMESPACE, timeout_seconds=WAIT_S):
+        left = event["object"].status.replicas
+        if left == 1:
+            watcher.stop()
+    assert left == 1, left
     pods = core.list_namespaced_pod(NAMESPACE, label_selector="app=web").items
     return next(pod.metadata.name for pod in pods if pod.metadata.deletion_timestamp is None)
 
