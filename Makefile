@@ -35,10 +35,10 @@ test: ## every test, end-to-end ones included
 replay: ## recorded requests of a real API server against this one, where ../shared has them
 	@$(XTASK) replay
 
-verify: ## formatting, clippy with warnings denied, tidy, generated files; changes nothing
+verify: ## formatting, tidy, clippy with warnings denied; changes no source
 	@$(XTASK) verify
 
-fix: ## format, apply clippy's fixes, regenerate
+fix: ## format, apply clippy's fixes
 	@$(XTASK) fix
 
 chaos: ## the simulation and the faults on real processes in their long form

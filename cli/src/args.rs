@@ -34,6 +34,7 @@ pub struct Arguments {
     )]
     pub log: String,
 
+    /// How to log
     #[arg(long, global = true, default_value = "text", value_name = "FORMAT")]
     pub log_format: LogFormat,
 
@@ -157,7 +158,7 @@ pub struct Up {
 /// What judges writes besides who may write.
 #[derive(Args, Clone, Default)]
 pub struct Admission {
-    /// AdmissionConfiguration file of admission's plugins (PodSecurity), as kube-apiserver reads it; the same on every server
+    /// AdmissionConfiguration file of kube-apiserver, read at the start; only PodSecurity can be configured. The same on every server
     #[arg(long = "admission-control-config-file", value_name = "FILE")]
     pub file: Option<PathBuf>,
 }

@@ -81,7 +81,7 @@ pub fn chaos() -> Result<()> {
     ])
 }
 
-/// Formatting, lints, tidy, stale generated files. Changes nothing.
+/// Formatting, tidy, lints. Changes no source.
 pub fn verify() -> Result<()> {
     setup::install(Need::Build)?;
     run(Command::new("cargo").current_dir(tool::root()).args(["fmt", "--all", "--check"]))?;
