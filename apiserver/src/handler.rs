@@ -168,10 +168,11 @@ impl Handler {
         let identity = self
             .identify(&asks.info, &incoming.caller, (&incoming.headers, &incoming.path), &request_id, noted)
             .await?;
-        let permit = self.admit(asks.is_long())?;
         if asks.is_queued() {
             self.seat(&asks.info, &identity, &query, allowed, noted).await?;
         }
+        // After the queues: whoever waits in one takes nothing from those who need not.
+        let permit = self.admit(asks.is_long())?;
         let field_selector = query.iter().find(|(key, _)| key == "fieldSelector").map_or("", |(_, value)| value);
         if let Some(RequestInfo { verb, target }) = asks.judged() {
             let question = Question { identity: &identity, verb, target, field_selector };

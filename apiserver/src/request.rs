@@ -9,7 +9,7 @@ use http::{HeaderMap, Method, header};
 use hyper::upgrade::OnUpgrade;
 use kontiki_model::{Revision, Status};
 
-use crate::{audit::Annotations, failure, fairness::Seat};
+use crate::{audit::Annotations, authn::MASTERS, failure, fairness::Seat};
 
 /// A body that breaks off.
 ///
@@ -97,6 +97,11 @@ impl BodyError {
 impl Identity {
     /// The user that this server itself writes as.
     pub const THIS_SERVER: &str = "system:apiserver";
+
+    /// Whether this is the server itself, or whoever may do all that it may. A name alone says nothing: others may be called so.
+    pub fn is_this_server(&self) -> bool {
+        self.user == Identity::THIS_SERVER && self.in_group(MASTERS)
+    }
 
     pub fn in_group(&self, group: &str) -> bool {
         self.groups.iter().any(|one| one == group)

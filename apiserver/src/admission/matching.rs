@@ -8,8 +8,9 @@ use serde_json::Value;
 /// What a policy or a webhook says it is about, read once.
 #[derive(Debug)]
 pub(crate) struct Criteria {
-    /// No rule at all: everything. Bindings have often none.
     rules: Vec<Rule>,
+    /// No rule at all: everything. Bindings have often none.
+    all_without: bool,
     excluded: Vec<Rule>,
     namespaces: LabelSelector,
     objects: LabelSelector,
@@ -71,15 +72,15 @@ pub(crate) struct Objects<'a> {
 impl Criteria {
     /// Of a policy's `matchConstraints` or a binding's `matchResources`; null is about everything.
     pub fn of_policy(matched: &Value) -> Result<Self, SelectorError> {
-        Criteria::read(matched, "resourceRules")
+        Criteria::read(matched, "resourceRules", true)
     }
 
-    /// Of one webhook.
+    /// Of one webhook; without rules it is about nothing.
     pub fn of_webhook(webhook: &Value) -> Result<Self, SelectorError> {
-        Criteria::read(webhook, "rules")
+        Criteria::read(webhook, "rules", false)
     }
 
-    fn read(said: &Value, rules: &str) -> Result<Self, SelectorError> {
+    fn read(said: &Value, rules: &str, all_without: bool) -> Result<Self, SelectorError> {
         let all = |member: &str| said[member].as_array().into_iter().flatten().map(Rule::read).collect();
         let selector = |member: &str| match &said[member] {
             Value::Null => Ok(LabelSelector::default()),
@@ -87,6 +88,7 @@ impl Criteria {
         };
         Ok(Criteria {
             rules: all(rules),
+            all_without,
             excluded: all("excludeResourceRules"),
             namespaces: selector("namespaceSelector")?,
             objects: selector("objectSelector")?,
@@ -102,7 +104,10 @@ impl Criteria {
         objects: Objects<'_>,
         namespace: impl FnOnce() -> Result<BTreeMap<String, String>, E>,
     ) -> Result<Option<usize>, E> {
-        let found = if self.rules.is_empty() { Some(0) } else { self.form(&self.rules, asked) };
+        let found = match self.rules.is_empty() {
+            true => self.all_without.then_some(0),
+            false => self.form(&self.rules, asked),
+        };
         let Some(form) = found else { return Ok(None) };
         if self.form(&self.excluded, asked).is_some() || !self.selects_object(objects) {
             return Ok(None);

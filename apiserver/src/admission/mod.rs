@@ -196,7 +196,7 @@ async fn judge(
     told: &mut Told,
     change: &mut Change,
 ) -> Result<(), Refusal> {
-    namespace::stays(attributes, change);
+    namespace::stays(attributes, change)?;
     if let Some(object) = object {
         ranges::check(attributes, object, old)?;
     }

@@ -1,6 +1,6 @@
 //! NamespaceLifecycle: nothing new comes into a namespace that is not there, or that is about to go.
 
-use kontiki_model::{Cause, Key, Status};
+use kontiki_model::{Cause, Key, Revision, Status};
 use kontiki_raft::Expect;
 
 use super::Attributes;
@@ -18,19 +18,24 @@ fn key(attributes: &Attributes<'_>) -> Option<Key> {
 
 /// The namespace must exist and not be terminating.
 pub fn exists(attributes: &Attributes<'_>) -> Result<(), Refusal> {
-    let Some(key) = key(attributes) else { return Ok(()) };
+    entered(attributes).map(drop)
+}
+
+/// Nor may that have changed since, or change until the write is applied: others may have been asked meanwhile.
+pub fn stays(attributes: &Attributes<'_>, change: &mut Change) -> Result<(), Refusal> {
+    if let Some((key, revision)) = entered(attributes)? {
+        change.expect(&key, Expect::Revision(revision));
+    }
+    Ok(())
+}
+
+/// The namespace that something new comes into, as it is now.
+fn entered(attributes: &Attributes<'_>) -> Result<Option<(Key, Revision)>, Refusal> {
+    let Some(key) = key(attributes) else { return Ok(None) };
     match attributes.view.head(&key) {
         None => Err(Refusal::Judged(failure::not_found(NAMESPACES, attributes.namespace))),
         Some((_, head)) if head.deletion.is_some() => Err(Refusal::Judged(terminating(attributes))),
-        Some(_) => Ok(()),
-    }
-}
-
-/// Also when the write is applied.
-pub fn stays(attributes: &Attributes<'_>, change: &mut Change) {
-    let Some(key) = key(attributes) else { return };
-    if let Some((revision, _)) = attributes.view.head(&key) {
-        change.expect(&key, Expect::Revision(revision));
+        Some((revision, _)) => Ok(Some((key, revision))),
     }
 }
 

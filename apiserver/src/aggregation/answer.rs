@@ -57,7 +57,8 @@ pub async fn ask(
         headers.remove(header::CONTENT_TYPE);
         headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
         let user = "system:kube-aggregator".to_owned();
-        identify(headers, &Identity { user, groups: vec![MASTERS.to_owned()], ..Identity::default() });
+        let own = Identity { user, groups: vec![MASTERS.to_owned()], ..Identity::default() };
+        identify(headers, &own).map_err(refused)?;
         let (parts, body) = outgoing.exchange(core, stream).await?.into_parts();
         let body = Limited::new(body, limits::AGGREGATED_DOCUMENT_BYTES_MAX).collect().await;
         let body = body.map_err(|error| NoAnswer::Broken(error.to_string()))?.to_bytes();

@@ -15,7 +15,7 @@ use super::apis::{Api, Backing};
 use crate::{
     content,
     core::Core,
-    limits,
+    failure, limits,
     proxy::{Outgoing, Rewrite, remove_all},
     request::{ApiRequest, ApiResponse, Identity},
     services,
@@ -60,7 +60,7 @@ pub(crate) async fn forward(core: &Arc<Core>, api: &Api, request: ApiRequest) ->
     };
     let (identity, path) = (request.identity.clone(), request.path.clone());
     let mut outgoing = Outgoing::new(request, &target, &host)?;
-    identify(outgoing.request.headers_mut(), &identity);
+    identify(outgoing.request.headers_mut(), &identity)?;
     let rewrite = Rewrite { prefix: "", asked: "", host: &host };
     rewrite.request(&path, outgoing.request.headers_mut());
     match outgoing.exchange(core, stream).await {
@@ -91,27 +91,37 @@ pub async fn connect(
     Ok((shaking.await.map_err(late)??, address.to_string()))
 }
 
-/// Says who asks, and nothing else of the kind.
-pub fn identify(headers: &mut HeaderMap, identity: &Identity) {
+/// Says who asks, and nothing else of the kind. Who cannot be told exactly as they are is refused: a header's value loses the
+/// blanks around it, and somebody else may be called what is left.
+pub fn identify(headers: &mut HeaderMap, identity: &Identity) -> Result<(), Status> {
     remove_all(headers, |name| {
         let name = name.as_str();
         matches!(name, USER | UID | GROUP) || name.starts_with(EXTRA)
     });
     let mut add = |name: &str, value: &str| {
         let pair = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(value.as_bytes()));
-        if let (Ok(name), Ok(value)) = pair {
-            headers.append(name, value);
+        match pair {
+            (Ok(name), Ok(header)) if value.trim() == value => {
+                headers.append(name, header);
+                Ok(())
+            }
+            _ => Err(failure::bad_request(format!("{value:?} cannot be told to the server of this API"))),
         }
     };
-    add(USER, &identity.user);
+    add(USER, &identity.user)?;
     if !identity.uid.is_empty() {
-        add(UID, &identity.uid);
+        add(UID, &identity.uid)?;
     }
-    identity.groups.iter().for_each(|group| add(GROUP, group));
+    for group in &identity.groups {
+        add(GROUP, group)?;
+    }
     for (key, values) in &identity.extra {
         let name = format!("{EXTRA}{}", escape(key));
-        values.iter().for_each(|value| add(&name, value));
+        for value in values {
+            add(&name, value)?;
+        }
     }
+    Ok(())
 }
 
 /// A key as part of a header's name: what no name may have is percent-encoded, and so is the percent sign.
@@ -150,7 +160,7 @@ mod tests {
             extra: vec![("example.com/Über%".to_owned(), vec!["1".to_owned(), "2".to_owned()])],
             ..Identity::default()
         };
-        identify(&mut headers, &identity);
+        identify(&mut headers, &identity).unwrap();
         let all: Vec<(String, &str)> =
             headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default())).collect();
         let of = |name: &str| all.iter().filter(|(one, _)| one == name).map(|(_, value)| *value).collect::<Vec<_>>();

@@ -167,10 +167,21 @@ fn mirror_pod(node: &str, pod: &Value) -> Result<(), String> {
     if pod["spec"]["nodeName"] != node {
         return Err(format!("node {node:?} can only create pods with spec.nodeName set to itself"));
     }
+    if !belongs_to(node, pod) {
+        return Err(format!("node {node:?} can only create pods with an owner reference set to itself"));
+    }
     match references::any(pod) {
         Some(what) => Err(format!("node {node:?} can not create pods that reference {what}")),
         None => Ok(()),
     }
+}
+
+/// Else it could be counted as one of a workload's.
+fn belongs_to(node: &str, pod: &Value) -> bool {
+    let owners = pod["metadata"]["ownerReferences"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let [owner] = owners else { return false };
+    let is_node = owner["apiVersion"] == "v1" && owner["kind"] == "Node" && owner["name"] == node;
+    is_node && owner["controller"] == true && owner["blockOwnerDeletion"] != true
 }
 
 /// A node gets tokens for pods of its own, and bound to them.
@@ -229,7 +240,11 @@ mod tests {
         let (nodes, pods, none) = (("", "nodes"), ("", "pods"), Value::Null);
         let node = |labels: Value, taints: Value| json!({"metadata": {"labels": labels}, "spec": {"taints": taints}});
         let on = |name: &str| json!({"metadata": {}, "spec": {"nodeName": name}});
-        let mirror = json!({"metadata": {"annotations": {MIRROR: "x"}}, "spec": {"nodeName": "n"}});
+        let owner = json!({"apiVersion": "v1", "kind": "Node", "name": "n", "uid": "u", "controller": true});
+        let mirror =
+            json!({"metadata": {"annotations": {MIRROR: "x"}, "ownerReferences": [owner]}, "spec": {"nodeName": "n"}});
+        let mut of_a_workload = mirror.clone();
+        of_a_workload["metadata"]["ownerReferences"][0]["kind"] = json!("ReplicaSet");
         let mut with_secret = mirror.clone();
         with_secret["spec"]["volumes"] = json!([{"secret": {"secretName": "s"}}]);
         let cases = [
@@ -290,6 +305,10 @@ mod tests {
                 Some("node \"n\" is not allowed to modify ownerReferences"),
             ),
             (judge(pods, "", "create", "p", mirror, none.clone()), None),
+            (
+                judge(pods, "", "create", "p", of_a_workload, none.clone()),
+                Some("node \"n\" can only create pods with an owner reference set to itself"),
+            ),
             (
                 judge(pods, "", "create", "p", with_secret, none.clone()),
                 Some("node \"n\" can not create pods that reference secrets"),

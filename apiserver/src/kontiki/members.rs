@@ -17,6 +17,7 @@ use crate::{
     health, limits,
     negotiate::Form,
     peers::former,
+    pki::SERVERS,
     request::{ApiRequest, ApiResponse},
 };
 
@@ -96,6 +97,10 @@ async fn add(core: &Arc<Core>, request: &ApiRequest) -> Result<ApiResponse, Stat
         let_go(core, request, &former).await?;
     }
     vacant(core, Some(wanted.id), &wanted.name, &wanted.address)?;
+    if request.identity.in_group(SERVERS) && former::is_noted(core, wanted.id) {
+        let why = "this server was removed: only an administrator can add it again, or it joins anew with empty data";
+        return Err(failure::conflict(OF, &wanted.name, why));
+    }
     let member = Member { name: wanted.name.clone(), address: wanted.address };
     tracing::info!(name = wanted.name, id = wanted.id, user = request.identity.user, "a server is to join");
     let added = tokio::time::timeout(limits::MEMBER_CHANGE_TIME_MAX, core.log.add_member(wanted.id, member)).await;

@@ -130,7 +130,10 @@ pub async fn answer(core: Arc<Core>, asked: Asked) -> Result<ApiResponse, Status
     let dry_run = request.query_value("dryRun") == Some("All");
     let operations = prepare(&core, &request, transaction)?;
     let written = rest::transact(&core, &request, &operations, dry_run).await;
-    let written = written.map_err(|failed| told(failed, &operations))?;
+    let mut written = written.map_err(|failed| told(failed, &operations))?;
+    for (one, operation) in written.iter_mut().zip(&operations) {
+        one.stored = rest::as_asked(&core, &operation.route.kind, &one.stored).await;
+    }
     let revision = written.iter().map(|one| one.stored.revision).max().unwrap_or_default();
     let outcomes = written.into_iter().zip(&operations).map(|(one, operation)| {
         let deprecated = operation.route.kind.deprecation.map(str::to_owned);

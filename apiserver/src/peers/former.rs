@@ -52,6 +52,11 @@ pub async fn note(core: &Core, request: &ApiRequest, member: &MemberStatus) -> R
     }
 }
 
+/// Whether a server of this number is not to come back by itself.
+pub fn is_noted(core: &Core, node: u64) -> bool {
+    core.log.head(&key(node)).is_some()
+}
+
 fn key(node: u64) -> Key {
     Key::new(RESOURCE, "", node.to_string())
 }

@@ -105,9 +105,10 @@ async fn attempt(call: &Call<'_>, view: &View<'_>, creation: &Creation) -> Resul
     let mut object = kind.to_stored(object);
     let name = text(&object, "/metadata/name").to_owned();
     let (attributes, mut told) = (Attributes::new(call, view, Operation::Create, &name), Told::default());
-    admission::may_give(call, view, &object, None)?;
     admission::mutate(&attributes, Some(&mut object), None, &mut told).await?;
     (kind.prepare_create)(&mut object);
+    // Of what will be stored, whoever made it so.
+    admission::may_give(call, view, &object, None)?;
     (kind.stamp)(&mut object, None, call::now());
     if kind.generation {
         object::metadata(&mut object).insert("generation".to_owned(), 1.into());

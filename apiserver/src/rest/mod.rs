@@ -35,10 +35,11 @@ pub(crate) mod update;
 mod view;
 mod watch;
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
-use kontiki_kinds::kind::Computed;
+use kontiki_kinds::{Kind, kind::Computed};
 use kontiki_model::Status;
+use kontiki_raft::Stored;
 
 use crate::{
     Core, content, definitions, failure, negotiate,
@@ -112,6 +113,11 @@ pub(crate) async fn dispatch(
 pub(crate) async fn remove_all(core: &Arc<Core>, route: ResourceRequest, request: ApiRequest) -> Result<(), Status> {
     let call = &Call::new(core, &route, &request);
     delete::remove_all(call, &Default::default(), &Default::default()).await.map(drop)
+}
+
+/// A written object in the form that its author asked for. It is written already: what cannot be converted is told as it is stored.
+pub(crate) async fn as_asked(core: &Core, kind: &Kind, stored: &Stored) -> Stored {
+    conversion::told(core, kind, stored).await.map_or_else(|_| stored.clone(), Cow::into_owned)
 }
 
 /// The time as objects carry it.

@@ -9,7 +9,7 @@ use std::{
 
 use tokio::sync::{Mutex as Place, OwnedMutexGuard};
 
-use super::limits::TURNS_SWEPT_AT;
+use super::limits::{TURN_WAIT_MAX, TURNS_SWEPT_AT};
 
 /// One write's turn in a namespace; it ends when this is dropped.
 pub type Turn = OwnedMutexGuard<()>;
@@ -20,9 +20,9 @@ pub struct Turns {
 }
 
 impl Turns {
-    /// Waits in line.
-    pub async fn wait(&self, namespace: &str) -> Turn {
-        self.place(namespace).lock_owned().await
+    /// Waits in line, but not for ever: whoever has the turn may be waiting for this write itself, through a webhook.
+    pub async fn wait(&self, namespace: &str) -> Option<Turn> {
+        tokio::time::timeout(TURN_WAIT_MAX, self.place(namespace).lock_owned()).await.ok()
     }
 
     /// The turn, if nobody has it.
@@ -46,12 +46,22 @@ impl Turns {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_ever() {
+        let turns = Turns::default();
+        let turn = turns.wait("a").await.unwrap();
+        assert!(turns.wait("a").await.is_none());
+        drop(turn);
+        assert!(turns.wait("a").await.is_some());
+    }
 
     #[tokio::test]
     async fn a_turn_is_one_writes_at_a_time() {
         let turns = Turns::default();
-        let turn = turns.wait("a").await;
+        let turn = turns.wait("a").await.unwrap();
         assert!(turns.take_free("a").is_none());
         assert!(turns.take_free("b").is_some(), "of another namespace");
         drop(turn);
@@ -61,9 +71,9 @@ mod tests {
     #[tokio::test]
     async fn namespaces_that_nobody_writes_to_are_forgotten() {
         let turns = Turns::default();
-        let held = turns.wait("held").await;
+        let held = turns.wait("held").await.unwrap();
         for number in 0..TURNS_SWEPT_AT * 2 {
-            drop(turns.wait(&number.to_string()).await);
+            drop(turns.wait(&number.to_string()).await.unwrap());
         }
         assert!(turns.places.lock().is_ok_and(|places| places.len() <= TURNS_SWEPT_AT));
         assert!(turns.take_free("held").is_none());

@@ -64,9 +64,9 @@ impl<'a> View<'a> {
         }
         let turn = match first {
             true => turns.wait(namespace).await,
-            false => turns.take_free(namespace).ok_or(Refusal::Raced)?,
+            false => Some(turns.take_free(namespace).ok_or(Refusal::Raced)?),
         };
-        self.with_turns(|held| held.insert(namespace.to_owned(), turn));
+        self.keep_turn(namespace, turn);
         Ok(())
     }
 
@@ -74,6 +74,12 @@ impl<'a> View<'a> {
     pub async fn take_turns(&self, turns: &Turns, namespaces: BTreeSet<&str>) {
         for namespace in namespaces {
             let turn = turns.wait(namespace).await;
+            self.keep_turn(namespace, turn);
+        }
+    }
+
+    fn keep_turn(&self, namespace: &str, turn: Option<Turn>) {
+        if let Some(turn) = turn {
             self.with_turns(|held| held.insert(namespace.to_owned(), turn));
         }
     }

@@ -25,15 +25,12 @@ pub(super) use self::{about::About, expressions::Conditions};
 use self::{compiled::Hook, state::Sort};
 pub(crate) use self::{mutating::mutate, state::Policies, status::keep as keep_statuses, validating::validate};
 use super::Attributes;
-use crate::{
-    request::Identity,
-    rest::{Refusal, read_failed},
-};
+use crate::rest::{Refusal, read_failed};
 
 /// What is bound, of a sort. Nothing, where the request is about policies and the like, or nobody could take a wrong one back; and
 /// nothing for what this server itself writes.
 fn hooks(attributes: &Attributes<'_>, sort: Sort) -> Result<Arc<[Hook]>, Refusal> {
-    if attributes.kind.decides_writes || attributes.identity.user == Identity::THIS_SERVER {
+    if attributes.kind.decides_writes || attributes.identity.is_this_server() {
         return Ok(Arc::new([]));
     }
     let core = attributes.call.core;

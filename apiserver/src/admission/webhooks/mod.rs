@@ -28,7 +28,6 @@ use super::{
 };
 use crate::{
     failure,
-    request::Identity,
     rest::{Refusal, read_failed},
 };
 
@@ -37,7 +36,7 @@ pub(crate) use self::{hooks::Hooks, reinvocation::Reinvocation};
 /// Those of a phase that are there at all. None for what configures them, or nobody could take a wrong one back; and none for what
 /// this server itself writes, or it might wait for itself.
 fn all(attributes: &Attributes<'_>, phase: Phase) -> Result<Arc<[Arc<Hook>]>, Refusal> {
-    if attributes.kind.decides_writes || attributes.identity.user == Identity::THIS_SERVER {
+    if attributes.kind.decides_writes || attributes.identity.is_this_server() {
         return Ok(Arc::new([]));
     }
     let core = attributes.call.core;

@@ -72,16 +72,20 @@ impl Provider {
     /// Whether a key of the issuer signed the token. Where none that is known did, or they are old, it is asked again.
     pub async fn verify(&self, jws: &Jws<'_>, algorithm: Algorithm) -> Result<(), ProviderFault> {
         let signed = |known: &Known| known.keys.iter().any(|key| key.signed(jws, algorithm));
+        let usable = |known: &Known| signed(known) && known.at.elapsed() < ISSUER_KEYS_STALE_MAX;
         let known = self.known();
-        let by_known = known.as_deref().is_some_and(signed);
+        let by_known = known.as_deref().is_some_and(usable);
         if by_known && known.as_ref().is_some_and(|known| known.at.elapsed() < ISSUER_KEYS_AGE_MAX) {
             return Ok(());
         }
+        // An issuer that is away for a while must not lock everybody out, nor keep them waiting while somebody asks it.
+        if by_known && self.asking.try_lock().is_err() {
+            return Ok(());
+        }
         match self.refresh(known.as_ref()).await {
-            Ok(fresh) if signed(&fresh) => Ok(()),
+            Ok(fresh) if usable(&fresh) => Ok(()),
             Ok(_) => Err(ProviderFault::Signature),
-            // An issuer that is away for a while must not lock everybody out.
-            Err(_) if by_known && known.is_some_and(|known| known.at.elapsed() < ISSUER_KEYS_STALE_MAX) => Ok(()),
+            Err(_) if by_known => Ok(()),
             Err(fault) => Err(fault),
         }
     }
@@ -103,6 +107,8 @@ impl Provider {
         }
         *asked = Some(Instant::now());
         let keys = self.fetch().await;
+        // Whoever waited meanwhile does not ask at once again.
+        *asked = Some(Instant::now());
         if let Err(error) = &keys {
             tracing::warn!(issuer = self.issuer, %error, "an issuer of tokens does not tell its keys");
         }

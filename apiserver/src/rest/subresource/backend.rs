@@ -23,7 +23,7 @@ use super::{
 use crate::{
     Core, content,
     failure::{self, Qualified},
-    limits::RETRY_AFTER_S,
+    limits::{RETRY_AFTER_S, SERVICE_CONNECT_TIME_MAX},
     proxy::{Outgoing, Rewrite, correct_links},
     request::{ApiRequest, ApiResponse, ResourceRequest},
     services::{self, Address},
@@ -116,7 +116,9 @@ async fn pass(
         let name: IpAddr = address.host.parse().map_err(failure::internal)?;
         // A pod has no name that a certificate could be for.
         let tls = services::client_tls(services::Trust::Anybody, None).map_err(failure::internal)?;
-        let stream = tls.connect(ServerName::from(name), stream).await.map_err(|error| unreachable(&error))?;
+        let shaking = tokio::time::timeout(SERVICE_CONNECT_TIME_MAX, tls.connect(ServerName::from(name), stream));
+        let late = |_| unreachable(&std::io::Error::new(std::io::ErrorKind::TimedOut, "no TLS handshake in time"));
+        let stream = shaking.await.map_err(late)?.map_err(|error| unreachable(&error))?;
         outgoing.exchange(core, stream).await
     } else {
         outgoing.exchange(core, stream).await
@@ -141,7 +143,7 @@ fn of_pod(call: &Call<'_>, named: Named<'_>) -> Result<Address, Status> {
     let port = port.parse::<u16>().ok().filter(|port| *port > 0);
     let port = port.ok_or_else(|| failure::bad_request(format!("invalid pod port {:?}", named.port)))?;
     let host = text(&pod, "/status/podIPs/0/ip").to_owned();
-    if !leads_to_a_pod(&host) {
+    if has_ended(&pod) || !leads_to_a_pod(&host) {
         return Err(failure::bad_request("address not allowed"));
     }
     Ok(Address { host, port })
@@ -188,7 +190,12 @@ fn is_address_of(call: &Call<'_>, address: &str, stands_for: &Value) -> Result<b
     let Some(stored) = call.core.log.get(&key).map_err(|error| store::read_failed(&error))? else { return Ok(false) };
     let pod = object::open(&stored)?;
     let addresses = pod.pointer("/status/podIPs").and_then(Value::as_array);
-    Ok(addresses.into_iter().flatten().any(|one| text(one, "/ip") == address))
+    Ok(!has_ended(&pod) && addresses.into_iter().flatten().any(|one| text(one, "/ip") == address))
+}
+
+/// The addresses of a pod that has ended stay in its status, but may be another one's by now.
+fn has_ended(pod: &Value) -> bool {
+    matches!(text(pod, "/status/phase"), "Succeeded" | "Failed")
 }
 
 fn fetch(call: &Call<'_>, of: Qualified<'static>, name: &str) -> Result<Value, Status> {
