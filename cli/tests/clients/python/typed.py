@@ -135,7 +135,8 @@ def inside(core, pod):
     session.run_forever(timeout=WAIT_S)
     assert session.read_stdout() == "out in\n" and session.read_stderr() == "err\n"
     assert session.returncode == 3, session.returncode
-    text = core.read_namespaced_pod_log(pod, NAMESPACE)
+    # As it came: the client makes text of bytes in its own way.
+    text = core.read_namespaced_pod_log(pod, NAMESPACE, _preload_content=False).data.decode()
     assert text == "started\n", text
 
 
