@@ -47,8 +47,8 @@ chaos: ## the simulation and the faults on real processes in their long form
 bench: ## latencies, rates and sizes, beside etcd, runc and crun; ONLY=api|log|start|pods|containers for a part
 	@$(XTASK) bench $(if $(ONLY),--only $(ONLY))
 
-fuzz: ## each fuzz target for a while, 60 seconds if not SECONDS=n (installs cargo-fuzz if absent)
-	@$(XTASK) fuzz $(if $(SECONDS),--seconds $(SECONDS))
+fuzz: ## each fuzz target for a while, 60 seconds if not SECONDS=n, or RUNS=n inputs that are the same each time (installs cargo-fuzz if absent)
+	@$(XTASK) fuzz $(if $(RUNS),--runs $(RUNS),$(if $(SECONDS),--seconds $(SECONDS)))
 
 deny: ## licences, sources and duplicates of the dependencies (installs cargo-deny if absent)
 	@$(XTASK) deny

@@ -54,6 +54,9 @@ enum Task {
     Fuzz {
         #[arg(long, default_value_t = 60)]
         seconds: u32,
+        /// So many inputs instead, the same each time
+        #[arg(long, conflicts_with = "seconds")]
+        runs: Option<u64>,
     },
     /// Start a process of the trial cluster again
     HaRestart {
@@ -98,7 +101,7 @@ fn run(task: Task) -> Result<()> {
         Task::Deny => build::deny(),
         Task::Down(of) => build::down(&of),
         Task::Fix => build::fix(),
-        Task::Fuzz { seconds } => fuzz::fuzz(seconds),
+        Task::Fuzz { seconds, runs } => fuzz::fuzz(&runs.map_or(fuzz::Until::Seconds(seconds), fuzz::Until::Inputs)),
         Task::HaRestart { name, of } => ha::restart(&name, &of),
         Task::Replay => replay::replay(),
         Task::Setup => setup::install(setup::Need::Bench),

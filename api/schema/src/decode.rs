@@ -291,6 +291,15 @@ mod tests {
     }
 
     #[test]
+    fn a_number_is_the_nearest_to_its_digits_in_json_and_in_yaml() {
+        let digits = format!("0{}", "2".repeat(87));
+        let yaml = decode_yaml(digits.as_bytes()).unwrap().value;
+        assert_eq!(yaml, json!(2.2222222222222222e86));
+        assert_eq!(decode_json(yaml.to_string().as_bytes()).unwrap().value, yaml);
+        assert_eq!(decode_json(b"2.2222222222222224e+86").unwrap().value, json!(2.2222222222222224e86));
+    }
+
+    #[test]
     fn yaml_keys_given_twice_are_replaced_and_reported_by_line() {
         let body = b"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: yy}\ndata: {a: \"1\"}\ndata: {b: \"2\"}\n";
         let document = decode_yaml(body).unwrap();
