@@ -44,8 +44,8 @@ fix: ## format, apply clippy's fixes
 chaos: ## the simulation and the faults on real processes in their long form
 	@$(XTASK) chaos
 
-bench: ## latencies, rates and sizes, beside etcd, runc and crun; ONLY=api|log|start|pods|containers for a part
-	@$(XTASK) bench $(if $(ONLY),--only $(ONLY))
+bench: ## latencies, rates and sizes, beside etcd, runc and crun; ONLY=api|log|start|pods|containers for a part, BUILT=1 without building
+	@$(XTASK) bench $(if $(ONLY),--only $(ONLY)) $(if $(BUILT),--built)
 
 fuzz: ## each fuzz target for a while, 60 seconds if not SECONDS=n, or RUNS=n inputs that are the same each time (installs cargo-fuzz if absent)
 	@$(XTASK) fuzz $(if $(RUNS),--runs $(RUNS),$(if $(SECONDS),--seconds $(SECONDS)))

@@ -55,6 +55,9 @@ fn run(arguments: Arguments) -> Result<()> {
     };
     if stays {
         start_log(&arguments);
+        if let Err(error) = kontiki_runtime::raise_open_files() {
+            tracing::warn!(%error, "cannot raise the number of open files: it bounds the connections");
+        }
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match arguments.command {

@@ -6,6 +6,7 @@ mod error;
 pub mod image;
 mod limits;
 mod oci;
+mod open_files;
 pub mod podnet;
 pub mod rootfs;
 mod runtime;
@@ -16,5 +17,6 @@ mod sys;
 
 pub use cgroup::Usage;
 pub use error::{Failure, FailureKind, RuntimeError};
+pub use open_files::raise_open_files;
 pub use runtime::{AttachSession, ExecSession, ExecSpec, Reader, Runtime, RuntimeConfig, Terminal, Writer};
 pub use shim::{is_shim_command, shim_main};

@@ -12,9 +12,14 @@ use crate::{
 
 /// The release binary, at `bin/kontiki`.
 pub fn build() -> Result<()> {
+    build_with(&[])
+}
+
+/// With others in one build: the features of what they share are those of all of them.
+pub fn build_with(others: &[&str]) -> Result<()> {
     setup::install(Need::Run)?;
     rocksdb::ensure()?;
-    run(&mut cargo(&["build", "--release", "--locked", "--package", "kontiki"])?)?;
+    run(cargo(&["build", "--release", "--locked", "--package", "kontiki"])?.args(others))?;
     let bin = tool::root().join("bin");
     fs::create_dir_all(&bin)?;
     // A running `kontiki` keeps the file it was started from: the new one is renamed over it.

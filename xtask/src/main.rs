@@ -33,6 +33,9 @@ enum Task {
         /// Only to see that the API's part runs: on the debug build, with little load
         #[arg(long, conflicts_with = "only")]
         trial: bool,
+        /// With what was built before
+        #[arg(long)]
+        built: bool,
     },
     /// The release binary, at bin/kontiki
     Build,
@@ -94,7 +97,7 @@ fn main() -> ExitCode {
 fn run(task: Task) -> Result<()> {
     match task {
         Task::Bench { trial: true, .. } => bench::trial(),
-        Task::Bench { only, trial: false } => bench::bench(only),
+        Task::Bench { only, trial: false, built } => bench::bench(only, built),
         Task::Build => build::build(),
         Task::Chaos => build::chaos(),
         Task::Codegen { check } => codegen::run(check),

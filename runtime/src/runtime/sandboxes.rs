@@ -23,6 +23,7 @@ use super::{
 use crate::{
     error::{Failure, FailureKind, RuntimeError},
     limits::{SHIM_START_TIME_MAX, SHM_BYTES_DEFAULT},
+    open_files,
     shim::protocol::{Ready, Reply, Request, ShimConfig, Snapshot},
     spec::{SandboxNetwork, SandboxSpec, SandboxStatus},
 };
@@ -117,6 +118,7 @@ impl Inner {
             share_pid: record.spec.share_pid && !record.spec.host_pid,
             sysctls: record.spec.sysctls.clone(),
             network_namespace: record.network_namespace.clone(),
+            open_files: open_files::for_containers(),
         };
         write_json(&places.shim_config(), &config)?;
         let shim = self.start_shim(&record.spec.id, &places.shim_config(), &places.shim_log()).await?;

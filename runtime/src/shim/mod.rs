@@ -34,7 +34,7 @@ use nix::{
 
 pub(crate) use client::set_nonblocking;
 
-use crate::cgroup::Cgroups;
+use crate::{cgroup::Cgroups, open_files};
 use protocol::{Ready, ShimConfig};
 
 /// Hidden subcommands of the executable: `shim <config file>` and `shim-init`.
@@ -92,6 +92,9 @@ fn set_up(config: &Path) -> io::Result<(server::Server, Option<Pid>)> {
     setsid().map_err(|error| step("cannot start a session", &error))?;
     prctl::set_child_subreaper(true).map_err(|error| step("cannot become a subreaper", &error))?;
     std::env::set_current_dir("/")?;
+    if let Some(soft) = config.open_files {
+        open_files::lower(soft).map_err(|error| step("cannot limit open files", &error))?;
+    }
     let cgroups = Cgroups::detect().map_err(|error| step("cannot find the cgroups", &error))?;
     cgroups.enter(&config.shim_cgroup).map_err(|error| step("cannot enter the shim's cgroup", &error))?;
     let mut signals = SigSet::empty();

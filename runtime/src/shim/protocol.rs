@@ -26,6 +26,8 @@ pub struct ShimConfig {
     pub sysctls: BTreeMap<String, String>,
     /// Where the network sysctls belong.
     pub network_namespace: Option<PathBuf>,
+    /// How many files containers may hold open, softly; as many as the agent, if absent.
+    pub open_files: Option<u64>,
 }
 
 /// The first line on the shim's stdout.

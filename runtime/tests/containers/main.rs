@@ -11,12 +11,19 @@ use kontiki_runtime::{
     ExecSpec, FailureKind,
     spec::{ContainerSpec, ContainerState, Mount, Propagation, Resources, SandboxNetwork, SandboxSpec, Seccomp, User},
 };
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// A soft limit on open files that is not the hard one.
+const FILES: u64 = 1000;
 
 fn main() -> std::process::ExitCode {
     harness::main(&[
         ("a_container_runs_logs_and_exits", |bench| Box::pin(a_container_runs_logs_and_exits(bench))),
         ("a_container_is_confined", |bench| Box::pin(a_container_is_confined(bench))),
+        ("a_container_may_open_as_many_files_as_the_agent_was_started_with", |bench| {
+            Box::pin(a_container_may_open_as_many_files_as_the_agent_was_started_with(bench))
+        }),
         ("a_container_of_another_user", |bench| Box::pin(a_container_of_another_user(bench))),
         ("a_dead_shim_takes_its_containers_along", |bench| Box::pin(a_dead_shim_takes_its_containers_along(bench))),
         ("a_killed_agent_changes_nothing", |bench| Box::pin(a_killed_agent_changes_nothing(bench))),
@@ -124,6 +131,18 @@ async fn a_container_is_confined(bench: Bench) -> Outcome {
     assert_eq!(said[..2], ["Seccomp:0", "mounted"]);
     assert!(said[2].starts_with("/dev/"), "{said:?}");
     bench.runtime.remove_sandbox("pod").await?;
+    Ok(())
+}
+
+async fn a_container_may_open_as_many_files_as_the_agent_was_started_with(bench: Bench) -> Outcome {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, FILES, hard)?;
+    assert_eq!(kontiki_runtime::raise_open_files()?, (FILES, hard));
+    assert_eq!(getrlimit(Resource::RLIMIT_NOFILE)?, (hard, hard));
+    bench.runtime.run_sandbox(bench.sandbox("pod")).await?;
+    bench.run("pod", bench.shell("main", "ulimit -Sn; ulimit -Hn")).await?;
+    let said = bench.log("main")?.join(" ");
+    assert!(said.contains(&format!(" {FILES}")) && said.contains(&format!(" {hard}")), "{said}");
     Ok(())
 }
 

@@ -52,14 +52,21 @@ pub fn trial() -> Result<()> {
     api::api(&api::Programs { kontiki: debug.join("kontiki"), load: debug.join("load") }, &api::TRIAL)
 }
 
-pub fn bench(only: Option<Part>) -> Result<()> {
+/// `built`: with what an earlier run has built.
+pub fn bench(only: Option<Part>, built: bool) -> Result<()> {
     let wanted = |part| only.is_none_or(|only| only == part);
-    build::build()?;
     setup::install(setup::Need::Bench)?;
-    // The binary once more, with its features: what they share is then built once.
-    let packages = ["--package", "kontiki", "--package", "kontiki-bench", "--package", "kontiki-runtime"];
-    let mut cargo = tool::cargo(&["build", "--release", "--locked", "--bins", "--example", "shimctl"])?;
-    tool::run(cargo.args(packages))?;
+    if !built {
+        build::build_with(&[
+            "--package",
+            "kontiki-bench",
+            "--package",
+            "kontiki-runtime",
+            "--bins",
+            "--example",
+            "shimctl",
+        ])?;
+    }
     let mut rows = Vec::new();
     let scratch = Scratch::new()?;
     if wanted(Part::Start) {

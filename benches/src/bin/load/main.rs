@@ -110,6 +110,9 @@ struct To {
     /// Names of a run begin with it
     #[arg(long)]
     prefix: String,
+    /// Whom to impersonate
+    #[arg(long = "as", value_name = "USER")]
+    user: Option<String>,
 }
 
 fn main() -> Result<()> {
@@ -149,7 +152,8 @@ fn main() -> Result<()> {
 
 impl To {
     fn target(&self) -> Result<Target> {
-        Target::new(self.protocol, &self.servers, self.pki.as_deref(), self.payload)
+        Ok(Target::new(self.protocol, &self.servers, self.pki.as_deref(), self.payload)?
+            .impersonating(self.user.clone()))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Closed-loop clients: each sends its next write when the last one is answered.
+//! Closed-loop clients: each sends its next request when the last one is answered.
 
 use std::time::{Duration, Instant};
 
@@ -14,13 +14,16 @@ const AFTER_ERROR: Duration = Duration::from_millis(50);
 /// Linux tells processor time to programs in this unit, whatever the kernel counts in.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// What clients write: new objects, or each its own one again.
+/// What clients do: write new objects, or each its own one again, or read a page of all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Verb {
     #[default]
     Create,
     Update,
+    List,
 }
+
+const PAGE: usize = 500;
 
 /// What a storm came to.
 #[derive(Debug, Default, Serialize)]
@@ -56,7 +59,7 @@ impl Outcome {
     }
 }
 
-/// Connects everybody first, then writes for a while.
+/// Connects everybody first, then asks for a while.
 pub async fn run(
     (target, verb): (&Target, Verb),
     prefix: &str,
@@ -70,7 +73,7 @@ pub async fn run(
     let writers = connections
         .into_iter()
         .enumerate()
-        .map(|(client, connection)| write_until((target, verb), connection, format!("{prefix}-{client}"), end));
+        .map(|(client, connection)| ask_until((target, verb), connection, format!("{prefix}-{client}"), end));
     let mut latencies = Vec::new();
     let (mut errors, mut error) = (0, None);
     for done in futures::future::join_all(writers).await {
@@ -89,12 +92,7 @@ struct Done {
     error: Option<String>,
 }
 
-async fn write_until(
-    (target, verb): (&Target, Verb),
-    mut connection: Connection,
-    prefix: String,
-    end: Instant,
-) -> Done {
+async fn ask_until((target, verb): (&Target, Verb), mut connection: Connection, prefix: String, end: Instant) -> Done {
     let mut done = Done::default();
     if verb == Verb::Update
         && let Err(error) = target.write(&mut connection, &prefix).await
@@ -109,6 +107,7 @@ async fn write_until(
         let written = match verb {
             Verb::Create => target.write(&mut connection, &format!("{prefix}-{number}")).await,
             Verb::Update => target.update(&mut connection, &prefix, number).await,
+            Verb::List => target.list(&mut connection, PAGE).await,
         };
         match written {
             Ok(()) if Instant::now() < end => done.latencies.push(sent.elapsed()),

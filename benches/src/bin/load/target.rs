@@ -34,12 +34,18 @@ pub struct Target {
     servers: Vec<String>,
     tls: Option<TlsConnector>,
     value: String,
+    /// The user for whom the administrator asks.
+    user: Option<String>,
 }
 
 impl Target {
     pub fn new(protocol: Protocol, servers: &[String], pki: Option<&Path>, payload: usize) -> Result<Self> {
         let tls = pki.map(connector).transpose()?;
-        Ok(Target { protocol, servers: servers.to_vec(), tls, value: "x".repeat(payload) })
+        Ok(Target { protocol, servers: servers.to_vec(), tls, value: "x".repeat(payload), user: None })
+    }
+
+    pub fn impersonating(self, user: Option<String>) -> Self {
+        Target { user, ..self }
     }
 
     /// A connection for the client of this number; the next number gets the next server.
@@ -58,7 +64,7 @@ impl Target {
                 spawn(handshake.handshake(TokioIo::new(connector.connect(name, stream).await?)).await?)
             }
         };
-        Ok(Connection { sender, server: server.clone() })
+        Ok(Connection { sender, server: server.clone(), user: self.user.clone() })
     }
 
     /// Further writes of what [`Target::write`] has made; every one changes something.
@@ -73,9 +79,19 @@ impl Target {
         Ok(())
     }
 
+    /// A page of what there is.
+    pub async fn list(&self, connection: &mut Connection, limit: usize) -> Result<()> {
+        let answer = connection.ask(Method::GET, &format!("{CONFIG_MAPS}?limit={limit}"), Bytes::new()).await?;
+        if answer.status() != StatusCode::OK {
+            bail!("answered {}", answer.status());
+        }
+        answer.into_body().collect().await?;
+        Ok(())
+    }
+
     /// One write of a new key, acknowledged or an error.
     pub async fn write(&self, connection: &mut Connection, name: &str) -> Result<()> {
-        let request = self.request(&connection.server, name)?;
+        let request = connection.impersonate(self.request(&connection.server, name)?)?;
         connection.sender.ready().await?;
         let response = connection.sender.send_request(request).await?;
         match self.protocol {
@@ -100,6 +116,7 @@ impl Target {
 pub struct Connection {
     sender: SendRequest<Full<Bytes>>,
     server: String,
+    user: Option<String>,
 }
 
 impl Connection {
@@ -107,13 +124,21 @@ impl Connection {
     pub async fn ask(&mut self, method: Method, path: &str, body: Bytes) -> Result<Response<Incoming>> {
         let request = Request::builder().method(method).uri(format!("https://{}{path}", self.server));
         let request = request.header("content-type", "application/json").body(Full::new(body))?;
+        let request = self.impersonate(request)?;
         self.sender.ready().await?;
         Ok(self.sender.send_request(request).await?)
     }
 
+    fn impersonate(&self, mut request: Request<Full<Bytes>>) -> Result<Request<Full<Bytes>>> {
+        if let Some(user) = &self.user {
+            request.headers_mut().insert("impersonate-user", user.parse()?);
+        }
+        Ok(request)
+    }
+
     /// Another handle on the same connection.
     pub fn share(&self) -> Self {
-        Connection { sender: self.sender.clone(), server: self.server.clone() }
+        Connection { sender: self.sender.clone(), server: self.server.clone(), user: self.user.clone() }
     }
 }
 

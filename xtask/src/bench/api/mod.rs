@@ -1,6 +1,7 @@
 //! What one server's API can do: requests of clients, lists of many objects, watches of many watchers. There is no kube-apiserver in any
 //! package that could be run beside it; the goals that name one are told with the figures.
 
+mod flood;
 mod report;
 
 use std::{
@@ -14,6 +15,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, de::DeserializeOwned};
 
+use self::flood::Flooded;
 use super::{IDLE, POLL, Scratch, WAIT_MAX, plot};
 use crate::{build, tool};
 
@@ -21,8 +23,6 @@ const ADDRESS: &str = "127.0.0.1:6443";
 /// Of a ConfigMap, in bytes.
 const PAYLOAD: usize = 1024;
 const PAGE: usize = 500;
-/// Both ends of ten thousand connections.
-const FILES_MAX: &str = "--nofile=65536:65536";
 
 /// What is run.
 pub struct Programs {
@@ -40,6 +40,8 @@ pub struct Effort {
     watches: &'static [(usize, usize)],
     /// Idle watchers, and how many share a connection.
     idle: &'static [(usize, usize)],
+    /// Connections of a user who floods the server.
+    flood: usize,
 }
 
 pub const WHOLE: Effort = Effort {
@@ -49,6 +51,7 @@ pub const WHOLE: Effort = Effort {
     lists: 20,
     watches: &[(1_000, 500), (10_000, 100)],
     idle: &[(10_000, 1), (10_000, 100)],
+    flood: 200,
 };
 pub const TRIAL: Effort = Effort {
     clients: 4,
@@ -57,6 +60,7 @@ pub const TRIAL: Effort = Effort {
     lists: 2,
     watches: &[(50, 20), (200, 10)],
     idle: &[(100, 1), (100, 50)],
+    flood: 20,
 };
 
 /// Requests of several clients for a while, or lists one after the other.
@@ -95,6 +99,7 @@ struct Measured {
     pages: Seen,
     watches: Vec<(usize, Watched)>,
     idle: Vec<(usize, usize, Watched)>,
+    flooded: Vec<Flooded>,
 }
 
 pub fn api(programs: &Programs, effort: &Effort) -> Result<()> {
@@ -124,10 +129,11 @@ pub fn api(programs: &Programs, effort: &Effort) -> Result<()> {
     let page = PAGE.to_string();
     let pages = server.load("list", &["list", "--rounds", &lists, "--limit", &page, "--pid", &server.pid()])?;
     let (creates, updates) = (storm("create")?, storm("update")?);
+    let flooded = flood::flooded(&server, effort)?;
     drop(server);
 
-    let measured =
-        Measured { clients: effort.clients, objects: effort.objects, creates, updates, list, pages, watches, idle };
+    let (clients, objects) = (effort.clients, effort.objects);
+    let measured = Measured { clients, objects, creates, updates, list, pages, watches, idle, flooded };
     let table = report::table(&measured);
     print!("{table}");
     let folder = build::target_dir()?.join("bench");
@@ -151,8 +157,7 @@ impl<'a> Server<'a> {
     fn start(scratch: &'a Scratch, programs: &'a Programs) -> Result<Self> {
         let data = scratch.dir.join("api");
         let log = fs::File::create(scratch.dir.join("api.log"))?;
-        let mut command = scratch.inside("prlimit");
-        command.arg(FILES_MAX).arg("--").arg(&programs.kontiki);
+        let mut command = scratch.inside(&programs.kontiki);
         command.args(["server", "--init", "--name", "bench", "--listen", ADDRESS, "--data-dir"]).arg(&data);
         let process = command.stdout(log.try_clone()?).stderr(log).spawn().context("starting the server")?;
         let mut server = Server { scratch, programs, data, process };
@@ -176,20 +181,32 @@ impl<'a> Server<'a> {
         Ok(curl.status()?.success())
     }
 
-    /// nsenter and prlimit become the server: the same pid.
+    /// nsenter becomes the server: the same pid.
     fn pid(&self) -> String {
         self.process.id().to_string()
     }
 
     /// Runs the load client; `prefix` begins the names of what it makes.
     fn load<T: DeserializeOwned>(&self, prefix: &str, task: &[&str]) -> Result<T> {
-        let mut command = self.scratch.inside("prlimit");
-        command.arg(FILES_MAX).arg("--").arg(&self.programs.load).args(task);
+        told(&tool::output(&mut self.load_command(prefix, task))?)
+    }
+
+    fn load_command(&self, prefix: &str, task: &[&str]) -> Command {
+        let mut command = self.scratch.inside(&self.programs.load);
+        command.args(task);
         command.args(["--protocol", "api", "--server", ADDRESS, "--prefix", prefix]);
         command.args(["--payload", &PAYLOAD.to_string(), "--pki"]).arg(self.data.join("pki"));
-        let printed = tool::output(&mut command)?;
-        let line = printed.lines().last().context("the load client printed nothing")?;
-        serde_json::from_str(line).with_context(|| format!("the load client printed {line}"))
+        command
+    }
+
+    /// A request of the administrator's.
+    fn post(&self, path: &str, body: &serde_json::Value) -> Result<()> {
+        let pki = self.data.join("pki");
+        let mut curl = self.scratch.inside("curl");
+        curl.args(["--silent", "--show-error", "--fail", "--output", "/dev/null", "--cacert"]).arg(pki.join("ca.crt"));
+        curl.arg("--cert").arg(pki.join("admin.crt")).arg("--key").arg(pki.join("admin.key"));
+        curl.args(["--header", "content-type: application/json", "--data", &body.to_string()]);
+        tool::run(curl.arg(format!("https://{ADDRESS}{path}")))
     }
 
     fn watch(&self, what: &str, watchers: usize, per_connection: usize, writes: usize) -> Result<Watched> {
@@ -216,4 +233,10 @@ impl Drop for Server<'_> {
             eprintln!("ending the server: {error}");
         }
     }
+}
+
+/// What the load client printed last.
+fn told<T: DeserializeOwned>(printed: &str) -> Result<T> {
+    let line = printed.lines().last().context("the load client printed nothing")?;
+    serde_json::from_str(line).with_context(|| format!("the load client printed {line}"))
 }

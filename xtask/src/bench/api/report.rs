@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Measured, PAGE, PAYLOAD, Seen};
+use super::{Flooded, Measured, PAGE, PAYLOAD, Seen};
 use crate::bench::plot::{Bar, Group, Panel};
 
 const SERIES: &str = "kontiki API";
@@ -11,8 +11,8 @@ const MEBIBYTE: f64 = 1024.0 * 1024.0;
 const IDLE_KIB_GOAL: f64 = 16.0;
 
 impl Seen {
-    fn rate(&self) -> f64 {
-        self.ops / self.seconds
+    pub(super) fn rate(&self) -> f64 {
+        if self.ops == 0.0 { 0.0 } else { self.ops / self.seconds }
     }
 
     fn cpu_us(&self) -> f64 {
@@ -31,7 +31,7 @@ pub fn table(measured: &Measured) -> String {
     ));
     line(format_args!(""));
     for (what, figure, goal) in rows(measured) {
-        line(format_args!("{what:<58} {:>12}   {goal}", shown(figure)));
+        line(format_args!("{what:<72} {:>12}   {goal}", shown(figure)));
     }
     line(format_args!("requests refused: {}", measured.creates.errors + measured.updates.errors));
     out
@@ -74,6 +74,17 @@ fn rows(measured: &Measured) -> Vec<(String, f64, String)> {
             count => (format!("{count} on a connection"), "≤ 8"),
         };
         row(format!("{watchers} idle watchers, {how}: KiB each"), watched.kib_per_watcher, goal);
+    }
+    for Flooded { by, connections, seen, flood } in &measured.flooded {
+        let (beside, goal) = match by {
+            None => ("alone".to_owned(), ""),
+            Some(verb) => (format!("beside another user's {connections} clients that {verb}"), "≤ 100"),
+        };
+        row(format!("1 user's creates {beside}: p50 ms"), seen.p50_ms, "");
+        row(format!("1 user's creates {beside}: p99 ms"), seen.p99_ms, goal);
+        if by.is_some() {
+            row("  the other's requests per second".to_owned(), flood.rate(), "");
+        }
     }
     rows
 }
@@ -149,12 +160,14 @@ mod tests {
             pages: seen(),
             watches: vec![(10, watched())],
             idle: vec![(10, 1, watched()), (10, 5, watched())],
+            flooded: vec![Flooded { by: Some("list"), connections: 20, seen: seen(), flood: seen() }],
         };
         let table = table(&measured);
         let row = |of: &str| table.lines().find(|line| line.starts_with(of)).unwrap_or("").to_owned();
         assert!(row("creates, 16 clients: per second").ends_with("100   ≥ 10 × kube-apiserver + etcd"), "{table}");
         assert!(row("creates, 16 clients: server's CPU").contains(" 500 "), "{table}");
         assert!(row("10 watchers: events per second of").contains(" 200 "), "{table}");
+        assert!(row("1 user's creates beside another user's 20 clients that list: p99").ends_with("≤ 100"), "{table}");
         assert_eq!(panels(&measured).len(), 7);
     }
 }
