@@ -143,6 +143,7 @@ async fn a_container_may_open_as_many_files_as_the_agent_was_started_with(bench:
     bench.run("pod", bench.shell("main", "ulimit -Sn; ulimit -Hn")).await?;
     let said = bench.log("main")?.join(" ");
     assert!(said.contains(&format!(" {FILES}")) && said.contains(&format!(" {hard}")), "{said}");
+    bench.runtime.remove_sandbox("pod").await?;
     Ok(())
 }
 
