@@ -184,9 +184,9 @@ impl Simulation {
     /// The whole of a scope, page by page, at the first page's revision.
     fn list(&self, scope: &Scope, at: Option<Revision>, limit: usize) -> Result<String, Fault> {
         let revision = at.unwrap_or(self.model.revision());
-        let (mut items, mut after, mut remaining) = (Vec::new(), None, None);
+        let (mut items, mut rest, mut left) = (Vec::new(), None, None);
         loop {
-            let options = ListOptions { at, limit: Some(limit), after, ..ListOptions::default() };
+            let options = ListOptions { at, limit: Some(limit), rest, ..ListOptions::default() };
             let answer = self.log().list(scope, options);
             let Some(page) = reads::check_retained(&self.model, &scope.resource, revision, answer)? else {
                 return Ok(format!("{} {revision} refused", scope.resource));
@@ -197,14 +197,15 @@ impl Simulation {
                     format!("{} not {revision}", page.revision),
                 )?);
             }
-            let behind = page.items.len() as u64 + page.remaining;
-            if remaining.replace(page.remaining).is_some_and(|before| before != behind) {
+            let remaining = page.rest.as_ref().and_then(|rest| rest.left).unwrap_or_default();
+            let behind = page.items.len() as u64 + remaining;
+            if left.replace(remaining).is_some_and(|before| before != behind) {
                 return Ok(violated("a page says how much is left", format!("{behind}"))?);
             }
             items.extend(page.items);
-            match page.next {
-                Some(key) => after = Some(key),
-                None => break,
+            rest = page.rest;
+            if rest.is_none() {
+                break;
             }
         }
         reads::check_list(&items, &self.model.live_at(revision), scope, revision)?;

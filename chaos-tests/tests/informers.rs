@@ -73,10 +73,10 @@ impl Informer {
             let page = self.log.list(&self.scope, options.clone())?;
             self.cache.extend(page.items.iter().map(|stored| (stored.key.clone(), count(stored))));
             self.told = page.revision;
-            match page.next {
-                None => return Ok(()),
-                Some(key) => (options.after, options.at) = (Some(key), Some(page.revision)),
+            if page.rest.is_none() {
+                return Ok(());
             }
+            (options.rest, options.at) = (page.rest, Some(page.revision));
         }
     }
 

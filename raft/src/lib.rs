@@ -32,6 +32,6 @@ pub use error::{OpenError, ProposeError, ReadError};
 pub use event::{Event, EventKind, Stored};
 pub use log::{Applied, Leadership, Log, LogConfig, Role, Status};
 pub use seal::{SEALED, Seal, SealCensus, SealFault, Standing, Unopened};
-pub use store::{HistoryLimits, ListOptions, Page, Retain};
+pub use store::{Filter, HistoryLimits, ListOptions, Page, Rest, Retain};
 pub use transport::{Dial, Member, PeerStream};
 pub use watch::{Subject, Watch, WatchItem};

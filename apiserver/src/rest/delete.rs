@@ -187,11 +187,11 @@ pub async fn remove_all(
     options: &DeleteOptions,
 ) -> Result<(Vec<Stored>, Revision), Status> {
     store::barrier(call.core).await?;
-    let (mut deleted, mut after, mut at) = (Vec::new(), None, None);
+    let (mut deleted, mut rest, mut at) = (Vec::new(), None, None);
     loop {
         let (log, scope, selection) = (call.core.log.clone(), call.scope(), selection.clone());
         let page = tokio::task::spawn_blocking(move || {
-            read::page(&log, &scope, &selection, at, after, Some(DELETE_COLLECTION_PAGE))
+            read::page(&log, &scope, &selection, at, rest, Some(DELETE_COLLECTION_PAGE))
         });
         let page = page.await.map_err(failure::internal)?.map_err(|error| store::read_failed(&error))?;
         at = Some(page.revision);
@@ -205,8 +205,8 @@ pub async fn remove_all(
         while running.try_next().await?.is_some() {}
         drop(running);
         deleted.extend(page.items);
-        after = page.next;
-        if after.is_none() {
+        rest = page.rest;
+        if rest.is_none() {
             return Ok((deleted, at.unwrap_or_default()));
         }
     }

@@ -92,22 +92,21 @@ pub async fn list(call: &Call<'_>) -> Result<ApiResponse, Status> {
     reach(call, plan.as_of).await?;
     let (log, scope, kind) = (call.core.log.clone(), call.scope(), call.route.kind.clone());
     let after = plan.token.clone();
-    let rendered = move |page: Page, everything: bool| {
-        let meta = list_meta(&page, everything);
+    let rendered = move |page: Page| {
+        let meta = list_meta(&page);
         render::list(&kind, form, include, page.items, &meta)
     };
-    let (everything, converts) = (selection.is_everything(), conversion::is_possible(call.kind));
+    let converts = conversion::is_possible(call.kind);
     // Long lists cost milliseconds of copying: not on a thread that others wait for.
     let listed = tokio::task::spawn_blocking(move || {
-        let behind = plan.token.map(|token| token.after);
-        let page = page(&log, &scope, &selection, plan.at, behind, plan.limit)?;
-        Ok(if converts { Listed::Page(page, rendered) } else { Listed::Answer(rendered(page, everything)) })
+        let page = page(&log, &scope, &selection, plan.at, plan.token.map(|token| token.rest), plan.limit)?;
+        Ok(if converts { Listed::Page(page, rendered) } else { Listed::Answer(rendered(page)) })
     });
     match listed.await.map_err(failure::internal)? {
         Ok(Listed::Answer(answer)) => answer,
         Ok(Listed::Page(mut page, rendered)) => {
             conversion::prepare(call.core, call.kind, &mut page.items).await?;
-            tokio::task::spawn_blocking(move || rendered(page, everything)).await.map_err(failure::internal)?
+            tokio::task::spawn_blocking(move || rendered(page)).await.map_err(failure::internal)?
         }
         Err(ReadError::Compacted { .. }) if after.is_some() => expired(form, after),
         Err(error) => Err(store::read_failed(&error)),
@@ -126,19 +125,21 @@ pub fn page(
     scope: &Scope,
     selection: &Selection,
     at: Option<Revision>,
-    after: Option<Key>,
+    rest: Option<raft::Rest>,
     limit: Option<usize>,
 ) -> Result<Page, ReadError> {
-    if let (None, None, Some(name), Some(namespace)) = (at, &after, selection.only_name(), &scope.namespace) {
+    if let (None, None, Some(name), Some(namespace)) = (at, &rest, selection.only_name(), &scope.namespace) {
         let revision = log.revision();
         let found = log.get(&Key::new(scope.resource.as_str(), namespace.as_str(), name))?;
         let items: Vec<_> = found.into_iter().filter(|found| selection.matches(&found.key, &found.head)).collect();
         // Of this one key, nothing else can have happened up to here.
         let revision = items.first().map_or(revision, |item| revision.max(item.revision));
-        return Ok(Page { items, revision, next: None, remaining: 0 });
+        return Ok(Page { items, revision, rest: None });
     }
-    let filter = |key: &Key, head: &Head| selection.matches(key, head);
-    log.list(scope, raft::ListOptions { after, limit, at, filter: Some(&filter) })
+    let matches = |key: &Key, head: &Head| selection.matches(key, head);
+    // Of everything a page takes as long as it is, not as there is.
+    let filter = (!selection.is_everything()).then_some(&matches as raft::Filter<'_>);
+    log.list(scope, raft::ListOptions { rest, limit, at, filter })
 }
 
 struct Plan {
@@ -190,16 +191,15 @@ impl Plan {
     }
 }
 
-fn list_meta(page: &Page, everything: bool) -> ListMeta {
-    let token = |after: &Key| Token { after: after.clone(), revision: Some(page.revision) }.encode();
+fn list_meta(page: &Page) -> ListMeta {
+    let token = |rest: &raft::Rest| Token { rest: rest.clone(), revision: Some(page.revision) }.encode();
     ListMeta {
         revision: page.revision,
-        token: page.next.as_ref().map(token).unwrap_or_default(),
-        remaining: (everything && page.next.is_some()).then_some(page.remaining),
+        token: page.rest.as_ref().map(token).unwrap_or_default(),
+        remaining: page.rest.as_ref().and_then(|rest| rest.left),
     }
 }
 
-/// The pages' revision is gone: 410, with a token that goes on with the present state for clients who can live with that.
 fn expired(form: Form, token: Option<Token>) -> Result<ApiResponse, Status> {
     let message = "The provided continue parameter is too old to display a consistent list result. You can start a new \
                    list without the continue parameter, or use the continue token in this response to retrieve the \
@@ -208,7 +208,8 @@ fn expired(form: Form, token: Option<Token>) -> Result<ApiResponse, Status> {
                    now may show up in the list.";
     let mut status = content::status_value(&failure::expired(message));
     if let Some(token) = token {
-        status["metadata"]["continue"] = Token { revision: None, ..token }.encode().into();
+        status["metadata"]["continue"] =
+            Token { revision: None, rest: raft::Rest { left: None, ..token.rest } }.encode().into();
     }
     content::answer_value(StatusCode::GONE, form, &status)
 }

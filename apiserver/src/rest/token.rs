@@ -3,6 +3,7 @@
 
 use base64::{Engine as _, alphabet, engine};
 use kontiki_model::{Key, Revision, Scope, Status};
+use kontiki_raft::Rest;
 use kontiki_schema::decode_json;
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +22,7 @@ const BASE64: engine::GeneralPurpose = engine::GeneralPurpose::new(
 /// Where a list goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
-    pub after: Key,
+    pub rest: Rest,
     /// The revision of the first page; `None` goes on with the present state (an inconsistent continuation).
     pub revision: Option<Revision>,
 }
@@ -34,16 +35,19 @@ struct Wire {
     rv: i64,
     #[serde(default)]
     start: String,
+    /// How many objects are left: a member of this server's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    left: Option<u64>,
 }
 
 impl Token {
     pub fn encode(&self) -> String {
-        let Key { namespace, name, .. } = &self.after;
+        let Key { namespace, name, .. } = &self.rest.after;
         let place = if namespace.is_empty() { name.clone() } else { format!("{namespace}/{name}") };
         let revision = self.revision.map_or(-1, |revision| i64::try_from(revision).unwrap_or(-1));
         // The zero byte makes the start exclusive: the first key behind the last one told.
-        let wire = Wire { v: VERSION.to_owned(), rv: revision, start: format!("{place}\0") };
-        BASE64.encode(serde_json::to_vec(&wire).expect("three plain members serialize"))
+        let wire = Wire { v: VERSION.to_owned(), rv: revision, start: format!("{place}\0"), left: self.rest.left };
+        BASE64.encode(serde_json::to_vec(&wire).expect("plain members serialize"))
     }
 
     pub fn decode(text: &str, scope: &Scope) -> Result<Self, Status> {
@@ -71,7 +75,8 @@ impl Token {
         if scope.namespace.as_deref().is_some_and(|wanted| wanted != namespace) {
             return Err(refused(&format!("encoded start key does not belong to this list (version {VERSION})")));
         }
-        Ok(Token { after: Key::new(scope.resource.as_str(), namespace, name), revision })
+        let after = Key::new(scope.resource.as_str(), namespace, name);
+        Ok(Token { rest: Rest { after, left: wire.left.filter(|_| revision.is_some()) }, revision })
     }
 }
 
@@ -93,10 +98,12 @@ mod tests {
         let scope =
             |namespace: Option<&str>| Scope { resource: "pods".into(), namespace: namespace.map(str::to_owned) };
         for (namespace, name, revision) in [("a", "b.c", Some(7)), ("", "node", Some(1)), ("a", "b", None)] {
-            let token = Token { after: Key::new("pods", namespace, name), revision };
+            let rest = Rest { after: Key::new("pods", namespace, name), left: revision.map(|_| 3) };
+            let token = Token { rest, revision };
             assert_eq!(Token::decode(&token.encode(), &scope(None)).unwrap(), token);
         }
-        let other = Token { after: Key::new("pods", "a", "b"), revision: Some(7) }.encode();
+        let rest = Rest { after: Key::new("pods", "a", "b"), left: None };
+        let other = Token { rest, revision: Some(7) }.encode();
         assert!(Token::decode(&other, &scope(Some("z"))).is_err());
     }
 

@@ -10,8 +10,8 @@ use http::StatusCode;
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 use kontiki_kinds::KindRef;
-use kontiki_model::{Key, Revision, Scope, Status};
-use kontiki_raft::{self as raft, Event, EventKind, ReadError, WatchItem};
+use kontiki_model::{Revision, Scope, Status};
+use kontiki_raft::{self as raft, Event, EventKind, ReadError, Rest, WatchItem};
 use rand::Rng as _;
 use tokio::time::{Instant, sleep_until};
 
@@ -80,7 +80,7 @@ enum Stage {
     Initial {
         at: Option<Revision>,
         begun: bool,
-        after: Option<Key>,
+        rest: Option<Rest>,
         queue: std::vec::IntoIter<raft::Stored>,
     },
     /// Telling what happens; events at or below `from` are not told.
@@ -130,7 +130,7 @@ async fn begin(call: &Call<'_>, options: &ListOptions) -> Result<Stage, Status> 
     if initial {
         return Ok(match asked > current {
             true => Stage::Failing(Box::new(store::too_large(asked, current))),
-            false => Stage::Initial { at: call.request.at, begun: false, after: None, queue: Vec::new().into_iter() },
+            false => Stage::Initial { at: call.request.at, begun: false, rest: None, queue: Vec::new().into_iter() },
         });
     }
     // From a revision that does not exist yet: nothing up to it will be told.
@@ -213,8 +213,8 @@ impl Stream {
 
     /// The next page of the initial events, or their end.
     async fn page(&mut self) -> Step {
-        let Stage::Initial { at, begun, after, .. } = &mut self.stage else { return Step::End };
-        if let (Some(at), true, None) = (*at, *begun, &after) {
+        let Stage::Initial { at, begun, rest, .. } = &mut self.stage else { return Step::End };
+        if let (Some(at), true, None) = (*at, *begun, &rest) {
             self.stage = follow(&self.core, self.scope.clone(), at, at);
             self.seat = None;
             return match self.marked && self.bookmarks {
@@ -223,7 +223,7 @@ impl Stream {
             };
         }
         let (log, scope, selection) = (self.core.log.clone(), self.scope.clone(), self.selection.clone());
-        let (from, behind) = (*at, after.take());
+        let (from, behind) = (*at, rest.take());
         let page = tokio::task::spawn_blocking(move || {
             read::page(&log, &scope, &selection, from, behind, Some(INITIAL_EVENTS_PAGE))
         });
@@ -238,7 +238,7 @@ impl Stream {
                 self.stage = Stage::Initial {
                     at: Some(page.revision),
                     begun: true,
-                    after: page.next,
+                    rest: page.rest,
                     queue: page.items.into_iter(),
                 };
                 Step::Again

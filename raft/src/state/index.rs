@@ -72,26 +72,49 @@ impl Index {
     }
 
     /// The objects of a scope after a key (exclusive), in order.
-    pub fn range<'a>(&'a self, scope: &'a Scope, after: Option<&Key>) -> impl Iterator<Item = &'a Arc<Slot>> {
-        let after = after.map(|key| place(&key.namespace, &key.name));
-        let first = scope.namespace.as_ref().map(|namespace| prefix(namespace));
-        // A token from elsewhere may name a key before the scope: start where the scope does, then.
-        let start = match (after, first) {
-            (Some(after), first) if first.as_ref().is_none_or(|first| after >= *first) => Bound::Excluded(after),
-            (_, Some(first)) => Bound::Included(first),
-            (_, None) => Bound::Unbounded,
-        };
-        let objects = self.resources.get(&scope.resource);
-        let range = objects.into_iter().flat_map(move |objects| objects.range((start.clone(), Bound::Unbounded)));
-        let in_scope = |slot: &&Arc<Slot>| scope.namespace.as_ref().is_none_or(|one| *one == slot.key.namespace);
-        range.map(|(_, slot)| slot).take_while(in_scope)
+    pub fn range(&self, scope: &Scope, after: Option<&Key>) -> impl Iterator<Item = &Arc<Slot>> {
+        let bounds = bounds(scope, after);
+        self.resources
+            .get(&scope.resource)
+            .into_iter()
+            .flat_map(move |objects| objects.range(bounds.clone()))
+            .map(value)
+    }
+
+    /// How many they are.
+    pub fn count(&self, scope: &Scope, after: Option<&Key>) -> usize {
+        match (self.resources.get(&scope.resource), &scope.namespace, after) {
+            (None, ..) => 0,
+            (Some(objects), None, None) => objects.len(),
+            (Some(objects), ..) => objects.range(bounds(scope, after)).count(),
+        }
     }
 }
 
-fn prefix(namespace: &str) -> Vec<u8> {
+fn value<'a>((_, slot): (&Vec<u8>, &'a Arc<Slot>)) -> &'a Arc<Slot> {
+    slot
+}
+
+type Bounds = (Bound<Vec<u8>>, Bound<Vec<u8>>);
+
+fn bounds(scope: &Scope, after: Option<&Key>) -> Bounds {
+    let after = after.map(|key| place(&key.namespace, &key.name));
+    let namespace = scope.namespace.as_ref().map(|namespace| (ended(namespace, 0), ended(namespace, 1)));
+    match (after, namespace) {
+        (None, None) => (Bound::Unbounded, Bound::Unbounded),
+        (Some(after), None) => (Bound::Excluded(after), Bound::Unbounded),
+        (None, Some((first, end))) => (Bound::Included(first), Bound::Excluded(end)),
+        // A token from elsewhere may name a key outside of the scope: from its start, or nothing.
+        (Some(after), Some((first, end))) if after < first => (Bound::Included(first), Bound::Excluded(end)),
+        (Some(after), Some((_, end))) => (Bound::Excluded(after.min(end.clone())), Bound::Included(end)),
+    }
+}
+
+/// Names end with a zero byte: one is where those of a namespace begin, and the next number where they have ended.
+fn ended(namespace: &str, by: u8) -> Vec<u8> {
     let mut out = Vec::with_capacity(namespace.len() + 1);
     out.extend_from_slice(namespace.as_bytes());
-    out.push(0);
+    out.push(by);
     out
 }
 
@@ -111,7 +134,10 @@ mod tests {
     fn names(index: &Index, namespace: Option<&str>, after: Option<(&str, &str)>) -> Vec<String> {
         let scope = Scope { resource: "pods".into(), namespace: namespace.map(str::to_owned) };
         let after = after.map(|(namespace, name)| Key::new("pods", namespace, name));
-        index.range(&scope, after.as_ref()).map(|slot| format!("{}/{}", slot.key.namespace, slot.key.name)).collect()
+        let range = index.range(&scope, after.as_ref());
+        let names: Vec<_> = range.map(|slot| format!("{}/{}", slot.key.namespace, slot.key.name)).collect();
+        assert_eq!(index.count(&scope, after.as_ref()), names.len());
+        names
     }
 
     #[test]
@@ -130,6 +156,7 @@ mod tests {
         assert_eq!(names(&index, None, Some(("a", "y"))), ["a-b/x", "b/x"]);
         assert_eq!(names(&index, Some("b"), Some(("a", "x"))), ["b/x"]);
         assert_eq!(names(&index, Some("c"), None), [""; 0]);
+        assert_eq!(names(&index, Some("a"), Some(("b", "x"))), [""; 0]);
         index.remove(&Key::new("pods", "a", "x"));
         assert_eq!((names(&index, Some("a"), None), index.len()), (vec!["a/y".to_owned()], 5));
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use kontiki_model::{Head, Key, Revision, Scope};
 
+use super::Store;
 use super::read::{decode_stored, stored};
-use super::{Live, Store};
 use crate::codec::{self, EventRecord, Tag};
 use crate::disk::{DiskError, StateDb};
 use crate::state::Slot;
@@ -18,12 +18,39 @@ pub type Filter<'a> = &'a (dyn Fn(&Key, &Head) -> bool + 'a);
 /// What a list leaves out.
 #[derive(Clone, Default)]
 pub struct ListOptions<'a> {
-    /// Start behind this key.
-    pub after: Option<Key>,
+    /// What an earlier page left.
+    pub rest: Option<Rest>,
     pub limit: Option<usize>,
     /// The past state at this revision, while it is retained.
     pub at: Option<Revision>,
     pub filter: Option<Filter<'a>>,
+}
+
+/// What is behind a page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rest {
+    /// The last key of the page.
+    pub after: Key,
+    /// How many objects follow it; with a filter nobody counts them.
+    pub left: Option<u64>,
+}
+
+impl ListOptions<'_> {
+    fn after(&self) -> Option<&Key> {
+        self.rest.as_ref().map(|rest| &rest.after)
+    }
+
+    fn left(&self) -> Option<u64> {
+        self.rest.as_ref().and_then(|rest| rest.left)
+    }
+
+    /// How many objects in order decide what is on the page and whether there is another one.
+    fn needed(&self) -> usize {
+        match (self.limit, self.filter) {
+            (Some(limit), None) => limit.saturating_add(1),
+            (None, _) | (_, Some(_)) => usize::MAX,
+        }
+    }
 }
 
 /// Objects in key order.
@@ -32,10 +59,8 @@ pub struct Page {
     pub items: Vec<Stored>,
     /// The revision that all of them were read at: `at` for the following pages.
     pub revision: Revision,
-    /// `after` for the next page, if there is one.
-    pub next: Option<Key>,
-    /// Objects behind this page that pass the filter.
-    pub remaining: u64,
+    /// What is left for the next page, if there is one.
+    pub rest: Option<Rest>,
 }
 
 impl Store {
@@ -59,9 +84,12 @@ impl Store {
         let db = live.db.clone();
         // Taken under the lock: what compaction drops from now on stays visible in it.
         let view = db.view();
-        let (slots, revision) = (slots(&live, scope, options), live.index.revision());
+        let slots: Vec<_> = live.index.range(scope, options.after()).take(options.needed()).cloned().collect();
+        let count = || options.left().unwrap_or_else(|| live.index.count(scope, options.after()) as u64);
+        let all = options.filter.is_none().then(count);
+        let revision = live.index.revision();
         drop(live);
-        let (chosen, next, remaining) = paginate(slots, options);
+        let (chosen, rest) = paginate(slots, all, options);
         let keys: Vec<_> = chosen.iter().map(|slot| (slot.key.to_bytes(), slot.revision)).collect();
         let frames = view.versions(&keys);
         let item = |(slot, frame): (Arc<Slot>, Result<Option<Vec<u8>>, DiskError>)| {
@@ -69,7 +97,7 @@ impl Store {
             stored(slot.key.clone(), slot.revision, slot.head.clone(), frame?.ok_or_else(missing)?)
         };
         let items = chosen.into_iter().zip(frames).map(item).collect::<Result<_, _>>()?;
-        Ok(Page { items: self.door().open_all(items)?, revision, next, remaining })
+        Ok(Page { items: self.door().open_all(items)?, revision, rest })
     }
 
     /// The past is the present if nothing of the resource changed since: the common case of a continue token.
@@ -93,10 +121,14 @@ impl Store {
         let live = self.live();
         live.check_resource(&scope.resource, at)?;
         let (db, now) = (live.db.clone(), live.index.revision());
-        let unchanged = slots(&live, scope, options).into_iter().filter(|slot| slot.revision <= at);
+        // Old versions only come in between: what is needed of the unchanged ones stays the same. Unless all are to be counted.
+        let needed = if options.left().is_some() { options.needed() } else { usize::MAX };
+        let unchanged = live.index.range(scope, options.after()).filter(|slot| slot.revision <= at);
+        let unchanged: Vec<_> = unchanged.take(needed).cloned().collect();
         drop(live);
-        let mut objects: BTreeMap<Vec<u8>, Arc<Slot>> = unchanged.map(|slot| (slot.key.to_bytes(), slot)).collect();
-        let after = options.after.as_ref().map(Key::to_bytes);
+        let mut objects: BTreeMap<Vec<u8>, Arc<Slot>> =
+            unchanged.into_iter().map(|slot| (slot.key.to_bytes(), slot)).collect();
+        let after = options.after().map(Key::to_bytes);
         for key in changed(&db, scope, at, now)? {
             let bytes = key.to_bytes();
             if after.as_ref().is_some_and(|after| bytes <= *after) {
@@ -109,7 +141,8 @@ impl Store {
                 objects.insert(bytes, Arc::new(Slot { key, revision, head }));
             }
         }
-        let (chosen, next, remaining) = paginate(objects.into_values().collect(), options);
+        let all = options.filter.is_none().then(|| options.left().unwrap_or(objects.len() as u64));
+        let (chosen, rest) = paginate(objects.into_values().collect(), all, options);
         let bodies = chosen.into_iter().map(|slot| {
             let missing = || DiskError::Missing(format!("the body of {:?} at {}", slot.key, slot.revision));
             let frame = db.version(&slot.key.to_bytes(), slot.revision)?.ok_or_else(missing)?;
@@ -118,12 +151,8 @@ impl Store {
         let items: Result<Vec<_>, DiskError> = bodies.collect();
         // First whether history was dropped meanwhile: that explains what is missing.
         self.live().check_resource(&scope.resource, at)?;
-        Ok(Page { items: self.door().open_all(items?)?, revision: at, next, remaining })
+        Ok(Page { items: self.door().open_all(items?)?, revision: at, rest })
     }
-}
-
-fn slots(live: &Live, scope: &Scope, options: &ListOptions<'_>) -> Vec<Arc<Slot>> {
-    live.index.range(scope, options.after.as_ref()).cloned().collect()
 }
 
 /// The keys of a scope that had events in `(after, until]`.
@@ -143,13 +172,14 @@ fn changed(db: &StateDb, scope: &Scope, after: Revision, until: Revision) -> Res
     Ok(keys)
 }
 
-/// The page, where the next begins, and how many objects are left for it.
-fn paginate(slots: Vec<Arc<Slot>>, options: &ListOptions<'_>) -> (Vec<Arc<Slot>>, Option<Key>, u64) {
+/// The page and what is left, of so many objects in all.
+fn paginate(slots: Vec<Arc<Slot>>, all: Option<u64>, options: &ListOptions<'_>) -> (Vec<Arc<Slot>>, Option<Rest>) {
     let limit = options.limit.unwrap_or(usize::MAX);
     let passes = |slot: &Arc<Slot>| options.filter.is_none_or(|filter| filter(&slot.key, &slot.head));
     let mut passing = slots.into_iter().filter(passes);
     let chosen: Vec<_> = passing.by_ref().take(limit).collect();
-    let remaining = passing.count() as u64;
-    let next = chosen.last().filter(|_| remaining > 0).map(|slot| slot.key.clone());
-    (chosen, next, remaining)
+    let left = all.map(|all| all.saturating_sub(chosen.len() as u64));
+    let last = chosen.last().filter(|_| passing.next().is_some());
+    let rest = last.map(|last| Rest { after: last.key.clone(), left });
+    (chosen, rest)
 }

@@ -16,7 +16,7 @@ mod tests;
 mod time;
 
 pub use history::{HistoryLimits, Retain};
-pub use list::{ListOptions, Page};
+pub use list::{Filter, ListOptions, Page, Rest};
 pub use offline::{census, rewind, unpack};
 pub use prune::Floors;
 
