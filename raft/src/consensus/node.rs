@@ -1,6 +1,7 @@
 //! One Raft node: started on its storage, asked for writes and read indexes, told to take snapshots.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -135,7 +136,29 @@ impl Node {
         {
             return tracing::error!(%error, "the cluster's number cannot be kept");
         }
-        self.serve(incoming, closing).await;
+        let (from, leaving) = (incoming.from(), closing.child_token());
+        let mut served = pin!(self.serve(incoming, &leaving));
+        tokio::select! {
+            () = served.as_mut() => return,
+            () = self.dismissed(from) => leaving.cancel(),
+        }
+        served.await;
+    }
+
+    /// Until a server that is a member, or is about to become one, is none any more.
+    async fn dismissed(&self, node: u64) {
+        let mut news = self.raft.server_metrics();
+        let mut was_member = false;
+        loop {
+            let is_member = news.borrow_and_update().membership_config.membership().get_node(&node).is_some();
+            if was_member && !is_member {
+                return tracing::info!(node, "a server was removed: it is heard out");
+            }
+            was_member = is_member;
+            if news.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
     }
 
     /// Keeps to a cluster from now on: other clusters' servers are not heard.

@@ -29,6 +29,8 @@ struct State {
     listening: HashMap<String, Log>,
     /// Pairs that hear nothing of each other.
     cut: HashSet<(String, String)>,
+    /// Whose new connections are refused.
+    barred: HashSet<String>,
     /// Each connection, by its ends; cancelling it stops the bytes without closing it.
     pipes: Vec<(String, String, CancellationToken)>,
 }
@@ -68,6 +70,11 @@ impl Net {
         state.pipes.retain(|(from, to, _)| from != address && to != address);
     }
 
+    /// New connections of a server are refused; those that are open stay.
+    pub fn bar(&self, address: &str) {
+        self.0.lock().unwrap().barred.insert(address.into());
+    }
+
     /// Bytes between a server and all others get lost from now on.
     pub fn isolate(&self, address: &str) {
         let mut state = self.0.lock().unwrap();
@@ -88,6 +95,9 @@ impl Net {
         let mut state = self.0.lock().unwrap();
         if state.cut.contains(&(from.into(), to.into())) {
             return Err(io::ErrorKind::TimedOut.into());
+        }
+        if state.barred.contains(from) {
+            return Err(io::ErrorKind::ConnectionRefused.into());
         }
         let log = state.listening.get(to).cloned().ok_or(io::ErrorKind::ConnectionRefused)?;
         let (near, mut near_end) = duplex(PIPE_BYTES);

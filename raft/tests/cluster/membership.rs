@@ -1,6 +1,6 @@
 //! Servers that join, leave, hand over, and come back after a long time.
 
-use kontiki_raft::{ProposeError, Role, Start};
+use kontiki_raft::{ListOptions, ProposeError, Role, Start};
 use tokio_util::sync::CancellationToken;
 
 use crate::harness::{Cluster, body, configmaps, member, next_revisions, put, until, write_until};
@@ -65,6 +65,22 @@ async fn members_are_removed_while_writes_go_on_and_the_leader_too() {
     let last = cluster.log(&next).remove_member(cluster.log(&next).node_id()).await;
     assert!(matches!(last, Err(ProposeError::Unavailable(_))), "{last:?}");
     cluster.log(&next).propose(put("alone", "1")).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_server_is_not_heard_on_the_connections_it_has_open() {
+    let cluster = Cluster::start(&["a", "b", "c"]).await;
+    let follower = cluster.follower().await;
+    let leader = cluster.leader().await;
+    cluster.log(&follower).propose(put("before", "1")).await.unwrap();
+    cluster.net.bar(&follower);
+    cluster.log(&leader).remove_member(cluster.log(&follower).node_id()).await.unwrap();
+    let refused = cluster.log(&follower).propose(put("after", "1")).await;
+    assert!(refused.is_err(), "{refused:?}");
+    cluster.log(&leader).propose(put("last", "1")).await.unwrap();
+    let listed = cluster.log(&leader).list(&configmaps(), ListOptions::default()).unwrap();
+    let names: Vec<_> = listed.items.iter().map(|item| item.key.name.as_str()).collect();
+    assert_eq!(names, ["before", "last"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
