@@ -41,8 +41,8 @@ verify: ## formatting, tidy, clippy with warnings denied; changes no source
 fix: ## format, apply clippy's fixes
 	@$(XTASK) fix
 
-chaos: ## the simulation and the faults on real processes in their long form
-	@$(XTASK) chaos
+chaos: ## the simulation (1,000 seeds from SEED=n, or the day's) and the faults on real processes in their long form
+	@$(XTASK) chaos $(if $(SEED),--seed $(SEED))
 
 bench: ## latencies, rates and sizes, beside etcd, runc and crun; ONLY=api|log|start|pods|containers for a part, BUILT=1 without building
 	@$(XTASK) bench $(if $(ONLY),--only $(ONLY)) $(if $(BUILT),--built)

@@ -1,6 +1,11 @@
 //! Building, testing and checking the workspace.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{
+    fs,
+    path::PathBuf,
+    process::Command,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use anyhow::{Context, Result};
 
@@ -65,25 +70,24 @@ pub fn test() -> Result<()> {
     }
 }
 
-/// The long form of what `test` does in short: hours of faults, on the release build.
-pub fn chaos() -> Result<()> {
+/// Of simulated clusters in the long form.
+const SEEDS: &str = "1000";
+/// Of each, before it ends: as many as a test has.
+const STEPS: &str = "40";
+
+/// The long form of what `test` does in short: hours of faults, on the release build. The simulation is given seeds it has not had;
+/// which ones is told, and `first` asks for those again.
+pub fn chaos(first: Option<u64>) -> Result<()> {
     setup::install(Need::Test)?;
     rocksdb::ensure()?;
-    let long = |arguments: &[&str]| -> Result<()> { run(cargo(arguments)?.env("KONTIKI_CHAOS_LONG", "1")) };
-    long(&["test", "--release", "--locked", "--package", "kontiki-chaos", "--", "--nocapture", "--test-threads=2"])?;
+    let today = || SystemTime::now().duration_since(UNIX_EPOCH).map(|since| since.as_secs() / 86_400 * 10_000);
+    let first = first.map_or_else(today, Ok)?.to_string();
+    println!("simulating {SEEDS} clusters from seed {first}");
+    let simulate = ["run", "--release", "--locked", "--package", "kontiki-chaos", "--example", "simulate", "--"];
+    run(cargo(&simulate)?.args([&first, SEEDS, STEPS]))?;
     // One scenario at a time: each has the machine to itself, and its gaps mean something.
-    long(&[
-        "test",
-        "--release",
-        "--locked",
-        "--package",
-        "kontiki",
-        "--test",
-        "faults",
-        "--",
-        "--nocapture",
-        "--test-threads=1",
-    ])
+    let faults = ["test", "--release", "--locked", "--package", "kontiki", "--test", "faults", "--"];
+    run(cargo(&faults)?.args(["--nocapture", "--test-threads=1"]).env("KONTIKI_CHAOS_LONG", "1"))
 }
 
 /// Formatting, tidy, lints. Changes no source.

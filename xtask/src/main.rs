@@ -40,7 +40,11 @@ enum Task {
     /// The release binary, at bin/kontiki
     Build,
     /// The long form of the simulation and of the faults on real processes
-    Chaos,
+    Chaos {
+        /// The first of the simulation's seeds; another one each day, if absent
+        #[arg(long)]
+        seed: Option<u64>,
+    },
     /// Write the generated sources from the committed facts
     Codegen {
         /// Change nothing; fail when a generated file is stale
@@ -99,7 +103,7 @@ fn run(task: Task) -> Result<()> {
         Task::Bench { trial: true, .. } => bench::trial(),
         Task::Bench { only, trial: false, built } => bench::bench(only, built),
         Task::Build => build::build(),
-        Task::Chaos => build::chaos(),
+        Task::Chaos { seed } => build::chaos(seed),
         Task::Codegen { check } => codegen::run(check),
         Task::Deny => build::deny(),
         Task::Down(of) => build::down(&of),
