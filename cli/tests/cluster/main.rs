@@ -5,12 +5,18 @@
 mod agents;
 mod backup;
 mod certificates;
+mod conversions;
 mod encryption;
 mod faults;
 mod harness;
+#[path = "../../../apiserver/tests/hook/mod.rs"]
+mod hook;
 mod images;
+#[path = "../../../apiserver/tests/issuer/mod.rs"]
+mod issuer;
 mod lost;
 mod newcomer;
+mod oidc;
 mod past;
 mod podsecurity;
 mod quota;

@@ -127,7 +127,7 @@ impl Servers {
         fs::read_to_string(self.dir.path().join(format!("{name}.log"))).unwrap_or_default()
     }
 
-    fn leader(&self, through: &str) -> String {
+    pub fn leader(&self, through: &str) -> String {
         wait("a leader", || {
             let members = self.members(through)?;
             let leader = members.iter().find(|member| member["leader"] == true);
