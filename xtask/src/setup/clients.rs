@@ -17,8 +17,11 @@ pub fn install() -> Result<()> {
     let python = Client { interpreter: "python3", lists: lists.join("python"), list: "requirements.txt", install: pip };
     let javascript =
         Client { interpreter: "node", lists: lists.join("javascript"), list: "package-lock.json", install: npm };
+    // Not JavaScript at all: npm is who brings them.
+    let go = Client { interpreter: "npm", lists: lists.join("go"), list: "package-lock.json", install: go };
     python.ensure(&tool::cache()?.join("clients/python"))?;
-    javascript.ensure(&tool::cache()?.join("clients/javascript"))
+    javascript.ensure(&tool::cache()?.join("clients/javascript"))?;
+    go.ensure(&tool::cache()?.join("clients/go"))
 }
 
 /// Whether Python is here, but cannot make environments, as Debian's cannot by itself.
@@ -73,7 +76,21 @@ fn npm(lists: &Path, dir: &Path) -> Result<()> {
     }
     let mut npm = Command::new("npm");
     npm.current_dir(dir).args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]);
-    let done = run(&mut npm);
+    // What a package would be used with by those it was made for is not wanted here.
+    let done = run(npm.arg("--legacy-peer-deps"));
     fs::remove_file(dir.join("package-lock.json"))?;
     done
+}
+
+/// kubectl and Helm in several releases: each package is an archive of programs, which is unpacked to a folder of the package's name.
+fn go(lists: &Path, dir: &Path) -> Result<()> {
+    npm(lists, dir)?;
+    let packages = dir.join("node_modules");
+    for package in fs::read_dir(packages.join("@aws-cdk"))? {
+        let package = package?;
+        let mut unzip = Command::new("unzip");
+        unzip.arg("-q").arg(package.path().join("lib/layer.zip")).arg("-d").arg(dir.join(package.file_name()));
+        run(&mut unzip)?;
+    }
+    fs::remove_dir_all(&packages).context("removing the archives")
 }

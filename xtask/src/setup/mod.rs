@@ -35,6 +35,7 @@ const PACKAGES: &[(&str, Need, &str)] = &[
     ("strace", Need::Test, "makes a server's syncs fail, as a dying disk does"),
     ("openssl", Need::Test, "makes certificates that near their end"),
     ("skopeo", Need::Test, "fills the registry and makes image archives"),
+    ("unzip", Need::Test, "unpacks the clients that come in archives"),
     ("crun", Need::Bench, "a peer in `make bench`"),
     ("etcd-server", Need::Bench, "another"),
     ("linux-perf", Need::Bench, "counts the servers' syncs in `make bench`"),
