@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use kontiki_model::names;
 
-use crate::eval::{RunError, failed};
+use crate::budget::{RunError, failed};
 use crate::value::Value;
 
 /// What is asked.

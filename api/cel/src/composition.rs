@@ -2,8 +2,8 @@
 
 use std::cell::RefCell;
 
-use crate::eval::{self, Budget, RunError, failed};
-use crate::{Program, Value};
+use crate::budget::{Budget, RunError, failed};
+use crate::{Program, Value, eval};
 
 /// What the variables of an environment are in one evaluation, and what the named expressions have come to.
 #[derive(Debug)]

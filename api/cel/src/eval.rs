@@ -1,54 +1,18 @@
 //! Evaluation. Every step costs; who has no budget left stops.
 
+mod access;
+mod loops;
+
 use std::sync::Arc;
 
 use crate::Program;
-use crate::ast::{Expr, FieldInit, Literal, Loop, LoopKind, Node};
+use crate::ast::{Expr, FieldInit, Literal, Node};
+use crate::budget::{Budget, RunError, failed};
 use crate::composition::Composition;
 use crate::construct::Made;
 use crate::functions::{self, Patterns};
 use crate::value::Value;
-
-/// What evaluations may still cost.
-#[derive(Clone, Copy, Debug)]
-pub struct Budget {
-    left: u64,
-}
-
-/// Why there is no result.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RunError {
-    Failed(String),
-    OutOfBudget,
-}
-
-impl Budget {
-    pub fn new(cost_max: u64) -> Self {
-        Budget { left: cost_max }
-    }
-
-    /// What is left of it.
-    pub fn left(&self) -> u64 {
-        self.left
-    }
-
-    pub fn spend(&mut self, cost: u64) -> Result<(), RunError> {
-        match self.left.checked_sub(cost) {
-            Some(left) => {
-                self.left = left;
-                Ok(())
-            }
-            None => {
-                self.left = 0;
-                Err(RunError::OutOfBudget)
-            }
-        }
-    }
-}
-
-pub fn failed<T>(message: impl Into<String>) -> Result<T, RunError> {
-    Err(RunError::Failed(message.into()))
-}
+use access::{has, indexed, select};
 
 type Outcome<'a> = Result<Value<'a>, RunError>;
 
@@ -218,116 +182,6 @@ impl<'a> Run<'a, '_> {
             (Ok(_), _) => failed("no such overload"),
         }
     }
-
-    fn repeat(&mut self, one: &'a Loop) -> Outcome<'a> {
-        let range = self.of(&one.range)?;
-        let is_map = range.items().is_none();
-        let pairs: Vec<(Value<'a>, Value<'a>)> = match (range.items(), range.entries()) {
-            (Some(items), _) => (0..).map(Value::Int).zip(items).collect(),
-            (None, Some(entries)) => entries,
-            (None, None) => return failed("no such overload"),
-        };
-        let mut folded = Folded::new(one.kind);
-        for (key, value) in pairs {
-            self.budget.spend(1)?;
-            let before = self.scopes.len();
-            let element = if is_map { key.clone() } else { value.clone() };
-            match one.variables.as_slice() {
-                [name] => self.scopes.push((name, element.clone())),
-                names => self.scopes.extend(names.iter().map(String::as_str).zip([key.clone(), value])),
-            }
-            let step = self.step(one, &mut folded, key, element);
-            self.scopes.truncate(before);
-            if step? {
-                break;
-            }
-        }
-        folded.result()
-    }
-
-    /// One element; true ends the loop.
-    fn step(
-        &mut self,
-        one: &'a Loop,
-        folded: &mut Folded<'a>,
-        key: Value<'a>,
-        element: Value<'a>,
-    ) -> Result<bool, RunError> {
-        if let Some(filter) = &one.filter {
-            match self.of(filter)? {
-                Value::Bool(true) => {}
-                Value::Bool(false) => return Ok(false),
-                _ => return failed("no such overload"),
-            }
-        }
-        let found = match (self.of(&one.body), one.kind) {
-            (Err(RunError::Failed(message)), LoopKind::All | LoopKind::Exists) => {
-                folded.error.get_or_insert(message);
-                return Ok(false);
-            }
-            (found, _) => found?,
-        };
-        let truth = match found {
-            Value::Bool(truth) => Some(truth),
-            _ => None,
-        };
-        match (one.kind, truth) {
-            (LoopKind::All, Some(true)) | (LoopKind::Exists, Some(false)) => Ok(false),
-            (LoopKind::All, Some(false)) | (LoopKind::Exists, Some(true)) => {
-                folded.decided = true;
-                Ok(true)
-            }
-            (LoopKind::ExistsOne, Some(truth)) => {
-                folded.count += usize::from(truth);
-                Ok(false)
-            }
-            (LoopKind::Filter, Some(truth)) => {
-                if truth {
-                    folded.items.push(element);
-                }
-                Ok(false)
-            }
-            (LoopKind::Map | LoopKind::TransformList, _) => {
-                folded.items.push(found);
-                Ok(false)
-            }
-            (LoopKind::TransformMap, _) => {
-                folded.entries.push((key, found));
-                Ok(false)
-            }
-            (LoopKind::All | LoopKind::Exists | LoopKind::ExistsOne | LoopKind::Filter, None) => {
-                failed("no such overload")
-            }
-        }
-    }
-}
-
-/// What a loop has come to.
-struct Folded<'a> {
-    kind: LoopKind,
-    decided: bool,
-    count: usize,
-    items: Vec<Value<'a>>,
-    entries: Vec<(Value<'a>, Value<'a>)>,
-    /// Told only where no element decided.
-    error: Option<String>,
-}
-
-impl<'a> Folded<'a> {
-    fn new(kind: LoopKind) -> Self {
-        Folded { kind, decided: false, count: 0, items: Vec::new(), entries: Vec::new(), error: None }
-    }
-
-    fn result(self) -> Outcome<'a> {
-        match (self.kind, self.error) {
-            (LoopKind::All | LoopKind::Exists, Some(error)) if !self.decided => Err(RunError::Failed(error)),
-            (LoopKind::All, _) => Ok(Value::Bool(!self.decided)),
-            (LoopKind::Exists, _) => Ok(Value::Bool(self.decided)),
-            (LoopKind::ExistsOne, _) => Ok(Value::Bool(self.count == 1)),
-            (LoopKind::Filter | LoopKind::Map | LoopKind::TransformList, _) => Ok(Value::list(self.items)),
-            (LoopKind::TransformMap, _) => Ok(Value::Map(self.entries.into())),
-        }
-    }
 }
 
 fn constant(literal: &Literal) -> Value<'_> {
@@ -339,64 +193,5 @@ fn constant(literal: &Literal) -> Value<'_> {
         Literal::Double(value) => Value::Double(*value),
         Literal::String(text) => Value::String(text.as_str().into()),
         Literal::Bytes(bytes) => Value::Bytes(bytes.as_slice().into()),
-    }
-}
-
-fn optional(value: Option<Value<'_>>) -> Value<'_> {
-    Value::Optional(value.map(Arc::new))
-}
-
-fn select<'a>(found: &Value<'a>, field: &str, is_optional: bool) -> Outcome<'a> {
-    match found {
-        Value::Optional(None) => Ok(Value::Optional(None)),
-        Value::Optional(Some(inner)) => Ok(optional(inner.member(field))),
-        Value::Object(..) | Value::Map(_) | Value::JsonMap(..) | Value::Made(_) => {
-            match (found.member(field), is_optional) {
-                (member, true) => Ok(optional(member)),
-                (Some(member), false) => Ok(member),
-                (None, false) => failed(format!("no such key: {field}")),
-            }
-        }
-        _ if is_optional => Ok(Value::Optional(None)),
-        _ => failed(format!("no such key: {field}")),
-    }
-}
-
-fn has(found: &Value<'_>, field: &str) -> bool {
-    match found {
-        Value::Optional(inner) => inner.as_ref().is_some_and(|inner| inner.member(field).is_some()),
-        other => other.member(field).is_some(),
-    }
-}
-
-fn indexed<'a>(found: &Value<'a>, index: &Value<'_>, is_optional: bool) -> Outcome<'a> {
-    let (found, is_optional) = match found {
-        Value::Optional(None) => return Ok(Value::Optional(None)),
-        Value::Optional(Some(inner)) => ((**inner).clone(), true),
-        plain => (plain.clone(), is_optional),
-    };
-    let place = match index {
-        Value::Int(at) => usize::try_from(*at).ok(),
-        Value::Uint(at) => usize::try_from(*at).ok(),
-        Value::Double(at) if at.fract() == 0.0 && *at >= 0.0 => Some(*at as usize),
-        _ => None,
-    };
-    let value = match &found {
-        Value::List(items) => place.and_then(|at| items.get(at)).cloned(),
-        Value::JsonList(items, of) => place.and_then(|at| items.get(at)).map(|item| crate::value::from_json(item, of)),
-        Value::Map(entries) => entries.iter().find(|(key, _)| key.equals(index)).map(|(_, value)| value.clone()),
-        Value::JsonMap(..) | Value::Object(..) => match index {
-            Value::String(name) => found.member(name),
-            _ => None,
-        },
-        _ => return failed("no such overload"),
-    };
-    match (value, is_optional) {
-        (value, true) => Ok(optional(value)),
-        (Some(value), false) => Ok(value),
-        (None, false) if matches!(found, Value::List(_) | Value::JsonList(..)) => {
-            failed(format!("index out of bounds: {}", functions::print(index)))
-        }
-        (None, false) => failed(format!("no such key: {}", functions::print(index))),
     }
 }

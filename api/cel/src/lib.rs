@@ -10,6 +10,7 @@
 
 mod ast;
 mod authorizer;
+mod budget;
 mod check;
 mod composition;
 mod construct;
@@ -26,10 +27,10 @@ mod types;
 mod value;
 
 pub use authorizer::{Authorizer, Decision, Question};
+pub use budget::{Budget, RunError};
 pub use composition::Composition;
 pub use construct::misplaced;
 pub use estimate::Bound;
-pub use eval::{Budget, RunError};
 pub use types::{FieldType, ObjectType, Type, escape};
 pub use value::Value;
 

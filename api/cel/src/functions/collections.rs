@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::{Outcome, arithmetic, failed, no_overload, overflow};
+use super::{Outcome, failed, no_overload, operators::arithmetic, overflow};
 use crate::value::Value;
 
 pub fn call<'a>(name: &str, values: &[Value<'a>]) -> Option<Outcome<'a>> {

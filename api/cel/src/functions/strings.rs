@@ -30,6 +30,7 @@ pub fn call<'a>(name: &str, values: &[Value<'a>]) -> Option<Outcome<'a>> {
         },
         ("lowerAscii", []) => made(text.to_ascii_lowercase()),
         ("upperAscii", []) => made(text.to_ascii_uppercase()),
+        ("jsonpatch.escapeKey", []) => made(text.replace('~', "~0").replace('/', "~1")),
         ("trim", []) => made(text.trim().to_owned()),
         ("reverse", []) => made(text.chars().rev().collect()),
         ("replace", [Value::String(old), Value::String(new)]) => made(text.replace(&**old, new)),
