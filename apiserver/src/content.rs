@@ -148,7 +148,7 @@ pub fn media_type(headers: &HeaderMap) -> &str {
     value.split(';').next().unwrap_or("").trim()
 }
 
-/// Answers with JSON text that is already compact, in the negotiated form.
+/// Answers with compact JSON text, as [`kontiki_schema::json`] writes it, in the negotiated form.
 pub fn answer(code: StatusCode, form: Form, json: Bytes) -> Result<ApiResponse, Status> {
     let bytes = match form.media {
         Media::Json { pretty: false } => json,
@@ -184,7 +184,10 @@ pub fn unwritable(error: EncodeError) -> Status {
 }
 
 fn json_text(value: &Value, pretty: bool) -> Result<Vec<u8>, Status> {
-    let text = if pretty { serde_json::to_vec_pretty(value) } else { serde_json::to_vec(value) };
+    let text = match pretty {
+        true => kontiki_schema::json::pretty(value),
+        false => kontiki_schema::json::text(value),
+    };
     let mut text = text.map_err(failure::internal)?;
     text.push(b'\n');
     Ok(text)

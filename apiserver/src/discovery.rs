@@ -162,7 +162,7 @@ impl Aggregated {
         let list = json!({
             "kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items,
         });
-        let json = Bytes::from(format!("{list}\n"));
+        let json = Bytes::from(kontiki_schema::json::escaped_text(format!("{list}\n")));
         Aggregated { etag: content::etag(&json), json }
     }
 

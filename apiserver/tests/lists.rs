@@ -4,6 +4,7 @@
 mod client;
 
 use client::{Answer, Server};
+use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 
 const MAPS: usize = 7;
@@ -107,4 +108,43 @@ async fn a_collection_is_deleted_by_selection() {
     assert_eq!(names(&maps().list().await), ["m0", "m2", "m4", "m6"]);
     assert_eq!(maps().send("deletecollection").await.code, 200);
     assert_eq!(names(&maps().list().await), [""; 0]);
+}
+
+/// The text of an answer, or of the first piece of a stream.
+async fn text(call: client::Call<'_>, verb: &'static str) -> String {
+    let mut body = call.respond(verb).await.into_body();
+    let mut text = String::new();
+    while let Some(frame) = body.frame().await {
+        text += std::str::from_utf8(frame.unwrap().data_ref().unwrap()).unwrap();
+        if verb == "watch" {
+            break;
+        }
+    }
+    text
+}
+
+#[tokio::test]
+async fn every_answer_escapes_what_gos_encoder_does() {
+    let server = Server::start().await;
+    let maps = || server.on("ConfigMap", "default");
+    let said = "<a> & b\u{2028}\u{2029}c";
+    let escaped = r"\u003ca\u003e \u0026 b\u2028\u2029c";
+    let map = maps().text(&json!({"metadata": {"name": "m"}, "data": {"k": said}}).to_string());
+    let one = || maps().name("m");
+    let involved = json!({"kind": "ConfigMap", "namespace": "default", "name": "m"});
+    let event = json!({"metadata": {"name": "e"}, "involvedObject": involved, "message": said, "type": "Normal"});
+    server.on("Event", "default").create(&event).await.expect(201);
+    const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    for (what, text) in [
+        ("create", text(map, "create").await),
+        ("get", text(one(), "get").await),
+        ("pretty", text(one().query("pretty", "true"), "get").await),
+        ("list", text(maps(), "list").await),
+        ("watch", text(maps().query("resourceVersion", "0"), "watch").await),
+        ("cells", text(server.on("Event", "default").accept(TABLE).query("includeObject", "None"), "list").await),
+        ("failure", text(maps().name(said), "get").await),
+    ] {
+        assert!(text.contains(escaped), "{what}: {text}");
+        assert!(!text.contains(['<', '>', '&', '\u{2028}', '\u{2029}']), "{what}: {text}");
+    }
 }

@@ -10,7 +10,8 @@
 //!   write as a Go server would. The last is what is stored.
 //! - [`merge_patch`], [`json_patch`], [`Table::strategic_merge`]; [`decode_patch`] reads the body of the first and the last.
 //! - [`Table::three_way_patch`] is what `kubectl apply` sends.
-//! - [`openapi::v3`], [`openapi::v2`], [`openapi::v2_protobuf`]: the published documents.
+//! - [`json`]: text as Go's encoder writes it.
+//! - [`openapi::v3`], [`openapi::v2`], [`openapi::assembled`]: the published documents.
 
 mod canonical;
 mod check;
@@ -20,6 +21,7 @@ mod defaults;
 #[rustfmt::skip]
 mod generated;
 mod go;
+pub mod json;
 pub mod managed;
 pub mod openapi;
 mod patch;

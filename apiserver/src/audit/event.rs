@@ -76,7 +76,7 @@ impl Record {
 
     /// With the line's end.
     pub fn line(&self) -> Vec<u8> {
-        let mut line = self.event().to_string().into_bytes();
+        let mut line = kontiki_schema::json::escaped(self.event().to_string().into_bytes());
         line.push(b'\n');
         line
     }

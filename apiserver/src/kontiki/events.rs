@@ -227,8 +227,8 @@ impl Stream {
         {
             return Ok(None);
         }
-        let mut text =
-            serde_json::to_vec(&Told::of(&self.core.kinds(), event, self.detail)?).map_err(failure::internal)?;
+        let told = Told::of(&self.core.kinds(), event, self.detail)?;
+        let mut text = kontiki_schema::json::text(&told).map_err(failure::internal)?;
         text.push(b'\n');
         Ok(Some(text.into()))
     }
@@ -240,5 +240,5 @@ impl Stream {
 }
 
 fn line(value: &Value) -> Bytes {
-    Bytes::from(format!("{value}\n"))
+    Bytes::from(kontiki_schema::json::escaped_text(format!("{value}\n")))
 }

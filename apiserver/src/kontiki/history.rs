@@ -50,7 +50,7 @@ pub(super) async fn answer(core: Arc<Core>, asked: Asked) -> Result<ApiResponse,
     if history.items.is_empty() && before.is_none() {
         return Err(failure::not_found(Qualified { group: kind.group, resource: kind.resource }, &key.name));
     }
-    let value = serde_json::to_vec(&history).map_err(failure::internal)?;
+    let value = kontiki_schema::json::text(&history).map_err(failure::internal)?;
     content::answer(StatusCode::OK, form, value.into())
 }
 

@@ -150,7 +150,7 @@ pub async fn answer(core: Arc<Core>, asked: Asked) -> Result<ApiResponse, Status
     });
     let outcomes = outcomes.collect::<Result<Vec<_>, Status>>()?;
     let metadata = if dry_run { json!({}) } else { json!({"resourceVersion": revision.to_string()}) };
-    let text = serde_json::to_vec(&Answer {
+    let text = kontiki_schema::json::text(&Answer {
         kind: "TransactionResult",
         api_version: GROUP_VERSION,
         metadata,

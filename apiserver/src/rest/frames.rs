@@ -213,7 +213,12 @@ pub fn failed(form: FrameForm, status: &Status) -> Result<Bytes, Status> {
 
 fn written(event: &str, form: FrameForm, object: &Value) -> Result<Bytes, Status> {
     Ok(match form.wire() {
-        Wire::Json => format!("{}\n", json!({"type": event, "object": object})).into(),
+        Wire::Json => {
+            let event = json!({"type": event, "object": object});
+            let mut line = kontiki_schema::json::text(&event).map_err(failure::internal)?;
+            line.push(b'\n');
+            line.into()
+        }
         Wire::Protobuf => watch_frame(event, &content::protobuf(&Source::of(object))?).into(),
     })
 }

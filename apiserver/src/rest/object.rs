@@ -143,7 +143,7 @@ fn spell(kind: &Kind, object: &mut Value) {
 }
 
 fn seal_spelled(kind: &Kind, object: &Value) -> Result<Sealed, Status> {
-    let body = serde_json::to_vec(object).map_err(failure::internal)?;
+    let body = kontiki_schema::json::text(object).map_err(failure::internal)?;
     let mut head = head(kind, object);
     head.splice = splice(&body, &head.uid)?;
     debug_assert!(

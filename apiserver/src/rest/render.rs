@@ -298,7 +298,8 @@ fn separated(
 }
 
 fn write(value: &impl serde::Serialize, out: &mut Vec<u8>) -> Result<(), Status> {
-    serde_json::to_writer(out, value).map_err(failure::internal)
+    out.extend_from_slice(&kontiki_schema::json::text(value).map_err(failure::internal)?);
+    Ok(())
 }
 
 /// What Kubernetes calls the type inside of itself, where that shows in messages: `core.Pod`.

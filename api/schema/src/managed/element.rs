@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde_json::{Number, Value};
 
+use crate::json;
+
 /// The order of the variants is the order in which a set is written.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Element {
@@ -129,12 +131,7 @@ impl fmt::Display for Element {
 
 /// A JSON string as Go writes it: what HTML gives a meaning is escaped.
 fn quoted(text: &str) -> String {
-    let json = Value::from(text).to_string();
-    if !json.contains(['<', '>', '&', '\u{2028}', '\u{2029}']) {
-        return json;
-    }
-    let json = json.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026");
-    json.replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029")
+    json::escaped_text(Value::from(text).to_string())
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 use serde_json::{Map, Value};
 
 use super::{Applied, Conflicts, FieldManager, KUBECTL, entries::ManagedFields, set::FieldSet};
+use crate::json;
 
 /// Where `kubectl apply` keeps the configuration.
 pub const ANNOTATION: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -62,9 +63,7 @@ pub fn configuration_text(mut configuration: Value) -> String {
     if let Some(annotations) = configuration.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
         annotations.shift_remove(ANNOTATION);
     }
-    let text = sorted(configuration).to_string();
-    let text = text.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026");
-    text.replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029") + "\n"
+    json::escaped_text(sorted(configuration).to_string()) + "\n"
 }
 
 /// Go writes maps in the order of their keys.

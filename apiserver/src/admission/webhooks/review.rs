@@ -127,7 +127,7 @@ impl<'a> From<&'a Identity> for UserInfo<'a> {
 /// The body of the call.
 pub fn body(version: ReviewVersion, question: &Question<'_>) -> serde_json::Result<Vec<u8>> {
     let api_version = format!("{GROUP}/{}", version.name());
-    serde_json::to_vec(&Review { kind: KIND, api_version, request: question })
+    kontiki_schema::json::text(&Review { kind: KIND, api_version, request: question })
 }
 
 /// What an answer says, or why it is none; the text continues "failed calling webhook".

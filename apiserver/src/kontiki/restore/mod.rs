@@ -54,7 +54,8 @@ pub(super) async fn answer(core: Arc<Core>, asked: Asked) -> Result<ApiResponse,
         let (plan, committed) = restore(&core, &past, &selection, &request).await?;
         (plan, Some(committed))
     };
-    let body = told(&core.kinds(), &past, &plan, committed.as_ref()).to_string();
+    let told = told(&core.kinds(), &past, &plan, committed.as_ref());
+    let body = kontiki_schema::json::text(&told).map_err(failure::internal)?;
     let mut response = content::response(StatusCode::OK, "application/json", body);
     response.headers_mut().remove(header::CONTENT_LENGTH);
     Ok(response)

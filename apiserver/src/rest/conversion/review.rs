@@ -69,7 +69,7 @@ impl Question<'_> {
     pub fn body(&self) -> serde_json::Result<Vec<u8>> {
         let Question { version, uid, desired, objects } = *self;
         let request = Request { uid, desired, objects };
-        serde_json::to_vec(&Review { kind: KIND, api_version: version.api_version(), request })
+        kontiki_schema::json::text(&Review { kind: KIND, api_version: version.api_version(), request })
     }
 
     /// The converted objects, in order, with the metadata that they had, or the whole of why there are none.
