@@ -3,7 +3,7 @@
 use kontiki_model::{Cause, Faults, Status, StatusDetails};
 use kontiki_raft::Unopened;
 
-use crate::encryption::path;
+use crate::{encryption::path, limits::RETRY_AFTER_S};
 
 /// A group and a resource (or kind), as Kubernetes prints them: `deployments.apps`, `pods`.
 #[derive(Clone, Copy, Debug)]
@@ -98,6 +98,13 @@ pub fn not_acceptable_because(message: impl Into<String>) -> Status {
 pub fn already_exists(of: Qualified<'_>, name: &str) -> Status {
     let message = format!("{of} \"{name}\" already exists");
     Status { details: Some(details(of, name)), ..plain(409, "AlreadyExists", message) }
+}
+
+/// Of an object that has a prefix for its name: Kubernetes takes it for a generated one, also where it was given.
+pub fn generated_name_exists(of: Qualified<'_>, name: &str) -> Status {
+    let exists = already_exists(of, name);
+    let message = format!("{}, the server was not able to generate a unique name for the object", exists.message);
+    retry_after(Status { message, ..exists }, RETRY_AFTER_S)
 }
 
 pub fn conflict(of: Qualified<'_>, name: &str, why: &str) -> Status {

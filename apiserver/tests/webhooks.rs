@@ -383,6 +383,86 @@ async fn a_webhook_may_write_to_the_server_that_asks_it() {
     assert_eq!(resources, ["configmaps", "configmaps"]);
 }
 
+/// The name of what a webhook is asked about, and what it is shown of the object's.
+fn names(request: &Value) -> (&str, &str) {
+    let text = |pointer: &str| request.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    (text("/name"), text("/object/metadata/name"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_is_generated_behind_those_who_change_the_object() {
+    const ATTEMPTS: usize = 8;
+    let server: &'static Server = Box::leak(Box::new(Server::start().await));
+    let changing = Hook::agreeable().await;
+    // Takes each name before whoever asks for it, as often as the object says.
+    let judging = Hook::start_async(move |_, request| {
+        Box::pin(async move {
+            let taken = server.on("ConfigMap", "default").list().await;
+            let taken = taken.at("/items").as_array().unwrap().len();
+            let wanted = request["object"]["data"]["taken"].as_str().and_then(|wanted| wanted.parse::<usize>().ok());
+            if wanted.is_some_and(|wanted| taken < wanted) {
+                create(server, names(&request).1).await.expect(201);
+            }
+            yes(&request)
+        })
+    })
+    .await;
+    configure(server, MUTATING, "m", &[webhook("a.b.c", changing.client("/"), config_maps(), &json!({}))]).await;
+    let selector = json!({"objectSelector": {"matchLabels": {"asked": "yes"}}});
+    configure(server, VALIDATING, "v", &[webhook("d.e.f", judging.client("/"), config_maps(), &selector)]).await;
+    let prefixed = |taken: usize| {
+        let metadata = json!({"generateName": "base-", "labels": {"asked": "yes"}, "uid": "of-the-client"});
+        json!({"metadata": metadata, "data": {"taken": taken.to_string()}})
+    };
+    let made = server.on("ConfigMap", "default").create(&prefixed(2)).await.expect(201);
+    let name = made["metadata"]["name"].as_str().unwrap();
+    let seen = changing.asked();
+    assert_eq!((names(&seen[0]), seen[0].pointer("/object/metadata/uid")), (("", ""), None));
+    assert_eq!(seen.iter().filter(|request| names(request).0.is_empty()).count(), 1);
+    let judged = judging.asked();
+    assert_eq!(judged.len(), 3);
+    assert_eq!(names(&judged[2]), (name, name));
+    assert!(name.starts_with("base-") && judged.iter().all(|request| names(request).0 == names(request).1));
+    let refused = server.on("ConfigMap", "default").create(&prefixed(100)).await;
+    let last = judging.asked().pop().unwrap();
+    let name = names(&last).0;
+    let words = "already exists, the server was not able to generate a unique name for the object";
+    assert_eq!((refused.code, message(&refused)), (409, &*format!("configmaps \"{name}\" {words}")));
+    assert_eq!((refused.at("/reason"), refused.at("/details/retryAfterSeconds")), (&json!("AlreadyExists"), &json!(1)));
+    assert_eq!(judging.asked().len(), 3 + ATTEMPTS);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn managers_that_a_webhook_breaks_are_as_before() {
+    let server = Server::start().await;
+    let hook = Hook::start(|_, request| {
+        let (place, value) = match request["name"].as_str().unwrap() {
+            "operation" => ("/metadata/managedFields/0/operation", json!("Nonsense")),
+            "emptied" => ("/metadata/managedFields", json!([])),
+            _ => ("/metadata/managedFields/0/manager", json!("renamed")),
+        };
+        patch(request, &json!([{"op": "replace", "path": place, "value": value}]))
+    })
+    .await;
+    configure(&server, MUTATING, "m", &[webhook("a.b.c", hook.client("/"), config_maps(), &json!({}))]).await;
+    let warning = "299 - \".metadata.managedFields was in an invalid state after admission; this could be caused by an \
+                   outdated mutating admission controller; please fix your requests: metadata.managedFields[0].operation: \
+                   Invalid value: \\\"Nonsense\\\": must be `Apply` or `Update`\"";
+    for (name, manager, warnings) in [
+        ("operation", json!("unknown"), vec![warning]),
+        ("emptied", Value::Null, vec![]),
+        ("other", json!("renamed"), vec![]),
+    ] {
+        let made = create(&server, name).await;
+        assert_eq!(made.warnings, warnings, "{name}");
+        assert_eq!(*made.at("/metadata/managedFields/0/manager"), manager, "{name}");
+    }
+    let changed = server.on("ConfigMap", "default").name("operation").merge(&json!({"data": {"b": "2"}})).await;
+    assert_eq!(changed.warnings, [warning]);
+    let entry = changed.at("/metadata/managedFields/0");
+    assert_eq!((&entry["operation"], &entry["fieldsV1"]["f:data"]["f:b"]), (&json!("Update"), &json!({})));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn selectors_decide_whom_a_webhook_concerns() {
     let server = Server::start().await;

@@ -155,9 +155,48 @@ async fn a_pod_is_bound_by_name_and_gets_a_debugging_container() {
     assert_eq!((absent.code, absent.at("/details/kind")), (404, &json!("pods")));
     bindings().create(&binding("p")).await.expect(201);
     assert_eq!(pods().name("p").get().await.at("/spec/nodeName"), "n1");
-    let debug = json!({"spec": {"ephemeralContainers": [{"name": "dbg", "image": "example.local/app:1"}]}});
-    let changed = pods().name("p").sub("ephemeralcontainers").merge(&debug).await.expect(200);
+    let debug = json!({
+        "metadata": {"labels": {"not": "taken"}},
+        "spec": {"ephemeralContainers": [{"name": "dbg", "image": "example.local/app:1"}]},
+    });
+    let changed = pods().name("p").sub("ephemeralcontainers").query("fieldManager", "writer").merge(&debug).await;
+    let changed = changed.expect(200);
     assert_eq!(changed["metadata"]["generation"], 2);
+    assert_eq!(managers(&changed), [("unknown", ""), ("writer", "ephemeralcontainers")]);
+    let fields = changed.pointer("/metadata/managedFields/1/fieldsV1").unwrap();
+    assert_eq!(fields.pointer("/f:spec/f:ephemeralContainers/k:{\"name\":\"dbg\"}/f:image"), Some(&json!({})));
+    assert_eq!(fields.get("f:metadata"), None);
     let removed = json!({"spec": {"ephemeralContainers": []}});
     assert_eq!(pods().name("p").sub("ephemeralcontainers").merge(&removed).await.code, 422);
+}
+
+/// The managers of an object, and the subresource that each wrote to.
+fn managers(object: &Value) -> Vec<(&str, &str)> {
+    let entries = object["metadata"]["managedFields"].as_array().unwrap();
+    entries.iter().map(|entry| (word(entry, "manager"), word(entry, "subresource"))).collect()
+}
+
+fn word<'a>(object: &'a Value, member: &str) -> &'a str {
+    object[member].as_str().unwrap_or_default()
+}
+
+#[tokio::test]
+async fn who_resizes_a_pod_says_resources_and_nothing_else() {
+    let server = Server::start().await;
+    let pods = || server.on("Pod", "default");
+    let container = |image: &str, cpu: &str| {
+        let asked = json!({"cpu": cpu, "memory": "1Mi"});
+        json!({"name": "c", "image": image, "resources": {"requests": asked, "limits": asked}})
+    };
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [container("example.local/app:1", "1")]}});
+    pods().create(&pod).await.expect(201);
+    let wanted = json!({"metadata": {"labels": {"not": "taken"}}, "spec": {"containers": [container("other", "2")]}});
+    let resized = pods().name("p").sub("resize").query("fieldManager", "writer").merge(&wanted).await.expect(200);
+    assert_eq!(managers(&resized), [("unknown", ""), ("writer", "resize")]);
+    let fields = resized.pointer("/metadata/managedFields/1/fieldsV1").unwrap();
+    let cpu = json!({"f:cpu": {}});
+    let resources = json!({"f:resources": {"f:limits": cpu, "f:requests": cpu}});
+    assert_eq!(*fields, json!({"f:spec": {"f:containers": {"k:{\"name\":\"c\"}": resources}}}));
+    let others = resized.pointer("/metadata/managedFields/0/fieldsV1/f:spec/f:containers").unwrap().to_string();
+    assert!(others.contains("f:image") && others.contains("f:memory") && !others.contains("f:cpu"), "{others}");
 }

@@ -5,6 +5,7 @@ mod pem;
 mod validation;
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use kontiki_schema::managed::Reach;
 use serde_json::{Map, Value, json};
 
 use crate::age::human_duration;
@@ -39,6 +40,7 @@ pub static KIND: Kind = Kind {
     prepare_status,
     edits: &[Edit {
         subresource: Subresource::Approval,
+        reach: Reach::AllBut(&[&["spec"], &["status", "certificate"]]),
         prepare: prepare_approval,
         validate: |new, old, faults| validation::change(new, old, validation::Part::Approval, faults),
     }],

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use kontiki_model::{Faults, Retention};
+use kontiki_schema::managed::{Path, Reach};
 use kontiki_schema::{Schema, builtin};
 use serde_json::{Value, json};
 
@@ -36,7 +37,7 @@ pub struct Kind {
     pub generation: bool,
     pub subresources: &'static [Subresource],
     /// Fields that a write of `…/status` leaves as they are: whoever writes the status does not come to say them.
-    pub status_resets: &'static [&'static [&'static str]],
+    pub status_resets: &'static [Path<'static>],
     /// Where `…/scale` finds its numbers; set exactly when `subresources` has [`Subresource::Scale`].
     pub scale: Option<Scale>,
     pub deletion: Deletion,
@@ -405,13 +406,15 @@ impl Kind {
         self.subresources.contains(&subresource)
     }
 
-    /// Fields that a write of the object, or of what is served below it, leaves as they are.
-    pub fn resets(&self, subresource: Option<&str>) -> &'static [&'static [&'static str]] {
-        match subresource {
-            None if self.has(Subresource::Status) => &[&["status"]],
-            Some("status") => self.status_resets,
-            None | Some(_) => &[],
+    /// What a write of the object, or of what is served below it, can change.
+    pub fn reach(&self, subresource: Option<&str>) -> Reach<'static> {
+        let Some(name) = subresource else {
+            return if self.has(Subresource::Status) { Reach::AllBut(&[&["status"]]) } else { Reach::ALL };
+        };
+        if name == Subresource::Status.name() {
+            return Reach::AllBut(self.status_resets);
         }
+        self.edits.iter().find(|edit| edit.subresource.name() == name).map_or(Reach::ALL, |edit| edit.reach)
     }
 
     /// Whether the cluster does not work without the object of this name.

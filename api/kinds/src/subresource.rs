@@ -1,6 +1,7 @@
 //! What is served below an object: which subresources there are, what they answer to, and how a kind declares its own.
 
 use kontiki_model::Faults;
+use kontiki_schema::managed::Reach;
 use serde_json::Value;
 
 /// A subresource and what serves it.
@@ -106,6 +107,8 @@ impl Subresource {
 #[derive(Clone, Copy)]
 pub struct Edit {
     pub subresource: Subresource,
+    /// What it changes: whoever writes it comes to say that and nothing else.
+    pub reach: Reach<'static>,
     /// `(new, old)`: keeps all that is not the subresource's.
     pub prepare: fn(&mut Value, &Value),
     /// `(new, old)`: what the change must satisfy.

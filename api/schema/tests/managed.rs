@@ -3,7 +3,7 @@
 
 use kontiki_schema::managed::last_applied::{ANNOTATION, configuration_text};
 use kontiki_schema::managed::scale::{self, Replicas};
-use kontiki_schema::managed::{FieldManager, ManagedFields};
+use kontiki_schema::managed::{FieldManager, ManagedFields, Reach};
 use kontiki_schema::{Schema, TypeId, builtin, ids};
 use serde_json::{Value, json};
 
@@ -34,15 +34,15 @@ impl Life {
     }
 
     fn manager<'a>(&self, subresource: &'a str, now: &'a str) -> FieldManager<'a> {
-        let reset: &[&[&str]] = match subresource {
-            "" => &[&["status"]],
-            _ => &[&["spec"]],
+        let reach = match subresource {
+            "" => Reach::AllBut(&[&["status"]]),
+            _ => Reach::AllBut(&[&["spec"]]),
         };
         FieldManager {
             schema: Schema::builtin(self.id),
             api_version: self.api_version,
             subresource,
-            reset,
+            reach,
             now,
             versions: &(),
         }
@@ -355,7 +355,7 @@ fn replicas_pass_between_an_object_and_its_scale() {
             schema: Schema::builtin(id),
             api_version,
             subresource,
-            reset: &[],
+            reach: Reach::ALL,
             now: &now,
             versions: &(),
         };

@@ -1,6 +1,6 @@
 //! What must hold for any value: no operation panics, and those that settle a form settle it at once.
 
-use kontiki_schema::managed::{FieldManager, FieldSet, ManagedFields};
+use kontiki_schema::managed::{FieldManager, FieldSet, ManagedFields, Reach};
 use kontiki_schema::{Schema, builtin, decode_json, decode_patch, decode_yaml, ids, json_patch, merge_patch};
 use proptest::prelude::*;
 use serde_json::{Map, Value};
@@ -217,9 +217,9 @@ proptest! {
     #[test]
     fn what_is_applied_is_there_and_applying_again_changes_nothing(live in config(), applied in config()) {
         let (table, id) = (builtin(), ids::CORE_V1_POD);
-        let reset: &[&[&str]] = &[];
+        let reach = Reach::ALL;
         let now = "2026-01-01T00:00:00Z";
-        let manager = FieldManager { schema: Schema::builtin(id), api_version: "v1", subresource: "", reset, now, versions: &() };
+        let manager = FieldManager { schema: Schema::builtin(id), api_version: "v1", subresource: "", reach, now, versions: &() };
         prop_assert_eq!(table.check_config(id, &applied), Ok(()));
         let same = manager.apply(&live, &live, &ManagedFields::default(), "m", false).unwrap();
         prop_assert_eq!(same.object, None);
@@ -235,9 +235,9 @@ proptest! {
     #[test]
     fn who_gives_up_all_leaves_what_others_say(mine in config(), theirs in config()) {
         let (table, id) = (builtin(), ids::CORE_V1_POD);
-        let reset: &[&[&str]] = &[];
+        let reach = Reach::ALL;
         let now = "2026-01-01T00:00:00Z";
-        let manager = FieldManager { schema: Schema::builtin(id), api_version: "v1", subresource: "", reset, now, versions: &() };
+        let manager = FieldManager { schema: Schema::builtin(id), api_version: "v1", subresource: "", reach, now, versions: &() };
         let empty = serde_json::json!({});
         let first = manager.apply(&empty, &mine, &ManagedFields::default(), "mine", true).unwrap();
         let object = first.object.unwrap_or_else(|| empty.clone());

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{Attributes, Operation};
 use crate::{
-    authz, failure,
+    authz,
     request::Identity,
     rest::{self, Call, Refusal, View, object, read_failed},
 };
@@ -26,7 +26,7 @@ pub fn admit(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Refu
     let Identity { user, uid, groups, extra, .. } = attributes.identity;
     let author = Author { user, uid, groups, extra };
     let admitted = (kind.admit)(object, &AdmitFacts { suffix: &suffix, found: &found, author });
-    admitted.map_err(|why| Refusal::Judged(failure::forbidden(attributes.resource(), attributes.name, &why)))
+    admitted.map_err(|why| Refusal::Judged(attributes.forbidden(&why)))
 }
 
 /// The class that the cluster has for objects which name none.
@@ -59,7 +59,7 @@ pub fn review(attributes: &Attributes<'_>, new: &Value, old: Option<&Value>) -> 
         });
     }
     let judged = (review.check)(new, old, &found);
-    judged.map_err(|why| Refusal::Judged(failure::forbidden(attributes.resource(), attributes.name, &why)))
+    judged.map_err(|why| Refusal::Judged(attributes.forbidden(&why)))
 }
 
 /// The objects of a resource, in one namespace if it is not empty.
@@ -100,5 +100,5 @@ pub(crate) fn restrict(attributes: &Attributes<'_>, new: Option<&Value>, old: Op
         Operation::Connect => return Ok(()),
     };
     let writing = authz::Writing { author, of: attributes.resource(), subresource, operation, name, new, old };
-    authz::check_restriction(&writing).map_err(Refusal::Judged)
+    authz::check_restriction(&writing).map_err(|why| Refusal::Judged(attributes.forbidden(&why)))
 }

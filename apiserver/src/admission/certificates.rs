@@ -5,7 +5,6 @@ use serde_json::Value;
 use super::{Attributes, Operation};
 use crate::{
     authz::{self, Question},
-    failure,
     rest::Refusal,
     route::{ResourceInfo, Target},
 };
@@ -29,7 +28,7 @@ pub fn decided(attributes: &Attributes<'_>, object: Option<&Value>, old: Option<
         return Ok(());
     }
     let why = format!("user not permitted to {verb} requests with signerName {signer:?}");
-    Err(Refusal::Judged(failure::forbidden(attributes.resource(), attributes.name, &why)))
+    Err(Refusal::Judged(attributes.forbidden(&why)))
 }
 
 /// By a rule about this signer, or about all of its domain: `example.com/*`.

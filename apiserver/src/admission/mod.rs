@@ -30,9 +30,9 @@ use matching::Objects;
 use webhooks::Reinvocation;
 
 use crate::{
-    failure::Qualified,
+    failure::{self, Qualified},
     request::Identity,
-    rest::{Call, Change, Refusal, View},
+    rest::{Call, Change, Refusal, View, ownership},
 };
 
 /// What is done to the object.
@@ -55,14 +55,17 @@ pub(crate) struct Attributes<'a> {
     pub subresource: &'a str,
     /// Empty for kinds of the cluster.
     pub namespace: &'a str,
+    /// Empty while it is to be chosen.
     pub name: &'a str,
+    /// How refusals call the object: its name, or what its name will begin with.
+    pub called: &'a str,
     /// The state that the write is decided on.
     pub view: &'a View<'a>,
     pub call: &'a Call<'a>,
 }
 
 /// What is to be told to the author besides yes or no.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Told {
     pub warnings: Vec<String>,
 }
@@ -76,6 +79,7 @@ impl<'a> Attributes<'a> {
             subresource: call.route.subresource.as_deref().unwrap_or_default(),
             namespace: call.namespace(),
             name,
+            called: name,
             view,
             call,
         }
@@ -84,6 +88,11 @@ impl<'a> Attributes<'a> {
     /// How refusals name the object's kind.
     pub fn resource(&self) -> Qualified<'static> {
         self.call.resource()
+    }
+
+    /// Kubernetes' word for what may not be.
+    pub fn forbidden(&self, why: &str) -> Status {
+        failure::forbidden(self.resource(), self.called, why)
     }
 
     /// Whether an object itself is about to be made.
@@ -121,9 +130,13 @@ async fn change(
         }
         configured_changes(attributes, object.as_deref_mut(), old, told, &mut rounds).await?;
         if !rounds.again() {
-            return Ok(());
+            break;
         }
     }
+    if let (Some(object), Some(before)) = (object, rounds.said()) {
+        told.warnings.extend(ownership::settle(object, before));
+    }
+    Ok(())
 }
 
 /// Those that users configured to change objects.

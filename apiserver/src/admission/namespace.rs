@@ -42,7 +42,7 @@ fn entered(attributes: &Attributes<'_>) -> Result<Option<(Key, Revision)>, Refus
 fn terminating(attributes: &Attributes<'_>) -> Status {
     let namespace = attributes.namespace;
     let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
-    let mut status = failure::forbidden(attributes.resource(), attributes.name, &why);
+    let mut status = attributes.forbidden(&why);
     status.details.get_or_insert_default().causes.push(Cause {
         reason: "NamespaceTerminating".to_owned(),
         message: format!("namespace {namespace} is being terminated"),

@@ -96,7 +96,7 @@ fn pod(attributes: &Attributes<'_>, pod: &Value, told: &mut Told, change: &mut C
     let violations = podsecurity::evaluate(enforce, subject);
     if !violations.is_empty() {
         let why = format!("violates PodSecurity {:?}: {}", enforce.to_string(), violations.details());
-        return Err(Refusal::Judged(failure::forbidden(attributes.resource(), attributes.name, &why)));
+        return Err(Refusal::Judged(attributes.forbidden(&why)));
     }
     // For new pods NamespaceLifecycle sees to it that the namespace is the same when the write is applied.
     if attributes.operation == Operation::Update && !attributes.view.is_pending(&key) {

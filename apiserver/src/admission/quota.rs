@@ -11,10 +11,7 @@ use kontiki_raft::{Expect, Stored};
 use serde_json::Value;
 
 use super::{Attributes, Operation};
-use crate::{
-    failure,
-    rest::{Change, Refusal, View, object, read_failed},
-};
+use crate::rest::{Change, Refusal, View, object, read_failed};
 
 const QUOTAS: &str = "resourcequotas";
 
@@ -67,8 +64,7 @@ pub async fn charge(
     // A status tells what has happened, whether it was allowed or not.
     let is_fact = attributes.subresource == "status";
     let write = Charge { kind, new, old, is_fact, now: chrono::Utc::now() };
-    let statuses = quota::charge(&quotas, &write)
-        .map_err(|why| Refusal::Judged(failure::forbidden(attributes.resource(), attributes.name, &why)))?;
+    let statuses = quota::charge(&quotas, &write).map_err(|why| Refusal::Judged(attributes.forbidden(&why)))?;
     let declared = by_storage_resource(QUOTAS).expect("quotas are a kind of the list");
     for ((stored, mut quota), status) in stored.into_iter().zip(quotas).zip(statuses) {
         // A new object also relies on quotas that do not know yet what is used: from when they do, it is charged to them.

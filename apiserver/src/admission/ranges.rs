@@ -5,10 +5,7 @@ use kontiki_model::Scope;
 use serde_json::Value;
 
 use super::{Attributes, Operation};
-use crate::{
-    failure,
-    rest::{Refusal, object, read_failed},
-};
+use crate::rest::{Refusal, object, read_failed};
 
 const RANGES: &str = "limitranges";
 
@@ -46,7 +43,7 @@ pub fn check(attributes: &Attributes<'_>, object: &Value, old: Option<&Value>) -
         let faults = (limited.check)(object, &range);
         if !faults.is_empty() {
             let why = all_of(faults);
-            return Err(Refusal::Judged(failure::forbidden(attributes.resource(), attributes.name, &why)));
+            return Err(Refusal::Judged(attributes.forbidden(&why)));
         }
     }
     Ok(())

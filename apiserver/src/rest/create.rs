@@ -57,26 +57,44 @@ impl Creation {
 }
 
 impl Write for Creation {
-    /// Where a generated name is taken, another one is tried.
+    /// Where a generated name is taken, another one is tried; who may change the object is not asked again.
     fn plan<'a>(&'a self, call: &'a Call<'a>, view: &'a View<'a>) -> Planned<'a> {
         Box::pin(async move {
-            let mut names_left = NAME_ATTEMPTS_MAX;
-            loop {
-                match attempt(call, view, self).await {
-                    Ok(plan) => return Ok(Plan { warnings: [&*self.warnings, &*plan.warnings].concat(), ..plan }),
-                    Err(Failed::Name(_)) if names_left > 1 => names_left -= 1,
-                    Err(Failed::Name(status)) => return Err(Refusal::Final(status)),
-                    Err(Failed::Refused(refusal)) => return Err(refusal),
+            let admitted = admit(call, view, self).await?;
+            if naming::is_open(&admitted.object) {
+                for left in (0..NAME_ATTEMPTS_MAX).rev() {
+                    match decide(call, view, admitted.clone()).await {
+                        Err(Failed::Taken(_)) if left > 0 => {}
+                        Err(Failed::Taken(status)) => return Err(Refusal::Final(status)),
+                        decided => return Ok(decided?),
+                    }
                 }
             }
+            Ok(decide(call, view, admitted).await?)
         })
     }
 }
 
+/// A new object as all want it who may change it. Its name may be open.
+#[derive(Clone)]
+struct Admitted {
+    object: Value,
+    told: Told,
+}
+
 enum Failed {
-    /// The generated name is taken.
-    Name(Status),
+    /// There is an object of this name.
+    Taken(Status),
     Refused(Refusal),
+}
+
+impl From<Failed> for Refusal {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Taken(status) => Refusal::Judged(status),
+            Failed::Refused(refusal) => refusal,
+        }
+    }
 }
 
 impl From<Refusal> for Failed {
@@ -91,11 +109,10 @@ impl From<Status> for Failed {
     }
 }
 
-async fn attempt(call: &Call<'_>, view: &View<'_>, creation: &Creation) -> Result<Plan, Failed> {
+async fn admit(call: &Call<'_>, view: &View<'_>, creation: &Creation) -> Result<Admitted, Refusal> {
     let kind = call.kind;
     let mut object = creation.object.clone();
-    let mut change = Change::default();
-    let generated = naming::fill(&mut object);
+    naming::clear(&mut object);
     if kind.custom.as_ref().is_some_and(|custom| custom.terminating) {
         return Err(failure::terminating_definition().into());
     }
@@ -103,9 +120,19 @@ async fn attempt(call: &Call<'_>, view: &View<'_>, creation: &Creation) -> Resul
     (kind.default)(&mut object);
     ownership::note(call, creation.managed.clone(), &mut object, None);
     let mut object = kind.to_stored(object);
-    let name = text(&object, "/metadata/name").to_owned();
-    let (attributes, mut told) = (Attributes::new(call, view, Operation::Create, &name), Told::default());
+    let [name, prefix] = ["name", "generateName"].map(|member| object["metadata"][member].as_str().unwrap_or_default());
+    let (name, called) = (name.to_owned(), if name.is_empty() { prefix } else { name }.to_owned());
+    let attributes = Attributes { called: &called, ..Attributes::new(call, view, Operation::Create, &name) };
+    let mut told = Told { warnings: creation.warnings.clone() };
     admission::mutate(&attributes, Some(&mut object), None, &mut told).await?;
+    Ok(Admitted { object, told })
+}
+
+async fn decide(call: &Call<'_>, view: &View<'_>, admitted: Admitted) -> Result<Plan, Failed> {
+    let kind = call.kind;
+    let Admitted { mut object, mut told } = admitted;
+    let mut change = Change::default();
+    naming::fill(&mut object);
     (kind.prepare_create)(&mut object);
     // Of what will be stored, whoever made it so.
     admission::may_give(call, view, &object, None)?;
@@ -120,8 +147,9 @@ async fn attempt(call: &Call<'_>, view: &View<'_>, creation: &Creation) -> Resul
     kind.validate_schema(&object, None, &mut faults);
     call.valid(&object, &faults)?;
     told.warnings.extend((kind.warnings)(&object, None));
-    // Whoever was asked may have renamed it.
-    let key = call.key(text(&object, "/metadata/name"));
+    let name = text(&object, "/metadata/name").to_owned();
+    let key = call.key(&name);
+    let attributes = Attributes::new(call, view, Operation::Create, &name);
     match claims::claim(view, &call.core.config, kind, &mut object, None, &mut change) {
         Ok(()) => {}
         Err(Denied::Faults(faults)) => {
@@ -133,11 +161,14 @@ async fn attempt(call: &Call<'_>, view: &View<'_>, creation: &Creation) -> Resul
     let converted = conversion::to_stored(call.core, kind, &object, |_| false).await?;
     admission::validate(&attributes, Some(&object), None, &mut told, &mut change).await?;
     if let Some((_, head)) = view.head(&key) {
-        let mut exists = failure::already_exists(call.resource(), &key.name);
+        let mut exists = match text(&object, "/metadata/generateName") {
+            "" => failure::already_exists(call.resource(), &key.name),
+            _ => failure::generated_name_exists(call.resource(), &key.name),
+        };
         if head.deletion.is_some() {
             exists.message = format!("object is being deleted: {}", exists.message);
         }
-        return Err(if generated { Failed::Name(exists) } else { Refusal::Judged(exists).into() });
+        return Err(Failed::Taken(exists));
     }
     object::settle(kind, &mut object);
     let sealed = conversion::seal(kind, object, converted)?;

@@ -41,8 +41,6 @@ pub const WATCH_TIME_MAX: Duration = Duration::from_secs(24 * 3600);
 pub const TOO_LARGE_RETRY_S: i32 = 1;
 /// Bytes of a node agent's refusal that are told on.
 pub const NODE_ERROR_BYTES_MAX: usize = 64 * 1024;
-/// Longest `fieldManager`.
-pub const FIELD_MANAGER_BYTES_MAX: usize = 128;
 /// The part of an address or port pool that is left to those who ask for a value: a sixteenth of the addresses, a
 /// thirty-second of the ports, within these bounds.
 pub const RESERVED_MIN: u64 = 16;

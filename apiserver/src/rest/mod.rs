@@ -18,7 +18,7 @@ mod limits;
 mod naming;
 pub(crate) mod object;
 mod options;
-mod ownership;
+pub(crate) mod ownership;
 mod patch;
 pub(crate) mod plan;
 mod put;

@@ -1,4 +1,5 @@
-//! What the server gives a new object: a name where only a prefix is given, uid and time.
+//! What the server gives a new object: uid, time, and a name where only a prefix is given. Those who may change the object are
+//! asked before, so none of them sees what another attempt would make otherwise.
 
 use rand::Rng as _;
 use serde_json::Value;
@@ -18,20 +19,31 @@ pub fn suffix() -> String {
     (0..SUFFIX_BYTES).map(|_| char::from(ALPHABET[random.random_range(0..ALPHABET.len())])).collect()
 }
 
-/// Fills name, uid and creation time; drops what only the server may set. True if the name is a generated one.
-pub fn fill(object: &mut Value) -> bool {
-    let prefix = text(object, "/metadata/generateName").to_owned();
-    let generated = !prefix.is_empty() && text(object, "/metadata/name").is_empty();
+/// What only the server says of an object.
+const OWN: [&str; 6] =
+    ["selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "resourceVersion", "uid", "creationTimestamp"];
+
+/// Drops what only the server may set.
+pub fn clear(object: &mut Value) {
     let metadata = object::metadata(object);
-    if generated {
-        metadata.insert("name".to_owned(), generated_name(&prefix, &suffix()).into());
-    }
-    for member in ["selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "resourceVersion"] {
-        metadata.shift_remove(member);
+    OWN.iter().for_each(|member| _ = metadata.shift_remove(*member));
+}
+
+/// Whether the name is still to be chosen.
+pub fn is_open(object: &Value) -> bool {
+    text(object, "/metadata/name").is_empty() && !text(object, "/metadata/generateName").is_empty()
+}
+
+/// Fills uid, creation time and a name that is open, whatever was said since the object was cleared.
+pub fn fill(object: &mut Value) {
+    clear(object);
+    let name = is_open(object).then(|| generated_name(text(object, "/metadata/generateName"), &suffix()));
+    let metadata = object::metadata(object);
+    if let Some(name) = name {
+        metadata.insert("name".to_owned(), name.into());
     }
     metadata.insert("uid".to_owned(), uuid::Uuid::new_v4().to_string().into());
     metadata.insert("creationTimestamp".to_owned(), call::time_text(call::now()).into());
-    generated
 }
 
 fn generated_name(prefix: &str, suffix: &str) -> String {

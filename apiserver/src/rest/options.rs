@@ -1,10 +1,9 @@
 //! Query parameters and DeleteOptions: read, checked, and refused in Kubernetes' words.
 
 use kontiki_model::{FaultKind, Faults, Status};
-use kontiki_schema::{builtin, ids};
+use kontiki_schema::{builtin, ids, managed::validate_manager};
 use serde_json::{Value, json};
 
-use super::limits::FIELD_MANAGER_BYTES_MAX;
 use crate::{
     content,
     failure::{self, Qualified},
@@ -86,7 +85,7 @@ impl WriteOptions {
     }
 
     fn read_with(request: &ApiRequest, options: &str, mut faults: Faults) -> Result<Self, Status> {
-        field_manager(request, &mut faults);
+        validate_manager(request.query_value("fieldManager").unwrap_or(""), "fieldManager", &mut faults);
         let dry_run: Vec<Value> = all(request, "dryRun").map(Value::from).collect();
         let dry_run = self::dry_run(&dry_run, &mut faults);
         let field_validation = match request.query_value("fieldValidation").unwrap_or("") {
@@ -272,18 +271,6 @@ pub fn go_number_error(function: &str, text: &str, error: &std::num::ParseIntErr
         _ => "invalid syntax",
     };
     format!("strconv.{function}: parsing {text:?}: {why}")
-}
-
-fn field_manager(request: &ApiRequest, faults: &mut Faults) {
-    let manager = request.query_value("fieldManager").unwrap_or("");
-    if manager.len() > FIELD_MANAGER_BYTES_MAX {
-        let detail = format!("may not be more than {FIELD_MANAGER_BYTES_MAX} bytes");
-        faults.add(FaultKind::TooLong, "fieldManager", None, detail);
-    }
-    if let Some((index, character)) = manager.chars().enumerate().find(|(_, character)| character.is_control()) {
-        let detail = format!("should only contain printable characters, invalid character at position {index}");
-        faults.invalid("fieldManager", manager, format!("{detail}: {character:?}"));
-    }
 }
 
 fn dry_run(values: &[Value], faults: &mut Faults) -> bool {

@@ -3,13 +3,12 @@
 
 use kontiki_schema::{
     Schema,
-    managed::{Comparison, FieldManager, ManagedFields, Versions},
+    managed::{Comparison, FieldManager, MANAGER_BYTES_MAX, ManagedFields, Versions},
 };
 use serde_json::Value;
 
 use super::{
     call::{self, Call},
-    limits::FIELD_MANAGER_BYTES_MAX,
     object,
 };
 use crate::request::ApiRequest;
@@ -50,7 +49,7 @@ impl<'a> Writer<'a> {
             schema: self.call.kind.schema(),
             api_version: &self.api_version,
             subresource: subresource.unwrap_or_default(),
-            reset: self.call.kind.resets(subresource),
+            reach: self.call.kind.reach(subresource),
             now: &self.now,
             versions: self,
         }
@@ -74,7 +73,7 @@ impl Versions for Writer<'_> {
         let Schema { table, id, .. } = other.schema();
         let mut comparison = table.differences(id, &spelled(live), &spelled(new));
         comparison.cut(&["metadata", MEMBER]);
-        other.resets(self.call.route.subresource.as_deref()).iter().for_each(|path| comparison.cut(path));
+        comparison.limit(other.reach(self.call.route.subresource.as_deref()));
         Some(comparison)
     }
 }
@@ -91,7 +90,7 @@ fn from_user_agent(agent: &str) -> String {
     let program = agent.split('/').next().unwrap_or_default();
     let mut name = String::new();
     for character in program.chars().filter(|character| !character.is_control()) {
-        if name.len() + character.len_utf8() > FIELD_MANAGER_BYTES_MAX {
+        if name.len() + character.len_utf8() > MANAGER_BYTES_MAX {
             break;
         }
         name.push(character);
@@ -158,6 +157,29 @@ fn by_change(
     managed.encode()
 }
 
+/// Who says what of an object.
+pub fn said(object: &Value) -> Option<Value> {
+    object.pointer(POINTER).cloned()
+}
+
+/// Puts back what was said before admission, if what admission left cannot be kept. The answer is the warning about it.
+pub fn settle(object: &mut Value, before: Option<Value>) -> Option<String> {
+    let left = object.pointer(POINTER);
+    if left == before.as_ref() {
+        return None;
+    }
+    let why = ManagedFields::check(left).err()?;
+    let metadata = object::metadata(object);
+    match before {
+        Some(before) => _ = metadata.insert(MEMBER.to_owned(), before),
+        None => _ = metadata.shift_remove(MEMBER),
+    }
+    Some(format!(
+        ".metadata.managedFields was in an invalid state after admission; this could be caused by an outdated mutating \
+         admission controller; please fix your requests: {why}"
+    ))
+}
+
 /// Whether an object is what is stored already, but for the times at which somebody said something. Both are canonical.
 pub fn unchanged(new: &Value, old: &Value) -> bool {
     let (Some(new), Some(old)) = (new.as_object(), old.as_object()) else { return false };
@@ -192,7 +214,7 @@ mod tests {
         ] {
             assert_eq!(from_user_agent(agent), name, "{agent}");
         }
-        assert_eq!(from_user_agent(&"é".repeat(100)).len(), FIELD_MANAGER_BYTES_MAX);
+        assert_eq!(from_user_agent(&"é".repeat(100)).len(), MANAGER_BYTES_MAX);
     }
 
     #[test]

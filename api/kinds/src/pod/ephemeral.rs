@@ -1,17 +1,24 @@
 //! `pods/ephemeralcontainers`: containers for debugging, which come to a pod that exists and never leave it.
 
 use kontiki_model::Faults;
+use kontiki_schema::managed::Reach;
 use serde_json::Value;
 
-use crate::tree::{at, list, remove, text};
+use crate::tree::{at, keep, list, remove, text};
 use crate::{Edit, Subresource, metadata};
 
-pub const EDIT: Edit = Edit { subresource: Subresource::EphemeralContainers, prepare, validate };
+pub const EDIT: Edit = Edit {
+    subresource: Subresource::EphemeralContainers,
+    reach: Reach::Only(&[&["spec", "ephemeralContainers"]]),
+    prepare,
+    validate,
+};
 
-/// Nothing else changes, not even labels.
+/// Nothing else changes, not even labels; only who says what.
 fn prepare(new: &mut Value, old: &Value) {
     let wanted = at(new, "/spec/ephemeralContainers").clone();
     let mut pod = old.clone();
+    keep(&mut pod["metadata"], &new["metadata"], "managedFields");
     match wanted {
         Value::Null => {
             remove(&mut pod["spec"], "ephemeralContainers");

@@ -3,13 +3,22 @@
 //! Cpu and memory may change, within the pod's quality of service class. The node's agent does what the pod then says.
 
 use kontiki_model::Faults;
+use kontiki_schema::managed::{ANY, Reach};
 use serde_json::{Map, Value};
 
 use super::resources::{qos_class, quantity};
 use crate::tree::{at, keep, list, members, missing, remove, text};
 use crate::{Edit, Subresource, metadata};
 
-pub const EDIT: Edit = Edit { subresource: Subresource::Resize, prepare, validate };
+pub const EDIT: Edit = Edit { subresource: Subresource::Resize, reach: REACH, prepare, validate };
+
+const REACH: Reach<'static> = Reach::Only(&[
+    &["spec", "resources"],
+    &["spec", "containers", ANY, "resources"],
+    &["spec", "containers", ANY, "resizePolicy"],
+    &["spec", "initContainers", ANY, "resources"],
+    &["spec", "initContainers", ANY, "resizePolicy"],
+]);
 
 const LISTS: [&str; 2] = ["containers", "initContainers"];
 const RESIZABLE: [&str; 2] = ["cpu", "memory"];

@@ -9,6 +9,7 @@ use super::{
     compare::Comparison,
     element::Element,
     entries::{ManagedFields, Manager, Operation, Owned},
+    reach::Reach,
     set::{FieldSet, printed},
 };
 use crate::schema::Schema;
@@ -36,8 +37,8 @@ pub struct FieldManager<'a> {
     pub api_version: &'a str,
     /// What is written to; empty for the object itself.
     pub subresource: &'a str,
-    /// Fields that such writes do not change.
-    pub reset: &'a [&'a [&'a str]],
+    /// What such writes can change.
+    pub reach: Reach<'a>,
     /// RFC 3339, whole seconds.
     pub now: &'a str,
     pub versions: &'a dyn Versions,
@@ -122,7 +123,7 @@ impl FieldManager<'_> {
     pub fn change<'v>(&self, live: &'v Value, new: &'v Value) -> Change<'v> {
         let mut comparison = self.schema.table.differences(self.schema.id, live, new);
         comparison.cut(&["metadata", "managedFields"]);
-        self.reset.iter().for_each(|path| comparison.cut(path));
+        comparison.limit(self.reach);
         Change { live, new, comparison }
     }
 
@@ -210,7 +211,7 @@ impl FieldManager<'_> {
         let applier = Manager::applier(name, self.subresource);
         let merged = self.schema.table.merged(self.schema.id, live, config);
         let mut fields = self.schema.table.field_set(self.schema.id, config);
-        self.reset.iter().for_each(|path| fields.cut(path));
+        self.reach.limit(&mut fields);
         let last = managed.entries.insert(applier.clone(), self.owned(fields));
         let (last, last_time) = last.map_or((FieldSet::default(), None), |owned| (owned.fields, owned.time));
         let object = self.prune(merged, &managed, &last);
@@ -222,7 +223,7 @@ impl FieldManager<'_> {
             }
         }
         self.release(&change, &mut managed, Some(&applier));
-        // Fields that such writes do not change count here: they are merged, and left out when the object is stored.
+        // Fields that such writes cannot change count here: they are merged, and left out when the object is stored.
         let changed = !self.schema.table.differences(self.schema.id, live, &object).is_same();
         if let Some(owned) = managed.entries.get_mut(&applier) {
             strip(&mut owned.fields);

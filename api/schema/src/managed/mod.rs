@@ -19,10 +19,12 @@ mod merge;
 mod overlay;
 mod place;
 mod prune;
+mod reach;
 mod remove;
 mod renew;
 pub mod scale;
 mod set;
+mod validate;
 
 pub use compare::Comparison;
 pub use config::ConfigError;
@@ -30,7 +32,9 @@ pub use element::{Element, Scalar};
 pub use entries::{ManagedFields, Manager, Operation, Owned};
 pub use manager::{Applied, Change, Conflict, Conflicts, FieldManager, Versions};
 pub use place::ItemError;
+pub use reach::{ANY, Path, Reach};
 pub use set::FieldSet;
+pub use validate::validate_manager;
 
 /// Appliers by this name share the configuration that `kubectl apply` keeps in an annotation.
 pub const KUBECTL: &str = "kubectl";
@@ -38,5 +42,8 @@ pub const KUBECTL: &str = "kubectl";
 const BEFORE_FIRST_APPLY: &str = "before-first-apply";
 /// Who wrote what the oldest of too many updaters wrote.
 const ANCIENT_CHANGES: &str = "ancient-changes";
+/// Longest name of a manager, and of a subresource that one wrote to.
+pub const MANAGER_BYTES_MAX: usize = 128;
+const SUBRESOURCE_BYTES_MAX: usize = 256;
 /// Entries of updaters that are kept apart.
 const UPDATERS_MAX: usize = 10;

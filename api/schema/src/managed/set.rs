@@ -5,7 +5,10 @@ use std::collections::btree_map::Entry;
 
 use serde_json::{Map, Value};
 
-use super::element::Element;
+use super::{
+    element::Element,
+    reach::{Path, is_step},
+};
 
 /// Paths, as a tree. A path in the set does not imply the paths below it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -126,6 +129,18 @@ impl FieldSet {
         if place.get().is_empty() {
             place.remove();
         }
+    }
+
+    /// Removes all that is neither on the way to one of the paths nor below it.
+    pub fn keep(&mut self, paths: &[Path<'_>]) {
+        self.nodes.retain(|element, node| {
+            let ways = paths.iter().filter_map(|path| path.split_first());
+            let rests: Vec<Path<'_>> = ways.filter(|(step, _)| is_step(step, element)).map(|(_, rest)| rest).collect();
+            if !rests.iter().any(|rest| rest.is_empty()) {
+                node.below.keep(&rests);
+            }
+            !rests.is_empty() && !node.is_empty()
+        });
     }
 
     /// Every path in the set; those that end at a level come before those that go below it.

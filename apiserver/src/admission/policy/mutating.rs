@@ -15,7 +15,6 @@ use super::{
 };
 use crate::{
     admission::{Attributes, matching::Objects, request::Request, webhooks::Reinvocation},
-    failure,
     rest::Refusal,
 };
 
@@ -80,7 +79,7 @@ pub(crate) async fn mutate(
         let before = object.clone();
         patched |= invocation.run(&about, object, old, &mut failures).await?;
         if *object != before {
-            round.changed();
+            round.replaced(&before);
         }
         if invocation.policy.rules.as_ref().is_ok_and(|rules| rules.again) {
             round.asked(&id);
@@ -202,7 +201,7 @@ impl Invocation {
 
 /// The first failure is told, and each is a cause.
 fn denial(attributes: &Attributes<'_>, failures: &[Failure]) -> Status {
-    let mut status = failure::forbidden(attributes.resource(), attributes.name, "");
+    let mut status = attributes.forbidden("");
     let causes = failures.iter().map(|failure| Cause { message: failure.message.clone(), ..Cause::default() });
     status.details.get_or_insert_default().causes.extend(causes);
     match failures.first() {

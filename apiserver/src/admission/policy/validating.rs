@@ -17,7 +17,6 @@ use super::{
 };
 use crate::{
     admission::{Attributes, Told, matching::Objects, request::Request},
-    failure,
     rest::Refusal,
 };
 
@@ -274,7 +273,7 @@ fn denial(attributes: &Attributes<'_>, Objection { message, reason, .. }: &Objec
         "RequestEntityTooLarge" => ("RequestEntityTooLarge", 413),
         _ => ("Invalid", 422),
     };
-    let mut status = failure::forbidden(attributes.resource(), attributes.name, message);
+    let mut status = attributes.forbidden(message);
     let cause = Cause { message: message.clone(), ..Cause::default() };
     status.details.get_or_insert_default().causes.push(cause);
     Status { reason: reason.into(), code, ..status }

@@ -63,7 +63,7 @@ async fn concerns(
         Ok(true) => Ok(Some(form)),
         Ok(false) => Ok(None),
         Err(_) if hook.ignores_failures => Ok(None),
-        Err(why) => Err(Refusal::Judged(failure::forbidden(attributes.resource(), attributes.name, &why))),
+        Err(why) => Err(Refusal::Judged(attributes.forbidden(&why))),
     }
 }
 
@@ -143,8 +143,8 @@ pub(crate) async fn mutate(
             let patched = request.read_again(form, patched)?;
             mutated = forms.object.as_ref() != Some(&patched);
             if mutated {
-                **object = request.taken(form, object, patched).await?;
-                round.changed();
+                let taken = request.taken(form, object, patched).await?;
+                round.replaced(&std::mem::replace(&mut **object, taken));
             }
         }
         let configuration = hook.configuration();

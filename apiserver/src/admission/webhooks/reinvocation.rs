@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use crate::rest::ownership;
+
 /// The rounds of one write's mutating admission.
 #[derive(Debug, Default)]
 pub(crate) struct Reinvocation {
@@ -18,6 +20,8 @@ pub(crate) struct Reinvocation {
     due: BTreeSet<String>,
     /// The object as the webhooks left it.
     left: Option<Value>,
+    /// What `managedFields` said before the first change.
+    said: Option<Option<Value>>,
 }
 
 impl Reinvocation {
@@ -33,7 +37,18 @@ impl Reinvocation {
         u8::from(self.second)
     }
 
-    /// Somebody changed the object.
+    /// Somebody made another object of this one.
+    pub fn replaced(&mut self, before: &Value) {
+        self.said.get_or_insert_with(|| ownership::said(before));
+        self.changed();
+    }
+
+    /// What `managedFields` said before anybody changed the object, if somebody did.
+    pub fn said(&mut self) -> Option<Option<Value>> {
+        self.said.take()
+    }
+
+    /// Somebody had something changed.
     pub fn changed(&mut self) {
         self.wanted = true;
         self.due.append(&mut self.before);

@@ -6,7 +6,7 @@ use kontiki_model::{Faults, LabelSelector, Status};
 use kontiki_schema::{
     Schema, ids,
     managed::{
-        FieldManager, ManagedFields,
+        FieldManager, ManagedFields, Reach,
         scale::{self, Replicas},
     },
 };
@@ -122,7 +122,7 @@ impl Change<'_> {
         let now = call::time_text(call::now());
         let (api_version, subresource) = (scale::API_VERSION, Subresource::Scale.name());
         let schema = expected().schema;
-        let manager = FieldManager { schema, api_version, subresource, reset: &[], now: &now, versions: &() };
+        let manager = FieldManager { schema, api_version, subresource, reach: Reach::ALL, now: &now, versions: &() };
         let scale = match self {
             Change::Written(scale) => scale(old)?,
             Change::Applied(configuration) => return configuration.apply(&manager, old, &managed),
