@@ -49,6 +49,7 @@ fn version(name: &str, storage: bool, field: &str) -> Value {
     json!({
         "name": name, "served": true, "storage": storage, "subresources": {"status": {}, "scale": {
             "specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas"}},
+        "selectableFields": [{"jsonPath": format!(".spec.{field}")}],
         "additionalPrinterColumns": [{"name": field, "type": "integer", "jsonPath": format!(".spec.{field}")}],
         "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": spec, "status": {
             "type": "object", "properties": {"replicas": {"type": "integer"}}}}}},
@@ -160,6 +161,61 @@ async fn watches_tell_each_version() {
     let events = fixture.widgets("v2").query("resourceVersion", &from).watch(2).await;
     let told: Vec<_> = events.iter().map(|event| (event["type"].clone(), event["object"]["spec"].clone())).collect();
     assert_eq!(told, [(json!("ADDED"), json!({"large": 2})), (json!("DELETED"), json!({"large": 1}))]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fields_are_selected_in_the_version_of_the_request() {
+    let fixture = Fixture::start().await;
+    for (index, version) in ["v1", "v2", "v1", "v2"].iter().enumerate() {
+        let field = if *version == "v1" { "size" } else { "large" };
+        fixture.create(version, &format!("w{index}"), &json!({field: index / 2})).await;
+    }
+    let selected = |version: &str, selector: &'static str| fixture.widgets(version).query("fieldSelector", selector);
+    let names = |list: &Value| -> Vec<String> {
+        list["items"].as_array().unwrap().iter().map(|item| item["metadata"]["name"].as_str().unwrap().into()).collect()
+    };
+    for (version, selector, expected) in [
+        ("v1", "spec.size=0", &["w0", "w1"][..]),
+        ("v2", "spec.large=0", &["w0", "w1"]),
+        ("v2", "spec.large!=0", &["w2", "w3"]),
+        ("v2", "spec.large=1,metadata.name=w2", &["w2"]),
+        ("v2", "spec.large=7", &[]),
+    ] {
+        assert_eq!(names(&selected(version, selector).list().await.expect(200)), expected, "{selector}");
+    }
+    let unknown = selected("v2", "spec.size=0").list().await;
+    assert_eq!((unknown.code, unknown.at("/message")), (400, &json!("field label not supported: spec.size")));
+    let first = selected("v2", "spec.large=0").query("limit", "1").list().await.expect(200);
+    let token = first["metadata"]["continue"].as_str().unwrap();
+    let rest = selected("v2", "spec.large=0").query("limit", "1").query("continue", token).list().await.expect(200);
+    assert_eq!((names(&first), names(&rest)), (vec!["w0".to_owned()], vec!["w1".to_owned()]));
+    assert_eq!(rest["metadata"].get("continue"), Some(&json!("")));
+    // What was written in another version enters and leaves the selection.
+    let from = rest["metadata"]["resourceVersion"].as_str().unwrap();
+    fixture.widgets("v1").name("w2").merge(&json!({"spec": {"size": 0}})).await.expect(200);
+    fixture.widgets("v1").name("w0").merge(&json!({"spec": {"size": 5}})).await.expect(200);
+    let told = |events: Vec<Value>| -> Vec<(Value, Value)> {
+        events.iter().map(|event| (event["type"].clone(), event["object"]["metadata"]["name"].clone())).collect()
+    };
+    let events = told(selected("v2", "spec.large=0").query("resourceVersion", from).watch(2).await);
+    assert_eq!(events, [(json!("ADDED"), json!("w2")), (json!("DELETED"), json!("w0"))]);
+    let present = told(selected("v2", "spec.large=0").watch(2).await);
+    assert_eq!(present, [(json!("ADDED"), json!("w1")), (json!("ADDED"), json!("w2"))]);
+    let gone = selected("v2", "spec.large=0").send("deletecollection").await.expect(200);
+    assert_eq!(names(&gone), ["w1", "w2"]);
+    assert_eq!(names(&fixture.widgets("v2").list().await.expect(200)), ["w0", "w3"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_is_converted_once_for_all_who_watch_it() {
+    let fixture = Fixture::start().await;
+    let from = fixture.create("v1", "a", &json!({"size": 1})).await["metadata"]["resourceVersion"].clone();
+    fixture.create("v1", "b", &json!({"size": 2})).await;
+    let watches = (0..8).map(|_| fixture.widgets("v2").query("resourceVersion", from.as_str().unwrap()).watch(1));
+    for events in futures::future::join_all(watches).await {
+        assert_eq!(events[0]["object"]["spec"], json!({"large": 2}));
+    }
+    assert_eq!(fixture.batches(), [1]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,7 +15,7 @@ use super::{
     object::{self, text},
     options::{DeleteOptions, ListOptions, Propagation},
     plan::{self, Change, Effect, Plan, Planned, Write, Written},
-    read,
+    read::{self, Window},
     render::{self, IncludeObject, ListMeta},
     selection::Selection,
     store::{self, Refusal},
@@ -189,11 +189,8 @@ pub async fn remove_all(
     store::barrier(call.core).await?;
     let (mut deleted, mut rest, mut at) = (Vec::new(), None, None);
     loop {
-        let (log, scope, selection) = (call.core.log.clone(), call.scope(), selection.clone());
-        let page = tokio::task::spawn_blocking(move || {
-            read::page(&log, &scope, &selection, at, rest, Some(DELETE_COLLECTION_PAGE))
-        });
-        let page = page.await.map_err(failure::internal)?.map_err(|error| store::read_failed(&error))?;
+        let window = Window { at, rest, limit: Some(DELETE_COLLECTION_PAGE) };
+        let page = read::selected(call.core, &call.route.kind, (&call.scope(), selection), window).await?;
         at = Some(page.revision);
         let mut running = FuturesUnordered::new();
         for item in &page.items {

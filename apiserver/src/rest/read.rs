@@ -1,12 +1,14 @@
 //! GET of one object and of a collection, now or in the past.
 
 use http::StatusCode;
+use kontiki_kinds::KindRef;
 use kontiki_model::{Head, Key, Revision, Scope, Status};
 use kontiki_raft::{self as raft, Log, Page, ReadError, Stored};
 
 use super::{
     call::Call,
     conversion,
+    limits::CONVERSION_BATCH_OBJECTS,
     options::{ListOptions, Match, go_number_error},
     render::{self, ListMeta},
     selection::Selection,
@@ -14,7 +16,7 @@ use super::{
     token::Token,
 };
 use crate::{
-    content, failure,
+    Core, content, failure,
     negotiate::{self, Form, Offer},
     request::ApiResponse,
 };
@@ -96,37 +98,93 @@ pub async fn list(call: &Call<'_>) -> Result<ApiResponse, Status> {
         let meta = list_meta(&page);
         render::list(&kind, form, include, page.items, &meta)
     };
-    let converts = conversion::is_possible(call.kind);
-    // Long lists cost milliseconds of copying: not on a thread that others wait for.
-    let listed = tokio::task::spawn_blocking(move || {
-        let page = page(&log, &scope, &selection, plan.at, plan.token.map(|token| token.rest), plan.limit)?;
-        Ok(if converts { Listed::Page(page, rendered) } else { Listed::Answer(rendered(page)) })
-    });
+    let window = Window { at: plan.at, rest: plan.token.map(|token| token.rest), limit: plan.limit };
+    if conversion::is_possible(call.kind) || selection.is_of_version() {
+        let mut page = match selected(call.core, &call.route.kind, (&scope, &selection), window).await {
+            Err(Unread::Log(ReadError::Compacted { .. })) if after.is_some() => return expired(form, after),
+            page => page?,
+        };
+        conversion::prepare(call.core, call.kind, &mut page.items).await?;
+        return tokio::task::spawn_blocking(move || rendered(page)).await.map_err(failure::internal)?;
+    }
+    // Read and written in one go: long lists cost milliseconds of copying, and others wait for this thread.
+    let listed = tokio::task::spawn_blocking(move || page(&log, &scope, &selection, window).map(rendered));
     match listed.await.map_err(failure::internal)? {
-        Ok(Listed::Answer(answer)) => answer,
-        Ok(Listed::Page(mut page, rendered)) => {
-            conversion::prepare(call.core, call.kind, &mut page.items).await?;
-            tokio::task::spawn_blocking(move || rendered(page)).await.map_err(failure::internal)?
-        }
         Err(ReadError::Compacted { .. }) if after.is_some() => expired(form, after),
-        Err(error) => Err(store::read_failed(&error)),
+        listed => listed.map_err(|error| store::read_failed(&error))?,
     }
 }
 
-/// A page of a list: told, or to be converted before that.
-enum Listed<R> {
-    Answer(Result<ApiResponse, Status>),
-    Page(Page, R),
+/// Where a page begins and ends.
+#[derive(Clone, Debug, Default)]
+pub struct Window {
+    /// The past state at this revision.
+    pub at: Option<Revision>,
+    /// What an earlier page left.
+    pub rest: Option<raft::Rest>,
+    pub limit: Option<usize>,
 }
 
-/// One page of a selection. A selection of one name is looked up instead of searched for.
-pub fn page(
+/// Why there is no page.
+#[derive(Debug)]
+pub enum Unread {
+    Log(ReadError),
+    Untold(Status),
+}
+
+impl From<Unread> for Status {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::Log(error) => store::read_failed(&error),
+            Unread::Untold(status) => status,
+        }
+    }
+}
+
+/// One page of a selection; where that asks for the version of the request, as this version tells it.
+pub async fn selected(
+    core: &Core,
+    kind: &KindRef,
+    (scope, selection): (&Scope, &Selection),
+    window: Window,
+) -> Result<Page, Unread> {
+    if !selection.is_of_version() {
+        return by_head(core, (scope, selection), window).await;
+    }
+    let Window { mut at, mut rest, limit } = window;
+    let mut items = Vec::new();
+    loop {
+        let window = Window { at, rest, limit: Some(CONVERSION_BATCH_OBJECTS) };
+        let page = by_head(core, (scope, selection), window).await?;
+        let mut told = conversion::all_told(core, kind, page.items).await.map_err(Unread::Untold)?;
+        told.retain(|item| selection.matches_told(&item.head));
+        items.append(&mut told);
+        let revision = page.revision;
+        if let Some(limit) = limit.filter(|limit| items.len() > *limit) {
+            items.truncate(limit);
+            let rest = items.last().map(|item| raft::Rest { after: item.key.clone(), left: None });
+            return Ok(Page { items, revision, rest });
+        }
+        if page.rest.is_none() {
+            return Ok(Page { items, revision, rest: None });
+        }
+        (at, rest) = (Some(revision), page.rest);
+    }
+}
+
+/// Long lists cost milliseconds of copying: not on a thread that others wait for.
+async fn by_head(core: &Core, (scope, selection): (&Scope, &Selection), window: Window) -> Result<Page, Unread> {
+    let (log, scope, selection) = (core.log.clone(), scope.clone(), selection.clone());
+    let read = tokio::task::spawn_blocking(move || page(&log, &scope, &selection, window)).await;
+    read.map_err(|error| Unread::Untold(failure::internal(error)))?.map_err(Unread::Log)
+}
+
+/// One page of a selection by heads. A selection of one name is looked up instead of searched for.
+fn page(
     log: &Log,
     scope: &Scope,
     selection: &Selection,
-    at: Option<Revision>,
-    rest: Option<raft::Rest>,
-    limit: Option<usize>,
+    Window { at, rest, limit }: Window,
 ) -> Result<Page, ReadError> {
     if let (None, None, Some(name), Some(namespace)) = (at, &rest, selection.only_name(), &scope.namespace) {
         let revision = log.revision();

@@ -21,7 +21,7 @@ use super::{
     frames::{self, EventType, FrameForm},
     limits::{BOOKMARK_INTERVAL, INITIAL_EVENTS_PAGE, WATCH_TIME_MAX, WATCH_TIME_MIN},
     options::ListOptions,
-    read,
+    read::{self, Unread, Window},
     render::{self, IncludeObject},
     selection::Selection,
     store,
@@ -222,13 +222,10 @@ impl Stream {
                 false => Step::Again,
             };
         }
-        let (log, scope, selection) = (self.core.log.clone(), self.scope.clone(), self.selection.clone());
-        let (from, behind) = (*at, rest.take());
-        let page = tokio::task::spawn_blocking(move || {
-            read::page(&log, &scope, &selection, from, behind, Some(INITIAL_EVENTS_PAGE))
-        });
-        match page.await {
-            Ok(Ok(mut page)) => {
+        let window = Window { at: *at, rest: rest.take(), limit: Some(INITIAL_EVENTS_PAGE) };
+        let page = read::selected(&self.core, &self.kind, (&self.scope, &self.selection), window);
+        match page.boxed().await {
+            Ok(mut page) => {
                 if conversion::is_possible(&self.kind) {
                     let prepared = conversion::prepare(&self.core, &self.kind, &mut page.items).boxed().await;
                     if let Err(status) = prepared {
@@ -243,19 +240,26 @@ impl Stream {
                 };
                 Step::Again
             }
-            Ok(Err(error)) => self.fail(ended(&error)),
-            Err(error) => self.fail(failure::internal(error)),
+            Err(Unread::Log(error)) => self.fail(ended(&error)),
+            Err(Unread::Untold(status)) => self.fail(status),
         }
     }
 
     /// A change as the selection sees it: what enters it is added, what leaves it is deleted.
     async fn change(&mut self, event: &Event) -> Step {
-        let matches = |stored: &raft::Stored| self.selection.matches(&stored.key, &stored.head);
-        let before = event.previous.as_ref().filter(|previous| matches(previous));
-        let after = match event.kind {
-            EventKind::Created | EventKind::Updated => Some(&event.object).filter(|object| matches(object)),
+        let matches = |stored: &&raft::Stored| self.selection.matches(&stored.key, &stored.head);
+        let mut before = event.previous.as_ref().filter(matches);
+        let mut after = match event.kind {
+            EventKind::Created | EventKind::Updated => Some(&event.object).filter(matches),
             EventKind::Deleted => None,
         };
+        if self.selection.is_of_version() {
+            let selected = async { Ok((self.selected(before).await?, self.selected(after).await?)) };
+            (before, after) = match selected.boxed().await {
+                Ok(selected) => selected,
+                Err(status) => return self.fail(status),
+            };
+        }
         match (before, after) {
             (None, None) => Step::Again,
             (None, Some(object)) => self.tell(EventType::Added, object, false).await,
@@ -268,6 +272,13 @@ impl Stream {
                 self.tell(EventType::Deleted, &last, true).await
             }
         }
+    }
+
+    /// What is selected as the version of the watch tells it.
+    async fn selected<'s>(&self, stored: Option<&'s raft::Stored>) -> Result<Option<&'s raft::Stored>, Status> {
+        let Some(stored) = stored else { return Ok(None) };
+        let told = conversion::told(&self.core, &self.kind, stored).await?;
+        Ok(self.selection.matches_told(&told.head).then_some(stored))
     }
 
     async fn tell(&mut self, event: EventType, stored: &raft::Stored, previous: bool) -> Step {

@@ -52,6 +52,12 @@ impl FieldSelector {
         self
     }
 
+    /// The terms about some fields, and the others.
+    pub fn split(self, is_one: impl Fn(&str) -> bool) -> (Self, Self) {
+        let (these, others) = self.terms.into_iter().partition(|term| is_one(&term.field));
+        (FieldSelector { terms: these }, FieldSelector { terms: others })
+    }
+
     /// Matches by a lookup of fields; an absent field is empty.
     pub fn matches<'a>(&self, field: impl Fn(&str) -> &'a str) -> bool {
         self.terms.iter().all(|term| (field(&term.field) == term.value) == term.equal)

@@ -1,14 +1,15 @@
 //! Custom objects from one version to another. Where versions differ in their name alone, this server does it itself (`object`);
 //! where a webhook does it, it is asked here, before anything is rendered or sealed, in batches, and with no lock held.
 //!
-//! What a webhook said of some bytes is remembered by their digest, within bounds: a list that is read again costs no call.
+//! What a webhook said of some bytes is remembered by their digest, within bounds: a list that is read again costs no call, and
+//! however many watch an object in one version, each of its changes is converted once.
 
 mod cache;
 mod review;
 
 use std::borrow::Cow;
 
-use kontiki_kinds::Kind;
+use kontiki_kinds::{Kind, KindRef};
 use kontiki_model::Status;
 use kontiki_raft::Stored;
 use serde_json::Value;
@@ -69,6 +70,14 @@ pub async fn prepare(core: &Core, kind: &Kind, items: &mut [Stored]) -> Result<(
     Ok(())
 }
 
+/// Stored objects as the kind tells them, heads and all: what a webhook converts, and what this server does itself.
+pub async fn all_told(core: &Core, kind: &KindRef, mut items: Vec<Stored>) -> Result<Vec<Stored>, Status> {
+    prepare(core, kind, &mut items).await?;
+    let kind = kind.clone();
+    let telling = move || items.iter().map(|item| object::told(&kind, item).map(Cow::into_owned)).collect();
+    tokio::task::spawn_blocking(telling).await.map_err(failure::internal)?
+}
+
 /// How many of these are sent at once.
 fn batch_length(sizes: impl Iterator<Item = usize>) -> usize {
     let mut bytes = 0;
@@ -84,10 +93,12 @@ pub async fn told<'a>(core: &Core, kind: &Kind, stored: &'a Stored) -> Result<Co
     if !is_needed(kind, stored) {
         return object::told(kind, stored);
     }
-    let mut one = [stored.clone()];
-    prepare(core, kind, &mut one).await?;
-    let [told] = one;
-    Ok(Cow::Owned(told))
+    let converting = async {
+        let object = serde_json::from_slice(&stored.body).map_err(failure::internal)?;
+        let converted = convert_one(core, kind, object, &kind.group_version()).await?;
+        object::told_from(kind, stored, converted)
+    };
+    core.conversions.once(kind, stored, converting).await.map(Cow::Owned)
 }
 
 /// An object in the version of a kind, as a tree that is written as it would be stored.
