@@ -1,6 +1,7 @@
 //! The way of one request: read, authenticate, impersonate, bound, authorize, answer. The socket and the in-process
 //! transport both end here.
 
+mod asks;
 mod bounds;
 
 use std::{
@@ -17,6 +18,7 @@ use kontiki_kinds::Subresource;
 use kontiki_model::Status;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use self::asks::Asks;
 use crate::{
     aggregation,
     audit::{Arrived, Entry},
@@ -26,13 +28,11 @@ use crate::{
     core::Core,
     failure,
     fairness::{self, Asked, Flow, Seat},
-    kontiki::{
-        self,
-        at::{self, Moment},
-    },
+    kontiki::at::{self, Moment},
     limits,
     metrics::RequestLabels,
     paths,
+    proxy::Tunnel,
     request::{ApiBody, ApiRequest, ApiResponse, Identity, RequestBody, ResourceRequest},
     rest, reviews,
     route::{RequestInfo, ResourceInfo, Target},
@@ -77,14 +77,6 @@ struct Noted {
     entry: Option<Entry>,
     flow: Option<Arc<Flow>>,
     seat: Option<Arc<Seat>>,
-}
-
-/// What a request asks for, and the endpoint of kontiki's own API that it is for, if it is.
-struct Asks {
-    info: RequestInfo,
-    own: Option<kontiki::Found>,
-    /// The moment it asks about, for paths below `/at/`; where it cannot be read, why.
-    past: Option<Result<Moment, Status>>,
 }
 
 impl Incoming {
@@ -218,19 +210,41 @@ impl Handler {
         };
         if long {
             let gauge = self.core.metrics.long_request(&labels);
-            let response = work.await?;
-            let stopping = self.core.stopping.clone();
-            let mut entry = noted.entry.take();
-            if let Some(entry) = &mut entry {
-                entry.started(response.status().as_u16());
-            }
-            return Ok(response.map(|body| Guarded::new(body, (permit, gauge, entry), stopping).boxed()));
+            let mut response = work.await?;
+            let tunnel = Tunnel::take(&mut response);
+            return Ok(self.prolong(response, tunnel, (permit, gauge), noted));
         }
         let _gauge = self.core.metrics.short_request(writes);
         let outcome = tokio::time::timeout(allowed.saturating_sub(started.elapsed()), work).await;
-        outcome.unwrap_or_else(|_| {
+        let mut response = outcome.unwrap_or_else(|_| {
             Err(failure::timeout("request did not complete within the allotted timeout", limits::RETRY_AFTER_S))
-        })
+        })?;
+        // What nobody took for long becomes so by a switch of protocols.
+        let Some(tunnel) = Tunnel::take(&mut response) else { return Ok(response) };
+        let held = (self.admit(true)?, self.core.metrics.long_request(&labels));
+        Ok(self.prolong(response, Some(tunnel), held, noted))
+    }
+
+    /// An answer that goes on: until its end, it is recorded and counts.
+    fn prolong<T: Send + Unpin + 'static>(
+        &self,
+        response: ApiResponse,
+        tunnel: Option<Tunnel>,
+        counts: T,
+        noted: &mut Noted,
+    ) -> ApiResponse {
+        let mut entry = noted.entry.take();
+        if let Some(entry) = &mut entry {
+            entry.started(response.status().as_u16());
+        }
+        let (held, stopping) = ((counts, entry), self.core.stopping.clone());
+        match tunnel {
+            Some(tunnel) => {
+                self.core.tunnels.spawn(tunnel.carry(held, stopping));
+                response
+            }
+            None => response.map(|body| Guarded::new(body, held, stopping).boxed()),
+        }
     }
 
     /// Who this request counts as. From here on it is recorded, if anybody wants it to be.
@@ -341,81 +355,8 @@ impl Handler {
     }
 }
 
-impl Asks {
-    /// Takes a moment of the past off the request's path: what is left is what is asked.
-    fn read(incoming: &mut Incoming, query: &[(String, String)]) -> Result<Self, Status> {
-        let past = at::split(&incoming.path).map(|(moment, rest)| {
-            incoming.path = rest;
-            moment
-        });
-        let info = RequestInfo::read(&incoming.method, &incoming.path, query)?;
-        let own = match past {
-            None => kontiki::find(&incoming.method, &incoming.path, &info),
-            Some(_) => None,
-        };
-        Ok(Asks { info, own, past })
-    }
-
-    /// What must be allowed; `None` where the endpoint itself judges.
-    fn judged(&self) -> Option<&RequestInfo> {
-        match &self.own {
-            Some(own) => own.asks.as_ref(),
-            None => Some(&self.info),
-        }
-    }
-
-    /// The other server's API that it is for. The past is this server's own.
-    fn served_elsewhere(&self, core: &Core) -> Option<Arc<aggregation::Api>> {
-        let here = self.own.is_some() || self.past.is_some();
-        if here { None } else { aggregation::find(core, &self.info.target) }
-    }
-
-    fn is_long(&self) -> bool {
-        self.own.as_ref().map_or_else(|| self.info.is_long(), kontiki::Found::is_long)
-    }
-
-    /// Tunnels and streams take no seat; watches do while they begin.
-    fn is_queued(&self) -> bool {
-        !self.is_long() || self.info.verb == "watch"
-    }
-
-    /// Whether the body goes on as it comes.
-    fn passes_through(&self) -> bool {
-        let proxied = || matches!(&self.info.target, Target::Resource(info) if info.subresource == "proxy");
-        self.own.as_ref().map_or_else(proxied, kontiki::Found::passes_through)
-    }
-
-    fn labels(&self, core: &Core) -> RequestLabels {
-        let Some(own) = &self.own else { return labels(core, &self.info) };
-        let (verb, topic) = (self.info.verb.to_owned(), own.topic().unwrap_or_default().to_owned());
-        RequestLabels { verb, group: kontiki::GROUP.to_owned(), resource: topic, ..RequestLabels::default() }
-    }
-}
-
 fn serves(resource: &ResourceInfo, route: &ResourceRequest, subresource: Subresource) -> bool {
     resource.subresource == subresource.name() && route.kind.has(subresource)
-}
-
-/// Labels name resources that exist: what clients make up must not fill memory.
-fn labels(core: &Core, info: &RequestInfo) -> RequestLabels {
-    let verb = info.verb.to_owned();
-    match &info.target {
-        Target::Resource(resource) if is_known(core, resource) => RequestLabels {
-            verb,
-            group: resource.group.clone(),
-            version: resource.version.clone(),
-            resource: resource.resource.clone(),
-            subresource: resource.subresource.clone(),
-        },
-        _ => RequestLabels { verb, ..RequestLabels::default() },
-    }
-}
-
-fn is_known(core: &Core, resource: &ResourceInfo) -> bool {
-    let kind = core.kinds().by_resource(&resource.group, &resource.version, &resource.resource);
-    let subresource = resource.subresource.as_str();
-    let declared = |kind: &kontiki_kinds::Kind| kind.subresources.iter().any(|one| one.name() == subresource);
-    kind.is_some_and(|kind| subresource.is_empty() || declared(&kind)) || reviews::find(resource).is_some()
 }
 
 fn kept(headers: &HeaderMap, names: &[header::HeaderName]) -> HeaderMap {

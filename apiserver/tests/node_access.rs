@@ -2,14 +2,17 @@
 #![allow(clippy::unwrap_used)]
 mod wire;
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, header};
+use http::{HeaderMap, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use kontiki_apiserver::pki::NodeCredentials;
+use kontiki_apiserver::{
+    audit::{Policy, Rotation, Settings, Target},
+    pki::NodeCredentials,
+};
 use rustls::{RootCertStore, ServerConfig, server::WebPkiClientVerifier};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use serde_json::{Value, json};
@@ -91,7 +94,10 @@ async fn register(admin: &mut Client, name: &str, port: u16) {
 #[test]
 fn bodies_and_tunnels_pass_through_to_the_agent() {
     run(async {
-        let server = Running::start().await;
+        let dir = tempfile::tempdir().unwrap();
+        let target = Target::File(dir.path().join("audit.log"), Rotation::default());
+        let settings = Settings { policy: Policy::read(POLICY).unwrap(), target, reads_every: 1 };
+        let server = Running::start_with(dir, "192.0.2.7", |config| config.audit = Some(settings)).await;
         let pki = &server.api.core().pki;
         let credentials = pki.node("n1", &["127.0.0.1".parse().unwrap()]).unwrap();
         let port = agent(pki.ca_pem(), &credentials).await;
@@ -110,13 +116,46 @@ fn bodies_and_tunnels_pass_through_to_the_agent() {
         let response = admin.send(request.body(Full::default()).unwrap()).await;
         assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
         assert_eq!(response.headers()[header::UPGRADE], "reverse");
+        let id = |headers: &HeaderMap| headers["audit-id"].to_str().unwrap().to_owned();
+        let switched = id(response.headers());
         let mut tunnel = TokioIo::new(hyper::upgrade::on(response).await.unwrap());
+        // It counts, and is not over, for as long as bytes may go.
+        let mut other = server.admin().await;
+        assert_eq!(long_requests(&mut other).await, 1);
+        let meanwhile = id(&other.get("/version").await.headers);
         tunnel.write_all(b"hello").await.unwrap();
         let mut said = Vec::new();
         tunnel.read_to_end(&mut said).await.unwrap();
         assert_eq!(said, b"olleh");
-        server.stop().await;
+        drop(tunnel);
+        let over = async {
+            while long_requests(&mut other).await > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, over).await.expect("what is over does not count");
+        let dir = server.stop().await;
+        let events = std::fs::read_to_string(dir.path().join("audit.log")).unwrap();
+        let events: Vec<Value> = events.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let place = |id: &str, stage: &str| {
+            events.iter().position(|event| event["auditID"] == *id && event["stage"] == *stage).unwrap()
+        };
+        let (begun, ended) = (place(&switched, "ResponseStarted"), place(&switched, "ResponseComplete"));
+        let between = place(&meanwhile, "ResponseComplete");
+        assert!(begun < between && between < ended, "{begun} {between} {ended}");
     });
+}
+
+/// How long a test waits for what must come.
+const DEADLINE: Duration = Duration::from_secs(20);
+const POLICY: &str = "{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: Metadata}]}";
+
+/// Watches, tunnels and streams that are open, as the server counts them.
+async fn long_requests(client: &mut Client) -> u64 {
+    let metrics = client.get("/metrics").await;
+    let text = String::from_utf8(metrics.body.to_vec()).unwrap();
+    let values = text.lines().filter(|line| line.starts_with("apiserver_longrunning_requests{"));
+    values.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
 }
 
 #[test]

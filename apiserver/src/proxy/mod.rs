@@ -5,6 +5,7 @@
 mod node;
 mod page;
 mod rewrite;
+mod tunnel;
 
 use std::sync::Arc;
 
@@ -15,10 +16,9 @@ use hyper::{client::conn::http1, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
 use kontiki_model::Status;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_util::sync::CancellationToken;
 
 pub use self::node::{NodeAddress, NodeClient, forward};
-pub(crate) use self::{page::correct as correct_links, rewrite::Rewrite};
+pub(crate) use self::{page::correct as correct_links, rewrite::Rewrite, tunnel::Tunnel};
 use crate::{
     content,
     core::Core,
@@ -93,9 +93,10 @@ impl Outgoing {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let other = hyper::upgrade::on(&mut response);
             let client = self.upgrade.ok_or(Unanswered::Unasked)?;
-            core.tunnels.spawn(tunnel(client, other, core.stopping.clone()));
             // The client needs the connection headers that are otherwise dropped.
-            return Ok(response.map(|_| content::empty()));
+            let mut response = response.map(|_| content::empty());
+            response.extensions_mut().insert(Tunnel::new(client, other));
+            return Ok(response);
         }
         let (mut parts, body) = response.into_parts();
         remove_connection_headers(&mut parts.headers);
@@ -143,19 +144,4 @@ fn remove_connection_headers(headers: &mut HeaderMap) {
         headers.remove(name);
     }
     headers.remove("keep-alive");
-}
-
-async fn tunnel(client: OnUpgrade, other: OnUpgrade, stopping: CancellationToken) {
-    let copied = async {
-        let (client, other) = tokio::try_join!(client, other)?;
-        let (mut client, mut other) = (TokioIo::new(client), TokioIo::new(other));
-        let copied = tokio::io::copy_bidirectional(&mut client, &mut other).await;
-        if let Err(error) = copied {
-            tracing::debug!(%error, "a tunnel broke off");
-        }
-        Ok::<(), hyper::Error>(())
-    };
-    if let Some(Err(error)) = stopping.run_until_cancelled(copied).await {
-        tracing::debug!(%error, "no tunnel");
-    }
 }

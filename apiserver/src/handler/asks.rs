@@ -1,0 +1,99 @@
+//! What a request asks for, as far as its head tells.
+
+use std::sync::Arc;
+
+use kontiki_model::Status;
+
+use super::Incoming;
+use crate::{
+    aggregation,
+    core::Core,
+    kontiki::{
+        self,
+        at::{self, Moment},
+    },
+    metrics::RequestLabels,
+    reviews,
+    route::{RequestInfo, ResourceInfo, Target},
+};
+
+/// What a request asks for, and the endpoint of kontiki's own API that it is for, if it is.
+pub(super) struct Asks {
+    pub info: RequestInfo,
+    pub own: Option<kontiki::Found>,
+    /// The moment it asks about, for paths below `/at/`; where it cannot be read, why.
+    pub past: Option<Result<Moment, Status>>,
+}
+
+impl Asks {
+    /// Takes a moment of the past off the request's path: what is left is what is asked.
+    pub fn read(incoming: &mut Incoming, query: &[(String, String)]) -> Result<Self, Status> {
+        let past = at::split(&incoming.path).map(|(moment, rest)| {
+            incoming.path = rest;
+            moment
+        });
+        let info = RequestInfo::read(&incoming.method, &incoming.path, query)?;
+        let own = match past {
+            None => kontiki::find(&incoming.method, &incoming.path, &info),
+            Some(_) => None,
+        };
+        Ok(Asks { info, own, past })
+    }
+
+    /// What must be allowed; `None` where the endpoint itself judges.
+    pub fn judged(&self) -> Option<&RequestInfo> {
+        match &self.own {
+            Some(own) => own.asks.as_ref(),
+            None => Some(&self.info),
+        }
+    }
+
+    /// The other server's API that it is for. The past is this server's own.
+    pub fn served_elsewhere(&self, core: &Core) -> Option<Arc<aggregation::Api>> {
+        let here = self.own.is_some() || self.past.is_some();
+        if here { None } else { aggregation::find(core, &self.info.target) }
+    }
+
+    pub fn is_long(&self) -> bool {
+        self.own.as_ref().map_or_else(|| self.info.is_long(), kontiki::Found::is_long)
+    }
+
+    /// Tunnels and streams take no seat; watches do while they begin.
+    pub fn is_queued(&self) -> bool {
+        !self.is_long() || self.info.verb == "watch"
+    }
+
+    /// Whether the body goes on as it comes.
+    pub fn passes_through(&self) -> bool {
+        let proxied = || matches!(&self.info.target, Target::Resource(info) if info.subresource == "proxy");
+        self.own.as_ref().map_or_else(proxied, kontiki::Found::passes_through)
+    }
+
+    pub fn labels(&self, core: &Core) -> RequestLabels {
+        let Some(own) = &self.own else { return labels(core, &self.info) };
+        let (verb, topic) = (self.info.verb.to_owned(), own.topic().unwrap_or_default().to_owned());
+        RequestLabels { verb, group: kontiki::GROUP.to_owned(), resource: topic, ..RequestLabels::default() }
+    }
+}
+
+/// Labels name resources that exist: what clients make up must not fill memory.
+fn labels(core: &Core, info: &RequestInfo) -> RequestLabels {
+    let verb = info.verb.to_owned();
+    match &info.target {
+        Target::Resource(resource) if is_known(core, resource) => RequestLabels {
+            verb,
+            group: resource.group.clone(),
+            version: resource.version.clone(),
+            resource: resource.resource.clone(),
+            subresource: resource.subresource.clone(),
+        },
+        _ => RequestLabels { verb, ..RequestLabels::default() },
+    }
+}
+
+fn is_known(core: &Core, resource: &ResourceInfo) -> bool {
+    let kind = core.kinds().by_resource(&resource.group, &resource.version, &resource.resource);
+    let subresource = resource.subresource.as_str();
+    let declared = |kind: &kontiki_kinds::Kind| kind.subresources.iter().any(|one| one.name() == subresource);
+    kind.is_some_and(|kind| subresource.is_empty() || declared(&kind)) || reviews::find(resource).is_some()
+}
