@@ -1,8 +1,11 @@
 //! What every handler needs: the log, the configuration, the keys, the counters. Built once, shared by all requests.
 
-use std::sync::{
-    Arc, PoisonError, RwLock,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use kontiki_kinds::Kinds;
@@ -154,18 +157,39 @@ impl Core {
     /// From now on these kinds are served.
     pub(crate) fn serve(&self, kinds: Kinds) {
         let mut registry = self.registry.write().unwrap_or_else(PoisonError::into_inner);
-        *registry = Arc::new(Registry::new(kinds, registry.apis().clone()));
+        let next = registry.replaced(kinds, registry.apis().clone());
+        *registry = Arc::new(next);
     }
 
     /// From now on these are the APIServices.
     pub(crate) fn serve_apis(&self, apis: Apis) {
         let mut registry = self.registry.write().unwrap_or_else(PoisonError::into_inner);
-        *registry = Arc::new(Registry::new(registry.kinds.clone(), Arc::new(apis)));
+        let next = registry.replaced(registry.kinds.clone(), Arc::new(apis));
+        *registry = Arc::new(next);
     }
 
     /// The kinds that are served now.
     pub fn kinds(&self) -> Kinds {
         self.registry().kinds.clone()
+    }
+
+    /// Has `follow` keep something up with the log for as long as the server runs: after a failure again, until it ends.
+    pub(crate) async fn keep_up(
+        self: &Arc<Self>,
+        what: &'static str,
+        pause: Duration,
+        follow: impl AsyncFn(&Arc<Core>) -> Result<(), Status>,
+    ) {
+        let following = async {
+            if self.log.ready().await.is_err() {
+                return;
+            }
+            while let Err(status) = follow(self).await {
+                tracing::warn!(message = status.message, "{what} are not up to date");
+                tokio::time::sleep(pause).await;
+            }
+        };
+        self.stopping.run_until_cancelled(following).await;
     }
 
     pub(crate) fn is_bootstrapped(&self) -> bool {

@@ -112,19 +112,7 @@ async fn refresh_apart(core: &Arc<Core>) -> Result<(), Status> {
 
 /// Follows the definitions for as long as the server runs.
 pub(crate) async fn keep(core: Arc<Core>) {
-    let following = async {
-        if core.log.ready().await.is_err() {
-            return;
-        }
-        loop {
-            match follow(&core).await {
-                Ok(()) => return,
-                Err(status) => tracing::warn!(message = status.message, "the definitions of kinds are not up to date"),
-            }
-            tokio::time::sleep(limits::DEFINITIONS_RETRY_INTERVAL).await;
-        }
-    };
-    core.stopping.run_until_cancelled(following).await;
+    core.keep_up("the definitions of kinds", limits::DEFINITIONS_RETRY_INTERVAL, follow).await;
 }
 
 /// Ends without an error when the log does.

@@ -1,6 +1,9 @@
 //! The API's description of itself: OpenAPI v2 as one document, v3 as one per group version behind an index.
 //! Made when first asked for, kept after.
 
+mod described;
+mod routes;
+
 use std::{
     collections::BTreeMap,
     sync::{Arc, OnceLock},
@@ -8,18 +11,19 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
-use kontiki_kinds::{Kind, Kinds, Subresource};
+use kontiki_kinds::Kinds;
 use kontiki_model::Status;
 use kontiki_schema::{
-    Table, custom_types,
-    openapi::{RouteInfo, v2, v2_protobuf, v3},
-    published,
+    json::escaped,
+    openapi::{Part, Written, assembled},
 };
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+pub(crate) use described::Described;
+
 use crate::{
-    aggregation::{Apis, merge_v2},
+    aggregation::{Apis, Known, joining},
     content, failure,
     negotiate::{accepts, preferred},
     request::{ApiRequest, ApiResponse},
@@ -43,19 +47,22 @@ const PLAIN_DOCUMENTS: &[(&str, &str)] = &[
     ("version", "/version/"),
 ];
 
-struct Document {
+pub(crate) struct Document {
     bytes: Bytes,
     etag: HeaderValue,
     hash: String,
 }
 
 pub(crate) struct OpenApi {
-    kinds: Kinds,
+    versions: Vec<(&'static str, &'static str)>,
     /// The APIs of other servers: of v3 they have their own documents, of v2 a part in the one.
     apis: Arc<Apis>,
     names: Vec<String>,
-    v3: OnceLock<BTreeMap<String, Document>>,
-    v2: OnceLock<(Document, Document)>,
+    described: Described,
+    plain: OnceLock<BTreeMap<String, Document>>,
+    joined: OnceLock<Vec<Value>>,
+    v2_json: OnceLock<Document>,
+    v2_protobuf: OnceLock<Document>,
 }
 
 impl Document {
@@ -63,6 +70,10 @@ impl Document {
         let bytes = Bytes::from(bytes);
         let hash = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02X}")).collect();
         Document { etag: content::etag(&bytes), hash, bytes }
+    }
+
+    fn of(document: &Value) -> Self {
+        Document::new(escaped(document.to_string().into_bytes()))
     }
 
     fn answer(&self, request: &ApiRequest, content_type: &str) -> ApiResponse {
@@ -77,9 +88,11 @@ impl Document {
 }
 
 impl OpenApi {
-    pub fn new(kinds: Kinds, apis: Arc<Apis>) -> Self {
+    /// `before` is what was described for the registry before.
+    pub fn new(kinds: Kinds, apis: Arc<Apis>, before: &Described) -> Self {
         let mut names: Vec<String> = PLAIN_DOCUMENTS.iter().map(|(name, _)| (*name).to_owned()).collect();
-        for (group, version) in group_versions(&kinds) {
+        let versions = group_versions(&kinds);
+        for (group, version) in &versions {
             if !group.is_empty() {
                 names.push(format!("apis/{group}"));
             }
@@ -87,7 +100,21 @@ impl OpenApi {
         }
         names.sort();
         names.dedup();
-        OpenApi { kinds, apis, names, v3: OnceLock::new(), v2: OnceLock::new() }
+        OpenApi {
+            described: Described::of(&kinds, before),
+            versions,
+            apis,
+            names,
+            plain: OnceLock::new(),
+            joined: OnceLock::new(),
+            v2_json: OnceLock::new(),
+            v2_protobuf: OnceLock::new(),
+        }
+    }
+
+    /// For the registry that comes next.
+    pub fn described(&self) -> &Described {
+        &self.described
     }
 
     /// The names of the v3 documents: `api/v1`, `apis/apps`, `apis/apps/v1`.
@@ -97,10 +124,11 @@ impl OpenApi {
 
     /// Where each v3 document is, with its hash so that clients can keep it.
     pub fn index(&self) -> ApiResponse {
-        let url = |(name, document): (&String, &Document)| {
-            (name.clone(), json!({"serverRelativeURL": format!("/openapi/v3/{name}?hash={}", document.hash)}))
+        let url = |name: &String| {
+            let document = self.document(name)?;
+            Some((name.clone(), json!({"serverRelativeURL": format!("/openapi/v3/{name}?hash={}", document.hash)})))
         };
-        let mut paths: serde_json::Map<String, Value> = self.v3_documents().iter().map(url).collect();
+        let mut paths: serde_json::Map<String, Value> = self.names.iter().filter_map(url).collect();
         for api in self.apis.remotes() {
             if let Some(place) = api.documents.as_ref().and_then(|documents| documents.v3.clone()) {
                 paths.insert(document_name(&api.group, &api.version), json!({"serverRelativeURL": place}));
@@ -117,7 +145,7 @@ impl OpenApi {
         if !accepts(&request.headers, &[JSON]) {
             return Err(failure::not_representable(&[JSON]));
         }
-        let found = self.v3_documents().get(name).map(|document| {
+        let found = self.document(name).map(|document| {
             let mut response = document.answer(request, JSON);
             if request.query_value("hash") == Some(&document.hash) {
                 let forever = HeaderValue::from_static("public, immutable, max-age=31536000");
@@ -129,67 +157,52 @@ impl OpenApi {
     }
 
     pub fn v2(&self, request: &ApiRequest) -> Result<ApiResponse, Status> {
-        let (json, protobuf) = self.v2.get_or_init(|| {
-            let mut document = v2(&table(&self.kinds), &routes(&self.kinds));
-            for kind in self.kinds.custom() {
-                if let Some((name, schema)) = custom_definition(kind, true) {
-                    document["definitions"][name] = schema;
-                }
-            }
-            for api in self.apis.remotes() {
-                if let Some(other) = api.documents.as_ref().and_then(|documents| documents.v2.as_ref()) {
-                    merge_v2(&mut document, other, &api.path());
-                }
-            }
-            (Document::new(document.to_string().into_bytes()), Document::new(v2_protobuf(&document)))
-        });
         match preferred(&request.headers, &[JSON, PROTOBUF[0], PROTOBUF[1]]) {
-            Some(0) => Ok(json.answer(request, JSON)),
-            Some(_) => Ok(protobuf.answer(request, PROTOBUF_ANSWERED)),
+            Some(0) => Ok(self.v2_json.get_or_init(|| self.write_v2(Written::Json)).answer(request, JSON)),
+            Some(_) => {
+                let document = self.v2_protobuf.get_or_init(|| self.write_v2(Written::Protobuf));
+                Ok(document.answer(request, PROTOBUF_ANSWERED))
+            }
             None => Err(failure::not_representable(&[JSON, PROTOBUF_ANSWERED])),
         }
     }
 
-    fn v3_documents(&self) -> &BTreeMap<String, Document> {
-        self.v3.get_or_init(|| {
-            let mut documents = BTreeMap::new();
-            let mut add = |name: String, value: Value| {
-                documents.insert(name, Document::new(value.to_string().into_bytes()));
-            };
-            for (name, path) in PLAIN_DOCUMENTS {
-                add((*name).to_owned(), plain_document(path));
-            }
-            let (routes, table) = (routes(&self.kinds), table(&self.kinds));
-            for (group, version) in group_versions(&self.kinds) {
-                if !group.is_empty() {
-                    add(format!("apis/{group}"), plain_document(&format!("/apis/{group}/")));
+    fn write_v2(&self, written: Written) -> Document {
+        let joined: Vec<Part> = self.joined().iter().map(|one| Part::of(one, written)).collect();
+        Document::new(assembled(self.described.parts(written).chain(&joined), written))
+    }
+
+    /// What the documents of other servers add.
+    fn joined(&self) -> &[Value] {
+        self.joined.get_or_init(|| {
+            let mut joined = Vec::new();
+            for api in self.apis.remotes() {
+                if let Some(other) = api.documents.as_ref().and_then(|documents| documents.v2.as_ref()) {
+                    let known = Known { parts: self.described.parts(Written::Json).collect(), joined: &joined };
+                    let one = joining(&known, other, &api.path());
+                    joined.push(one);
                 }
-                let mut document = v3(&table, group, version, &routes);
-                for kind in self.kinds.custom().iter().filter(|kind| (kind.group, kind.version) == (group, version)) {
-                    if let Some((name, schema)) = custom_definition(kind, false) {
-                        document["components"]["schemas"][name] = schema;
-                    }
-                }
-                add(document_name(group, version), document);
             }
-            documents
+            joined
         })
     }
-}
 
-/// The built-in types and the names of the custom ones, which documents refer to.
-fn table(kinds: &Kinds) -> Table {
-    custom_types(
-        kinds.custom().iter().map(|kind| (kind.type_name, (kind.group, kind.version, kind.kind), kind.list_kind())),
-    )
-}
+    /// A v3 document by its name.
+    fn document(&self, name: &str) -> Option<&Document> {
+        match self.versions.iter().find(|(group, version)| document_name(group, version) == name) {
+            Some((group, version)) => Some(self.described.version(group, version)),
+            None => self.plain().get(name),
+        }
+    }
 
-/// What a custom kind's objects look like, under the name that references have.
-fn custom_definition(kind: &Kind, v2: bool) -> Option<(&'static str, Value)> {
-    const METADATA: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
-    let custom = kind.custom.as_ref()?;
-    let gvk = (kind.group, kind.version, kind.kind);
-    Some((kind.type_name, published(&custom.published, gvk, METADATA, v2)))
+    fn plain(&self) -> &BTreeMap<String, Document> {
+        self.plain.get_or_init(|| {
+            let plain = PLAIN_DOCUMENTS.iter().map(|(name, path)| ((*name).to_owned(), (*path).to_owned()));
+            let groups = self.versions.iter().filter(|(group, _)| !group.is_empty());
+            let groups = groups.map(|(group, _)| (format!("apis/{group}"), format!("/apis/{group}/")));
+            plain.chain(groups).map(|(name, path)| (name, Document::of(&plain_document(&path)))).collect()
+        })
+    }
 }
 
 /// A path that answers with a document of no declared type.
@@ -212,79 +225,4 @@ fn group_versions(kinds: &Kinds) -> Vec<(&'static str, &'static str)> {
     all.sort_unstable();
     all.dedup();
     all
-}
-
-fn routes(kinds: &Kinds) -> Vec<RouteInfo<'static>> {
-    let mut routes = Vec::new();
-    for kind in kinds.iter() {
-        let own = of_kind(&kind);
-        routes.push(own);
-        routes.extend(kind.subresources.iter().map(|subresource| of_subresource(own, *subresource)));
-    }
-    routes.extend(REVIEWS.iter().map(|review| RouteInfo {
-        group: review.group,
-        version: "v1",
-        resource: review.resource,
-        kind: review.kind,
-        namespaced: review.namespaced,
-        subresource: None,
-        type_name: review.type_name,
-        verbs: &["create"],
-        connect: false,
-        custom: false,
-        query: &[],
-    }));
-    routes
-}
-
-fn of_kind(kind: &Kind) -> RouteInfo<'static> {
-    RouteInfo {
-        group: kind.group,
-        version: kind.version,
-        resource: kind.resource,
-        kind: kind.kind,
-        namespaced: kind.namespaced,
-        subresource: None,
-        type_name: kind.type_name,
-        verbs: kind.verbs,
-        connect: false,
-        custom: kind.custom.is_some(),
-        query: &[],
-    }
-}
-
-fn of_subresource(own: RouteInfo<'static>, subresource: Subresource) -> RouteInfo<'static> {
-    const STREAMS: &[&str] = &["container", "stderr", "stdin", "stdout", "tty"];
-    const EXEC: &[&str] = &["command", "container", "stderr", "stdin", "stdout", "tty"];
-    const LOG: &[&str] = &[
-        "container",
-        "follow",
-        "insecureSkipTLSVerifyBackend",
-        "limitBytes",
-        "previous",
-        "sinceSeconds",
-        "stream",
-        "tailLines",
-        "timestamps",
-    ];
-    let (type_name, connect, query): (&str, bool, &[&str]) = match subresource {
-        Subresource::Attach => ("core.v1.PodAttachOptions", true, STREAMS),
-        Subresource::Binding => ("core.v1.Binding", false, &[]),
-        Subresource::Eviction => ("policy.v1.Eviction", false, &[]),
-        Subresource::Exec => ("core.v1.PodExecOptions", true, EXEC),
-        Subresource::Approval
-        | Subresource::EphemeralContainers
-        | Subresource::Finalize
-        | Subresource::Resize
-        | Subresource::Status => (own.type_name, false, &[]),
-        Subresource::Log => (own.type_name, false, LOG),
-        Subresource::NodeProxy => ("core.v1.NodeProxyOptions", true, &["path"]),
-        Subresource::PodProxy => ("core.v1.PodProxyOptions", true, &["path"]),
-        Subresource::PortForward => ("core.v1.PodPortForwardOptions", true, &["ports"]),
-        Subresource::Scale => ("autoscaling.v1.Scale", false, &[]),
-        Subresource::ServiceProxy => ("core.v1.ServiceProxyOptions", true, &["path"]),
-        Subresource::Token => ("authentication.v1.TokenRequest", false, &[]),
-    };
-    let verbs = subresource.verbs();
-    RouteInfo { subresource: Some(subresource.name()), type_name, verbs, connect, query, ..own }
 }

@@ -26,19 +26,7 @@ use crate::{
 
 /// Follows them for as long as the server runs.
 pub(crate) async fn keep(core: Arc<Core>) {
-    let following = async {
-        if core.log.ready().await.is_err() {
-            return;
-        }
-        loop {
-            match follow(&core).await {
-                Ok(()) => return,
-                Err(status) => tracing::warn!(message = status.message, "the aggregated APIs are not up to date"),
-            }
-            tokio::time::sleep(limits::AGGREGATION_INTERVAL).await;
-        }
-    };
-    core.stopping.run_until_cancelled(following).await;
+    core.keep_up("the aggregated APIs", limits::AGGREGATION_INTERVAL, follow).await;
 }
 
 /// Ends without an error when the log does.

@@ -26,7 +26,7 @@ pub(crate) use self::{
     forward::forward,
     keep::keep,
     lead::lead,
-    openapi::merge_v2,
+    openapi::{Known, joining},
 };
 use crate::{
     core::Core,

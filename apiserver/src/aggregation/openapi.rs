@@ -2,35 +2,57 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
+use kontiki_schema::openapi::Part;
+use serde_json::{Map, Value, json};
 
 const REFERENCE: &str = "#/definitions/";
 
-/// Adds what `other` says below `path` (`/apis/<group>/<version>`).
+/// What a document has already.
+pub(crate) struct Known<'a> {
+    pub parts: Vec<&'a Part>,
+    /// What came over from others.
+    pub joined: &'a [Value],
+}
+
+impl Known<'_> {
+    fn has_path(&self, name: &str) -> bool {
+        self.parts.iter().any(|part| part.paths.contains_key(name))
+            || self.joined.iter().any(|one| one["paths"].get(name).is_some())
+    }
+
+    fn definition(&self, name: &str) -> Option<Value> {
+        let own = self.parts.iter().find_map(|part| part.definitions.get(name));
+        match own {
+            Some(text) => serde_json::from_slice(text).ok(),
+            None => self.joined.iter().find_map(|one| one["definitions"].get(name)).cloned(),
+        }
+    }
+}
+
+/// What `other` says below `path` (`/apis/<group>/<version>`), as it can join the document.
 ///
 /// A definition that this document has under the same name is shared if it is the same, or else gets another name.
-pub(crate) fn merge_v2(document: &mut Value, other: &Value, path: &str) {
+pub(crate) fn joining(known: &Known<'_>, other: &Value, path: &str) -> Value {
     let below = format!("{path}/");
     let paths = other["paths"].as_object().into_iter().flatten();
     let mut taken: BTreeMap<String, Value> = paths
         .filter(|(name, _)| *name == path || name.starts_with(&below))
-        .filter(|(name, _)| document["paths"].get(name.as_str()).is_none())
+        .filter(|(name, _)| !known.has_path(name))
         .map(|(name, item)| (name.clone(), item.clone()))
         .collect();
     let needed = needed(taken.values(), &other["definitions"]);
     let names: BTreeMap<&str, String> = needed
         .iter()
-        .map(|name| (name.as_str(), free_name(document, &other["definitions"][name.as_str()], name)))
+        .map(|name| (name.as_str(), free_name(known, &other["definitions"][name.as_str()], name)))
         .collect();
+    let mut definitions = Map::new();
     for (name, new_name) in &names {
         let mut definition = other["definitions"][*name].clone();
         rename(&mut definition, &names);
-        document["definitions"][new_name.as_str()] = definition;
+        definitions.insert(new_name.clone(), definition);
     }
-    for (name, item) in &mut taken {
-        rename(item, &names);
-        document["paths"][name.as_str()] = item.take();
-    }
+    taken.values_mut().for_each(|item| rename(item, &names));
+    json!({"paths": taken, "definitions": definitions})
 }
 
 /// Every definition that these lead to.
@@ -59,9 +81,8 @@ fn references(value: &Value, out: &mut Vec<String>) {
     }
 }
 
-fn free_name(document: &Value, definition: &Value, name: &str) -> String {
-    let definitions = &document["definitions"];
-    let fits = |name: &str| definitions.get(name).is_none_or(|held| held == definition);
+fn free_name(known: &Known<'_>, definition: &Value, name: &str) -> String {
+    let fits = |name: &str| known.definition(name).is_none_or(|held| held == *definition);
     let numbered = (2..).map(|number| format!("{name}_v{number}"));
     std::iter::once(name.to_owned()).chain(numbered).find(|name| fits(name)).expect("numbers do not end")
 }
@@ -87,7 +108,7 @@ fn rename(value: &mut Value, names: &BTreeMap<&str, String>) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use kontiki_schema::openapi::Written;
 
     use super::*;
 
@@ -97,7 +118,7 @@ mod tests {
 
     #[test]
     fn only_what_is_needed_comes_over() {
-        let mut document = json!({
+        let document = json!({
             "paths": {"/api/v1/pods": answers("Meta")},
             "definitions": {"Meta": {"type": "object"}, "Kind": {"type": "string"}},
         });
@@ -116,20 +137,19 @@ mod tests {
                 "Pods": {},
             },
         });
-        merge_v2(&mut document, &other, "/apis/example.com/v1");
+        let own = Part::of(&document, Written::Json);
+        let known = Known { parts: vec![&own], joined: &[] };
+        let joining = joining(&known, &other, "/apis/example.com/v1");
         let expected = json!({
-            "paths": {
-                "/api/v1/pods": answers("Meta"),
-                "/apis/example.com/v1": answers("Kind_v2"),
-                "/apis/example.com/v1/ones": answers("One"),
-            },
+            "paths": {"/apis/example.com/v1": answers("Kind_v2"), "/apis/example.com/v1/ones": answers("One")},
             "definitions": {
-                "Meta": {"type": "object"},
-                "Kind": {"type": "string"},
                 "Kind_v2": {"type": "integer"},
+                "Meta": {"type": "object"},
                 "One": other["definitions"]["One"],
             },
         });
-        assert_eq!(document, expected);
+        assert_eq!(joining, expected);
+        let again = Known { parts: vec![&own], joined: &[joining] };
+        assert_eq!(super::joining(&again, &other, "/apis/example.com/v1")["paths"], json!({}));
     }
 }

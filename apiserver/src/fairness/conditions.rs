@@ -21,20 +21,9 @@ use crate::{
 
 /// Keeps the conditions true for as long as the server runs.
 pub(crate) async fn keep(core: Arc<Core>) {
-    let following = async {
-        // The first schemas are written with their condition, before or after their levels.
-        core.bootstrapped().await;
-        loop {
-            match follow(&core).await {
-                Ok(()) => return,
-                Err(status) => {
-                    tracing::warn!(message = status.message, "conditions of flow schemas are not up to date")
-                }
-            }
-            tokio::time::sleep(CONDITIONS_RETRY_INTERVAL).await;
-        }
-    };
-    core.stopping.run_until_cancelled(following).await;
+    // The first schemas are written with their condition, before or after their levels.
+    core.stopping.run_until_cancelled(core.bootstrapped()).await;
+    core.keep_up("the conditions of flow schemas", CONDITIONS_RETRY_INTERVAL, follow).await;
 }
 
 /// Ends without an error when the log does.

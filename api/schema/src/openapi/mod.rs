@@ -3,13 +3,14 @@
 
 mod definitions;
 mod operations;
+mod parts;
 mod proto;
 
 use serde_json::{Value, json};
 
 use crate::table::Table;
 
-pub use proto::v2_protobuf;
+pub use parts::{Members, Part, Written, assembled};
 
 /// One resource, or one subresource, as far as its description needs it.
 #[derive(Clone, Copy, Debug)]
@@ -57,11 +58,19 @@ pub fn v3(table: &Table, group: &str, version: &str, routes: &[RouteInfo<'_>]) -
 
 /// The OpenAPI v2 document of all routes.
 pub fn v2(table: &Table, routes: &[RouteInfo<'_>]) -> Value {
+    let mut document = head();
+    document["paths"] = operations::paths(table, routes, Dialect::V2);
+    document["definitions"] = definitions::reachable(table, routes, Dialect::V2);
+    document
+}
+
+/// A version 2 document that describes nothing yet.
+fn head() -> Value {
     json!({
         "swagger": "2.0",
         "info": {"title": "Kubernetes", "version": VERSION},
-        "paths": operations::paths(table, routes, Dialect::V2),
-        "definitions": definitions::reachable(table, routes, Dialect::V2),
+        "paths": {},
+        "definitions": {},
         "securityDefinitions": {"BearerToken": bearer_token()},
         "security": [{"BearerToken": []}],
     })
@@ -188,6 +197,21 @@ mod tests {
         assert_eq!(scale["x-kubernetes-group-version-kind"]["kind"], "Scale");
         assert!(document["paths"].get("/api/v1/nodes").is_none());
         assert_references_resolve(&document, &document);
+    }
+
+    #[test]
+    fn parts_make_the_whole_document() {
+        let (core, others): (Vec<_>, Vec<_>) = routes().into_iter().partition(|route| route.group.is_empty());
+        let routes = routes();
+        for written in [Written::Json, Written::Protobuf] {
+            let parts = [&core, &others].map(|routes| Part::of(&v2(builtin(), routes), written));
+            let whole = Part::of(&v2(builtin(), &routes), written);
+            assert!(parts[1].paths.len() < whole.paths.len());
+            assert_eq!(assembled(parts.iter(), written), assembled([&whole].into_iter(), written));
+        }
+        let whole = v2(builtin(), &routes);
+        let text = assembled([&Part::of(&whole, Written::Json)].into_iter(), Written::Json);
+        assert_eq!(text, whole.to_string().into_bytes());
     }
 
     #[test]

@@ -4,16 +4,34 @@
 
 use serde_json::{Map, Value};
 
-/// The document in protobuf.
-pub fn v2_protobuf(document: &Value) -> Vec<u8> {
+use super::parts::Borrowed;
+
+/// An item of `paths`.
+pub(super) fn path(item: &Value) -> Vec<u8> {
+    written(item, path_item)
+}
+
+/// One of `definitions`.
+pub(super) fn definition(value: &Value) -> Vec<u8> {
+    written(value, schema)
+}
+
+fn written(value: &Value, write: fn(&mut Message, &Value)) -> Vec<u8> {
+    let mut out = Message::default();
+    write(&mut out, value);
+    out.bytes
+}
+
+/// A document of these paths and definitions, and the rest of it.
+pub(super) fn document(document: &Value, paths: &Borrowed<'_>, definitions: &Borrowed<'_>) -> Vec<u8> {
     let mut out = Message::default();
     out.text(1, &document["swagger"]);
     out.message(2, &document["info"], |out, info| {
         out.text(1, &info["title"]);
         out.text(2, &info["version"]);
     });
-    out.message(8, &document["paths"], |out, paths| out.named(2, paths, path_item));
-    out.message(9, &document["definitions"], |out, definitions| out.named(1, definitions, schema));
+    out.nested(8, |out| out.written(2, paths));
+    out.nested(9, |out| out.written(1, definitions));
     out.messages(12, &document["security"], |out, requirement| {
         out.named(1, requirement, |out, scopes| out.texts(1, scopes));
     });
@@ -170,6 +188,16 @@ impl Message {
         }
     }
 
+    /// As [`named`](Self::named), of values that are written.
+    fn written(&mut self, number: u32, values: &Borrowed<'_>) {
+        for (name, value) in values {
+            self.nested(number, |inner| {
+                inner.block(1, name.as_bytes());
+                inner.block(2, value);
+            });
+        }
+    }
+
     /// An `Any`, which holds YAML; JSON is YAML.
     fn yaml(&mut self, value: &Value) {
         self.block(2, format!("{value}\n").as_bytes());
@@ -190,7 +218,7 @@ impl Message {
 mod tests {
     use serde_json::json;
 
-    use super::*;
+    use super::super::{Part, Written, assembled};
 
     /// Reads a message back: its fields in order, all of them length-delimited or small varints.
     fn fields(mut bytes: &[u8]) -> Vec<(u64, Vec<u8>)> {
@@ -246,7 +274,7 @@ mod tests {
                 "x-kubernetes-group-version-kind": [gvk],
             }},
         });
-        let bytes = v2_protobuf(&document);
+        let bytes = assembled([&Part::of(&document, Written::Protobuf)].into_iter(), Written::Protobuf);
         assert_eq!(at(&bytes, &[1]), b"2.0");
         let item = [8, 2];
         assert_eq!(at(&bytes, &[&item[..], &[1]].concat()), b"/api/v1/pods/{name}");

@@ -67,10 +67,9 @@ pub async fn forward(
     let named =
         named.ok_or_else(|| failure::bad_request(format!("invalid {} request {wanted:?}", call.kind.singular)))?;
     let warnings = connection::admit(&call, subresource).await?;
-    store::barrier(core).await?;
     let addresses = match subresource {
-        Subresource::ServiceProxy => of_service(&call, named)?,
-        _ => vec![of_pod(&call, named)?],
+        Subresource::ServiceProxy => of_service(&call, named).await?,
+        _ => vec![of_pod(&call, named).await?],
     };
     let path = clean(&route.rest, request.path.ends_with('/'));
     if path.is_empty() && matches!(request.method, Method::GET | Method::HEAD) && request.upgrade.is_none() {
@@ -129,8 +128,8 @@ async fn pass(
 }
 
 /// The pod's own address, and the port asked for or else the first that it declares.
-fn of_pod(call: &Call<'_>, named: Named<'_>) -> Result<Address, Status> {
-    let pod = fetch(call, PODS, named.name)?;
+async fn of_pod(call: &Call<'_>, named: Named<'_>) -> Result<Address, Status> {
+    let pod = connection::object(call, PODS, named.name).await?;
     let declared = || {
         let containers = pod.pointer("/spec/containers").and_then(Value::as_array);
         let ports = containers.into_iter().flatten().find_map(|container| container.pointer("/ports/0/containerPort"));
@@ -150,9 +149,9 @@ fn of_pod(call: &Call<'_>, named: Named<'_>) -> Result<Address, Status> {
 }
 
 /// Those endpoints of the Service that are pods, in an order of chance.
-fn of_service(call: &Call<'_>, named: Named<'_>) -> Result<Vec<Address>, Status> {
+async fn of_service(call: &Call<'_>, named: Named<'_>) -> Result<Vec<Address>, Status> {
     let unavailable = |message: String| failure::unavailable(message, RETRY_AFTER_S);
-    let service = fetch(call, call.resource(), named.name)?;
+    let service = connection::object(call, call.resource(), named.name).await?;
     let port_name = match named.port.parse::<u64>() {
         Err(_) => named.port.to_owned(),
         Ok(number) => {
@@ -196,12 +195,6 @@ fn is_address_of(call: &Call<'_>, address: &str, stands_for: &Value) -> Result<b
 /// The addresses of a pod that has ended stay in its status, but may be another one's by now.
 fn has_ended(pod: &Value) -> bool {
     matches!(text(pod, "/status/phase"), "Succeeded" | "Failed")
-}
-
-fn fetch(call: &Call<'_>, of: Qualified<'static>, name: &str) -> Result<Value, Status> {
-    let key = Key::new(of.resource, call.namespace(), name);
-    let stored = call.core.log.get(&key).map_err(|error| store::read_failed(&error))?;
-    object::open(&stored.ok_or_else(|| failure::not_found(of, name))?)
 }
 
 /// Neither this machine itself, nor what only its own link has, nor many at once.

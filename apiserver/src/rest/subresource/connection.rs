@@ -2,12 +2,13 @@
 //! is to be.
 
 use kontiki_kinds::Subresource;
-use kontiki_model::Status;
+use kontiki_model::{Key, Status};
 use serde_json::{Value, json};
 
-use super::super::call::Call;
+use super::super::{call::Call, object, store};
 use crate::{
     admission::{self, Operation},
+    failure::{self, Qualified},
     request::ApiRequest,
 };
 
@@ -17,6 +18,14 @@ pub async fn admit(call: &Call<'_>, subresource: Subresource) -> Result<Vec<Stri
         Some(mut options) => admission::posted(call, Operation::Connect, call.name()?, &mut options, false).await,
         None => Ok(Vec::new()),
     }
+}
+
+/// An object that is on the way, as it is now.
+pub async fn object(call: &Call<'_>, of: Qualified<'static>, name: &str) -> Result<Value, Status> {
+    store::barrier(call.core).await?;
+    let key = Key::new(of.to_string(), call.namespace(), name);
+    let stored = call.core.log.get(&key).map_err(|error| store::read_failed(&error))?;
+    object::open(&stored.ok_or_else(|| failure::not_found(of, name))?)
 }
 
 /// What a connection is asked for, as an object; none where nothing is connected.

@@ -47,7 +47,7 @@ pub async fn forward(
         let target = with_query(path, &request.raw_query);
         return proxy::forward(core, &address, &target, request).await;
     }
-    let object = fetch(&call, name).await?;
+    let object = connection::object(&call, call.resource(), name).await?;
     let target = match subresource {
         Subresource::Log => logs(&call, &object)?,
         Subresource::PortForward => port_forward(&call, &object)?,
@@ -72,12 +72,6 @@ pub async fn forward(
         return Ok(response);
     }
     Err(told_by_agent(response, &method, &of, &name).await)
-}
-
-async fn fetch(call: &Call<'_>, name: &str) -> Result<Value, Status> {
-    store::barrier(call.core).await?;
-    let stored = call.core.log.get(&call.key(name)).map_err(|error| store::read_failed(&error))?;
-    object::open(&stored.ok_or_else(|| call.not_found(name))?)
 }
 
 /// Where the node's agent listens, as its status says.
