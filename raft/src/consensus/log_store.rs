@@ -50,8 +50,10 @@ struct Recent {
     /// Appends so far, and how many of them are in the database.
     appends: u64,
     written: u64,
-    /// The last mark of what is committed, which may not be in the database yet.
+    /// What is committed, as far as Raft has told.
     committed: Option<LogId>,
+    /// That is not in the database yet.
+    committed_is_news: bool,
 }
 
 struct Cached {
@@ -240,9 +242,14 @@ impl LogStore {
         self.shared.space.shortage()
     }
 
-    /// Looks after the space on the disk; to be called every now and then.
-    pub fn tend_space(&self) {
+    /// Looks after the space on the disk, and notes what is committed where nothing was appended since; to be called every now and
+    /// then.
+    pub fn tend(&self) {
         self.shared.space.tend();
+        let mark = self.recent().news_of_committed();
+        if let Some(mark) = mark {
+            self.shared.flusher.submit_unsynced(vec![mark], Box::new(|_| ()));
+        }
     }
 
     /// Rewrites the files, so that nothing of what was removed is left in any of them. Blocks.
@@ -257,7 +264,8 @@ impl LogStore {
 
     /// Returns once all that was appended before is durable.
     pub async fn synced(&self) -> io::Result<()> {
-        self.persist(Vec::new()).await
+        let mark = self.recent().news_of_committed();
+        self.persist(Vec::from_iter(mark)).await
     }
 
     /// Writes, and waits until it is durable.
@@ -275,7 +283,7 @@ impl LogStore {
         written.await.map_err(|_| io::Error::other("the log was closed"))?
     }
 
-    fn mark(&self, name: &str) -> Result<Option<LogId>, DiskError> {
+    pub(super) fn mark(&self, name: &str) -> Result<Option<LogId>, DiskError> {
         read_mark(&self.shared.db, name)
     }
 
@@ -355,6 +363,12 @@ impl Recent {
         }
         self.evict();
         self.appends
+    }
+
+    /// The mark of what is committed, once: whoever takes it writes it.
+    fn news_of_committed(&mut self) -> Option<LogOp> {
+        let news = std::mem::take(&mut self.committed_is_news);
+        self.committed.filter(|_| news).map(|id| LogOp::Mark(COMMITTED, mark_frame(&id)))
     }
 
     fn written(&mut self, append: u64) {
@@ -452,11 +466,12 @@ impl<C: Types> RaftLogStorage<C> for LogStore {
         self.persist(vec![LogOp::Mark(VOTE, codec::encode(Tag::Vote, &record))]).await
     }
 
-    /// Not synced: it rides with the next sync of the log. Losing it costs a later start of serving, never an entry.
+    /// It is written with what is appended next, or by [`LogStore::tend`]: on its own it would wake the thread once more for each group
+    /// of writes. Losing it costs a later start of serving, never an entry.
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
         if let Some(id) = committed {
-            self.recent().committed = Some(id);
-            self.shared.flusher.submit_unsynced(vec![LogOp::Mark(COMMITTED, mark_frame(&id))], Box::new(|_| ()));
+            let mut recent = self.recent();
+            (recent.committed, recent.committed_is_news) = (Some(id), true);
         }
         Ok(())
     }
@@ -471,7 +486,8 @@ impl<C: Types> RaftLogStorage<C> for LogStore {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let (mut ops, mut decoded, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let mut ops = Vec::from_iter(self.recent().news_of_committed());
+        let (mut decoded, mut bytes) = (Vec::new(), 0);
         for entry in entries {
             let frame = encode_entry(&entry)?;
             bytes += frame.len();

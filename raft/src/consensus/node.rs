@@ -245,8 +245,8 @@ impl Node {
         self.log.shortage()
     }
 
-    pub fn tend_space(&self) {
-        self.log.tend_space();
+    pub fn tend_log(&self) {
+        self.log.tend();
     }
 
     pub fn appended_bytes(&self) -> u64 {

@@ -8,6 +8,7 @@ use kontiki_model::{Head, Key};
 use openraft::raft::AppendEntriesRequest;
 use tempfile::TempDir;
 
+use super::log_store::COMMITTED;
 use super::wire::WireVote;
 use super::{LogStore, Member, Node, NodeError, Payload, Proposal, decode_entry, encode_entry, log_id};
 use crate::codec::{LogPayload, LogRecord};
@@ -49,6 +50,20 @@ async fn a_failing_sync_acknowledges_nothing_and_the_server_steps_down() {
     broken.store(false, Ordering::SeqCst);
     assert!(node.write(put("c")).await.is_err(), "a disk that failed once is not trusted again");
     assert!(node.read_index(std::time::Duration::ZERO).await.is_err());
+    node.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_is_committed_is_noted_with_what_comes_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, _store) = start(&dir, Arc::default()).await;
+    let (first, _) = node.write(put("a")).await.unwrap();
+    let (second, _) = node.write(put("b")).await.unwrap();
+    let noted = || node.log.mark(COMMITTED).unwrap().map(|id| id.index);
+    assert_eq!(noted(), Some(first));
+    node.log.tend();
+    node.log_synced().await.unwrap();
+    assert_eq!(noted(), Some(second));
     node.shutdown().await;
 }
 
