@@ -81,13 +81,16 @@ impl Store {
 
     fn list_now(&self, scope: &Scope, options: &ListOptions<'_>) -> Result<Page, ReadError> {
         let live = self.live();
+        let slots: Vec<_> = live.index.range(scope, options.after()).take(options.needed()).cloned().collect();
+        let revision = live.index.revision();
+        if slots.is_empty() {
+            return Ok(Page { items: Vec::new(), revision, rest: None });
+        }
         let db = live.db.clone();
         // Taken under the lock: what compaction drops from now on stays visible in it.
         let view = db.view();
-        let slots: Vec<_> = live.index.range(scope, options.after()).take(options.needed()).cloned().collect();
         let count = || options.left().unwrap_or_else(|| live.index.count(scope, options.after()) as u64);
         let all = options.filter.is_none().then(count);
-        let revision = live.index.revision();
         drop(live);
         let (chosen, rest) = paginate(slots, all, options);
         let keys: Vec<_> = chosen.iter().map(|slot| (slot.key.to_bytes(), slot.revision)).collect();
