@@ -1,6 +1,7 @@
 //! Who owns whom, and what follows from it. Pure.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use kube::{
     api::{ApiResource, PropagationPolicy},
@@ -12,7 +13,8 @@ use super::{FOREGROUND, ORPHAN};
 /// Where an object is reached.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Identity {
-    pub resource: ApiResource,
+    /// Shared by all objects of the resource.
+    pub resource: Arc<ApiResource>,
     pub namespace: Option<String>,
     pub name: String,
 }
@@ -44,7 +46,7 @@ pub struct Graph {
     /// Revision of the deletion of an owner, for as long as it has dependents.
     gone: BTreeMap<String, String>,
     /// How objects of a kind (group, kind) are reached, and whether they are in namespaces: what the API serves.
-    kinds: HashMap<(String, String), (ApiResource, bool)>,
+    kinds: HashMap<(String, String), (Arc<ApiResource>, bool)>,
 }
 
 /// What to do about one object.
@@ -132,7 +134,7 @@ impl Graph {
     }
 
     /// Notes a resource that the API serves.
-    pub fn learn(&mut self, resource: ApiResource, namespaced: bool) {
+    pub fn learn(&mut self, resource: Arc<ApiResource>, namespaced: bool) {
         self.kinds.insert((resource.group.clone(), resource.kind.clone()), (resource, namespaced));
     }
 
@@ -245,7 +247,7 @@ mod tests {
 
     fn identity(name: &str) -> Identity {
         let kind = kube::core::GroupVersionKind::gvk("", "v1", "ConfigMap");
-        Identity { resource: ApiResource::from_gvk(&kind), namespace: Some("a".into()), name: name.into() }
+        Identity { resource: Arc::new(ApiResource::from_gvk(&kind)), namespace: Some("a".into()), name: name.into() }
     }
 
     fn metadata(uid: &str, owners: &[&str], finalizers: &[&str], deleting: bool) -> ObjectMeta {

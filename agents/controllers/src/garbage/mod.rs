@@ -96,7 +96,7 @@ async fn follow_all(
             Ok(discovery) => {
                 let served = discovery.groups().flat_map(|group| group.resources_by_stability());
                 let mut known = graph.write().await;
-                served.for_each(|(resource, of)| known.learn(resource, of.scope == Scope::Namespaced));
+                served.for_each(|(resource, of)| known.learn(Arc::new(resource), of.scope == Scope::Namespaced));
                 drop(known);
                 let mut found = deletable(&discovery);
                 found.retain(|(resource, _)| followed.insert((resource.group.clone(), resource.plural.clone())));
@@ -119,27 +119,27 @@ async fn follow_all(
     while tasks.join_next().await.is_some() {}
 }
 
-fn deletable(discovery: &Discovery) -> Vec<(ApiResource, Scope)> {
+fn deletable(discovery: &Discovery) -> Vec<(Arc<ApiResource>, Scope)> {
     let all = discovery.groups().flat_map(|group| group.resources_by_stability());
     all.filter(|(resource, capabilities)| {
         capabilities.supports_operation(verbs::DELETE)
             && capabilities.supports_operation(verbs::WATCH)
             && !IGNORED.contains(&resource.plural.as_str())
     })
-    .map(|(resource, capabilities)| (resource, capabilities.scope))
+    .map(|(resource, capabilities)| (Arc::new(resource), capabilities.scope))
     .collect()
 }
 
 async fn follow(
     context: Context,
-    resource: ApiResource,
+    resource: Arc<ApiResource>,
     scope: Scope,
     graph: Arc<RwLock<Graph>>,
     queue: Queue<String>,
     unlisted: watch::Sender<Unlisted>,
 ) {
     let mut never_listed = true;
-    let api: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(context.clients.plain(), &resource);
+    let api: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(context.clients.plain(), &*resource);
     let mut stream = std::pin::pin!(watcher(api, watcher::Config::default()).default_backoff());
     let mut listed: Option<BTreeSet<String>> = None;
     loop {
@@ -179,7 +179,7 @@ async fn follow(
     }
 }
 
-fn identity(resource: &ApiResource, scope: Scope, object: &PartialObjectMeta<DynamicObject>) -> Identity {
+fn identity(resource: &Arc<ApiResource>, scope: Scope, object: &PartialObjectMeta<DynamicObject>) -> Identity {
     Identity {
         resource: resource.clone(),
         namespace: if scope == Scope::Namespaced { object.namespace() } else { None },
@@ -295,8 +295,8 @@ impl Collector {
 
     fn api(&self, object: &Identity, client: kube::Client) -> Api<DynamicObject> {
         match &object.namespace {
-            Some(namespace) => Api::namespaced_with(client, namespace, &object.resource),
-            None => Api::all_with(client, &object.resource),
+            Some(namespace) => Api::namespaced_with(client, namespace, &*object.resource),
+            None => Api::all_with(client, &*object.resource),
         }
     }
 }
