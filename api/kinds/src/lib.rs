@@ -147,7 +147,9 @@ pub static KINDS: &[&Kind] = &[
 
 /// The kind served below `/apis/<group>/<version>/…/<resource>` (the core group is the empty string).
 pub fn by_resource(group: &str, version: &str, resource: &str) -> Option<&'static Kind> {
-    KINDS.iter().copied().find(|kind| kind.group == group && kind.version == version && kind.resource == resource)
+    let place = (group, resource, version);
+    let found = KINDS.binary_search_by_key(&place, |kind| (kind.group, kind.resource, kind.version)).ok()?;
+    Some(KINDS[found])
 }
 
 /// The kind that objects with this `apiVersion` and `kind` are of.
