@@ -126,7 +126,7 @@ impl Handler {
         if let Some(unread) = incoming.body.take() {
             // Its client may take its time: nobody waits for that.
             noted.seat = None;
-            content::drain(unread).await;
+            content::drain(unread).boxed().await;
         }
         let failed = outcome.as_ref().err().filter(|_| noted.entry.is_some()).cloned();
         let response = outcome.unwrap_or_else(|status| content::failed(&accept, &status));
@@ -204,7 +204,7 @@ impl Handler {
                 annotations: noted.entry.as_ref().map(|entry| entry.annotations().clone()),
             };
             match elsewhere {
-                Some(api) => aggregation::forward(&self.core, &api, request).await,
+                Some(api) => aggregation::forward(&self.core, &api, request).boxed().await,
                 None => self.dispatch(asks, request).await,
             }
         };
@@ -311,6 +311,7 @@ impl Handler {
         Ok(())
     }
 
+    /// Each way is boxed: a request is moved about until it begins, and would be as large as the largest of them.
     async fn dispatch(&self, asks: Asks, request: ApiRequest) -> Result<ApiResponse, Status> {
         let Asks { info, own, past } = asks;
         if let Some(own) = own {
@@ -320,7 +321,7 @@ impl Handler {
             at::check(&request.method, &info.target)?;
         }
         let resource = match &info.target {
-            Target::Path(path) => return paths::answer(&self.core, path, &request).await,
+            Target::Path(path) => return paths::answer(&self.core, path, &request).boxed().await,
             Target::Resource(resource) => resource,
         };
         // An unknown version of a known group is told as a Status, as an unknown resource is.
@@ -328,16 +329,16 @@ impl Handler {
             return Ok(content::page_not_found());
         }
         if let Some(review) = reviews::find(resource) {
-            return reviews::answer(&self.core, review, info.verb, resource, &request).await;
+            return reviews::answer(&self.core, review, info.verb, resource, &request).boxed().await;
         }
         let route = resource.resolve(&self.core.kinds(), info.verb, &request.method)?;
         if let Some(moment) = past {
-            return self.answer_past(&moment?, route, request).await;
+            return self.answer_past(&moment?, route, request).boxed().await;
         }
         if serves(resource, &route, Subresource::Token) {
-            return token_request::issue(&self.core, &route, &request).await;
+            return token_request::issue(&self.core, &route, &request).boxed().await;
         }
-        rest::handle(&self.core, route, request).boxed().await
+        rest::handle(&self.core, route, request).await
     }
 
     async fn answer_past(
@@ -349,7 +350,7 @@ impl Handler {
         let revision = moment.resolve(&self.core).await?;
         at::check_retained(&self.core, &route.kind, revision)?;
         let request = ApiRequest { at: Some(revision), ..request };
-        let mut response = rest::handle(&self.core, route, request).boxed().await?;
+        let mut response = rest::handle(&self.core, route, request).await?;
         at::mark(&mut response, revision);
         Ok(response)
     }

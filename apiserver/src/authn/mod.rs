@@ -10,6 +10,7 @@ mod static_tokens;
 mod token_keys;
 
 use chrono::Utc;
+use futures::FutureExt as _;
 use http::{HeaderMap, header};
 use kontiki_model::Status;
 
@@ -51,6 +52,11 @@ pub(crate) async fn authenticate(
             former::Standing::Heard { .. } | former::Standing::Nobody => Ok(identity.clone()),
         };
     }
+    // Boxed: few requests come with a token, and what that may take is large.
+    by_token(core, headers, path).boxed().await
+}
+
+async fn by_token(core: &Core, headers: &HeaderMap, path: &str) -> Result<Identity, Status> {
     let Some(token) = bearer_token(headers) else {
         // Who joins shows a token of another sort, to the endpoint itself.
         let let_in = path == join::PATH || core.authentication.lets_in_anybody(path);

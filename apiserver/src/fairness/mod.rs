@@ -27,6 +27,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures::FutureExt as _;
 use http::HeaderMap;
 use kontiki_model::Status;
 use kontiki_raft::Log;
@@ -187,10 +188,13 @@ impl Flow {
                 self.metrics.waited.observe(0.0);
                 place
             }
-            None => self.wait(began, allowed / QUEUE_WAIT_PART, (width, hash())).await.map_err(|refused| {
-                let seconds = self.level.refused(refused);
-                failure::too_many_requests(i32::try_from(seconds).unwrap_or(i32::MAX))
-            })?,
+            None => {
+                let waiting = self.wait(began, allowed / QUEUE_WAIT_PART, (width, hash())).boxed();
+                waiting.await.map_err(|refused| {
+                    let seconds = self.level.refused(refused);
+                    failure::too_many_requests(i32::try_from(seconds).unwrap_or(i32::MAX))
+                })?
+            }
         };
         self.metrics.dispatched.inc();
         self.metrics.executing.inc();

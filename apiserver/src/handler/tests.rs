@@ -207,3 +207,15 @@ async fn idle(core: &Core) {
     };
     tokio::time::timeout(limits::REQUEST_TIME_MAX, idle).await.expect("the seat is given back");
 }
+
+/// A request is moved several times before it begins, and is as large as the largest thing that may become of it: what is rare or
+/// large is boxed where it begins.
+#[test]
+fn a_request_that_begins_is_small() {
+    const BYTES_MAX: usize = 4096;
+    fn size_of_future<F: Future>(_: impl FnOnce(&'static Handler, Incoming) -> F) -> usize {
+        size_of::<F>()
+    }
+    let bytes = size_of_future(|handler, incoming| handler.answer(incoming));
+    assert!(bytes <= BYTES_MAX, "{bytes} bytes");
+}

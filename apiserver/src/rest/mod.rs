@@ -37,6 +37,7 @@ mod watch;
 
 use std::{borrow::Cow, sync::Arc};
 
+use futures::FutureExt as _;
 use kontiki_kinds::{Kind, kind::Computed};
 use kontiki_model::Status;
 use kontiki_raft::Stored;
@@ -69,7 +70,7 @@ pub async fn handle(core: &Arc<Core>, route: ResourceRequest, request: ApiReques
     let writes = !matches!(route.verb, "get" | "list" | "watch");
     let mut response = dispatch(core, route, request).await?;
     if kind.defines_kinds && writes {
-        definitions::changed(core).await?;
+        definitions::changed(core).boxed().await?;
     }
     if let Some(warning) = kind.deprecation {
         content::warn(&mut response, warning);
@@ -85,28 +86,29 @@ pub(crate) async fn dispatch(
     if let Some(name) = &route.subresource {
         let found = route.kind.subresources.iter().copied().find(|one| one.name() == name);
         let subresource = found.ok_or_else(failure::no_such_resource)?;
-        return subresource::handle(core, &route, request, subresource).await;
+        return subresource::handle(core, &route, request, subresource).boxed().await;
     }
     let call = &Call::new(core, &route, &request);
     if let Some(computed) = route.kind.computed {
         return match (computed, route.verb) {
-            (Computed::Components, "get") => computed::get(call, computed).await,
-            (Computed::Components, "list") => computed::list(call, computed).await,
-            (Computed::PodBinding, "create") => subresource::bind_posted(call).await,
+            (Computed::Components, "get") => computed::get(call, computed).boxed().await,
+            (Computed::Components, "list") => computed::list(call, computed).boxed().await,
+            (Computed::PodBinding, "create") => subresource::bind_posted(call).boxed().await,
             (Computed::Components | Computed::PodBinding, _) => Err(failure::method_not_allowed()),
         };
     }
-    match route.verb {
-        "get" => read::get(call).await,
-        "list" => read::list(call).await,
-        "watch" => watch::watch(call).await,
-        "create" => create::create(call).await,
-        "update" => put::put(call, Rules::Main).await,
-        "patch" => patch::patch(call, Rules::Main).await,
-        "delete" => delete::delete(call).await,
-        "deletecollection" => delete::delete_collection(call).await,
-        _ => Err(failure::method_not_allowed()),
-    }
+    let answering = match route.verb {
+        "get" => read::get(call).boxed(),
+        "list" => read::list(call).boxed(),
+        "watch" => watch::watch(call).boxed(),
+        "create" => create::create(call).boxed(),
+        "update" => put::put(call, Rules::Main).boxed(),
+        "patch" => patch::patch(call, Rules::Main).boxed(),
+        "delete" => delete::delete(call).boxed(),
+        "deletecollection" => delete::delete_collection(call).boxed(),
+        _ => return Err(failure::method_not_allowed()),
+    };
+    answering.await
 }
 
 /// Deletes all objects of a kind, in all namespaces. Nobody is told of them, so none needs to be converted.

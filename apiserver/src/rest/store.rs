@@ -88,7 +88,15 @@ impl<'a> Attempts<'a> {
 }
 
 /// Commits a change, all of it in the name of one request; the answer is what became of it, in order.
-pub async fn commit(core: &Core, request: &ApiRequest, verb: &str, change: Change) -> Result<Vec<Arc<Event>>, Refusal> {
+pub async fn commit(
+    core: &Core,
+    request: &ApiRequest,
+    verb: &str,
+    mut change: Change,
+) -> Result<Vec<Arc<Event>>, Refusal> {
+    // It stays in memory for as long as its entry does, and most have one mutation.
+    change.preconditions.shrink_to_fit();
+    change.mutations.shrink_to_fit();
     let identity = &request.identity;
     let command = Command {
         author: Author {
