@@ -34,9 +34,10 @@ const COLUMNS: &[Column] =
 
 fn validate(map: &Value, faults: &mut Faults) {
     let mut bytes = 0;
+    let binary = at(map, "/binaryData");
     for (key, value) in members(map, "/data") {
         report(config_key(key), key, &format!("data[{key}]"), faults);
-        if map.pointer("/binaryData").and_then(|binary| binary.get(key)).is_some() {
+        if binary.get(key).is_some() {
             faults.invalid(format!("data[{key}]"), key.as_str(), "duplicate of key present in binaryData");
         }
         bytes += value.as_str().map_or(0, str::len);

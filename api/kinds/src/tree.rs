@@ -7,7 +7,7 @@ pub static NULL: Value = Value::Null;
 
 /// The member at a JSON pointer, or null.
 pub fn at<'a>(tree: &'a Value, pointer: &str) -> &'a Value {
-    tree.pointer(pointer).unwrap_or(&NULL)
+    kontiki_model::tree::at(tree, pointer).unwrap_or(&NULL)
 }
 
 /// The string at a JSON pointer, or the empty string.

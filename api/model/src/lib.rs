@@ -5,6 +5,7 @@
 //! - [`FieldSelector`]: `parse`, `check` (which fields a kind offers), `matches`, `required`, `terms`.
 //! - [`Quantity`]: `FromStr`, `Display`, `value`, `milli_value`, `add`, `sub`, order by value.
 //! - [`Resources`]: amounts by name, added up and compared.
+//! - [`tree::at`]: the member of a JSON tree at a pointer.
 //! - [`names`]: the rules for names, labels and keys; [`metadata::validate`]: the rules of `metadata`.
 //! - [`Faults`]: what is wrong with an object, field by field. Failures become a [`Status`] in the API server alone.
 
@@ -17,6 +18,7 @@ pub mod quantity;
 pub mod resources;
 pub mod selector;
 pub mod status;
+pub mod tree;
 
 pub use fault::{Fault, FaultKind, Faults};
 pub use head::{Head, OwnerRef, Retention};

@@ -53,15 +53,12 @@ impl Table {
     }
 
     fn canonical_members(&self, id: TypeId, mut members: Map<String, Value>) -> Map<String, Value> {
-        let mut out = Map::new();
+        let mut out = Map::with_capacity(members.len());
         let kind = self.get(id);
         if kind.type_meta {
             for key in ["kind", "apiVersion"] {
-                if let Some(value) =
-                    members.swap_remove(key).filter(|value| value.as_str().is_some_and(|text| !text.is_empty()))
-                {
-                    out.insert(key.to_owned(), value);
-                }
+                let given = members.swap_remove_entry(key);
+                out.extend(given.filter(|(_, value)| value.as_str().is_some_and(|text| !text.is_empty())));
             }
         }
         self.canonical_fields(id, &mut members, &mut out);
@@ -77,14 +74,15 @@ impl Table {
                 self.canonical_fields(inner, members, out);
                 continue;
             }
-            let value = members.swap_remove(field.json.as_ref()).filter(|value| !value.is_null());
+            let (name, value) = members.swap_remove_entry(field.json.as_ref()).unzip();
+            let value = value.filter(|value| !value.is_null());
             let written = match field.shape {
                 Shape::One(item) => self.canonical_one(field, item, value),
                 Shape::List(item) => collection(field, value.map(|value| self.canonical_list(item, value))),
                 Shape::Map(item) => collection(field, value.map(|value| self.canonical_map(item, value))),
             };
             if let Some(value) = written {
-                out.insert(field.json.to_string(), value);
+                out.insert(name.unwrap_or_else(|| field.json.to_string()), value);
             }
         }
     }

@@ -1,9 +1,9 @@
 //! Bytes to a value. Keys that occur twice are not lost: strict field validation reports them.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, map::Entry};
 
 use crate::syntax;
 
@@ -54,7 +54,8 @@ enum Source {
 
 /// JSON with Go's error messages. Objects given twice are merged, other values replaced, as Go's decoder does.
 pub fn decode_json(bytes: &[u8]) -> Result<Document, DecodeError> {
-    let text = String::from_utf8_lossy(bytes);
+    // Nearly all of it is right: told at once, where the search for what is not goes byte by byte.
+    let text = std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed);
     let mut reader = Reader { source: Source::Json, path: String::new(), duplicates: Vec::new() };
     let mut deserializer = serde_json::Deserializer::from_str(&text);
     let value = Node(&mut reader).deserialize(&mut deserializer).and_then(|value| {
@@ -242,21 +243,19 @@ impl<'de> Visitor<'de> for Node<'_> {
                 self.0.path.push('.');
             }
             self.0.path.push_str(&key);
-            let seen = out.contains_key(&key);
-            if seen && line.is_some() {
+            if line.is_some() && out.contains_key(&key) {
                 self.0.report(&key, line);
             }
             let value = map.next_value_seed(Node(self.0))?;
-            if seen && line.is_none() {
-                self.0.report(&key, line);
+            match (out.entry(key), self.0.source) {
+                (Entry::Occupied(mut old), Source::Json) => {
+                    self.0.report(old.key(), line);
+                    overlay(old.get_mut(), value);
+                }
+                (Entry::Occupied(mut old), Source::Yaml) => _ = old.insert(value),
+                (Entry::Vacant(place), Source::Json | Source::Yaml) => _ = place.insert(value),
             }
             self.0.path.truncate(length);
-            match (out.get_mut(&key), self.0.source) {
-                (Some(old), Source::Json) => overlay(old, value),
-                _ => {
-                    out.insert(key, value);
-                }
-            }
         }
     }
 }

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use kontiki_kinds::Kind;
-use kontiki_model::{Head, OwnerRef, Revision, Status};
+use kontiki_model::{Head, OwnerRef, Revision, Status, tree::at};
 use kontiki_raft::Stored;
 use serde_json::{Map, Value, value::RawValue};
 
@@ -22,7 +22,7 @@ pub struct Sealed {
 
 /// The text at a JSON pointer, or the empty string.
 pub fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
-    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+    at(object, pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// `metadata` of an object, made if it is absent. `object` must be a JSON object.
@@ -172,13 +172,13 @@ fn splice(body: &[u8], uid: &str) -> Result<u32, Status> {
 }
 
 fn head(kind: &Kind, object: &Value) -> Head {
-    let list = |pointer: &str| object.pointer(pointer).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let labels = object.pointer("/metadata/labels").and_then(Value::as_object);
+    let list = |pointer: &str| at(object, pointer).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let labels = at(object, "/metadata/labels").and_then(Value::as_object);
     let labels =
         labels.into_iter().flatten().map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().into()));
     Head {
         uid: text(object, "/metadata/uid").to_owned(),
-        generation: object.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or_default(),
+        generation: at(object, "/metadata/generation").and_then(Value::as_i64).unwrap_or_default(),
         labels: labels.collect(),
         owners: list("/metadata/ownerReferences").iter().map(owner).collect(),
         finalizers: list("/metadata/finalizers").iter().filter_map(Value::as_str).map(str::to_owned).collect(),
@@ -190,7 +190,7 @@ fn head(kind: &Kind, object: &Value) -> Head {
 }
 
 fn owner(reference: &Value) -> OwnerRef {
-    let flag = |pointer: &str| reference.pointer(pointer).and_then(Value::as_bool).unwrap_or_default();
+    let flag = |pointer: &str| at(reference, pointer).and_then(Value::as_bool).unwrap_or_default();
     OwnerRef {
         uid: text(reference, "/uid").to_owned(),
         kind: text(reference, "/kind").to_owned(),

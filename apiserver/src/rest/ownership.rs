@@ -1,6 +1,7 @@
 //! Who says what: keeps `metadata.managedFields` through every write. The rules are `kontiki_schema::managed`'s; here is what a
 //! request says about its writer.
 
+use kontiki_model::tree::at;
 use kontiki_schema::{
     Schema,
     managed::{Comparison, FieldManager, MANAGER_BYTES_MAX, ManagedFields, Versions},
@@ -100,7 +101,7 @@ fn from_user_agent(agent: &str) -> String {
 
 /// The managers of an object; none where what is there cannot be read.
 pub fn managers(object: &Value) -> ManagedFields {
-    ManagedFields::decode(object.pointer(POINTER)).unwrap_or_default()
+    ManagedFields::decode(at(object, POINTER)).unwrap_or_default()
 }
 
 /// Notes who says what of an object that is about to be written, defaults and all. `old` is what is stored, if anything is.
@@ -109,7 +110,7 @@ pub fn note(call: &Call<'_>, managed: Managed, new: &mut Value, old: Option<&Val
     let metadata = object::metadata(new);
     let given = metadata.shift_remove(MEMBER);
     call.kind.schema().canonical(new);
-    let stored = old.and_then(|old| old.pointer(POINTER));
+    let stored = old.and_then(|old| at(old, POINTER));
     let member = match managed {
         Managed::Kept => stored.cloned(),
         Managed::As(member) => member,

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use kontiki_kinds::{Deletion, Kind, Subresource, metadata};
-use kontiki_model::{Faults, Status};
+use kontiki_model::{Faults, Status, tree::at};
 use kontiki_raft::{Expect, Mutation, Stored};
 use serde_json::Value;
 
@@ -237,7 +237,7 @@ fn prepare(call: &Call<'_>, rules: Rules, new: &mut Value, old: &Value) {
         (kind.stamp)(new, Some(old), call::now());
     }
     if matches!(rules, Rules::Main | Rules::Edit(_)) && kind.generation && differs(kind, new, old) {
-        let generation = old.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or_default();
+        let generation = at(old, "/metadata/generation").and_then(Value::as_i64).unwrap_or_default();
         object::metadata(new).insert("generation".to_owned(), (generation + 1).into());
     }
 }
@@ -290,8 +290,8 @@ fn check(call: &Call<'_>, rules: Rules, new: &Value, old: &Value) -> Result<(), 
 
 /// An object that is being deleted goes with its last finalizer.
 fn ends(kind: &Kind, new: &Value, old: &Value) -> bool {
-    let empty = |pointer: &str| new.pointer(pointer).and_then(Value::as_array).is_none_or(Vec::is_empty);
-    let grace = old.pointer("/metadata/deletionGracePeriodSeconds").and_then(Value::as_i64).unwrap_or_default();
+    let empty = |pointer: &str| at(new, pointer).and_then(Value::as_array).is_none_or(Vec::is_empty);
+    let grace = at(old, "/metadata/deletionGracePeriodSeconds").and_then(Value::as_i64).unwrap_or_default();
     let deleted = !text(old, "/metadata/deletionTimestamp").is_empty() && grace == 0 && empty("/metadata/finalizers");
     match kind.deletion {
         Deletion::Immediate | Deletion::Graceful => deleted,

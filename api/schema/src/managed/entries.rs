@@ -186,8 +186,11 @@ fn decode_entry(entry: &Value) -> Option<(Manager, Owned)> {
     Some((manager, Owned { fields, api_version: api_version.to_owned(), time }))
 }
 
+/// What an entry has at most.
+const ENTRY_MEMBERS: usize = 7;
+
 fn encode_entry(manager: &Manager, owned: &Owned) -> Value {
-    let mut entry = Map::new();
+    let mut entry = Map::with_capacity(ENTRY_MEMBERS);
     let mut put = |member: &str, value: Value| _ = entry.insert(member.to_owned(), value);
     if !manager.name.is_empty() {
         put("manager", manager.name.as_str().into());

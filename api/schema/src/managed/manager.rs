@@ -1,6 +1,6 @@
 //! Keeps who says what, through every write.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use serde_json::Value;
 
@@ -15,19 +15,27 @@ use super::{
 use crate::schema::Schema;
 
 /// What the server sets or the path says: nobody's fields.
-const STRIPPED: &[&[&str]] = &[
-    &["apiVersion"],
-    &["kind"],
-    &["metadata"],
-    &["metadata", "creationTimestamp"],
-    &["metadata", "generation"],
-    &["metadata", "managedFields"],
-    &["metadata", "name"],
-    &["metadata", "namespace"],
-    &["metadata", "resourceVersion"],
-    &["metadata", "selfLink"],
-    &["metadata", "uid"],
-];
+static STRIPPED: LazyLock<FieldSet> = LazyLock::new(|| {
+    let paths: &[&[&str]] = &[
+        &["apiVersion"],
+        &["kind"],
+        &["metadata"],
+        &["metadata", "creationTimestamp"],
+        &["metadata", "generation"],
+        &["metadata", "managedFields"],
+        &["metadata", "name"],
+        &["metadata", "namespace"],
+        &["metadata", "resourceVersion"],
+        &["metadata", "selfLink"],
+        &["metadata", "uid"],
+    ];
+    let mut stripped = FieldSet::default();
+    for path in paths {
+        let path: Vec<_> = path.iter().map(|name| Element::field(*name)).collect();
+        stripped.insert(&path);
+    }
+    stripped
+});
 
 /// One write, as far as it matters for who says what.
 #[derive(Clone, Copy)]
@@ -175,6 +183,9 @@ impl FieldManager<'_> {
 
     /// What was said otherwise or removed is not said any more by those who said it, besides the applier.
     fn release(&self, change: &Change<'_>, managed: &mut ManagedFields, applier: Option<&Manager>) {
+        if managed.entries.is_empty() {
+            return;
+        }
         let told = self.told(change, managed);
         managed.entries.retain(|manager, owned| {
             if Some(manager) == applier {
@@ -247,10 +258,5 @@ impl ManagedFields {
 }
 
 pub(super) fn strip(fields: &mut FieldSet) {
-    let mut stripped = FieldSet::default();
-    for path in STRIPPED {
-        let path: Vec<_> = path.iter().map(|name| Element::field(*name)).collect();
-        stripped.insert(&path);
-    }
-    fields.subtract(&stripped);
+    fields.subtract(&STRIPPED);
 }

@@ -81,6 +81,9 @@ impl FieldSet {
 
     /// Adds another set.
     pub fn unite(&mut self, other: &FieldSet) {
+        if self.is_empty() {
+            return self.clone_from(other);
+        }
         for (element, node) in &other.nodes {
             match self.nodes.entry(element.clone()) {
                 Entry::Vacant(place) => _ = place.insert(node.clone()),
@@ -96,12 +99,11 @@ impl FieldSet {
     /// Removes another set's paths; paths below those stay.
     pub fn subtract(&mut self, other: &FieldSet) {
         for (element, node) in &other.nodes {
-            let Entry::Occupied(mut place) = self.nodes.entry(element.clone()) else { continue };
-            let mine = place.get_mut();
+            let Some(mine) = self.nodes.get_mut(element) else { continue };
             mine.member &= !node.member;
             mine.below.subtract(&node.below);
             if mine.is_empty() {
-                place.remove();
+                self.nodes.remove(element);
             }
         }
     }
