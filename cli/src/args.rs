@@ -140,6 +140,13 @@ pub struct Up {
     pub service_cidr: String,
 
     #[command(flatten)]
+    pub api: ApiServer,
+}
+
+/// How an API server judges, works and keeps what it is asked, wherever it runs.
+#[derive(Args)]
+pub struct ApiServer {
+    #[command(flatten)]
     pub token_keys: TokenKeys,
 
     #[command(flatten)]

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
-    authentication, control,
+    args, authentication, control,
     encryption::{self, EncryptionFile},
     layout::{self, Layout},
 };
@@ -31,6 +31,18 @@ pub struct Plan {
     pub issuers: Option<PathBuf>,
     /// Whether controllers and scheduler run here while this server leads.
     pub controllers: bool,
+}
+
+impl Plan {
+    /// What the flags of an API server say, besides where it is and whose it is.
+    pub fn new(mut config: Config, log: LogConfig, flags: &args::ApiServer, controllers: bool) -> Result<Self> {
+        flags.token_keys.configure(&mut config);
+        flags.admission.configure(&mut config)?;
+        flags.requests.configure(&mut config)?;
+        config.authentication = authentication::source(&flags.authentication)?;
+        let encryption = EncryptionFile::open(&flags.encryption)?;
+        Ok(Plan { config, log, encryption, issuers: flags.authentication.config.clone(), controllers })
+    }
 }
 
 pub struct ControlPlane {

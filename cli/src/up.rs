@@ -18,9 +18,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     args::Up,
-    authentication,
     control_plane::{ControlPlane, Plan, stop_signal},
-    encryption::EncryptionFile,
     layout::{self, Layout},
     node, server,
 };
@@ -82,17 +80,11 @@ fn plan(arguments: &Up, layout: &Layout, bound: SocketAddr) -> Result<Plan> {
     let mut config = Config::new(bound, advertised(bound.ip(), pods), layout.pki());
     config.service_cidr = arguments.service_cidr.parse().context("--service-cidr")?;
     config.tokens_dir = layout.tokens();
-    arguments.token_keys.configure(&mut config);
-    arguments.admission.configure(&mut config)?;
-    arguments.requests.configure(&mut config)?;
     config.name = node::name(arguments)?;
     let member = Member { name: config.name.clone(), address: reached_at(bound).to_string() };
     let peers = Peers::new(Arc::new(Pki::open(&layout.pki())?), &config.name);
     let log = LogConfig { member, dial: Some(Arc::new(peers)), ..LogConfig::new(layout.log()) };
-    let encryption = EncryptionFile::open(&arguments.encryption)?;
-    config.authentication = authentication::source(&arguments.authentication)?;
-    let issuers = arguments.authentication.config.clone();
-    Ok(Plan { config, log, encryption, issuers, controllers: true })
+    Plan::new(config, log, &arguments.api, true)
 }
 
 /// Where this machine reaches a server that listens there.

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use clap::{ArgAction, ArgGroup, Args, Subcommand, ValueEnum};
 
-use super::{Admission, Authentication, ClusterTarget, DataDir, Encryption, Output, Requests, TokenKeys};
+use super::{ApiServer, ClusterTarget, DataDir, Output};
 
 #[derive(Args)]
 #[command(group = ArgGroup::new("begin").args(["init", "join"]))]
@@ -53,19 +53,7 @@ pub struct Server {
     pub service_cidr: Option<String>,
 
     #[command(flatten)]
-    pub token_keys: TokenKeys,
-
-    #[command(flatten)]
-    pub admission: Admission,
-
-    #[command(flatten)]
-    pub requests: Requests,
-
-    #[command(flatten)]
-    pub encryption: Encryption,
-
-    #[command(flatten)]
-    pub authentication: Authentication,
+    pub api: ApiServer,
 }
 
 #[derive(Args)]

@@ -25,9 +25,7 @@ use tracing::{info, warn};
 use self::settings::{Origin, Settings, must_be_free};
 use crate::{
     args::Server,
-    authentication,
     control_plane::{self, ControlPlane, Plan, stop_signal},
-    encryption::EncryptionFile,
     layout::Layout,
 };
 
@@ -164,9 +162,6 @@ fn plan(layout: &Layout, settings: &Settings, arguments: &Server) -> Result<Plan
     let mut config = Config::new(settings.listen, settings.address.ip(), layout.pki());
     config.name = settings.name.clone();
     config.tokens_dir = layout.tokens();
-    arguments.token_keys.configure(&mut config);
-    arguments.admission.configure(&mut config)?;
-    arguments.requests.configure(&mut config)?;
     config.advertise_port = Some(settings.address.port());
     config.service_cidr = settings.cluster.service_cidr.parse().context("the kept service CIDR")?;
     config.cluster_domain = settings.cluster.cluster_domain.clone();
@@ -180,10 +175,7 @@ fn plan(layout: &Layout, settings: &Settings, arguments: &Server) -> Result<Plan
         dial: Some(Arc::new(peers)),
         ..LogConfig::new(layout.log())
     };
-    let encryption = EncryptionFile::open(&arguments.encryption)?;
-    config.authentication = authentication::source(&arguments.authentication)?;
-    let issuers = arguments.authentication.config.clone();
-    Ok(Plan { config, log, encryption, issuers, controllers: arguments.controllers })
+    Plan::new(config, log, &arguments.api, arguments.controllers)
 }
 
 /// Becomes a member if it is none yet, and then watches that it stays one.
