@@ -4,7 +4,7 @@ mod conditions;
 mod plan;
 mod template;
 
-use std::{sync::Arc, time::Duration};
+use std::{cmp::Ordering, sync::Arc, time::Duration};
 
 use k8s_openapi::{
     api::{
@@ -165,9 +165,7 @@ impl Controller {
                 let patch = json!({"metadata": {"annotations": annotations}, "spec": {"replicas": to}});
                 let scaled = api.patch(name, &parameters, &Patch::Merge(patch)).await?;
                 self.writes.note(key, &scaled);
-                if from != to {
-                    self.tell_scaled(deployment, name, *from, *to).await;
-                }
+                self.tell_scaled(deployment, name, *from, *to).await;
             }
             Action::AnnotateSet { name, annotations, min_ready_seconds } => {
                 let patch = json!({
@@ -212,8 +210,7 @@ impl Controller {
     }
 
     async fn tell_scaled(&self, deployment: &Deployment, set: &str, from: i32, to: i32) {
-        let direction = if to > from { "up" } else { "down" };
-        let message = format!("Scaled {direction} replica set {set} from {from} to {to}");
+        let Some(message) = scaled(set, from, to) else { return };
         let note = Note { warning: false, reason: "ScalingReplicaSet", message: &message };
         self.recorder.record(&reference(deployment), note).await;
     }
@@ -232,6 +229,16 @@ impl Controller {
     }
 }
 
+/// `None` where nothing was scaled: a set may also be made for no pod, or only annotated.
+fn scaled(set: &str, from: i32, to: i32) -> Option<String> {
+    let direction = match to.cmp(&from) {
+        Ordering::Greater => "up",
+        Ordering::Less => "down",
+        Ordering::Equal => return None,
+    };
+    Some(format!("Scaled {direction} replica set {set} from {from} to {to}"))
+}
+
 /// The server leaves zeros out; absent and zero tell the same.
 fn without_zeros(mut status: serde_json::Value) -> serde_json::Value {
     if let Some(fields) = status.as_object_mut() {
@@ -242,4 +249,17 @@ fn without_zeros(mut status: serde_json::Value) -> serde_json::Value {
 
 fn replicas_of(set: &ReplicaSet) -> i32 {
     set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_scaled_is_told() {
+        let told = |from, to| scaled("web-1", from, to);
+        assert_eq!(told(0, 3).as_deref(), Some("Scaled up replica set web-1 from 0 to 3"));
+        assert_eq!(told(3, 1).as_deref(), Some("Scaled down replica set web-1 from 3 to 1"));
+        assert_eq!(told(0, 0), None);
+    }
 }
