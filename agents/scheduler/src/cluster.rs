@@ -93,17 +93,15 @@ impl Cluster {
         let key = ObjectKey::of(pod);
         let spec = pod.spec.as_ref();
         let node = spec.and_then(|spec| spec.node_name.clone()).filter(|node| !node.is_empty() && !is_finished(pod));
-        match (node, spec) {
-            (Some(node), Some(spec)) => {
-                self.place(key, Placed { node, requests: quantity::requests(spec), ports: host_ports(pod) })
-            }
-            _ => self.remove_pod(&key),
+        match node {
+            Some(node) => self.place(key, Placed { node, requests: quantity::requests(pod), ports: host_ports(pod) }),
+            None => self.remove_pod(&key),
         }
     }
 
     /// Counts a pod where the scheduler just put it, before the stream says so.
     pub fn assume(&mut self, pod: &Pod, node: &str) {
-        let requests = pod.spec.as_ref().map(quantity::requests).unwrap_or_default();
+        let requests = quantity::requests(pod);
         self.place(ObjectKey::of(pod), Placed { node: node.to_owned(), requests, ports: host_ports(pod) });
     }
 

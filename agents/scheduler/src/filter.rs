@@ -18,7 +18,7 @@ pub struct Candidate<'a> {
 
 impl<'a> Candidate<'a> {
     pub fn new(pod: &'a Pod) -> Self {
-        let requests = pod.spec.as_ref().map(quantity::requests).unwrap_or_default();
+        let requests = quantity::requests(pod);
         Candidate { pod, requests, ports: cluster::host_ports(pod) }
     }
 }

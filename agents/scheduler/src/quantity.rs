@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::{api::core::v1::PodSpec, apimachinery::pkg::api::resource::Quantity};
+use k8s_openapi::{
+    api::core::v1::{Container, Pod, PodStatus},
+    apimachinery::pkg::api::resource::Quantity,
+};
 
 /// Amounts by resource name; `cpu` in millicores, everything else in its own unit.
 pub type Amounts = BTreeMap<String, i64>;
@@ -74,17 +77,16 @@ fn raise(to: &mut Amounts, from: &Amounts) {
 
 /// What a pod asks for: its containers and sidecars together, or the largest init container if that is more,
 /// plus the overhead of its runtime class (as Kubernetes' resource helpers define it).
-pub fn requests(spec: &PodSpec) -> Amounts {
-    let asked = |resources: Option<&k8s_openapi::api::core::v1::ResourceRequirements>| {
-        amounts(resources.and_then(|resources| resources.requests.as_ref()))
-    };
+pub fn requests(pod: &Pod) -> Amounts {
+    let Some(spec) = &pod.spec else { return Amounts::new() };
+    let asked = |container: &Container| counted(container, pod.status.as_ref());
     let mut total = Amounts::new();
     for container in &spec.containers {
-        add(&mut total, &asked(container.resources.as_ref()));
+        add(&mut total, &asked(container));
     }
     let (mut sidecars, mut peak) = (Amounts::new(), Amounts::new());
     for init in spec.init_containers.iter().flatten() {
-        let mut now = asked(init.resources.as_ref());
+        let mut now = asked(init);
         if init.restart_policy.as_deref() == Some("Always") {
             add(&mut sidecars, &now);
             raise(&mut peak, &sidecars);
@@ -95,10 +97,27 @@ pub fn requests(spec: &PodSpec) -> Amounts {
     }
     add(&mut total, &sidecars);
     raise(&mut total, &peak);
-    raise(&mut total, &asked(spec.resources.as_ref()));
+    raise(&mut total, &amounts(spec.resources.as_ref().and_then(|resources| resources.requests.as_ref())));
     add(&mut total, &amounts(spec.overhead.as_ref()));
     total.retain(|_, value| *value > 0);
     total
+}
+
+/// What a container asks for or, while a resize is under way, what it has if that is more. What its node can never give it
+/// does not count.
+fn counted(container: &Container, status: Option<&PodStatus>) -> Amounts {
+    let mut asked = amounts(container.resources.as_ref().and_then(|resources| resources.requests.as_ref()));
+    let lists = status.map(|status| [&status.container_statuses, &status.init_container_statuses]);
+    let mut told = lists.into_iter().flatten().flatten().flatten().filter(|told| told.name == container.name);
+    let Some(told) = told.next().filter(|told| told.resources.is_some()) else { return asked };
+    let mut has = amounts(told.resources.as_ref().and_then(|resources| resources.requests.as_ref()));
+    raise(&mut has, &amounts(told.allocated_resources.as_ref()));
+    let mut conditions = status.into_iter().flat_map(|status| status.conditions.iter().flatten());
+    if conditions.any(|one| one.type_ == "PodResizePending" && one.reason.as_deref() == Some("Infeasible")) {
+        return has;
+    }
+    raise(&mut asked, &has);
+    asked
 }
 
 #[cfg(test)]
@@ -127,7 +146,7 @@ mod tests {
 
     #[test]
     fn init_containers_count_where_they_ask_for_more() {
-        let spec: PodSpec = serde_json::from_value(serde_json::json!({
+        let pod: Pod = serde_json::from_value(serde_json::json!({"spec": {
             "containers": [
                 {"name": "a", "resources": {"requests": {"cpu": "100m", "memory": "1Mi"}}},
                 {"name": "b", "resources": {"requests": {"cpu": "100m"}}},
@@ -136,9 +155,28 @@ mod tests {
                 {"name": "side", "restartPolicy": "Always", "resources": {"requests": {"cpu": "50m"}}},
                 {"name": "once", "resources": {"requests": {"cpu": "500m"}}},
             ],
-        }))
+        }}))
         .unwrap();
         let expected = Amounts::from([("cpu".to_owned(), 550), ("memory".to_owned(), 1 << 20)]);
-        assert_eq!(requests(&spec), expected);
+        assert_eq!(requests(&pod), expected);
+    }
+
+    #[test]
+    fn a_resize_counts_by_what_is_asked_for_and_what_is_there() {
+        let cpu = |asked: &str, allocated: &str, reason: Option<&str>| {
+            let condition = reason
+                .map(|reason| serde_json::json!([{"type": "PodResizePending", "status": "True", "reason": reason}]));
+            let told = serde_json::json!({"name": "c", "image": "", "imageID": "", "ready": true, "restartCount": 0,
+                "resources": {"requests": {"cpu": allocated}}, "allocatedResources": {"cpu": allocated}});
+            let pod = serde_json::json!({
+                "spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": asked}}}]},
+                "status": {"containerStatuses": [told], "conditions": condition},
+            });
+            requests(&serde_json::from_value(pod).unwrap())["cpu"]
+        };
+        assert_eq!(cpu("200m", "100m", None), 200);
+        assert_eq!(cpu("100m", "200m", None), 200);
+        assert_eq!(cpu("200m", "100m", Some("Deferred")), 200);
+        assert_eq!(cpu("200m", "100m", Some("Infeasible")), 100);
     }
 }
