@@ -199,5 +199,6 @@ fn container(id: &str, image: &str, command: &[&str], log: &Path) -> ContainerSp
         tty: false,
         log_path: log.into(),
         stop_signal: None,
+        process_namespace_of: None,
     }
 }

@@ -23,6 +23,8 @@ pub enum FailureKind {
     NotFound,
     /// The container is in the wrong state for the request.
     WrongState,
+    /// What is to be taken away is in use.
+    InUse,
     Other,
 }
 

@@ -67,6 +67,9 @@ pub struct ContainerSpec {
     /// CRI-format log file; its folder exists.
     pub log_path: PathBuf,
     pub stop_signal: Option<String>,
+    /// The running container of the sandbox whose processes it is to be among, unless all of the sandbox's share one
+    /// PID namespace anyway. It ends with that container.
+    pub process_namespace_of: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -42,30 +42,45 @@ pub fn refuse(pod: &Pod, room: &Room<'_>) -> Option<Rejection> {
             names.push(name);
         }
     }
-    names.iter().find_map(|name| short(name, &spec, room))
+    names.iter().find_map(|name| {
+        let message = short(name, &spec, room.allocatable, room.pods)?;
+        Some(Rejection { reason: format!("OutOf{name}"), message: format!("Pod was rejected: {message}") })
+    })
 }
 
-fn short(name: &str, spec: &PodSpec, room: &Room<'_>) -> Option<Rejection> {
-    let requested = request(spec, name);
-    let used: i64 = room.pods.iter().map(|other| request(&pod::spec(other), name)).sum();
-    let capacity = room.allocatable.get(name).map_or(0, |text| amount(name, text));
-    if requested == 0 || used + requested <= capacity {
-        return None;
-    }
-    Some(Rejection {
-        reason: format!("OutOf{name}"),
-        message: format!(
-            "Pod was rejected: Node didn't have enough resource: {name}, requested: {requested}, used: {used}, \
-             capacity: {capacity}"
-        ),
+/// Why a pod can never have what it asks for here.
+pub fn over_capacity(spec: &PodSpec, allocatable: &BTreeMap<String, String>) -> Option<String> {
+    ["memory", "cpu"].iter().find_map(|name| {
+        let (requested, capacity) = (request(spec, name), capacity(name, allocatable));
+        let over = requested > capacity;
+        over.then(|| format!("Node didn't have enough capacity: {name}, requested: {requested}, capacity: {capacity}"))
     })
+}
+
+/// Why a pod cannot have what it asks for beside the others.
+pub fn over_room(spec: &PodSpec, allocatable: &BTreeMap<String, String>, others: &[Arc<Pod>]) -> Option<String> {
+    ["cpu", "memory"].iter().find_map(|name| short(name, spec, allocatable, others))
+}
+
+fn short(name: &str, spec: &PodSpec, allocatable: &BTreeMap<String, String>, others: &[Arc<Pod>]) -> Option<String> {
+    let (requested, capacity) = (request(spec, name), capacity(name, allocatable));
+    let used: i64 = others.iter().map(|other| request(&pod::spec(other), name)).sum();
+    let over = requested > 0 && used + requested > capacity;
+    over.then(|| {
+        format!("Node didn't have enough resource: {name}, requested: {requested}, used: {used}, capacity: {capacity}")
+    })
+}
+
+fn capacity(name: &str, allocatable: &BTreeMap<String, String>) -> i64 {
+    allocatable.get(name).map_or(0, |text| amount(name, text))
 }
 
 fn amount(name: &str, text: &str) -> i64 {
     if name == "cpu" { quantity::milli(text) } else { quantity::value(text) }
 }
 
-fn request(spec: &PodSpec, name: &str) -> i64 {
+/// What a pod asks for: cpu in thousandths, all else in whole units.
+pub fn request(spec: &PodSpec, name: &str) -> i64 {
     if name == "pods" {
         return 1;
     }

@@ -3,7 +3,7 @@
 use std::{fs, net::SocketAddr, sync::Arc};
 
 use k8s_openapi::api::core::v1::{Node, Service};
-use kontiki_informer::{Informer, Recorder};
+use kontiki_informer::{Informer, Recorder, Subscription};
 use kontiki_runtime::Runtime;
 use kube::{Api, Client, runtime::watcher};
 use tokio::sync::Notify;
@@ -20,7 +20,7 @@ use crate::{
     node::{NodeContext, Pods},
     objects::ObjectCache,
     pods::Dispatcher,
-    register::Registrar,
+    register::{self, Registrar},
     runtime::RuntimeContainers,
     server::{self, ServerConfig},
 };
@@ -65,8 +65,11 @@ pub(crate) async fn run_with(
     let images_changed = Arc::new(Notify::new());
     let recorder = Recorder::new(client.clone(), COMPONENT, Some(config.name.clone()));
     let own_node = watcher::Config::default().fields(&format!("metadata.name={}", config.name));
+    let events = Events::start(recorder, stop.clone());
+    let of_node = events.clone();
+    let cordons: Subscription<Node> = Box::new(move |change| register::tell_cordon(&of_node, change));
     let node = Arc::new(NodeContext {
-        events: Events::start(recorder, stop.clone()),
+        events,
         objects: ObjectCache::new(client.clone()),
         services: Informer::<Service>::start(
             Api::all(client.clone()),
@@ -74,9 +77,9 @@ pub(crate) async fn run_with(
             vec![],
             stop.clone(),
         ),
-        nodes: Informer::<Node>::start(Api::all(client.clone()), own_node, vec![], stop.clone()),
+        nodes: Informer::<Node>::start(Api::all(client.clone()), own_node, vec![cordons], stop.clone()),
         allocatable: facts.allocatable_text(),
-        pods: Pods::default(),
+        pods: Pods::new(facts.allocatable_text()),
         images_changed: images_changed.clone(),
         client: client.clone(),
         config: config.clone(),

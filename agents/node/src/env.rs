@@ -111,7 +111,7 @@ fn from_source(
     if let Some(resource) = &source.resource_field_ref {
         let spec = around.pod.spec.as_ref();
         let named = resource.container_name.as_deref().and_then(|name| crate::pod::container(spec?, name));
-        return downward::resource(named.unwrap_or(container), resource, around.allocatable).map(Some);
+        return downward::resource(named.as_deref().unwrap_or(container), resource, around.allocatable).map(Some);
     }
     if let Some(key) = &source.config_map_key_ref {
         let optional = key.optional == Some(true);

@@ -2,6 +2,7 @@
 
 mod admission;
 mod agent;
+mod allocation;
 mod clock;
 mod config;
 mod containers;
@@ -14,6 +15,7 @@ mod hooks;
 mod host_files;
 mod images;
 mod lease;
+mod ledger;
 mod limits;
 mod machine;
 mod node;

@@ -1,17 +1,25 @@
 //! What all pods of a node share.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use kontiki_informer::{Informer, ObjectKey};
 use kube::Client;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::{
-    config::NodeConfig, containers::SharedContainers, env, events::Events, facts::Facts, objects::ObjectCache,
+    allocation::Allocation,
+    clock::Millis,
+    config::NodeConfig,
+    containers::SharedContainers,
+    env,
+    events::Events,
+    facts::Facts,
+    ledger::{Ledger, Standing},
+    objects::ObjectCache,
 };
 
 pub struct NodeContext {
@@ -57,25 +65,64 @@ impl NodeContext {
     }
 }
 
-/// The pods of this node with the status this node gives them, which may be newer than the API's.
-#[derive(Default)]
-pub struct Pods(Mutex<HashMap<String, Arc<Pod>>>);
+/// The pods of this node with the status this node gives them, which may be newer than the API's, and what each has of the
+/// node's resources.
+pub struct Pods {
+    ledger: Mutex<Ledger>,
+    news: watch::Sender<()>,
+}
 
 impl Pods {
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Pod>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn new(allocatable: BTreeMap<String, String>) -> Pods {
+        Pods { ledger: Mutex::new(Ledger::new(allocatable)), news: watch::Sender::new(()) }
     }
 
-    pub fn put(&self, uid: &str, pod: Arc<Pod>) {
-        self.lock().insert(uid.to_owned(), pod);
+    fn lock(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Told after each change of what there is on this node: how a pod is, what was done for one, an orphan that is gone.
+    pub fn news(&self) -> watch::Receiver<()> {
+        self.news.subscribe()
+    }
+
+    pub fn changed(&self) {
+        self.news.send_replace(());
+    }
+
+    /// A pod that was let in, with what it has.
+    pub fn admit(&self, uid: &str, pod: Arc<Pod>, allocation: Allocation) {
+        self.lock().admit(uid, pod, allocation);
+        self.changed();
+    }
+
+    pub fn show(&self, uid: &str, pod: Arc<Pod>) {
+        // Who waits for news has news to tell too: what is none must not go round.
+        if self.lock().show(uid, pod) {
+            self.changed();
+        }
     }
 
     pub fn remove(&self, uid: &str) {
         self.lock().remove(uid);
+        self.changed();
+    }
+
+    pub fn ask(&self, uid: &str, pod: &Arc<Pod>, now_ms: Millis) -> Standing {
+        self.lock().ask(uid, pod, now_ms)
+    }
+
+    pub fn standing(&self, uid: &str) -> Standing {
+        self.lock().standing(uid)
     }
 
     pub fn all(&self) -> Vec<Arc<Pod>> {
-        self.lock().values().cloned().collect()
+        self.lock().pods().map(|(_, pod)| pod.clone()).collect()
+    }
+
+    /// Pods that have not ended, each with what is set aside for it.
+    pub fn allocated(&self) -> Vec<Arc<Pod>> {
+        self.lock().allocated()
     }
 
     /// By namespace and name; by uid too if one is given.
@@ -85,9 +132,9 @@ impl Pods {
                 && pod.metadata.name.as_deref() == Some(name)
                 && uid.is_none_or(|uid| pod.metadata.uid.as_deref() == Some(uid))
         };
-        let pods = self.lock();
+        let ledger = self.lock();
         // A pod that is going may share its name with the one that replaces it.
-        let mut found: Vec<&Arc<Pod>> = pods.values().filter(is).collect();
+        let mut found: Vec<&Arc<Pod>> = ledger.pods().map(|(_, pod)| pod).filter(is).collect();
         found.sort_by_key(|pod| pod.metadata.deletion_timestamp.is_some());
         found.first().map(|pod| (*pod).clone())
     }

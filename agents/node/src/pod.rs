@@ -1,7 +1,9 @@
 //! Questions about a pod that its spec alone answers: names, restart rules, grace, quality of service.
 
+use std::borrow::Cow;
+
 use k8s_openapi::{
-    api::core::v1::{Container, Pod, PodSpec, Probe},
+    api::core::v1::{Container, EphemeralContainer, Pod, PodSpec, Probe},
     apimachinery::pkg::api::resource::Quantity,
 };
 
@@ -138,22 +140,66 @@ pub fn probe_grace_ms(spec: &PodSpec, probe: Option<&Probe>) -> Millis {
     seconds.max(GRACE_MIN_S) * 1000
 }
 
-/// All containers, init containers first.
+/// The containers that the pod is about, init containers first.
 pub fn containers(spec: &PodSpec) -> impl Iterator<Item = &Container> {
     spec.init_containers.iter().flatten().chain(&spec.containers)
 }
 
-pub fn container<'a>(spec: &'a PodSpec, name: &str) -> Option<&'a Container> {
-    containers(spec).find(|container| container.name == name)
+/// Ephemeral containers, as containers like others.
+pub fn ephemeral_containers(spec: &PodSpec) -> impl Iterator<Item = Container> {
+    spec.ephemeral_containers.iter().flatten().map(ephemeral)
+}
+
+/// Every container, ephemeral ones last.
+pub fn all_containers(spec: &PodSpec) -> impl Iterator<Item = Cow<'_, Container>> {
+    containers(spec).map(Cow::Borrowed).chain(ephemeral_containers(spec).map(Cow::Owned))
+}
+
+pub fn container<'a>(spec: &'a PodSpec, name: &str) -> Option<Cow<'a, Container>> {
+    all_containers(spec).find(|container| container.name == name)
+}
+
+/// The container whose processes an ephemeral one asks to see.
+pub fn target<'a>(spec: &'a PodSpec, name: &str) -> Option<&'a str> {
+    let one = spec.ephemeral_containers.iter().flatten().find(|ephemeral| ephemeral.name == name)?;
+    one.target_container_name.as_deref().filter(|target| !target.is_empty())
 }
 
 /// Where an event about a container points.
 pub fn field_path(spec: &PodSpec, name: &str) -> String {
-    let list = match spec.init_containers.iter().flatten().any(|container| container.name == name) {
-        true => "initContainers",
-        false => "containers",
+    let list = if spec.init_containers.iter().flatten().any(|container| container.name == name) {
+        "initContainers"
+    } else if spec.ephemeral_containers.iter().flatten().any(|container| container.name == name) {
+        "ephemeralContainers"
+    } else {
+        "containers"
     };
     format!("spec.{list}{{{name}}}")
+}
+
+/// It runs once, whatever the pod's policy; the API admits no probes, hooks, ports and resources.
+fn ephemeral(one: &EphemeralContainer) -> Container {
+    let one = one.clone();
+    Container {
+        name: one.name,
+        image: one.image,
+        image_pull_policy: one.image_pull_policy,
+        command: one.command,
+        args: one.args,
+        working_dir: one.working_dir,
+        env: one.env,
+        env_from: one.env_from,
+        volume_mounts: one.volume_mounts,
+        volume_devices: one.volume_devices,
+        security_context: one.security_context,
+        stdin: one.stdin,
+        stdin_once: one.stdin_once,
+        tty: one.tty,
+        termination_message_path: one.termination_message_path,
+        termination_message_policy: one.termination_message_policy,
+        restart_policy: Some("Never".to_owned()),
+        ..Container::default()
+    }
 }
 
 /// `Guaranteed`, `Burstable` or `BestEffort`, as the API server sets it at creation.

@@ -20,7 +20,8 @@ use tracing::{info, warn};
 
 use crate::{
     admission::{self, Room},
-    clock,
+    allocation::Allocation,
+    clock::{self, millis},
     events::Severity,
     limits::{GRACE_DEFAULT_S, RETRY_MS},
     machine::Rejection,
@@ -35,14 +36,31 @@ pub struct Dispatcher {
     node: Arc<NodeContext>,
     inboxes: HashMap<String, (Arc<Pod>, Inbox)>,
     workers: JoinSet<String>,
-    /// Uids seen since the watch began anew.
-    listed: Option<BTreeSet<String>>,
+    /// The ends of what belongs to no pod.
+    orphans: JoinSet<()>,
+    /// What was seen since the watch began anew.
+    listing: Option<Listing>,
     orphans_ended: bool,
+}
+
+/// A list of pods that has not come to its end.
+#[derive(Default)]
+struct Listing {
+    uids: BTreeSet<String>,
+    /// Those that are new here: let in when all are known.
+    new: Vec<Arc<Pod>>,
 }
 
 impl Dispatcher {
     pub fn new(node: Arc<NodeContext>) -> Dispatcher {
-        Dispatcher { node, inboxes: HashMap::new(), workers: JoinSet::new(), listed: None, orphans_ended: false }
+        Dispatcher {
+            node,
+            inboxes: HashMap::new(),
+            workers: JoinSet::new(),
+            orphans: JoinSet::new(),
+            listing: None,
+            orphans_ended: false,
+        }
     }
 
     /// Follows the pods of this node until `cancel`; containers then keep running.
@@ -79,13 +97,19 @@ impl Dispatcher {
                     }
                 }
                 Some(ended) = self.workers.join_next() => self.ended(ended),
+                Some(ended) = self.orphans.join_next() => {
+                    if let Err(error) = ended {
+                        warn!(%error, "the end of an orphan has failed; the next agent ends it");
+                    }
+                    self.node.pods.changed();
+                }
             }
         }
     }
 
     async fn take(&mut self, event: watcher::Event<Pod>) {
         match event {
-            watcher::Event::Init => self.listed = Some(BTreeSet::new()),
+            watcher::Event::Init => self.listing = Some(Listing::default()),
             watcher::Event::InitApply(pod) | watcher::Event::Apply(pod) => self.present(Arc::new(pod)),
             watcher::Event::Delete(pod) => self.gone(&PodId::of(&pod).uid, Some(Arc::new(pod))),
             watcher::Event::InitDone => self.listed_all().await,
@@ -94,8 +118,8 @@ impl Dispatcher {
 
     fn present(&mut self, pod: Arc<Pod>) {
         let uid = PodId::of(&pod).uid;
-        if let Some(listed) = &mut self.listed {
-            listed.insert(uid.clone());
+        if let Some(listing) = &mut self.listing {
+            listing.uids.insert(uid.clone());
         }
         if let Some((known, inbox)) = self.inboxes.get_mut(&uid) {
             *known = pod.clone();
@@ -103,17 +127,41 @@ impl Dispatcher {
             let _ = inbox.pod.send(Wanted::Present(pod));
             return;
         }
-        let rejection = self.admit(&pod);
-        if let Some(rejection) = &rejection {
-            self.node.events.of_pod(&pod, Severity::Warning, reason(rejection), rejection.message.clone());
+        match &mut self.listing {
+            Some(listing) => listing.new.push(pod),
+            None => self.let_in(vec![pod]),
         }
-        self.begin(pod, rejection);
+    }
+
+    /// Lets pods in that are new here. Those that have begun come first, and all have what they have before any asks for
+    /// more.
+    fn let_in(&mut self, mut pods: Vec<Arc<Pod>>) {
+        pods.sort_by_key(|pod| (!has_begun(pod), pod.metadata.creation_timestamp.as_ref().map(millis)));
+        let mut admitted = Vec::with_capacity(pods.len());
+        for pod in pods {
+            let rejection = self.admit(&pod);
+            if let Some(rejection) = &rejection {
+                self.node.events.of_pod(&pod, Severity::Warning, reason(rejection), rejection.message.clone());
+            }
+            self.enter(&pod);
+            admitted.push((pod, rejection));
+        }
+        for (pod, rejection) in admitted {
+            self.begin(pod, rejection);
+        }
+    }
+
+    /// Sets aside what the pod has: what its containers were given, before anything they have asked for since.
+    fn enter(&self, pod: &Arc<Pod>) {
+        let id = PodId::of(pod);
+        let place = Place::new(&self.node.config.state_dir, &id);
+        let allocation = Allocation::remembered(&pod::spec(pod), |container| place.last_resources(container));
+        self.node.pods.admit(&id.uid, pod.clone(), allocation);
     }
 
     fn begin(&mut self, pod: Arc<Pod>, rejection: Option<Rejection>) {
         let uid = PodId::of(&pod).uid;
         let (worker, inbox) = Worker::new(self.node.clone(), pod.clone(), rejection);
-        self.node.pods.put(&uid, pod.clone());
         self.inboxes.insert(uid.clone(), (pod, inbox));
         self.workers.spawn(async move {
             worker.run().await;
@@ -123,13 +171,10 @@ impl Dispatcher {
 
     /// Checks a pod that has not begun here yet.
     fn admit(&self, pod: &Pod) -> Option<Rejection> {
-        let status = pod.status.clone().unwrap_or_default();
-        let begun = status.container_statuses.iter().flatten().any(|container| container.container_id.is_some());
-        if begun || pod.metadata.deletion_timestamp.is_some() || pod::is_terminal(status.phase.as_deref()) {
+        if has_begun(pod) || pod.metadata.deletion_timestamp.is_some() || pod::is_terminal(Some(pod::phase(pod))) {
             return None;
         }
-        let pods: Vec<Arc<Pod>> =
-            self.node.pods.all().into_iter().filter(|other| !pod::is_terminal(Some(pod::phase(other)))).collect();
+        let pods = self.node.pods.allocated();
         let labels = self.node.labels();
         let room = Room {
             allocatable: &self.node.allocatable,
@@ -147,7 +192,8 @@ impl Dispatcher {
     }
 
     async fn listed_all(&mut self) {
-        let listed = self.listed.take().unwrap_or_default();
+        let Listing { uids: listed, new } = self.listing.take().unwrap_or_default();
+        self.let_in(new);
         let gone: Vec<String> = self.inboxes.keys().filter(|uid| !listed.contains(*uid)).cloned().collect();
         for uid in gone {
             self.gone(&uid, None);
@@ -164,6 +210,7 @@ impl Dispatcher {
                 // Told of a pod after the worker's last look: it gets another.
                 let wanted = inbox.pod.borrow().clone();
                 if let Wanted::Present(pod) = wanted {
+                    self.enter(&pod);
                     self.begin(pod, None);
                 }
             }
@@ -178,6 +225,7 @@ impl Dispatcher {
                 for uid in dead {
                     if let Some((pod, inbox)) = self.inboxes.remove(&uid) {
                         let wanted = inbox.pod.borrow().clone();
+                        self.enter(&pod);
                         self.begin(pod, None);
                         if let (Wanted::Gone(last), Some((_, inbox))) = (wanted, self.inboxes.get(&uid)) {
                             let _ = inbox.pod.send(Wanted::Gone(last));
@@ -210,15 +258,21 @@ impl Dispatcher {
             };
             left.remove(&id.uid);
             info!(pod = id.full_name(), "ending a sandbox whose pod is gone");
-            tokio::spawn(end_orphan(self.node.clone(), id, Some(sandbox)));
+            self.orphans.spawn(end_orphan(self.node.clone(), id, Some(sandbox)));
         }
         for (uid, id) in left {
             if !listed.contains(&uid) {
                 info!(pod = id.full_name(), "removing what a pod that is gone has left");
-                tokio::spawn(end_orphan(self.node.clone(), id, None));
+                self.orphans.spawn(end_orphan(self.node.clone(), id, None));
             }
         }
     }
+}
+
+/// A container of it was made here.
+fn has_begun(pod: &Pod) -> bool {
+    let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    statuses.into_iter().any(|status| status.container_id.is_some())
 }
 
 fn reason(rejection: &Rejection) -> &'static str {

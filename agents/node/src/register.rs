@@ -8,6 +8,7 @@ use k8s_openapi::{
     },
     apimachinery::pkg::apis::meta::v1::Time,
 };
+use kontiki_informer::Change;
 use kube::{
     Api, Client,
     api::{Patch, PatchParams, PostParams},
@@ -20,6 +21,7 @@ use crate::{
     clock::{self, Millis, api_time, millis},
     config::NodeConfig,
     containers::{Image, SharedContainers},
+    events::{Events, Severity},
     facts::{Facts, Pressure},
     limits::{
         API_RETRY_FIRST, API_RETRY_MAX, IMAGES_IN_STATUS_MAX, NODE_STATUS_CHECK, NODE_STATUS_PERIOD, PRESSURE_HOLD_MS,
@@ -182,6 +184,24 @@ impl Registrar {
     }
 }
 
+/// Tells when pods are kept away from the node, and when they no longer are.
+pub fn tell_cordon(events: &Events, change: &Change<Node>) {
+    let (Some(old), Some(new)) = (&change.old, &change.new) else { return };
+    if let Some(reason) = cordon(old, new) {
+        let name = new.metadata.name.as_deref().unwrap_or_default();
+        events.of_node(new, Severity::Normal, reason, format!("Node {name} status is now: {reason}"));
+    }
+}
+
+fn cordon(old: &Node, new: &Node) -> Option<&'static str> {
+    let cordoned = |node: &Node| node.spec.as_ref().and_then(|spec| spec.unschedulable) == Some(true);
+    match (cordoned(old), cordoned(new)) {
+        (false, true) => Some("NodeNotSchedulable"),
+        (true, false) => Some("NodeSchedulable"),
+        (true, true) | (false, false) => None,
+    }
+}
+
 /// When each pressure was last seen: it stays reported for a while, so that it does not flutter.
 #[derive(Clone, Copy, Debug, Default)]
 struct Pressures {
@@ -276,6 +296,17 @@ fn without_heartbeats(status: &NodeStatus) -> NodeStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cordon_is_told_when_it_changes() {
+        let node = |cordoned: serde_json::Value| -> Node {
+            serde_json::from_value(serde_json::json!({"spec": {"unschedulable": cordoned}})).unwrap()
+        };
+        let (free, cordoned) = (node(serde_json::Value::Null), node(true.into()));
+        assert_eq!(cordon(&free, &cordoned), Some("NodeNotSchedulable"));
+        assert_eq!(cordon(&cordoned, &free), Some("NodeSchedulable"));
+        assert_eq!((cordon(&free, &free), cordon(&cordoned, &cordoned)), (None, None));
+    }
 
     #[test]
     fn a_pressure_is_held_and_others_conditions_stay() {

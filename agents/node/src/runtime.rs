@@ -287,6 +287,7 @@ impl From<RuntimeError> for Refusal {
             (_, Some(FailureKind::PermissionDenied)) => RefusalKind::NotExecutable,
             (_, Some(FailureKind::NotFound)) | (RuntimeError::SandboxNotFound(_), _) => RefusalKind::NotFound,
             (_, Some(FailureKind::BadMount | FailureKind::BadUser | FailureKind::InvalidSpec)) => RefusalKind::Invalid,
+            (_, Some(FailureKind::InUse)) => RefusalKind::InUse,
             (_, Some(FailureKind::WrongState | FailureKind::Other) | None) => RefusalKind::Other,
         };
         Refusal::new(kind, error.to_string())

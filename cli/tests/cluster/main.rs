@@ -6,6 +6,7 @@ mod agents;
 mod backup;
 mod certificates;
 mod conversions;
+mod debug;
 mod encryption;
 mod faults;
 mod harness;

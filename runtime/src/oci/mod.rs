@@ -46,7 +46,8 @@ pub struct Surroundings {
 pub enum PidNamespace {
     Own,
     Host,
-    Sandbox(PathBuf),
+    /// That of a process, by the file that leads there.
+    Joined(PathBuf),
 }
 
 /// Facts about the machine that change what a container may be given.
@@ -252,7 +253,7 @@ fn namespaces(around: &Surroundings) -> Vec<Value> {
     let mut namespaces = vec![json!({ "type": "mount" })];
     match &around.pid_namespace {
         PidNamespace::Own => namespaces.push(json!({ "type": "pid" })),
-        PidNamespace::Sandbox(path) => namespaces.push(json!({ "type": "pid", "path": path })),
+        PidNamespace::Joined(path) => namespaces.push(json!({ "type": "pid", "path": path })),
         PidNamespace::Host => {}
     }
     let joined =

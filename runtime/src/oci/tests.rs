@@ -65,6 +65,7 @@ fn container() -> ContainerSpec {
         tty: false,
         log_path: "/var/log/0.log".into(),
         stop_signal: None,
+        process_namespace_of: None,
     }
 }
 
@@ -465,7 +466,7 @@ fn limits_and_shared_namespaces() {
     around.network_namespace = None;
     around.ipc_namespace = None;
     around.uts_namespace = None;
-    around.pid_namespace = PidNamespace::Sandbox("/proc/8/ns/pid".into());
+    around.pid_namespace = PidNamespace::Joined("/proc/8/ns/pid".into());
     let container = ContainerSpec {
         resources: Resources {
             cpu_shares: Some(102),

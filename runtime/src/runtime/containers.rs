@@ -19,7 +19,7 @@ use crate::{
     oci::{self, Identity, PidNamespace, Surroundings},
     seccomp,
     shim::protocol::{Confinement, CreateRequest, ExecRequest, Reply, Request},
-    spec::{ContainerSpec, Mount, SandboxNetwork, Seccomp},
+    spec::{ContainerSpec, ContainerState, Mount, SandboxNetwork, Seccomp},
 };
 
 impl Runtime {
@@ -198,11 +198,7 @@ impl Inner {
             network_namespace: sandbox.record.network_namespace.clone(),
             ipc_namespace: (!asked.host_ipc).then(|| shim_namespace(&sandbox.shim, "ipc")),
             uts_namespace: (asked.network != SandboxNetwork::Host).then(|| shim_namespace(&sandbox.shim, "uts")),
-            pid_namespace: match (asked.host_pid, sandbox.shim.pid_namespace_init) {
-                (true, _) => PidNamespace::Host,
-                (false, Some(init)) => PidNamespace::Sandbox(format!("/proc/{init}/ns/pid").into()),
-                (false, None) => PidNamespace::Own,
-            },
+            pid_namespace: pid_namespace(sandbox, spec)?,
             shared_memory: if asked.host_ipc { "/dev/shm".into() } else { sandbox.places.shared_memory() },
             identity,
             seccomp_profile: match &spec.seccomp {
@@ -232,6 +228,23 @@ impl Inner {
             Ok(Err(error)) => Err(no_answer(sandbox, error.to_string())),
             Err(_) => Err(no_answer(sandbox, "it took too long".into())),
         }
+    }
+}
+
+/// Which processes a container is among.
+fn pid_namespace(sandbox: &Sandbox, spec: &ContainerSpec) -> Result<PidNamespace, Failure> {
+    let of = |pid: i32| PidNamespace::Joined(format!("/proc/{pid}/ns/pid").into());
+    match (sandbox.record.spec.host_pid, sandbox.shim.pid_namespace_init, &spec.process_namespace_of) {
+        (true, _, _) => Ok(PidNamespace::Host),
+        (false, Some(init), _) => Ok(of(init)),
+        (false, None, None) => Ok(PidNamespace::Own),
+        (false, None, Some(target)) => match sandbox.container(target).map(|target| target.state) {
+            Some(ContainerState::Running { pid, .. }) => Ok(of(pid)),
+            Some(ContainerState::Created | ContainerState::Exited { .. }) => {
+                Err(Failure::new(FailureKind::WrongState, format!("container {target:?} is not running")))
+            }
+            None => Err(Failure::new(FailureKind::NotFound, format!("no container {target:?}"))),
+        },
     }
 }
 

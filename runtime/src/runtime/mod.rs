@@ -155,8 +155,8 @@ impl Runtime {
         if let Some(limit) =
             resources.memory_bytes.and_then(|limit| u64::try_from(limit).ok()).filter(|limit| *limit < used)
         {
-            let message = format!("memory limit of {limit} bytes is below the {used} bytes in use");
-            return Err(Failure::new(FailureKind::WrongState, message).into());
+            let message = format!("memory limit ({limit}) below current usage ({used})");
+            return Err(Failure::new(FailureKind::InUse, message).into());
         }
         // More for a container needs more for the sandbox first, less of it comes after: one of the two is right each time.
         if let Err(error) = cgroups.limit(whole, of_sandbox) {

@@ -343,6 +343,7 @@ pub fn container(id: &str, image: &str, args: &[&str], folder: &Path) -> Contain
         tty: false,
         log_path: folder.join(format!("{id}.log")),
         stop_signal: None,
+        process_namespace_of: None,
     }
 }
 

@@ -27,6 +27,9 @@ fn main() -> std::process::ExitCode {
         ("a_container_of_another_user", |bench| Box::pin(a_container_of_another_user(bench))),
         ("a_dead_shim_takes_its_containers_along", |bench| Box::pin(a_dead_shim_takes_its_containers_along(bench))),
         ("a_killed_agent_changes_nothing", |bench| Box::pin(a_killed_agent_changes_nothing(bench))),
+        ("a_container_among_the_processes_of_another", |bench| {
+            Box::pin(a_container_among_the_processes_of_another(bench))
+        }),
         ("attached_clients_talk_to_the_container", |bench| {
             Box::pin(sessions::attached_clients_talk_to_the_container(bench))
         }),
@@ -370,6 +373,31 @@ async fn limits_hold(bench: Bench) -> Outcome {
         usage.pids == 1 && usage.memory_bytes > 0 && usage.memory_working_set_bytes <= usage.memory_bytes,
         "{usage:?}"
     );
+    bench.runtime.remove_sandbox("pod").await?;
+    Ok(())
+}
+
+async fn a_container_among_the_processes_of_another(bench: Bench) -> Outcome {
+    bench.runtime.run_sandbox(bench.sandbox("pod")).await?;
+    bench.start("pod", bench.shell("target", "echo up; exec sleep 777")).await?;
+    bench.wait_for_log("target", "up").await?;
+    let beside = |id: &str, script: &str| ContainerSpec {
+        process_namespace_of: Some("target".to_owned()),
+        ..bench.shell(id, script)
+    };
+    bench
+        .run("pod", beside("looker", "tr '\\0' ' ' < /proc/1/cmdline; echo; [ $$ -ne 1 ] && echo not the first"))
+        .await?;
+    assert_eq!(bench.said("looker")?, ["sleep 777 ", "not the first"]);
+    // It ends with the container that it looks at.
+    bench.start("pod", beside("follower", "echo up; exec sleep 778")).await?;
+    bench.wait_for_log("follower", "up").await?;
+    bench.runtime.kill_container("pod", "target", 9).await?;
+    let ContainerState::Exited { exit_code, .. } = bench.exited("pod", "follower").await? else { unreachable!() };
+    assert_eq!(exit_code, 137);
+    bench.exited("pod", "target").await?;
+    let late = bench.start("pod", beside("late", "true")).await.err().ok_or("its target has ended")?;
+    assert_eq!(late.to_string(), "container \"target\" is not running");
     bench.runtime.remove_sandbox("pod").await?;
     Ok(())
 }

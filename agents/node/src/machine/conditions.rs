@@ -5,6 +5,17 @@ use k8s_openapi::api::core::v1::{ContainerStatus, PodCondition, PodStatus};
 use super::{observed::Sandbox, plan::Plan};
 use crate::{clock::api_time, pod};
 
+/// The conditions that only the node sets, and takes away.
+pub const OWN: [&str; 6] =
+    [RESIZE_PENDING, RESIZE_IN_PROGRESS, "PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady"];
+const RESIZE_PENDING: &str = "PodResizePending";
+const RESIZE_IN_PROGRESS: &str = "PodResizeInProgress";
+
+/// Containers of the pod do not use yet what is set aside for them.
+pub fn is_resizing(status: &PodStatus) -> bool {
+    status.conditions.iter().flatten().any(|condition| condition.type_ == RESIZE_IN_PROGRESS)
+}
+
 /// Verdict of one condition.
 struct Verdict {
     holds: bool,
@@ -35,12 +46,13 @@ pub fn of(plan: &Plan<'_>, status: &PodStatus) -> Vec<PodCondition> {
         ("Ready", ready),
         ("ContainersReady", containers_ready),
     ];
-    let mut conditions: Vec<PodCondition> =
-        own.into_iter().map(|(type_, verdict)| condition(plan, &old, type_, verdict)).collect();
+    let own = resizes(plan, status).into_iter().chain(own);
+    let mut conditions: Vec<PodCondition> = own.map(|(type_, verdict)| condition(plan, &old, type_, verdict)).collect();
     let scheduled = old.iter().find(|condition| condition.type_ == "PodScheduled").cloned();
     conditions.push(scheduled.unwrap_or_else(|| condition(plan, &old, "PodScheduled", Verdict::TRUE)));
     let known: Vec<String> = conditions.iter().map(|condition| condition.type_.clone()).collect();
-    conditions.extend(old.into_iter().filter(|condition| !known.contains(&condition.type_)));
+    let foreign = |type_: &String| !known.contains(type_) && !OWN.contains(&type_.as_str());
+    conditions.extend(old.into_iter().filter(|condition| foreign(&condition.type_)));
     conditions
 }
 
@@ -58,6 +70,28 @@ fn condition(plan: &Plan<'_>, old: &[PodCondition], type_: &str, verdict: Verdic
         last_probe_time: None,
         observed_generation: plan.pod.metadata.generation,
     }
+}
+
+/// Conditions that are there only while they hold: what a pod asks for waits, or is being given to its containers.
+fn resizes(plan: &Plan<'_>, status: &PodStatus) -> Vec<(&'static str, Verdict)> {
+    if pod::is_terminal(status.phase.as_deref()) {
+        return Vec::new();
+    }
+    let pending = plan.observed.resize.as_ref().map(|pending| Verdict {
+        holds: true,
+        reason: Some(pending.reason.name()),
+        message: Some(pending.message.clone()),
+    });
+    let mut resizing = plan.resizing().peekable();
+    let in_progress = resizing.peek().is_some().then(|| {
+        let failed = resizing.find_map(|container| plan.observed.memory(&container.name).resize_failed);
+        match failed {
+            Some(failed) => Verdict { holds: true, reason: Some("Error"), message: Some(failed.message) },
+            None => Verdict::TRUE,
+        }
+    });
+    let pending = pending.map(|verdict| (RESIZE_PENDING, verdict));
+    pending.into_iter().chain(in_progress.map(|verdict| (RESIZE_IN_PROGRESS, verdict))).collect()
 }
 
 fn initialized(plan: &Plan<'_>, status: &PodStatus) -> Verdict {

@@ -25,21 +25,29 @@ pub struct States<'a> {
     pub stopped: bool,
 }
 
+/// What a container is to its pod. Nobody waits for an ephemeral one, so it is neither started nor ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Init,
+    Main,
+    Ephemeral,
+}
+
 impl States<'_> {
     /// `None` for no containers, as the API leaves an empty list out.
-    pub fn list(&self, containers: &[Container], init: bool) -> Option<Vec<ContainerStatus>> {
+    pub fn list(&self, containers: &[Container], role: Role) -> Option<Vec<ContainerStatus>> {
         if containers.is_empty() {
             return None;
         }
-        Some(containers.iter().map(|container| self.status(container, init)).collect())
+        Some(containers.iter().map(|container| self.status(container, role)).collect())
     }
 
-    fn status(&self, container: &Container, init: bool) -> ContainerStatus {
+    fn status(&self, container: &Container, role: Role) -> ContainerStatus {
         let plan = self.plan;
         let name = &container.name;
         let last = plan.observed.last_ever(name);
         let (state, last_state) = self.states(container);
-        let plain_init = init && !pod::is_sidecar(container);
+        let plain_init = role == Role::Init && !pod::is_sidecar(container);
         let succeeded = state.terminated.as_ref().is_some_and(|terminated| terminated.exit_code == 0);
         let running = last.filter(|attempt| attempt.is_running());
         let begun = last.filter(|attempt| attempt.state != AttemptState::Created);
@@ -49,8 +57,15 @@ impl States<'_> {
             image_id: begun.map(|attempt| attempt.image.clone()).unwrap_or_default(),
             container_id: begun.map(|attempt| container_id(&PodId::of(plan.pod), name, attempt.number)),
             restart_count: last.map_or(0, |attempt| i32::try_from(attempt.number).unwrap_or(i32::MAX)),
-            ready: if plain_init { succeeded } else { !self.stopped && plan.ready(container) },
-            started: Some(!self.stopped && !plain_init && plan.started(container)),
+            ready: match role {
+                Role::Init if plain_init => succeeded,
+                Role::Init | Role::Main => !self.stopped && plan.ready(container),
+                Role::Ephemeral => false,
+            },
+            started: match role {
+                Role::Init | Role::Main => Some(!self.stopped && !plain_init && plan.started(container)),
+                Role::Ephemeral => None,
+            },
             state: Some(state),
             last_state: Some(last_state),
             resources: running.and_then(|attempt| attempt.resources.clone()),

@@ -23,7 +23,11 @@ use k8s_openapi::api::core::v1::{Pod, PodStatus};
 pub use self::{
     action::Action,
     backoff::Backoff,
-    observed::{Attempt, AttemptState, Exit, Health, Job, Memory, Observed, Rejection, Sandbox, Step, Waiting},
+    conditions::{OWN as OWN_CONDITIONS, is_resizing},
+    observed::{
+        Attempt, AttemptState, Exit, Health, Job, Memory, Observed, Pending, PendingReason, Rejection, ResizeFailed,
+        Sandbox, Step, Waiting,
+    },
     stop::Stop,
 };
 use crate::clock::Millis;

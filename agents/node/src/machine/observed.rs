@@ -24,6 +24,8 @@ pub struct Observed {
     pub attempts: BTreeMap<String, Vec<Attempt>>,
     /// The last attempt in an earlier sandbox, or as the API remembers it.
     pub history: BTreeMap<String, Attempt>,
+    /// Why the pod does not have what it asks for.
+    pub resize: Option<Pending>,
     pub volumes: Step,
     pub sandbox_step: Step,
     pub memory: BTreeMap<String, Memory>,
@@ -40,6 +42,28 @@ pub struct Observed {
 pub struct Rejection {
     pub reason: String,
     pub message: String,
+}
+
+/// A resize that waits: for room, or for ever.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pending {
+    pub reason: PendingReason,
+    pub message: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PendingReason {
+    Deferred,
+    Infeasible,
+}
+
+impl PendingReason {
+    pub fn name(self) -> &'static str {
+        match self {
+            PendingReason::Deferred => "Deferred",
+            PendingReason::Infeasible => "Infeasible",
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -109,8 +133,8 @@ pub struct Memory {
     pub health: Health,
     /// The current attempt has to be stopped, and why.
     pub stop: Option<(u32, Stop)>,
-    /// When what the container may use can be changed again, after it could not be.
-    pub resize_at_ms: Millis,
+    /// What the container may use could not be changed.
+    pub resize_failed: Option<ResizeFailed>,
     /// The attempt whose post-start hook has ended well, or that has none.
     pub post_started: Option<u32>,
 }
@@ -124,6 +148,13 @@ pub struct Waiting {
     pub retry_at_ms: Millis,
     /// The back-off that follows the error was told by an event.
     pub announced: bool,
+}
+
+/// Why what a container may use could not be changed, and when that is tried again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResizeFailed {
+    pub message: String,
+    pub retry_at_ms: Millis,
 }
 
 /// What the probes found of one attempt.

@@ -44,6 +44,10 @@ impl<'a> Plan<'a> {
         if matches!(self.observed.volumes, Step::Failed { .. }) || !(self.sandbox_ready() && volumes) {
             return;
         }
+        // They are for pods whose init containers do not get on, too.
+        for container in pod::ephemeral_containers(self.spec) {
+            self.keep_running(&container);
+        }
         if self.run_init_containers() {
             let spec = self.spec;
             for container in &spec.containers {
@@ -261,12 +265,21 @@ impl<'a> Plan<'a> {
             if resize::of(container, attempt) != Some(Resize::InPlace) {
                 continue;
             }
-            let resize_at_ms = self.observed.memory(name).resize_at_ms;
-            match resize_at_ms > self.now_ms {
-                true => self.wake(resize_at_ms),
-                false => self.actions.push(Action::Resize { container: name.clone(), attempt: attempt.number }),
+            match self.observed.memory(name).resize_failed {
+                Some(failed) if failed.retry_at_ms > self.now_ms => self.wake(failed.retry_at_ms),
+                Some(_) | None => {
+                    self.actions.push(Action::Resize { container: name.clone(), attempt: attempt.number });
+                }
             }
         }
+    }
+
+    /// Containers that do not use yet what is set aside for them.
+    pub fn resizing(&self) -> impl Iterator<Item = &'a Container> {
+        pod::containers(self.spec).filter(|container| {
+            let last = self.observed.last(&container.name);
+            last.is_some_and(|attempt| resize::of(container, attempt).is_some()) && !self.ended_for_good(container)
+        })
     }
 
     /// Keeps the last attempt and the one before it, whose log can still be asked for.

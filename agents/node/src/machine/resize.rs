@@ -2,10 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::{
-    api::core::v1::{Container, ResourceRequirements},
-    apimachinery::pkg::api::resource::Quantity,
-};
+use k8s_openapi::{api::core::v1::Container, apimachinery::pkg::api::resource::Quantity};
 
 use super::observed::Attempt;
 use crate::spec::resources::amount;
@@ -20,8 +17,10 @@ pub enum Resize {
 /// `None` where it does, and where nobody knows what it was started with.
 pub fn of(container: &Container, attempt: &Attempt) -> Option<Resize> {
     let before = attempt.resources.as_ref()?;
-    let now = container.resources.clone().unwrap_or_default();
-    let changed = |name: &str| [false, true].iter().any(|limits| differs(before, &now, *limits, name));
+    let now = container.resources.as_ref();
+    let changed = |name: &str| {
+        [false, true].iter().any(|limits| amount(Some(before), *limits, name) != amount(now, *limits, name))
+    };
     let restarts = |name: &str| {
         let policies = container.resize_policy.iter().flatten();
         policies.into_iter().any(|policy| policy.resource_name == name && policy.restart_policy == "RestartContainer")
@@ -31,10 +30,6 @@ pub fn of(container: &Container, attempt: &Attempt) -> Option<Resize> {
         return None;
     }
     Some(if changed.into_iter().any(restarts) { Resize::Restart } else { Resize::InPlace })
-}
-
-fn differs(before: &ResourceRequirements, now: &ResourceRequirements, limits: bool, name: &str) -> bool {
-    amount(Some(before), limits, name) != amount(Some(now), limits, name)
 }
 
 /// The cpu and memory that the pod asks for a container, as its status tells what was set aside.

@@ -2,10 +2,11 @@
 
 use std::net::IpAddr;
 
-use k8s_openapi::api::core::v1::{HostIP, PodIP, PodStatus};
+use k8s_openapi::api::core::v1::{Container, HostIP, PodIP, PodStatus};
 
 use super::{
-    Host, conditions, container_state,
+    Host, conditions,
+    container_state::{Role, States},
     ending::Ending,
     observed::{Rejection, Sandbox},
     phase,
@@ -26,9 +27,11 @@ pub fn compute(plan: &Plan<'_>, host: Host, ending: Option<&Ending>) -> PodStatu
     };
     set_addresses(&mut status, plan, host);
     let stopped = ending.is_some() && !anything_alive(plan);
-    let states = container_state::States { plan, stopped };
-    status.init_container_statuses = states.list(plan.spec.init_containers.as_deref().unwrap_or_default(), true);
-    status.container_statuses = states.list(&plan.spec.containers, false);
+    let states = States { plan, stopped };
+    let ephemeral: Vec<Container> = pod::ephemeral_containers(plan.spec).collect();
+    status.init_container_statuses = states.list(plan.spec.init_containers.as_deref().unwrap_or_default(), Role::Init);
+    status.container_statuses = states.list(&plan.spec.containers, Role::Main);
+    status.ephemeral_container_statuses = states.list(&ephemeral, Role::Ephemeral);
     let failure = match ending {
         Some(Ending::Failed(rejection)) => Some(rejection),
         Some(Ending::Over | Ending::Deleted | Ending::Gone | Ending::Completed) | None => None,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use chrono::{SecondsFormat, Utc};
 use http::{Response, StatusCode};
-use k8s_openapi::api::core::v1::{ContainerState, Pod};
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod, PodStatus};
 use kontiki_runtime::Usage;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -50,8 +50,7 @@ pub fn metrics(backend: &dyn Backend) -> Result<Response<Body>, Refused> {
             running.inc();
         }
         phases.get_or_create(&PhaseLabels { phase }).inc();
-        let lists = [&status.container_statuses, &status.init_container_statuses];
-        for container in lists.into_iter().flatten().flatten() {
+        for container in container_statuses(status) {
             let container_state = state_name(container.state.as_ref());
             states.get_or_create(&StateLabels { container_state }).inc();
         }
@@ -63,6 +62,11 @@ pub fn metrics(backend: &dyn Backend) -> Result<Response<Body>, Refused> {
     let mut text = String::new();
     encode(&mut text, &registry).map_err(|error| failure::internal(&error))?;
     Ok(body::full("application/openmetrics-text; version=1.0.0; charset=utf-8", text))
+}
+
+fn container_statuses(status: &PodStatus) -> impl Iterator<Item = &ContainerStatus> {
+    let lists = [&status.container_statuses, &status.init_container_statuses, &status.ephemeral_container_statuses];
+    lists.into_iter().flatten().flatten()
 }
 
 fn state_name(state: Option<&ContainerState>) -> &'static str {
@@ -87,8 +91,7 @@ pub async fn summary(backend: &dyn Backend) -> Response<Body> {
 async fn pod_stats(backend: &dyn Backend, pod: &Pod) -> Option<Value> {
     let whole = measured(backend.usage(pod, None).await)?;
     let mut containers = Vec::new();
-    let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
-    for status in statuses.into_iter().flatten() {
+    for status in pod.status.iter().flat_map(container_statuses) {
         let Some(running) = status.state.as_ref().and_then(|state| state.running.as_ref()) else { continue };
         let Some(place) = status.container_id.as_deref().and_then(|id| backend.place(pod, id)) else { continue };
         if let Some(mut stats) = measured(backend.usage(pod, Some(&place)).await) {

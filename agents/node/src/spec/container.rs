@@ -86,6 +86,7 @@ pub fn container_spec(
         tty,
         log_path: around.log_path,
         stop_signal: stop_signal(container).or_else(|| config.stop_signal.clone()),
+        process_namespace_of: None,
     })
 }
 

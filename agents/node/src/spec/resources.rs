@@ -20,6 +20,13 @@ pub fn amount(list: Option<&ResourceRequirements>, limits: bool, name: &str) -> 
     (amount > 0).then_some(amount)
 }
 
+/// As much cpu and memory in both, however it is written.
+pub fn same_amounts(one: Option<&ResourceRequirements>, other: Option<&ResourceRequirements>) -> bool {
+    let same =
+        |name: &str| [false, true].iter().all(|limits| amount(one, *limits, name) == amount(other, *limits, name));
+    ["cpu", "memory"].into_iter().all(same)
+}
+
 fn shares(milli_cpu: i64) -> u64 {
     u64::try_from(milli_cpu * SHARES_PER_CPU / 1000).unwrap_or(0).clamp(CPU_SHARES_MIN, CPU_SHARES_MAX)
 }

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod api;
+mod ephemeral;
 mod pods;
+mod resize;
 mod runtime;
 
 use std::{net::Ipv4Addr, sync::Arc, time::Duration};
@@ -35,12 +37,29 @@ struct Cluster {
 }
 
 /// A running agent. Dropping it is as killing it.
-struct Agent(CancellationToken, tokio::task::JoinHandle<()>);
+struct Agent {
+    cancel: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+    node: Arc<NodeContext>,
+}
+
+impl Agent {
+    /// Waits until something holds on the machine that no API tells; it is looked at after each change on the node.
+    async fn until(&self, what: &str, holds: impl Fn() -> bool) {
+        let mut news = self.node.pods.news();
+        let held = async {
+            while !holds() {
+                news.changed().await.unwrap();
+            }
+        };
+        assert!(tokio::time::timeout(PATIENCE, held).await.is_ok(), "never came to be: {what}");
+    }
+}
 
 impl Drop for Agent {
     fn drop(&mut self) {
-        self.0.cancel();
-        self.1.abort();
+        self.cancel.cancel();
+        self.task.abort();
     }
 }
 
@@ -63,15 +82,15 @@ impl Cluster {
             services: informer(kube::Api::all(client.clone()), all(), vec![], cancel.clone()),
             nodes: kontiki_informer::Informer::start(kube::Api::all(client.clone()), all(), vec![], cancel.clone()),
             allocatable: facts.allocatable_text(),
-            pods: Pods::default(),
+            pods: Pods::new(facts.allocatable_text()),
             images_changed: Arc::default(),
             client,
             config,
             containers: self.runtime.clone(),
             facts,
         });
-        let task = tokio::spawn(Dispatcher::new(node).run(cancel.clone()));
-        Agent(cancel, task)
+        let task = tokio::spawn(Dispatcher::new(node.clone()).run(cancel.clone()));
+        Agent { cancel, task, node }
     }
 
     fn config(&self) -> NodeConfig {

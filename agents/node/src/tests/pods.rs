@@ -76,19 +76,14 @@ async fn a_pod_deleted_while_no_agent_looked_is_ended() {
     drop(first);
     cluster.api.remove("pods", "n", "p");
     cluster.pod("q", one(json!({})));
-    let _second = cluster.start();
+    let second = cluster.start();
     let pod = cluster.until("q", running).await;
     let own = pod["metadata"]["uid"].as_str().unwrap();
     let folders = || {
         let entries = std::fs::read_dir(cluster.state_dir.path().join("pods")).unwrap();
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect::<Vec<_>>()
     };
-    let gone = async {
-        while folders() != [own] {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(super::PATIENCE, gone).await.unwrap();
+    second.until("the folder of the deleted pod is gone", || folders() == [own]).await;
     assert!(cluster.runtime.done().contains(&"signal c-0 15".to_owned()));
 }
 
@@ -108,7 +103,7 @@ async fn a_missing_config_map_is_told_and_waited_for() {
 #[tokio::test]
 async fn volumes_of_config_maps_follow_their_objects() {
     let cluster = Cluster::new();
-    let _agent = cluster.start();
+    let agent = cluster.start();
     let map = json!({"metadata": {"name": "m", "namespace": "n"}, "data": {"key": "one"}});
     let mut spec = one(json!({"volumeMounts": [{"name": "v", "mountPath": "/v"}]}));
     spec["volumes"] = json!([{"name": "v", "configMap": {"name": "m"}}]);
@@ -122,12 +117,7 @@ async fn volumes_of_config_maps_follow_their_objects() {
     let content = || std::fs::read_to_string(mount.source.join("key")).unwrap();
     assert_eq!(content(), "one");
     cluster.api.change("configmaps", "n", "m", json!({"data": {"key": "two"}}));
-    let changed = async {
-        while content() != "two" {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(super::PATIENCE, changed).await.unwrap();
+    agent.until("the volume has the new content", || content() == "two").await;
 }
 
 #[tokio::test]
@@ -227,7 +217,7 @@ async fn hooks_run_after_the_start_and_before_the_stop() {
 #[tokio::test]
 async fn a_job_completes_and_its_pod_stays() {
     let cluster = Cluster::new();
-    let _agent = cluster.start();
+    let agent = cluster.start();
     let mut spec = one(json!({}));
     spec["restartPolicy"] = "Never".into();
     cluster.pod("p", spec);
@@ -235,12 +225,7 @@ async fn a_job_completes_and_its_pod_stays() {
     cluster.runtime.exit("c-0", 0);
     let pod = cluster.until("p", |pod| pod["status"]["phase"] == "Succeeded").await;
     assert_eq!(state(&pod)["terminated"]["reason"], "Completed");
-    let cleaned = async {
-        while !cluster.runtime.is_empty() {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(super::PATIENCE, cleaned).await.unwrap();
+    agent.until("the sandbox is gone", || cluster.runtime.is_empty()).await;
     assert_eq!(cluster.api.get("pods", "n", "p")["status"], pod["status"]);
 }
 

@@ -34,6 +34,8 @@ struct State {
     done: Vec<String>,
     /// Commands that fail when they are run in a container.
     failing: BTreeSet<String>,
+    /// What every container uses.
+    memory_bytes: i64,
 }
 
 impl FakeRuntime {
@@ -55,6 +57,10 @@ impl FakeRuntime {
 
     pub fn fail(&self, command: &str) {
         self.state.lock().unwrap().failing.insert(command.to_owned());
+    }
+
+    pub fn use_memory(&self, bytes: i64) {
+        self.state.lock().unwrap().memory_bytes = bytes;
     }
 
     /// The sandbox's shim dies, and everything with it.
@@ -196,7 +202,12 @@ impl Containers for FakeRuntime {
 
     fn limit_container<'a>(&'a self, _: &'a str, container: &'a str, limits: &'a Limits) -> Answer<'a, ()> {
         let memory = limits.of_container.memory_bytes.unwrap_or_default();
-        self.state.lock().unwrap().done.push(format!("limit {container} to {memory} bytes"));
+        let mut state = self.state.lock().unwrap();
+        if memory < state.memory_bytes {
+            let message = format!("memory limit ({memory}) below current usage ({})", state.memory_bytes);
+            return Box::pin(async { Err(Refusal::new(RefusalKind::InUse, message)) });
+        }
+        state.done.push(format!("limit {container} to {memory} bytes"));
         Box::pin(async { Ok(()) })
     }
 

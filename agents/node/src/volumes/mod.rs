@@ -97,7 +97,7 @@ pub fn references(pod: &Pod) -> References {
             found.secrets.extend(source.secret.iter().map(|secret| secret.name.clone()));
         }
     }
-    for container in crate::pod::containers(&spec) {
+    for container in crate::pod::all_containers(&spec) {
         for source in container.env_from.iter().flatten() {
             found.config_maps.extend(source.config_map_ref.iter().map(|map| map.name.clone()));
             found.secrets.extend(source.secret_ref.iter().map(|secret| secret.name.clone()));

@@ -207,7 +207,7 @@ fn downward_files(
         } else if let Some(resource) = &item.resource_field_ref {
             let name = resource.container_name.as_deref().unwrap_or_default();
             let container = pod::container(&spec, name).ok_or_else(|| format!("container {name:?} not found"))?;
-            downward::resource(container, resource, sources.allocatable)?
+            downward::resource(&container, resource, sources.allocatable)?
         } else {
             String::new()
         };

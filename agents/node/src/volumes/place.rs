@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use k8s_openapi::api::core::v1::Volume;
+use k8s_openapi::api::core::v1::{ResourceRequirements, Volume};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use crate::pod::PodId;
@@ -68,6 +68,14 @@ impl Place {
     /// Holds what an attempt may use, as the pod asked for it.
     pub fn resources(&self, container: &str, attempt: u32) -> PathBuf {
         self.container(container).join(format!("resources-{attempt}"))
+    }
+
+    /// What the last attempt of a container may use, where one was made.
+    pub fn last_resources(&self, container: &str) -> Option<ResourceRequirements> {
+        let names = fs::read_dir(self.container(container)).ok()?.flatten().map(|entry| entry.file_name());
+        let attempts = names.filter_map(|name| name.to_str()?.strip_prefix("resources-")?.parse::<u32>().ok());
+        let text = fs::read(self.resources(container, attempts.max()?)).ok()?;
+        serde_json::from_slice(&text).ok()
     }
 
     pub fn logs(&self) -> PathBuf {

@@ -3,7 +3,7 @@
 use super::Worker;
 use crate::{
     clock::millis,
-    machine::{Attempt, AttemptState, Exit, Health},
+    machine::{self, Attempt, AttemptState, Exit, Health},
 };
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, PodStatus};
 
@@ -12,6 +12,8 @@ impl Worker {
     pub(super) async fn adopt(&mut self) {
         self.observed.rejection = self.rejection.take();
         self.observed.acknowledged = self.pod.status.clone().unwrap_or_default();
+        self.resizing = machine::is_resizing(&self.observed.acknowledged);
+        self.ask();
         self.observed.leftovers = self.place.is_used();
         self.observed.logs_left = self.place.logs().exists();
         self.observe().await;
@@ -44,7 +46,8 @@ impl Worker {
 
 fn statuses(status: &PodStatus) -> impl Iterator<Item = &ContainerStatus> {
     let init = status.init_container_statuses.iter().flatten();
-    init.chain(status.container_statuses.iter().flatten())
+    let ephemeral = status.ephemeral_container_statuses.iter().flatten();
+    init.chain(status.container_statuses.iter().flatten()).chain(ephemeral)
 }
 
 /// The attempt that the API speaks of, by its id.

@@ -11,16 +11,16 @@ use kube::{
 };
 use tracing::warn;
 
-use super::{Worker, publish::Told, start::Started};
+use super::{Worker, publish::Told, resize::resize, start::Started};
 use crate::{
     clock::{self, Millis},
-    containers::{Limits, SharedContainers},
+    containers::SharedContainers,
     events::Severity,
     limits::{EMPTY_DIR_CHECK, REMOVE_RETRY_MS, RETRY_MS},
     machine::{Action, Job, Rejection, Sandbox, Step},
     node::NodeContext,
     pod::{self, PodId},
-    spec::{SandboxNeeds, container_name, resources, sandbox_spec},
+    spec::{SandboxNeeds, container_name, sandbox_spec},
     tokens,
     volumes::{
         self, Place, Sources, Token, TokenKey, VolumeProblem, expiring_at_ms, limited_empty_dirs, release_container,
@@ -135,12 +135,7 @@ impl Worker {
             }
             Outcome::Started(started) => self.learn_started(started),
             Outcome::Killed { container } => drop(self.kills.remove(&container)),
-            Outcome::Resized { container, result } => {
-                let Err(message) = result else { return };
-                self.memory(&container).resize_at_ms = clock::now() + RETRY_MS;
-                let message = format!("Container {container} cannot be resized: {message}");
-                self.node.events.of_pod(&self.pod, Severity::Warning, "ResizeError", message);
-            }
+            Outcome::Resized { container, result } => self.learn_resized(&container, result),
             Outcome::Removed { container, attempt, result } => match result {
                 Ok(()) => {
                     self.failed.remove(&(container.clone(), attempt));
@@ -326,22 +321,6 @@ pub async fn remove_sandbox(containers: &SharedContainers, id: &PodId) -> Result
         containers.release_address(&id.uid);
     }
     patiently(removed).await
-}
-
-/// Lets a running attempt use what the pod says, and remembers that it does.
-async fn resize(node: &NodeContext, pod: &Pod, place: Place, name: &str, attempt: u32) -> Result<(), String> {
-    let spec = pod::spec(pod);
-    let Some(container) = pod::container(&spec, name) else { return Ok(()) };
-    let limits = Limits {
-        of_container: resources::of_container(pod, container, node.memory_capacity()),
-        of_sandbox: resources::of_pod(&spec),
-    };
-    let id = PodId::of(pod);
-    let limited = node.containers.limit_container(&id.uid, &container_name(name, attempt), &limits).await;
-    limited.map_err(|refusal| refusal.message)?;
-    let file = place.resources(name, attempt);
-    let resources = container.resources.clone().unwrap_or_default();
-    blocking(move || remember_resources(&file, &resources)).await
 }
 
 /// Written aside first: a reader sees all of it or what was before.

@@ -89,7 +89,7 @@ impl Worker {
             containers: self.node.containers.clone(),
             sandbox: self.id.uid.clone(),
             id: container_name(container, attempt),
-            container: pod::container(&spec, container)?.clone(),
+            container: pod::container(&spec, container)?.into_owned(),
             address: self.address(),
         })
     }

@@ -5,8 +5,10 @@ mod adopt;
 mod jobs;
 mod kill;
 mod observe;
+mod preparation;
 mod probing;
 mod publish;
+mod resize;
 mod start;
 
 use std::{
@@ -75,9 +77,14 @@ impl Signals {
 pub struct Worker {
     node: Arc<NodeContext>,
     id: PodId,
+    /// As the API has it.
+    asked: Arc<Pod>,
+    /// With what is set aside for it: what is run.
     pod: Arc<Pod>,
     place: Place,
     wanted: watch::Receiver<Wanted>,
+    /// Room may have appeared on the node.
+    news: watch::Receiver<()>,
     signals: Arc<Signals>,
     rejection: Option<Rejection>,
     observed: Observed,
@@ -94,6 +101,8 @@ pub struct Worker {
     verdicts: mpsc::Receiver<Verdict>,
     verdict_sender: mpsc::Sender<Verdict>,
     publication: Publication,
+    /// Its containers do not use yet what is set aside for them.
+    resizing: bool,
     tokens: BTreeMap<TokenKey, Token>,
     refresh_volumes: bool,
     empty_dirs_checked_ms: Millis,
@@ -108,9 +117,11 @@ impl Worker {
         let worker = Worker {
             place: Place::new(&node.config.state_dir, &id),
             publication: Publication::new(&pod),
+            news: node.pods.news(),
+            pod: Arc::new(node.pods.standing(&id.uid).allocation.given_to(&pod)),
             node,
             id,
-            pod,
+            asked: pod,
             wanted,
             signals: signals.clone(),
             rejection,
@@ -124,6 +135,7 @@ impl Worker {
             probes: Probes::default(),
             verdicts,
             verdict_sender,
+            resizing: false,
             tokens: BTreeMap::new(),
             refresh_volumes: false,
             empty_dirs_checked_ms: clock::now(),
@@ -169,6 +181,7 @@ impl Worker {
             self.begin(action, now_ms);
         }
         self.show(&status);
+        self.tell_resized(&status);
         let mut wake = wake_at_ms;
         let mut also = |at: Option<Millis>| wake = wake.into_iter().chain(at).min();
         if !self.observed.gone {
@@ -186,7 +199,7 @@ impl Worker {
     /// The pod as it is now, for whoever asks this node.
     fn show(&self, status: &k8s_openapi::api::core::v1::PodStatus) {
         let pod = Pod { status: Some(status.clone()), ..Pod::clone(&self.pod) };
-        self.node.pods.put(&self.id.uid, Arc::new(pod));
+        self.node.pods.show(&self.id.uid, Arc::new(pod));
     }
 
     /// Waits for anything that may change the next decision, and takes it in.
@@ -199,6 +212,10 @@ impl Worker {
             Some(verdict) = self.verdicts.recv() => self.learn_verdict(verdict),
             () = self.signals.notify.notified() => {}
             Ok(()) = self.wanted.changed() => self.learn_wanted(),
+            Ok(()) = self.news.changed(), if self.observed.resize.is_some() => {
+                let standing = self.node.pods.standing(&self.id.uid);
+                self.take_standing(standing);
+            }
             () = tokio::time::sleep(pause) => {}
         }
         if self.signals.objects_changed.swap(false, Ordering::AcqRel) {
@@ -226,6 +243,7 @@ impl Worker {
                 self.publication.died();
             }
         }
+        self.node.pods.changed();
     }
 
     fn learn_wanted(&mut self) {
@@ -248,8 +266,13 @@ impl Worker {
         {
             self.refresh_volumes = true;
         }
+        let refers = references(&pod);
+        if refers != references(&self.pod) {
+            self.node.objects.hold(&self.id.uid, &self.id.namespace, &refers);
+        }
         self.observed.acknowledged = pod.status.clone().unwrap_or_default();
-        self.pod = pod;
+        self.asked = pod;
+        self.ask();
     }
 
     /// Forgets how long a container has to wait, if it waits for the reason given.

@@ -113,7 +113,7 @@ impl Worker {
         let (name, number) = key;
         let message = pod::container(&spec, name).and_then(|container| {
             let file = self.place.termination_message(name, *number);
-            termination_message(container, exit.exit_code, &file, &self.place.log(name, *number))
+            termination_message(&container, exit.exit_code, &file, &self.place.log(name, *number))
         });
         let exit = Exit { message: message.or(exit.message), ..exit };
         self.exits.insert(key.clone(), exit.clone());

@@ -13,6 +13,7 @@ use super::{Worker, jobs::Outcome};
 use crate::{
     clock::{self, Millis},
     limits::{API_RETRY_FIRST, API_RETRY_MAX, CONFLICTS_MAX},
+    machine::OWN_CONDITIONS,
     retry::Retry,
     status_patch::difference,
 };
@@ -75,7 +76,7 @@ impl Worker {
             return Some(self.publication.not_before_ms);
         }
         self.publication.in_flight = true;
-        let pod = self.pod.clone();
+        let pod = self.asked.clone();
         let client = caused_by(&self.node.client, pod.metadata.resource_version.as_deref());
         let api: Api<Pod> = Api::namespaced(client, &self.id.namespace);
         self.jobs.spawn(async move { Outcome::Told(write(&api, pod, status).await) });
@@ -138,9 +139,8 @@ async fn write(api: &Api<Pod>, pod: Arc<Pod>, status: PodStatus) -> Told {
 
 /// Conditions that this node does not set are as their owners last wrote them.
 fn adopt_foreign_conditions(wanted: &mut PodStatus, theirs: Option<&PodStatus>) {
-    const OWN: [&str; 4] = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady"];
     let theirs = theirs.and_then(|status| status.conditions.clone()).unwrap_or_default();
     let conditions = wanted.conditions.get_or_insert_default();
-    conditions.retain(|condition| OWN.contains(&condition.type_.as_str()));
-    conditions.extend(theirs.into_iter().filter(|condition| !OWN.contains(&condition.type_.as_str())));
+    conditions.retain(|condition| OWN_CONDITIONS.contains(&condition.type_.as_str()));
+    conditions.extend(theirs.into_iter().filter(|condition| !OWN_CONDITIONS.contains(&condition.type_.as_str())));
 }

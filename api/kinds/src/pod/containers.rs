@@ -13,6 +13,9 @@ pub struct Scope<'a> {
     pub grace_period: i64,
 }
 
+/// What no ephemeral container has, besides probes.
+const OF_LASTING_CONTAINERS: [&str; 6] =
+    ["ports", "resources", "resizePolicy", "restartPolicy", "restartPolicyRules", "lifecycle"];
 const PROBES: [&str; 3] = ["livenessProbe", "readinessProbe", "startupProbe"];
 
 /// Regular containers, at `path`.
@@ -228,8 +231,13 @@ pub fn validate_ephemeral(ephemeral: &[Value], others: &[&Value], scope: &Scope<
         if !target.is_empty() && !others.iter().any(|one| text(one, "/name") == target) {
             faults.add(FaultKind::NotFound, format!("{path}.targetContainerName"), Some(target.into()), "");
         }
-        for member in ["ports", "lifecycle"].iter().chain(&PROBES) {
-            if !missing(container, &format!("/{member}")) {
+        for member in OF_LASTING_CONTAINERS.iter().chain(&PROBES) {
+            let empty = match at(container, &format!("/{member}")) {
+                Value::Object(members) => members.is_empty(),
+                Value::Array(list) => list.is_empty(),
+                value => value.is_null(),
+            };
+            if !empty {
                 faults.forbidden(format!("{path}.{member}"), "cannot be set for an Ephemeral Container");
             }
         }

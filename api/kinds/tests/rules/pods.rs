@@ -289,6 +289,17 @@ fn containers_for_debugging_come_and_stay() {
         faults,
         ["spec.ephemeralContainers: Forbidden: existing ephemeral containers \"dbg\" may not be removed\n"]
     );
+    for (member, value) in [
+        ("resources", json!({"limits": {"cpu": "1"}})),
+        ("restartPolicy", json!("Always")),
+        ("ports", json!([{"containerPort": 80}])),
+        ("lifecycle", json!({"preStop": {"exec": {"command": ["x"]}}})),
+    ] {
+        let debug = json!({"spec": {"ephemeralContainers": [{"name": "dbg", "image": "i:1", member: value}]}});
+        let expected =
+            format!("spec.ephemeralContainers[0].{member}: Forbidden: cannot be set for an Ephemeral Container");
+        assert_eq!(change(&old, debug).1, [expected]);
+    }
     let (_, faults) = change(&with, json!({"spec": {"ephemeralContainers": [{"name": "dbg", "image": "i:2"}]}}));
     assert_eq!(
         faults,

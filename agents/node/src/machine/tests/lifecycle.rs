@@ -1,11 +1,12 @@
 //! From nothing to running, and from running to nothing.
 
+use k8s_openapi::api::core::v1::PodStatus;
 use serde_json::json;
 
 use super::world::{World, condition, show};
 use crate::{
     clock::api_time,
-    machine::{Attempt, AttemptState, Job, Rejection, Sandbox, Step, Stop},
+    machine::{Attempt, AttemptState, Job, Pending, PendingReason, Rejection, ResizeFailed, Sandbox, Step, Stop},
 };
 
 #[test]
@@ -267,6 +268,34 @@ fn a_container_uses_what_its_pod_now_says() {
             assert_eq!(told.allocated_resources, told.resources.clone().unwrap().requests);
         }
     }
+}
+
+#[test]
+fn a_resize_is_told_while_it_waits_and_while_it_is_under_way() {
+    let container = json!({"name": "a", "resources": {"limits": {"memory": "64Mi"}}});
+    let mut world = World::new(json!({"containers": [container]}));
+    world.settle();
+    world.take();
+    let message = "no room".to_owned();
+    world.observed.resize = Some(Pending { reason: PendingReason::Deferred, message });
+    let status = world.settle();
+    assert_eq!(condition(&status, "PodResizePending"), "True Deferred no room");
+    world.observed.resize = None;
+    let before = serde_json::from_value(json!({"limits": {"memory": "128Mi"}})).unwrap();
+    world.observed.attempts.get_mut("a").unwrap()[0].resources = Some(before);
+    assert_eq!(condition(&world.decide().status, "PodResizeInProgress"), "True");
+    let retry_at_ms = world.now_ms + 10_000;
+    world.observed.memory.get_mut("a").unwrap().resize_failed =
+        Some(ResizeFailed { message: "in use".to_owned(), retry_at_ms });
+    let decision = world.decide();
+    assert_eq!(condition(&decision.status, "PodResizeInProgress"), "True Error in use");
+    assert_eq!((decision.actions.as_slice(), decision.wake_at_ms), (&[][..], Some(retry_at_ms)));
+    let status = world.pass(10);
+    assert_eq!(world.take(), "resize a-0");
+    let of_resizes = |status: &PodStatus| {
+        status.conditions.iter().flatten().filter(|condition| condition.type_.starts_with("PodResize")).count()
+    };
+    assert_eq!(of_resizes(&status), 0);
 }
 
 #[test]

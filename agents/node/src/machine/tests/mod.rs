@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod ephemeral;
 mod lifecycle;
 mod restarts;
 mod world;

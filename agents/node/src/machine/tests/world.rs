@@ -200,7 +200,7 @@ pub fn show(status: &PodStatus) -> String {
         |list: &Option<Vec<ContainerStatus>>| list.iter().flatten().map(one).collect::<Vec<_>>().join(", ");
     let mut parts = vec![status.phase.clone().unwrap_or_default()];
     parts.extend(status.reason.clone());
-    for list in [&status.init_container_statuses, &status.container_statuses] {
+    for list in [&status.init_container_statuses, &status.container_statuses, &status.ephemeral_container_statuses] {
         if list.is_some() {
             parts.push(containers(list));
         }

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use hyper::{body::Incoming, upgrade::Upgraded};
 use hyper_util::rt::TokioIo;
+use k8s_openapi::api::core::v1::Container;
 
 use self::{
     process::{Until, Wanted},
@@ -81,9 +82,9 @@ pub async fn attach(
     let pod = service.pod(&name.pod)?;
     let spec = pod::spec(&pod);
     let container = pod::container(&spec, &name.container);
-    let has = |flag: Option<bool>| flag == Some(true);
-    let mut wanted = wanted(&query, container.is_some_and(|container| has(container.tty)))?;
-    wanted.stdin &= container.is_some_and(|container| has(container.stdin));
+    let has = |flag: fn(&Container) -> Option<bool>| container.as_deref().and_then(flag) == Some(true);
+    let mut wanted = wanted(&query, has(|container| container.tty))?;
+    wanted.stdin &= has(|container| container.stdin);
     let place = running(service, name)?;
     let agreed = COMMAND.agree(request.headers())?;
     let backend = service.backend.clone();
