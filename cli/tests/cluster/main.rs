@@ -9,6 +9,7 @@ mod conversions;
 mod debug;
 mod encryption;
 mod faults;
+mod garbage;
 mod harness;
 #[path = "../../../apiserver/tests/hook/mod.rs"]
 mod hook;

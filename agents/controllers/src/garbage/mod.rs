@@ -14,7 +14,7 @@ use kube::{
     runtime::{WatchStreamExt, watcher},
 };
 use serde_json::json;
-use tokio::sync::{RwLock, watch};
+use tokio::sync::{Notify, RwLock, watch};
 use tracing::warn;
 
 use crate::{
@@ -24,16 +24,25 @@ use crate::{
 use graph::{Decision, Graph, Identity};
 
 const WORKERS: usize = 8;
-/// How often new resources are looked for.
-const DISCOVERY_ROUND: Duration = Duration::from_secs(30);
+/// How often resources are looked for that no object here tells of: what the server of an aggregated API changes.
+const DISCOVERY_ROUND: Duration = Duration::from_secs(300);
 const DISCOVERY_RETRY: Duration = Duration::from_millis(500);
 /// How long the first list of every resource is waited for; one that cannot be listed holds up no other for ever.
 const FIRST_LISTS_MAX: Duration = Duration::from_secs(30);
 pub const FOREGROUND: &str = "foregroundDeletion";
 pub const ORPHAN: &str = "orphan";
 
+/// Group and resource of what says which resources there are.
+const DEFINING: &[(&str, &str)] =
+    &[("apiextensions.k8s.io", "customresourcedefinitions"), ("apiregistration.k8s.io", "apiservices")];
+
 /// Objects of these are many, short-lived and own nothing.
 const IGNORED: &[&str] = &["events"];
+
+/// Of a patch that the kind cannot be patched by.
+const UNSUPPORTED_MEDIA_TYPE: u16 = 415;
+
+type Metadata = PartialObjectMeta<DynamicObject>;
 
 struct Collector {
     context: Context,
@@ -81,7 +90,7 @@ async fn complete(mut unlisted: watch::Receiver<Unlisted>, cancel: &tokio_util::
     }
 }
 
-/// Starts a follower for each resource, those that appear later too.
+/// Starts a follower for each resource, those that appear later too: a change of what defines resources is followed by a look.
 async fn follow_all(
     context: Context,
     graph: Arc<RwLock<Graph>>,
@@ -90,6 +99,7 @@ async fn follow_all(
 ) {
     let mut followed: BTreeSet<(String, String)> = BTreeSet::new();
     let mut tasks = tokio::task::JoinSet::new();
+    let redefined = Arc::new(Notify::new());
     loop {
         let mut pause = DISCOVERY_ROUND;
         match Discovery::new(context.clients.plain()).run_aggregated().await {
@@ -102,8 +112,16 @@ async fn follow_all(
                 found.retain(|(resource, _)| followed.insert((resource.group.clone(), resource.plural.clone())));
                 unlisted.send_modify(|left| *left = Some(left.unwrap_or(0) + found.len()));
                 for (resource, scope) in found {
-                    let (context, graph, queue) = (context.clone(), graph.clone(), queue.clone());
-                    tasks.spawn(follow(context, resource, scope, graph, queue, unlisted.clone()));
+                    let following = Following {
+                        context: context.clone(),
+                        resource,
+                        scope,
+                        graph: graph.clone(),
+                        queue: queue.clone(),
+                        unlisted: unlisted.clone(),
+                        redefined: redefined.clone(),
+                    };
+                    tasks.spawn(following.run());
                 }
             }
             Err(error) => {
@@ -113,6 +131,7 @@ async fn follow_all(
         }
         tokio::select! {
             () = context.cancel.cancelled() => break,
+            () = redefined.notified() => {}
             () = tokio::time::sleep(pause) => {}
         }
     }
@@ -130,56 +149,68 @@ fn deletable(discovery: &Discovery) -> Vec<(Arc<ApiResource>, Scope)> {
     .collect()
 }
 
-async fn follow(
+/// What follows one resource.
+struct Following {
     context: Context,
     resource: Arc<ApiResource>,
     scope: Scope,
     graph: Arc<RwLock<Graph>>,
     queue: Queue<String>,
     unlisted: watch::Sender<Unlisted>,
-) {
-    let mut never_listed = true;
-    let api: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(context.clients.plain(), &*resource);
-    let mut stream = std::pin::pin!(watcher(api, watcher::Config::default()).default_backoff());
-    let mut listed: Option<BTreeSet<String>> = None;
-    loop {
-        let event = tokio::select! {
-            () = context.cancel.cancelled() => return,
-            event = stream.next() => event,
-        };
-        let Some(event) = event else { return };
-        let mut graph = graph.write().await;
-        let wake = match event {
-            Ok(watcher::Event::Init) => {
-                listed = Some(BTreeSet::new());
-                continue;
-            }
-            Ok(watcher::Event::InitApply(object) | watcher::Event::Apply(object)) => {
-                let identity = identity(&resource, scope.clone(), &object);
-                if let (Some(listed), Some(uid)) = (&mut listed, object.uid()) {
-                    listed.insert(uid);
+    /// Told of each change of what defines resources.
+    redefined: Arc<Notify>,
+}
+
+impl Following {
+    async fn run(self) {
+        let resource = &self.resource;
+        let mut never_listed = true;
+        let defines = DEFINING.contains(&(resource.group.as_str(), resource.plural.as_str()));
+        let api: Api<Metadata> = Api::all_with(self.context.clients.plain(), &**resource);
+        let mut stream = std::pin::pin!(watcher(api, watcher::Config::default()).default_backoff());
+        let mut listed: Option<BTreeSet<String>> = None;
+        loop {
+            let event = tokio::select! {
+                () = self.context.cancel.cancelled() => return,
+                event = stream.next() => event,
+            };
+            let Some(event) = event else { return };
+            let mut graph = self.graph.write().await;
+            let wake = match event {
+                Ok(watcher::Event::Init) => {
+                    listed = Some(BTreeSet::new());
+                    continue;
                 }
-                graph.put(identity, &object.metadata)
-            }
-            Ok(watcher::Event::InitDone) => {
-                if std::mem::take(&mut never_listed) {
-                    unlisted.send_modify(|left| *left = left.map(|left| left - 1));
+                Ok(watcher::Event::InitApply(object) | watcher::Event::Apply(object)) => {
+                    let identity = identity(resource, self.scope.clone(), &object);
+                    if let (Some(listed), Some(uid)) = (&mut listed, object.uid()) {
+                        listed.insert(uid);
+                    }
+                    graph.put(identity, &object.metadata)
                 }
-                let kept = listed.take().unwrap_or_default();
-                graph.retain(&resource.group, &resource.plural, &kept)
+                Ok(watcher::Event::InitDone) => {
+                    if std::mem::take(&mut never_listed) {
+                        self.unlisted.send_modify(|left| *left = left.map(|left| left - 1));
+                    }
+                    let kept = listed.take().unwrap_or_default();
+                    graph.retain(&resource.group, &resource.plural, &kept)
+                }
+                Ok(watcher::Event::Delete(object)) => graph.remove(&object.uid().unwrap_or_default()),
+                Err(error) => {
+                    warn!(resource = resource.plural, %error, "watch interrupted");
+                    continue;
+                }
+            };
+            drop(graph);
+            if defines && listed.is_none() {
+                self.redefined.notify_one();
             }
-            Ok(watcher::Event::Delete(object)) => graph.remove(&object.uid().unwrap_or_default()),
-            Err(error) => {
-                warn!(resource = resource.plural, %error, "watch interrupted");
-                continue;
-            }
-        };
-        drop(graph);
-        wake.into_iter().for_each(|uid| queue.add(uid));
+            wake.into_iter().for_each(|uid| self.queue.add(uid));
+        }
     }
 }
 
-fn identity(resource: &Arc<ApiResource>, scope: Scope, object: &PartialObjectMeta<DynamicObject>) -> Identity {
+fn identity(resource: &Arc<ApiResource>, scope: Scope, object: &Metadata) -> Identity {
     Identity {
         resource: resource.clone(),
         namespace: if scope == Scope::Namespaced { object.namespace() } else { None },
@@ -203,10 +234,7 @@ impl Collector {
             }
             Decision::ReleaseDependents { object, dependents } => {
                 for (dependent_uid, dependent) in dependents {
-                    let patch = json!({"metadata": {
-                        "uid": dependent_uid, "ownerReferences": [{"$patch": "delete", "uid": uid}],
-                    }});
-                    self.patch(&dependent, &object, &Patch::Strategic(patch)).await?;
+                    self.release((&dependent_uid, &dependent), &object, &[uid]).await?;
                 }
                 self.drop_finalizer(uid, &object, ORPHAN).await
             }
@@ -234,9 +262,7 @@ impl Collector {
             return self.delete(uid, object, policy).await;
         }
         if !gone.is_empty() {
-            let dangling: Vec<_> = gone.iter().map(|uid| json!({"$patch": "delete", "uid": uid})).collect();
-            let patch = json!({"metadata": {"uid": uid, "ownerReferences": dangling}});
-            self.patch(object, object, &Patch::Strategic(patch)).await?;
+            self.release((uid, object), object, &gone).await?;
         }
         Ok(())
     }
@@ -268,12 +294,37 @@ impl Collector {
         }
     }
 
-    async fn drop_finalizer(&self, uid: &str, object: &Identity, finalizer: &str) -> Result<(), ControllerError> {
-        let api = self.api(object, self.context.clients.plain());
-        let Some(current) = gone_is_fine(api.get_metadata(&object.name).await)? else { return Ok(()) };
-        if current.uid().as_deref() != Some(uid) {
-            return Ok(());
+    /// Takes owners off an object. Where merging by key is not known, as for custom objects, the rest is written instead.
+    async fn release(
+        &self,
+        (uid, object): (&str, &Identity),
+        cause: &Identity,
+        owners: &[&str],
+    ) -> Result<(), ControllerError> {
+        let off: Vec<_> = owners.iter().map(|uid| json!({"$patch": "delete", "uid": uid})).collect();
+        let patch = json!({"metadata": {"uid": uid, "ownerReferences": off}});
+        match self.patch(object, cause, &Patch::Strategic(patch)).await {
+            Err(ControllerError::Api(kube::Error::Api(status))) if status.code == UNSUPPORTED_MEDIA_TYPE => {}
+            patched => return patched,
         }
+        let Some(current) = self.current(uid, object).await? else { return Ok(()) };
+        let mut left = current.owner_references().to_vec();
+        left.retain(|owner| !owners.contains(&owner.uid.as_str()));
+        let patch = json!({"metadata": {
+            "uid": uid, "resourceVersion": current.resource_version(), "ownerReferences": left,
+        }});
+        self.patch(object, cause, &Patch::Merge(patch)).await
+    }
+
+    /// The object as it is now, unless another one has its name.
+    async fn current(&self, uid: &str, object: &Identity) -> Result<Option<Metadata>, ControllerError> {
+        let api = self.api(object, self.context.clients.plain());
+        let current = gone_is_fine(api.get_metadata(&object.name).await)?;
+        Ok(current.filter(|current| current.uid().as_deref() == Some(uid)))
+    }
+
+    async fn drop_finalizer(&self, uid: &str, object: &Identity, finalizer: &str) -> Result<(), ControllerError> {
+        let Some(current) = self.current(uid, object).await? else { return Ok(()) };
         let left: Vec<&String> = current.finalizers().iter().filter(|one| *one != finalizer).collect();
         let patch = json!({"metadata": {
             "uid": uid, "resourceVersion": current.resource_version(), "finalizers": left,
