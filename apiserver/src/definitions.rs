@@ -18,6 +18,7 @@ use kontiki_kinds::{
 use kontiki_model::{Key, Revision, Scope, Status};
 use kontiki_raft::{ListOptions, ReadError, Stored};
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     bootstrap,
@@ -37,7 +38,11 @@ pub(crate) struct Definitions {
 
 struct Compiled {
     revision: Revision,
+    /// What was compiled: the definition's author changes it, its conditions do not.
+    generation: (Value, Value),
     kinds: Vec<Arc<Kind>>,
+    /// Cancelled when objects are not told as these kinds tell them any more.
+    serving: CancellationToken,
     /// The definition without its versions, which are most of it.
     outline: Value,
 }
@@ -59,9 +64,9 @@ pub(crate) fn refresh(core: &Core) -> Result<(), Status> {
     // Under the lock from reading to serving: what is served never goes back.
     let mut compiled = core.definitions.compiled.lock().unwrap_or_else(PoisonError::into_inner);
     let definitions = stored(core)?;
-    let before = compiled.len();
-    compiled.retain(|name, _| definitions.iter().any(|definition| definition.key.name == *name));
-    let mut changed = compiled.len() != before;
+    let gone = |name: &String, _: &mut Compiled| !definitions.iter().any(|definition| definition.key.name == *name);
+    let mut over: Vec<_> = compiled.extract_if(gone).map(|(_, one)| one.serving).collect();
+    let mut changed = !over.is_empty();
     for definition in &definitions {
         let name = &definition.key.name;
         if compiled.get(name).is_some_and(|known| known.revision == definition.revision) {
@@ -69,13 +74,25 @@ pub(crate) fn refresh(core: &Core) -> Result<(), Status> {
         }
         let tree: Value = serde_json::from_slice(&definition.body).map_err(failure::internal)?;
         let kinds = custom::served(&tree, definition.revision);
-        compiled.insert(name.clone(), Compiled { revision: definition.revision, kinds, outline: outline(tree) });
+        let generation = (tree["metadata"]["uid"].clone(), tree["metadata"]["generation"].clone());
+        let serving = match compiled.remove(name) {
+            Some(before) if before.generation == generation => before.serving,
+            before => {
+                over.extend(before.map(|before| before.serving));
+                CancellationToken::new()
+            }
+        };
+        let outline = outline(tree);
+        let one = Compiled { revision: definition.revision, generation, kinds, serving, outline };
+        compiled.insert(name.clone(), one);
         changed = true;
     }
     if changed {
         let kinds = compiled.values().flat_map(|one| one.kinds.iter().cloned()).collect();
         core.serve(Kinds::with(kinds));
     }
+    // Who is told by this that it is over finds the new kinds when it asks again.
+    over.iter().for_each(CancellationToken::cancel);
     Ok(())
 }
 
@@ -87,6 +104,15 @@ fn outline(mut definition: Value) -> Value {
 }
 
 impl Definitions {
+    /// For how long objects are told as a kind tells them. A watch ends with that, as it does where Kubernetes makes a new storage:
+    /// whoever goes on with objects that lack what the kind now has would write them back without it.
+    pub fn serving(&self, kind: &KindRef) -> Option<CancellationToken> {
+        let KindRef::Custom(kind) = kind else { return None };
+        let compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        let one = compiled.values().find(|one| one.kinds.iter().any(|served| Arc::ptr_eq(served, kind)));
+        Some(one.map_or_else(cancelled, |one| one.serving.clone()))
+    }
+
     /// All definitions in outline, in the order of their names.
     fn outlines(&self) -> Vec<Value> {
         let compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
@@ -94,6 +120,13 @@ impl Definitions {
         all.sort_by(|(one, _), (other, _)| one.cmp(other));
         all.into_iter().map(|(_, outline)| outline).collect()
     }
+}
+
+/// It was replaced since it was looked up.
+fn cancelled() -> CancellationToken {
+    let token = CancellationToken::new();
+    token.cancel();
+    token
 }
 
 /// After a write of a definition: what it says is true before its author is told that it was written.

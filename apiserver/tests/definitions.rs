@@ -282,3 +282,52 @@ async fn definitions_that_make_no_sense_are_refused() {
         assert!(causes(&answer).contains(&expected.to_owned()), "{pointer}: {:#?}", causes(&answer));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_ends_when_its_kind_becomes_another() {
+    let server = with_widgets().await;
+    let made = widgets(&server, "v1").create(&widget("v1", "a", &json!({"size": 3}))).await;
+    let from = made.revision().to_string();
+    let mut watch = widgets(&server, "v1").query("resourceVersion", &from).follow().await;
+
+    // A condition is not the author's change.
+    let mut seen = defined(&server, "widgets.example.com").await;
+    let condition = json!({"type": "Audited", "status": "True", "reason": "ByHand", "message": "",
+        "lastTransitionTime": "2026-11-29T00:00:00Z"});
+    seen["status"]["conditions"].as_array_mut().unwrap().push(condition);
+    server.on(DEFINITIONS, "").name("widgets.example.com").sub("status").update(&seen).await.expect(200);
+    widgets(&server, "v1").name("a").merge(&json!({"spec": {"size": 4}})).await.expect(200);
+    assert_eq!(watch.next().await.unwrap()["object"]["spec"]["size"], 4);
+
+    let mut spec = spec();
+    spec["properties"]["shape"] = json!({"type": "string"});
+    let wider = json!({"spec": {"versions": [version("v1", true, &spec)]}});
+    server.on(DEFINITIONS, "").name("widgets.example.com").merge(&wider).await.expect(200);
+    widgets(&server, "v1").name("a").merge(&json!({"spec": {"shape": "round"}})).await.expect(200);
+    assert_eq!(watch.next().await, None, "it tells nothing without what the kind now has");
+    let again = widgets(&server, "v1").query("resourceVersion", &from).watch(2).await;
+    assert_eq!(again[1]["object"]["spec"]["shape"], "round");
+
+    let mut watch = widgets(&server, "v1").query("resourceVersion", &from).follow().await;
+    server.on(DEFINITIONS, "").name("widgets.example.com").delete(&Value::Null).await.expect(200);
+    let mut told = Vec::new();
+    while let Some(event) = watch.next().await {
+        told.push(event["type"].clone());
+    }
+    assert!(told.len() <= 3, "the object's changes and its end at most: {told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn frames_are_of_the_kind_that_told_them() {
+    let server = with_widgets().await;
+    let made = widgets(&server, "v1").create(&widget("v1", "a", &json!({"size": 3}))).await;
+    let from = (made.revision() - 1).to_string();
+    let told = widgets(&server, "v1").query("resourceVersion", &from).watch(1).await;
+    assert_eq!(told[0]["object"]["spec"].get("height"), None);
+    let mut spec = spec();
+    spec["properties"]["height"] = json!({"type": "integer", "default": 7});
+    let taller = json!({"spec": {"versions": [version("v1", true, &spec)]}});
+    server.on(DEFINITIONS, "").name("widgets.example.com").merge(&taller).await.expect(200);
+    let told = widgets(&server, "v1").query("resourceVersion", &from).watch(1).await;
+    assert_eq!(told[0]["object"]["spec"]["height"], 7);
+}

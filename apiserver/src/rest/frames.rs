@@ -55,6 +55,8 @@ struct FrameKey {
     previous: bool,
     /// Kinds that share storage are told each in its own form.
     spelling: (&'static str, &'static str),
+    /// Of the definition, for a kind that has one: another one tells other members.
+    definition: Revision,
 }
 
 /// The last frames that were rendered. Bounded; a frame that is not here any more is rendered again.
@@ -123,7 +125,8 @@ impl Frames {
         previous: bool,
     ) -> Result<Bytes, Status> {
         let spelling = (kind.group, kind.version);
-        let key = FrameKey { revision: stored.revision, event, form, previous, spelling };
+        let definition = kind.custom.as_ref().map_or(0, |custom| custom.since);
+        let key = FrameKey { revision: stored.revision, event, form, previous, spelling, definition };
         if let Some(frame) = self.lock().frames.get(&key) {
             return Ok(frame.clone());
         }

