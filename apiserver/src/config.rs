@@ -41,8 +41,10 @@ pub struct Config {
     pub token_key_files: Vec<PathBuf>,
     /// PEM file of the key that signs service account tokens, instead of the cluster's own.
     pub token_signing_key_file: Option<PathBuf>,
-    /// `iss` of service account tokens.
-    pub token_issuer: String,
+    /// `iss` of service account tokens: the first one's is in new ones, tokens of all count.
+    pub token_issuers: Vec<String>,
+    /// Where relying parties are told to find the keys of service account tokens; this server's own endpoint, if absent.
+    pub token_keys_uri: Option<String>,
     /// Who is believed besides the cluster itself.
     pub authentication: AuthenticationSource,
     /// Audiences this server answers to; a token request that names none gets these.
@@ -73,7 +75,8 @@ impl Config {
             token_file: None,
             token_key_files: Vec::new(),
             token_signing_key_file: None,
-            token_issuer: "https://kubernetes.default.svc".to_owned(),
+            token_issuers: vec!["https://kubernetes.default.svc".to_owned()],
+            token_keys_uri: None,
             authentication: AuthenticationSource::Nothing,
             token_audiences: vec!["https://kubernetes.default.svc".to_owned()],
             admission: AdmissionConfig::default(),

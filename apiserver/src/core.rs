@@ -99,7 +99,7 @@ impl Core {
     pub fn open(config: Config, log: Log) -> Result<Arc<Self>, StartError> {
         let pki = Arc::new(Pki::open(&config.pki_dir)?);
         let tokens = authn::open_token_keys(&config, &pki)?;
-        let authentication = Authentication::new(&config.authentication, tokens.issuer())?;
+        let authentication = Authentication::new(&config.authentication, tokens.issuers())?;
         let static_tokens = StaticTokens::read(config.token_file.as_deref())?;
         let nodes = NodeClient::new(pki.clone())?;
         let aggregation = Aggregation::new(pki.clone())?;

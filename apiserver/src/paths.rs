@@ -89,13 +89,13 @@ fn issuer(core: &Core, request: &ApiRequest) -> Result<ApiResponse, Status> {
     if !negotiate::accepts(&request.headers, offered) {
         return Err(failure::not_representable(offered));
     }
-    let host = core.config.advertised();
+    let own = || format!("https://{}/openid/v1/jwks", core.config.advertised());
     let value = json!({
         "issuer": core.tokens.issuer(),
-        "jwks_uri": format!("https://{host}/openid/v1/jwks"),
+        "jwks_uri": core.config.token_keys_uri.clone().unwrap_or_else(own),
         "response_types_supported": ["id_token"],
         "subject_types_supported": ["public"],
-        "id_token_signing_alg_values_supported": ["ES256"],
+        "id_token_signing_alg_values_supported": core.tokens.algorithms(),
     });
     Ok(cached(content::answer_value(StatusCode::OK, Form::JSON, &value)?))
 }

@@ -9,7 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     admission, aggregation,
-    authn::{AuthenticationError, TokenFault, TokenFileError},
+    authn::{AuthenticationError, KeyFault, TokenFileError},
     bootstrap,
     config::Config,
     core::Core,
@@ -30,11 +30,13 @@ pub enum StartError {
     #[error(transparent)]
     Pki(#[from] PkiError),
     #[error("cannot use the key of service account tokens")]
-    TokenKey(#[source] TokenFault),
+    TokenKey(#[source] KeyFault),
     #[error("cannot read {path}")]
     TokenKeyRead { path: PathBuf, source: std::io::Error },
-    #[error("{path} holds no usable key of service account tokens: ECDSA P-256 in PEM is needed")]
-    TokenKeyFile { path: PathBuf, source: TokenFault },
+    #[error("{path} holds no usable key of service account tokens")]
+    TokenKeyFile { path: PathBuf, source: KeyFault },
+    #[error("{0}")]
+    TokenIssuer(String),
     #[error(transparent)]
     Tokens(#[from] TokenFileError),
     #[error("cannot open the audit log")]

@@ -338,7 +338,7 @@ fn a_changed_document_counts_at_once_and_one_that_is_not_sound_changes_nothing()
         let replace = |source: AuthenticationSource| {
             let AuthenticationSource::Document(text) = source else { panic!("a document") };
             let core = server.api.core();
-            core.authentication.replace(&text, core.tokens.issuer())
+            core.authentication.replace(&text, core.tokens.issuers())
         };
         let token = issuer.token(json!({}));
         assert_eq!(name(&server, &token).await.as_deref(), Some("one:jane"));

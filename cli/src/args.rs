@@ -6,6 +6,7 @@ mod past;
 mod requests;
 mod server;
 mod snapshot;
+mod tokens;
 
 use std::{net::IpAddr, net::SocketAddr, path::PathBuf};
 
@@ -19,6 +20,7 @@ pub use self::past::{Color, Diff, Form, History, ObjectTarget, Tail, TailForm, U
 pub use self::requests::Requests;
 pub use self::server::{Agent, Members, MembersAction, Server, Token, TokenRole};
 pub use self::snapshot::{Recover, Restore, Save, Snapshot, SnapshotAction};
+pub use self::tokens::ServiceAccountTokens;
 
 /// Runs containers on a cluster and speaks the Kubernetes API.
 #[derive(Parser)]
@@ -147,7 +149,7 @@ pub struct Up {
 #[derive(Args)]
 pub struct ApiServer {
     #[command(flatten)]
-    pub token_keys: TokenKeys,
+    pub tokens: ServiceAccountTokens,
 
     #[command(flatten)]
     pub admission: Admission,
@@ -196,25 +198,6 @@ pub struct Encryption {
     /// Use a changed --encryption-provider-config without a restart
     #[arg(long = "encryption-provider-config-automatic-reload", requires = "encryption", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", value_name = "true|false")]
     pub reload: bool,
-}
-
-/// Keys of service account tokens besides the cluster's own.
-#[derive(Args, Clone, Default)]
-pub struct TokenKeys {
-    /// PEM file of keys, public or private, whose signatures of service account tokens count too; may be given several times
-    #[arg(long = "service-account-key-file", value_name = "FILE")]
-    pub verify: Vec<PathBuf>,
-
-    /// PEM file of the key that signs service account tokens from now on (ECDSA P-256, PKCS#8); the cluster's own counts as before
-    #[arg(long = "service-account-signing-key-file", value_name = "FILE")]
-    pub sign: Option<PathBuf>,
-}
-
-impl TokenKeys {
-    pub fn configure(&self, config: &mut kontiki_apiserver::Config) {
-        config.token_key_files.clone_from(&self.verify);
-        config.token_signing_key_file.clone_from(&self.sign);
-    }
 }
 
 #[derive(Args)]

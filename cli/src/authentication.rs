@@ -41,7 +41,7 @@ pub async fn keep(path: Option<&PathBuf>, core: &Core) {
     let (Some(path), AuthenticationSource::Document(text)) = (path, &core.config.authentication) else { return };
     let mut read = Reread::new(path, text);
     loop {
-        match core.authentication.replace(read.changed().await, core.tokens.issuer()) {
+        match core.authentication.replace(read.changed().await, core.tokens.issuers()) {
             Ok(()) => info!(path = %path.display(), "the authentication configuration was read anew"),
             Err(error) => {
                 error!(path = %path.display(), %error, "the authentication configuration cannot be used; the one before stays");

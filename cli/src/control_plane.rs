@@ -36,7 +36,7 @@ pub struct Plan {
 impl Plan {
     /// What the flags of an API server say, besides where it is and whose it is.
     pub fn new(mut config: Config, log: LogConfig, flags: &args::ApiServer, controllers: bool) -> Result<Self> {
-        flags.token_keys.configure(&mut config);
+        flags.tokens.configure(&mut config);
         flags.admission.configure(&mut config)?;
         flags.requests.configure(&mut config)?;
         config.authentication = authentication::source(&flags.authentication)?;

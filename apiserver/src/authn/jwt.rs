@@ -1,22 +1,18 @@
-//! Signed tokens (JWS, ES256): making and checking them. One key signs; those of others before and after it count too, so
-//! that keys can be changed while tokens live. Knows claims, not who is in the cluster.
+//! Signed tokens of service accounts: making and checking them. One key signs; those of others before and after it count too, so
+//! that keys can be changed while tokens live, and so do issuers. Knows claims, not who is in the cluster.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
-use ring::{
-    rand::SystemRandom,
-    signature::{
-        ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, UnparsedPublicKey,
-    },
-};
-use rustls_pki_types::{PrivatePkcs8KeyDer, SubjectPublicKeyInfoDer, pem::PemObject as _};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
-use x509_parser::{prelude::FromDer as _, x509::SubjectPublicKeyInfo};
 
-use super::jws::{CLOCK_LEEWAY_S, Jws};
+use super::{
+    algorithm::Algorithm,
+    jws::{CLOCK_LEEWAY_S, Jws},
+    key_file::{KeyFault, PrivateKey},
+    public_key::PublicKey,
+};
 
 /// The claims of a service account token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,68 +67,76 @@ pub enum TokenFault {
     Audience { found: Vec<String>, wanted: Vec<String> },
     #[error("{0}")]
     Unbound(String),
-    #[error("the signing key is unusable")]
-    Key,
 }
 
-/// The keys of service account tokens.
+/// The keys and issuers of service account tokens.
 pub struct TokenSigner {
-    key: EcdsaKeyPair,
-    random: SystemRandom,
-    issuer: String,
+    key: PrivateKey,
+    /// The first one's name is in new tokens; tokens of all count.
+    issuers: Vec<String>,
     /// The signing key's first.
     verification: Vec<VerificationKey>,
 }
 
-/// A public key whose signatures count: an uncompressed point of P-256 (0x04, x, y), and the name tokens know it by.
+/// A key whose signatures count, and the name tokens know it by.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct VerificationKey {
-    point: Vec<u8>,
+struct VerificationKey {
     id: String,
+    key: PublicKey,
 }
 
 impl TokenSigner {
-    /// `pkcs8` is an ECDSA P-256 key; signatures of `others` count as its own.
-    pub fn new(pkcs8: &[u8], others: Vec<VerificationKey>, issuer: String) -> Result<Self, TokenFault> {
-        let random = SystemRandom::new();
-        let key = key_pair(pkcs8)?;
-        let mut verification = vec![VerificationKey::new(key.public_key().as_ref())?];
-        for other in others {
-            if !verification.contains(&other) {
-                verification.push(other);
+    /// Signatures of `others` count as the key's own. There is an issuer.
+    pub fn new(key: PrivateKey, others: Vec<PublicKey>, issuers: Vec<String>) -> Self {
+        assert!(!issuers.is_empty(), "tokens name who issued them");
+        let mut verification: Vec<VerificationKey> = Vec::new();
+        for key in std::iter::once(key.public().clone()).chain(others) {
+            if verification.iter().all(|known| known.key != key) {
+                verification.push(VerificationKey { id: key.id(), key });
             }
         }
-        Ok(TokenSigner { key, random, issuer, verification })
+        TokenSigner { key, issuers, verification }
     }
 
+    /// Who issues new tokens.
     pub fn issuer(&self) -> &str {
-        &self.issuer
+        &self.issuers[0]
     }
 
-    pub fn sign(&self, claims: &Claims) -> Result<String, TokenFault> {
-        let header = json!({"alg": "ES256", "kid": self.verification[0].id});
-        let claims = serde_json::to_vec(claims).map_err(|_| TokenFault::Malformed)?;
+    /// Whose tokens count.
+    pub fn issuers(&self) -> &[String] {
+        &self.issuers
+    }
+
+    pub fn sign(&self, claims: &Claims) -> Result<String, KeyFault> {
+        let own = &self.verification[0];
+        let header = json!({"alg": own.key.algorithm().name(), "kid": own.id});
+        let claims = serde_json::to_vec(claims).expect("claims are plain members");
         let mut token = BASE64URL.encode(header.to_string());
         token.push('.');
         token.push_str(&BASE64URL.encode(claims));
-        let signature = self.key.sign(&self.random, token.as_bytes()).map_err(|_| TokenFault::Key)?;
+        let signature = self.key.sign(token.as_bytes())?;
         token.push('.');
-        token.push_str(&BASE64URL.encode(signature.as_ref()));
+        token.push_str(&BASE64URL.encode(signature));
         Ok(token)
     }
 
     /// Checks everything the token itself can show: signature, issuer, times. `now` in seconds since the epoch.
     pub fn verify(&self, token: &str, now: i64) -> Result<Claims, TokenFault> {
         let jws = Jws::split(token)?;
-        if jws.header.alg != "ES256" {
-            return Err(TokenFault::Malformed);
-        }
-        let named = |key: &&VerificationKey| jws.header.kid.as_ref().is_none_or(|kid| *kid == key.id);
-        if !self.verification.iter().filter(named).any(|key| key.signed(jws.signed, &jws.signature)) {
+        let algorithm = Algorithm::named(&jws.header.alg).ok_or(TokenFault::Malformed)?;
+        let signed = |one: &VerificationKey| one.key.algorithm() == algorithm && one.key.signed(&jws, algorithm);
+        let named = |one: &&VerificationKey| jws.header.kid.as_ref() == Some(&one.id);
+        // A name that nobody knows may be one that the key had elsewhere.
+        let by_one = match self.verification.iter().find(named) {
+            Some(named) => signed(named),
+            None => self.verification.iter().any(signed),
+        };
+        if !by_one {
             return Err(TokenFault::Signature);
         }
         let claims: Claims = jws.claims()?;
-        if claims.iss != self.issuer {
+        if !self.issuers.contains(&claims.iss) {
             return Err(TokenFault::Issuer(claims.iss));
         }
         if claims.nbf > now + CLOCK_LEEWAY_S {
@@ -146,50 +150,13 @@ impl TokenSigner {
 
     /// The public keys as a JSON Web Key Set.
     pub fn key_set(&self) -> Value {
-        json!({"keys": self.verification.iter().map(VerificationKey::json).collect::<Vec<_>>()})
-    }
-}
-
-impl VerificationKey {
-    fn new(point: &[u8]) -> Result<Self, TokenFault> {
-        if point.len() != 65 || point[0] != 4 {
-            return Err(TokenFault::Key);
-        }
-        Ok(VerificationKey { point: point.to_owned(), id: BASE64URL.encode(Sha256::digest(point)) })
+        json!({"keys": self.verification.iter().map(|one| one.key.json()).collect::<Vec<_>>()})
     }
 
-    /// The public half of a private key, in PKCS#8 DER.
-    pub fn of_private(pkcs8: &[u8]) -> Result<Self, TokenFault> {
-        VerificationKey::new(key_pair(pkcs8)?.public_key().as_ref())
+    /// How tokens may be signed, in alphabetical order.
+    pub fn algorithms(&self) -> BTreeSet<&'static str> {
+        self.verification.iter().map(|one| one.key.algorithm().name()).collect()
     }
-
-    /// The keys in a PEM file, public ones or private ones.
-    pub fn read(pem: &str) -> Result<Vec<Self>, TokenFault> {
-        let mut keys = Vec::new();
-        for one in SubjectPublicKeyInfoDer::pem_slice_iter(pem.as_bytes()) {
-            let der = one.map_err(|_| TokenFault::Key)?;
-            let (_, info) = SubjectPublicKeyInfo::from_der(&der).map_err(|_| TokenFault::Key)?;
-            keys.push(VerificationKey::new(&info.subject_public_key.data)?);
-        }
-        for one in PrivatePkcs8KeyDer::pem_slice_iter(pem.as_bytes()) {
-            let der = one.map_err(|_| TokenFault::Key)?;
-            keys.push(VerificationKey::of_private(der.secret_pkcs8_der())?);
-        }
-        if keys.is_empty() { Err(TokenFault::Key) } else { Ok(keys) }
-    }
-
-    fn signed(&self, text: &[u8], signature: &[u8]) -> bool {
-        UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &self.point).verify(text, signature).is_ok()
-    }
-
-    fn json(&self) -> Value {
-        let (x, y) = (BASE64URL.encode(&self.point[1..33]), BASE64URL.encode(&self.point[33..]));
-        json!({"use": "sig", "kty": "EC", "kid": self.id, "crv": "P-256", "alg": "ES256", "x": x, "y": y})
-    }
-}
-
-fn key_pair(pkcs8: &[u8]) -> Result<EcdsaKeyPair, TokenFault> {
-    EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8, &SystemRandom::new()).map_err(|_| TokenFault::Key)
 }
 
 impl Claims {
@@ -213,14 +180,17 @@ impl fmt::Debug for TokenSigner {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::authn::key_file::public_keys;
+
+    const ISSUER: &str = "https://issuer";
 
     fn signer() -> TokenSigner {
         signer_of(&rcgen::KeyPair::generate().unwrap(), &[])
     }
 
     fn signer_of(key: &rcgen::KeyPair, others: &[&str]) -> TokenSigner {
-        let others = others.iter().flat_map(|pem| VerificationKey::read(pem).unwrap()).collect();
-        TokenSigner::new(&key.serialize_der(), others, "https://issuer".to_owned()).unwrap()
+        let others = others.iter().flat_map(|pem| public_keys(pem).unwrap()).collect();
+        TokenSigner::new(PrivateKey::read(&key.serialize_pem()).unwrap(), others, vec![ISSUER.to_owned()])
     }
 
     #[test]
@@ -234,7 +204,28 @@ mod tests {
             assert_eq!(changed.verify(&changed.sign(&claims()).unwrap(), 1500), Ok(claims()));
             assert_eq!(changed.key_set()["keys"].as_array().unwrap().len(), 2, "each key once");
         }
-        assert_eq!(VerificationKey::read("no key"), Err(TokenFault::Key));
+    }
+
+    #[test]
+    fn a_key_is_found_under_a_name_that_it_has_nowhere_here() {
+        let signer = signer();
+        let token = signer.sign(&claims()).unwrap();
+        let payload = token.split('.').nth(1).unwrap();
+        let signed = format!("{}.{payload}", BASE64URL.encode(r#"{"alg":"ES256","kid":"its former name"}"#));
+        let signature = BASE64URL.encode(signer.key.sign(signed.as_bytes()).unwrap());
+        assert_eq!(signer.verify(&format!("{signed}.{signature}"), 1500), Ok(claims()));
+    }
+
+    #[test]
+    fn the_first_issuer_signs_and_tokens_of_all_count() {
+        let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
+        let issuers = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        let of = |names: &[&str]| TokenSigner::new(PrivateKey::read(&key).unwrap(), Vec::new(), issuers(names));
+        let token = of(&[ISSUER]).sign(&claims()).unwrap();
+        let moved = of(&["https://new", ISSUER]);
+        assert_eq!(moved.issuer(), "https://new");
+        assert_eq!(moved.verify(&token, 1500), Ok(claims()));
+        assert_eq!(of(&["https://new"]).verify(&token, 1500), Err(TokenFault::Issuer(ISSUER.to_owned())));
     }
 
     fn claims() -> Claims {

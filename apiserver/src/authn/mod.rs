@@ -1,10 +1,13 @@
 //! Who is asking: client certificates, bearer tokens (of accounts, for bootstrapping, from a file), impersonation. Knows nothing of what they may do.
+mod algorithm;
 mod bootstrap_token;
 mod certificate;
 mod impersonate;
 mod jws;
 mod jwt;
+mod key_file;
 mod oidc;
+mod public_key;
 mod service_account;
 mod static_tokens;
 mod token_keys;
@@ -20,7 +23,8 @@ pub(crate) use self::{
     token_keys::open as open_token_keys,
 };
 pub use self::{
-    jwt::{Claims, KubernetesClaims, Reference, TokenFault, TokenSigner, VerificationKey},
+    jwt::{Claims, KubernetesClaims, Reference, TokenFault, TokenSigner},
+    key_file::KeyFault,
     oidc::{Authentication, AuthenticationError, AuthenticationSource, OidcFlags},
     service_account::believe,
     static_tokens::{StaticTokens, TokenFileError},

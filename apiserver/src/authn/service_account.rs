@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use kontiki_model::{Key, Status};
-use kontiki_raft::Stored;
+use kontiki_raft::{ReadError, Stored};
 
 use super::{AUTHENTICATED, CREDENTIAL_ID, Claims, SERVICE_ACCOUNTS, TokenFault, jwt::Reference};
 use crate::{
@@ -52,9 +52,14 @@ fn missing(core: &Core, claims: &Claims, now: DateTime<Utc>) -> Result<Option<To
     // A node that a pod's token names is told, but the token outlives it; a token bound to the node itself does not.
     required.extend(bound.node.iter().filter(|_| bound.pod.is_none()).map(|node| ("nodes", "", node)));
     for (resource, namespace, reference) in required {
-        let found = core.stored(&Key::new(resource, namespace, &*reference.name))?;
-        if !found.is_some_and(|object| vouches(&object, &reference.uid, now)) {
-            return Ok(Some(TokenFault::Unbound(format!("{resource} {namespace}/{} is gone", reference.name))));
+        let unbound =
+            |why: &str| Ok(Some(TokenFault::Unbound(format!("{resource} {namespace}/{} {why}", reference.name))));
+        match core.log.get(&Key::new(resource, namespace, &*reference.name)) {
+            Ok(found) if found.as_ref().is_some_and(|object| vouches(object, &reference.uid, now)) => {}
+            Ok(_) => return unbound("is gone"),
+            // What nobody can read vouches for nobody; the token's holder is not the one to be told.
+            Err(ReadError::Sealed(unopened)) => return unbound(&format!("cannot be read: {unopened}")),
+            Err(error) => return Err(unreadable(&error)),
         }
     }
     Ok(None)

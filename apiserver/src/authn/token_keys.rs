@@ -2,33 +2,55 @@
 
 use std::path::{Path, PathBuf};
 
-use rustls_pki_types::{PrivatePkcs8KeyDer, pem::PemObject as _};
-
-use super::{TokenFault, TokenSigner, VerificationKey};
+use super::{
+    TokenSigner,
+    key_file::{KeyFault, PrivateKey, public_keys},
+};
 use crate::{config::Config, pki::Pki, server::StartError};
 
 /// The signer, and whose signatures count besides its own. The cluster's own key counts always: changing to another one ends no
 /// token that lives.
 pub(crate) fn open(config: &Config, pki: &Pki) -> Result<TokenSigner, StartError> {
-    let own = pki.token_key()?;
+    let own = PrivateKey::pkcs8(&pki.token_key()?).map_err(StartError::TokenKey)?;
+    check_issuers(&config.token_issuers)?;
     let mut others = Vec::new();
     for path in &config.token_key_files {
-        others.extend(VerificationKey::read(&text(path)?).map_err(|fault| unusable(path, fault))?);
+        others.extend(public_keys(&text(path)?).map_err(|fault| unusable(path, fault))?);
     }
-    let Some(path) = &config.token_signing_key_file else {
-        return TokenSigner::new(&own, others, config.token_issuer.clone()).map_err(StartError::TokenKey);
+    let signing = match &config.token_signing_key_file {
+        None => own,
+        Some(path) => {
+            others.push(own.public().clone());
+            PrivateKey::read(&text(path)?).map_err(|fault| unusable(path, fault))?
+        }
     };
-    others.push(VerificationKey::of_private(&own).map_err(StartError::TokenKey)?);
-    let key = PrivatePkcs8KeyDer::from_pem_slice(text(path)?.as_bytes());
-    let key = key.map_err(|_| unusable(path, TokenFault::Key))?;
-    let signer = TokenSigner::new(key.secret_pkcs8_der(), others, config.token_issuer.clone());
-    signer.map_err(|fault| unusable(path, fault))
+    Ok(TokenSigner::new(signing, others, config.token_issuers.clone()))
+}
+
+/// As kube-apiserver does: a name, or a URL if it looks like one, each once.
+fn check_issuers(issuers: &[String]) -> Result<(), StartError> {
+    let refused = |why: String| Err(StartError::TokenIssuer(why));
+    if issuers.is_empty() {
+        return refused("service-account-issuer is a required flag".to_owned());
+    }
+    for (index, issuer) in issuers.iter().enumerate() {
+        if issuer.is_empty() {
+            return refused("service-account-issuer should not be an empty string".to_owned());
+        }
+        if issuers[..index].contains(issuer) {
+            return refused(format!("service-account-issuer {issuer:?} is already specified"));
+        }
+        if issuer.contains(':') && issuer.parse::<http::Uri>().is_err() {
+            return refused(format!("service-account-issuer {issuer:?} contained a ':' but was not a valid URL"));
+        }
+    }
+    Ok(())
 }
 
 fn text(path: &Path) -> Result<String, StartError> {
     std::fs::read_to_string(path).map_err(|source| StartError::TokenKeyRead { path: PathBuf::from(path), source })
 }
 
-fn unusable(path: &Path, source: TokenFault) -> StartError {
+fn unusable(path: &Path, source: KeyFault) -> StartError {
     StartError::TokenKeyFile { path: PathBuf::from(path), source }
 }

@@ -72,9 +72,11 @@ pub fn replay() -> Result<()> {
         println!("SKIPPED replay: {} is absent; the end-to-end tests cover the same topics", replay.display());
         return Ok(());
     }
-    if !installed("python3") {
-        println!("SKIPPED replay: there is no python3 to run {}", replay.display());
-        return Ok(());
+    for (program, why) in [("openssl", "make the key that signs tokens"), ("python3", "run the tool that compares")] {
+        if !installed(program) {
+            println!("SKIPPED replay: there is no {program} to {why}");
+            return Ok(());
+        }
     }
     setup::install(Need::Run)?;
     rocksdb::ensure()?;
@@ -86,16 +88,18 @@ pub fn replay() -> Result<()> {
     let replay =
         Replay { tool: replay, transcripts: shared.join("kubernetes-api/transcripts"), scratch: scratch.0.clone() };
 
+    let key = signing_key(&scratch.0)?;
+
     let mut failed = 0;
     let mut against = |target: Target, reached: &Reached| -> Result<()> {
         let verdict = replay.against(target, reached)?;
         failed += verdict.unexpected.len();
         Ok(())
     };
-    let alone = Servers::start(&binary, scratch.0.join("alone"), 1, false)?;
+    let alone = Servers::start(&binary, &key, scratch.0.join("alone"), 1, false)?;
     against(Target::Alone, &alone.leader()?)?;
     drop(alone);
-    let whole = Servers::start(&binary, scratch.0.join("whole"), 3, true)?;
+    let whole = Servers::start(&binary, &key, scratch.0.join("whole"), 3, true)?;
     against(Target::Leader, &whole.leader()?)?;
     against(Target::Follower, &whole.follower()?)?;
     drop(whole);
@@ -103,6 +107,13 @@ pub fn replay() -> Result<()> {
         bail!("{failed} transcripts are not answered as recorded, as said above");
     }
     Ok(())
+}
+
+/// As the recorded server had: an RSA key that signs the tokens of service accounts.
+fn signing_key(dir: &Path) -> Result<PathBuf> {
+    let key = dir.join("service-accounts.key");
+    tool::output(Command::new("openssl").args(["genrsa", "-out"]).arg(&key).arg("2048"))?;
+    Ok(key)
 }
 
 impl Replay {

@@ -27,15 +27,17 @@ pub struct Reached {
 /// Servers of one cluster; ended when dropped.
 pub struct Servers<'a> {
     binary: &'a Path,
+    /// What signs the tokens of service accounts.
+    key: &'a Path,
     dir: PathBuf,
     running: Vec<Child>,
 }
 
 impl<'a> Servers<'a> {
     /// The first founds the cluster; all vote when this returns.
-    pub fn start(binary: &'a Path, dir: PathBuf, count: usize, controllers: bool) -> Result<Self> {
+    pub fn start(binary: &'a Path, key: &'a Path, dir: PathBuf, count: usize, controllers: bool) -> Result<Self> {
         fs::create_dir_all(&dir)?;
-        let mut servers = Servers { binary, dir, running: Vec::new() };
+        let mut servers = Servers { binary, key, dir, running: Vec::new() };
         for number in 0..count {
             servers.spawn(number, controllers)?;
             wait_for("a server to be ready", START_TIME_MAX, servers.log(number), || servers.look(number))?;
@@ -48,6 +50,7 @@ impl<'a> Servers<'a> {
         let mut command = Command::new(self.binary);
         command.args(["server", "--listen", "127.0.0.1:0", "--name", &name(number)]);
         command.arg(format!("--controllers={controllers}")).arg("--data-dir").arg(self.data(number));
+        command.arg("--service-account-signing-key-file").arg(self.key);
         if number == 0 {
             command.arg("--init");
         } else {

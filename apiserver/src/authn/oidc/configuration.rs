@@ -9,10 +9,9 @@ use super::{
     Anonymous, Issuer,
     claims::{Mapping, Rule, Source},
     expressions::{check_email, compiled, of_claims, of_user, rule_of},
-    keys::Algorithm,
     provider::{self, Provider},
 };
-use crate::{document, limits::ISSUERS_MAX};
+use crate::{authn::algorithm::Algorithm, document, limits::ISSUERS_MAX};
 
 /// Why a configuration cannot be used: the field, and what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -119,8 +118,8 @@ struct ExtraMapping {
 const API_VERSIONS: [&str; 2] = ["apiserver.config.k8s.io/v1", "apiserver.config.k8s.io/v1beta1"];
 const KIND: &str = "AuthenticationConfiguration";
 
-/// Reads a configuration. `own` is the issuer of the cluster's own tokens, which nobody else may be.
-pub fn read(text: &str, own: &str) -> Result<Configured, AuthenticationError> {
+/// Reads a configuration. `own` are the issuers of the cluster's own tokens, which nobody else may be.
+pub fn read(text: &str, own: &[String]) -> Result<Configured, AuthenticationError> {
     let read = document::read(text, KIND, &API_VERSIONS).map_err(|why| fault("the document", why))?;
     let AuthenticationConfiguration { jwt, anonymous } = read;
     if jwt.len() > ISSUERS_MAX {
@@ -163,14 +162,15 @@ struct Seen {
 }
 
 impl Seen {
-    fn check(&mut self, issuer: &IssuerConfiguration, path: &str, own: &str) -> Result<(), AuthenticationError> {
+    fn check(&mut self, issuer: &IssuerConfiguration, path: &str, own: &[String]) -> Result<(), AuthenticationError> {
         let IssuerConfiguration { url, discovery_url, audiences, audience_match_policy, .. } = issuer;
         let at = |member: &str| format!("{path}.{member}");
         if url.is_empty() {
             return Err(fault(at("url"), "Required value"));
         }
         check_url(url, &at("url"))?;
-        if url == own {
+        if own.contains(url) {
+            let own = own.join(" ");
             return Err(fault(at("url"), format!("URL must not overlap with disallowed issuers: [{own}]")));
         }
         if !self.issuers.insert(url.clone()) {

@@ -6,9 +6,9 @@ use super::{
     Anonymous, Issuer,
     claims::{Mapping, Source},
     configuration::{AuthenticationError, Configured, check_url, fault},
-    keys::Algorithm,
     provider::{self, Provider},
 };
+use crate::authn::algorithm::Algorithm;
 
 /// One issuer, as flags name it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,13 +29,13 @@ pub struct OidcFlags {
 }
 
 /// What the flags come to.
-pub(super) fn configured(flags: &OidcFlags, own: &str) -> Result<Configured, AuthenticationError> {
+pub(super) fn configured(flags: &OidcFlags, own: &[String]) -> Result<Configured, AuthenticationError> {
     let OidcFlags { issuer_url, client_id, .. } = flags;
     if issuer_url.is_empty() != client_id.is_empty() {
         return Err(fault("--oidc-issuer-url", "oidc-issuer-url and oidc-client-id must be specified together"));
     }
     check_url(issuer_url, "--oidc-issuer-url")?;
-    if issuer_url == own {
+    if own.contains(issuer_url) {
         return Err(fault("--oidc-issuer-url", "it is the issuer of this cluster's own service account tokens"));
     }
     let or = |given: &str, otherwise: &str| if given.is_empty() { otherwise } else { given }.to_owned();
@@ -70,7 +70,13 @@ pub(super) fn configured(flags: &OidcFlags, own: &str) -> Result<Configured, Aut
 }
 
 fn algorithm(name: &str) -> Result<Algorithm, AuthenticationError> {
-    let known = || Algorithm::ALL.map(Algorithm::name).join(", ");
-    let why = || fault("--oidc-signing-algs", format!("{name:?} is not supported: this server knows {}", known()));
-    Algorithm::named(name).ok_or_else(why)
+    let known = || format!("known are {}", Algorithm::ALL.map(Algorithm::name).join(", "));
+    let why = || match name {
+        "ES512" => format!(
+            "{name} is not supported: it signs on the curve P-521, which this server's cryptography lacks; {}",
+            known()
+        ),
+        _ => format!("{name:?} is not supported; {}", known()),
+    };
+    Algorithm::named(name).ok_or_else(|| fault("--oidc-signing-algs", why()))
 }

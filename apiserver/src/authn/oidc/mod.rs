@@ -1,5 +1,5 @@
 //! Tokens of issuers outside of the cluster: OpenID Connect as its relying party. Each token is judged by the one issuer that it
-//! names, with that issuer's keys, audiences and mappings; the cluster's own issuer is never among them.
+//! names, with that issuer's keys, audiences and mappings; the cluster's own issuers are never among them.
 mod claims;
 mod configuration;
 mod expressions;
@@ -17,12 +17,12 @@ use serde_json::Value;
 use self::{
     claims::{ClaimFault, Mapping},
     configuration::Configured,
-    keys::Algorithm,
     provider::{Provider, ProviderFault},
 };
 pub use self::{configuration::AuthenticationError, flags::OidcFlags};
 use super::{
     TokenFault,
+    algorithm::Algorithm,
     jws::{self, CLOCK_LEEWAY_S, Jws},
 };
 use crate::request::Identity;
@@ -67,6 +67,8 @@ pub enum OidcFault {
     Token(#[from] TokenFault),
     #[error("signed with {0:?}, which this issuer's tokens may not be")]
     Algorithm(String),
+    #[error("signed with {0:?}, which this server's cryptography has no means to check")]
+    Unknown(String),
     #[error(transparent)]
     Provider(#[from] ProviderFault),
     #[error(transparent)]
@@ -91,8 +93,8 @@ struct Named {
 }
 
 impl Authentication {
-    /// `own` is the issuer of the cluster's own tokens.
-    pub fn new(source: &AuthenticationSource, own: &str) -> Result<Self, AuthenticationError> {
+    /// `own` are the issuers of the cluster's own tokens.
+    pub fn new(source: &AuthenticationSource, own: &[String]) -> Result<Self, AuthenticationError> {
         let configured = match source {
             AuthenticationSource::Nothing => Configured::default(),
             AuthenticationSource::Flags(flags) => flags::configured(flags, own)?,
@@ -102,7 +104,7 @@ impl Authentication {
     }
 
     /// From now on another document counts. One that is not sound changes nothing.
-    pub fn replace(&self, text: &str, own: &str) -> Result<(), AuthenticationError> {
+    pub fn replace(&self, text: &str, own: &[String]) -> Result<(), AuthenticationError> {
         let new = configuration::read(text, own)?;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
         Ok(())
@@ -146,8 +148,11 @@ impl Authentication {
 
 impl Issuer {
     async fn believe(&self, jws: &Jws<'_>, now: i64) -> Result<Identity, OidcFault> {
-        let algorithm = Algorithm::named(&jws.header.alg).filter(|one| self.algorithms.contains(one));
-        let algorithm = algorithm.ok_or_else(|| OidcFault::Algorithm(jws.header.alg.clone()))?;
+        let named = jws.header.alg.as_str();
+        let algorithm = Algorithm::named(named).ok_or_else(|| OidcFault::Unknown(named.to_owned()))?;
+        if !self.algorithms.contains(&algorithm) {
+            return Err(OidcFault::Algorithm(named.to_owned()));
+        }
         // What is over or meant for others is not worth asking the issuer about.
         self.check(&jws.claims()?, now)?;
         self.provider.verify(jws, algorithm).await?;

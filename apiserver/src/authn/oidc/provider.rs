@@ -13,9 +13,9 @@ use serde::Deserialize;
 use tokio::sync::Mutex;
 use tokio_rustls::TlsConnector;
 
-use super::keys::{Algorithm, IssuerKey};
+use super::keys::IssuerKey;
 use crate::{
-    authn::jws::Jws,
+    authn::{algorithm::Algorithm, jws::Jws},
     limits::{ISSUER_ANSWER_TIME_MAX, ISSUER_ASK_INTERVAL_MIN, ISSUER_KEYS_AGE_MAX, ISSUER_KEYS_STALE_MAX},
     peers::{Question, ask},
 };
@@ -171,4 +171,37 @@ pub fn tls(authority: Option<&str>) -> Result<TlsConnector, String> {
     let mut config = config.map_err(|error| error.to_string())?.with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(TlsConnector::from(Arc::new(config)))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::authn::key_file::PrivateKey;
+
+    #[tokio::test]
+    async fn keys_of_an_issuer_that_is_away_are_believed_for_a_day_and_no_longer() {
+        let key = PrivateKey::read(include_str!("../../../tests/keys/p256-sec1.pem")).unwrap();
+        // {"alg":"ES256"}
+        let mut jws = Jws::split("eyJhbGciOiJFUzI1NiJ9.e30.").unwrap();
+        jws.signature = key.sign(jws.signed).unwrap();
+        let set = json!({"keys": [key.public().json()]}).to_string();
+        let asked = async |age: Duration| {
+            // It has no URL that anybody could be asked at.
+            let provider = Provider::new("away", None, tls(None).unwrap());
+            let at = Instant::now().checked_sub(age).unwrap();
+            *provider.known.write().unwrap() =
+                Some(Arc::new(Known { keys: IssuerKey::read(set.as_bytes()).unwrap(), at }));
+            provider.verify(&jws, Algorithm::Es256).await
+        };
+        assert_eq!(asked(Duration::ZERO).await, Ok(()));
+        assert_eq!(asked(ISSUER_KEYS_AGE_MAX + Duration::from_secs(1)).await, Ok(()));
+        assert_eq!(asked(ISSUER_KEYS_STALE_MAX - Duration::from_secs(60)).await, Ok(()));
+        let late = asked(ISSUER_KEYS_STALE_MAX + Duration::from_secs(1)).await;
+        assert!(matches!(late, Err(ProviderFault::Unavailable { .. })), "{late:?}");
+    }
 }

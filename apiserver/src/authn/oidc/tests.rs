@@ -6,7 +6,10 @@ use super::{Authentication, AuthenticationSource, OidcFlags};
 const OWN: &str = "https://kubernetes.default.svc";
 
 fn fault(source: &AuthenticationSource) -> String {
-    Authentication::new(source, OWN).err().map(|error| error.to_string()).unwrap_or_default()
+    Authentication::new(source, &[OWN.to_owned(), "https://former".to_owned()])
+        .err()
+        .map(|error| error.to_string())
+        .unwrap_or_default()
 }
 
 #[test]
@@ -38,7 +41,8 @@ fn a_document_that_is_not_sound_is_told_with_its_field() {
         (of("https://u:p@a.example"), "must not contain a username or password"),
         (of("https://a.example?x=1"), "must not contain a query"),
         (of("https://a.example/#x"), "must not contain a fragment"),
-        (of(OWN), "URL must not overlap with disallowed issuers"),
+        (of(OWN), "URL must not overlap with disallowed issuers: [https://kubernetes.default.svc https://former]"),
+        (of("https://former"), "URL must not overlap with disallowed issuers"),
         (jwt(json!({"issuer": {"url": "https://a.example"}})), "jwt[0].issuer.audiences: at least one"),
         (
             jwt(json!({"issuer": {"url": "https://a.example", "audiences": ["a", "b"]}})),
@@ -115,6 +119,7 @@ fn flags_that_are_not_sound_are_told() {
         (flags("https://a.example", "", &[]), "must be specified together"),
         (flags("http://a.example", "k", &[]), "URL scheme must be https"),
         (flags(OWN, "k", &[]), "service account tokens"),
+        (flags("https://a.example", "k", &["RS256", "ES512"]), "ES512 is not supported: it signs on the curve P-521"),
         (flags("https://a.example", "k", &["HS256"]), "\"HS256\" is not supported"),
         (flags("https://a.example", "k", &["none"]), "\"none\" is not supported"),
     ];
