@@ -3,13 +3,22 @@
 mod client;
 mod wire;
 
+use std::{
+    sync::{Arc, Mutex, mpsc},
+    time::Duration,
+};
+
 use futures::future::join_all;
 use http::Method;
+use kontiki_model::Key;
+use kontiki_raft::{Seal, SealFault, Standing};
 use serde_json::{Value, json};
 
 use client::Server;
 use wire::{Client, Running};
 
+/// How long a test waits for what must come.
+const DEADLINE: Duration = Duration::from_secs(20);
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const QUOTAS: &str = "/api/v1/namespaces/default/resourcequotas";
 const TRANSACTIONS: &str = "/apis/kontiki.dev/v1/transactions";
@@ -238,6 +247,98 @@ fn of_many_creates_at_once_exactly_as_many_as_there_is_room_for_succeed() {
         let maps = server.on("ConfigMap", "default").list().await;
         assert_eq!(maps.at("/items").as_array().map(Vec::len), Some(ROOM));
     });
+}
+
+/// Holds a write back between its decision and the log, as long as nobody lets it go on: bodies are sealed just then.
+#[derive(Default)]
+struct Gate {
+    armed: Mutex<Option<(&'static str, mpsc::Sender<()>, mpsc::Receiver<()>)>>,
+}
+
+impl Gate {
+    /// The next write of this resource is held: the one tells that it is, the other lets it go on.
+    fn hold(&self, resource: &'static str) -> (mpsc::Receiver<()>, mpsc::Sender<()>) {
+        let ((decided, held), (go, gone)) = (mpsc::channel(), mpsc::channel());
+        *self.armed.lock().unwrap() = Some((resource, decided, gone));
+        (held, go)
+    }
+}
+
+impl Seal for Gate {
+    fn seal(&self, key: &Key, _: &[u8]) -> Result<Option<Vec<u8>>, SealFault> {
+        let armed = self.armed.lock().unwrap().take_if(|(resource, ..)| *resource == key.resource);
+        if let Some((_, decided, gone)) = armed {
+            decided.send(()).unwrap();
+            gone.recv_timeout(DEADLINE).unwrap();
+        }
+        Ok(None)
+    }
+
+    fn open(&self, _: &Key, sealed: &[u8]) -> Result<Vec<u8>, SealFault> {
+        Ok(sealed.to_vec())
+    }
+
+    fn standing(&self, _: &Key, _: &[u8]) -> Standing {
+        Standing::Current
+    }
+
+    fn covers(&self, _: &str) -> bool {
+        false
+    }
+}
+
+#[test]
+fn what_was_decided_before_a_quota_was_known_is_charged_to_it() {
+    run(async {
+        let gate = Arc::new(Gate::default());
+        let server = Arc::new(Server::start_sealed(gate.clone()).await);
+        let bounds = || json!({"pods": "1", "requests.cpu": "1"});
+        let with = |cpu: &str| pod("a", json!({"requests": {"cpu": cpu}}));
+        let wait = async |held: mpsc::Receiver<()>| {
+            tokio::task::spawn_blocking(move || held.recv_timeout(DEADLINE)).await.unwrap().unwrap();
+        };
+
+        let (held, go) = gate.hold("pods");
+        let (of, object) = (server.clone(), with("400m"));
+        let created = tokio::spawn(async move { of.on("Pod", "default").create(&object).await });
+        wait(held).await;
+        quota(&server, "q", bounds(), json!({"pods": "0", "requests.cpu": "0"})).await;
+        go.send(()).unwrap();
+        created.await.unwrap().expect(201);
+        assert_eq!(used(&server, "q").await, json!({"pods": "1", "requests.cpu": "400m"}));
+
+        server.on("ResourceQuota", "default").name("q").delete(&Value::Null).await.expect(200);
+        let (held, go) = gate.hold("pods");
+        let of = server.clone();
+        let resized = tokio::spawn(async move {
+            let container = json!({"name": "c", "resources": {"requests": {"cpu": "1100m"}}});
+            let patch = json!({"spec": {"containers": [container]}});
+            let pod = of.on("Pod", "default").name("a").sub("resize");
+            pod.patch("application/strategic-merge-patch+json", &patch).await
+        });
+        wait(held).await;
+        quota(&server, "q", bounds(), json!({"pods": "1", "requests.cpu": "400m"})).await;
+        go.send(()).unwrap();
+        let refused = resized.await.unwrap().expect(403);
+        let why = "exceeded quota: q, requested: requests.cpu=700m, used: requests.cpu=400m, limited: requests.cpu=1";
+        assert_eq!(refused["message"], format!("pods \"a\" is forbidden: {why}"));
+    });
+}
+
+#[tokio::test]
+async fn what_is_charged_leaves_the_namespace_alone_and_bounds_move_it() {
+    let server = Server::start().await;
+    let namespace = async || server.on("Namespace", "").name("default").get().await.revision();
+    let before = namespace().await;
+    quota(&server, "q", json!({"pods": "5"}), json!({"pods": "0"})).await;
+    let bounded = namespace().await;
+    assert!(bounded > before);
+    server.on("Pod", "default").create(&pod("a", json!({}))).await.expect(201);
+    let counted = json!({"status": {"hard": {"pods": "5"}, "used": {"pods": "3"}}});
+    server.on("ResourceQuota", "default").name("q").sub("status").merge(&counted).await.expect(200);
+    assert_eq!(namespace().await, bounded);
+    server.on("ResourceQuota", "default").name("q").merge(&json!({"spec": {"hard": {"pods": "6"}}})).await.expect(200);
+    assert!(namespace().await > bounded);
 }
 
 #[test]

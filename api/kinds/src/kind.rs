@@ -123,6 +123,9 @@ pub struct Kind {
     pub measure: Option<&'static Measure>,
     /// How LimitRanges bound its objects.
     pub limited: Option<&'static Limited>,
+    /// Whether a write changes what other writes in the object's namespace are held against (the new object, the old one): it is
+    /// then a new revision of the namespace, so that none of those goes on that was decided before.
+    pub rebounds: fn(&Value, Option<&Value>) -> bool,
     /// The class that its objects get when they name none.
     pub default_class: Option<&'static DefaultClass>,
     /// What other objects have to do with a write of the object itself.
@@ -336,6 +339,7 @@ impl Kind {
         decides_writes: false,
         measure: Some(&Measure::COUNT),
         limited: None,
+        rebounds: |_, _| false,
         default_class: None,
         review: None,
         grants: None,

@@ -51,6 +51,10 @@ pub static KIND: Kind = Kind {
         }
     },
     measure: Some(&Measure { alias: Some("resourcequotas"), ..Measure::COUNT }),
+    rebounds: |new, old| {
+        let changed = |old| ["/spec", "/status/hard"].into_iter().any(|part| at(new, part) != at(old, part));
+        old.is_none_or(changed)
+    },
     ..Kind::BASE
 };
 

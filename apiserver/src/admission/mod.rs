@@ -225,3 +225,4 @@ async fn judge(
     }
     Ok(())
 }
+        namespace::rebound(attributes, object, old, change)?;

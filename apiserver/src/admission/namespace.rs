@@ -1,12 +1,13 @@
 //! NamespaceLifecycle: nothing new comes into a namespace that is not there, or that is about to go.
 
-use kontiki_model::{Cause, Key, Revision, Status};
-use kontiki_raft::Expect;
+use kontiki_model::{Cause, Head, Key, Revision, Status};
+use kontiki_raft::{Expect, Stored};
+use serde_json::Value;
 
 use super::Attributes;
 use crate::{
     failure::{self, Qualified},
-    rest::{Change, Refusal},
+    rest::{Change, Refusal, object::Sealed, read_failed},
 };
 
 pub const NAMESPACES: Qualified<'static> = Qualified { group: "", resource: "namespaces" };
@@ -25,6 +26,33 @@ pub fn exists(attributes: &Attributes<'_>) -> Result<(), Refusal> {
 pub fn stays(attributes: &Attributes<'_>, change: &mut Change) -> Result<(), Refusal> {
     if let Some((key, revision)) = entered(attributes)? {
         change.expect(&key, Expect::Revision(revision));
+    }
+    Ok(())
+}
+
+/// What bounds writes in the namespace must stay until this one is applied.
+pub fn bounds_stay(attributes: &Attributes<'_>, change: &mut Change) {
+    let key = Key::new(NAMESPACES.resource, "", attributes.namespace);
+    if let Some((revision, _)) = attributes.view.head(&key) {
+        change.expect(&key, Expect::Revision(revision));
+    }
+}
+
+/// A write that changes what bounds others is a new revision of its namespace, on which those rely: one that was decided before, by a
+/// server that has not heard of this one, is decided again.
+pub fn rebound(
+    attributes: &Attributes<'_>,
+    new: &Value,
+    old: Option<&Value>,
+    change: &mut Change,
+) -> Result<(), Refusal> {
+    if !(attributes.kind.rebounds)(new, old) {
+        return Ok(());
+    }
+    let key = Key::new(NAMESPACES.resource, "", attributes.namespace);
+    if let Some(Stored { revision, head, body, .. }) = attributes.view.get(&key).map_err(|error| read_failed(&error))? {
+        change.expect(&key, Expect::Revision(revision));
+        change.put(&key, &Sealed { head: Head::clone(&head), body });
     }
     Ok(())
 }

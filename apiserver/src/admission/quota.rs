@@ -10,7 +10,7 @@ use kontiki_model::Scope;
 use kontiki_raft::{Expect, Stored};
 use serde_json::Value;
 
-use super::{Attributes, Operation};
+use super::{Attributes, Operation, namespace};
 use crate::rest::{Change, Refusal, View, object, read_failed};
 
 const QUOTAS: &str = "resourcequotas";
@@ -56,7 +56,14 @@ pub async fn charge(
     change: &mut Change,
 ) -> Result<(), Refusal> {
     let Attributes { kind, call, view, namespace, .. } = *attributes;
-    if !grows(attributes) || concerned(attributes)?.is_empty() {
+    if !grows(attributes) {
+        return Ok(());
+    }
+    // Before it is asked which quotas there are. What is new relies on its namespace anyhow.
+    if old.is_some() {
+        namespace::bounds_stay(attributes, change);
+    }
+    if concerned(attributes)?.is_empty() {
         return Ok(());
     }
     view.take_turn(&call.core.turns, namespace).await?;

@@ -41,9 +41,6 @@ const WORKERS: usize = 2;
 const GATHER: Duration = Duration::from_millis(50);
 /// How often a quota is counted although nothing was seen to change: a pod that its node does not end, a change that no watch tells.
 const ROUND: Duration = Duration::from_secs(300);
-/// How soon a quota is counted again whose status was changed. A server that has not heard of a new quota yet lets pass what others
-/// would have charged.
-const SECOND_LOOK: Duration = Duration::from_secs(10);
 /// How often a kind is looked for that a quota names and nobody serves.
 const UNSERVED_ROUND: Duration = Duration::from_secs(30);
 /// Objects that are read at once.
@@ -84,7 +81,7 @@ pub async fn run(context: Context) {
 }
 
 /// Whether a change of a quota is one of its bounds. What is charged comes and goes without it; when bounds were just taken over, what
-/// came in meanwhile was charged to nobody and is counted again.
+/// came in until then was charged to nobody and is counted again. What was decided before that is not applied after it.
 fn is_news(change: &Change<ResourceQuota>) -> bool {
     let bounds = |quota: &ResourceQuota| {
         (quota.spec.clone(), quota.status.as_ref().and_then(|status| status.hard.clone()).unwrap_or_default())
@@ -93,14 +90,6 @@ fn is_news(change: &Change<ResourceQuota>) -> bool {
         (Some(old), Some(new)) => bounds(old) != bounds(new),
         (None, Some(_)) => true,
         (_, None) => false,
-    }
-}
-
-fn next_look(written: bool, unserved: bool) -> Duration {
-    match (written, unserved) {
-        (true, _) => SECOND_LOOK,
-        (false, true) => UNSERVED_ROUND,
-        (false, false) => ROUND,
     }
 }
 
@@ -114,7 +103,6 @@ impl Controller {
         let api: Api<DynamicObject> = Api::namespaced_with(plain, &key.namespace, &resource);
         let Some(mut quota) = api.get_opt(&key.name).await? else { return Ok(()) };
         let (status, unserved) = self.count(&key.namespace, &serde_json::to_value(&quota)?).await?;
-        let written = status.is_some();
         if let Some(status) = status {
             let cause = quota.resource_version();
             let client = self.context.clients.caused_by(cause.as_deref());
@@ -122,7 +110,7 @@ impl Controller {
             let api: Api<DynamicObject> = Api::namespaced_with(client, &key.namespace, &resource);
             gone_is_fine(api.replace_status(&key.name, &PostParams::default(), &quota).await)?;
         }
-        self.queue.add_after(key.clone(), next_look(written, unserved));
+        self.queue.add_after(key.clone(), if unserved { UNSERVED_ROUND } else { ROUND });
         Ok(())
     }
 
