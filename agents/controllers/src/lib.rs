@@ -7,6 +7,7 @@ mod context;
 mod deployment;
 mod endpoints;
 mod garbage;
+mod ipaddress;
 mod namespace;
 mod node;
 mod podgc;
@@ -15,6 +16,7 @@ mod protection;
 mod quota;
 mod replicaset;
 mod serviceaccount;
+mod servicecidr;
 mod token;
 
 use std::sync::Arc;
@@ -45,6 +47,7 @@ pub async fn run(clients: Clients, config: ControllerConfig, cancel: Cancellatio
     running.spawn(deployment::run(context.clone()));
     running.spawn(endpoints::run(context.clone()));
     running.spawn(garbage::run(context.clone()));
+    running.spawn(ipaddress::run(context.clone()));
     running.spawn(namespace::run(context.clone()));
     running.spawn(node::run(context.clone()));
     running.spawn(podgc::run(context.clone()));
@@ -52,6 +55,7 @@ pub async fn run(clients: Clients, config: ControllerConfig, cancel: Cancellatio
     running.spawn(quota::run(context.clone()));
     running.spawn(replicaset::run(context.clone()));
     running.spawn(serviceaccount::run(context.clone()));
+    running.spawn(servicecidr::run(context.clone()));
     running.spawn(token::run(context));
     while let Some(ended) = running.join_next().await {
         if let Err(error) = ended {

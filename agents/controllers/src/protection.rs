@@ -180,7 +180,7 @@ impl Controller {
 }
 
 /// Takes the finalizer away from an object that is being deleted, if it is as it was looked at.
-async fn release<K>(api: &Api<K>, object: &K, finalizer: &str) -> Result<(), ControllerError>
+pub async fn release<K>(api: &Api<K>, object: &K, finalizer: &str) -> Result<(), ControllerError>
 where
     K: Resource + Clone + DeserializeOwned + Debug,
 {

@@ -3,7 +3,8 @@
 use kontiki_model::Fault;
 use serde_json::Value;
 
-use crate::tree;
+use crate::networking::{ipaddress, servicecidr};
+use crate::{Kind, tree};
 
 /// A value from a pool that only one object may hold: a cluster address, a node port.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +24,33 @@ pub enum Pool {
     NodePort,
 }
 
+/// Who holds a value.
+#[derive(Clone, Copy)]
+pub struct Holder<'a> {
+    pub kind: &'a Kind,
+    pub namespace: &'a str,
+    pub name: &'a str,
+}
+
+/// What objects have to do with a pool besides holding its values.
+pub struct Ledger {
+    /// The kind whose objects say which ranges the values come from, and those that one gives.
+    pub source: &'static Kind,
+    pub ranges: for<'a> fn(&'a Value) -> Vec<&'a str>,
+    /// The kind with an object of each value that is held, named after it: what it is, and whether it tells of this holder.
+    pub record: &'static Kind,
+    pub recorded: fn(&str, &Holder<'_>) -> Value,
+    pub tells_of: fn(&Value, &Holder<'_>) -> bool,
+}
+
+static ADDRESSES: Ledger = Ledger {
+    source: &servicecidr::KIND,
+    ranges: servicecidr::usable,
+    record: &ipaddress::KIND,
+    recorded: ipaddress::record,
+    tells_of: ipaddress::tells_of,
+};
+
 impl Claim {
     /// Writes the value that was claimed: addresses as text, ports as numbers.
     pub fn write(&self, object: &mut Value, value: &str) {
@@ -41,6 +69,14 @@ impl Claim {
 }
 
 impl Pool {
+    /// `None` for a pool that only the server's configuration and its holders tell of.
+    pub fn ledger(self) -> Option<&'static Ledger> {
+        match self {
+            Pool::ClusterIp => Some(&ADDRESSES),
+            Pool::NodePort => None,
+        }
+    }
+
     /// Why a value that somebody else holds cannot be had.
     pub fn taken(self) -> &'static str {
         match self {

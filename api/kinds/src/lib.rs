@@ -69,7 +69,7 @@ mod workload;
 
 pub use admission::{DefaultClass, Limited, Review};
 pub use age::{age, human_duration};
-pub use claim::{Claim, Pool};
+pub use claim::{Claim, Holder, Ledger, Pool};
 pub use custom::Custom;
 pub use kind::{
     AdmitFacts, Author, Column, Deletion, Field, Grants, Kind, Lookup, NameRule, Orphans, Protected, Restore, Signed,

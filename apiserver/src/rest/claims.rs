@@ -1,32 +1,49 @@
 //! Values that only one object of the cluster may hold: cluster addresses and node ports.
 //!
 //! Each held value is a key of its own in the log, written and removed in the same command as the object that holds it.
-//! So two servers, or two requests, cannot give out the same value, whoever decided first.
+//! So two servers, or two requests, cannot give out the same value, whoever decided first. Where a kind tells who holds a value
+//! ([`Ledger`](kontiki_kinds::Ledger)), its object comes and goes in that command too, and what others put there is not given out.
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use kontiki_kinds::{Claim, Kind, Pool};
+use kontiki_kinds::{Claim, Holder, Kind, Pool};
 use kontiki_model::{Faults, Head, Key, Status};
 use kontiki_raft::{Expect, Mutation};
-use rand::Rng as _;
 use serde_json::{Value, json};
 
 use super::{
-    limits::{RESERVED_ADDRESSES_MAX, RESERVED_MIN, RESERVED_PORTS_MAX},
-    object::{Sealed, text},
+    call,
+    object::{self, Sealed, text},
     plan::Change,
+    pools::{Range, Ranges},
+    store::read_failed,
     view::View,
 };
-use crate::{config::Config, failure};
+use crate::config::Config;
 
 /// Why values cannot be had.
 #[derive(Debug)]
 pub enum Denied {
     /// The object asks for what is taken or does not exist.
     Faults(Faults),
-    /// A pool is used up.
-    Exhausted(Status),
+    /// A pool is used up, or what is held cannot be read.
+    Failed(Status),
+}
+
+/// Values that are about to be held.
+#[derive(Default)]
+struct Taken {
+    values: BTreeMap<Key, (Pool, String)>,
+    /// What says that they may be: it must stay until they are.
+    sources: BTreeMap<Key, u64>,
+}
+
+impl Taken {
+    fn add(&mut self, range: &Range, pool: Pool, value: String) {
+        self.sources.extend(range.source.clone());
+        self.values.insert(key(pool, &value), (pool, value));
+    }
 }
 
 /// Chooses the values that the object leaves open, writes them into it, and adds what the change needs to hold them; what
@@ -39,60 +56,138 @@ pub fn claim(
     old: Option<&Value>,
     change: &mut Change,
 ) -> Result<(), Denied> {
-    let mut held = old.map(|old| keys(kind, old)).unwrap_or_default();
-    let mut taken: BTreeMap<Key, ()> = BTreeMap::new();
+    let mut held = old.map(|old| values(kind, old)).unwrap_or_default();
+    let mut taken = Taken::default();
     let mut faults = Faults::default();
     for claim in (kind.claims)(object) {
-        let pool = Range::of(claim.pool, config);
-        let key = match &claim.value {
+        let asked = claim.value.as_ref().map(|value| key(claim.pool, value));
+        if asked.is_some_and(|key| held.remove(&key).is_some() || taken.values.contains_key(&key)) {
+            continue;
+        }
+        let ranges = Ranges::of(claim.pool, view, config).map_err(Denied::Failed)?;
+        match &claim.value {
             Some(value) => {
-                let key = key(claim.pool, value);
-                if held.remove(&key).is_some() || taken.contains_key(&key) {
-                    continue;
+                let range = ranges.containing(value);
+                let range = range.and_then(|range| match is_free(view, claim.pool, value, kind, object) {
+                    true => Ok(range),
+                    false => Err(claim.pool.taken().to_owned()),
+                });
+                match range {
+                    Ok(range) => taken.add(range, claim.pool, value.clone()),
+                    Err(why) => add(&mut faults, &claim, &why),
                 }
-                if let Some(why) =
-                    pool.refuses(value).or_else(|| view.head(&key).map(|_| claim.pool.taken().to_owned()))
-                {
-                    add(&mut faults, &claim, &why);
-                    continue;
-                }
-                key
             }
             None => {
-                let free =
-                    pool.choose(|key| view.head(key).is_none() && !taken.contains_key(key) && !held.contains_key(key));
-                let Some(value) = free else { return Err(Denied::Exhausted(pool.exhausted())) };
+                let free = ranges.choose(|value| {
+                    let key = key(claim.pool, value);
+                    let ours = taken.values.contains_key(&key) || held.contains_key(&key);
+                    !ours && is_free(view, claim.pool, value, kind, object)
+                });
+                let Some((value, range)) = free else { return Err(Denied::Failed(ranges.exhausted())) };
                 claim.write(object, &value);
-                key(claim.pool, &value)
+                taken.add(range, claim.pool, value);
             }
-        };
-        taken.insert(key, ());
+        }
     }
     if !faults.is_empty() {
         return Err(Denied::Faults(faults));
     }
-    for key in taken.keys() {
+    for (source, revision) in &taken.sources {
+        change.expect(source, Expect::Revision(*revision));
+    }
+    for (key, (pool, value)) in &taken.values {
         change.expect(key, Expect::Absent);
         change.put(key, &holder(kind, object));
+        record(view, *pool, value, kind, object, change).map_err(Denied::Failed)?;
     }
-    release_keys(view, held.keys(), change);
+    release_values(view, kind, old.unwrap_or(&Value::Null), held, change).map_err(Denied::Failed)
+}
+
+/// Whether nobody holds a value, and nothing tells that somebody else does.
+fn is_free(view: &View<'_>, pool: Pool, value: &str, kind: &Kind, object: &Value) -> bool {
+    let told = || match pool.ledger() {
+        Some(ledger) => {
+            let record = view.get(&Key::new(ledger.record.storage_resource(), "", value));
+            let record = record.map(|found| found.map(|found| object::open(&found)));
+            match record {
+                Ok(None) => false,
+                Ok(Some(Ok(record))) => !(ledger.tells_of)(&record, &named(kind, object)),
+                // What cannot be read is somebody's.
+                Ok(Some(Err(_))) | Err(_) => true,
+            }
+        }
+        None => false,
+    };
+    view.head(&key(pool, value)).is_none() && !told()
+}
+
+/// Tells that the object holds the value, where it is not told already.
+fn record(
+    view: &View<'_>,
+    pool: Pool,
+    value: &str,
+    kind: &Kind,
+    object: &Value,
+    change: &mut Change,
+) -> Result<(), Status> {
+    let Some(ledger) = pool.ledger() else { return Ok(()) };
+    let key = Key::new(ledger.record.storage_resource(), "", value);
+    if let Some((revision, _)) = view.head(&key) {
+        change.expect(&key, Expect::Revision(revision));
+        return Ok(());
+    }
+    let mut record = (ledger.recorded)(value, &named(kind, object));
+    let metadata = object::metadata(&mut record);
+    metadata.insert("uid".to_owned(), uuid::Uuid::new_v4().to_string().into());
+    metadata.insert("creationTimestamp".to_owned(), call::time_text(call::now()).into());
+    change.expect(&key, Expect::Absent);
+    change.put(&key, &object::seal(ledger.record, record)?);
     Ok(())
 }
 
 /// Gives back what an object holds that is going away.
-pub fn release(view: &View<'_>, kind: &Kind, object: &Value, change: &mut Change) {
-    release_keys(view, keys(kind, object).keys(), change);
+pub fn release(view: &View<'_>, kind: &Kind, object: &Value, change: &mut Change) -> Result<(), Status> {
+    release_values(view, kind, object, values(kind, object), change)
 }
 
-fn release_keys<'a>(view: &View<'_>, keys: impl Iterator<Item = &'a Key>, change: &mut Change) {
-    let held = keys.filter(|key| view.head(key).is_some());
-    change.mutations.extend(held.map(|key| Mutation::Delete { key: key.clone(), last: None }));
+fn release_values(
+    view: &View<'_>,
+    kind: &Kind,
+    holder: &Value,
+    values: BTreeMap<Key, (Pool, String)>,
+    change: &mut Change,
+) -> Result<(), Status> {
+    for (key, (pool, value)) in values {
+        let Some((_, head)) = view.head(&key) else { continue };
+        // One that a restore gave to another object meanwhile is that one's.
+        if head.uid != text(holder, "/metadata/uid") {
+            continue;
+        }
+        change.mutations.push(Mutation::Delete { key, last: None });
+        let Some(ledger) = pool.ledger() else { continue };
+        let record = Key::new(ledger.record.storage_resource(), "", value.as_str());
+        let Some(stored) = view.get(&record).map_err(|error| read_failed(&error))? else { continue };
+        // Whoever put a finalizer there has it removed by those who look after such objects.
+        if stored.head.finalizers.is_empty() && (ledger.tells_of)(&object::open(&stored)?, &named(kind, holder)) {
+            change.expect(&record, Expect::Revision(stored.revision));
+            change.mutations.push(Mutation::Delete { key: record, last: None });
+        }
+    }
+    Ok(())
+}
+
+fn named<'a>(kind: &'a Kind, object: &'a Value) -> Holder<'a> {
+    Holder { kind: kind.stored(), namespace: text(object, "/metadata/namespace"), name: text(object, "/metadata/name") }
+}
+
+fn values(kind: &Kind, object: &Value) -> BTreeMap<Key, (Pool, String)> {
+    let claims = (kind.claims)(object).into_iter();
+    claims.filter_map(|claim| Some((key(claim.pool, claim.value.as_ref()?), (claim.pool, claim.value?)))).collect()
 }
 
 /// What an object holds.
-pub fn keys(kind: &Kind, object: &Value) -> BTreeMap<Key, ()> {
-    let claims = (kind.claims)(object).into_iter();
-    claims.filter_map(|claim| Some((key(claim.pool, &claim.value?), ()))).collect()
+pub fn keys(kind: &Kind, object: &Value) -> BTreeSet<Key> {
+    values(kind, object).into_keys().collect()
 }
 
 /// Whether a key stands for a held value.
@@ -126,100 +221,4 @@ pub fn holder(kind: &Kind, object: &Value) -> Sealed {
 fn add(faults: &mut Faults, claim: &Claim, why: &str) {
     let fault = claim.fault.clone();
     faults.add(fault.kind, fault.field, fault.value, format!("{}{why}", fault.detail));
-}
-
-/// The numbers a pool gives out.
-struct Range {
-    pool: Pool,
-    first: u64,
-    /// The first ones are left to those who ask for a value.
-    reserved: u64,
-    size: u64,
-    /// How the bounds are written.
-    text: String,
-}
-
-impl Range {
-    fn of(pool: Pool, config: &Config) -> Self {
-        match pool {
-            Pool::ClusterIp => {
-                let cidr = config.service_cidr;
-                // The network's own address and the broadcast address are nobody's.
-                let (first, size) = (u64::from(cidr.base.to_bits()) + 1, cidr.size() - 2);
-                let reserved = (size / 16).clamp(RESERVED_MIN, RESERVED_ADDRESSES_MAX);
-                Range { pool, first, reserved, size, text: cidr.to_string() }
-            }
-            Pool::NodePort => {
-                let (first, last) = (u64::from(*config.node_ports.start()), u64::from(*config.node_ports.end()));
-                let size = (last + 1).saturating_sub(first);
-                let reserved = (size / 32).clamp(RESERVED_MIN, RESERVED_PORTS_MAX);
-                Range { pool, first, reserved, size, text: format!("{first}-{last}") }
-            }
-        }
-    }
-
-    fn refuses(&self, value: &str) -> Option<String> {
-        let number = match self.pool {
-            Pool::ClusterIp => value.parse::<Ipv4Addr>().ok().map(|address| u64::from(address.to_bits())),
-            Pool::NodePort => value.parse::<u64>().ok(),
-        };
-        let inside = number.and_then(|number| number.checked_sub(self.first)).is_some_and(|offset| offset < self.size);
-        (!inside).then(|| self.pool.outside(&self.text))
-    }
-
-    fn value(&self, offset: u64) -> String {
-        let number = self.first + offset;
-        match self.pool {
-            Pool::ClusterIp => Ipv4Addr::from_bits(number as u32).to_string(),
-            Pool::NodePort => number.to_string(),
-        }
-    }
-
-    /// A free value, from a random place on; the reserved ones only when the others are used up.
-    fn choose(&self, free: impl Fn(&Key) -> bool) -> Option<String> {
-        let reserved = self.reserved.min(self.size);
-        let open = self.size - reserved;
-        let start = if open == 0 { 0 } else { rand::rng().random_range(0..open) };
-        let rotated = (0..open).map(|step| reserved + (start + step) % open);
-        rotated.chain(0..reserved).map(|offset| self.value(offset)).find(|value| free(&key(self.pool, value)))
-    }
-
-    fn exhausted(&self) -> Status {
-        match self.pool {
-            Pool::ClusterIp => failure::internal("failed to allocate a serviceIP: range is full"),
-            Pool::NodePort => failure::internal("failed to allocate a nodePort: range is full"),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    fn config() -> Config {
-        let listen = "127.0.0.1:0".parse().unwrap();
-        let mut config = Config::new(listen, "127.0.0.1".parse().unwrap(), "unused".into());
-        config.service_cidr = "10.96.0.0/28".parse().unwrap();
-        config
-    }
-
-    #[test]
-    fn values_come_from_inside_the_pool_and_the_reserved_ones_last() {
-        let range = Range::of(Pool::ClusterIp, &config());
-        assert_eq!((range.value(0), range.value(range.size - 1)), ("10.96.0.1".into(), "10.96.0.14".into()));
-        assert_eq!(range.refuses("10.96.0.14"), None);
-        for outside in ["10.96.0.0", "10.96.0.15", "8.8.8.8", "x"] {
-            assert!(range.refuses(outside).is_some(), "{outside}");
-        }
-        let ports = Range::of(Pool::NodePort, &config());
-        assert_eq!((ports.refuses("30000"), ports.refuses("32767")), (None, None));
-        assert_eq!(ports.refuses("1"), Some(Pool::NodePort.outside("30000-32767")));
-        for _ in 0..100 {
-            let port: u64 = ports.choose(|_| true).unwrap().parse().unwrap();
-            assert!((30_086..=32_767).contains(&port), "{port}");
-        }
-        assert_eq!(ports.choose(|key| key.name == "30001"), Some("30001".to_owned()));
-        assert_eq!(ports.choose(|_| false), None);
-    }
 }

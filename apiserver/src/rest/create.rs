@@ -156,7 +156,7 @@ async fn decide(call: &Call<'_>, view: &View<'_>, admitted: Admitted) -> Result<
             let status = failure::invalid(call.group_kind(), &key.name, &faults);
             return Err(Refusal::Judged(status).into());
         }
-        Err(Denied::Exhausted(status)) => return Err(Refusal::Judged(status).into()),
+        Err(Denied::Failed(status)) => return Err(Refusal::Judged(status).into()),
     }
     let converted = conversion::to_stored(call.core, kind, &object, |_| false).await?;
     admission::validate(&attributes, Some(&object), None, &mut told, &mut change).await?;

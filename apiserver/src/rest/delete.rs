@@ -135,7 +135,7 @@ impl Removal<'_> {
                 (Effect::Updated, plan::uncommitted(key, current.revision, sealed))
             }
             Verdict::Remove(last) => {
-                claims::release(view, call.kind, &object, &mut change);
+                claims::release(view, call.kind, &object, &mut change)?;
                 let last = last.or_else(|| self.last_words.map(|_| object));
                 let last = last.map(|last| object::seal_as_it_is(call.kind, last)).transpose()?;
                 let form = last.as_ref().map(|sealed| (sealed.head.clone(), sealed.body.to_vec()));

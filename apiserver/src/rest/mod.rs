@@ -21,6 +21,7 @@ mod options;
 pub(crate) mod ownership;
 mod patch;
 pub(crate) mod plan;
+mod pools;
 mod put;
 mod read;
 mod render;

@@ -113,12 +113,12 @@ async fn change(call: &Call<'_>, view: &View<'_>, update: &Update<'_>, current: 
     let mut change = Change::default();
     let ended = ends(kind, &new, &old);
     if ended {
-        claims::release(view, kind, &old, &mut change);
+        claims::release(view, kind, &old, &mut change)?;
     } else {
         match claims::claim(view, &call.core.config, kind, &mut new, Some(&old), &mut change) {
             Ok(()) => {}
             Err(Denied::Faults(faults)) => return Err(Refusal::Judged(invalid(call, &new, &faults))),
-            Err(Denied::Exhausted(status)) => return Err(Refusal::Judged(status)),
+            Err(Denied::Failed(status)) => return Err(Refusal::Judged(status)),
         }
     }
     // Where the disk does not say how it is sealed, it is written anew, or that fails.

@@ -1,13 +1,13 @@
-//! IPAddress: an address of the Service network that something holds.
+//! IPAddress: an address of the Service network that something holds. Those of Services come and go with what holds them.
 
 use kontiki_model::Faults;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::GROUP;
 use crate::column::{self, text_column};
 use crate::names::{path_segment, report, subdomain};
 use crate::tree::{at, text};
-use crate::{Column, Kind, NameRule, fields, metadata};
+use crate::{Column, Holder, Kind, NameRule, Restore, fields, metadata};
 
 pub static KIND: Kind = Kind {
     group: GROUP,
@@ -23,6 +23,8 @@ pub static KIND: Kind = Kind {
     cells: |address, now| {
         vec![column::name(address), parent(at(address, "/spec/parentRef")).into(), column::age(address, now)]
     },
+    // Whose an address is, is said by who holds it now.
+    restore: Restore::Never,
     validate,
     validate_update: |new, old, faults| {
         metadata::validate_update(new, old, faults);
@@ -30,6 +32,31 @@ pub static KIND: Kind = Kind {
     },
     ..Kind::BASE
 };
+
+/// What tells that an address is held, as Kubernetes' allocator makes it.
+pub fn record(address: &str, holder: &Holder<'_>) -> Value {
+    let family = if address.contains(':') { "IPv6" } else { "IPv4" };
+    let labels = json!({
+        "ipaddress.kubernetes.io/ip-family": family,
+        "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io",
+    });
+    json!({"metadata": {"name": address, "labels": labels}, "spec": {"parentRef": reference(holder)}})
+}
+
+/// Whether it tells of this holder.
+pub fn tells_of(record: &Value, holder: &Holder<'_>) -> bool {
+    let (is, other) = (at(record, "/spec/parentRef"), reference(holder));
+    ["/group", "/resource", "/namespace", "/name"].into_iter().all(|part| text(is, part) == text(&other, part))
+}
+
+fn reference(holder: &Holder<'_>) -> Value {
+    json!({
+        "group": holder.kind.group,
+        "resource": holder.kind.resource,
+        "namespace": holder.namespace,
+        "name": holder.name,
+    })
+}
 
 const COLUMNS: &[Column] = &[column::NAME, text_column("ParentRef", 0, "What holds the address.")];
 

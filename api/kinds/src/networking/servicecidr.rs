@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::GROUP;
 use crate::column::{self, text_column};
 use crate::names::{canonical_cidr, parse_cidr, report};
-use crate::tree::{at, keep, list, object, texts};
+use crate::tree::{at, keep, list, object, text, texts};
 use crate::{Column, Kind, Subresource, metadata};
 
 pub static KIND: Kind = Kind {
@@ -32,6 +32,14 @@ pub static KIND: Kind = Kind {
     validate_status: |new, old, faults| metadata::validate_update(new, old, faults),
     ..Kind::BASE
 };
+
+/// The ranges that addresses are given out of: those of one that is ready and not about to go.
+pub fn usable(cidr: &Value) -> Vec<&str> {
+    let is_ready = |condition: &&Value| text(condition, "/type") == "Ready" && text(condition, "/status") == "True";
+    let ready = list(cidr, "/status/conditions").iter().any(|condition| is_ready(&condition));
+    let going = !text(cidr, "/metadata/deletionTimestamp").is_empty();
+    if ready && !going { texts(cidr, "/spec/cidrs").collect() } else { Vec::new() }
+}
 
 const COLUMNS: &[Column] =
     &[column::NAME, text_column("CIDRs", 0, "Ranges that Service addresses come from."), column::AGE];

@@ -233,13 +233,13 @@ fn difference(
 
 fn held(kind: &Kind, body: &[u8]) -> Result<BTreeSet<Key>, Status> {
     let object = serde_json::from_slice(body).map_err(failure::internal)?;
-    Ok(claims::keys(kind, &object).into_keys().collect())
+    Ok(claims::keys(kind, &object))
 }
 
 fn held_by(kind: &Kind, sealed: &Sealed) -> Result<Vec<(Key, Sealed)>, Status> {
     let object = serde_json::from_slice(&sealed.body).map_err(failure::internal)?;
     let holder = claims::holder(kind, &object);
-    Ok(claims::keys(kind, &object).into_keys().map(|key| (key, holder.clone())).collect())
+    Ok(claims::keys(kind, &object).into_iter().map(|key| (key, holder.clone())).collect())
 }
 
 impl Difference {
