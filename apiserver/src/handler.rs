@@ -62,6 +62,16 @@ pub(crate) enum Caller {
     InProcess(Arc<Identity>),
 }
 
+impl Caller {
+    /// From where the request came, if it came over a network.
+    fn address(&self) -> Option<IpAddr> {
+        match self {
+            Caller::Connection { address, .. } => *address,
+            Caller::InProcess(_) => None,
+        }
+    }
+}
+
 pub(crate) struct Handler {
     core: Arc<Core>,
     /// All requests but long ones, in work or waiting for a seat.
@@ -204,7 +214,9 @@ impl Handler {
                 annotations: noted.entry.as_ref().map(|entry| entry.annotations().clone()),
             };
             match elsewhere {
-                Some(api) => aggregation::forward(&self.core, &api, request).boxed().await,
+                Some(api) => {
+                    aggregation::forward(&self.core, &api, request, incoming.caller.address()).boxed().await
+                }
                 None => self.dispatch(asks, request).await,
             }
         };

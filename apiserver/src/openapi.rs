@@ -23,7 +23,7 @@ use sha2::{Digest as _, Sha256};
 pub(crate) use described::Described;
 
 use crate::{
-    aggregation::{Apis, Known, joining},
+    aggregation::{Apis, Known, joining, v3_of},
     content, failure,
     negotiate::{accepts, preferred},
     request::{ApiRequest, ApiResponse},
@@ -98,6 +98,7 @@ impl OpenApi {
             }
             names.push(document_name(group, version));
         }
+        names.extend(converted(&apis).map(|(name, _)| name));
         names.sort();
         names.dedup();
         OpenApi {
@@ -200,9 +201,18 @@ impl OpenApi {
             let plain = PLAIN_DOCUMENTS.iter().map(|(name, path)| ((*name).to_owned(), (*path).to_owned()));
             let groups = self.versions.iter().filter(|(group, _)| !group.is_empty());
             let groups = groups.map(|(group, _)| (format!("apis/{group}"), format!("/apis/{group}/")));
-            plain.chain(groups).map(|(name, path)| (name, Document::of(&plain_document(&path)))).collect()
+            let plain = plain.chain(groups).map(|(name, path)| (name, Document::of(&plain_document(&path))));
+            plain.chain(converted(&self.apis).map(|(name, document)| (name, Document::of(&document())))).collect()
         })
     }
+}
+
+/// The documents of servers that know only v2, under their names.
+fn converted(apis: &Apis) -> impl Iterator<Item = (String, impl FnOnce() -> Value)> {
+    apis.remotes().filter_map(|api| {
+        let v2 = api.v2_alone()?;
+        Some((document_name(&api.group, &api.version), move || v3_of(v2, &api.path())))
+    })
 }
 
 /// A path that answers with a document of no declared type.

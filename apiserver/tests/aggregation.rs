@@ -68,8 +68,11 @@ async fn register(client: &mut Client, extension: &Extension) {
 }
 
 async fn start() -> (Running, Extension, Client) {
+    start_with(Extension::start().await).await
+}
+
+async fn start_with(extension: Extension) -> (Running, Extension, Client) {
     let server = Running::start().await;
-    let extension = Extension::start().await;
     let mut admin = server.admin().await;
     register(&mut admin, &extension).await;
     available(&mut admin, "True", "Passed").await;
@@ -104,6 +107,11 @@ async fn requests_are_passed_on_in_the_name_of_who_asks() {
     assert_eq!(told["headers"]["x-remote-group"], groups);
     assert_eq!(told["headers"]["authorization"], Value::Null);
     assert!(told["headers"]["x-remote-uid"][0].is_string());
+    let told = robot.get_with(&path, "x-forwarded-for", "192.0.2.9").await.json();
+    assert_eq!(told["headers"]["x-forwarded-for"], json!(["192.0.2.9, 127.0.0.1"]));
+    assert_eq!(told["headers"]["x-forwarded-proto"], json!(["https"]));
+    assert_eq!(told["headers"]["x-forwarded-host"], told["headers"]["host"]);
+    assert_eq!(told["headers"]["x-forwarded-uri"], json!([path.split('?').next().unwrap()]));
     let sent = robot.call(Method::POST, &path, "{\"n\":1}").await.json();
     assert_eq!((&sent["method"], &sent["body"]), (&json!("POST"), &json!("{\"n\":1}")));
     let away = admin.get(&format!("/apis/{GROUP}/v1beta1/away")).await;
@@ -162,6 +170,23 @@ async fn discovery_and_openapi_tell_of_the_other_server() {
     assert_ne!(told.headers[header::ETAG], tag);
     assert_eq!(admin.call(Method::DELETE, &format!("{SERVICES}/{NAME}"), "").await.status, 200);
     until(&mut admin, &format!("/apis/{GROUP}"), "application/json", |answer| answer.status == 404).await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_knows_only_openapi_v2_is_explained_in_v3_all_the_same() {
+    let (server, _extension, mut admin) = start_with(Extension::start_without_v3().await).await;
+    let name = format!("apis/{GROUP}/v1beta1");
+    let has = |answer: &Answer| answer.json()["paths"].get(&name).is_some();
+    let index = until(&mut admin, "/openapi/v3", "application/json", has).await.json();
+    let place = index["paths"][&name]["serverRelativeURL"].as_str().unwrap().to_owned();
+    assert!(place.starts_with(&format!("/openapi/v3/{name}?hash=")), "{place}");
+    let document = admin.get(&place).await.json();
+    let schema = json!({"$ref": "#/components/schemas/com.example.NodeMetrics"});
+    let answer = &document["paths"][format!("/{name}/nodes")]["get"]["responses"]["200"];
+    assert_eq!(answer["content"]["application/json"]["schema"], schema);
+    let usage = &document["components"]["schemas"]["com.example.NodeMetrics"]["properties"]["usage"];
+    assert_eq!(usage, &json!({"type": "string"}));
     server.stop().await;
 }
 

@@ -40,6 +40,12 @@ pub(crate) struct Backing {
 pub(crate) struct Apis(pub Vec<Arc<Api>>);
 
 impl Api {
+    /// Its OpenAPI v2 document, where its server has no v3 one.
+    pub fn v2_alone(&self) -> Option<&Value> {
+        let documents = self.documents.as_ref().filter(|documents| documents.v3.is_none())?;
+        documents.v2.as_deref()
+    }
+
     /// `None` for an object that is no APIService.
     pub fn read(object: &Value) -> Option<Self> {
         let spec = &object["spec"];

@@ -3,7 +3,7 @@
 //! The other server believes the headers that name who asks, because they come by a certificate that only servers of the
 //! cluster have. So whatever a client itself says in such headers is taken out first.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use kontiki_model::Status;
@@ -21,6 +21,7 @@ use crate::{
     services,
 };
 
+const FORWARDED_FOR: &str = "x-forwarded-for";
 pub const USER: &str = "x-remote-user";
 pub const UID: &str = "x-remote-uid";
 pub const GROUP: &str = "x-remote-group";
@@ -37,8 +38,13 @@ pub enum Unreached {
     Connection(#[from] std::io::Error),
 }
 
-/// Passes the request on to the API's server, and answers with what it says.
-pub(crate) async fn forward(core: &Arc<Core>, api: &Api, request: ApiRequest) -> Result<ApiResponse, Status> {
+/// Passes the request on to the API's server, and answers with what it says. `from` is where it came from.
+pub(crate) async fn forward(
+    core: &Arc<Core>,
+    api: &Api,
+    request: ApiRequest,
+    from: Option<IpAddr>,
+) -> Result<ApiResponse, Status> {
     let Some(backing) = api.backing.as_ref().filter(|_| api.available) else {
         return Ok(told(StatusCode::SERVICE_UNAVAILABLE, "service unavailable"));
     };
@@ -63,6 +69,7 @@ pub(crate) async fn forward(core: &Arc<Core>, api: &Api, request: ApiRequest) ->
     identify(outgoing.request.headers_mut(), &identity)?;
     let rewrite = Rewrite { prefix: "", asked: "", host: &host };
     rewrite.request(&path, outgoing.request.headers_mut());
+    trace(outgoing.request.headers_mut(), &host, from);
     match outgoing.exchange(core, stream).await {
         Err(error) => Ok(told(StatusCode::SERVICE_UNAVAILABLE, &format!("error trying to reach service: {error}"))),
         Ok(response) if response.status().is_redirection() && response.headers().contains_key(header::LOCATION) => {
@@ -73,6 +80,21 @@ pub(crate) async fn forward(core: &Arc<Core>, api: &Api, request: ApiRequest) ->
             rewrite.response(response.headers_mut());
             Ok(response)
         }
+    }
+}
+
+/// Says which way the request came, as kube-aggregator does: the host is the one that is asked now, and who came from where stands
+/// behind what others said of the way before.
+fn trace(headers: &mut HeaderMap, host: &str, from: Option<IpAddr>) {
+    headers.insert("x-forwarded-proto", HeaderValue::from_static("https"));
+    if let Ok(host) = HeaderValue::from_str(host) {
+        headers.insert("x-forwarded-host", host);
+    }
+    let Some(from) = from else { return };
+    let before = headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
+    let way = before.map(str::to_owned).chain([from.to_string()]).collect::<Vec<_>>().join(", ");
+    if let Ok(way) = HeaderValue::from_str(&way) {
+        headers.insert(FORWARDED_FOR, way);
     }
 }
 
@@ -147,6 +169,19 @@ fn told(code: StatusCode, message: &str) -> ApiResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_cannot_be_told_exactly_is_not_told() {
+        let refusal = |identity: Identity| identify(&mut HeaderMap::new(), &identity).err().map(|status| status.code);
+        let named = |user: &str| Identity { user: user.to_owned(), ..Identity::default() };
+        assert_eq!(refusal(named("jane")), None);
+        for user in [" jane", "jane ", "jane\t", "ja\nne"] {
+            assert_eq!(refusal(named(user)), Some(400), "{user:?}");
+        }
+        assert_eq!(refusal(Identity { groups: vec!["admins ".to_owned()], ..named("jane") }), Some(400));
+        let extra = vec![("scopes".to_owned(), vec![" all".to_owned()])];
+        assert_eq!(refusal(Identity { extra, ..named("jane") }), Some(400));
+    }
 
     #[test]
     fn nobody_names_themselves() {

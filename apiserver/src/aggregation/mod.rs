@@ -7,6 +7,7 @@
 mod answer;
 mod apis;
 mod availability;
+mod converted;
 mod documents;
 mod forward;
 mod keep;
@@ -23,6 +24,7 @@ use tokio_rustls::TlsConnector;
 
 pub(crate) use self::{
     apis::{Api, Apis},
+    converted::v3_of,
     forward::forward,
     keep::keep,
     lead::lead,
@@ -108,7 +110,9 @@ pub(crate) fn find(core: &Core, target: &Target) -> Option<Arc<Api>> {
             ["apis", group, version] => registry.apis().remote(group, version),
             ["api", version] => registry.apis().remote("", version),
             // What the other server's OpenAPI document says is its own, too.
-            ["openapi", "v3", "apis", group, version] => registry.apis().remote(group, version),
+            ["openapi", "v3", "apis", group, version] => {
+                registry.apis().remote(group, version).filter(|api| api.v2_alone().is_none())
+            }
             _ => None,
         },
     }

@@ -56,7 +56,7 @@ pub(crate) fn joining(known: &Known<'_>, other: &Value, path: &str) -> Value {
 }
 
 /// Every definition that these lead to.
-fn needed<'a>(items: impl Iterator<Item = &'a Value>, definitions: &Value) -> BTreeSet<String> {
+pub(super) fn needed<'a>(items: impl Iterator<Item = &'a Value>, definitions: &Value) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut open: Vec<String> = Vec::new();
     items.for_each(|item| references(item, &mut open));

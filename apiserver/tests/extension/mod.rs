@@ -39,6 +39,15 @@ pub struct Extension {
 
 impl Extension {
     pub async fn start() -> Extension {
+        Extension::start_with(true).await
+    }
+
+    /// Older ones know no OpenAPI v3.
+    pub async fn start_without_v3() -> Extension {
+        Extension::start_with(false).await
+    }
+
+    async fn start_with(v3: bool) -> Extension {
         let key = KeyPair::generate().unwrap();
         let certificate =
             CertificateParams::new(vec!["metrics.default.svc".to_owned()]).unwrap().self_signed(&key).unwrap();
@@ -58,7 +67,7 @@ impl Extension {
                 connections.spawn(async move {
                     let Ok(stream) = acceptor.accept(stream).await else { return };
                     let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first).map(|one| name(one));
-                    let service = service_fn(move |request| answer(request, shown.clone()));
+                    let service = service_fn(move |request| answer(request, shown.clone(), v3));
                     _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades().await;
                 });
             }
@@ -80,7 +89,7 @@ fn name(certificate: &[u8]) -> String {
     certificate.subject().iter_common_name().next().unwrap().as_str().unwrap().to_owned()
 }
 
-async fn answer(mut request: Request<Incoming>, shown: Option<String>) -> Result<Response<Body>, Infallible> {
+async fn answer(mut request: Request<Incoming>, shown: Option<String>, v3: bool) -> Result<Response<Body>, Infallible> {
     let accept = request.headers().get(header::ACCEPT).map(|value| value.to_str().unwrap().to_owned());
     let accept = accept.unwrap_or_default();
     let version = format!("/apis/{GROUP}/v1beta1");
@@ -88,6 +97,9 @@ async fn answer(mut request: Request<Incoming>, shown: Option<String>) -> Result
     let path = request.uri().path().to_owned();
     Ok(match (path.as_str(), rest.as_deref()) {
         ("/apis", _) if accept.contains("as=APIGroupDiscoveryList") => typed(AGGREGATED, &discovery()),
+        (path, _) if path.starts_with("/openapi/v3") && !v3 => {
+            Response::builder().status(StatusCode::NOT_FOUND).body(empty()).unwrap()
+        }
         ("/openapi/v3", _) => {
             let place = format!("/openapi/v3{version}?hash=1");
             json_answer(&json!({"paths": {version.trim_start_matches('/'): {"serverRelativeURL": place}}}))
