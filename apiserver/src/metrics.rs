@@ -14,7 +14,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::{audit::AuditMetrics, fairness::FairnessMetrics};
+use crate::{admission::AdmissionMetrics, audit::AuditMetrics, fairness::FairnessMetrics};
 
 /// A request, as far as it is counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -51,6 +51,7 @@ pub struct Metrics {
     long: Family<RequestLabels, Gauge>,
     connections: Gauge,
     panics: Counter,
+    pub(crate) admission: AdmissionMetrics,
     pub(crate) audit: AuditMetrics,
     pub(crate) fairness: FairnessMetrics,
     log: LogGauges,
@@ -84,6 +85,7 @@ impl Metrics {
             long: Family::default(),
             connections: Gauge::default(),
             panics: Counter::default(),
+            admission: AdmissionMetrics::new(),
             audit: AuditMetrics::new(),
             fairness: FairnessMetrics::new(),
             log: LogGauges::default(),
@@ -101,6 +103,7 @@ impl Metrics {
         registry.register("apiserver_longrunning_requests", "Open watches, tunnels and log streams", self.long.clone());
         registry.register("apiserver_connections", "Open client connections", self.connections.clone());
         registry.register("apiserver_request_panics", "Requests whose handler panicked", self.panics.clone());
+        self.admission.register(registry);
         self.audit.register(registry);
         self.fairness.register(registry);
         let log = &self.log;

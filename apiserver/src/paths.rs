@@ -48,7 +48,7 @@ pub(crate) async fn answer(core: &Arc<Core>, path: &str, request: &ApiRequest) -
             Some(found) => found,
             None => return Ok(content::page_not_found()),
         },
-        ["debug", "api_priority_and_fairness", what] => match fairness::dump(&core.fairness, what) {
+        ["debug", "api_priority_and_fairness", what] => match fairness::dump(&core.fairness, what, request) {
             Some(found) => found,
             None => return Ok(content::page_not_found()),
         },

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 /// Minor version of Kubernetes whose API this is.
-const MINOR: &str = "36";
+pub(crate) const MINOR: i64 = 36;
 
 pub(crate) fn document() -> Value {
     let arch = match std::env::consts::ARCH {
@@ -13,11 +13,11 @@ pub(crate) fn document() -> Value {
     };
     json!({
         "major": "1",
-        "minor": MINOR,
+        "minor": MINOR.to_string(),
         "emulationMajor": "1",
-        "emulationMinor": MINOR,
+        "emulationMinor": MINOR.to_string(),
         "minCompatibilityMajor": "1",
-        "minCompatibilityMinor": MINOR,
+        "minCompatibilityMinor": MINOR.to_string(),
         "gitVersion": format!("v1.{MINOR}.0+kontiki.{}", env!("CARGO_PKG_VERSION")),
         "gitCommit": "",
         "gitTreeState": "",

@@ -17,6 +17,8 @@ pub struct Limited {
 
 /// The class that new objects get which name none.
 pub struct DefaultClass {
+    /// The admission plugin that this is in Kubernetes.
+    pub plugin: &'static str,
     /// The storage resource of the classes, which belong to no namespace.
     pub classes: &'static str,
     /// Whether the object leaves the choice to the cluster.

@@ -54,6 +54,7 @@ const COLUMNS: &[Column] = &[
 
 /// The class of pods that name none: of several by accident the least.
 pub static DEFAULT: DefaultClass = DefaultClass {
+    plugin: "Priority",
     classes: RESOURCE,
     is_open: |pod| text(pod, "/spec/priorityClassName").is_empty(),
     choose: least_default,

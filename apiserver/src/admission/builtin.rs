@@ -2,7 +2,7 @@
 //! to do with a write, that nobody gives more than they hold, and that nodes
 //! write what is theirs alone.
 
-use kontiki_kinds::{AdmitFacts, Author};
+use kontiki_kinds::{AdmitFacts, Author, DefaultClass};
 use kontiki_model::{Key, Scope};
 use serde_json::Value;
 
@@ -30,10 +30,10 @@ pub fn admit(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Refu
 }
 
 /// The class that the cluster has for objects which name none.
-pub fn choose_class(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Refusal> {
-    let Some(default) = attributes.kind.default_class.filter(|default| (default.is_open)(object)) else {
+pub fn choose_class(attributes: &Attributes<'_>, default: &DefaultClass, object: &mut Value) -> Result<(), Refusal> {
+    if !(default.is_open)(object) {
         return Ok(());
-    };
+    }
     let classes = all(attributes, default.classes, "")?;
     if let Some(class) = (default.choose)(&classes) {
         (default.set)(object, class);

@@ -8,6 +8,7 @@ mod builtin;
 mod certificates;
 mod config;
 mod matching;
+mod metrics;
 mod namespace;
 mod pod_security;
 mod policy;
@@ -22,11 +23,13 @@ use serde_json::Value;
 
 pub(crate) use builtin::{may_give, restrict};
 pub use config::{AdmissionConfig, AdmissionConfigError};
+pub(crate) use metrics::AdmissionMetrics;
 pub(crate) use policy::{Policies, keep_statuses};
 pub(crate) use quota::has_quotas;
 pub(crate) use webhooks::Hooks;
 
 use matching::Objects;
+use metrics::{Phase, Step};
 use webhooks::Reinvocation;
 
 use crate::{
@@ -117,14 +120,17 @@ async fn change(
     old: Option<&Value>,
     told: &mut Told,
 ) -> Result<(), Refusal> {
-    namespace::exists(attributes)?;
-    restrict(attributes, object.as_deref(), old)?;
+    let step = |name| Step::of(attributes, name, Phase::Admit);
+    step("NamespaceLifecycle").ended(namespace::exists(attributes))?;
+    step("NodeRestriction").ended(restrict(attributes, object.as_deref(), old))?;
     let mut rounds = Reinvocation::default();
     loop {
         if let Some(object) = &mut object {
-            ranges::fill(attributes, object, old)?;
+            step("LimitRanger").ended(ranges::fill(attributes, object, old))?;
             if attributes.creates() {
-                builtin::choose_class(attributes, object)?;
+                if let Some(default) = attributes.kind.default_class {
+                    step(default.plugin).ended(builtin::choose_class(attributes, default, object))?;
+                }
                 builtin::admit(attributes, object)?;
             }
         }
@@ -147,8 +153,10 @@ async fn configured_changes(
     told: &mut Told,
     rounds: &mut Reinvocation,
 ) -> Result<(), Refusal> {
-    policy::mutate(attributes, object.as_deref_mut(), old, rounds).await?;
-    webhooks::mutate(attributes, object, old, told, rounds).await
+    let step = |name| Step::of(attributes, name, Phase::Admit);
+    let policies = step("MutatingAdmissionPolicy");
+    policies.ended(policy::mutate(attributes, object.as_deref_mut(), old, rounds).await)?;
+    step("MutatingAdmissionWebhook").ended(webhooks::mutate(attributes, object, old, told, rounds).await)
 }
 
 /// Those that users configured to judge.
@@ -158,8 +166,10 @@ async fn configured_judgements(
     old: Option<&Value>,
     told: &mut Told,
 ) -> Result<(), Refusal> {
-    policy::validate(attributes, Objects { new: object, old }, told).await?;
-    webhooks::validate(attributes, object, old, told).await
+    let step = |name| Step::of(attributes, name, Phase::Validate);
+    let policies = step("ValidatingAdmissionPolicy");
+    policies.ended(policy::validate(attributes, Objects { new: object, old }, told).await)?;
+    step("ValidatingAdmissionWebhook").ended(webhooks::validate(attributes, object, old, told).await)
 }
 
 /// What is posted to a subresource, or asked of a connection. It is not stored, so only those are asked that users configured;
@@ -209,20 +219,21 @@ async fn judge(
     told: &mut Told,
     change: &mut Change,
 ) -> Result<(), Refusal> {
+    let step = |name| Step::of(attributes, name, Phase::Validate);
     namespace::stays(attributes, change)?;
     if let Some(object) = object {
-        ranges::check(attributes, object, old)?;
+        step("LimitRanger").ended(ranges::check(attributes, object, old))?;
     }
-    pod_security::validate(attributes, object, old, told, change).await?;
+    step("PodSecurity").ended(pod_security::validate(attributes, object, old, told, change).await)?;
     if let Some(object) = object {
         builtin::review(attributes, object, old)?;
     }
     certificates::decided(attributes, object, old)?;
     configured_judgements(attributes, object, old, told).await?;
     if let Some(object) = object {
+        namespace::rebound(attributes, object, old, change)?;
         // Last: nothing is charged for what others refuse, and nobody is waited for in one's turn.
-        quota::charge(attributes, object, old, change).await?;
+        step("ResourceQuota").ended(quota::charge(attributes, object, old, change).await)?;
     }
     Ok(())
 }
-        namespace::rebound(attributes, object, old, change)?;

@@ -3,12 +3,14 @@
 
 use std::{collections::BTreeMap, time::Instant};
 
-use kontiki_kinds::podsecurity::{self, AUDIT_PREFIX, Configuration, PodSecurity, Policy, Subject, Survey};
+use kontiki_kinds::podsecurity::{
+    self, AUDIT_PREFIX, Configuration, LevelVersion, PodSecurity, Policy, Subject, Survey,
+};
 use kontiki_model::{Faults, Head, Key, Revision, Scope, Status};
 use kontiki_raft::{Expect, Stored};
 use serde_json::Value;
 
-use super::{Attributes, Operation, Told};
+use super::{Attributes, Operation, Told, metrics::Mode};
 use crate::{
     failure::{self, Qualified},
     limits::{NAMESPACE_PODS_AT_ONCE, NAMESPACE_PODS_MAX, NAMESPACE_PODS_TIME_MAX},
@@ -62,6 +64,7 @@ fn is_exempt(attributes: &Attributes<'_>, subject: Subject<'_>) -> bool {
     let exemption = exemption(attributes, subject);
     if let Some(why) = exemption {
         annotate(attributes, "exempt", why);
+        attributes.call.core.metrics.admission.exempted(attributes);
     }
     exemption.is_some()
 }
@@ -94,6 +97,7 @@ fn pod(attributes: &Attributes<'_>, pod: &Value, told: &mut Told, change: &mut C
     let enforce = policy.enforce;
     annotate(attributes, "enforce-policy", &enforce.to_string());
     let violations = podsecurity::evaluate(enforce, subject);
+    evaluated(attributes, enforce, Mode::Enforce, violations.is_empty());
     if !violations.is_empty() {
         let why = format!("violates PodSecurity {:?}: {}", enforce.to_string(), violations.details());
         return Err(Refusal::Judged(attributes.forbidden(&why)));
@@ -102,7 +106,7 @@ fn pod(attributes: &Attributes<'_>, pod: &Value, told: &mut Told, change: &mut C
     if attributes.operation == Operation::Update && !attributes.view.is_pending(&key) {
         change.expect(&key, Expect::Revision(revision));
     }
-    warn(policy, subject, told);
+    warn(attributes, policy, subject, told);
     Ok(())
 }
 
@@ -113,24 +117,30 @@ fn template(attributes: &Attributes<'_>, template: Option<&Value>, told: &mut To
         return Ok(());
     }
     let (_, _, namespace) = home(attributes)?;
-    warn(noted(attributes, &namespace, subject), subject, told);
+    warn(attributes, noted(attributes, &namespace, subject), subject, told);
     Ok(())
 }
 
 /// The policy of a namespace, and what it has recorded of a pod.
 fn noted(attributes: &Attributes<'_>, namespace: &Head, subject: Subject<'_>) -> Policy {
     let (policy, faults) = Policy::of_labels(&namespace.labels, configuration(attributes).defaults);
-    if attributes.call.request.annotations.is_some() {
-        if !faults.is_empty() {
-            annotate(attributes, "error", &format!("Failed to parse policy: {}", aggregate(&faults)));
-        }
-        let violations = podsecurity::evaluate(policy.audit, subject);
-        if !violations.is_empty() {
+    let recorded = attributes.call.request.annotations.is_some();
+    if recorded && !faults.is_empty() {
+        annotate(attributes, "error", &format!("Failed to parse policy: {}", aggregate(&faults)));
+    }
+    let violations = podsecurity::evaluate(policy.audit, subject);
+    if !violations.is_empty() {
+        evaluated(attributes, policy.audit, Mode::Audit, false);
+        if recorded {
             let (audit, details) = (policy.audit.to_string(), violations.details());
             annotate(attributes, "audit-violations", &format!("would violate PodSecurity {audit:?}: {details}"));
         }
     }
     policy
+}
+
+fn evaluated(attributes: &Attributes<'_>, level: LevelVersion, mode: Mode, allowed: bool) {
+    attributes.call.core.metrics.admission.evaluated(attributes, level, mode, allowed);
 }
 
 /// As Go tells several errors.
@@ -142,9 +152,10 @@ fn aggregate(faults: &Faults) -> String {
     }
 }
 
-fn warn(policy: Policy, subject: Subject<'_>, told: &mut Told) {
+fn warn(attributes: &Attributes<'_>, policy: Policy, subject: Subject<'_>, told: &mut Told) {
     let violations = podsecurity::evaluate(policy.warn, subject);
     if !violations.is_empty() {
+        evaluated(attributes, policy.warn, Mode::Warn, false);
         let warning = format!("would violate PodSecurity {:?}: {}", policy.warn.to_string(), violations.details());
         told.warnings.push(warning);
     }

@@ -4,14 +4,24 @@ use std::sync::atomic::Ordering;
 
 use http::StatusCode;
 
-use super::{Fairness, level::Level};
-use crate::{content, request::ApiResponse};
+use super::{
+    Fairness,
+    level::{Level, Queued},
+};
+use crate::{
+    content,
+    request::{ApiRequest, ApiResponse},
+};
 
-/// The answer about the levels or the queues.
-pub(crate) fn answer(fairness: &Fairness, what: &str) -> Option<ApiResponse> {
+/// The answer about the levels, the queues or those who wait in them.
+pub(crate) fn answer(fairness: &Fairness, what: &str, request: &ApiRequest) -> Option<ApiResponse> {
     let rows = match what {
         "dump_priority_levels" => levels(fairness),
         "dump_queues" => queues(fairness),
+        "dump_requests" => {
+            let detailed = request.query_value("includeRequestDetails").is_some_and(|value| !value.is_empty());
+            requests(fairness, detailed)
+        }
         _ => return None,
     };
     Some(content::text(StatusCode::OK, aligned(&rows)))
@@ -74,6 +84,51 @@ fn queues(fairness: &Fairness) -> Vec<Vec<String>> {
     }
     rows
 }
+
+/// Those that wait. Requests come one after the other here: none has seats or time of its own at its end.
+fn requests(fairness: &Fairness, detailed: bool) -> Vec<Vec<String>> {
+    let mut first = heads(&[
+        "PriorityLevelName",
+        "FlowSchemaName",
+        "QueueIndex",
+        "RequestIndexInQueue",
+        "FlowDistingsher",
+        "ArriveTime",
+        "InitialSeats",
+        "FinalSeats",
+        "AdditionalLatency",
+        "StartTime",
+    ]);
+    if detailed {
+        let more = ["UserName", "Verb", "APIPath", "Namespace", "Name", "APIVersion", "Resource", "SubResource"];
+        first.extend(heads(&more));
+    }
+    let mut rows = vec![first];
+    for part in &fairness.table().levels {
+        for Queued { queue, place, width, who } in part.level.queued() {
+            let mut row = vec![
+                part.level.name.clone(),
+                who.schema.clone(),
+                queue.to_string(),
+                place.to_string(),
+                who.flow.clone(),
+                who.arrived(),
+                width.to_string(),
+                "0".to_owned(),
+                "0s".to_owned(),
+                NEVER.to_owned(),
+            ];
+            if detailed {
+                row.extend(who.details());
+            }
+            rows.push(row);
+        }
+    }
+    rows
+}
+
+/// Go's time of what has not happened.
+const NEVER: &str = "0001-01-01T00:00:00Z";
 
 fn heads(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()

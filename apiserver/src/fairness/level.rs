@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use super::{
     Refused,
     demand::Wanted,
+    described::Described,
     limits::{WIDTH_MAX, WIDTH_PART_OF_LEVEL},
     queues::{FairQueues, Figures, QueueFigures, Queuing, Refusal, Seats, Ticket},
     retry::RetryAfter,
@@ -27,8 +28,22 @@ pub(super) struct Level {
 }
 
 struct Held {
-    queues: FairQueues<oneshot::Sender<Place>>,
+    queues: FairQueues<Waking>,
     retry: RetryAfter,
+}
+
+/// Whom a place is sent to.
+struct Waking {
+    sender: oneshot::Sender<Place>,
+    who: Described,
+}
+
+/// A request in a queue, as it looks from outside.
+pub(super) struct Queued {
+    pub queue: u32,
+    pub place: usize,
+    pub width: u32,
+    pub who: Described,
 }
 
 /// What became of its requests so far.
@@ -79,15 +94,17 @@ impl Level {
         now: Instant,
         patience: Duration,
         (width, flow): (u32, u64),
+        who: Described,
     ) -> Result<Place, Refused> {
         let (mut waiter, seated) = {
             let mut held = self.lock();
             let width = self.width(&held, width);
             let (sender, seated) = oneshot::channel();
-            let ticket = held.queues.wait(now, width, flow, sender).map_err(|refusal| match refusal {
-                Refusal::NoSeat => Refused::ConcurrencyLimit,
-                Refusal::QueueFull => Refused::QueueFull,
-            })?;
+            let ticket =
+                held.queues.wait(now, width, flow, Waking { sender, who }).map_err(|refusal| match refusal {
+                    Refusal::NoSeat => Refused::ConcurrencyLimit,
+                    Refusal::QueueFull => Refused::QueueFull,
+                })?;
             self.seat_next(held, now);
             (Waiter { level: self.clone(), ticket, late: false }, seated)
         };
@@ -132,6 +149,12 @@ impl Level {
         self.lock().queues.queue_figures()
     }
 
+    pub fn queued(&self) -> Vec<Queued> {
+        let held = self.lock();
+        let waiting = held.queues.waiting();
+        waiting.map(|(queue, place, width, one)| Queued { queue, place, width, who: one.who.clone() }).collect()
+    }
+
     /// No request leaves nothing to the others.
     fn width(&self, held: &Held, width: u32) -> u32 {
         width.min(WIDTH_MAX).min(held.queues.seats() / WIDTH_PART_OF_LEVEL).max(1)
@@ -156,7 +179,7 @@ impl Level {
         for (seats, who) in next {
             let width = seats.width();
             // Who went away meanwhile gives the place back: it is dropped here.
-            drop(who.send(self.place(seats, width, now)));
+            drop(who.sender.send(self.place(seats, width, now)));
         }
     }
 }

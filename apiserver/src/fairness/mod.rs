@@ -7,6 +7,7 @@
 
 mod conditions;
 mod demand;
+mod described;
 mod dump;
 mod lease;
 mod level;
@@ -42,6 +43,7 @@ pub(crate) use self::{
     width::of as width,
 };
 use self::{
+    described::Described,
     level::Place,
     limits::{ADJUST_INTERVAL, QUEUE_WAIT_PART, SEATS_MAX, SEATS_MIN, SEATS_PER_PROCESSOR},
     objects::Objects,
@@ -122,9 +124,10 @@ impl Fairness {
         self.current(log).classify(asked).cloned()
     }
 
-    /// What makes this request's flow out of its schema's.
-    pub fn flow_hash(&self, flow: &Flow, asked: Asked<'_>) -> u64 {
-        self.hasher.hash_one((&flow.schema.metadata.name, flow.schema.flow(asked)))
+    /// What makes this request's flow out of its schema's, and how it is told of while it waits.
+    pub fn describe(&self, flow: &Flow, asked: Asked<'_>) -> (u64, Described) {
+        let (schema, told_apart) = (&flow.schema.metadata.name, flow.schema.flow(asked));
+        (self.hasher.hash_one((schema, told_apart)), Described::of(schema, told_apart, asked))
     }
 
     /// Divides the seats anew from time to time, for as long as the server runs.
@@ -180,7 +183,7 @@ impl Flow {
         self: &Arc<Self>,
         width: u32,
         allowed: Duration,
-        hash: impl FnOnce() -> u64,
+        describe: impl FnOnce() -> (u64, Described),
     ) -> Result<Seat, Status> {
         let began = Instant::now();
         let place = match self.level.take(began, width) {
@@ -189,7 +192,8 @@ impl Flow {
                 place
             }
             None => {
-                let waiting = self.wait(began, allowed / QUEUE_WAIT_PART, (width, hash())).boxed();
+                let (hash, who) = describe();
+                let waiting = self.wait(began, allowed / QUEUE_WAIT_PART, (width, hash), who).boxed();
                 waiting.await.map_err(|refused| {
                     let seconds = self.level.refused(refused);
                     failure::too_many_requests(i32::try_from(seconds).unwrap_or(i32::MAX))
@@ -202,10 +206,16 @@ impl Flow {
         Ok(Seat { flow: self.clone(), place })
     }
 
-    async fn wait(&self, began: Instant, patience: Duration, wanted: (u32, u64)) -> Result<Place, Refused> {
+    async fn wait(
+        &self,
+        began: Instant,
+        patience: Duration,
+        wanted: (u32, u64),
+        who: Described,
+    ) -> Result<Place, Refused> {
         self.metrics.waiting.inc();
         let mut waits = Waits { flow: self, since: began, ended: false };
-        let outcome = self.level.wait(began, patience, wanted).await;
+        let outcome = self.level.wait(began, patience, wanted, who).await;
         waits.ended = true;
         match &outcome {
             Ok(_) => self.metrics.waited.observe(began.elapsed().as_secs_f64()),

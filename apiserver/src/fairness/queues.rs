@@ -265,6 +265,13 @@ impl<W> FairQueues<W> {
         self.queues.iter().map(told).collect()
     }
 
+    /// Those who wait: their queue, their place in it, and the seats they want.
+    pub fn waiting(&self) -> impl Iterator<Item = (u32, usize, u32, &W)> {
+        self.queues.iter().flat_map(|(index, queue)| {
+            queue.waiting.iter().enumerate().map(|(place, one)| (*index, place, one.width, &one.who))
+        })
+    }
+
     /// Whose turn it is among requests of some widths: its start tag, its queue and its width.
     fn first(&self, takes: impl Fn(u32) -> bool) -> Option<(Work, u32, u32)> {
         let heads = self.queues.iter().filter_map(|(index, queue)| {

@@ -50,6 +50,7 @@ const COLUMNS: &[Column] = &[
 
 /// What ingresses without a class get.
 pub static DEFAULT: DefaultClass = DefaultClass {
+    plugin: "DefaultIngressClass",
     classes: "ingressclasses.networking.k8s.io",
     is_open: |ingress| missing(ingress, "/spec/ingressClassName") && class_annotation(ingress).is_none(),
     choose: |classes| {

@@ -58,6 +58,7 @@ const COLUMNS: &[Column] = &[
 
 /// What claims without a class get.
 pub static DEFAULT: DefaultClass = DefaultClass {
+    plugin: "DefaultStorageClass",
     classes: RESOURCE,
     is_open: |claim| missing(claim, "/spec/storageClassName") && volumes::class(claim).is_empty(),
     choose: |classes| newest(classes, is_default),

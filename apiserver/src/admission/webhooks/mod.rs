@@ -8,7 +8,10 @@ mod patch;
 mod reinvocation;
 mod review;
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures::future::join_all;
 use kontiki_model::Key;
@@ -22,6 +25,7 @@ use self::{
 use super::{
     Attributes, Told,
     matching::{Asked, Objects},
+    metrics::{self, Outcome},
     namespace::NAMESPACES,
     policy::About,
     request::Request,
@@ -135,11 +139,13 @@ pub(crate) async fn mutate(
             continue;
         }
         let forms = Forms::of(&request, form, objects).await?;
+        let asking = Asking::of(hook, Phase::Mutating);
         let answer = call::ask(attributes, hook, &forms.shown(&request, form), true, told).await;
+        let asking = asking.answered();
         let patched = answer.and_then(|answer| patch::apply(&hook.name, forms.object.as_ref(), answer.patch.as_ref()));
         let place = format!("mutation.webhook.admission.k8s.io/round_{}_index_{index}", round.number());
         let mut mutated = false;
-        if let (Some(Some(patched)), Some(object)) = (decided(attributes, hook, &place, patched)?, &mut object) {
+        if let (Some(Some(patched)), Some(object)) = (decided(attributes, &asking, &place, patched)?, &mut object) {
             let patched = request.read_again(form, patched)?;
             mutated = forms.object.as_ref() != Some(&patched);
             if mutated {
@@ -179,26 +185,57 @@ pub(crate) async fn validate(
         }
     }
     let answers = concerned.iter().map(|(index, hook, form, forms)| async {
-        let mut told = Told::default();
+        let (mut told, asking) = (Told::default(), Asking::of(hook, Phase::Validating));
         let answer = call::ask(attributes, hook, &forms.shown(&request, *form), false, &mut told).await;
-        (*index, *hook, answer, told)
+        (*index, asking.answered(), answer, told)
     });
     let mut verdict = Ok(());
-    for (index, hook, answer, one) in join_all(answers).await {
+    for (index, asking, answer, one) in join_all(answers).await {
         told.warnings.extend(one.warnings);
         let place = format!("validating.webhook.admission.k8s.io/round_0_index_{index}");
-        verdict = verdict.and(decided(attributes, hook, &place, answer.map(|_: Answer| ())).map(drop));
+        verdict = verdict.and(decided(attributes, &asking, &place, answer.map(|_: Answer| ())).map(drop));
     }
     verdict
+}
+
+/// A webhook that is asked, and how long that took.
+struct Asking<'a> {
+    hook: &'a Hook,
+    phase: Phase,
+    since: Instant,
+    took: Duration,
+}
+
+impl<'a> Asking<'a> {
+    fn of(hook: &'a Hook, phase: Phase) -> Self {
+        Asking { hook, phase, since: Instant::now(), took: Duration::ZERO }
+    }
+
+    fn answered(self) -> Self {
+        Asking { took: self.since.elapsed(), ..self }
+    }
 }
 
 /// What becomes of a webhook's answer: a failure to ask counts as its configuration says. `place` is where the audit finds it.
 fn decided<T>(
     attributes: &Attributes<'_>,
-    hook: &Hook,
+    asking: &Asking<'_>,
     place: &str,
     answer: Result<T, Failed>,
 ) -> Result<Option<T>, Refusal> {
+    let Asking { hook, phase, took, .. } = *asking;
+    let outcome = match &answer {
+        Ok(_) => Outcome::Allowed,
+        Err(Failed::Refused(Refusal::Final(status) | Refusal::Judged(status))) => Outcome::Denied(status.code),
+        Err(Failed::Refused(Refusal::Raced) | Failed::Unasked(_)) => {
+            Outcome::Unasked { ignored: hook.ignores_failures }
+        }
+    };
+    let phase = match phase {
+        Phase::Mutating => metrics::Phase::Admit,
+        Phase::Validating => metrics::Phase::Validate,
+    };
+    attributes.call.core.metrics.admission.asked(attributes, (&hook.name, phase), outcome, took);
     match answer {
         Ok(answer) => Ok(Some(answer)),
         Err(Failed::Refused(refusal)) => Err(refusal),

@@ -2,6 +2,7 @@
 use futures::FutureExt as _;
 
 use super::*;
+use crate::{fairness::Asked, request::Identity, route::Target};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const QUEUING: Queuing = Queuing { queues: 4, hand: 1, length: 2 };
@@ -10,9 +11,14 @@ fn level(seats: u32) -> Arc<Level> {
     Arc::new(Level::new("l", false, seats, Some(QUEUING)))
 }
 
+fn who() -> Described {
+    let target = Target::Path("/version".to_owned());
+    Described::of("s", "jane", Asked { identity: &Identity::default(), verb: "get", target: &target })
+}
+
 fn waiting(level: &Arc<Level>, flow: u64) -> std::pin::Pin<Box<impl Future<Output = Result<Place, Refused>> + use<>>> {
     let level = level.clone();
-    let mut waiting = Box::pin(async move { level.wait(Instant::now(), PATIENCE, (1, flow)).await });
+    let mut waiting = Box::pin(async move { level.wait(Instant::now(), PATIENCE, (1, flow), who()).await });
     assert!((&mut waiting).now_or_never().is_none_or(|outcome| outcome.is_err()), "it waits");
     waiting
 }
@@ -34,6 +40,18 @@ async fn a_seat_goes_to_who_waits_and_not_to_who_went_away() {
 }
 
 #[tokio::test]
+async fn who_waits_is_told_of() {
+    let level = level(1);
+    let place = level.take(Instant::now(), 1).unwrap();
+    let _one = waiting(&level, 0);
+    let told: Vec<_> = level.queued().into_iter().map(|one| (one.place, one.width, one.who.details())).collect();
+    let details = ["", "get", "/version", "", "", "", "", ""].map(str::to_owned);
+    assert_eq!(told, [(0, 1, details)]);
+    drop(place);
+    assert!(level.queued().is_empty());
+}
+
+#[tokio::test]
 async fn who_is_seated_and_never_looks_gives_the_seat_back() {
     let level = level(1);
     let place = level.take(Instant::now(), 1).unwrap();
@@ -50,9 +68,9 @@ async fn waiting_has_an_end_and_queues_a_length() {
     let level = level(1);
     let place = level.take(Instant::now(), 1).unwrap();
     let _one = waiting(&level, 0);
-    assert_eq!(level.wait(Instant::now(), Duration::ZERO, (1, 0)).await.err(), Some(Refused::TimeOut));
+    assert_eq!(level.wait(Instant::now(), Duration::ZERO, (1, 0), who()).await.err(), Some(Refused::TimeOut));
     let _other = waiting(&level, 0);
-    assert_eq!(level.wait(Instant::now(), PATIENCE, (1, 0)).await.err(), Some(Refused::QueueFull));
+    assert_eq!(level.wait(Instant::now(), PATIENCE, (1, 0), who()).await.err(), Some(Refused::QueueFull));
     assert_eq!(level.counts.cancelled.load(Ordering::Relaxed), 0);
     drop(place);
 }

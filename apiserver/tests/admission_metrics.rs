@@ -1,0 +1,134 @@
+//! What admission tells of itself at `/metrics`: series that dashboards of other clusters find here too.
+#![allow(clippy::unwrap_used)]
+
+mod hook;
+mod wire;
+
+use hook::{Hook, no, yes};
+use http::Method;
+use serde_json::{Value, json};
+use wire::{Client, Running};
+
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+async fn configure(admin: &mut Client, name: &str, client: Value, policy: &str) {
+    let rule = json!({"operations": ["*"], "apiGroups": [""], "apiVersions": ["*"], "resources": ["configmaps"]});
+    let webhook = json!({
+        "name": name, "clientConfig": client, "rules": [rule], "sideEffects": "None", "failurePolicy": policy,
+        "admissionReviewVersions": ["v1"],
+    });
+    let path = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
+    let made = admin.post(path, &json!({"metadata": {"name": name}, "webhooks": [webhook]})).await;
+    assert_eq!(made.status, 201, "{}", made.text());
+}
+
+async fn create(admin: &mut Client, name: &str) -> u16 {
+    admin.post(MAPS, &json!({"metadata": {"name": name}})).await.status.as_u16()
+}
+
+/// Whether a series has this value; its labels may stand in any order.
+fn has(text: &str, name: &str, labels: &[&str], value: &str) -> bool {
+    text.lines().any(|line| {
+        let Some((series, told)) = line.rsplit_once(' ') else { return false };
+        let rest = series.strip_prefix(name).and_then(|rest| rest.strip_prefix('{')?.strip_suffix('}'));
+        let mut found: Vec<&str> = rest.map(|rest| rest.split(',').collect()).unwrap_or_default();
+        let mut wanted = labels.to_vec();
+        found.sort_unstable();
+        wanted.sort_unstable();
+        told == value && found == wanted
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn webhooks_plugins_and_levels_are_counted() {
+    let server = Running::start().await;
+    let mut admin = server.admin().await;
+    let hook = Hook::start(|_, request| match request["name"] == "bad" {
+        true => no(request, &json!({"code": 418, "message": "no"})),
+        false => yes(request),
+    })
+    .await;
+    configure(&mut admin, "judge.example.com", hook.client("/"), "Fail").await;
+    assert_eq!((create(&mut admin, "good").await, create(&mut admin, "bad").await), (201, 418));
+    let away = json!({"url": "https://127.0.0.1:1/"});
+    configure(&mut admin, "away.example.com", away, "Ignore").await;
+    assert_eq!(create(&mut admin, "ignored").await, 201);
+
+    admin.service_account("default").await;
+    let labels = json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "baseline",
+        "pod-security.kubernetes.io/warn": "restricted"}}});
+    let patch =
+        http::Request::patch("/api/v1/namespaces/default").header("content-type", "application/merge-patch+json");
+    let patched = admin.send(patch.body(http_body_util::Full::from(labels.to_string())).unwrap()).await;
+    assert_eq!(wire::read(patched).await.status, 200);
+    let pod = |name: &str, privileged: bool| {
+        let container = json!({"name": "c", "image": "i", "securityContext": {"privileged": privileged}});
+        json!({"metadata": {"name": name}, "spec": {"containers": [container]}})
+    };
+    let pods = "/api/v1/namespaces/default/pods";
+    assert_eq!(admin.call(Method::POST, pods, pod("a", false).to_string()).await.status, 201);
+    assert_eq!(admin.call(Method::POST, pods, pod("b", true).to_string()).await.status, 403);
+
+    let text = admin.get("/metrics").await.text();
+    let judge = "name=\"judge.example.com\"";
+    let (validating, create) = ("type=\"validating\"", "operation=\"CREATE\"");
+    let webhook = "apiserver_admission_webhook_admission_duration_seconds_count";
+    let expected: &[(&str, &[&str], &str)] = &[
+        (webhook, &[judge, create, validating, "rejected=\"false\""], "2"),
+        (webhook, &[judge, create, validating, "rejected=\"true\""], "1"),
+        (
+            "apiserver_admission_webhook_rejection_count",
+            &[judge, create, validating, "error_type=\"no_error\"", "rejection_code=\"418\""],
+            "1",
+        ),
+        ("apiserver_admission_webhook_fail_open_count", &["name=\"away.example.com\"", validating], "1"),
+        (
+            "apiserver_admission_webhook_request_total",
+            &[judge, create, validating, "rejected=\"false\"", "code=\"200\""],
+            "2",
+        ),
+        (
+            "apiserver_admission_controller_admission_duration_seconds_count",
+            &["name=\"PodSecurity\"", create, "type=\"validate\"", "rejected=\"true\""],
+            "1",
+        ),
+        (
+            "pod_security_evaluations_total",
+            &[
+                "decision=\"deny\"",
+                "policy_level=\"baseline\"",
+                "policy_version=\"latest\"",
+                "mode=\"enforce\"",
+                "request_operation=\"create\"",
+                "resource=\"pod\"",
+                "subresource=\"\"",
+            ],
+            "1",
+        ),
+        (
+            "pod_security_evaluations_total",
+            &[
+                "decision=\"deny\"",
+                "policy_level=\"restricted\"",
+                "policy_version=\"latest\"",
+                "mode=\"warn\"",
+                "request_operation=\"create\"",
+                "resource=\"pod\"",
+                "subresource=\"\"",
+            ],
+            "1",
+        ),
+    ];
+    for (name, labels, value) in expected {
+        let told: Vec<&str> = text.lines().filter(|line| line.starts_with(name)).collect();
+        assert!(has(&text, name, labels, value), "{name} {labels:?} {value}: {told:#?}");
+    }
+    let requests = admin.get("/debug/api_priority_and_fairness/dump_requests?includeRequestDetails=1").await.text();
+    let first = requests.lines().next().unwrap_or_default().replace(' ', "");
+    assert_eq!(
+        first,
+        "PriorityLevelName,FlowSchemaName,QueueIndex,RequestIndexInQueue,FlowDistingsher,ArriveTime,InitialSeats,FinalSeats,\
+         AdditionalLatency,StartTime,UserName,Verb,APIPath,Namespace,Name,APIVersion,Resource,SubResource"
+    );
+    server.stop().await;
+}
