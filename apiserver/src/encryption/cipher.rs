@@ -11,6 +11,8 @@ use ring::{
     rand::{SecureRandom as _, SystemRandom},
 };
 
+use super::gcm::{self, Gcm};
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
     AesCbc,
@@ -27,6 +29,8 @@ pub struct SealingKey {
 enum Cipher {
     Cbc(Vec<u8>),
     Gcm(Box<LessSafeKey>),
+    /// Of 192 bits, which ring has not.
+    Gcm192(Box<Gcm>),
     Secretbox(Box<XSalsa20Poly1305>),
 }
 
@@ -42,11 +46,10 @@ impl Scheme {
         }
     }
 
-    /// Lengths of a key, in bytes. ring has no AES-192-GCM.
+    /// Lengths of a key, in bytes.
     pub fn key_bytes(self) -> &'static [usize] {
         match self {
-            Scheme::AesCbc => &[16, 24, 32],
-            Scheme::AesGcm => &[16, 32],
+            Scheme::AesCbc | Scheme::AesGcm => &[16, 24, 32],
             Scheme::Secretbox => &[32],
         }
     }
@@ -58,6 +61,7 @@ impl SealingKey {
         let cipher = match (scheme, key.len()) {
             (Scheme::AesCbc, 16 | 24 | 32) => Cipher::Cbc(key.to_vec()),
             (Scheme::AesGcm, 16) => Cipher::gcm(UnboundKey::new(&AES_128_GCM, key).ok()?),
+            (Scheme::AesGcm, 24) => Cipher::Gcm192(Box::new(Gcm::new(key)?)),
             (Scheme::AesGcm, 32) => Cipher::gcm(UnboundKey::new(&AES_256_GCM, key).ok()?),
             (Scheme::Secretbox, 32) => Cipher::Secretbox(Box::new(XSalsa20Poly1305::new_from_slice(key).ok()?)),
             _ => return None,
@@ -87,6 +91,14 @@ impl SealingKey {
                 let tag = key.seal_in_place_separate_tag(nonce, Aad::from(path.as_bytes()), &mut out[begin..]);
                 out.extend_from_slice(tag.map_err(|_| impossible())?.as_ref());
             }
+            Cipher::Gcm192(key) => {
+                let nonce = random::<{ gcm::NONCE_BYTES }>()?;
+                out.extend_from_slice(&nonce);
+                let begin = out.len();
+                out.extend_from_slice(body);
+                let tag = key.seal(&nonce, path.as_bytes(), &mut out[begin..]);
+                out.extend_from_slice(&tag);
+            }
             Cipher::Secretbox(key) => {
                 let nonce = random::<SECRETBOX_NONCE_BYTES>()?;
                 out.extend_from_slice(&nonce);
@@ -114,6 +126,10 @@ impl SealingKey {
                 let length = key.open_in_place(nonce, Aad::from(path.as_bytes()), &mut body).ok()?.len();
                 body.truncate(length);
                 Some(body)
+            }
+            Cipher::Gcm192(key) => {
+                let (nonce, data) = data.split_first_chunk()?;
+                key.open(nonce, path.as_bytes(), data)
             }
             Cipher::Secretbox(key) => {
                 let (nonce, data) = data.split_first_chunk::<SECRETBOX_NONCE_BYTES>()?;

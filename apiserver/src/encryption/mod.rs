@@ -3,6 +3,7 @@
 //! Knows configuration and ciphers; where bodies go is the log's affair, and reading the file the binary's.
 mod cipher;
 mod configuration;
+mod gcm;
 #[cfg(test)]
 mod tests;
 
