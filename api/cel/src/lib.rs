@@ -73,8 +73,19 @@ pub struct Program {
 /// Compiles a text. The error is what `kubectl` shows behind `compilation failed: `.
 pub fn compile(text: &str, environment: &Environment) -> Result<Program, String> {
     let expr = parser::parse(text).map_err(|fault| fault.told(text))?;
-    let result = check::check(&expr, environment).map_err(|fault| fault.told(text))?;
+    let result = check::check(&expr, environment).map_err(|faults| told(&faults, text))?;
     Ok(Program { patterns: Patterns::of(&expr), expr, environment: environment.clone(), result })
+}
+
+/// Faults that are told of one text; as many as Go tells.
+const FAULTS_TOLD_MAX: usize = 100;
+
+fn told(faults: &[Fault], text: &str) -> String {
+    let mut told: Vec<String> = faults.iter().take(FAULTS_TOLD_MAX).map(|fault| fault.told(text)).collect();
+    if faults.len() > FAULTS_TOLD_MAX {
+        told.push(format!("{} more errors were truncated", faults.len() - FAULTS_TOLD_MAX));
+    }
+    told.join("\n")
 }
 
 impl Program {

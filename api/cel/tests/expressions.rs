@@ -104,6 +104,31 @@ fn literals_must_make_sense() {
 }
 
 #[test]
+fn all_that_is_wrong_is_told_in_the_order_of_the_text() {
+    let environment = Environment::default().with("n", Type::Int, Bound::default());
+    let told = |text: &str| compile(text, &environment).unwrap_err();
+    let expected = "\
+ERROR: <input>:1:1: undeclared reference to 'a' (in container '')
+ | a + 1 > 2 && n.b && c && n == 'x'
+ | ^
+ERROR: <input>:1:15: type 'int' does not support field selection
+ | a + 1 > 2 && n.b && c && n == 'x'
+ | ..............^
+ERROR: <input>:1:21: undeclared reference to 'c' (in container '')
+ | a + 1 > 2 && n.b && c && n == 'x'
+ | ....................^
+ERROR: <input>:1:28: found no matching overload for '_==_' applied to '(int, string)'
+ | a + 1 > 2 && n.b && c && n == 'x'
+ | ...........................^";
+    assert_eq!(told("a + 1 > 2 && n.b && c && n == 'x'"), expected);
+    // What is wrong with a part is not told of the whole again.
+    assert_eq!(told("[a, 1].all(x, x.y > 1) && duration('z') > n").matches("ERROR").count(), 2);
+    assert_eq!(told("n.filter(x, x)").matches("ERROR").count(), 1);
+    let many = vec!["a"; 103].join(" == ");
+    assert!(told(&many).ends_with("\n3 more errors were truncated"));
+}
+
+#[test]
 fn failures_are_told() {
     let object = json!({"n": 3, "list": [1]});
     let table = [
