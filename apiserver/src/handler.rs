@@ -214,9 +214,7 @@ impl Handler {
                 annotations: noted.entry.as_ref().map(|entry| entry.annotations().clone()),
             };
             match elsewhere {
-                Some(api) => {
-                    aggregation::forward(&self.core, &api, request, incoming.caller.address()).boxed().await
-                }
+                Some(api) => aggregation::forward(&self.core, &api, request, incoming.caller.address()).boxed().await,
                 None => self.dispatch(asks, request).await,
             }
         };

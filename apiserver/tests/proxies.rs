@@ -126,3 +126,29 @@ async fn a_service_leads_to_its_ready_pods_alone() {
     slices().name("s-1").update(&slice(stranger, true)).await.expect(200);
     assert_eq!(proxied(&server, "Service", "s:80", "/x").get().await.code, 503);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_address_of_a_pod_that_has_ended_is_nobodys() {
+    let server = Server::start().await;
+    let address = own_address();
+    let port = backend(address).await;
+    pod(&server, &address.to_string(), port).await;
+    let service =
+        json!({"metadata": {"name": "s"}, "spec": {"ports": [{"name": "web", "port": 80, "targetPort": port}]}});
+    server.on("Service", "default").create(&service).await.expect(201);
+    let slice = json!({
+        "metadata": {"name": "s-1", "labels": {"kubernetes.io/service-name": "s"}}, "addressType": "IPv4",
+        "ports": [{"name": "web", "port": port}],
+        "endpoints": [{"addresses": [address], "targetRef": {"kind": "Pod", "namespace": "default", "name": "p"}}],
+    });
+    server.on("discovery.k8s.io/EndpointSlice", "default").create(&slice).await.expect(201);
+    let asked = async |kind: &'static str, name: &'static str| proxied(&server, kind, name, "/x").get().await.code;
+    assert_eq!((asked("Pod", "p").await, asked("Service", "s:80").await), (200, 200));
+    for phase in ["Succeeded", "Failed"] {
+        let ended = json!({"status": {"phase": phase}});
+        server.on("Pod", "default").name("p").sub("status").merge(&ended).await.expect(200);
+        let refused = proxied(&server, "Pod", "p", "/x").get().await;
+        assert_eq!((refused.code, refused.at("/message")), (400, &json!("address not allowed")), "{phase}");
+        assert_eq!(asked("Service", "s:80").await, 503, "{phase}");
+    }
+}

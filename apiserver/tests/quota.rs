@@ -252,8 +252,11 @@ fn of_many_creates_at_once_exactly_as_many_as_there_is_room_for_succeed() {
 /// Holds a write back between its decision and the log, as long as nobody lets it go on: bodies are sealed just then.
 #[derive(Default)]
 struct Gate {
-    armed: Mutex<Option<(&'static str, mpsc::Sender<()>, mpsc::Receiver<()>)>>,
+    armed: Mutex<Option<Held>>,
 }
+
+/// Whose next write is held; where that is told, and where it may go on.
+type Held = (&'static str, mpsc::Sender<()>, mpsc::Receiver<()>);
 
 impl Gate {
     /// The next write of this resource is held: the one tells that it is, the other lets it go on.
