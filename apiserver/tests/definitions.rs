@@ -255,7 +255,7 @@ async fn definitions_that_make_no_sense_are_refused() {
         ("/spec/versions/0/storage", json!(false), "FieldValueInvalid spec.versions"),
         (
             "/spec/versions/0/additionalPrinterColumns/0/jsonPath",
-            json!("spec["),
+            json!("spec.size"),
             "FieldValueInvalid spec.versions[0].additionalPrinterColumns[0].jsonPath",
         ),
         (

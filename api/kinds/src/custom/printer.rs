@@ -14,22 +14,24 @@ pub struct Printer {
     pub format: String,
     pub description: String,
     pub priority: i64,
-    path: Option<JsonPath>,
+    path: JsonPath,
 }
 
 impl Printer {
-    /// The columns behind the name: those of the version, or the age.
+    /// The columns behind the name: those of the version, or the age. A path that cannot be read is let into a definition and
+    /// ends its columns.
     pub fn all(version: &Value) -> Vec<Printer> {
         let declared = list(version, "/additionalPrinterColumns");
         if declared.is_empty() {
-            return vec![Printer {
+            let age = |path| Printer {
                 name: "Age".to_owned(),
                 r#type: "date".to_owned(),
                 format: String::new(),
                 description: "When the object was made.".to_owned(),
                 priority: 0,
-                path: JsonPath::parse(".metadata.creationTimestamp").ok(),
-            }];
+                path,
+            };
+            return JsonPath::parse(".metadata.creationTimestamp").map(age).into_iter().collect();
         }
         let column = |column: &Value| {
             let own = |pointer: &str| text(column, pointer).to_owned();
@@ -38,21 +40,21 @@ impl Printer {
                 "" => format!("Custom resource definition column (in JSONPath format): {path}"),
                 own => own.to_owned(),
             };
-            Printer {
+            Some(Printer {
                 name: own("/name"),
                 r#type: own("/type"),
                 format: own("/format"),
                 description,
                 priority: int(column, "/priority"),
-                path: JsonPath::parse(path).ok(),
-            }
+                path: JsonPath::parse(path).ok()?,
+            })
         };
-        declared.iter().map(column).collect()
+        declared.iter().map_while(column).collect()
     }
 
     /// The cell of an object; null where it has nothing there, or something of another type.
     pub fn cell(&self, object: &Value, now: DateTime<Utc>) -> Value {
-        let Some(value) = self.path.as_ref().and_then(|path| path.find(object).first().copied()) else {
+        let Some(value) = self.path.find(object).first().copied() else {
             return Value::Null;
         };
         match (self.r#type.as_str(), value) {
@@ -70,6 +72,31 @@ impl Printer {
                 Err(_) => "<invalid>".into(),
             },
             _ => Value::Null,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn columns_end_where_a_path_cannot_be_read() {
+        let column = |name: &str, path: &str| json!({"name": name, "type": "string", "jsonPath": path});
+        let names = |columns: Value| {
+            let printers = Printer::all(&json!({ "additionalPrinterColumns": columns }));
+            printers.into_iter().map(|one| one.name).collect::<Vec<_>>()
+        };
+        let cases = [
+            (json!([]), vec!["Age"]),
+            (json!([column("A", ".spec.a"), column("B", ".spec.b")]), vec!["A", "B"]),
+            (json!([column("A", ".spec.a"), column("B", ".spec["), column("C", ".spec.c")]), vec!["A"]),
+            (json!([column("B", ".spec[")]), vec![]),
+        ];
+        for (columns, expected) in cases {
+            assert_eq!(names(columns.clone()), expected, "{columns}");
         }
     }
 }

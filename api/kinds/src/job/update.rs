@@ -1,11 +1,12 @@
-//! What of a job may change: how many run at once, whether it is suspended, and where its pods go before it ever started.
+//! What of a job may change: how many run at once, whether it is suspended, and, meanwhile, where its pods go and
+//! how much they use.
 
 use kontiki_model::Faults;
 use serde_json::Value;
 
 use super::is_indexed;
 use crate::metadata;
-use crate::tree::{at, flag, keep, missing, object, remove};
+use crate::tree::{at, flag, int, keep, list, list_mut, missing, object, remove};
 
 const IMMUTABLE: [&str; 6] =
     ["selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"];
@@ -35,7 +36,7 @@ fn completions(new: &Value, old: &Value, faults: &mut Faults) {
     }
 }
 
-/// Before a suspended job has ever run, whoever queues jobs may say where its pods go.
+/// Whoever queues jobs may say how much the pods of a suspended one use, and where they go before it has ever run.
 fn template(new: &Value, old: &Value, faults: &mut Faults) {
     let is = at(new, "/spec/template");
     let mut was = at(old, "/spec/template").clone();
@@ -49,8 +50,21 @@ fn template(new: &Value, old: &Value, faults: &mut Faults) {
         }
         node_affinity(spec, at(is, "/spec"));
     }
+    if flag(old, "/spec/suspend") && int(old, "/status/active") == 0 {
+        for member in ["containers", "initContainers"] {
+            resources(object(&mut was, "spec"), at(is, "/spec"), member);
+        }
+    }
     if *is != was {
         faults.invalid("spec.template", is.clone(), "field is immutable");
+    }
+}
+
+/// Makes the resources of containers what they are, as long as the containers are the same.
+fn resources(was: &mut Value, is: &Value, member: &str) {
+    let (was, is) = (list_mut(was, &format!("/{member}")), list(is, &format!("/{member}")));
+    if was.len() == is.len() {
+        was.iter_mut().zip(is).for_each(|(was, is)| keep(was, is, "resources"));
     }
 }
 

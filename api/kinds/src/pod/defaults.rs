@@ -154,6 +154,10 @@ fn volume(volume: &mut Value) {
             remove(volume, source);
         }
     }
+    if let Some(image) = object_mut(volume, "/image") {
+        let policy = pull_policy(text(image, "/reference"));
+        fill_text(image, "pullPolicy", policy);
+    }
     downward_items(volume);
     for source in list_mut(volume, "/projected/sources") {
         if !missing(source, "/serviceAccountToken") {

@@ -119,14 +119,18 @@ fn drop_useless(new: &mut Value, old: &Value) {
             remove(&mut new["spec"], member);
         }
     }
-    let node_ports =
-        |service: &Value| list(service, "/spec/ports").iter().map(|port| int(port, "/nodePort")).collect::<Vec<_>>();
     let has_type = |service: &Value| matches!(text(service, "/spec/type"), "NodePort" | "LoadBalancer");
-    if has_type(old) && !has_type(new) && node_ports(old) == node_ports(new) {
+    if has_type(old) && !has_type(new) && asks_no_other_node_port(new, old) {
         for port in list_mut(new, "/spec/ports") {
             remove(port, "nodePort");
         }
     }
+}
+
+/// `sameNodePorts`: ports may come and go meanwhile, and need not say again what they had.
+fn asks_no_other_node_port(new: &Value, old: &Value) -> bool {
+    let asked = |service| list(service, "/spec/ports").iter().map(|port: &Value| int(port, "/nodePort"));
+    asked(new).filter(|port| *port != 0).all(|port| asked(old).any(|had| had == port))
 }
 
 /// Families of a single-stack IPv4 cluster. A headless Service without selector may be of any family, whoever made it.

@@ -171,6 +171,21 @@ fn little_of_a_job_may_change() {
     assert_eq!(update(&with, &json!({"spec": {"template": {"spec": {"affinity": null}}}})).1, Vec::<String>::new());
     let image = json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "i:2"}]}}}});
     assert!(update(&suspended, &image).1[0].starts_with("spec.template: Invalid value"));
+    let sized = json!({"name": "c", "image": "i:1", "resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "4"}}});
+    let larger = |containers: Value| json!({"spec": {"template": {"spec": {"containers": containers}}}});
+    let (mut drained, mut draining) = (suspended.clone(), suspended.clone());
+    drained["status"]["startTime"] = json!("2026-01-01T00:00:00Z");
+    draining["status"] = json!({"startTime": "2026-01-01T00:00:00Z", "active": 1});
+    let cases = [
+        (&suspended, larger(json!([sized.clone()])), true),
+        (&drained, larger(json!([sized.clone()])), true),
+        (&draining, larger(json!([sized.clone()])), false),
+        (&suspended, larger(json!([sized.clone(), {"name": "d", "image": "i:1"}])), false),
+        (&old, larger(json!([sized])), false),
+    ];
+    for (old, patch, allowed) in cases {
+        assert_eq!(update(old, &patch).1.is_empty(), allowed, "{patch}");
+    }
     let elastic = stored(indexed(json!({"parallelism": 3})));
     assert_eq!(update(&elastic, &json!({"spec": {"parallelism": 5, "completions": 5}})).1, Vec::<String>::new());
     assert_eq!(

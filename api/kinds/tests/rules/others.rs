@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{check_creates, check_updates, core, deployment, merge, stored, update};
+use super::{check_creates, check_updates, core, deployment, in_group, merge, stored, update};
 
 #[test]
 fn config_maps_and_secrets() {
@@ -146,4 +146,30 @@ fn the_rest_is_checked() {
         &json!({"metadata": {"labels": {"kubernetes.io/metadata.name": "other"}}, "spec": {"finalizers": []}, "status": {"phase": "X"}}),
     );
     assert_eq!((new, faults), (namespace, vec![]));
+}
+
+#[test]
+fn paths_of_columns_need_only_begin_as_paths() {
+    let definition = |path: &str| {
+        let schema = json!({"openAPIV3Schema": {"type": "object"}});
+        let column = json!({"name": "C", "type": "string", "jsonPath": path});
+        let version = json!({"name": "v1", "served": true, "storage": true, "schema": schema, "additionalPrinterColumns": [column]});
+        in_group(
+            "apiextensions.k8s.io/v1",
+            "CustomResourceDefinition",
+            json!({
+                "metadata": {"name": "things.example.com"},
+                "spec": {"group": "example.com", "scope": "Namespaced", "names": {"plural": "things", "kind": "Thing"}, "versions": [version]},
+            }),
+        )
+    };
+    check_creates(vec![
+        (definition(".spec["), &[]),
+        (
+            definition("spec.a"),
+            &[
+                "spec.versions[0].additionalPrinterColumns[0].jsonPath: Invalid value: \"spec.a\": must be a simple json path starting with .",
+            ],
+        ),
+    ]);
 }

@@ -363,3 +363,12 @@ fn what_containers_may_use_changes_within_the_class() {
     running["status"]["containerStatuses"] = json!([{"name": "c", "state": {"running": {}}}]);
     assert_eq!(change(&running, with(more)).1, ["spec: Forbidden: Pod running on node without support for resize"]);
 }
+
+#[test]
+fn images_of_volumes_are_pulled_as_those_of_containers() {
+    for (image, policy) in [("i:1", "IfNotPresent"), ("i", "Always"), ("i:latest", "Always")] {
+        let volume = json!({"name": "v", "image": {"reference": image}});
+        let pod = stored(pod(json!({"volumes": [volume]})));
+        assert_eq!(pod["spec"]["volumes"][0]["image"]["pullPolicy"], policy, "{image}");
+    }
+}

@@ -140,4 +140,14 @@ fn what_a_service_holds_follows_its_type() {
     assert_eq!(shared["spec"]["ports"][0]["nodePort"], 31000);
     let (renumbered, faults) = update(&old, &json!({"spec": {"ports": [{"port": 81, "name": "x"}]}}));
     assert_eq!((renumbered["spec"]["ports"][0]["nodePort"].as_i64(), faults.len()), (Some(31000), 0));
+    let asks =
+        |port: Value| json!({"spec": {"type": "ClusterIP", "ports": [{"port": 81, "name": "x", "nodePort": port}]}});
+    for kept in [json!(31000), Value::Null] {
+        let (inside, faults) = update(&old, &asks(kept));
+        assert_eq!((inside["spec"]["ports"][0].get("nodePort"), faults), (None, vec![]));
+    }
+    assert_eq!(
+        update(&old, &asks(json!(31001))).1,
+        ["spec.ports[0].nodePort: Forbidden: may not be used when `type` is 'ClusterIP'"]
+    );
 }
