@@ -71,4 +71,13 @@ fn a_pod_is_reached_through_the_api_and_resized_while_it_runs() {
         r#"{"spec":{"containers":[{"name":"main","resources":{"requests":{"cpu":"300m","memory":"96Mi"}}}]}}"#;
     let refused = cluster.k_fails(&["patch", "pod", "web", "--subresource", "resize", "-p", guaranteed]);
     assert!(refused.contains("Pod QOS Class may not change as a result of resizing"), "{refused}");
+    let never =
+        r#"{"spec":{"containers":[{"name":"main","resources":{"requests":{"cpu":"1000"},"limits":{"cpu":"1000"}}}]}}"#;
+    cluster.k(&["patch", "pod", "web", "--subresource", "resize", "-p", never]);
+    cluster.k(&["wait", "--for=condition=PodResizePending", "pod/web", "--timeout=30s"]);
+    let status = cluster.get(&["pod", "web"])["status"].clone();
+    let pending =
+        status["conditions"].as_array().unwrap().iter().find(|one| one["type"] == "PodResizePending").unwrap();
+    assert_eq!(pending["reason"], "Infeasible", "{pending}");
+    assert_eq!(status["containerStatuses"][0]["allocatedResources"]["cpu"], "100m");
 }

@@ -49,7 +49,6 @@ impl States<'_> {
         let (state, last_state) = self.states(container);
         let plain_init = role == Role::Init && !pod::is_sidecar(container);
         let succeeded = state.terminated.as_ref().is_some_and(|terminated| terminated.exit_code == 0);
-        let running = last.filter(|attempt| attempt.is_running());
         let begun = last.filter(|attempt| attempt.state != AttemptState::Created);
         ContainerStatus {
             name: name.clone(),
@@ -68,8 +67,12 @@ impl States<'_> {
             },
             state: Some(state),
             last_state: Some(last_state),
-            resources: running.and_then(|attempt| attempt.resources.clone()),
-            allocated_resources: running.and(resize::set_aside(container)),
+            // One that does not run has what its next run would get.
+            resources: begun.and_then(|attempt| match attempt.is_running() {
+                true => attempt.resources.clone(),
+                false => Some(container.resources.clone().unwrap_or_default()),
+            }),
+            allocated_resources: begun.and(resize::set_aside(container)),
             ..ContainerStatus::default()
         }
     }

@@ -299,6 +299,20 @@ fn a_resize_is_told_while_it_waits_and_while_it_is_under_way() {
 }
 
 #[test]
+fn what_is_set_aside_is_told_of_containers_that_have_ended_too() {
+    let resources = json!({"requests": {"cpu": "1"}});
+    let mut world = World::new(
+        json!({"restartPolicy": "Never", "containers": [{"name": "a", "resources": resources}, {"name": "b"}]}),
+    );
+    assert_eq!(world.decide().status.container_statuses.unwrap()[0].resources, None, "nothing was begun");
+    world.settle();
+    world.exit("a", 0);
+    let told = world.settle().container_statuses.unwrap().swap_remove(0);
+    assert_eq!(told.resources, serde_json::from_value(resources.clone()).unwrap());
+    assert_eq!(told.allocated_resources, serde_json::from_value(resources["requests"].clone()).unwrap());
+}
+
+#[test]
 fn a_failed_step_is_tried_again_in_time() {
     let mut world = World::new(json!({"containers": [{"name": "a"}]}));
     let retry_at_ms = world.now_ms + 10_000;
