@@ -224,3 +224,13 @@ async fn the_servers_own_edits_are_nobodys() {
     let deleted = call(&server, "Pod", "p", "").delete(&json!({})).await.expect(200);
     assert_eq!(says(&deleted), before);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_uid_is_no_precondition_of_a_configuration() {
+    let server = Server::start().await;
+    apply(&server, "m", map(json!({"x": "1"}))).await.expect(201);
+    let mut other = map(json!({"x": "2"}));
+    other["metadata"]["uid"] = "zzz".into();
+    let refused = apply(&server, "m", other).await;
+    assert_eq!((refused.code, refused.at("/details/causes/0/field")), (422, &json!("metadata.uid")));
+}

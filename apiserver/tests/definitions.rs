@@ -146,6 +146,41 @@ async fn status_and_scale_are_apart() {
     one().sub("scale").merge(&json!({"spec": {"replicas": 5}})).await.expect(200);
     let scaled = one().get().await.expect(200);
     assert_eq!((&scaled["spec"]["replicas"], &scaled["metadata"]["generation"]), (&json!(5), &json!(2)));
+    let scale = json!({"metadata": {"name": "a"}, "spec": {"replicas": 6}});
+    let put = one().sub("scale").update(&scale).await.expect(200);
+    assert_eq!(put["spec"], json!({"replicas": 6}), "no version is named: the object as it is");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_status_says_nothing_of_metadata() {
+    let server = with_widgets().await;
+    let one = || widgets(&server, "v1").name("a");
+    let made = widgets(&server, "v1").create(&widget("v1", "a", &json!({"size": 3}))).await.expect(201);
+    let owner = json!({"apiVersion": "v1", "kind": "A", "name": "a", "uid": "b"});
+    let metadata = json!({"labels": {"a": "b"}, "annotations": {"a": "b"}, "finalizers": ["a.example/b"], "ownerReferences": [owner]});
+    let patch = json!({"metadata": metadata, "status": {"phase": "Up"}});
+    let said = one().sub("status").merge(&patch).await.expect(200);
+    assert_eq!(said["status"]["phase"], "Up");
+    let told = |object: &Value| {
+        let mut metadata = object["metadata"].clone();
+        for member in ["resourceVersion", "managedFields"] {
+            metadata[member] = Value::Null;
+        }
+        metadata
+    };
+    assert_eq!(told(&said), told(&made));
+    let last = said["metadata"]["managedFields"].as_array().unwrap().last().unwrap().clone();
+    assert_eq!((&last["subresource"], last["fieldsV1"].get("f:metadata")), (&json!("status"), None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whole_numbers_are_told_without_a_point() {
+    let server = with_widgets().await;
+    let text = r#"{"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "a"}, "spec": {"size": 3.0, "replicas": 2e0}}"#;
+    let made = widgets(&server, "v1").text(text).send("create").await.expect(201);
+    assert_eq!(made["spec"], json!({"color": "red", "replicas": 2, "size": 3}));
+    let scale = widgets(&server, "v1").name("a").sub("scale").get().await.expect(200);
+    assert_eq!(scale["spec"], json!({"replicas": 2}));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -148,3 +148,21 @@ async fn every_answer_escapes_what_gos_encoder_does() {
         assert!(!text.contains(['<', '>', '&', '\u{2028}', '\u{2029}']), "{what}: {text}");
     }
 }
+
+#[tokio::test]
+async fn no_more_of_a_collection_is_deleted_than_a_list_shows() {
+    let server = filled().await;
+    let maps = || server.on("ConfigMap", "default");
+    let old = maps().list().await.at("/metadata/resourceVersion").as_str().unwrap().to_owned();
+    let first = maps().query("limit", "2").send("deletecollection").await;
+    assert_eq!((first.code, names(&first)), (200, vec!["m0", "m1"]));
+    assert_eq!((first.at("/metadata/remainingItemCount"), names(&maps().list().await).len()), (&json!(5), 5));
+    maps().create(&json!({"metadata": {"name": "m00"}})).await.expect(201);
+    let rest = maps().query("limit", "2").query("continue", &token(&first)).send("deletecollection").await;
+    assert_eq!(names(&rest), ["m2", "m3"]);
+    let exact = || maps().query("resourceVersion", &old).query("resourceVersionMatch", "Exact");
+    assert_eq!(names(&exact().send("deletecollection").await).len(), MAPS);
+    assert_eq!(names(&maps().list().await), ["m00"], "what came later is not meant");
+    let future = maps().query("resourceVersion", "1000000").send("deletecollection").await;
+    assert_eq!((future.code, names(&maps().list().await).len()), (504, 1));
+}

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use client::Server;
 use futures::future::join_all;
 use http::{HeaderName, header};
+use kontiki_kinds::KINDS;
 use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -199,4 +200,85 @@ async fn who_resizes_a_pod_says_resources_and_nothing_else() {
     assert_eq!(*fields, json!({"f:spec": {"f:containers": {"k:{\"name\":\"c\"}": resources}}}));
     let others = resized.pointer("/metadata/managedFields/0/fieldsV1/f:spec/f:containers").unwrap().to_string();
     assert!(others.contains("f:image") && others.contains("f:memory") && !others.contains("f:cpu"), "{others}");
+}
+
+#[tokio::test]
+async fn who_may_update_may_not_create_by_it() {
+    let server = Server::start().await;
+    for kind in KINDS.iter().filter(|kind| kind.create_on_update) {
+        let object = || server.about(*kind, "default").name("new");
+        let body = json!({"apiVersion": kind.group_version(), "kind": kind.kind, "metadata": {"name": "new"}});
+        let refused = object().stranger().update(&body).await;
+        assert_eq!((refused.code, refused.at("/reason")), (403, &json!("Forbidden")), "{}: {refused:?}", kind.kind);
+        assert_eq!(object().get().await.code, 404, "{}", kind.kind);
+        assert_ne!(object().update(&body).await.code, 403, "{}", kind.kind);
+    }
+}
+
+#[tokio::test]
+async fn who_relies_on_a_uid_creates_nothing() {
+    let server = Server::start().await;
+    let body = json!({"metadata": {"name": "new", "uid": "aaaa"}});
+    let put = |kind: &str| server.on(kind, "default").name("new").update(&body);
+    let refused = put("Endpoints").await;
+    assert_eq!(refused.code, 409);
+    let why = "Precondition failed: UID in precondition: aaaa, UID in object meta: ";
+    assert!(refused.at("/message").as_str().unwrap().ends_with(why), "{refused:?}");
+    assert_eq!(put("ConfigMap").await.code, 404);
+}
+
+/// Puts a status with metadata beside it; says which of it came to be.
+async fn metadata_by_status(server: &Server, kind: &str, object: &Value) -> Vec<&'static str> {
+    let name = object["metadata"]["name"].as_str().unwrap();
+    let call = || server.on(kind, "default").name(name);
+    let mut object = server.on(kind, "default").create(object).await.expect(201);
+    object["metadata"]["labels"] = json!({"a": "b"});
+    object["metadata"]["annotations"] = json!({"a": "b"});
+    object["metadata"]["finalizers"] = json!(["a.example/b"]);
+    object["metadata"]["ownerReferences"] = json!([{"apiVersion": "v1", "kind": "A", "name": "a", "uid": "b"}]);
+    let put = call().sub("status").update(&object).await.expect(200);
+    let members = ["labels", "annotations", "finalizers", "ownerReferences"];
+    members.into_iter().filter(|member| put["metadata"].get(member).is_some()).collect()
+}
+
+#[tokio::test]
+async fn a_status_says_as_much_of_metadata_as_the_kind_lets_it() {
+    let server = Server::start().await;
+    let containers = json!([{"name": "c", "image": "example.local/app:1"}]);
+    let template = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": containers}});
+    let spec = json!({"selector": {"matchLabels": {"a": "b"}}, "template": template});
+    let deployment = json!({"metadata": {"name": "d"}, "spec": spec});
+    let rest = ["annotations", "finalizers", "ownerReferences"];
+    assert_eq!(metadata_by_status(&server, "apps/Deployment", &deployment).await, rest);
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": containers}});
+    let rest = ["labels", "annotations", "finalizers"];
+    assert_eq!(metadata_by_status(&server, "Pod", &pod).await, rest);
+    let service = json!({"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService",
+        "metadata": {"name": "v1.a.example"}, "spec": {"group": "a.example", "version": "v1",
+        "groupPriorityMinimum": 1, "versionPriority": 1, "insecureSkipTLSVerify": true,
+        "service": {"namespace": "default", "name": "s"}}});
+    assert_eq!(metadata_by_status(&server, "apiregistration.k8s.io/APIService", &service).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn an_owner_named_twice_counts_once() {
+    let server = Server::start().await;
+    let maps = || server.on("ConfigMap", "default");
+    let owner = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "o", "uid": "u1"});
+    let mut map = json!({"metadata": {"name": "m", "ownerReferences": [owner, owner]}});
+    let words = "299 - \".metadata.ownerReferences contains duplicate entries; API server dedups owner references in \
+                 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) \
+                 observed: u1\"";
+    let made = maps().create(&map).await;
+    assert_eq!((made.code, made.at("/metadata/ownerReferences")), (201, &json!([owner])));
+    assert_eq!(made.warnings, [words]);
+    map["data"] = json!({"a": "b"});
+    let put = maps().name("m").update(&map).await;
+    assert_eq!(
+        (put.at("/metadata/ownerReferences"), put.warnings.as_slice()),
+        (&json!([owner]), &[words.to_owned()][..])
+    );
+    let patched = maps().name("m").merge(&map).await;
+    assert_eq!(patched.at("/metadata/ownerReferences"), &json!([owner]));
+    assert_eq!(patched.warnings, [words]);
 }

@@ -19,6 +19,7 @@ pub static KIND: Kind = Kind {
     type_name: "apiregistration.v1.APIService",
     name_rule: NameRule::PathSegment,
     subresources: &[Subresource::Status],
+    status_resets: Kind::ALL_BUT_STATUS,
     unconditional_update: false,
     columns: COLUMNS,
     cells: |service, now| {

@@ -13,6 +13,9 @@ use crate::podsecurity::PodSecurity;
 use crate::quota::Measure;
 use crate::{Claim, Custom, DefaultClass, Edit, Limited, Review, Scale, Subresource, column, tree};
 
+/// Who says what, in `metadata`.
+const MANAGED: &str = "managedFields";
+
 /// One kind, declared. All functions are pure and get objects that passed the schema (right types, known fields).
 ///
 /// The server calls them in Kubernetes' order. Create: `default`, `admit`, `prepare_create`, `validate`, `validate_create`.
@@ -36,7 +39,8 @@ pub struct Kind {
     /// `metadata.generation` is kept; changes of anything but metadata and status raise it, and `prepare_update` may.
     pub generation: bool,
     pub subresources: &'static [Subresource],
-    /// Fields that a write of `…/status` leaves as they are: whoever writes the status does not come to say them.
+    /// Fields that a write of `…/status` leaves as they are ([`Kind::keep_reset`]): whoever writes the status does not come to say
+    /// them. `managedFields` is not among them.
     pub status_resets: &'static [Path<'static>],
     /// Where `…/scale` finds its numbers; set exactly when `subresources` has [`Subresource::Scale`].
     pub scale: Option<Scale>,
@@ -280,6 +284,9 @@ impl Kind {
     pub const ALL_VERBS: &'static [&'static str] =
         &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 
+    /// What a write of `…/status` leaves as it is where it is to tell of nothing but the status.
+    pub const ALL_BUT_STATUS: &'static [Path<'static>] = &[&["spec"], &["metadata"]];
+
     /// What most kinds have in common, for `..Kind::BASE` in a declaration.
     pub const BASE: Kind = Kind {
         group: "",
@@ -419,6 +426,19 @@ impl Kind {
             return Reach::AllBut(self.status_resets);
         }
         self.edits.iter().find(|edit| edit.subresource.name() == name).map_or(Reach::ALL, |edit| edit.reach)
+    }
+
+    /// Makes of `new` what a write of `…/status` may not change what it is in `old`; who says it stays told anew.
+    pub fn keep_reset(&self, new: &mut Value, old: &Value) {
+        let managed = tree::object_mut(new, "/metadata").and_then(|metadata| tree::remove(metadata, MANAGED));
+        for path in self.status_resets {
+            tree::keep_at(new, old, path);
+        }
+        let Some(metadata) = tree::object_mut(new, "/metadata") else { return };
+        match managed {
+            Some(managed) => metadata[MANAGED] = managed,
+            None => _ = tree::remove(metadata, MANAGED),
+        }
     }
 
     /// Whether the cluster does not work without the object of this name.

@@ -114,6 +114,15 @@ pub fn keep(new: &mut Value, old: &Value, member: &str) {
     }
 }
 
+/// The same of a member below others.
+pub fn keep_at(new: &mut Value, old: &Value, path: &[&str]) {
+    match path {
+        [] => {}
+        [member] => keep(new, old, member),
+        [parent, rest @ ..] => keep_at(object(new, parent), at(old, &format!("/{parent}")), rest),
+    }
+}
+
 /// `old` with `status` (and what the server keeps of metadata) taken from `new`: the usual update of a status subresource.
 pub fn keep_all_but_status(new: &mut Value, old: &Value) {
     let status = remove(new, "status");

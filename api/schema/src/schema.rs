@@ -2,7 +2,7 @@
 //! a CustomResourceDefinition's schema.
 
 use kontiki_model::Faults;
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 use crate::decode::{DecodeError, Document};
 use crate::ids;
@@ -105,8 +105,52 @@ fn canonical(value: Value) -> Value {
     let mut metadata = members.shift_remove("metadata").unwrap_or_default();
     builtin().canonical(ids::META_V1_OBJECTMETA, &mut metadata);
     out.insert("metadata".to_owned(), metadata);
-    if let Value::Object(rest) = sorted(Value::Object(members)) {
+    let mut rest = Value::Object(members);
+    as_go_reads(&mut rest);
+    if let Value::Object(rest) = sorted(rest) {
         out.extend(rest);
     }
     Value::Object(out)
+}
+
+/// Numbers of no declared type are integers of 64 bits if they are written so, or else floats; those are written without a point
+/// where they are whole. Typed clients read no integer from `1.0`.
+fn as_go_reads(value: &mut Value) {
+    match value {
+        Value::Number(number) if !number.is_i64() => {
+            let digits = number.as_f64().map(|float| float.to_string()).unwrap_or_default();
+            let signed = digits.parse::<i64>().map(Number::from);
+            if let Ok(whole) = signed.or_else(|_| digits.parse::<u64>().map(Number::from)) {
+                *number = whole;
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(as_go_reads),
+        Value::Object(members) => members.values_mut().for_each(as_go_reads),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_as_go_writes_them() {
+        let cases = [
+            ("1", "1"),
+            ("1.0", "1"),
+            ("1e3", "1000"),
+            ("-2.0", "-2"),
+            ("-0.0", "0"),
+            ("1.5", "1.5"),
+            ("9223372036854775807", "9223372036854775807"),
+            ("9223372036854775808", "9223372036854776000"),
+            ("[{\"a\": 1e15}]", "[{\"a\":1000000000000000}]"),
+        ];
+        for (written, told) in cases {
+            let mut value: Value = serde_json::from_str(written).unwrap();
+            as_go_reads(&mut value);
+            assert_eq!(value.to_string(), told, "{written}");
+        }
+    }
 }

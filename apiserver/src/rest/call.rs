@@ -11,8 +11,10 @@ use serde_json::Value;
 use super::object;
 use crate::{
     Core,
+    authz::{self, Question},
     failure::{self, Qualified},
     request::{ApiRequest, ResourceRequest},
+    route::{ResourceInfo, Target},
 };
 
 #[derive(Clone, Copy)]
@@ -76,6 +78,20 @@ impl<'a> Call<'a> {
             kind: self.kind.kind,
             schema: self.kind.schema(),
         }
+    }
+
+    /// Whoever may update or patch may not create for that reason.
+    pub fn may_create(&self) -> Result<(), Status> {
+        let target = Target::Resource(ResourceInfo {
+            group: self.kind.group.to_owned(),
+            version: self.kind.version.to_owned(),
+            namespace: self.namespace().to_owned(),
+            resource: self.kind.resource.to_owned(),
+            name: self.route.name.clone().unwrap_or_default(),
+            ..ResourceInfo::default()
+        });
+        let identity = &self.request.identity;
+        authz::authorize(self.core, Question { identity, verb: "create", target: &target, field_selector: "" })
     }
 
     pub fn not_found(&self, name: &str) -> Status {

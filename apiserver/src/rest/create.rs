@@ -15,6 +15,7 @@ use super::{
     naming,
     object::{self, text},
     options::WriteOptions,
+    owners::{self, Named},
     ownership::{self, Managed},
     plan::{self, Change, Effect, Plan, Planned, Write},
     render,
@@ -116,6 +117,8 @@ async fn admit(call: &Call<'_>, view: &View<'_>, creation: &Creation) -> Result<
     if kind.custom.as_ref().is_some_and(|custom| custom.terminating) {
         return Err(failure::terminating_definition().into());
     }
+    let mut told = Told { warnings: creation.warnings.clone() };
+    owners::dedup(&mut object, Named::ByRequest, &mut told.warnings);
     kind.schema().default(&mut object);
     (kind.default)(&mut object);
     ownership::note(call, creation.managed.clone(), &mut object, None);
@@ -123,8 +126,8 @@ async fn admit(call: &Call<'_>, view: &View<'_>, creation: &Creation) -> Result<
     let [name, prefix] = ["name", "generateName"].map(|member| object["metadata"][member].as_str().unwrap_or_default());
     let (name, called) = (name.to_owned(), if name.is_empty() { prefix } else { name }.to_owned());
     let attributes = Attributes { called: &called, ..Attributes::new(call, view, Operation::Create, &name) };
-    let mut told = Told { warnings: creation.warnings.clone() };
     admission::mutate(&attributes, Some(&mut object), None, &mut told).await?;
+    owners::dedup(&mut object, Named::ByMutation, &mut told.warnings);
     Ok(Admitted { object, told })
 }
 

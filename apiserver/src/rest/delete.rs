@@ -3,8 +3,8 @@
 use futures::{TryStreamExt as _, stream::FuturesUnordered};
 use http::StatusCode;
 use kontiki_kinds::Orphans;
-use kontiki_model::{Revision, Status};
-use kontiki_raft::{Expect, Mutation, Stored};
+use kontiki_model::Status;
+use kontiki_raft::{Expect, Mutation, Page, Stored};
 use serde_json::{Value, json};
 
 use super::{
@@ -16,7 +16,7 @@ use super::{
     options::{DeleteOptions, ListOptions, Propagation},
     plan::{self, Change, Effect, Plan, Planned, Write, Written},
     read::{self, Window},
-    render::{self, IncludeObject, ListMeta},
+    render::{self, IncludeObject},
     selection::Selection,
     store::{self, Refusal},
     view::View,
@@ -167,29 +167,33 @@ pub fn preconditions(call: &Call<'_>, object: &Value, options: &DeleteOptions) -
     Err(failure::conflict(kind, text(object, "/metadata/name"), &why))
 }
 
-/// Deletes what a selection holds; the answer is the list as it was.
+/// Deletes what a list with the same options shows; the answer is that list.
 pub async fn delete_collection(call: &Call<'_>) -> Result<ApiResponse, Status> {
     let form = negotiate::negotiate(call.request, Offer::Collection)?;
     let list = ListOptions::read(call.request, false)?;
     let selection = Selection::read(call, &list)?;
+    let plan = read::Plan::new(call, &list)?;
     let options = DeleteOptions::read(call.request)?;
-    let (mut deleted, revision) = remove_all(call, &selection, &options).await?;
-    conversion::prepare(call.core, call.kind, &mut deleted).await?;
-    let meta = ListMeta { revision, ..ListMeta::default() };
-    let response = render::list(call.kind, form, IncludeObject::Metadata, deleted, &meta)?;
+    let mut deleted = remove_all(call, &selection, plan, &options).await?;
+    conversion::prepare(call.core, call.kind, &mut deleted.items).await?;
+    let meta = read::list_meta(&deleted);
+    let response = render::list(call.kind, form, IncludeObject::Metadata, deleted.items, &meta)?;
     Ok(told_of_orphans(call, &options, response))
 }
 
-/// Deletes what a selection holds, page by page; says what that was, and at which revision.
+/// Deletes what a selection holds, some at a time; says what that was, as one page of a list.
 pub async fn remove_all(
     call: &Call<'_>,
     selection: &Selection,
+    plan: read::Plan,
     options: &DeleteOptions,
-) -> Result<(Vec<Stored>, Revision), Status> {
-    store::barrier(call.core).await?;
-    let (mut deleted, mut rest, mut at) = (Vec::new(), None, None);
+) -> Result<Page, Status> {
+    read::reach(call, plan.as_of).await?;
+    let (mut at, mut deleted) = (plan.at, Page { items: Vec::new(), revision: 0, rest: None });
+    let mut rest = plan.token.map(|token| token.rest);
     loop {
-        let window = Window { at, rest, limit: Some(DELETE_COLLECTION_PAGE) };
+        let left = plan.limit.map_or(usize::MAX, |limit| limit - deleted.items.len());
+        let window = Window { at, rest, limit: Some(left.min(DELETE_COLLECTION_PAGE)) };
         let page = read::selected(call.core, &call.route.kind, (&call.scope(), selection), window).await?;
         at = Some(page.revision);
         let mut running = FuturesUnordered::new();
@@ -201,11 +205,12 @@ pub async fn remove_all(
         }
         while running.try_next().await?.is_some() {}
         drop(running);
-        deleted.extend(page.items);
-        rest = page.rest;
-        if rest.is_none() {
-            return Ok((deleted, at.unwrap_or_default()));
+        deleted.items.extend(page.items);
+        (deleted.revision, deleted.rest) = (page.revision, page.rest);
+        if deleted.rest.is_none() || plan.limit.is_some_and(|limit| deleted.items.len() >= limit) {
+            return Ok(deleted);
         }
+        rest = deleted.rest.clone();
     }
 }
 

@@ -18,6 +18,7 @@ mod limits;
 mod naming;
 pub(crate) mod object;
 mod options;
+mod owners;
 pub(crate) mod ownership;
 mod patch;
 pub(crate) mod plan;
@@ -115,7 +116,7 @@ pub(crate) async fn dispatch(
 /// Deletes all objects of a kind, in all namespaces. Nobody is told of them, so none needs to be converted.
 pub(crate) async fn remove_all(core: &Arc<Core>, route: ResourceRequest, request: ApiRequest) -> Result<(), Status> {
     let call = &Call::new(core, &route, &request);
-    delete::remove_all(call, &Default::default(), &Default::default()).await.map(drop)
+    delete::remove_all(call, &Default::default(), read::Plan::EVERYTHING, &Default::default()).await.map(drop)
 }
 
 /// A written object in the form that its author asked for. It is written already: what cannot be converted is told as it is stored.

@@ -70,7 +70,7 @@ pub fn number(text: &str) -> Result<Revision, String> {
 }
 
 /// Waits until the local state may answer.
-async fn reach(call: &Call<'_>, as_of: AsOf) -> Result<(), Status> {
+pub async fn reach(call: &Call<'_>, as_of: AsOf) -> Result<(), Status> {
     let wanted = match as_of {
         AsOf::Local => return Ok(()),
         AsOf::Newest => 0,
@@ -200,15 +200,19 @@ fn page(
     log.list(scope, raft::ListOptions { rest, limit, at, filter })
 }
 
-struct Plan {
-    as_of: AsOf,
-    at: Option<Revision>,
-    token: Option<Token>,
-    limit: Option<usize>,
+/// Which page of which state a list shows.
+pub struct Plan {
+    pub as_of: AsOf,
+    pub at: Option<Revision>,
+    pub token: Option<Token>,
+    pub limit: Option<usize>,
 }
 
 impl Plan {
-    fn new(call: &Call<'_>, options: &ListOptions) -> Result<Self, Status> {
+    /// All that there is.
+    pub const EVERYTHING: Plan = Plan { as_of: AsOf::Newest, at: None, token: None, limit: None };
+
+    pub fn new(call: &Call<'_>, options: &ListOptions) -> Result<Self, Status> {
         let limit = usize::try_from(options.limit).ok().filter(|limit| *limit > 0);
         let text = options.resource_version.as_str();
         if !options.token.is_empty() {
@@ -249,7 +253,7 @@ impl Plan {
     }
 }
 
-fn list_meta(page: &Page) -> ListMeta {
+pub fn list_meta(page: &Page) -> ListMeta {
     let token = |rest: &raft::Rest| Token { rest: rest.clone(), revision: Some(page.revision) }.encode();
     ListMeta {
         revision: page.revision,

@@ -22,11 +22,9 @@ use super::{
     view::View,
 };
 use crate::{
-    authz::{self, Question},
     failure,
     negotiate::{self, Offer},
     request::ApiResponse,
-    route::{ResourceInfo, Target},
 };
 
 /// A configuration that was read.
@@ -136,7 +134,7 @@ impl Application<'_> {
                 format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
             return Err(failure::conflict(call.resource(), self.name, &why));
         }
-        may_create(call)?;
+        call.may_create()?;
         Ok(Creation { object, warnings, managed })
     }
 }
@@ -148,24 +146,10 @@ impl Write for Application<'_> {
                 return self.creation(call).map_err(Refusal::Judged)?.plan(call, view).await;
             }
             let make = |old: Option<&Value>| self.wanted(call, old.ok_or_else(|| call.not_found(self.name))?);
-            let update = Update { name: self.name, rules: self.rules, make: &make, uid_is_precondition: true };
+            let update = Update { name: self.name, rules: self.rules, make: &make, uid_is_precondition: false };
             update.plan(call, view).await
         })
     }
-}
-
-/// Whoever may patch may not create for that reason.
-fn may_create(call: &Call<'_>) -> Result<(), Status> {
-    let target = Target::Resource(ResourceInfo {
-        group: call.kind.group.to_owned(),
-        version: call.kind.version.to_owned(),
-        namespace: call.namespace().to_owned(),
-        resource: call.kind.resource.to_owned(),
-        name: call.route.name.clone().unwrap_or_default(),
-        ..ResourceInfo::default()
-    });
-    let identity = &call.request.identity;
-    authz::authorize(call.core, Question { identity, verb: "create", target: &target, field_selector: "" })
 }
 
 /// 409, with every field that somebody else says otherwise.

@@ -14,6 +14,7 @@ use super::{
     create::Creation,
     object::{self, text},
     options::go_number_error,
+    owners::{self, Named},
     ownership::{self, Managed},
     plan::{self, Change, Effect, Plan, Planned, Write, Written},
     store::{self, Refusal},
@@ -75,6 +76,8 @@ impl Write for Update<'_> {
                 Some(current) => change(call, view, self, current).await,
                 None if call.kind.create_on_update && self.uid_is_precondition && self.rules == Rules::Main => {
                     let Wanted { object, warnings, managed } = (self.make)(None)?;
+                    same_uid(call, self, &object, "")?;
+                    call.may_create()?;
                     Creation { object, warnings, managed }.plan(call, view).await
                 }
                 None => Err(Refusal::Judged(call.not_found(self.name))),
@@ -95,11 +98,13 @@ async fn change(call: &Call<'_>, view: &View<'_>, update: &Update<'_>, current: 
     let Wanted { object: mut new, warnings, managed } = (update.make)(Some(shown)).map_err(Refusal::Judged)?;
     preconditions(call, update, &mut new, &old)?;
     let (attributes, mut told) = (Attributes::new(call, view, Operation::Update, update.name), Told { warnings });
+    owners::dedup(&mut new, Named::ByRequest, &mut told.warnings);
     take_over(call, managed, &mut new, (&old, shown));
     match update.rules {
         Rules::Internal => admission::restrict(&attributes, Some(&new), Some(&old))?,
         Rules::Main | Rules::Status | Rules::Edit(_) => {
             admission::mutate(&attributes, Some(&mut new), Some(&old), &mut told).await?;
+            owners::dedup(&mut new, Named::ByMutation, &mut told.warnings);
         }
     }
     prepare(call, update.rules, &mut new, &old);
@@ -152,9 +157,9 @@ fn invalid(call: &Call<'_>, object: &Value, faults: &Faults) -> Status {
     failure::invalid(call.group_kind(), text(object, "/metadata/name"), faults)
 }
 
-/// The uid and the `resourceVersion` that the client relies on.
-fn preconditions(call: &Call<'_>, update: &Update<'_>, new: &mut Value, old: &Value) -> Result<(), Refusal> {
-    let (uid, old_uid) = (text(new, "/metadata/uid"), text(old, "/metadata/uid"));
+/// The uid that the client relies on; where there is no object, there is none.
+fn same_uid(call: &Call<'_>, update: &Update<'_>, new: &Value, old_uid: &str) -> Result<(), Refusal> {
+    let uid = text(new, "/metadata/uid");
     if update.uid_is_precondition && !uid.is_empty() && uid != old_uid {
         let place = match call.namespace() {
             "" => format!("/registry/{}/{}", call.kind.resource, update.name),
@@ -166,6 +171,12 @@ fn preconditions(call: &Call<'_>, update: &Update<'_>, new: &mut Value, old: &Va
         );
         return Err(Refusal::Judged(failure::conflict(call.resource(), update.name, &why)));
     }
+    Ok(())
+}
+
+/// The uid and the `resourceVersion` that the client relies on.
+fn preconditions(call: &Call<'_>, update: &Update<'_>, new: &mut Value, old: &Value) -> Result<(), Refusal> {
+    same_uid(call, update, new, text(old, "/metadata/uid"))?;
     let given = text(new, "/metadata/resourceVersion").to_owned();
     let current = text(old, "/metadata/resourceVersion");
     match given.as_str() {
@@ -225,7 +236,10 @@ fn prepare(call: &Call<'_>, rules: Rules, new: &mut Value, old: &Value) {
     let kind = call.kind;
     match rules {
         Rules::Main => (kind.prepare_update)(new, old),
-        Rules::Status => (kind.prepare_status)(new, old),
+        Rules::Status => {
+            (kind.prepare_status)(new, old);
+            kind.keep_reset(new, old);
+        }
         Rules::Edit(subresource) => {
             if let Some(edit) = kind.edit(subresource) {
                 (edit.prepare)(new, old);

@@ -23,6 +23,7 @@ pub static KIND: Kind = Kind {
     type_name: "admissionregistration.v1.ValidatingAdmissionPolicy",
     generation: true,
     subresources: &[Subresource::Status],
+    status_resets: Kind::ALL_BUT_STATUS,
     unconditional_update: false,
     columns: COLUMNS,
     cells: |policy, now| {

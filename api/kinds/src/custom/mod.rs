@@ -116,6 +116,7 @@ fn kind(definition: &Value, version: &Value, storage: &str, revision: Revision) 
         prepare_create: if has_status { |object| _ = tree::remove(object, "status") } else { |_| {} },
         prepare_update: if has_status { |new, old| tree::keep(new, old, "status") } else { |_, _| {} },
         deprecation: deprecation.map(|text| intern::name(&text)),
+        status_resets: Kind::ALL_BUT_STATUS,
         restore_keeps: if has_status { &["/status"] } else { &[] },
         custom: Some(Arc::new(custom)),
         ..Kind::BASE

@@ -18,6 +18,7 @@ pub static KIND: Kind = Kind {
     type_name: "flowcontrol.v1.FlowSchema",
     generation: true,
     subresources: &[Subresource::Status],
+    status_resets: Kind::ALL_BUT_STATUS,
     columns: COLUMNS,
     cells: |schema, now| {
         let dangling = list(schema, "/status/conditions").iter().find(|one| text(one, "/type") == "Dangling");

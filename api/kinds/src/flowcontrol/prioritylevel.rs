@@ -17,6 +17,7 @@ pub static KIND: Kind = Kind {
     type_name: "flowcontrol.v1.PriorityLevelConfiguration",
     generation: true,
     subresources: &[Subresource::Status],
+    status_resets: Kind::ALL_BUT_STATUS,
     columns: COLUMNS,
     cells: |level, now| {
         let number = |pointer: &str| match at(level, pointer) {

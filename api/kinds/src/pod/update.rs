@@ -18,10 +18,9 @@ pub fn prepare(new: &mut Value, old: &Value) {
     super::admission::tolerate(new);
 }
 
-/// `…/status`: spec and owners stay.
+/// `…/status`: the class of service stays where nothing is said about it.
 pub fn prepare_status(new: &mut Value, old: &Value) {
     keep_all_but_status(new, old);
-    keep(&mut new["metadata"], &old["metadata"], "ownerReferences");
     if text(new, "/status/qosClass").is_empty() && !missing(old, "/status/qosClass") {
         new["status"]["qosClass"] = at(old, "/status/qosClass").clone();
     }

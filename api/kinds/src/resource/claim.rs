@@ -14,6 +14,7 @@ pub static KIND: Kind = Kind {
     singular: "resourceclaim",
     type_name: "resource.v1.ResourceClaim",
     subresources: &[Subresource::Status],
+    status_resets: Kind::ALL_BUT_STATUS,
     delete_returns_object: true,
     columns: COLUMNS,
     cells: |claim, now| vec![column::name(claim), state(claim).into(), column::age(claim, now)],

@@ -17,6 +17,7 @@ pub static KIND: Kind = Kind {
     namespaced: false,
     type_name: "storage.v1.VolumeAttachment",
     subresources: &[Subresource::Status],
+    status_resets: Kind::ALL_BUT_STATUS,
     delete_returns_object: true,
     unconditional_update: false,
     columns: COLUMNS,

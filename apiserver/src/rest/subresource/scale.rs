@@ -158,8 +158,11 @@ async fn set(
         let mut object = old.clone();
         put_into(call.kind, &mut object, &scale)?;
         for member in ["uid", "resourceVersion"] {
-            let given = text(&scale, &format!("/metadata/{member}")).to_owned();
-            object::metadata(&mut object).insert(member.to_owned(), given.into());
+            // Who says neither means the object as it is.
+            let given = text(&scale, &format!("/metadata/{member}"));
+            if !given.is_empty() {
+                object::metadata(&mut object).insert(member.to_owned(), given.into());
+            }
         }
         Ok(Wanted { object, warnings: Vec::new(), managed: Managed::As(managed.encode()) })
     };
