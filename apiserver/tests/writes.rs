@@ -205,9 +205,11 @@ async fn who_resizes_a_pod_says_resources_and_nothing_else() {
 #[tokio::test]
 async fn who_may_update_may_not_create_by_it() {
     let server = Server::start().await;
-    for kind in KINDS.iter().filter(|kind| kind.create_on_update) {
-        let object = || server.about(*kind, "default").name("new");
-        let body = json!({"apiVersion": kind.group_version(), "kind": kind.kind, "metadata": {"name": "new"}});
+    for (index, kind) in KINDS.iter().filter(|kind| kind.create_on_update).enumerate() {
+        // Spellings of one kind are told apart.
+        let name = format!("new-{index}");
+        let object = || server.about(*kind, "default").name(&name);
+        let body = json!({"apiVersion": kind.group_version(), "kind": kind.kind, "metadata": {"name": name}});
         let refused = object().stranger().update(&body).await;
         assert_eq!((refused.code, refused.at("/reason")), (403, &json!("Forbidden")), "{}: {refused:?}", kind.kind);
         assert_eq!(object().get().await.code, 404, "{}", kind.kind);
