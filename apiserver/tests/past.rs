@@ -275,9 +275,9 @@ fn every_write_names_its_author_and_its_cause() {
             ("POST", sets.to_owned(), set, "create", 1),
             ("PATCH", format!("{sets}/rs/scale"), json!({"spec": {"replicas": 3}}), "patch", 1),
             ("PATCH", format!("{sets}/rs/status"), json!({"status": {"replicas": 3}}), "patch", 1),
-            // The Service and its address.
-            ("POST", "/api/v1/namespaces/default/services".to_owned(), service, "create", 2),
-            ("DELETE", "/api/v1/namespaces/default/services/svc".to_owned(), Value::Null, "delete", 2),
+            // The Service, its address and what tells of it.
+            ("POST", "/api/v1/namespaces/default/services".to_owned(), service, "create", 3),
+            ("DELETE", "/api/v1/namespaces/default/services/svc".to_owned(), Value::Null, "delete", 3),
             ("POST", "/api/v1/namespaces".to_owned(), json!({"metadata": {"name": "gone"}}), "create", 1),
             ("DELETE", "/api/v1/namespaces/gone".to_owned(), Value::Null, "delete", 1),
             ("PUT", "/api/v1/namespaces/gone/finalize".to_owned(), finalized, "update", 1),

@@ -92,7 +92,7 @@ fn objects_that_need_each_other_are_created_together() {
         assert!(ports[0] != ports[1] && addresses[0] != addresses[1], "{ports:?} {addresses:?}");
         // One entry: consecutive revisions, one author, one request.
         let events: Vec<_> = (before + 1..=server.log.revision()).map(|at| server.log.event(at).unwrap()).collect();
-        assert_eq!(events.len(), 5 + 4, "objects, two addresses, two ports");
+        assert_eq!(events.len(), 5 + 6, "objects, two addresses and what tells of them, two ports");
         assert!(events.iter().all(|event| event.index == events[0].index && event.author == events[0].author));
         assert_eq!((events[0].author.verb.as_str(), events[0].author.user.as_str()), ("transact", "kubernetes-admin"));
         assert_eq!(revision(&answer.json()), objects.iter().map(revision).max().unwrap());

@@ -4,10 +4,10 @@
 //! So two servers, or two requests, cannot give out the same value, whoever decided first. Where a kind tells who holds a value
 //! ([`Ledger`](kontiki_kinds::Ledger)), its object comes and goes in that command too, and what others put there is not given out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use kontiki_kinds::{Claim, Holder, Kind, Pool};
+use kontiki_kinds::{Claim, Holder, Kind, Ledger, Pool};
 use kontiki_model::{Faults, Head, Key, Status};
 use kontiki_raft::{Expect, Mutation};
 use serde_json::{Value, json};
@@ -136,13 +136,17 @@ fn record(
         change.expect(&key, Expect::Revision(revision));
         return Ok(());
     }
+    change.expect(&key, Expect::Absent);
+    change.put(&key, &recorded(ledger, value, kind, object)?);
+    Ok(())
+}
+
+fn recorded(ledger: &Ledger, value: &str, kind: &Kind, object: &Value) -> Result<Sealed, Status> {
     let mut record = (ledger.recorded)(value, &named(kind, object));
     let metadata = object::metadata(&mut record);
     metadata.insert("uid".to_owned(), uuid::Uuid::new_v4().to_string().into());
     metadata.insert("creationTimestamp".to_owned(), call::time_text(call::now()).into());
-    change.expect(&key, Expect::Absent);
-    change.put(&key, &object::seal(ledger.record, record)?);
-    Ok(())
+    object::seal(ledger.record, record)
 }
 
 /// Gives back what an object holds that is going away.
@@ -185,9 +189,17 @@ fn values(kind: &Kind, object: &Value) -> BTreeMap<Key, (Pool, String)> {
     claims.filter_map(|claim| Some((key(claim.pool, claim.value.as_ref()?), (claim.pool, claim.value?)))).collect()
 }
 
-/// What an object holds.
-pub fn keys(kind: &Kind, object: &Value) -> BTreeSet<Key> {
-    values(kind, object).into_keys().collect()
+/// All that says what an object holds: the held values' keys, and the objects that tell of them.
+pub fn holdings(kind: &Kind, object: &Value) -> Result<BTreeMap<Key, Sealed>, Status> {
+    let mut all = BTreeMap::new();
+    for (key, (pool, value)) in values(kind, object) {
+        all.insert(key, holder(kind, object));
+        if let Some(ledger) = pool.ledger() {
+            let record = Key::new(ledger.record.storage_resource(), "", value.as_str());
+            all.insert(record, recorded(ledger, &value, kind, object)?);
+        }
+    }
+    Ok(all)
 }
 
 /// Whether a key stands for a held value.
@@ -207,7 +219,7 @@ fn resource(pool: Pool) -> &'static str {
 }
 
 /// What is stored under a held value: whose it is.
-pub fn holder(kind: &Kind, object: &Value) -> Sealed {
+fn holder(kind: &Kind, object: &Value) -> Sealed {
     let uid = text(object, "/metadata/uid").to_owned();
     let body = json!({
         "resource": kind.storage_resource(),

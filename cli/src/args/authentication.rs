@@ -8,7 +8,7 @@ use clap::Args;
 pub struct Authentication {
     /// Believe the issuers of tokens that this AuthenticationConfiguration (apiserver.config.k8s.io/v1) names, and let anonymous
     /// requests in where it says; a changed file counts without a restart. Not together with --oidc-… flags
-    #[arg(id = "issuers", long = "authentication-config", value_name = "FILE", conflicts_with_all = ["oidc_issuer_url", "oidc_client_id"])]
+    #[arg(id = "authentication_config", long = "authentication-config", value_name = "FILE", conflicts_with_all = ["oidc_issuer_url", "oidc_client_id"])]
     pub config: Option<PathBuf>,
 
     /// Believe tokens of this OpenID Connect issuer

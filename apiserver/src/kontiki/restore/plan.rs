@@ -116,9 +116,9 @@ impl Plan {
         // What is refused gives nothing back, which others may have counted on.
         while let Some(blocked) = self.blocked() {
             let difference = self.differences.remove(blocked);
-            let names =
-                difference.takes.iter().filter(|(_, held, _)| held.is_some()).map(|(key, ..)| key.name.as_str());
-            let why = format!("another object holds {} now", names.collect::<Vec<_>>().join(", "));
+            let held = difference.takes.iter().filter(|(_, held, _)| held.is_some());
+            let names: BTreeSet<_> = held.map(|(key, ..)| key.name.as_str()).collect();
+            let why = format!("another object holds {} now", names.into_iter().collect::<Vec<_>>().join(", "));
             self.refused.push((difference.key, why));
         }
         let takes = self.differences.iter().flat_map(|one| &one.takes);
@@ -210,13 +210,13 @@ fn difference(
         Becomes::Replaced(sealed) => (Action::Replace, Some(sealed)),
         Becomes::Deleted => (Action::Delete, None),
     };
-    let held = is.map(|is| held(kind, &is.body)).transpose()?.unwrap_or_default();
-    let wanted = sealed.as_ref().map(|sealed| held_by(kind, sealed)).transpose()?.unwrap_or_default();
+    let held = is.map(|is| holdings(kind, &is.body)).transpose()?.unwrap_or_default();
+    let wanted = sealed.as_ref().map(|sealed| holdings(kind, &sealed.body)).transpose()?.unwrap_or_default();
     // What it holds and goes on holding is not touched, unless it is another object that holds it then.
     let same = action == Action::Update;
-    let takes = wanted.iter().filter(|(key, _)| !(same && held.contains(key)));
+    let takes = wanted.iter().filter(|(key, _)| !(same && held.contains_key(*key)));
     let takes = takes.map(|(key, holder)| (key.clone(), None, holder.clone())).collect();
-    let gives_back = held.into_iter().filter(|key| !wanted.iter().any(|(wanted, _)| wanted == key) || !same).collect();
+    let gives_back = held.into_keys().filter(|key| !wanted.contains_key(key) || !same).collect();
     let uid = sealed.as_ref().map(|sealed| &sealed.head.uid).or(is.map(|is| &is.head.uid));
     Ok(Difference {
         key: key.clone(),
@@ -231,15 +231,8 @@ fn difference(
     })
 }
 
-fn held(kind: &Kind, body: &[u8]) -> Result<BTreeSet<Key>, Status> {
-    let object = serde_json::from_slice(body).map_err(failure::internal)?;
-    Ok(claims::keys(kind, &object))
-}
-
-fn held_by(kind: &Kind, sealed: &Sealed) -> Result<Vec<(Key, Sealed)>, Status> {
-    let object = serde_json::from_slice(&sealed.body).map_err(failure::internal)?;
-    let holder = claims::holder(kind, &object);
-    Ok(claims::keys(kind, &object).into_iter().map(|key| (key, holder.clone())).collect())
+fn holdings(kind: &Kind, body: &[u8]) -> Result<BTreeMap<Key, Sealed>, Status> {
+    claims::holdings(kind, &serde_json::from_slice(body).map_err(failure::internal)?)
 }
 
 impl Difference {
