@@ -40,6 +40,7 @@ mod route;
 mod serve;
 mod server;
 mod services;
+mod sockets;
 mod streaming;
 mod token_request;
 mod version;

@@ -36,7 +36,8 @@ pub const RAW_HEADER_BYTES_MAX: u32 = 384 * 1024;
 pub const RAW_HEADERS_MAX: usize = 1_000;
 /// Concurrent streams of one HTTP/2 connection.
 pub const STREAMS_PER_CONNECTION_MAX: u32 = 1_000;
-/// An HTTP/2 connection is probed after this much silence, and closed when the probe goes unanswered for as long again.
+/// A connection is probed after this much silence: one of HTTP/2 by a ping, and closed when that goes unanswered for as long again; any
+/// by TCP.
 pub const KEEP_ALIVE_TIME: Duration = Duration::from_secs(30);
 /// A watch over HTTP/1.1 whose client takes nothing ends after this time; HTTP/2 is probed anyway.
 pub const STALLED_TIME_MAX: Duration = Duration::from_secs(300);

@@ -18,7 +18,7 @@ pub(crate) use self::{
     trust::{Trust, TrustError, client_tls},
     words::{no_handshake, not_connected},
 };
-use crate::{core::unreadable, failure, limits};
+use crate::{core::unreadable, failure, limits, sockets};
 
 /// The label of an EndpointSlice that names its Service.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -165,7 +165,7 @@ async fn attempt(address: &Address) -> io::Result<(TcpStream, Address)> {
     let connecting = TcpStream::connect((address.host.as_str(), address.port));
     let outcome = tokio::time::timeout(limits::SERVICE_CONNECT_TIME_MAX, connecting).await;
     let outcome = outcome.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-    let stream = outcome.and_then(|stream| stream.set_nodelay(true).map(|()| stream));
+    let stream = outcome.and_then(|stream| sockets::prepare(&stream).map(|()| stream));
     let stream = stream.map_err(|error| io::Error::new(error.kind(), not_connected(address, &error)))?;
     Ok((stream, address.clone()))
 }

@@ -180,6 +180,36 @@ fn services_come_back_with_their_addresses_unless_others_hold_them() {
 }
 
 #[test]
+fn a_service_that_was_made_anew_is_replaced_with_all_it_holds() {
+    run(async {
+        let server = Running::start().await;
+        let mut admin = server.admin().await;
+        let service = |name: &str, address: &str| json!({"metadata": {"name": name}, "spec": {"clusterIP": address, "ports": [{"port": 80}]}});
+        let web = format!("{SERVICES}/web");
+        let told = |address: &str| format!("/apis/networking.k8s.io/v1/ipaddresses/{address}");
+        for (then, now) in [("10.96.7.7", "10.96.7.7"), ("10.96.7.7", "10.96.7.8")] {
+            let was = made(&mut admin, SERVICES, &service("web", then)).await;
+            let file = snapshot(&mut admin).await;
+            assert_eq!(admin.call(Method::DELETE, &web, "").await.status, 200);
+            made(&mut admin, SERVICES, &service("web", now)).await;
+            let done = restore(&mut admin, "", &file).await;
+            assert_eq!(changes(&done), ["replace services/web"], "{then} {now}");
+            let is = admin.get(&web).await.json();
+            assert_eq!((&is["spec"], &is["metadata"]["uid"]), (&was["spec"], &was["metadata"]["uid"]));
+            assert_eq!(admin.get(&told(then)).await.json()["spec"]["parentRef"]["name"], "web");
+            // Nothing of what it held in between is left, and what it holds is given back with it.
+            assert_eq!(admin.call(Method::DELETE, &web, "").await.status, 200);
+            for address in [then, now] {
+                assert_eq!(admin.get(&told(address)).await.status, 404);
+                made(&mut admin, SERVICES, &service("next", address)).await;
+                assert_eq!(admin.call(Method::DELETE, &format!("{SERVICES}/next"), "").await.status, 200);
+            }
+        }
+        server.stop().await;
+    });
+}
+
+#[test]
 fn what_tells_of_the_present_is_left_alone() {
     run(async {
         let server = Running::start().await;

@@ -136,6 +136,8 @@ impl PrivateKey {
     }
 }
 
+/// What signatures are checked with.
+const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 const PKCS1: &str = "RSA PRIVATE KEY";
 const SEC1: &str = "EC PRIVATE KEY";
 
@@ -148,21 +150,31 @@ pub fn public_keys(text: &str) -> Result<Vec<PublicKey>, KeyFault> {
         match block.tag() {
             "PUBLIC KEY" => {
                 let (_, info) = SubjectPublicKeyInfo::from_der(block.contents()).map_err(|_| malformed())?;
-                keys.push(of_info(&info)?);
+                keys.push(verifiable(of_info(&info)?)?);
             }
             "RSA PUBLIC KEY" => {
                 let (_, key) = RSAPublicKey::from_der(block.contents()).map_err(|_| malformed())?;
-                keys.push(PublicKey::rsa(key.modulus, key.exponent).ok_or_else(malformed)?);
+                keys.push(verifiable(PublicKey::rsa(key.modulus, key.exponent).ok_or_else(malformed)?)?);
             }
             "CERTIFICATE" => {
                 let (_, certificate) = X509Certificate::from_der(block.contents()).map_err(|_| malformed())?;
-                keys.push(of_info(certificate.public_key())?);
+                keys.push(verifiable(of_info(certificate.public_key())?)?);
             }
             // What is neither is passed over, as the parameters that openssl puts before an elliptic key.
             _ => keys.extend(private(block).transpose()?.map(|key| key.public)),
         }
     }
     if keys.is_empty() { Err(KeyFault::Absent("usable")) } else { Ok(keys) }
+}
+
+/// A key of another length would be told to relying parties, and no token of it would ever be believed.
+fn verifiable(key: PublicKey) -> Result<PublicKey, KeyFault> {
+    match &key {
+        PublicKey::Rsa { n, .. } if !RSA_BITS.contains(&(n.len() * 8)) => {
+            Err(KeyFault::Unsupported(format!("{} bits, not {} to {}", n.len() * 8, RSA_BITS.start(), RSA_BITS.end())))
+        }
+        PublicKey::Rsa { .. } | PublicKey::P256(_) | PublicKey::P384(_) => Ok(key),
+    }
 }
 
 /// The private key that a block is, if it is one.

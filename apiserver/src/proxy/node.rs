@@ -14,6 +14,7 @@ use crate::{
     peers::Renewing,
     pki::{Pki, PkiError},
     request::{ApiRequest, ApiResponse},
+    sockets,
 };
 
 /// Where a node agent listens.
@@ -38,7 +39,7 @@ impl NodeClient {
     async fn connect(&self, node: &NodeAddress) -> std::io::Result<TlsStream<TcpStream>> {
         let connected = async {
             let stream = TcpStream::connect((node.address, node.port)).await?;
-            stream.set_nodelay(true)?;
+            sockets::prepare(&stream)?;
             self.tls.connector().map_err(std::io::Error::other)?.connect(ServerName::from(node.address), stream).await
         };
         let timed_out = |_| std::io::Error::new(std::io::ErrorKind::TimedOut, "no connection in time");

@@ -68,6 +68,9 @@ impl Token {
             rv => Revision::try_from(rv).ok(),
         };
         let start = wire.start.trim_end_matches('\0');
+        if start.contains('\0') {
+            return Err(refused(&format!("encoded start key holds a zero byte (version {VERSION})")));
+        }
         if start.is_empty() {
             return Err(refused(&format!("encoded start key empty (version {VERSION})")));
         }
@@ -115,6 +118,8 @@ mod tests {
         assert_eq!(told("x"), format!("{start}illegal base64 data at input byte 0"));
         assert_eq!(told("garbage"), format!("{start}invalid character '\\u0081' looking for beginning of value"));
         let foreign = BASE64.encode(r#"{"v":"v9","rv":1,"start":"a\u0000"}"#);
+        let split = BASE64.encode(r#"{"v":"meta.k8s.io/v1","rv":1,"start":"a/b\u0000c\u0000"}"#);
+        assert_eq!(told(&split), format!("{start}encoded start key holds a zero byte (version meta.k8s.io/v1)"));
         assert_eq!(told(&foreign), format!("{start}server does not recognize this encoded version"));
     }
 }

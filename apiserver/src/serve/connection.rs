@@ -37,6 +37,7 @@ use crate::{
         RAFT_PROTOCOL,
         former::{Standing, standing},
     },
+    sockets,
 };
 
 /// What all connections of a socket share.
@@ -77,8 +78,8 @@ impl Connections {
 
     /// Serves one connection until its client, or the server, ends it.
     pub async fn serve(&self, stream: TcpStream, stopping: CancellationToken) {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "no TCP_NODELAY");
+        if let Err(error) = sockets::prepare(&stream) {
+            tracing::debug!(%error, "neither TCP_NODELAY nor probes");
         }
         let address = stream.peer_addr().ok().map(|address| address.ip());
         let leaving = Leaving { stopping, young_until: Instant::now() + limits::FIRST_REQUEST_TIME };

@@ -126,6 +126,8 @@ impl Node {
             return;
         }
         let _connected = self.connections.begin();
+        // Looked up before the hello: whoever is removed while it keeps its own back is dismissed, too.
+        let was_member = proven.is_some_and(|node| self.is_member(node));
         let incoming = match transport::accept(stream, self.peers.me(), proven).await {
             Ok(incoming) => incoming,
             Err(error) => return tracing::warn!(%error, "refused a connection"),
@@ -140,17 +142,17 @@ impl Node {
         let mut served = pin!(self.serve(incoming, &leaving));
         tokio::select! {
             () = served.as_mut() => return,
-            () = self.dismissed(from) => leaving.cancel(),
+            () = self.dismissed(from, was_member) => leaving.cancel(),
         }
         served.await;
     }
 
     /// Until a server that is a member, or is about to become one, is none any more.
-    async fn dismissed(&self, node: u64) {
+    async fn dismissed(&self, node: u64, mut was_member: bool) {
         let mut news = self.raft.server_metrics();
-        let mut was_member = false;
         loop {
-            let is_member = news.borrow_and_update().membership_config.membership().get_node(&node).is_some();
+            news.borrow_and_update();
+            let is_member = self.is_member(node);
             if was_member && !is_member {
                 return tracing::info!(node, "a server was removed: it is heard out");
             }
@@ -159,6 +161,10 @@ impl Node {
                 return std::future::pending().await;
             }
         }
+    }
+
+    fn is_member(&self, node: u64) -> bool {
+        self.raft.server_metrics().borrow_watched().membership_config.membership().get_node(&node).is_some()
     }
 
     /// Keeps to a cluster from now on: other clusters' servers are not heard.

@@ -92,12 +92,18 @@ async fn restore(
     selection: &Selection,
     request: &ApiRequest,
 ) -> Result<(Plan, Committed), Status> {
-    let mut first = None;
+    let mut first: Option<Plan> = None;
     let mut done = Committed::default();
     for _ in 0..limits::RESTORE_ATTEMPTS_MAX {
         let plan = plan(core, past, selection).await?;
         let complete = commit::commit(core, request, &plan, &mut done).await?;
-        let told = first.get_or_insert(plan);
+        let told = match &mut first {
+            Some(told) => {
+                told.amend(plan);
+                told
+            }
+            none => none.insert(plan),
+        };
         if complete {
             let plan = std::mem::take(told);
             return Ok((plan, done));

@@ -40,6 +40,8 @@ pub struct Difference {
     /// Values that only one object may hold (addresses, ports): whether they are free now, and under which revision not.
     takes: Vec<(Key, Option<Revision>, Sealed)>,
     gives_back: Vec<Key>,
+    /// What the first step of a replacement gives back: between the two nobody holds it.
+    frees: Vec<Key>,
     /// Position in the order; see [`rank`].
     rank: (u8, usize),
 }
@@ -108,13 +110,13 @@ impl Plan {
 
     /// An address that came back must not be somebody else's by now.
     fn settle_claims(&mut self, core: &Core) {
-        for difference in &mut self.differences {
-            for (key, held, _) in &mut difference.takes {
-                *held = core.log.head(key).map(|(revision, _)| revision);
-            }
-        }
         // What is refused gives nothing back, which others may have counted on.
-        while let Some(blocked) = self.blocked() {
+        loop {
+            let freed: BTreeSet<Key> = self.differences.iter().flat_map(|one| &one.frees).cloned().collect();
+            for (key, held, _) in self.differences.iter_mut().flat_map(|one| &mut one.takes) {
+                *held = core.log.head(key).map(|(revision, _)| revision).filter(|_| !freed.contains(key));
+            }
+            let Some(blocked) = self.blocked() else { break };
             let difference = self.differences.remove(blocked);
             let held = difference.takes.iter().filter(|(_, held, _)| held.is_some());
             let names: BTreeSet<_> = held.map(|(key, ..)| key.name.as_str()).collect();
@@ -126,7 +128,16 @@ impl Plan {
         for difference in &mut self.differences {
             // What another object takes over is written once, by that one.
             difference.gives_back.retain(|key| !taken.contains(key) && core.log.head(key).is_some());
+            difference.frees.retain(|key| core.log.head(key).is_some());
         }
+    }
+
+    /// A later look may refuse what an earlier one meant to do: what it needs is somebody else's by then.
+    pub fn amend(&mut self, later: Plan) {
+        let news = later.refused.into_iter().filter(|(key, _)| !self.refused.iter().any(|(known, _)| known == key));
+        let news: Vec<_> = news.collect();
+        self.differences.retain(|one| !news.iter().any(|(key, _)| *key == one.key));
+        self.refused.extend(news);
     }
 
     /// The first that takes what nobody gives back.
@@ -216,7 +227,11 @@ fn difference(
     let same = action == Action::Update;
     let takes = wanted.iter().filter(|(key, _)| !(same && held.contains_key(*key)));
     let takes = takes.map(|(key, holder)| (key.clone(), None, holder.clone())).collect();
-    let gives_back = held.into_keys().filter(|key| !wanted.contains_key(key) || !same).collect();
+    let gives_back: Vec<_> = held.into_keys().filter(|key| !wanted.contains_key(key) || !same).collect();
+    let (frees, gives_back) = match action {
+        Action::Replace => (gives_back, Vec::new()),
+        Action::Create | Action::Update | Action::Delete => (Vec::new(), gives_back),
+    };
     let uid = sealed.as_ref().map(|sealed| &sealed.head.uid).or(is.map(|is| &is.head.uid));
     Ok(Difference {
         key: key.clone(),
@@ -227,6 +242,7 @@ fn difference(
         sealed,
         takes,
         gives_back,
+        frees,
         rank: (0, 0),
     })
 }
@@ -244,7 +260,9 @@ impl Difference {
     fn deletion(&self) -> Change {
         let mut change = Change::default();
         change.expect(&self.key, self.expected());
-        change.mutations.push(Mutation::Delete { key: self.key.clone(), last: None });
+        for key in std::iter::once(&self.key).chain(&self.frees) {
+            change.mutations.push(Mutation::Delete { key: key.clone(), last: None });
+        }
         change
     }
 
