@@ -3,7 +3,7 @@
 use kontiki_raft::backup::{BackupError, Founded, Founding, Stopped};
 use kontiki_raft::{Author, Command, ReadError, Role, Start};
 
-use super::harness::{Cluster, body, configmaps, member, put, until};
+use super::harness::{Cluster, body, configmaps, member, open_log, put, until};
 
 fn note(founded: &Founded) -> Command {
     let author = Author { user: "root".into(), verb: "recover".into(), ..Author::default() };
@@ -67,8 +67,9 @@ async fn one_survivor_of_three_goes_on_and_the_lost_two_are_refused() {
 
     // Wiped, one of them joins anew, and gets the survivor's state with its skipped revisions.
     cluster.kill("b").await;
-    std::fs::remove_dir_all(cluster.path("b")).unwrap();
-    let joined = cluster.open("b", Start::Join).await;
+    // In another folder: what was killed within this process may still be closing its files.
+    let (net, wiped) = (cluster.net.clone(), cluster.path("b-wiped"));
+    let joined = open_log(&net, &wiped, "b", Start::Join, cluster.snapshot_entries).await;
     survivor.add_member(joined.node_id(), member("b")).await.unwrap();
     joined.ready().await.unwrap();
     assert_eq!((body(&joined, "ours"), body(&joined, "lost0")), (Some("1".into()), None));
