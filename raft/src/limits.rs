@@ -29,6 +29,8 @@ pub const BALLAST_SHARE: u64 = 16;
 /// How often the free space is looked at, and how long what finds none waits before it tries again.
 pub const SPACE_INTERVAL: Duration = Duration::from_millis(250);
 pub const SPACE_RETRY: Duration = Duration::from_millis(100);
+/// How long what is committed waits for an append that notes it too.
+pub const COMMITTED_NOTE_DELAY: Duration = Duration::from_millis(10);
 /// Appends that wait for one `fdatasync`.
 pub const FLUSH_QUEUE: usize = 4_096;
 /// Readers that wait for one read index.

@@ -144,7 +144,8 @@ impl Log {
         let (leadership_now, leadership) = watch::channel(node.leadership());
         let tasks = vec![
             spawn(&cancel, answer_barriers(node.clone(), waiting)),
-            spawn(&cancel, tend_log(node.clone())),
+            spawn(&cancel, tend_space(node.clone())),
+            spawn(&cancel, node.clone().note_committed()),
             spawn(&cancel, keep_house(node.clone(), store.clone(), snapshot_entries)),
             spawn(&cancel, node.clone().follow_leadership(leadership_now)),
             spawn(&cancel, node.clone().follow_members()),
@@ -443,15 +444,15 @@ async fn answer_barriers(node: Node, mut waiting: mpsc::Receiver<oneshot::Sender
     }
 }
 
-/// Looks after the log, and after the free space on its disk, so that writes stop in time and go on soon.
-async fn tend_log(node: Node) {
+/// Looks after the free space on the disk, so that writes stop in time and go on soon.
+async fn tend_space(node: Node) {
     let mut round = tokio::time::interval(SPACE_INTERVAL);
     round.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut was_short = false;
     loop {
         round.tick().await;
         let tended = node.clone();
-        if let Err(error) = tokio::task::spawn_blocking(move || tended.tend_log()).await {
+        if let Err(error) = tokio::task::spawn_blocking(move || tended.tend_space()).await {
             tracing::error!(%error, "the free space is no longer looked after");
         }
         let short = node.shortage().is_some();

@@ -82,12 +82,12 @@ pub fn chaos(first: Option<u64>) -> Result<()> {
     rocksdb::ensure()?;
     let today = || SystemTime::now().duration_since(UNIX_EPOCH).map(|since| since.as_secs() / 86_400 * 10_000);
     let first = first.map_or_else(today, Ok)?.to_string();
-    println!("simulating {SEEDS} clusters from seed {first}");
-    let simulate = ["run", "--release", "--locked", "--package", "kontiki-chaos", "--example", "simulate", "--"];
-    run(cargo(&simulate)?.args([&first, SEEDS, STEPS]))?;
     // One scenario at a time: each has the machine to itself, and its gaps mean something.
     let faults = ["test", "--release", "--locked", "--package", "kontiki", "--test", "faults", "--"];
-    run(cargo(&faults)?.args(["--nocapture", "--test-threads=1"]).env("KONTIKI_CHAOS_LONG", "1"))
+    run(cargo(&faults)?.args(["--nocapture", "--test-threads=1"]).env("KONTIKI_CHAOS_LONG", "1"))?;
+    println!("simulating {SEEDS} clusters from seed {first}");
+    let simulate = ["run", "--release", "--locked", "--package", "kontiki-chaos", "--example", "simulate", "--"];
+    run(cargo(&simulate)?.args([&first, SEEDS, STEPS]))
 }
 
 /// Formatting, tidy, lints. Changes no source.

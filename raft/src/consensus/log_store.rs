@@ -11,13 +11,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::{LogState, OptionalSend, RaftLogReader};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::{Entry, LogId, Types, Vote, decode_entry, encode_entry, log_id};
 use crate::OpenError;
 use crate::codec::{self, Tag};
 use crate::disk::{DiskError, EndMark, Flush, Flusher, LogDb, LogOp, Shortage, Sink, Space};
-use crate::limits::{APPEND_BYTES, LOG_CACHE_BYTES, LOG_CACHE_ENTRIES, LOG_READ_ENTRIES, SPACE_RETRY};
+use crate::limits::{APPEND_BYTES, COMMITTED_NOTE_DELAY, LOG_CACHE_BYTES, LOG_CACHE_ENTRIES, LOG_READ_ENTRIES, SPACE_RETRY};
 
 pub(super) const VOTE: &str = "vote";
 pub(super) const PURGED: &str = "purged";
@@ -37,6 +37,7 @@ struct Shared {
     db: Arc<LogDb>,
     space: Arc<Space>,
     recent: Arc<Mutex<Recent>>,
+    committed_news: Notify,
     appended_bytes: AtomicU64,
 }
 
@@ -180,7 +181,8 @@ impl LogStore {
 
     fn over(db: Arc<LogDb>, space: Arc<Space>, flusher: Flusher) -> Self {
         let (recent, appended_bytes) = (Arc::default(), AtomicU64::new(0));
-        LogStore { shared: Arc::new(Shared { flusher, db, space, recent, appended_bytes }) }
+        let committed_news = Notify::new();
+        LogStore { shared: Arc::new(Shared { flusher, db, space, recent, committed_news, appended_bytes }) }
     }
 
     /// Whose log this is: set once.
@@ -242,13 +244,19 @@ impl LogStore {
         self.shared.space.shortage()
     }
 
-    /// Looks after the space on the disk, and notes what is committed where nothing was appended since; to be called every now and
-    /// then.
-    pub fn tend(&self) {
+    /// Looks after the space on the disk; to be called every now and then.
+    pub fn tend_space(&self) {
         self.shared.space.tend();
+    }
+
+    /// Waits until more is committed, and notes it unless an append has done so in the meantime.
+    pub async fn note_committed(&self) -> io::Result<()> {
+        self.shared.committed_news.notified().await;
+        tokio::time::sleep(COMMITTED_NOTE_DELAY).await;
         let mark = self.recent().news_of_committed();
-        if let Some(mark) = mark {
-            self.shared.flusher.submit_unsynced(vec![mark], Box::new(|_| ()));
+        match mark {
+            Some(mark) => self.write(vec![mark]).await,
+            None => Ok(()),
         }
     }
 
@@ -466,12 +474,13 @@ impl<C: Types> RaftLogStorage<C> for LogStore {
         self.persist(vec![LogOp::Mark(VOTE, codec::encode(Tag::Vote, &record))]).await
     }
 
-    /// It is written with what is appended next, or by [`LogStore::tend`]: on its own it would wake the thread once more for each group
-    /// of writes. Losing it costs a later start of serving, never an entry.
+    /// It is written with what is appended next, or by [`LogStore::note_committed`] a moment later: at once, it would wake the thread once
+    /// more for each group of writes. Losing it costs a later start of serving, never an entry.
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
         if let Some(id) = committed {
             let mut recent = self.recent();
             (recent.committed, recent.committed_is_news) = (Some(id), true);
+            self.shared.committed_news.notify_one();
         }
         Ok(())
     }

@@ -251,8 +251,13 @@ impl Node {
         self.log.shortage()
     }
 
-    pub fn tend_log(&self) {
-        self.log.tend();
+    pub fn tend_space(&self) {
+        self.log.tend_space();
+    }
+
+    /// Notes what is committed where no append does, until the log fails.
+    pub async fn note_committed(self) {
+        while let Ok(()) = self.log.note_committed().await {}
     }
 
     pub fn appended_bytes(&self) -> u64 {

@@ -61,8 +61,7 @@ async fn what_is_committed_is_noted_with_what_comes_next() {
     let (second, _) = node.write(put("b")).await.unwrap();
     let noted = || node.log.mark(COMMITTED).unwrap().map(|id| id.index);
     assert_eq!(noted(), Some(first));
-    node.log.tend();
-    node.log_synced().await.unwrap();
+    node.log.note_committed().await.unwrap();
     assert_eq!(noted(), Some(second));
     node.shutdown().await;
 }
