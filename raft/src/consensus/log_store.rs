@@ -17,7 +17,9 @@ use super::{Entry, LogId, Types, Vote, decode_entry, encode_entry, log_id};
 use crate::OpenError;
 use crate::codec::{self, Tag};
 use crate::disk::{DiskError, EndMark, Flush, Flusher, LogDb, LogOp, Shortage, Sink, Space};
-use crate::limits::{APPEND_BYTES, COMMITTED_NOTE_DELAY, LOG_CACHE_BYTES, LOG_CACHE_ENTRIES, LOG_READ_ENTRIES, SPACE_RETRY};
+use crate::limits::{
+    APPEND_BYTES, COMMITTED_NOTE_DELAY, LOG_CACHE_BYTES, LOG_CACHE_ENTRIES, LOG_READ_ENTRIES, SPACE_RETRY,
+};
 
 pub(super) const VOTE: &str = "vote";
 pub(super) const PURGED: &str = "purged";
