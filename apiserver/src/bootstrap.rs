@@ -221,6 +221,7 @@ pub(crate) fn own_request(method: Method, body: String) -> ApiRequest {
         },
         request_id: uuid::Uuid::new_v4().to_string(),
         at: None,
+        is_present: false,
         seat: None,
         annotations: None,
     }

@@ -30,6 +30,7 @@ use crate::{
     metrics::Metrics,
     peers::Peers,
     pki::{JoinTokens, Pki},
+    present::Present,
     proxy::NodeClient,
     registry::Registry,
     rest::{Frames, Turns, conversion::Conversions},
@@ -55,6 +56,8 @@ pub struct Core {
     pub(crate) static_tokens: StaticTokens,
     /// Roles and bindings, as the log has them.
     pub(crate) rbac: Follower<Rbac>,
+    /// Whether this server knows all that there is.
+    pub(crate) present: Present,
     /// Who gets to work when.
     pub(crate) fairness: Fairness,
     /// Where requests are recorded, if they are.
@@ -123,6 +126,7 @@ impl Core {
             frames: Frames::default(),
             static_tokens,
             rbac: Follower::new(),
+            present: Present::default(),
             fairness,
             audit,
             hooks: Follower::new(),

@@ -3,6 +3,7 @@
 
 mod asks;
 mod bounds;
+mod judging;
 
 use std::{
     net::IpAddr,
@@ -18,12 +19,12 @@ use kontiki_kinds::Subresource;
 use kontiki_model::Status;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use self::asks::Asks;
+use self::{asks::Asks, judging::Standing};
 use crate::{
     aggregation,
     audit::{Arrived, Entry},
     authn,
-    authz::{self, Question},
+    authz::Question,
     content,
     core::Core,
     failure,
@@ -32,6 +33,7 @@ use crate::{
     limits,
     metrics::RequestLabels,
     paths,
+    present::Known,
     proxy::Tunnel,
     request::{ApiBody, ApiRequest, ApiResponse, Identity, RequestBody, ResourceRequest},
     rest, reviews,
@@ -167,22 +169,21 @@ impl Handler {
         let asks = asks?;
         let allowed = bounds::time_allowed(&query, asks.is_long())?;
         self.core.knows_enough(&asks.info.target)?;
-        let identity = self
-            .identify(&asks.info, &incoming.caller, (&incoming.headers, &incoming.path), &request_id, noted)
+        let real = self
+            .authenticate(&asks.info, &incoming.caller, (&incoming.headers, &incoming.path), &request_id, noted)
             .await?;
+        let wanted = authn::requested(&incoming.headers)?;
+        let identity = self.act(&real, wanted.as_ref(), &asks.info, noted).await?;
         if asks.is_queued() {
             self.seat(&asks.info, &identity, &query, allowed, noted).await?;
         }
         // After the queues: whoever waits in one takes nothing from those who need not.
         let permit = self.admit(asks.is_long())?;
+        let standing = self.standing(&asks, &query, &real, wanted.as_ref()).await?;
         let field_selector = query.iter().find(|(key, _)| key == "fieldSelector").map_or("", |(_, value)| value);
         if let Some(RequestInfo { verb, target }) = asks.judged() {
             let question = Question { identity: &identity, verb, target, field_selector };
-            let decision = authz::decide(&self.core, question)?;
-            if let Some(entry) = &noted.entry {
-                entry.decided(&decision);
-            }
-            authz::enforce(&self.core, question, &decision)?;
+            self.authorize(question, standing, noted).await?;
         }
         let elsewhere = asks.served_elsewhere(&self.core);
         let (writes, long) = (!matches!(asks.info.verb, "get" | "head" | "list"), asks.is_long());
@@ -210,6 +211,7 @@ impl Handler {
                 identity,
                 request_id,
                 at: None,
+                is_present: standing == Standing::Present(Known::Confirmed),
                 seat: noted.seat.clone(),
                 annotations: noted.entry.as_ref().map(|entry| entry.annotations().clone()),
             };
@@ -255,46 +257,6 @@ impl Handler {
             }
             None => response.map(|body| Guarded::new(body, held, stopping).boxed()),
         }
-    }
-
-    /// Who this request counts as. From here on it is recorded, if anybody wants it to be.
-    async fn identify(
-        &self,
-        info: &RequestInfo,
-        caller: &Caller,
-        (headers, path): (&HeaderMap, &str),
-        request_id: &str,
-        noted: &mut Noted,
-    ) -> Result<Identity, Status> {
-        let real = match caller {
-            Caller::InProcess(identity) => Ok(Identity::clone(identity)),
-            Caller::Connection { certificate, .. } => {
-                authn::authenticate(&self.core, certificate.as_deref(), headers, path).await
-            }
-        };
-        let nobody = Identity::default();
-        let begun = self
-            .core
-            .audit
-            .as_ref()
-            .zip(noted.arrived.take())
-            .and_then(|(audit, arrived)| audit.begin(arrived, info, real.as_ref().unwrap_or(&nobody), request_id));
-        match (&real, begun) {
-            (Ok(_), Some(entry)) => {
-                entry.received();
-                noted.entry = Some(entry);
-            }
-            (Err(status), Some(entry)) => entry.unknown(status),
-            (_, None) => {}
-        }
-        let real = real?;
-        let Some(wanted) = authn::requested(headers)? else { return Ok(real) };
-        authz::check_impersonation(&self.core, &real, &wanted, info)?;
-        tracing::debug!(user = real.user, impersonated = wanted.identity.user, "acting as somebody else");
-        if let Some(entry) = &mut noted.entry {
-            entry.acts_as(&wanted.identity);
-        }
-        Ok(Identity { impersonator: Some(real.user), ..wanted.identity })
     }
 
     /// Room for one more request at all; who gets to work when is a matter of fairness.

@@ -31,6 +31,7 @@ mod openapi;
 mod paths;
 pub mod peers;
 pub mod pki;
+mod present;
 pub mod proxy;
 mod registry;
 pub mod request;

@@ -68,6 +68,8 @@ pub struct ApiRequest {
     pub request_id: String,
     /// The revision whose state is asked for: a path below `/at/`.
     pub at: Option<Revision>,
+    /// This server was found to know all that was acknowledged before the request came.
+    pub is_present: bool,
     /// Its place among the requests in work; absent for what the server asks itself.
     pub seat: Option<Arc<Seat>>,
     /// Where it is recorded: what is to be said about it there.

@@ -121,6 +121,11 @@ pub(crate) async fn answer(
     let form = negotiate(request, Offer::Object)?;
     let body = read(review, request)?;
     let spec = &body["spec"];
+    match review.asks {
+        // Whoever may do all comes here without that.
+        Asks::MayI | Asks::WhatMayI | Asks::MayThey => _ = core.reach_present().await?,
+        Asks::WhoAmI | Asks::WhoHoldsToken => {}
+    }
     let status = match review.asks {
         Asks::WhoAmI => json!({"userInfo": user_info(&request.identity)}),
         Asks::MayI => may(core, &request.identity, spec)?,

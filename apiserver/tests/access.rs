@@ -1,5 +1,6 @@
 //! RBAC over real connections: what roles give, at once and everywhere, and what nobody can give away.
 #![allow(clippy::unwrap_used)]
+mod hook;
 mod wire;
 
 use bytes::Bytes;
@@ -7,6 +8,7 @@ use http::{Method, Request, header};
 use http_body_util::Full;
 use serde_json::{Value, json};
 
+use hook::{Hook, patch};
 use wire::{Answer, Client, Running, read};
 
 const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
@@ -75,6 +77,54 @@ fn a_binding_counts_as_soon_as_it_is_written_and_no_longer_once_it_is_gone() {
         let expected = "configmaps is forbidden: User \"alice\" cannot list resource \"configmaps\" in API group \"\" in the \
                         namespace \"default\": RBAC: role.rbac.authorization.k8s.io \"nosuch\" not found";
         assert_eq!(refused.message(), expected);
+        server.stop().await;
+    });
+}
+
+#[test]
+fn whoever_has_a_role_widened_by_a_webhook_must_hold_what_it_adds() {
+    run(async {
+        let server = Running::start().await;
+        let mut admin = server.admin().await;
+        let held = json!([
+            {"verbs": ["get"], "apiGroups": [""], "resources": ["configmaps"]},
+            {"verbs": ["get", "patch"], "apiGroups": ["rbac.authorization.k8s.io"], "resources": ["roles"]},
+        ]);
+        make(&mut admin, "clusterroles", &json!({"metadata": {"name": "some"}, "rules": held})).await;
+        make(&mut admin, "clusterrolebindings", &binding("some", "ClusterRole", "some", "alice")).await;
+        make(&mut admin, "namespaces/default/roles", &role("target", &["get"], &["configmaps"])).await;
+        make(&mut admin, "namespaces/default/roles", &role("deleter", &["delete"], &["configmaps"])).await;
+        let wider = json!({"verbs": ["delete"], "apiGroups": [""], "resources": ["configmaps"]});
+        let operations = json!([{"op": "add", "path": "/rules/1", "value": wider}]);
+        let hook = Hook::start(move |_, request| patch(request, &operations)).await;
+        let rule = json!({
+            "operations": ["UPDATE"], "apiGroups": ["rbac.authorization.k8s.io"], "apiVersions": ["v1"], "resources": ["roles"],
+        });
+        let webhook = json!({
+            "name": "a.b.c", "clientConfig": hook.client("/"), "rules": [rule], "sideEffects": "None",
+            "admissionReviewVersions": ["v1"],
+        });
+        let configuration = json!({"metadata": {"name": "m"}, "webhooks": [webhook]});
+        let path = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations";
+        assert_eq!(admin.post(path, &configuration).await.status, 201);
+
+        let path = format!("{RBAC}/namespaces/default/roles/target");
+        let labelled = async |admin: &mut Client, value: &str| {
+            let label = json!({"metadata": {"labels": {"a": value}}, "rules": [held[0]]});
+            sent(admin, ("alice", &[]), Method::PATCH, &path, &label).await
+        };
+        let refused = labelled(&mut admin, "1").await;
+        let why = "is attempting to grant RBAC permissions not currently held:\n\
+                   {APIGroups:[\"\"], Resources:[\"configmaps\"], Verbs:[\"delete\"]}";
+        assert_eq!(refused.status, 403);
+        assert!(refused.message().ends_with(why), "{}", refused.message());
+        make(&mut admin, "namespaces/default/rolebindings", &binding("b", "Role", "deleter", "alice")).await;
+        let widened = labelled(&mut admin, "2").await;
+        assert_eq!(widened.status, 200, "{}", widened.text());
+        assert_eq!(widened.json()["rules"], json!([held[0], wider]));
+        let binding = format!("{RBAC}/namespaces/default/rolebindings/b");
+        assert_eq!(admin.call(Method::DELETE, &binding, "").await.status, 200);
+        assert_eq!(labelled(&mut admin, "3").await.status, 403);
         server.stop().await;
     });
 }

@@ -58,6 +58,20 @@ impl Asks {
         self.own.as_ref().map_or_else(|| self.info.is_long(), kontiki::Found::is_long)
     }
 
+    /// Whether it is about all that was acknowledged before it came, not about whatever this server has.
+    pub fn is_about_present(&self, query: &[(String, String)]) -> bool {
+        let says_when = || {
+            let given = |(name, value): &(String, String)| {
+                matches!(name.as_str(), "continue" | "resourceVersion") && !value.is_empty()
+            };
+            query.iter().any(given)
+        };
+        match &self.info.target {
+            Target::Resource(_) => !(matches!(self.info.verb, "get" | "list" | "watch") && says_when()),
+            Target::Path(_) => false,
+        }
+    }
+
     /// Tunnels and streams take no seat; watches do while they begin.
     pub fn is_queued(&self) -> bool {
         !self.is_long() || self.info.verb == "watch"

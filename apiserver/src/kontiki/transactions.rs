@@ -265,6 +265,7 @@ fn operation(core: &Core, request: &ApiRequest, namespace: &str, asks: Asks) -> 
         identity: request.identity.clone(),
         request_id: request.request_id.clone(),
         at: None,
+        is_present: false,
         seat: None,
         annotations: request.annotations.clone(),
     };

@@ -244,6 +244,7 @@ impl Call<'_> {
             identity: self.identity,
             request_id: "request".to_owned(),
             at: self.at,
+            is_present: false,
             seat: None,
             annotations: None,
         };
