@@ -38,13 +38,37 @@ pub(crate) struct Definitions {
 
 struct Compiled {
     revision: Revision,
-    /// What was compiled: the definition's author changes it, its conditions do not.
-    generation: (Value, Value),
+    edition: Edition,
     kinds: Vec<Arc<Kind>>,
     /// Cancelled when objects are not told as these kinds tell them any more.
     serving: CancellationToken,
     /// The definition without its versions, which are most of it.
     outline: Value,
+}
+
+/// Which of its author's changes a definition has gone through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Edition {
+    uid: String,
+    generation: i64,
+    goes: bool,
+}
+
+impl Edition {
+    fn of(definition: &Value) -> Self {
+        Edition {
+            uid: object::text(definition, "/metadata/uid").to_owned(),
+            generation: definition["metadata"]["generation"].as_i64().unwrap_or_default(),
+            goes: !object::text(definition, "/metadata/deletionTimestamp").is_empty(),
+        }
+    }
+
+    /// Whether objects are told as before: conditions are not its author's, and a definition that is to go is served to the end of
+    /// its last object.
+    fn tells_as(&self, before: &Edition) -> bool {
+        let marked = self.goes && !before.goes;
+        self.uid == before.uid && self.generation == before.generation + i64::from(marked)
+    }
 }
 
 /// Looks at all definitions in a row, each because the one before changed something.
@@ -74,16 +98,16 @@ pub(crate) fn refresh(core: &Core) -> Result<(), Status> {
         }
         let tree: Value = serde_json::from_slice(&definition.body).map_err(failure::internal)?;
         let kinds = custom::served(&tree, definition.revision);
-        let generation = (tree["metadata"]["uid"].clone(), tree["metadata"]["generation"].clone());
+        let edition = Edition::of(&tree);
         let serving = match compiled.remove(name) {
-            Some(before) if before.generation == generation => before.serving,
+            Some(before) if edition.tells_as(&before.edition) => before.serving,
             before => {
                 over.extend(before.map(|before| before.serving));
                 CancellationToken::new()
             }
         };
         let outline = outline(tree);
-        let one = Compiled { revision: definition.revision, generation, kinds, serving, outline };
+        let one = Compiled { revision: definition.revision, edition, kinds, serving, outline };
         compiled.insert(name.clone(), one);
         changed = true;
     }
@@ -205,7 +229,7 @@ async fn settle_once(core: &Arc<Core>) -> Result<Pass, Status> {
     let mut all = core.definitions.outlines();
     for index in 0..all.len() {
         let now = rest::now_text();
-        let goes = !object::text(&all[index], "/metadata/deletionTimestamp").is_empty();
+        let goes = Edition::of(&all[index]).goes;
         if !goes && settle(&all[index], &all, &now).is_none() {
             continue;
         }
@@ -279,5 +303,28 @@ fn route(kind: KindRef, name: Option<&str>, subresource: Option<&str>, verb: &'s
         subresource: subresource.map(str::to_owned),
         rest: String::new(),
         verb,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn watches_go_on_until_the_author_of_the_definition_changes_it() {
+        let of = |uid: &str, generation: i64, goes: bool| Edition { uid: uid.to_owned(), generation, goes };
+        let table = [
+            (of("u", 1, false), of("u", 1, false), true),
+            (of("u", 1, false), of("u", 2, false), false),
+            (of("u", 1, false), of("u", 2, true), true),
+            // Changed and deleted, and this server saw only what came of both.
+            (of("u", 1, false), of("u", 3, true), false),
+            (of("u", 2, true), of("u", 2, true), true),
+            (of("u", 2, true), of("u", 3, true), false),
+            (of("u", 2, true), of("v", 1, false), false),
+        ];
+        for (before, after, expected) in table {
+            assert_eq!(after.tells_as(&before), expected, "{before:?} {after:?}");
+        }
     }
 }

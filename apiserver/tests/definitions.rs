@@ -342,14 +342,27 @@ async fn a_watch_ends_when_its_kind_becomes_another() {
     assert_eq!(watch.next().await, None, "it tells nothing without what the kind now has");
     let again = widgets(&server, "v1").query("resourceVersion", &from).watch(2).await;
     assert_eq!(again[1]["object"]["spec"]["shape"], "round");
+}
 
-    let mut watch = widgets(&server, "v1").query("resourceVersion", &from).follow().await;
-    server.on(DEFINITIONS, "").name("widgets.example.com").delete(&Value::Null).await.expect(200);
-    let mut told = Vec::new();
-    while let Some(event) = watch.next().await {
-        told.push(event["type"].clone());
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_tells_the_end_of_every_object_of_a_kind_that_goes() {
+    let server = with_widgets().await;
+    let mut from = 0;
+    for name in ["a", "b"] {
+        from = widgets(&server, "v1").create(&widget("v1", name, &json!({"size": 3}))).await.revision();
     }
-    assert!(told.len() <= 3, "the object's changes and its end at most: {told:?}");
+    let mut watch = widgets(&server, "v1").query("resourceVersion", &from.to_string()).follow().await;
+    widgets(&server, "v1").name("a").merge(&json!({"spec": {"size": 4}})).await.expect(200);
+    server.on(DEFINITIONS, "").name("widgets.example.com").delete(&Value::Null).await.expect(200);
+    server.on(DEFINITIONS, "").name("widgets.example.com").get().await.expect(404);
+    let mut told = Vec::new();
+    // Whoever asks for its events only now could not ask for anything else any more.
+    while let Some(event) = watch.next().await {
+        let text = |pointer: &str| event.pointer(pointer).unwrap().as_str().unwrap().to_owned();
+        told.push([text("/type"), text("/object/metadata/name")].join(" "));
+    }
+    told[1..].sort();
+    assert_eq!(told, ["MODIFIED a", "DELETED a", "DELETED b"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

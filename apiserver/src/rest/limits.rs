@@ -33,6 +33,8 @@ pub const FRAMES_MAX: usize = 1_024;
 pub const FRAMES_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// A watch that asks for bookmarks gets one this often.
 pub const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
+/// A watch whose kind is no more waits at most so long for what is applied to be told.
+pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
 /// A watch without `timeoutSeconds` ends after this time to twice this time, so that clients spread over the servers.
 pub const WATCH_TIME_MIN: Duration = Duration::from_secs(1800);
 /// Longest `timeoutSeconds` that is taken literally.

@@ -20,7 +20,7 @@ use super::{
     call::Call,
     conversion,
     frames::{self, EventType, FrameForm},
-    limits::{BOOKMARK_INTERVAL, INITIAL_EVENTS_PAGE, WATCH_TIME_MAX, WATCH_TIME_MIN},
+    limits::{BOOKMARK_INTERVAL, DRAIN_TIME_MAX, INITIAL_EVENTS_PAGE, WATCH_TIME_MAX, WATCH_TIME_MIN},
     options::ListOptions,
     read::{self, Unread, Window},
     render::{self, IncludeObject},
@@ -85,10 +85,11 @@ enum Stage {
         rest: Option<Rest>,
         queue: std::vec::IntoIter<raft::Stored>,
     },
-    /// Telling what happens; events at or below `from` are not told.
+    /// Telling what happens; events at or below `from` are not told, nor is what comes after `until`.
     Following {
         watch: Box<raft::Watch>,
         from: Revision,
+        until: Revision,
     },
     /// Telling why it ends.
     Failing(Box<Status>),
@@ -144,7 +145,7 @@ async fn begin(call: &Call<'_>, options: &ListOptions) -> Result<Stage, Status> 
 
 fn follow(core: &Core, scope: Scope, start: Revision, from: Revision) -> Stage {
     match core.log.watch(scope, start) {
-        Ok(watch) => Stage::Following { watch: Box::new(watch), from },
+        Ok(watch) => Stage::Following { watch: Box::new(watch), from, until: Revision::MAX },
         Err(error) => Stage::Failing(Box::new(ended(&error))),
     }
 }
@@ -187,18 +188,22 @@ impl Stream {
                 // Boxed: an idle watcher is past it, and need not have room for it.
                 None => self.page().boxed().await,
             },
-            Stage::Following { watch, from } => {
+            Stage::Following { watch, from, until } => {
                 let due = if self.bookmarks { self.ends.min(self.next_bookmark) } else { self.ends };
-                let (from, over) = (*from, &mut self.over);
+                let (from, until, over) = (*from, *until, &mut self.over);
                 if Instant::now() >= due {
                     // Also where one event follows the other.
                     return self.due();
                 }
                 tokio::select! {
                     biased;
-                    () = poll_fn(|waker| over.as_mut().map_or(Poll::Pending, |over| over.as_mut().poll(waker))) => Step::End,
+                    () = poll_fn(|waker| over.as_mut().map_or(Poll::Pending, |over| over.as_mut().poll(waker))) => {
+                        self.over().boxed().await
+                    }
                     item = watch.next() => match item {
+                        Ok(WatchItem::Event(event)) if event.revision() > until => Step::End,
                         Ok(WatchItem::Event(event)) if event.revision() > from => self.change(&event).await,
+                        Ok(WatchItem::Progress(seen)) if seen >= until => Step::End,
                         Ok(WatchItem::Event(_) | WatchItem::Progress(_)) => Step::Again,
                         // The server goes down; the client will ask another one.
                         Err(ReadError::Closed) => Step::End,
@@ -214,6 +219,26 @@ impl Stream {
             }
             Stage::Ended => Step::End,
         }
+    }
+
+    /// The kind is another one: the client asks again, and is told in its form. A kind that is no more nobody can ask for, so what
+    /// became of its objects is told before the end.
+    async fn over(&mut self) -> Step {
+        self.over = None;
+        let Stage::Following { watch, from, .. } = &mut self.stage else { return Step::End };
+        if self.core.kinds().by_storage_resource(&self.scope.resource).is_some() {
+            return Step::End;
+        }
+        let (seen, from, until) = (watch.progress(), *from, self.core.log.revision());
+        if let Err(error) = self.core.log.wait_for(until, DRAIN_TIME_MAX).await {
+            return self.fail(ended(&error));
+        }
+        // One that has told nothing yet says when it has told all.
+        self.stage = follow(&self.core, self.scope.clone(), seen, from);
+        if let Stage::Following { until: end, .. } = &mut self.stage {
+            *end = until;
+        }
+        Step::Again
     }
 
     /// The next page of the initial events, or their end.
@@ -313,7 +338,7 @@ impl Stream {
 
     /// Time for a bookmark, or for the end (with a last bookmark, so that the next watch starts where this one ends).
     fn due(&mut self) -> Step {
-        let Stage::Following { watch, from } = &mut self.stage else { return Step::End };
+        let Stage::Following { watch, from, .. } = &mut self.stage else { return Step::End };
         let revision = watch.progress().max(*from);
         let ended = Instant::now() >= self.ends;
         self.next_bookmark = Instant::now() + BOOKMARK_INTERVAL;
