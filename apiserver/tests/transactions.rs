@@ -360,6 +360,44 @@ fn checks_and_preconditions_hold_when_all_of_it_happens() {
 }
 
 #[test]
+fn what_a_quota_renews_is_to_the_other_operations_as_it_was() {
+    run(async {
+        let server = Running::start().await;
+        let mut admin = server.admin().await;
+        let before = revision(&admin.get("/api/v1/namespaces/default").await.json());
+        let quota = |name: &str| {
+            apply(
+                json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": name}, "spec": {"hard": {"pods": "5"}}}),
+            )
+        };
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "name": "default"});
+        let unchanged = |at: u64| json!({"verb": "check", "target": namespace, "preconditions": {"resourceVersion": at.to_string()}});
+        let answer = transact(&mut admin, &[quota("q"), unchanged(before), quota("r")]).await;
+        assert_eq!(results(&answer), ["created", "unchanged", "created"]);
+        let after = revision(&admin.get("/api/v1/namespaces/default").await.json());
+        assert!(after > before);
+        assert_eq!(revision(&answer.json()["results"][1]["object"]), after, "as it is from now on");
+        // Written for another reason, it is written once.
+        let labelled = json!({"verb": "patch", "target": namespace, "preconditions": {"resourceVersion": after.to_string()},
+            "patch": {"metadata": {"labels": {"a": "b"}}}});
+        for operations in [[quota("s"), labelled.clone()], [labelled, quota("t")]] {
+            let mut operations = operations;
+            let now = revision(&admin.get("/api/v1/namespaces/default").await.json());
+            operations.iter_mut().filter(|one| one["verb"] == "patch").for_each(|patch| {
+                patch["preconditions"]["resourceVersion"] = now.to_string().into();
+                patch["patch"]["metadata"]["labels"]["a"] = now.to_string().into();
+            });
+            let answer = transact(&mut admin, &operations).await;
+            results(&answer);
+            let is = admin.get("/api/v1/namespaces/default").await.json();
+            assert_eq!(is["metadata"]["labels"]["a"], now.to_string());
+            assert_eq!(server.log.event(revision(&is)).unwrap().previous.as_ref().unwrap().revision, now);
+        }
+        server.stop().await;
+    });
+}
+
+#[test]
 fn a_watch_sees_all_of_it_at_consecutive_revisions() {
     run(async {
         let server = Running::start().await;

@@ -1,13 +1,13 @@
 //! NamespaceLifecycle: nothing new comes into a namespace that is not there, or that is about to go.
 
-use kontiki_model::{Cause, Head, Key, Revision, Status};
-use kontiki_raft::{Expect, Stored};
+use kontiki_model::{Cause, Key, Revision, Status};
+use kontiki_raft::Expect;
 use serde_json::Value;
 
 use super::Attributes;
 use crate::{
     failure::{self, Qualified},
-    rest::{Change, Refusal, object::Sealed, read_failed},
+    rest::{Change, Refusal, read_failed},
 };
 
 pub const NAMESPACES: Qualified<'static> = Qualified { group: "", resource: "namespaces" };
@@ -50,10 +50,8 @@ pub fn rebound(
         return Ok(());
     }
     let key = Key::new(NAMESPACES.resource, "", attributes.namespace);
-    if let Some(Stored { revision, head, body, .. }) = attributes.view.get(&key).map_err(|error| read_failed(&error))? {
-        change.expect(&key, Expect::Revision(revision));
-        change.put(&key, &Sealed { head: Head::clone(&head), body });
-    }
+    let present = attributes.view.get(&key).map_err(|error| read_failed(&error))?;
+    change.renew(key, present);
     Ok(())
 }
 

@@ -1,8 +1,10 @@
 //! A write between its decision and its proposal. Every verb makes plans; alone each is proposed as it is, in a
 //! transaction many become one command.
 
+use std::collections::BTreeMap;
+
 use futures::future::BoxFuture;
-use kontiki_model::{Key, Revision, Status};
+use kontiki_model::{Head, Key, Revision, Status};
 use kontiki_raft::{Expect, Mutation, Precondition, Stored};
 
 use super::{
@@ -44,6 +46,8 @@ pub enum Effect {
 pub struct Change {
     pub preconditions: Vec<Precondition>,
     pub mutations: Vec<Mutation>,
+    /// Objects, by key, that are to have a new revision, as they are or are not there: others rely on theirs.
+    pub renewals: BTreeMap<Key, Option<Stored>>,
 }
 
 /// A write that was carried out.
@@ -61,6 +65,27 @@ impl Change {
 
     pub fn put(&mut self, key: &Key, sealed: &Sealed) {
         self.mutations.push(Mutation::Put { key: key.clone(), head: sealed.head.clone(), body: sealed.body.to_vec() });
+    }
+
+    /// Has an object written as it is. One that is not there yet must not come before the change either.
+    pub fn renew(&mut self, key: Key, present: Option<Stored>) {
+        self.renewals.entry(key).or_insert(present);
+    }
+
+    /// Complete: what is written anyhow is renewed by that.
+    pub fn settle(&mut self) {
+        for (key, present) in std::mem::take(&mut self.renewals) {
+            if self.mutations.iter().any(|mutation| *mutation.key() == key) {
+                continue;
+            }
+            match present {
+                Some(Stored { revision, head, body, .. }) => {
+                    self.expect(&key, Expect::Revision(revision));
+                    self.put(&key, &Sealed { head: Head::clone(&head), body });
+                }
+                None => self.expect(&key, Expect::Absent),
+            }
+        }
     }
 }
 
@@ -101,4 +126,36 @@ async fn attempt(call: &Call<'_>, write: &dyn Write, view: &View<'_>) -> Result<
         }
     };
     Ok(Written { effect, stored: Stored { revision, ..object }, warnings })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn change(written: &[&str], renewed: &[(&str, Option<Revision>)]) -> Vec<String> {
+        let key = |name: &str| Key::new("namespaces", "", name);
+        let mut change = Change::default();
+        for name in written {
+            change.mutations.push(Mutation::Delete { key: key(name), last: None });
+        }
+        for (name, revision) in renewed {
+            let (head, body) = (Arc::default(), Bytes::new());
+            change.renew(key(name), revision.map(|revision| Stored { key: key(name), revision, head, body }));
+        }
+        change.settle();
+        let expected = change.preconditions.iter().map(|one| format!("{} {:?}", one.key.name, one.expect));
+        let put = change.mutations.iter().filter(|mutation| matches!(mutation, Mutation::Put { .. }));
+        expected.chain(put.map(|mutation| format!("{} put", mutation.key().name))).collect()
+    }
+
+    #[test]
+    fn what_is_renewed_is_written_once_and_only_if_nothing_else_writes_it() {
+        assert_eq!(change(&["q"], &[("a", Some(7)), ("b", None)]), ["a Revision(7)", "b Absent", "a put"]);
+        assert_eq!(change(&["a"], &[("a", Some(7))]), [""; 0]);
+        assert_eq!(change(&[], &[("a", Some(7)), ("a", Some(8))]), ["a Revision(7)", "a put"]);
+    }
 }

@@ -94,6 +94,7 @@ pub async fn commit(
     verb: &str,
     mut change: Change,
 ) -> Result<Vec<Arc<Event>>, Refusal> {
+    change.settle();
     // It stays in memory for as long as its entry does, and most have one mutation.
     change.preconditions.shrink_to_fit();
     change.mutations.shrink_to_fit();

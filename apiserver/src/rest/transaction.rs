@@ -184,7 +184,10 @@ async fn attempt(
 fn dated(written: Vec<Written>, events: &[Arc<Event>]) -> Result<Vec<Written>, Status> {
     let revisions: HashMap<&Key, u64> = events.iter().map(|event| (&event.object.key, event.revision())).collect();
     let dated = written.into_iter().map(|one| match one.effect {
-        Effect::Unchanged => Ok(one),
+        Effect::Unchanged => {
+            let renewed = revisions.get(&one.stored.key).copied();
+            Ok(Written { stored: Stored { revision: renewed.unwrap_or(one.stored.revision), ..one.stored }, ..one })
+        }
         Effect::Created | Effect::Updated | Effect::Deleted => {
             let revision = *revisions.get(&one.stored.key).ok_or_else(|| store::lost(&one.stored.key))?;
             Ok(Written { stored: Stored { revision, ..one.stored }, ..one })
@@ -242,6 +245,11 @@ impl<'a> Bundle<'a> {
             if known.as_ref() != Some(&precondition.expect) {
                 self.change.preconditions.push(precondition);
             }
+        }
+        // They are to the other operations what they are to everybody: as they were.
+        let renewals = change.renewals.into_iter().filter(|(key, _)| !self.view.is_pending(key));
+        for (key, present) in renewals {
+            self.change.renew(key, present);
         }
         for mutation in change.mutations {
             self.view.pretend(&mutation);
