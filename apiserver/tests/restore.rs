@@ -210,6 +210,93 @@ fn a_service_that_was_made_anew_is_replaced_with_all_it_holds() {
 }
 
 #[test]
+fn addresses_stay_with_whomever_they_are_told_of() {
+    run(async {
+        const ADDRESSES: &str = "/apis/networking.k8s.io/v1/ipaddresses";
+        let server = Running::start().await;
+        let mut admin = server.admin().await;
+        let service = |name: &str, address: &str| json!({"metadata": {"name": name}, "spec": {"clusterIP": address, "ports": [{"port": 80}]}});
+        let told = |address: &str, resource: &str, name: &str| {
+            let parent = json!({"group": "", "resource": resource, "namespace": "default", "name": name});
+            json!({"metadata": {"name": address}, "spec": {"parentRef": parent}})
+        };
+        made(&mut admin, SERVICES, &service("web", "10.96.7.1")).await;
+        made(&mut admin, SERVICES, &service("blocked", "10.96.7.2")).await;
+        let file = snapshot(&mut admin).await;
+        for name in ["web", "blocked"] {
+            assert_eq!(admin.call(Method::DELETE, &format!("{SERVICES}/{name}"), "").await.status, 200);
+        }
+        // Made by hand: one for the Service that comes back, one for somebody else.
+        let own = made(&mut admin, ADDRESSES, &told("10.96.7.1", "services", "web")).await;
+        made(&mut admin, ADDRESSES, &told("10.96.7.2", "gateways", "front")).await;
+        // Of the Services that go, one's address is told to be another's by now, and one's is looked after by somebody.
+        made(&mut admin, SERVICES, &service("passed", "10.96.7.3")).await;
+        assert_eq!(admin.call(Method::DELETE, &format!("{ADDRESSES}/10.96.7.3"), "").await.status, 200);
+        made(&mut admin, ADDRESSES, &told("10.96.7.3", "gateways", "front")).await;
+        made(&mut admin, SERVICES, &service("held", "10.96.7.4")).await;
+        let mut held = admin.get(&format!("{ADDRESSES}/10.96.7.4")).await.json();
+        held["metadata"]["finalizers"] = json!(["example.com/audit"]);
+        let path = format!("{ADDRESSES}/10.96.7.4");
+        assert_eq!(admin.call(Method::PUT, &path, held.to_string()).await.status, 200);
+        made(&mut admin, SERVICES, &service("plain", "10.96.7.5")).await;
+
+        let done = restore(&mut admin, "", &file).await;
+        assert_eq!(
+            changes(&done),
+            ["create services/web", "delete services/held", "delete services/passed", "delete services/plain"]
+        );
+        assert_eq!(done.json()["refused"][0]["reason"], "another object holds 10.96.7.2 now");
+        let mut left = Vec::new();
+        for last in 1..=5 {
+            let address = admin.get(&format!("{ADDRESSES}/10.96.7.{last}")).await.json();
+            left.push(address["spec"]["parentRef"]["name"].as_str().map(str::to_owned));
+            if last == 1 {
+                assert_eq!(address, own, "it said so already");
+            }
+        }
+        let expected = [Some("web"), Some("front"), Some("front"), Some("held"), None];
+        assert_eq!(left, expected.map(|name| name.map(str::to_owned)));
+        server.stop().await;
+    });
+}
+
+#[test]
+fn a_bound_that_comes_back_is_a_new_revision_of_its_namespace() {
+    run(async {
+        let server = Running::start().await;
+        let mut admin = server.admin().await;
+        let quotas = "/api/v1/namespaces/default/resourcequotas";
+        for name in ["q", "r"] {
+            made(&mut admin, quotas, &json!({"metadata": {"name": name}, "spec": {"hard": {"pods": "1"}}})).await;
+        }
+        let file = snapshot(&mut admin).await;
+        for relabelled in [false, true] {
+            for name in ["q", "r"] {
+                assert_eq!(admin.call(Method::DELETE, &format!("{quotas}/{name}"), "").await.status, 200);
+            }
+            if relabelled {
+                let mut namespace = admin.get("/api/v1/namespaces/default").await.json();
+                namespace["metadata"]["labels"]["late"] = "1".into();
+                let put = admin.call(Method::PUT, "/api/v1/namespaces/default", namespace.to_string()).await;
+                assert_eq!(put.status, 200, "{}", put.text());
+            }
+            let before = revision(&admin.get("/api/v1/namespaces/default").await.json());
+            let done = restore(&mut admin, "", &file).await;
+            let told = changes(&done);
+            assert_eq!(told.contains(&"update namespaces/default".to_owned()), relabelled, "{told:?}");
+            assert_eq!(done.json()["commands"], 1);
+            let namespace = admin.get("/api/v1/namespaces/default").await.json();
+            assert!(revision(&namespace) > before, "writes that were decided before are decided again");
+            assert_eq!(namespace["metadata"]["labels"].get("late"), None);
+            let quota = admin.get(&format!("{quotas}/q")).await.json();
+            let index = |object: &Value| server.log.event(revision(object)).unwrap().index;
+            assert_eq!(index(&namespace), index(&quota), "in one with the bound");
+        }
+        server.stop().await;
+    });
+}
+
+#[test]
 fn what_tells_of_the_present_is_left_alone() {
     run(async {
         let server = Running::start().await;

@@ -24,6 +24,7 @@ use serde_json::Value;
 pub(crate) use builtin::{may_give, restrict};
 pub use config::{AdmissionConfig, AdmissionConfigError};
 pub(crate) use metrics::AdmissionMetrics;
+pub(crate) use namespace::NAMESPACES;
 pub(crate) use policy::{Policies, keep_statuses};
 pub(crate) use quota::has_quotas;
 pub(crate) use webhooks::Hooks;

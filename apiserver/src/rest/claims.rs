@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use kontiki_kinds::{Claim, Holder, Kind, Ledger, Pool};
-use kontiki_model::{Faults, Head, Key, Status};
+use kontiki_model::{Faults, Head, Key, Revision, Status};
 use kontiki_raft::{Expect, Mutation};
 use serde_json::{Value, json};
 
@@ -161,23 +161,42 @@ fn release_values(
     values: BTreeMap<Key, (Pool, String)>,
     change: &mut Change,
 ) -> Result<(), Status> {
+    for (key, revision) in given_back(view, kind, holder, values)? {
+        change.expect(&key, Expect::Revision(revision));
+        change.mutations.push(Mutation::Delete { key, last: None });
+    }
+    Ok(())
+}
+
+/// What goes with an object that lets go of values: those that it holds, and what tells of them. With the revisions of both.
+fn given_back(
+    view: &View<'_>,
+    kind: &Kind,
+    holder: &Value,
+    values: BTreeMap<Key, (Pool, String)>,
+) -> Result<Vec<(Key, Revision)>, Status> {
+    let mut keys = Vec::new();
     for (key, (pool, value)) in values {
-        let Some((_, head)) = view.head(&key) else { continue };
+        let Some((revision, head)) = view.head(&key) else { continue };
         // One that a restore gave to another object meanwhile is that one's.
         if head.uid != text(holder, "/metadata/uid") {
             continue;
         }
-        change.mutations.push(Mutation::Delete { key, last: None });
+        keys.push((key, revision));
         let Some(ledger) = pool.ledger() else { continue };
         let record = Key::new(ledger.record.storage_resource(), "", value.as_str());
         let Some(stored) = view.get(&record).map_err(|error| read_failed(&error))? else { continue };
         // Whoever put a finalizer there has it removed by those who look after such objects.
         if stored.head.finalizers.is_empty() && (ledger.tells_of)(&object::open(&stored)?, &named(kind, holder)) {
-            change.expect(&record, Expect::Revision(stored.revision));
-            change.mutations.push(Mutation::Delete { key: record, last: None });
+            keys.push((record, stored.revision));
         }
     }
-    Ok(())
+    Ok(keys)
+}
+
+/// What would go with an object that is there, if it went.
+pub fn held(view: &View<'_>, kind: &Kind, object: &Value) -> Result<Vec<(Key, Revision)>, Status> {
+    given_back(view, kind, object, values(kind, object))
 }
 
 fn named<'a>(kind: &'a Kind, object: &'a Value) -> Holder<'a> {
@@ -189,14 +208,24 @@ fn values(kind: &Kind, object: &Value) -> BTreeMap<Key, (Pool, String)> {
     claims.filter_map(|claim| Some((key(claim.pool, claim.value.as_ref()?), (claim.pool, claim.value?)))).collect()
 }
 
-/// All that says what an object holds: the held values' keys, and the objects that tell of them.
-pub fn holdings(kind: &Kind, object: &Value) -> Result<BTreeMap<Key, Sealed>, Status> {
+/// What is to say that an object holds a value.
+pub struct Holding {
+    pub holder: Sealed,
+    /// What is there says so already, whoever made it.
+    pub is_told: bool,
+}
+
+/// All that is to say what an object holds: the held values' keys, and the objects that tell of them.
+pub fn holdings(view: &View<'_>, kind: &Kind, object: &Value) -> Result<BTreeMap<Key, Holding>, Status> {
     let mut all = BTreeMap::new();
     for (key, (pool, value)) in values(kind, object) {
-        all.insert(key, holder(kind, object));
+        all.insert(key, Holding { holder: holder(kind, object), is_told: false });
         if let Some(ledger) = pool.ledger() {
-            let record = Key::new(ledger.record.storage_resource(), "", value.as_str());
-            all.insert(record, recorded(ledger, &value, kind, object)?);
+            let key = Key::new(ledger.record.storage_resource(), "", value.as_str());
+            let present = view.get(&key).map_err(|error| read_failed(&error))?;
+            let present = present.as_ref().map(object::open).transpose()?;
+            let is_told = present.is_some_and(|record| (ledger.tells_of)(&record, &named(kind, object)));
+            all.insert(key, Holding { holder: recorded(ledger, &value, kind, object)?, is_told });
         }
     }
     Ok(all)

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use kontiki_kinds::{Deletion, KINDS, Kind};
 use kontiki_model::{Head, Key, Revision, Status};
 use kontiki_raft::{Expect, Mutation, ReadError, Stored, backup::Archive};
+use serde_json::Value;
 
 use super::{
     compare::{Becomes, compare},
@@ -12,9 +13,16 @@ use super::{
     selection::{Judged, Selection},
 };
 use crate::{
+    admission::NAMESPACES,
     core::Core,
     failure, limits,
-    rest::{claims, object::Sealed, plan::Change, store::read_failed},
+    rest::{
+        View,
+        claims::{self, Holding},
+        object::Sealed,
+        plan::Change,
+        store::read_failed,
+    },
 };
 
 /// Everything that differs, and what is left alone.
@@ -37,13 +45,30 @@ pub struct Difference {
     pub present: Option<Revision>,
     pub past: Option<Revision>,
     sealed: Option<Sealed>,
-    /// Values that only one object may hold (addresses, ports): whether they are free now, and under which revision not.
-    takes: Vec<(Key, Option<Revision>, Sealed)>,
-    gives_back: Vec<Key>,
+    /// Values that only one object may hold (addresses, ports), and what tells of them.
+    takes: Vec<Taken>,
+    gives_back: Vec<(Key, Revision)>,
     /// What the first step of a replacement gives back: between the two nobody holds it.
-    frees: Vec<Key>,
+    frees: Vec<(Key, Revision)>,
+    /// Its namespace, as it is now, where the object changes what writes in there are held against.
+    rebounds: Option<(Key, Option<Stored>)>,
     /// Position in the order; see [`rank`].
     rank: (u8, usize),
+}
+
+/// What an object holds that it does not hold now.
+struct Taken {
+    key: Key,
+    holding: Holding,
+    /// The revision of what is there then.
+    held: Option<Revision>,
+}
+
+impl Taken {
+    /// It is somebody else's, unless they give it back.
+    fn is_held(&self) -> bool {
+        self.held.is_some() && !self.holding.is_told
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +95,7 @@ impl Plan {
     pub fn make(core: &Core, archive: &Archive, to: Revision, selection: &Selection) -> Result<Plan, Status> {
         let past = archive.keys_at(to).map_err(|error| refused(&error))?;
         let (present, _) = core.log.keys().map_err(|error| read_failed(&error))?;
-        let mut plan = Plan::default();
+        let (view, mut plan) = (View::of(&core.log, true), Plan::default());
         let keys: BTreeSet<&Key> = past.keys().chain(present.keys()).collect();
         for key in keys {
             let kind = match selection.judge(key) {
@@ -99,7 +124,9 @@ impl Plan {
                 Some(Becomes::Deleted) if kind.needs(&key.name) => {
                     *plan.left.entry("what the cluster does not work without").or_default() += 1;
                 }
-                Some(becomes) => plan.differences.push(difference(&kind, key, is.as_ref(), was.as_ref(), becomes)?),
+                Some(becomes) => {
+                    plan.differences.push(difference(&view, &kind, key, (is.as_ref(), was.as_ref()), becomes)?);
+                }
             }
         }
         plan.refuse_homeless(core);
@@ -112,23 +139,23 @@ impl Plan {
     fn settle_claims(&mut self, core: &Core) {
         // What is refused gives nothing back, which others may have counted on.
         loop {
-            let freed: BTreeSet<Key> = self.differences.iter().flat_map(|one| &one.frees).cloned().collect();
-            for (key, held, _) in self.differences.iter_mut().flat_map(|one| &mut one.takes) {
-                *held = core.log.head(key).map(|(revision, _)| revision).filter(|_| !freed.contains(key));
+            let freed: BTreeSet<Key> = self.differences.iter().flat_map(|one| keys(&one.frees)).cloned().collect();
+            for taken in self.differences.iter_mut().flat_map(|one| &mut one.takes) {
+                let there = core.log.head(&taken.key).map(|(revision, _)| revision);
+                taken.held = there.filter(|_| !freed.contains(&taken.key));
             }
             let Some(blocked) = self.blocked() else { break };
             let difference = self.differences.remove(blocked);
-            let held = difference.takes.iter().filter(|(_, held, _)| held.is_some());
-            let names: BTreeSet<_> = held.map(|(key, ..)| key.name.as_str()).collect();
+            let held = difference.takes.iter().filter(|taken| taken.is_held());
+            let names: BTreeSet<_> = held.map(|taken| taken.key.name.as_str()).collect();
             let why = format!("another object holds {} now", names.into_iter().collect::<Vec<_>>().join(", "));
             self.refused.push((difference.key, why));
         }
         let takes = self.differences.iter().flat_map(|one| &one.takes);
-        let taken: BTreeSet<Key> = takes.map(|(key, ..)| key.clone()).collect();
+        let taken: BTreeSet<Key> = takes.map(|taken| taken.key.clone()).collect();
         for difference in &mut self.differences {
             // What another object takes over is written once, by that one.
-            difference.gives_back.retain(|key| !taken.contains(key) && core.log.head(key).is_some());
-            difference.frees.retain(|key| core.log.head(key).is_some());
+            difference.gives_back.retain(|(key, _)| !taken.contains(key));
         }
     }
 
@@ -142,9 +169,9 @@ impl Plan {
 
     /// The first that takes what nobody gives back.
     fn blocked(&self) -> Option<usize> {
-        let given_back: BTreeSet<&Key> = self.differences.iter().flat_map(|one| &one.gives_back).collect();
+        let given_back: BTreeSet<&Key> = self.differences.iter().flat_map(|one| keys(&one.gives_back)).collect();
         let blocked =
-            |one: &Difference| one.takes.iter().any(|(key, held, _)| held.is_some() && !given_back.contains(key));
+            |one: &Difference| one.takes.iter().any(|taken| taken.is_held() && !given_back.contains(&taken.key));
         self.differences.iter().position(blocked)
     }
 
@@ -208,11 +235,15 @@ fn rank(difference: &Difference, owners: &HashMap<&str, &Head>) -> (u8, usize) {
     (u8::from(!cluster), depth)
 }
 
+fn keys(seen: &[(Key, Revision)]) -> impl Iterator<Item = &Key> {
+    seen.iter().map(|(key, _)| key)
+}
+
 fn difference(
+    view: &View<'_>,
     kind: &Kind,
     key: &Key,
-    is: Option<&Stored>,
-    was: Option<&Stored>,
+    (is, was): (Option<&Stored>, Option<&Stored>),
     becomes: Becomes,
 ) -> Result<Difference, Status> {
     let (action, sealed) = match becomes {
@@ -221,16 +252,28 @@ fn difference(
         Becomes::Replaced(sealed) => (Action::Replace, Some(sealed)),
         Becomes::Deleted => (Action::Delete, None),
     };
-    let held = is.map(|is| holdings(kind, &is.body)).transpose()?.unwrap_or_default();
-    let wanted = sealed.as_ref().map(|sealed| holdings(kind, &sealed.body)).transpose()?.unwrap_or_default();
+    let tree = |body: &[u8]| serde_json::from_slice::<Value>(body).map_err(failure::internal);
+    let (is_tree, becomes) =
+        (is.map(|is| tree(&is.body)).transpose()?, sealed.as_ref().map(|sealed| tree(&sealed.body)).transpose()?);
+    let held = is_tree.as_ref().map(|is| claims::held(view, kind, is)).transpose()?.unwrap_or_default();
+    let wanted = becomes.as_ref().map(|becomes| claims::holdings(view, kind, becomes)).transpose()?.unwrap_or_default();
     // What it holds and goes on holding is not touched, unless it is another object that holds it then.
     let same = action == Action::Update;
-    let takes = wanted.iter().filter(|(key, _)| !(same && held.contains_key(*key)));
-    let takes = takes.map(|(key, holder)| (key.clone(), None, holder.clone())).collect();
-    let gives_back: Vec<_> = held.into_keys().filter(|key| !wanted.contains_key(key) || !same).collect();
+    let goes_on = |key: &Key| same && wanted.contains_key(key);
+    let gives_back: Vec<_> = held.iter().filter(|(key, _)| !goes_on(key)).cloned().collect();
+    let takes = wanted.into_iter().filter(|(key, _)| !(same && keys(&held).any(|held| held == key)));
+    let takes = takes.map(|(key, holding)| Taken { key, holding, held: None }).collect();
     let (frees, gives_back) = match action {
         Action::Replace => (gives_back, Vec::new()),
         Action::Create | Action::Update | Action::Delete => (Vec::new(), gives_back),
+    };
+    let rebounds = match &becomes {
+        Some(becomes) if (kind.rebounds)(becomes, is_tree.as_ref().filter(|_| same)) => {
+            let namespace = Key::new(NAMESPACES.resource, "", &*key.namespace);
+            let present = view.get(&namespace).map_err(|error| read_failed(&error))?;
+            Some((namespace, present))
+        }
+        Some(_) | None => None,
     };
     let uid = sealed.as_ref().map(|sealed| &sealed.head.uid).or(is.map(|is| &is.head.uid));
     Ok(Difference {
@@ -243,12 +286,9 @@ fn difference(
         takes,
         gives_back,
         frees,
+        rebounds,
         rank: (0, 0),
     })
-}
-
-fn holdings(kind: &Kind, body: &[u8]) -> Result<BTreeMap<Key, Sealed>, Status> {
-    claims::holdings(kind, &serde_json::from_slice(body).map_err(failure::internal)?)
 }
 
 impl Difference {
@@ -260,9 +300,8 @@ impl Difference {
     fn deletion(&self) -> Change {
         let mut change = Change::default();
         change.expect(&self.key, self.expected());
-        for key in std::iter::once(&self.key).chain(&self.frees) {
-            change.mutations.push(Mutation::Delete { key: key.clone(), last: None });
-        }
+        change.mutations.push(Mutation::Delete { key: self.key.clone(), last: None });
+        give_back(&self.frees, &mut change);
         change
     }
 
@@ -274,14 +313,24 @@ impl Difference {
             Some(sealed) => change.put(&self.key, sealed),
             None => change.mutations.push(Mutation::Delete { key: self.key.clone(), last: None }),
         }
-        for (key, held, holder) in &self.takes {
+        for Taken { key, holding, held } in &self.takes {
             change.expect(key, held.map_or(Expect::Absent, Expect::Revision));
-            change.put(key, holder);
+            if held.is_none() || !holding.is_told {
+                change.put(key, &holding.holder);
+            }
         }
-        for key in &self.gives_back {
-            change.mutations.push(Mutation::Delete { key: key.clone(), last: None });
+        give_back(&self.gives_back, &mut change);
+        if let Some((key, present)) = self.rebounds.clone() {
+            change.renew(key, present);
         }
         change
+    }
+}
+
+fn give_back(seen: &[(Key, Revision)], change: &mut Change) {
+    for (key, revision) in seen {
+        change.expect(key, Expect::Revision(*revision));
+        change.mutations.push(Mutation::Delete { key: key.clone(), last: None });
     }
 }
 
@@ -295,19 +344,22 @@ struct Packer {
 
 impl Packer {
     fn add(&mut self, change: Change) {
-        let bytes: usize = change.mutations.iter().map(bytes).sum();
-        let parts = change.mutations.len().max(change.preconditions.len());
-        let open = self.open.mutations.len().max(self.open.preconditions.len());
+        let renewed: usize = change.renewals.values().flatten().map(|present| bytes_of(present.body.len())).sum();
+        let bytes: usize = renewed + change.mutations.iter().map(bytes).sum::<usize>();
+        let parts = |change: &Change| change.mutations.len().max(change.preconditions.len()) + change.renewals.len();
+        let (parts, open) = (parts(&change), parts(&self.open));
         if open + parts > limits::RESTORE_COMMAND_PARTS_MAX || self.bytes + bytes > limits::RESTORE_COMMAND_BYTES_MAX {
             self.end();
         }
         self.bytes += bytes;
         self.open.preconditions.extend(change.preconditions);
         self.open.mutations.extend(change.mutations);
+        change.renewals.into_iter().for_each(|(key, present)| self.open.renew(key, present));
     }
 
     fn end(&mut self) {
         if !self.open.mutations.is_empty() {
+            self.open.settle();
             self.done.push(std::mem::take(&mut self.open));
         }
         self.bytes = 0;
@@ -316,9 +368,13 @@ impl Packer {
 
 /// At most so much: what a head holds is also in the body.
 fn bytes(mutation: &Mutation) -> usize {
-    const AROUND: usize = 1024;
     match mutation {
-        Mutation::Put { body, .. } => AROUND + 2 * body.len(),
-        Mutation::Delete { .. } => AROUND,
+        Mutation::Put { body, .. } => bytes_of(body.len()),
+        Mutation::Delete { .. } => bytes_of(0),
     }
+}
+
+fn bytes_of(body: usize) -> usize {
+    const AROUND: usize = 1024;
+    AROUND + 2 * body
 }
