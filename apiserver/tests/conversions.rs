@@ -5,11 +5,11 @@ mod client;
 mod hook;
 
 use std::sync::{
-    Arc,
+    Arc, Mutex,
     atomic::{AtomicBool, Ordering},
 };
 
-use client::{Call, Server};
+use client::{Answer, Call, Server};
 use hook::{Hook, Reply};
 use serde_json::{Value, json};
 
@@ -23,25 +23,27 @@ async fn converter(broken: Arc<AtomicBool>) -> Hook {
                 "uid": request["uid"], "result": {"status": "Failure", "message": "out of order"},
             }));
         }
-        let desired = request["desiredAPIVersion"].clone();
-        let converted = request["objects"].as_array().unwrap().iter().map(|object| {
-            let mut object = object.clone();
-            object["metadata"]["annotations"] = json!({"was": object["apiVersion"]});
-            object["metadata"]["generation"] = 77.into();
-            object["apiVersion"] = desired.clone();
-            let (from, to) = if desired == "example.com/v2" { ("size", "large") } else { ("large", "size") };
-            let spec = object["spec"].as_object_mut().unwrap();
-            if let Some(value) = spec.remove(from) {
-                spec.insert(to.to_owned(), value);
-            }
-            object
-        });
-        let converted: Vec<Value> = converted.collect();
-        Reply::Review(json!({
-            "uid": request["uid"], "result": {"status": "Success"}, "convertedObjects": converted,
-        }))
+        convert(request)
     })
     .await
+}
+
+fn convert(request: &Value) -> Reply {
+    let desired = request["desiredAPIVersion"].clone();
+    let converted = request["objects"].as_array().unwrap().iter().map(|object| {
+        let mut object = object.clone();
+        object["metadata"]["annotations"] = json!({"was": object["apiVersion"]});
+        object["metadata"]["generation"] = 77.into();
+        object["apiVersion"] = desired.clone();
+        let (from, to) = if desired == "example.com/v2" { ("size", "large") } else { ("large", "size") };
+        let spec = object["spec"].as_object_mut().unwrap();
+        if let Some(value) = spec.remove(from) {
+            spec.insert(to.to_owned(), value);
+        }
+        object
+    });
+    let converted: Vec<Value> = converted.collect();
+    Reply::Review(json!({"uid": request["uid"], "result": {"status": "Success"}, "convertedObjects": converted}))
 }
 
 fn version(name: &str, storage: bool, field: &str) -> Value {
@@ -68,6 +70,11 @@ fn definition(hook: &Hook) -> Value {
     })
 }
 
+fn widgets<'a>(server: &'a Server, version: &str) -> Call<'a> {
+    let kind = server.core.kinds().by_resource("example.com", version, "widgets").unwrap();
+    server.about(kind, "default")
+}
+
 struct Fixture {
     server: Server,
     hook: Hook,
@@ -83,8 +90,7 @@ impl Fixture {
     }
 
     fn widgets(&self, version: &str) -> Call<'_> {
-        let kind = self.server.core.kinds().by_resource("example.com", version, "widgets").unwrap();
-        self.server.about(kind, "default")
+        widgets(&self.server, version)
     }
 
     async fn create(&self, version: &str, name: &str, spec: &Value) -> Value {
@@ -204,6 +210,47 @@ async fn fields_are_selected_in_the_version_of_the_request() {
     let gone = selected("v2", "spec.large=0").send("deletecollection").await.expect(200);
     assert_eq!(names(&gone), ["w1", "w2"]);
     assert_eq!(names(&fixture.widgets("v2").list().await.expect(200)), ["w0", "w3"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_selection_by_version_is_begun_again_where_its_state_is_forgotten_meanwhile() {
+    // More than are converted at once: between two batches there is time for much to happen.
+    const WIDGETS: usize = 501;
+    let server = Arc::new(Server::start().await);
+    let meanwhile = Arc::new(Mutex::new(None::<Arc<Server>>));
+    let forgetting = meanwhile.clone();
+    let hook = Hook::start_async(move |_, request| {
+        let interrupted = forgetting.lock().unwrap().take();
+        Box::pin(async move {
+            if let Some(server) = interrupted {
+                widgets(&server, "v1").name("w000").merge(&json!({"spec": {"size": 2}})).await.expect(200);
+                server.forget_history().await;
+            }
+            convert(&request)
+        })
+    })
+    .await;
+    server.on(DEFINITIONS, "").create(&definition(&hook)).await.expect(201);
+    for number in 0..WIDGETS {
+        let metadata = json!({"name": format!("w{number:03}")});
+        let widget =
+            json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": metadata, "spec": {"size": 1}});
+        widgets(&server, "v1").create(&widget).await.expect(201);
+    }
+    let selected = || widgets(&server, "v2").query("fieldSelector", "spec.large=1");
+    let count = |list: &Answer| list.at("/items").as_array().map_or(0, Vec::len);
+    *meanwhile.lock().unwrap() = Some(server.clone());
+    let all = selected().list().await;
+    assert_eq!((all.code, count(&all)), (200, WIDGETS - 1), "as it is now: {}", all.at("/message"));
+
+    let first = selected().query("limit", "1").list().await;
+    widgets(&server, "v1").name("w000").merge(&json!({"spec": {"size": 3}})).await.expect(200);
+    server.forget_history().await;
+    let after = first.at("/metadata/continue").as_str().unwrap();
+    let expired = selected().query("continue", after).list().await;
+    assert_eq!((expired.code, expired.at("/reason")), (410, &json!("Expired")));
+    let goes_on = selected().query("continue", expired.at("/metadata/continue").as_str().unwrap()).list().await;
+    assert_eq!((goes_on.code, count(&goes_on)), (200, WIDGETS - 2));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -95,6 +95,10 @@ async fn a_token_of_a_forgotten_revision_is_answered_with_one_that_goes_on() {
     let old = first.revision().to_string();
     let exact = maps().query("resourceVersion", &old).query("resourceVersionMatch", "Exact").list().await;
     assert_eq!((exact.code, exact.at("/reason")), (410, &json!("Expired")));
+    let undeleted = maps().query("continue", &token(&first)).send("deletecollection").await;
+    assert_eq!((undeleted.code, undeleted.at("/reason")), (410, &json!("Expired")));
+    let deleted = maps().query("continue", &token(&undeleted)).send("deletecollection").await;
+    assert_eq!((deleted.code, names(&deleted)), (200, vec!["m3", "m4", "m5"]));
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use futures::{TryStreamExt as _, stream::FuturesUnordered};
 use http::StatusCode;
 use kontiki_kinds::Orphans;
 use kontiki_model::Status;
-use kontiki_raft::{Expect, Mutation, Page, Stored};
+use kontiki_raft::{Expect, Mutation, Page, ReadError, Stored};
 use serde_json::{Value, json};
 
 use super::{
@@ -15,7 +15,7 @@ use super::{
     object::{self, text},
     options::{DeleteOptions, ListOptions, Propagation},
     plan::{self, Change, Effect, Plan, Planned, Write, Written},
-    read::{self, Window},
+    read::{self, Unread, Window},
     render::{self, IncludeObject},
     selection::Selection,
     store::{self, Refusal},
@@ -174,28 +174,39 @@ pub async fn delete_collection(call: &Call<'_>) -> Result<ApiResponse, Status> {
     let selection = Selection::read(call, &list)?;
     let plan = read::Plan::new(call, &list)?;
     let options = DeleteOptions::read(call.request)?;
-    let mut deleted = remove_all(call, &selection, plan, &options).await?;
+    let after = plan.token.clone();
+    let mut deleted = match remove_all(call, &selection, plan, &options).await {
+        Err(unread) => return unread.answer(form, after),
+        Ok(deleted) => deleted,
+    };
     conversion::prepare(call.core, call.kind, &mut deleted.items).await?;
     let meta = read::list_meta(&deleted);
     let response = render::list(call.kind, form, IncludeObject::Metadata, deleted.items, &meta)?;
     Ok(told_of_orphans(call, &options, response))
 }
 
-/// Deletes what a selection holds, some at a time; says what that was, as one page of a list.
+/// Deletes what a selection holds, some at a time; says what that was, as one page of a list. If the state that it was begun on is
+/// forgotten meanwhile, what is there by then is meant by the rest.
 pub async fn remove_all(
     call: &Call<'_>,
     selection: &Selection,
     plan: read::Plan,
     options: &DeleteOptions,
-) -> Result<Page, Status> {
+) -> Result<Page, Unread> {
     read::reach(call, plan.as_of).await?;
     let (mut at, mut deleted) = (plan.at, Page { items: Vec::new(), revision: 0, rest: None });
-    let mut rest = plan.token.map(|token| token.rest);
+    let (mut rest, mut begun) = (plan.token.map(|token| token.rest), false);
     loop {
         let left = plan.limit.map_or(usize::MAX, |limit| limit - deleted.items.len());
-        let window = Window { at, rest, limit: Some(left.min(DELETE_COLLECTION_PAGE)) };
-        let page = read::selected(call.core, &call.route.kind, (&call.scope(), selection), window).await?;
-        at = Some(page.revision);
+        let window = Window { at, rest: rest.clone(), limit: Some(left.min(DELETE_COLLECTION_PAGE)) };
+        let page = match read::selected(call.core, &call.route.kind, (&call.scope(), selection), window).await {
+            Err(Unread::Log(ReadError::Compacted { .. })) if begun && plan.at.is_none() && at.is_some() => {
+                at = None;
+                continue;
+            }
+            page => page?,
+        };
+        (at, begun) = (Some(page.revision), true);
         let mut running = FuturesUnordered::new();
         for item in &page.items {
             if running.len() == DELETE_COLLECTION_WIDTH {

@@ -16,6 +16,8 @@ pub const TRANSACTION_OPERATIONS_AT_ONCE: usize = 16;
 /// Objects that a conversion webhook is sent at once, and their bytes.
 pub const CONVERSION_BATCH_OBJECTS: usize = 500;
 pub const CONVERSION_BATCH_BYTES: usize = 8 * 1024 * 1024;
+/// Times that a list by a field of the request's version is begun on a present that is forgotten before it is read.
+pub const SELECTED_ATTEMPTS_MAX: usize = 3;
 /// Converted objects that are kept for further readers.
 pub const CONVERTED_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Random suffixes tried for one `generateName`.

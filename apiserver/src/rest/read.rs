@@ -8,7 +8,7 @@ use kontiki_raft::{self as raft, Log, Page, ReadError, Stored};
 use super::{
     call::Call,
     conversion,
-    limits::CONVERSION_BATCH_OBJECTS,
+    limits::{CONVERSION_BATCH_OBJECTS, SELECTED_ATTEMPTS_MAX},
     options::{ListOptions, Match, go_number_error},
     render::{self, ListMeta},
     selection::Selection,
@@ -102,18 +102,15 @@ pub async fn list(call: &Call<'_>) -> Result<ApiResponse, Status> {
     let window = Window { at: plan.at, rest: plan.token.map(|token| token.rest), limit: plan.limit };
     if conversion::is_possible(call.kind) || selection.is_of_version() {
         let mut page = match selected(call.core, &call.route.kind, (&scope, &selection), window).await {
-            Err(Unread::Log(ReadError::Compacted { .. })) if after.is_some() => return expired(form, after),
-            page => page?,
+            Err(unread) => return unread.answer(form, after),
+            Ok(page) => page,
         };
         conversion::prepare(call.core, call.kind, &mut page.items).await?;
         return tokio::task::spawn_blocking(move || rendered(page)).await.map_err(failure::internal)?;
     }
     // Read and written in one go: long lists cost milliseconds of copying, and others wait for this thread.
     let listed = tokio::task::spawn_blocking(move || page(&log, &scope, &selection, window).map(rendered));
-    match listed.await.map_err(failure::internal)? {
-        Err(ReadError::Compacted { .. }) if after.is_some() => expired(form, after),
-        listed => listed.map_err(|error| store::read_failed(&error))?,
-    }
+    listed.await.map_err(failure::internal)?.unwrap_or_else(|error| Unread::Log(error).answer(form, after))
 }
 
 /// Where a page begins and ends.
@@ -133,6 +130,22 @@ pub enum Unread {
     Untold(Status),
 }
 
+impl Unread {
+    /// Why there is no page behind a token; where its state is forgotten, with a token that goes on in the present.
+    pub fn answer(self, form: Form, after: Option<Token>) -> Result<ApiResponse, Status> {
+        match (self, after) {
+            (Unread::Log(ReadError::Compacted { .. }), Some(token)) => expired(form, token),
+            (unread, _) => Err(unread.into()),
+        }
+    }
+}
+
+impl From<Status> for Unread {
+    fn from(status: Status) -> Self {
+        Unread::Untold(status)
+    }
+}
+
 impl From<Unread> for Status {
     fn from(unread: Unread) -> Self {
         match unread {
@@ -142,7 +155,8 @@ impl From<Unread> for Status {
     }
 }
 
-/// One page of a selection; where that asks for the version of the request, as this version tells it.
+/// One page of a selection; where that asks for the version of the request, as this version tells it. That takes its time: if the
+/// present that it was to be of is forgotten by then, it is of another.
 pub async fn selected(
     core: &Core,
     kind: &KindRef,
@@ -152,6 +166,23 @@ pub async fn selected(
     if !selection.is_of_version() {
         return by_head(core, (scope, selection), window).await;
     }
+    let attempts = if window.at.is_none() { SELECTED_ATTEMPTS_MAX } else { 1 };
+    for _ in 1..attempts {
+        match by_version(core, kind, (scope, selection), window.clone()).await {
+            Err(Unread::Log(ReadError::Compacted { .. })) => {}
+            page => return page,
+        }
+    }
+    by_version(core, kind, (scope, selection), window).await
+}
+
+/// Looks at batches of one state for as long as the page has room.
+async fn by_version(
+    core: &Core,
+    kind: &KindRef,
+    (scope, selection): (&Scope, &Selection),
+    window: Window,
+) -> Result<Page, Unread> {
     let Window { mut at, mut rest, limit } = window;
     let mut items = Vec::new();
     loop {
@@ -263,16 +294,14 @@ pub fn list_meta(page: &Page) -> ListMeta {
     }
 }
 
-fn expired(form: Form, token: Option<Token>) -> Result<ApiResponse, Status> {
+fn expired(form: Form, token: Token) -> Result<ApiResponse, Status> {
     let message = "The provided continue parameter is too old to display a consistent list result. You can start a new \
                    list without the continue parameter, or use the continue token in this response to retrieve the \
                    remainder of the results. Continuing with the provided token results in an inconsistent list - \
                    objects that were created, modified, or deleted between the time the first chunk was returned and \
                    now may show up in the list.";
     let mut status = content::status_value(&failure::expired(message));
-    if let Some(token) = token {
-        status["metadata"]["continue"] =
-            Token { revision: None, rest: raft::Rest { left: None, ..token.rest } }.encode().into();
-    }
+    status["metadata"]["continue"] =
+        Token { revision: None, rest: raft::Rest { left: None, ..token.rest } }.encode().into();
     content::answer_value(StatusCode::GONE, form, &status)
 }
