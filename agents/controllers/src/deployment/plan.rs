@@ -52,8 +52,9 @@ pub struct Limits {
 impl Limits {
     pub fn of(spec: &DeploymentSpec) -> Self {
         let replicas = spec.replicas.unwrap_or(1);
+        // Recreate empties the old sets by its own rule; a Deployment that is recreated is available once all pods are.
         if is_recreate(spec) {
-            return Limits { replicas, max_surge: 0, max_unavailable: replicas };
+            return Limits { replicas, max_surge: 0, max_unavailable: 0 };
         }
         let rolling = spec.strategy.as_ref().and_then(|strategy| strategy.rolling_update.as_ref());
         let quarter = IntOrString::String("25%".into());

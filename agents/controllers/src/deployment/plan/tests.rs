@@ -177,3 +177,15 @@ fn only_a_rollout_has_a_deadline() {
     assert_eq!(progress(with("v2", &paused), running, &stuck()), (some("DeploymentPaused"), None));
     assert_eq!(progress(with("v2", &paused), failed, &stuck()), (some(failed), None));
 }
+
+#[test]
+fn a_recreated_deployment_is_available_once_all_its_pods_are() {
+    for (available, told) in [(0, "False"), (2, "False"), (3, "True")] {
+        let deployment = deployment(3, json!({"type": "Recreate"}), "v1");
+        let sets = [set("one", "v1", 3, available, 1, 3)];
+        let view = View { deployment: &deployment, sets: &sets, pods: &[], now: Timestamp::UNIX_EPOCH };
+        let conditions = decide(&view).status.conditions.unwrap();
+        let condition = conditions.into_iter().find(|condition| condition.type_ == "Available").unwrap();
+        assert_eq!(condition.status, told, "{available} of 3");
+    }
+}

@@ -1,14 +1,16 @@
 //! ReplicaSets: as many pods of one template as asked for.
 
+mod status;
+
 use std::{cmp::Reverse, sync::Arc, time::Duration};
 
 use futures::future::join_all;
 use k8s_openapi::{
     api::{
-        apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStatus},
+        apps::v1::{ReplicaSet, ReplicaSetStatus},
         core::v1::Pod,
     },
-    apimachinery::pkg::apis::meta::v1::{OwnerReference, Time},
+    apimachinery::pkg::apis::meta::v1::OwnerReference,
     jiff::Timestamp,
 };
 use kontiki_informer::{Change, Informer, Note, ObjectKey, Queue, Recorder};
@@ -131,10 +133,11 @@ impl Controller {
         let mut plan = decide(&set, &selector, &candidates, Timestamp::now());
         self.claim(key, &set, &uid, &plan).await?;
         let failure = self.resize(key, &set, &uid, &plan).await;
-        if let Err(error) = &failure {
+        let told = failure.as_ref().err().map(|error| {
             let reason = if plan.create > 0 { "FailedCreate" } else { "FailedDelete" };
-            plan.status.conditions = Some(vec![replica_failure(reason, error, Timestamp::now())]);
-        }
+            (reason, error.to_string())
+        });
+        plan.status.conditions = status::conditions(set.status.as_ref(), told, Timestamp::now());
         self.report(key, &set, plan.status).await?;
         if let Some(seconds) = plan.again_in_s {
             self.queue.add_after(key.clone(), Duration::from_secs(seconds.unsigned_abs()));
@@ -235,7 +238,7 @@ impl Controller {
     }
 
     async fn report(&self, key: &ObjectKey, set: &ReplicaSet, status: ReplicaSetStatus) -> Result<(), ControllerError> {
-        if set.status.as_ref().is_some_and(|old| same_status(old, &status)) {
+        if set.status.as_ref().is_some_and(|old| status::same(old, &status)) {
             return Ok(());
         }
         let api = self.context.api::<ReplicaSet, _>(&key.namespace, set);
@@ -272,7 +275,7 @@ fn decide(set: &ReplicaSet, selector: &Selector, candidates: &[Arc<Pod>], now: T
     let ended = mine.iter().filter(|pod| !pods::is_active(pod)).filter_map(|pod| pod.resource_version()?.parse().ok());
     plan.ended = ended.max();
     mine.retain(|pod| pods::is_active(pod));
-    plan.status = status_of(set, &mine, min_ready, now);
+    plan.status = status::counts(set, &mine, min_ready, now);
     plan.again_in_s = mine.iter().filter_map(|pod| pods::available_in(pod, min_ready, now)).filter(|s| *s > 0).min();
     let have = mine.len();
     let wanted = usize::try_from(wanted).expect("clamped to zero above");
@@ -315,48 +318,6 @@ fn victim_rank(pod: &Pod) -> impl Ord + use<> {
     )
 }
 
-fn status_of(set: &ReplicaSet, pods: &[&Arc<Pod>], min_ready: i32, now: Timestamp) -> ReplicaSetStatus {
-    let count = |holds: &dyn Fn(&Pod) -> bool| {
-        i32::try_from(pods.iter().filter(|pod| holds(pod)).count()).expect("fewer pods than two billion")
-    };
-    let template = set.spec.as_ref().and_then(|spec| spec.template.as_ref());
-    let template_labels = template.and_then(|template| template.metadata.as_ref()?.labels.clone()).unwrap_or_default();
-    ReplicaSetStatus {
-        replicas: count(&|_| true),
-        fully_labeled_replicas: Some(count(&|pod| {
-            template_labels.iter().all(|(key, value)| pod.labels().get(key) == Some(value))
-        })),
-        ready_replicas: Some(count(&pods::is_ready)),
-        available_replicas: Some(count(&|pod| pods::available_in(pod, min_ready, now) == Some(0))),
-        observed_generation: set.metadata.generation,
-        conditions: None,
-        terminating_replicas: None,
-    }
-}
-
-/// Whether two statuses tell the same, absent numbers being zero.
-fn same_status(old: &ReplicaSetStatus, new: &ReplicaSetStatus) -> bool {
-    let numbers = |status: &ReplicaSetStatus| {
-        let optional = [status.fully_labeled_replicas, status.ready_replicas, status.available_replicas];
-        (status.replicas, optional.map(Option::unwrap_or_default), status.observed_generation)
-    };
-    let failures = |status: &ReplicaSetStatus| -> Vec<(String, Option<String>)> {
-        let conditions = status.conditions.iter().flatten();
-        conditions.map(|condition| (condition.status.clone(), condition.message.clone())).collect()
-    };
-    numbers(old) == numbers(new) && failures(old) == failures(new)
-}
-
-fn replica_failure(reason: &str, error: &ControllerError, now: Timestamp) -> ReplicaSetCondition {
-    ReplicaSetCondition {
-        type_: "ReplicaFailure".into(),
-        status: "True".into(),
-        reason: Some(reason.to_owned()),
-        message: Some(error.to_string()),
-        last_transition_time: Some(Time(now)),
-    }
-}
-
 fn owner_reference(set: &ReplicaSet, uid: &str) -> OwnerReference {
     OwnerReference {
         api_version: ReplicaSet::api_version(&()).into_owned(),
@@ -385,6 +346,8 @@ fn pod_from_template(set: &ReplicaSet, uid: &str) -> Pod {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
     use super::*;
 
     fn set(replicas: i32) -> ReplicaSet {
