@@ -3,12 +3,14 @@
 use std::{
     collections::HashMap,
     fmt::Debug,
+    future::ready,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
+use futures::{StreamExt, stream};
 pub use kontiki_informer::reference;
-use kontiki_informer::{Clients, Informer, ObjectKey, Recorder, Subscription};
+use kontiki_informer::{Clients, Informer, ObjectKey, Recorder, Subscription, message};
 use kube::{Api, Resource, ResourceExt, runtime::watcher};
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
@@ -19,10 +21,13 @@ use crate::{ControllerConfig, certificates::Unsigned};
 /// How long a reconcile waits to see the last one's writes; past it, it works with what it sees.
 const OWN_WRITES_SEEN_MAX: Duration = Duration::from_secs(5);
 
+/// Writes of one reconcile that are under way at once: one that is answered late holds up few others.
+const AT_ONCE: usize = 16;
+
 /// Why a reconcile did not finish; it is tried again.
 #[derive(Debug, thiserror::Error)]
 pub enum ControllerError {
-    #[error("the API refused: {0}")]
+    #[error("{}", message(.0))]
     Api(#[from] kube::Error),
     #[error("an object is not JSON: {0}")]
     Json(#[from] serde_json::Error),
@@ -129,6 +134,16 @@ pub fn settled(controller: &str, key: &ObjectKey, outcome: Result<(), Controller
             false
         }
     }
+}
+
+/// Does all of it, some at a time, whatever fails; gives the first failure.
+pub async fn each<F>(works: impl IntoIterator<Item = F>) -> Result<(), ControllerError>
+where
+    F: Future<Output = Result<(), ControllerError>>,
+{
+    let works: Vec<F> = works.into_iter().collect();
+    let outcomes = stream::iter(works).buffer_unordered(AT_ONCE);
+    outcomes.fold(Ok(()), |first: Result<(), _>, outcome| ready(first.and(outcome))).await
 }
 
 /// Turns "not found" into success: what should go is gone.

@@ -90,7 +90,13 @@ impl Controller {
             None => {
                 let all = self.services.list(None);
                 let Some(service) = all.iter().find(|service| holds(service)) else { return Ok(()) };
-                self.make(key, service).await
+                let (namespace, name) = (service.namespace().unwrap_or_default(), service.name_any());
+                // Of the API itself: a Service goes together with its record, and the copy may still show it.
+                let api: Api<Service> = Api::namespaced(self.context.clients.plain(), &namespace);
+                match api.get_opt(&name).await? {
+                    Some(service) if holds(&service) => self.make(key, &service).await,
+                    Some(_) | None => Ok(()),
+                }
             }
         }
     }

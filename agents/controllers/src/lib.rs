@@ -15,6 +15,8 @@ mod pods;
 mod protection;
 mod quota;
 mod replicaset;
+#[cfg(test)]
+mod scripted;
 mod serviceaccount;
 mod servicecidr;
 mod token;

@@ -2,11 +2,13 @@
 //! Knows no particular kind; needs nothing but a Kubernetes API.
 
 mod clients;
+mod failure;
 mod informer;
 mod queue;
 mod recorder;
 
 pub use clients::{Clients, caused_by};
+pub use failure::message;
 pub use informer::{Change, Informer, ObjectKey, Subscription};
 pub use queue::Queue;
 pub use recorder::{Note, Recorder, reference};

@@ -176,8 +176,9 @@ impl Controller {
             }
             Action::AnnotateDeployment { revision } => {
                 let api = self.context.api::<Deployment, _>(&key.namespace, deployment);
+                // Bookkeeping: by way of the status it makes no new generation, which is for users to make.
                 let patch = json!({"metadata": {"annotations": {REVISION: revision.to_string()}}});
-                api.patch(&key.name, &parameters, &Patch::Merge(patch)).await?;
+                api.patch_status(&key.name, &parameters, &Patch::Merge(patch)).await?;
             }
             Action::Delete { name } => {
                 let deleted = gone_is_fine(api.delete(name, &DeleteParams::background()).await)?;

@@ -12,7 +12,7 @@ use k8s_openapi::api::{
 };
 use kontiki_informer::{Change, Informer, ObjectKey, Queue};
 use kube::{
-    ResourceExt,
+    Api, Client, ResourceExt,
     api::{DeleteParams, PostParams},
 };
 
@@ -101,8 +101,9 @@ impl Controller {
         let selected: Vec<Arc<Pod>> =
             self.pods.list(Some(&key.namespace)).into_iter().filter(|pod| view::selects(&service, pod)).collect();
         let found = view::endpoints(&service, &selected);
-        self.write_endpoints(key, &service, &found).await?;
-        self.write_slices(key, &service, &found).await
+        let client = self.context.clients.caused_by(view::newest(&service, &selected).as_deref());
+        self.write_endpoints(key, &client, &service, &found).await?;
+        self.write_slices(key, &client, &service, &found).await
     }
 
     async fn forget(&self, key: &ObjectKey) -> Result<(), ControllerError> {
@@ -118,11 +119,12 @@ impl Controller {
     async fn write_endpoints(
         &self,
         key: &ObjectKey,
+        client: &Client,
         service: &Service,
         found: &[view::Endpoint],
     ) -> Result<(), ControllerError> {
         let wanted = subsets::object(service, found);
-        let api = self.context.api::<Endpoints, _>(&key.namespace, service);
+        let api: Api<Endpoints> = Api::namespaced(client.clone(), &key.namespace);
         let written = match self.endpoints.get(key) {
             None => api.create(&PostParams::default(), &wanted).await?,
             Some(old) if subsets::same(&old, &wanted) => return Ok(()),
@@ -140,6 +142,7 @@ impl Controller {
     async fn write_slices(
         &self,
         key: &ObjectKey,
+        client: &Client,
         service: &Service,
         found: &[view::Endpoint],
     ) -> Result<(), ControllerError> {
@@ -150,7 +153,7 @@ impl Controller {
         };
         let existing: Vec<Arc<EndpointSlice>> =
             self.slices.list(Some(&key.namespace)).into_iter().filter(ours).collect();
-        let api = self.context.api::<EndpointSlice, _>(&key.namespace, service);
+        let api: Api<EndpointSlice> = Api::namespaced(client.clone(), &key.namespace);
         for change in slices::plan(service, found, &existing) {
             match change {
                 slices::Change::Create(slice) => {

@@ -60,6 +60,13 @@ pub fn same_endpoint(old: &Pod, new: &Pod) -> bool {
     facts(old) == facts(new)
 }
 
+/// The latest change of what the endpoints follow from: what they react to.
+pub fn newest(service: &Service, selected: &[Arc<Pod>]) -> Option<String> {
+    let pods = selected.iter().map(|pod| pod.resource_version());
+    let revisions = pods.chain([service.resource_version()]).filter_map(|version| version?.parse::<u64>().ok());
+    revisions.max().map(|revision| revision.to_string())
+}
+
 pub fn endpoints(service: &Service, selected: &[Arc<Pod>]) -> Vec<Endpoint> {
     let Some(spec) = &service.spec else { return Vec::new() };
     let publish_all = spec.publish_not_ready_addresses == Some(true);
@@ -145,6 +152,16 @@ pub mod tests {
                        "conditions": [{"type": "Ready", "status": if ready { "True" } else { "False" }}]},
         });
         Arc::new(serde_json::from_value(value).unwrap())
+    }
+
+    #[test]
+    fn endpoints_react_to_the_latest_change_of_the_service_or_a_pod() {
+        let at = |version: &str| json!({"metadata": {"resourceVersion": version}});
+        let service = |version| serde_json::from_value::<Service>(at(version)).unwrap();
+        let pods = ["9", "12"].map(|version| Arc::new(serde_json::from_value::<Pod>(at(version)).unwrap()));
+        assert_eq!(newest(&service("10"), &pods).as_deref(), Some("12"));
+        assert_eq!(newest(&service("13"), &pods).as_deref(), Some("13"));
+        assert_eq!(newest(&service("7"), &[]).as_deref(), Some("7"));
     }
 
     #[test]

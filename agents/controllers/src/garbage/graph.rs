@@ -24,9 +24,24 @@ pub struct Identity {
 pub struct Owner {
     pub uid: String,
     pub name: String,
-    pub group: String,
+    pub api_version: String,
     pub kind: String,
     pub blocks: bool,
+}
+
+impl Owner {
+    pub fn group(&self) -> &str {
+        self.api_version.rsplit_once('/').map_or("", |(group, _version)| group)
+    }
+}
+
+/// Why nobody can say where an owner is, and so whether it lives.
+#[derive(Debug, PartialEq)]
+pub enum Unplaced {
+    /// The API serves no such kind.
+    UnknownKind,
+    /// Its kind is in namespaces, and the dependent, which would tell which, in none.
+    NoNamespace,
 }
 
 #[derive(Clone, Debug)]
@@ -56,7 +71,6 @@ pub enum Decision {
     /// Some owners are not in the graph: delete the object if none lives.
     CheckOwners {
         object: Identity,
-        owners: Vec<Owner>,
         blocking_only_foreground: bool,
     },
     /// The object is deleted in the foreground: these go first.
@@ -76,10 +90,9 @@ impl Graph {
     /// Notes an object; gives the uids to attend to.
     pub fn put(&mut self, identity: Identity, metadata: &ObjectMeta) -> Vec<String> {
         let Some(uid) = metadata.uid.clone() else { return Vec::new() };
-        let owners: Vec<Owner> = metadata.owner_references.iter().flatten().map(owner).collect();
         let vertex = Vertex {
             identity,
-            owners,
+            owners: owners_of(metadata),
             finalizers: metadata.finalizers.clone().unwrap_or_default(),
             deleting: metadata.deletion_timestamp.is_some(),
             resource_version: metadata.resource_version.clone(),
@@ -133,19 +146,34 @@ impl Graph {
         gone.iter().flat_map(|uid| self.remove(uid)).collect()
     }
 
-    /// Notes a resource that the API serves.
-    pub fn learn(&mut self, resource: Arc<ApiResource>, namespaced: bool) {
-        self.kinds.insert((resource.group.clone(), resource.kind.clone()), (resource, namespaced));
+    /// Notes all resources that the API serves, and whether they are in namespaces.
+    pub fn learn(&mut self, served: impl IntoIterator<Item = (Arc<ApiResource>, bool)>) {
+        let named = |(resource, namespaced): (Arc<ApiResource>, bool)| {
+            ((resource.group.clone(), resource.kind.clone()), (resource, namespaced))
+        };
+        self.kinds = served.into_iter().map(named).collect();
     }
 
-    /// Where the owner of an object would be; `None` if the API serves no such kind.
-    pub fn place_of(&self, owner: &Owner, dependent: &Identity) -> Option<Identity> {
-        if let Some(vertex) = self.vertices.get(&owner.uid) {
-            return Some(Identity { name: owner.name.clone(), ..vertex.identity.clone() });
+    /// Where the owner of an object would be: outside of namespaces, or in the object's own.
+    pub fn place_of(&self, owner: &Owner, dependent: &Identity) -> Result<Identity, Unplaced> {
+        if let Some(vertex) = self.vertices.get(&owner.uid)
+            && may_own(&vertex.identity, dependent)
+        {
+            return Ok(Identity { name: owner.name.clone(), ..vertex.identity.clone() });
         }
-        let (resource, namespaced) = self.kinds.get(&(owner.group.clone(), owner.kind.clone()))?.clone();
+        let kind = (owner.group().to_owned(), owner.kind.clone());
+        let (resource, namespaced) = self.kinds.get(&kind).ok_or(Unplaced::UnknownKind)?.clone();
         let namespace = dependent.namespace.clone().filter(|_| namespaced);
-        Some(Identity { resource, namespace, name: owner.name.clone() })
+        if namespaced && namespace.is_none() {
+            return Err(Unplaced::NoNamespace);
+        }
+        Ok(Identity { resource, namespace, name: owner.name.clone() })
+    }
+
+    /// Whether the owner is where it can own nothing of this object's namespace.
+    pub fn is_elsewhere(&self, owner: &Owner, dependent: &Identity) -> bool {
+        let known = self.vertices.get(&owner.uid).is_some_and(|vertex| !may_own(&vertex.identity, dependent));
+        known || self.place_of(owner, dependent) == Err(Unplaced::NoNamespace)
     }
 
     /// The revision of the deletion that dooms this object.
@@ -175,12 +203,13 @@ impl Graph {
         if vertex.deleting || vertex.owners.is_empty() {
             return Decision::Nothing;
         }
-        let missing = vertex.owners.iter().any(|owner| !self.vertices.contains_key(&owner.uid));
-        if missing {
+        let there = |owner: &Owner| {
+            self.vertices.get(&owner.uid).is_some_and(|found| may_own(&found.identity, &vertex.identity))
+        };
+        if !vertex.owners.iter().all(there) {
             let foreground = self.dependents_of(uid).any(|(_, dependent)| blocks(dependent, uid));
             return Decision::CheckOwners {
                 object: vertex.identity.clone(),
-                owners: vertex.owners.clone(),
                 blocking_only_foreground: foreground && has(FOREGROUND),
             };
         }
@@ -190,7 +219,7 @@ impl Graph {
     fn foreground(&self, uid: &str, vertex: &Vertex) -> Decision {
         let doomed: Vec<_> = self
             .dependents_of(uid)
-            .filter(|(_, dependent)| !dependent.deleting && dependent.owners.len() == 1)
+            .filter(|(_, dependent)| !dependent.deleting && is_only_owner(uid, &dependent.owners))
             .map(|(uid, dependent)| {
                 let has_dependents = self.dependents.get(&uid).is_some_and(|dependents| !dependents.is_empty());
                 let policy = if has_dependents { PropagationPolicy::Foreground } else { PropagationPolicy::Background };
@@ -200,8 +229,9 @@ impl Graph {
         if !doomed.is_empty() {
             return Decision::DeleteDependents(doomed);
         }
-        let blocked =
-            self.dependents_of(uid).any(|(_, dependent)| blocks(dependent, uid) && dependent.owners.len() == 1);
+        let blocked = self
+            .dependents_of(uid)
+            .any(|(_, dependent)| blocks(dependent, uid) && is_only_owner(uid, &dependent.owners));
         if blocked {
             return Decision::Nothing;
         }
@@ -209,8 +239,10 @@ impl Graph {
     }
 
     fn dependents_of(&self, uid: &str) -> impl Iterator<Item = (String, &Vertex)> {
+        let owner = self.vertices.get(uid);
         let uids = self.dependents.get(uid).into_iter().flatten();
-        uids.filter_map(|uid| self.vertices.get(uid).map(|vertex| (uid.clone(), vertex)))
+        let named = uids.filter_map(|uid| self.vertices.get(uid).map(|vertex| (uid.clone(), vertex)));
+        named.filter(move |(_, dependent)| owner.is_none_or(|owner| may_own(&owner.identity, &dependent.identity)))
     }
 
     fn unlink(&mut self, owner: &str, dependent: &str) {
@@ -224,112 +256,33 @@ impl Graph {
     }
 }
 
+/// An owner is outside of namespaces, or in its dependent's. A reference to any other is a mistake of who wrote it.
+fn may_own(owner: &Identity, dependent: &Identity) -> bool {
+    owner.namespace.is_none() || owner.namespace == dependent.namespace
+}
+
+/// Whether an object with these owners has nobody else.
+pub fn is_only_owner(uid: &str, owners: &[Owner]) -> bool {
+    matches!(owners, [only] if only.uid == uid)
+}
+
+pub fn owners_of(metadata: &ObjectMeta) -> Vec<Owner> {
+    metadata.owner_references.iter().flatten().map(owner).collect()
+}
+
 fn blocks(dependent: &Vertex, owner: &str) -> bool {
     dependent.owners.iter().any(|one| one.uid == owner && one.blocks)
 }
 
 fn owner(reference: &k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference) -> Owner {
-    let group = reference.api_version.rsplit_once('/').map_or("", |(group, _version)| group);
     Owner {
         uid: reference.uid.clone(),
         name: reference.name.clone(),
-        group: group.to_owned(),
+        api_version: reference.api_version.clone(),
         kind: reference.kind.clone(),
         blocks: reference.block_owner_deletion == Some(true),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
-
-    use super::*;
-
-    fn identity(name: &str) -> Identity {
-        let kind = kube::core::GroupVersionKind::gvk("", "v1", "ConfigMap");
-        Identity { resource: Arc::new(ApiResource::from_gvk(&kind)), namespace: Some("a".into()), name: name.into() }
-    }
-
-    fn metadata(uid: &str, owners: &[&str], finalizers: &[&str], deleting: bool) -> ObjectMeta {
-        let owner = |uid: &&str| OwnerReference {
-            api_version: "v1".into(),
-            kind: "ConfigMap".into(),
-            name: (*uid).into(),
-            uid: (*uid).into(),
-            controller: Some(true),
-            block_owner_deletion: Some(true),
-        };
-        ObjectMeta {
-            uid: Some(uid.into()),
-            name: Some(uid.into()),
-            owner_references: Some(owners.iter().map(owner).collect()),
-            finalizers: Some(finalizers.iter().map(|one| (*one).to_owned()).collect()),
-            deletion_timestamp: deleting.then_some(Time(k8s_openapi::jiff::Timestamp::UNIX_EPOCH)),
-            resource_version: Some("7".into()),
-            ..ObjectMeta::default()
-        }
-    }
-
-    fn put(graph: &mut Graph, uid: &str, owners: &[&str], finalizers: &[&str], deleting: bool) -> Vec<String> {
-        graph.put(identity(uid), &metadata(uid, owners, finalizers, deleting))
-    }
-
-    #[test]
-    fn dependents_of_what_is_gone_are_checked() {
-        let mut graph = Graph::default();
-        put(&mut graph, "owner", &[], &[], false);
-        assert!(put(&mut graph, "child", &["owner"], &[], false).is_empty());
-        assert_eq!(graph.remove("owner"), ["child"]);
-        assert!(matches!(graph.decide("child"), Decision::CheckOwners { .. }));
-        assert_eq!(graph.cause_of("child").as_deref(), Some("7"));
-    }
-
-    #[test]
-    fn an_owner_never_seen_is_asked_for() {
-        let mut graph = Graph::default();
-        assert_eq!(put(&mut graph, "child", &["ghost"], &[], false), ["child"]);
-    }
-
-    #[test]
-    fn an_owner_of_a_kind_that_is_not_served_is_nowhere() {
-        let mut graph = Graph::default();
-        put(&mut graph, "child", &["ghost"], &[], false);
-        let Decision::CheckOwners { object, owners, .. } = graph.decide("child") else { panic!("owner is missing") };
-        assert_eq!(graph.place_of(&owners[0], &object), None);
-        graph.learn(identity("any").resource, true);
-        assert_eq!(graph.place_of(&owners[0], &object), Some(identity("ghost")));
-        graph.learn(identity("any").resource, false);
-        assert_eq!(graph.place_of(&owners[0], &object), Some(Identity { namespace: None, ..identity("ghost") }));
-    }
-
-    #[test]
-    fn foreground_deletion_waits_for_dependents() {
-        let mut graph = Graph::default();
-        put(&mut graph, "owner", &[], &[FOREGROUND], true);
-        put(&mut graph, "child", &["owner"], &[], false);
-        let Decision::DeleteDependents(doomed) = graph.decide("owner") else { panic!("dependents go first") };
-        assert_eq!(doomed.len(), 1);
-        put(&mut graph, "child", &["owner"], &["x/hold"], true);
-        assert_eq!(graph.decide("owner"), Decision::Nothing);
-        assert_eq!(graph.remove("child"), ["owner"]);
-        assert_eq!(graph.decide("owner"), Decision::DropFinalizer { object: identity("owner"), finalizer: FOREGROUND });
-    }
-
-    #[test]
-    fn orphans_are_released_before_the_owner_goes() {
-        let mut graph = Graph::default();
-        put(&mut graph, "owner", &[], &[ORPHAN], true);
-        put(&mut graph, "child", &["owner"], &[], false);
-        let Decision::ReleaseDependents { dependents, .. } = graph.decide("owner") else { panic!("released first") };
-        assert_eq!(dependents, [("child".to_owned(), identity("child"))]);
-    }
-
-    #[test]
-    fn what_a_list_does_not_name_is_gone() {
-        let mut graph = Graph::default();
-        put(&mut graph, "owner", &[], &[], false);
-        put(&mut graph, "child", &["owner"], &[], false);
-        let woken = graph.retain("", "configmaps", &BTreeSet::from(["child".to_owned()]));
-        assert_eq!(woken, ["child"]);
-    }
-}
+mod tests;

@@ -1,43 +1,33 @@
 //! Garbage collection by owner reference: dependents of what is gone go too, in the order their owner's deletion asked for.
 
+mod follow;
 mod graph;
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use futures::StreamExt;
-use kontiki_informer::Queue;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kontiki_informer::{Note, Queue, Recorder};
 use kube::{
     Api, ResourceExt,
-    api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions, PropagationPolicy},
+    api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions, PropagationPolicy},
     core::PartialObjectMeta,
-    discovery::{Discovery, Scope, verbs},
-    runtime::{WatchStreamExt, watcher},
 };
 use serde_json::json;
-use tokio::sync::{Notify, RwLock, watch};
+use tokio::sync::{RwLock, watch};
 use tracing::warn;
 
 use crate::{
     ControllerError,
-    context::{Context, gone_is_fine},
+    context::{Context, each},
 };
-use graph::{Decision, Graph, Identity};
+use follow::{Followers, Unlisted};
+use graph::{Decision, Graph, Identity, Owner, Unplaced};
 
 const WORKERS: usize = 8;
-/// How often resources are looked for that no object here tells of: what the server of an aggregated API changes.
-const DISCOVERY_ROUND: Duration = Duration::from_secs(300);
-const DISCOVERY_RETRY: Duration = Duration::from_millis(500);
 /// How long the first list of every resource is waited for; one that cannot be listed holds up no other for ever.
 const FIRST_LISTS_MAX: Duration = Duration::from_secs(30);
 pub const FOREGROUND: &str = "foregroundDeletion";
 pub const ORPHAN: &str = "orphan";
-
-/// Group and resource of what says which resources there are.
-const DEFINING: &[(&str, &str)] =
-    &[("apiextensions.k8s.io", "customresourcedefinitions"), ("apiregistration.k8s.io", "apiservices")];
-
-/// Objects of these are many, short-lived and own nothing.
-const IGNORED: &[&str] = &["events"];
 
 /// Of a patch that the kind cannot be patched by.
 const UNSUPPORTED_MEDIA_TYPE: u16 = 415;
@@ -47,14 +37,16 @@ type Metadata = PartialObjectMeta<DynamicObject>;
 struct Collector {
     context: Context,
     graph: Arc<RwLock<Graph>>,
+    recorder: Recorder,
 }
 
 pub async fn run(context: Context) {
     let graph = Arc::new(RwLock::new(Graph::default()));
     let queue: Queue<String> = Queue::default();
-    let collector = Arc::new(Collector { context: context.clone(), graph: graph.clone() });
+    let recorder = context.recorder("garbage-collector-controller");
+    let collector = Arc::new(Collector { context: context.clone(), graph: graph.clone(), recorder });
     let (unlisted, first_lists) = watch::channel(None);
-    let followers = tokio::spawn(follow_all(context.clone(), graph, queue.clone(), unlisted));
+    let followers = tokio::spawn(Followers::new(context.clone(), graph, queue.clone(), unlisted).run());
     // An owner whose dependents are not known yet has none, as far as the graph can tell: it would orphan or wait for
     // nobody, and they would be deleted after it.
     complete(first_lists, &context.cancel).await;
@@ -78,9 +70,6 @@ pub async fn run(context: Context) {
     }
 }
 
-/// Resources that were found and not listed yet; `None` before the first discovery.
-type Unlisted = Option<usize>;
-
 /// Waits until every resource that was found at first has been listed once.
 async fn complete(mut unlisted: watch::Receiver<Unlisted>, cancel: &tokio_util::sync::CancellationToken) {
     let listed = unlisted.wait_for(|left| *left == Some(0));
@@ -90,176 +79,50 @@ async fn complete(mut unlisted: watch::Receiver<Unlisted>, cancel: &tokio_util::
     }
 }
 
-/// Starts a follower for each resource, those that appear later too: a change of what defines resources is followed by a look.
-async fn follow_all(
-    context: Context,
-    graph: Arc<RwLock<Graph>>,
-    queue: Queue<String>,
-    unlisted: watch::Sender<Unlisted>,
-) {
-    let mut followed: BTreeSet<(String, String)> = BTreeSet::new();
-    let mut tasks = tokio::task::JoinSet::new();
-    let redefined = Arc::new(Notify::new());
-    loop {
-        let mut pause = DISCOVERY_ROUND;
-        match Discovery::new(context.clients.plain()).run_aggregated().await {
-            Ok(discovery) => {
-                let served = discovery.groups().flat_map(|group| group.resources_by_stability());
-                let mut known = graph.write().await;
-                served.for_each(|(resource, of)| known.learn(Arc::new(resource), of.scope == Scope::Namespaced));
-                drop(known);
-                let mut found = deletable(&discovery);
-                found.retain(|(resource, _)| followed.insert((resource.group.clone(), resource.plural.clone())));
-                unlisted.send_modify(|left| *left = Some(left.unwrap_or(0) + found.len()));
-                for (resource, scope) in found {
-                    let following = Following {
-                        context: context.clone(),
-                        resource,
-                        scope,
-                        graph: graph.clone(),
-                        queue: queue.clone(),
-                        unlisted: unlisted.clone(),
-                        redefined: redefined.clone(),
-                    };
-                    tasks.spawn(following.run());
-                }
-            }
-            Err(error) => {
-                warn!(%error, "discovery failed");
-                pause = DISCOVERY_RETRY;
-            }
-        }
-        tokio::select! {
-            () = context.cancel.cancelled() => break,
-            () = redefined.notified() => {}
-            () = tokio::time::sleep(pause) => {}
-        }
-    }
-    while tasks.join_next().await.is_some() {}
-}
-
-fn deletable(discovery: &Discovery) -> Vec<(Arc<ApiResource>, Scope)> {
-    let all = discovery.groups().flat_map(|group| group.resources_by_stability());
-    all.filter(|(resource, capabilities)| {
-        capabilities.supports_operation(verbs::DELETE)
-            && capabilities.supports_operation(verbs::WATCH)
-            && !IGNORED.contains(&resource.plural.as_str())
-    })
-    .map(|(resource, capabilities)| (Arc::new(resource), capabilities.scope))
-    .collect()
-}
-
-/// What follows one resource.
-struct Following {
-    context: Context,
-    resource: Arc<ApiResource>,
-    scope: Scope,
-    graph: Arc<RwLock<Graph>>,
-    queue: Queue<String>,
-    unlisted: watch::Sender<Unlisted>,
-    /// Told of each change of what defines resources.
-    redefined: Arc<Notify>,
-}
-
-impl Following {
-    async fn run(self) {
-        let resource = &self.resource;
-        let mut never_listed = true;
-        let defines = DEFINING.contains(&(resource.group.as_str(), resource.plural.as_str()));
-        let api: Api<Metadata> = Api::all_with(self.context.clients.plain(), &**resource);
-        let mut stream = std::pin::pin!(watcher(api, watcher::Config::default()).default_backoff());
-        let mut listed: Option<BTreeSet<String>> = None;
-        loop {
-            let event = tokio::select! {
-                () = self.context.cancel.cancelled() => return,
-                event = stream.next() => event,
-            };
-            let Some(event) = event else { return };
-            let mut graph = self.graph.write().await;
-            let wake = match event {
-                Ok(watcher::Event::Init) => {
-                    listed = Some(BTreeSet::new());
-                    continue;
-                }
-                Ok(watcher::Event::InitApply(object) | watcher::Event::Apply(object)) => {
-                    let identity = identity(resource, self.scope.clone(), &object);
-                    if let (Some(listed), Some(uid)) = (&mut listed, object.uid()) {
-                        listed.insert(uid);
-                    }
-                    graph.put(identity, &object.metadata)
-                }
-                Ok(watcher::Event::InitDone) => {
-                    if std::mem::take(&mut never_listed) {
-                        self.unlisted.send_modify(|left| *left = left.map(|left| left - 1));
-                    }
-                    let kept = listed.take().unwrap_or_default();
-                    graph.retain(&resource.group, &resource.plural, &kept)
-                }
-                Ok(watcher::Event::Delete(object)) => graph.remove(&object.uid().unwrap_or_default()),
-                Err(error) => {
-                    warn!(resource = resource.plural, %error, "watch interrupted");
-                    continue;
-                }
-            };
-            drop(graph);
-            if defines && listed.is_none() {
-                self.redefined.notify_one();
-            }
-            wake.into_iter().for_each(|uid| self.queue.add(uid));
-        }
-    }
-}
-
-fn identity(resource: &Arc<ApiResource>, scope: Scope, object: &Metadata) -> Identity {
-    Identity {
-        resource: resource.clone(),
-        namespace: if scope == Scope::Namespaced { object.namespace() } else { None },
-        name: object.name_any(),
-    }
-}
-
 impl Collector {
     async fn attend(&self, uid: &str) -> Result<(), ControllerError> {
         let decision = self.graph.read().await.decide(uid);
         match decision {
             Decision::Nothing => Ok(()),
-            Decision::CheckOwners { object, owners, blocking_only_foreground } => {
-                self.check_owners(uid, &object, &owners, blocking_only_foreground).await
+            Decision::CheckOwners { object, blocking_only_foreground } => {
+                self.check_owners(uid, &object, blocking_only_foreground).await
             }
+            // One that cannot be deleted or released keeps its owner, and no other dependent.
             Decision::DeleteDependents(dependents) => {
-                for (uid, dependent, policy) in dependents {
-                    self.delete(&uid, &dependent, policy).await?;
-                }
-                Ok(())
+                let deleted = dependents.iter().map(|(dependent_uid, dependent, policy)| {
+                    self.delete_dependent(uid, (dependent_uid, dependent), policy.clone())
+                });
+                each(deleted).await
             }
             Decision::ReleaseDependents { object, dependents } => {
-                for (dependent_uid, dependent) in dependents {
-                    self.release((&dependent_uid, &dependent), &object, &[uid]).await?;
-                }
-                self.drop_finalizer(uid, &object, ORPHAN).await
+                let (object, owners) = (&object, &[uid]);
+                let released = dependents.iter().map(|(uid, dependent)| self.release((uid, dependent), object, owners));
+                each(released).await?;
+                self.drop_finalizer(uid, object, ORPHAN).await
             }
             Decision::DropFinalizer { object, finalizer } => self.drop_finalizer(uid, &object, finalizer).await,
         }
     }
 
-    /// Deletes the object if none of its owners lives. The graph may lag behind, so owners are asked for.
-    async fn check_owners(
-        &self,
-        uid: &str,
-        object: &Identity,
-        owners: &[graph::Owner],
-        foreground: bool,
-    ) -> Result<(), ControllerError> {
+    /// Deletes the object if none of its owners lives. The graph may lag behind, so the API is asked, also for the object
+    /// itself: what was just released or adopted has other owners than the graph knows.
+    async fn check_owners(&self, uid: &str, object: &Identity, foreground: bool) -> Result<(), ControllerError> {
+        let Some(current) = self.current(uid, object).await? else { return Ok(()) };
+        let owners = graph::owners_of(&current.metadata);
+        if owners.is_empty() || current.metadata.deletion_timestamp.is_some() {
+            return Ok(());
+        }
+        self.tell_mistakes(uid, object, &owners).await;
+        let Some(places) = self.places_of(&owners, object).await? else { return Ok(()) };
         let mut gone = Vec::new();
-        for owner in owners {
-            if self.lives(object, owner).await? {
-                continue;
+        for (owner, place) in owners.iter().zip(&places) {
+            if !self.lives(owner, place).await? {
+                gone.push(owner.uid.as_str());
             }
-            gone.push(owner.uid.as_str());
         }
         if gone.len() == owners.len() {
             let policy = if foreground { PropagationPolicy::Foreground } else { PropagationPolicy::Background };
-            return self.delete(uid, object, policy).await;
+            return self.delete(object, &current, policy).await;
         }
         if !gone.is_empty() {
             self.release((uid, object), object, &gone).await?;
@@ -267,31 +130,87 @@ impl Collector {
         Ok(())
     }
 
-    async fn lives(&self, dependent: &Identity, owner: &graph::Owner) -> Result<bool, ControllerError> {
-        // Nobody can say whether an owner of an unknown kind lives, so nothing is deleted for it.
-        let place = self.graph.read().await.place_of(owner, dependent);
-        let place = place.ok_or_else(|| ControllerError::UnknownKind(owner.group.clone(), owner.kind.clone()))?;
-        let api = self.api(&place, self.context.clients.plain());
-        let found = gone_is_fine(api.get_metadata(&owner.name).await)?;
+    /// Where the owners of an object would be. Whether one of an unknown kind lives is tried again; `None` if nobody will
+    /// ever know, because the reference does not say where one is. Nothing is deleted for either.
+    async fn places_of(&self, owners: &[Owner], object: &Identity) -> Result<Option<Vec<Identity>>, ControllerError> {
+        let graph = self.graph.read().await;
+        let mut places = Vec::new();
+        for owner in owners {
+            match graph.place_of(owner, object) {
+                Ok(place) => places.push(place),
+                Err(Unplaced::UnknownKind) => {
+                    return Err(ControllerError::UnknownKind(owner.group().to_owned(), owner.kind.clone()));
+                }
+                Err(Unplaced::NoNamespace) => return Ok(None),
+            }
+        }
+        Ok(Some(places))
+    }
+
+    async fn lives(&self, owner: &Owner, place: &Identity) -> Result<bool, ControllerError> {
+        let api = self.api(place, self.context.clients.plain());
+        let found = gone(api.get_metadata(&place.name).await)?;
         Ok(found.is_some_and(|found| found.uid().as_deref() == Some(owner.uid.as_str())))
     }
 
-    async fn delete(&self, uid: &str, object: &Identity, policy: PropagationPolicy) -> Result<(), ControllerError> {
-        let cause = self.graph.read().await.cause_of(uid);
+    /// Tells of owners that are where they can own nothing of this object's.
+    async fn tell_mistakes(&self, uid: &str, object: &Identity, owners: &[Owner]) {
+        let graph = self.graph.read().await;
+        let elsewhere: Vec<&Owner> = owners.iter().filter(|owner| graph.is_elsewhere(owner, object)).collect();
+        let resource_version = graph.revision_of(object);
+        drop(graph);
+        let of = ObjectReference {
+            api_version: Some(object.resource.api_version.clone()),
+            kind: Some(object.resource.kind.clone()),
+            namespace: object.namespace.clone(),
+            name: Some(object.name.clone()),
+            uid: Some(uid.to_owned()),
+            resource_version,
+            ..ObjectReference::default()
+        };
+        let namespace = object.namespace.as_deref().unwrap_or_default();
+        for Owner { api_version, kind, name, uid, .. } in elsewhere {
+            let message = format!(
+                "ownerRef [{api_version}/{kind}, namespace: {namespace}, name: {name}, uid: {uid}] does not exist in \
+                 namespace {namespace:?}"
+            );
+            let note = Note { warning: true, reason: "OwnerRefInvalidNamespace", message: &message };
+            self.recorder.record(&of, note).await;
+        }
+    }
+
+    /// Deletes what nobody else owns.
+    async fn delete_dependent(
+        &self,
+        owner: &str,
+        (uid, object): (&str, &Identity),
+        policy: PropagationPolicy,
+    ) -> Result<(), ControllerError> {
+        let Some(current) = self.current(uid, object).await? else { return Ok(()) };
+        let doomed = graph::is_only_owner(owner, &graph::owners_of(&current.metadata));
+        if !doomed || current.metadata.deletion_timestamp.is_some() {
+            return Ok(());
+        }
+        self.delete(object, &current, policy).await
+    }
+
+    /// Deletes the object as it was read; a later change refuses it, and it is looked at again.
+    async fn delete(
+        &self,
+        object: &Identity,
+        current: &Metadata,
+        policy: PropagationPolicy,
+    ) -> Result<(), ControllerError> {
+        let (uid, resource_version) = (current.uid(), current.resource_version());
+        let cause = self.graph.read().await.cause_of(uid.as_deref().unwrap_or_default());
         let api = self.api(object, self.context.clients.caused_by(cause.as_deref()));
         let parameters = DeleteParams {
             propagation_policy: Some(policy),
-            preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
+            preconditions: Some(Preconditions { uid, resource_version }),
             ..DeleteParams::default()
         };
-        match gone_is_fine(api.delete(&object.name, &parameters).await) {
-            // Another object has its name by now.
-            Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
-            other => {
-                other?;
-                Ok(())
-            }
-        }
+        gone(api.delete(&object.name, &parameters).await)?;
+        Ok(())
     }
 
     /// Takes owners off an object. Where merging by key is not known, as for custom objects, the rest is written instead.
@@ -319,7 +238,7 @@ impl Collector {
     /// The object as it is now, unless another one has its name.
     async fn current(&self, uid: &str, object: &Identity) -> Result<Option<Metadata>, ControllerError> {
         let api = self.api(object, self.context.clients.plain());
-        let current = gone_is_fine(api.get_metadata(&object.name).await)?;
+        let current = gone(api.get_metadata(&object.name).await)?;
         Ok(current.filter(|current| current.uid().as_deref() == Some(uid)))
     }
 
@@ -340,7 +259,7 @@ impl Collector {
     ) -> Result<(), ControllerError> {
         let cause = self.graph.read().await.revision_of(cause);
         let api = self.api(object, self.context.clients.caused_by(cause.as_deref()));
-        gone_is_fine(api.patch_metadata(&object.name, &PatchParams::default(), patch).await)?;
+        gone(api.patch_metadata(&object.name, &PatchParams::default(), patch).await)?;
         Ok(())
     }
 
@@ -351,3 +270,20 @@ impl Collector {
         }
     }
 }
+
+/// Turns "not found" into success, if it is told of the object: that its resource is not served, in this version or at
+/// all, comes with the same code and says nothing of what there is.
+fn gone<T>(result: Result<T, kube::Error>) -> Result<Option<T>, kube::Error> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(kube::Error::Api(status))
+            if status.code == 404 && status.details.as_ref().is_some_and(|details| !details.name.is_empty()) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::OwnerReference,
     jiff::Timestamp,
 };
-use kontiki_informer::{Change, Informer, Note, ObjectKey, Queue, Recorder};
+use kontiki_informer::{Change, Informer, Note, ObjectKey, Queue, Recorder, message};
 use kube::{
     Api, Resource, ResourceExt,
     api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
@@ -226,7 +226,7 @@ impl Controller {
                 }
             }
             if let Some(error) = failed {
-                let message = format!("Error creating: {error}");
+                let message = format!("Error creating: {}", message(&error));
                 let note = Note { warning: true, reason: "FailedCreate", message: &message };
                 self.recorder.record(&reference(&**set), note).await;
                 return Err(error.into());

@@ -89,10 +89,8 @@ mod tests {
         };
         assert!(first.conditions.is_some());
         assert!(same(&first, &second));
-        let healed = ReplicaSetStatus {
-            conditions: conditions(Some(&second), None, at(90)),
-            ..ReplicaSetStatus::default()
-        };
+        let healed =
+            ReplicaSetStatus { conditions: conditions(Some(&second), None, at(90)), ..ReplicaSetStatus::default() };
         assert_eq!(healed.conditions, None);
         assert!(!same(&second, &healed));
     }

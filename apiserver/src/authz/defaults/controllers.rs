@@ -11,6 +11,8 @@ use super::{
 const PREFIX: &str = "system:controller:";
 /// All of these rules in one role: controllers run in one process, as one user.
 const TOGETHER: &str = "kontiki:controllers";
+/// What Kubernetes' API server does by itself, without a role, and a controller does here.
+const OF_THE_SERVER: &[RuleData] = &[on(CREATE, NETWORKING, &["ipaddresses"])];
 
 const ADMISSION: &[&str] = &["admissionregistration.k8s.io"];
 const APPS: &[&str] = &["apps"];
@@ -38,7 +40,9 @@ pub fn roles() -> Vec<Default> {
     let rules: Vec<Value> =
         roles.iter().flat_map(|role| role.object["rules"].as_array().into_iter().flatten().cloned()).collect();
     let mut together = RoleData { ..role(TOGETHER, &[]) }.cluster_role();
-    together.object["rules"] = json!(once_each(rules));
+    let own = RoleData { ..role(TOGETHER, OF_THE_SERVER) }.cluster_role();
+    let own = own.object["rules"].as_array().into_iter().flatten().cloned();
+    together.object["rules"] = json!(once_each(rules.into_iter().chain(own).collect()));
     roles.push(together);
     roles
 }
@@ -385,3 +389,16 @@ static ROLES: &[RoleData] = &[
         ],
     ),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn controllers_may_make_the_addresses_that_kubernetes_makes_in_its_api_server() {
+        let together = roles().into_iter().find(|role| role.object["metadata"]["name"] == TOGETHER).unwrap();
+        let rules = together.object["rules"].as_array().unwrap();
+        let has = |rule: &Value, list: &str, one: &str| rule[list].as_array().unwrap().contains(&json!(one));
+        assert!(rules.iter().any(|rule| has(rule, "resources", "ipaddresses") && has(rule, "verbs", "create")));
+    }
+}
