@@ -3,7 +3,7 @@
 //! Two refusals exist, as in Kubernetes: a media type that the route offers not at all, and one that it offers but not
 //! with the parameters asked for.
 
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, header};
 use kontiki_model::Status;
 
 use crate::{failure, request::ApiRequest};
@@ -142,18 +142,12 @@ pub fn negotiate(request: &ApiRequest, offer: Offer) -> Result<Form, Status> {
     form.ok_or_else(|| failure::not_acceptable(OBJECT_TYPES))
 }
 
-/// Takes protobuf out of what a client accepts, where there is none: what else it accepts is left, and 406 if that is nothing.
-pub fn without_protobuf(headers: &mut HeaderMap) -> Result<(), Status> {
-    let accept = accept_header(headers);
-    let is_protobuf = |clause: &str| clause.split(';').next().map(str::trim) == Some(PROTOBUF);
-    let left: Vec<&str> = accept.split(',').filter(|clause| !is_protobuf(clause)).collect();
-    if left.is_empty() {
-        return Err(failure::not_representable(&[JSON, YAML]));
-    }
-    if let Ok(value) = HeaderValue::from_str(&left.join(",")) {
-        headers.insert(header::ACCEPT, value);
-    }
-    Ok(())
+/// As [`negotiate`], of objects that have no type in protobuf: their metadata alone does.
+pub fn negotiate_untyped(request: &ApiRequest, offer: Offer) -> Result<Form, Status> {
+    let accept = accept_header(&request.headers);
+    let pretty = wants_pretty(request);
+    let form = parse_accept(&accept).iter().find_map(|clause| clause.untyped_form(offer, pretty));
+    form.ok_or_else(|| failure::not_acceptable(OBJECT_TYPES))
 }
 
 /// Whether the client accepts one of these media types, of a route that negotiates nothing else.
@@ -256,6 +250,10 @@ impl<'a> Clause<'a> {
         };
         Some(Form { media, shape, meta })
     }
+
+    fn untyped_form(&self, offer: Offer, pretty: bool) -> Option<Form> {
+        self.form(offer, pretty).filter(|form| form.media != Media::Protobuf || form.shape != Shape::Object)
+    }
 }
 
 #[cfg(test)]
@@ -280,6 +278,23 @@ mod tests {
     }
 
     const OLD_TABLE: Form = Form { shape: Shape::Table, meta: MetaVersion::V1beta1, ..Form::JSON };
+
+    #[test]
+    fn what_has_no_type_in_protobuf_has_its_metadata_in_it() {
+        let form =
+            |accept: &str, offer| parse_accept(accept).iter().find_map(|clause| clause.untyped_form(offer, false));
+        let metadata = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+        let plain = "application/vnd.kubernetes.protobuf";
+        assert_eq!(form(metadata, Offer::Object), protobuf(Shape::PartialMetadata).ok());
+        assert_eq!(
+            form(&format!("{metadata},application/json"), Offer::Collection),
+            protobuf(Shape::PartialMetadata).ok()
+        );
+        assert_eq!(form(&format!("{plain},*/*"), Offer::Object), json(Shape::Object).ok());
+        assert_eq!(form("application/*", Offer::Collection), json(Shape::Object).ok());
+        assert_eq!(form(plain, Offer::Object), None);
+        assert_eq!(form(plain, Offer::Document), None);
+    }
 
     #[test]
     fn accept_headers() {

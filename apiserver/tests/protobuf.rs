@@ -188,6 +188,57 @@ async fn streams() {
     assert_eq!((told[0].0.as_str(), &told[0].1["code"]), ("ERROR", &json!(410)));
 }
 
+/// Custom objects have no protobuf form, but what is told of all objects alike has.
+#[tokio::test(flavor = "multi_thread")]
+async fn metadata_of_custom_objects() {
+    let server = Server::start().await;
+    let definition = json!({
+        "metadata": {"name": "foos.example.com"},
+        "spec": {
+            "group": "example.com", "scope": "Namespaced", "names": {"plural": "foos", "kind": "Foo"},
+            "versions": [{
+                "name": "v1", "served": true, "storage": true,
+                "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": {"type": "object",
+                    "properties": {"replicas": {"type": "integer"}}}, "status": {"type": "object",
+                    "properties": {"replicas": {"type": "integer"}}}}}},
+                "subresources": {"scale": {"specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas"}},
+            }],
+        },
+    });
+    server.on("apiextensions.k8s.io/CustomResourceDefinition", "").create(&definition).await.expect(201);
+    let kind = server.core.kinds().by_resource("example.com", "v1", "foos").unwrap();
+    let on = || server.about(kind.clone(), "default");
+    let foo = json!({"apiVersion": "example.com/v1", "kind": "Foo", "metadata": {"name": "a", "labels": {"a": "b"}}, "spec": {"replicas": 1}});
+    let made = on().create(&foo).await.expect(201);
+    let metadata = |told: &Value| (told["metadata"]["uid"].clone(), told["metadata"]["labels"].clone());
+
+    let (code, one) = told(on().name("a").accept(METADATA), "get").await;
+    assert_eq!((code, &one["kind"], metadata(&one)), (200, &json!("PartialObjectMetadata"), metadata(&made)));
+    let (code, list) = told(on().accept(METADATA_LIST), "list").await;
+    assert_eq!(
+        (code, &list["kind"], metadata(&list["items"][0])),
+        (200, &json!("PartialObjectMetadataList"), metadata(&made))
+    );
+    let watch = on().accept(METADATA).query("sendInitialEvents", "true").query("resourceVersionMatch", "NotOlderThan");
+    let events = frames(watch.query("allowWatchBookmarks", "true"), 2).await;
+    assert_eq!((events[0].0.as_str(), metadata(&events[0].1)), ("ADDED", metadata(&made)));
+    assert_eq!((events[1].0.as_str(), &events[1].1["kind"]), ("BOOKMARK", &json!("PartialObjectMetadata")));
+
+    // As client-go asks that prefers protobuf: what has no such form comes in JSON.
+    let either = "application/vnd.kubernetes.protobuf,application/json";
+    assert_eq!(on().name("a").accept(either).get().await.expect(200)["kind"], "Foo");
+    assert_eq!(on().name("a").sub("scale").accept(either).get().await.expect(200)["kind"], "Scale");
+    let scale = json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": {"name": "a", "namespace": "default"}, "spec": {"replicas": 3}});
+    let call = on().name("a").sub("scale").header(header::CONTENT_TYPE, PROTOBUF).bytes(written(&scale));
+    assert_eq!(call.send("update").await.expect(200)["spec"]["replicas"], 3);
+    for call in [on().name("a"), on().name("a").sub("scale")] {
+        let (code, refused) = told(call.accept(PROTOBUF), "get").await;
+        let message = "only the following media types are accepted: application/json, application/yaml, \
+                       application/vnd.kubernetes.protobuf";
+        assert_eq!((code, &refused["message"]), (406, &json!(message)));
+    }
+}
+
 #[tokio::test]
 async fn what_has_no_protobuf_form_is_refused() {
     let server = Server::start().await;

@@ -16,6 +16,7 @@ pub static KIND: Kind = Kind {
     singular: "runtimeclass",
     namespaced: false,
     type_name: "node.v1.RuntimeClass",
+    create_on_update: true,
     unconditional_update: false,
     columns: COLUMNS,
     cells: |class, now| vec![column::name(class), text(class, "/handler").into(), column::age(class, now)],

@@ -44,12 +44,11 @@ impl<'a> Application<'a> {
     }
 
     fn creation(&self) -> Result<Creation, Status> {
-        self.may_create.clone()?;
         if !text(&self.wanted.object, "/metadata/resourceVersion").is_empty() {
             return Err(failure::unexpected("resourceVersion should not be set on objects to be created"));
         }
         let Decoded { object, warnings } = self.wanted.clone();
-        Ok(Creation { object, warnings, managed: Managed::ByChange })
+        Ok(Creation { object, warnings, managed: Managed::ByChange, allowed: self.may_create.clone() })
     }
 }
 

@@ -13,6 +13,7 @@ use crate::{
     Core,
     authz::{self, Question},
     failure::{self, Qualified},
+    negotiate::{self, Form, Offer},
     request::{ApiRequest, ResourceRequest},
     route::{ResourceInfo, Target},
 };
@@ -77,6 +78,14 @@ impl<'a> Call<'a> {
             version: self.kind.version,
             kind: self.kind.kind,
             schema: self.kind.schema(),
+        }
+    }
+
+    /// The form of the answer, of those that the kind's objects have.
+    pub fn form(&self, offer: Offer) -> Result<Form, Status> {
+        match self.kind.custom {
+            Some(_) => negotiate::negotiate_untyped(self.request, offer),
+            None => negotiate::negotiate(self.request, offer),
         }
     }
 

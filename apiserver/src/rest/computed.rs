@@ -17,17 +17,13 @@ use super::{
     render::{self, ListMeta},
     selection::Selection,
 };
-use crate::{
-    Core, health,
-    negotiate::{self, Offer},
-    request::ApiResponse,
-};
+use crate::{Core, health, negotiate::Offer, request::ApiResponse};
 
 /// What the leader runs besides the log, as Kubernetes names it.
 const CONTROL: &[&str] = &["controller-manager", "scheduler"];
 
 pub async fn get(call: &Call<'_>, computed: Computed) -> Result<ApiResponse, Status> {
-    let form = negotiate::negotiate(call.request, Offer::Object)?;
+    let form = call.form(Offer::Object)?;
     let name = call.name()?;
     let all = objects(call.core, call.kind, computed).await;
     let found = all.into_iter().find(|one| one.key.name == name).ok_or_else(|| call.not_found(name))?;
@@ -35,7 +31,7 @@ pub async fn get(call: &Call<'_>, computed: Computed) -> Result<ApiResponse, Sta
 }
 
 pub async fn list(call: &Call<'_>, computed: Computed) -> Result<ApiResponse, Status> {
-    let form = negotiate::negotiate(call.request, Offer::Collection)?;
+    let form = call.form(Offer::Collection)?;
     let selection = Selection::read(call, &ListOptions::read(call.request, false)?)?;
     let include = render::check_list_form(call, form)?;
     let mut items = objects(call.core, call.kind, computed).await;

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     admission::{self, Attributes, Operation, Told},
     failure,
-    negotiate::{self, Offer},
+    negotiate::Offer,
     request::ApiResponse,
 };
 
@@ -35,10 +35,12 @@ pub struct Creation {
     /// What is to be told about it in any case.
     pub warnings: Vec<String>,
     pub managed: Managed,
+    /// Why its author may not create it, if so: who changes objects is told when all else is in order.
+    pub allowed: Result<(), Status>,
 }
 
 pub async fn create(call: &Call<'_>) -> Result<ApiResponse, Status> {
-    let form = negotiate::negotiate(call.request, Offer::Object)?;
+    let form = call.form(Offer::Object)?;
     let options = WriteOptions::read(call.request, "CreateOptions")?;
     let creation = Creation::read(call, options)?;
     let name = text(&creation.object, "/metadata/name");
@@ -53,7 +55,7 @@ impl Creation {
         if !text(&object, "/metadata/resourceVersion").is_empty() {
             return Err(failure::unexpected("resourceVersion should not be set on objects to be created"));
         }
-        Ok(Creation { object, warnings, managed: Managed::ByChange })
+        Ok(Creation { object, warnings, managed: Managed::ByChange, allowed: Ok(()) })
     }
 }
 
@@ -64,14 +66,14 @@ impl Write for Creation {
             let admitted = admit(call, view, self).await?;
             if naming::is_open(&admitted.object) {
                 for left in (0..NAME_ATTEMPTS_MAX).rev() {
-                    match decide(call, view, admitted.clone()).await {
+                    match decide(call, view, admitted.clone(), &self.allowed).await {
                         Err(Failed::Taken(_)) if left > 0 => {}
                         Err(Failed::Taken(status)) => return Err(Refusal::Final(status)),
                         decided => return Ok(decided?),
                     }
                 }
             }
-            Ok(decide(call, view, admitted).await?)
+            Ok(decide(call, view, admitted, &self.allowed).await?)
         })
     }
 }
@@ -131,7 +133,12 @@ async fn admit(call: &Call<'_>, view: &View<'_>, creation: &Creation) -> Result<
     Ok(Admitted { object, told })
 }
 
-async fn decide(call: &Call<'_>, view: &View<'_>, admitted: Admitted) -> Result<Plan, Failed> {
+async fn decide(
+    call: &Call<'_>,
+    view: &View<'_>,
+    admitted: Admitted,
+    allowed: &Result<(), Status>,
+) -> Result<Plan, Failed> {
     let kind = call.kind;
     let Admitted { mut object, mut told } = admitted;
     let mut change = Change::default();
@@ -149,6 +156,7 @@ async fn decide(call: &Call<'_>, view: &View<'_>, admitted: Admitted) -> Result<
     (kind.validate_create)(&object, &mut faults);
     kind.validate_schema(&object, None, &mut faults);
     call.valid(&object, &faults)?;
+    allowed.clone()?;
     told.warnings.extend((kind.warnings)(&object, None));
     let name = text(&object, "/metadata/name").to_owned();
     let key = call.key(&name);

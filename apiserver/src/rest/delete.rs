@@ -25,7 +25,7 @@ use crate::{
     admission::{self, Attributes, Operation, Told},
     content,
     failure::{self, Qualified},
-    negotiate::{self, Form, Offer, Shape},
+    negotiate::{Form, Offer, Shape},
     request::ApiResponse,
 };
 
@@ -38,7 +38,7 @@ pub struct Removal<'a> {
 }
 
 pub async fn delete(call: &Call<'_>) -> Result<ApiResponse, Status> {
-    let form = negotiate::negotiate(call.request, Offer::Object)?;
+    let form = call.form(Offer::Object)?;
     let options = DeleteOptions::read(call.request)?;
     let deleted = remove(call, call.name()?, &options).await?;
     let response = answer(call, form, &options, &deleted).await?;
@@ -169,7 +169,7 @@ pub fn preconditions(call: &Call<'_>, object: &Value, options: &DeleteOptions) -
 
 /// Deletes what a list with the same options shows; the answer is that list.
 pub async fn delete_collection(call: &Call<'_>) -> Result<ApiResponse, Status> {
-    let form = negotiate::negotiate(call.request, Offer::Collection)?;
+    let form = call.form(Offer::Collection)?;
     let list = ListOptions::read(call.request, false)?;
     let selection = Selection::read(call, &list)?;
     let plan = read::Plan::new(call, &list)?;

@@ -45,7 +45,7 @@ use kontiki_model::Status;
 use kontiki_raft::Stored;
 
 use crate::{
-    Core, content, definitions, failure, negotiate,
+    Core, content, definitions, failure,
     request::{ApiRequest, ApiResponse, ResourceRequest},
 };
 use update::Rules;
@@ -65,10 +65,6 @@ pub(crate) use view::View;
 /// Answers one request that was routed to a kind.
 pub async fn handle(core: &Arc<Core>, route: ResourceRequest, request: ApiRequest) -> Result<ApiResponse, Status> {
     let kind = route.kind.clone();
-    let mut request = request;
-    if kind.custom.is_some() {
-        negotiate::without_protobuf(&mut request.headers)?;
-    }
     let writes = !matches!(route.verb, "get" | "list" | "watch");
     let mut response = dispatch(core, route, request).await?;
     if kind.defines_kinds && writes {

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     content,
     failure::{self, Qualified},
-    negotiate::{self, Offer},
+    negotiate::Offer,
     request::ApiResponse,
 };
 
@@ -43,7 +43,7 @@ pub async fn patch(call: &Call<'_>, rules: Rules) -> Result<ApiResponse, Status>
     if applies(call) {
         return server_side_apply::apply(call, rules).await;
     }
-    let form = negotiate::negotiate(call.request, Offer::Object)?;
+    let form = call.form(Offer::Object)?;
     let patching = Patching::read(call, rules)?;
     let written = plan::carry_out(call, patching.name, &patching, patching.options.dry_run).await?;
     render::written(call, form, StatusCode::OK, &written.stored, written.warnings.iter())

@@ -13,10 +13,7 @@ use super::{
     update::{Rules, Update, Wanted},
     view::View,
 };
-use crate::{
-    negotiate::{self, Offer},
-    request::ApiResponse,
-};
+use crate::{negotiate::Offer, request::ApiResponse};
 
 /// An object to stand in the place of a stored one.
 pub struct Replacement<'a> {
@@ -26,7 +23,7 @@ pub struct Replacement<'a> {
 }
 
 pub async fn put(call: &Call<'_>, rules: Rules) -> Result<ApiResponse, Status> {
-    let form = negotiate::negotiate(call.request, Offer::Object)?;
+    let form = call.form(Offer::Object)?;
     let options = WriteOptions::read(call.request, "UpdateOptions")?;
     let replacement = Replacement::read(call, rules, options)?;
     let written = plan::carry_out(call, replacement.name, &replacement, options.dry_run).await?;

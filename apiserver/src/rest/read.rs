@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     Core, content, failure,
-    negotiate::{self, Form, Offer},
+    negotiate::{Form, Offer},
     request::ApiResponse,
 };
 
@@ -33,7 +33,7 @@ pub enum AsOf {
 }
 
 pub async fn get(call: &Call<'_>) -> Result<ApiResponse, Status> {
-    let form = negotiate::negotiate(call.request, Offer::Object)?;
+    let form = call.form(Offer::Object)?;
     let name = call.name()?;
     let as_of = match call.request.query_value("resourceVersion").unwrap_or("") {
         "" => AsOf::Newest,
@@ -84,7 +84,7 @@ pub async fn reach(call: &Call<'_>, as_of: AsOf) -> Result<(), Status> {
 }
 
 pub async fn list(call: &Call<'_>) -> Result<ApiResponse, Status> {
-    let form = negotiate::negotiate(call.request, Offer::Collection)?;
+    let form = call.form(Offer::Collection)?;
     let options = ListOptions::read(call.request, false)?;
     let selection = Selection::read(call, &options)?;
     let include = render::check_list_form(call, form)?;

@@ -21,11 +21,7 @@ use super::{
     update::{Rules, Update, Wanted},
     view::View,
 };
-use crate::{
-    failure,
-    negotiate::{self, Offer},
-    request::ApiResponse,
-};
+use crate::{failure, negotiate::Offer, request::ApiResponse};
 
 /// A configuration that was read.
 pub struct Configuration {
@@ -45,7 +41,7 @@ struct Application<'a> {
 }
 
 pub async fn apply(call: &Call<'_>, rules: Rules) -> Result<ApiResponse, Status> {
-    let form = negotiate::negotiate(call.request, Offer::Object)?;
+    let form = call.form(Offer::Object)?;
     let options = WriteOptions::read_patch(call.request, true)?;
     let configuration = Configuration::read(call, call.expected(), options)?;
     let application = Application { name: call.name()?, rules, configuration };
@@ -134,8 +130,7 @@ impl Application<'_> {
                 format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
             return Err(failure::conflict(call.resource(), self.name, &why));
         }
-        call.may_create()?;
-        Ok(Creation { object, warnings, managed })
+        Ok(Creation { object, warnings, managed, allowed: call.may_create() })
     }
 }
 

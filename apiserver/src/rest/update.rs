@@ -77,8 +77,7 @@ impl Write for Update<'_> {
                 None if call.kind.create_on_update && self.uid_is_precondition && self.rules == Rules::Main => {
                     let Wanted { object, warnings, managed } = (self.make)(None)?;
                     same_uid(call, self, &object, "")?;
-                    call.may_create()?;
-                    Creation { object, warnings, managed }.plan(call, view).await
+                    Creation { object, warnings, managed, allowed: call.may_create() }.plan(call, view).await
                 }
                 None => Err(Refusal::Judged(call.not_found(self.name))),
             }

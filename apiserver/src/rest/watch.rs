@@ -35,7 +35,7 @@ use crate::{
 };
 
 pub async fn watch(call: &Call<'_>) -> Result<ApiResponse, Status> {
-    let form = negotiate::negotiate(call.request, Offer::Collection)?;
+    let form = call.form(Offer::Collection)?;
     let options = ListOptions::read(call.request, true)?;
     let selection = Selection::read(call, &options)?;
     let include = if form.shape == Shape::Table { render::include_object(call)? } else { IncludeObject::Metadata };

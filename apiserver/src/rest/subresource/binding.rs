@@ -20,7 +20,7 @@ use crate::{
     admission::{self, Operation},
     content,
     failure::{self, Qualified},
-    negotiate::{self, Offer},
+    negotiate::Offer,
     request::{ApiResponse, ResourceRequest},
 };
 
@@ -47,7 +47,7 @@ pub async fn bind_posted(call: &Call<'_>) -> Result<ApiResponse, Status> {
 }
 
 pub async fn bind(call: &Call<'_>) -> Result<ApiResponse, Status> {
-    let form = negotiate::negotiate(call.request, Offer::Document)?;
+    let form = call.form(Offer::Document)?;
     let options = WriteOptions::read(call.request, "CreateOptions")?;
     let name = call.name()?;
     let mut binding = decode::body(call, binding(), options.field_validation)?.object;

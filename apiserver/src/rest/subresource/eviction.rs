@@ -25,7 +25,7 @@ use crate::{
     admission::{self, Operation},
     content,
     failure::{self, Qualified},
-    negotiate::{self, Offer},
+    negotiate::Offer,
     request::ApiResponse,
 };
 
@@ -38,7 +38,7 @@ fn eviction() -> Expected<'static> {
 const UNOBSERVED_RETRY_S: i32 = 10;
 
 pub async fn evict(call: &Call<'_>) -> Result<ApiResponse, Status> {
-    let form = negotiate::negotiate(call.request, Offer::Document)?;
+    let form = call.form(Offer::Document)?;
     let options = WriteOptions::read(call.request, "CreateOptions")?;
     let name = call.name()?;
     let mut eviction = decode::body(call, eviction(), options.field_validation)?.object;

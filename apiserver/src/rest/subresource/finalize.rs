@@ -14,13 +14,10 @@ use super::super::{
     render,
     update::{self, Rules, Update, Wanted},
 };
-use crate::{
-    negotiate::{self, Offer},
-    request::ApiResponse,
-};
+use crate::{negotiate::Offer, request::ApiResponse};
 
 pub async fn finalize(call: &Call<'_>) -> Result<ApiResponse, Status> {
-    let form = negotiate::negotiate(call.request, Offer::Object)?;
+    let form = call.form(Offer::Object)?;
     let options = WriteOptions::read(call.request, "UpdateOptions")?;
     let name = call.name()?;
     let decoded = decode::body(call, call.expected(), options.field_validation)?;

@@ -27,7 +27,7 @@ use super::super::{
 use crate::{
     content,
     failure::{self, Qualified},
-    negotiate::{self, Form, Offer},
+    negotiate::{Form, Offer},
     request::ApiResponse,
 };
 
@@ -40,7 +40,7 @@ fn expected() -> Expected<'static> {
 }
 
 pub async fn get(call: &Call<'_>) -> Result<ApiResponse, Status> {
-    let form = negotiate::negotiate(call.request, Offer::Document)?;
+    let form = call.form(Offer::Document)?;
     let name = call.name()?;
     let stored = read::stored(call, name, AsOf::Newest).await?;
     let object = object::open(&*conversion::told(call.core, call.kind, &stored).await?)?;
@@ -48,7 +48,7 @@ pub async fn get(call: &Call<'_>) -> Result<ApiResponse, Status> {
 }
 
 pub async fn put(call: &Call<'_>) -> Result<ApiResponse, Status> {
-    let form = negotiate::negotiate(call.request, Offer::Document)?;
+    let form = call.form(Offer::Document)?;
     let options = WriteOptions::read(call.request, "UpdateOptions")?;
     let decoded = decode::body(call, expected(), options.field_validation)?;
     decode::named(&decoded.object, call.name()?)?;
@@ -58,7 +58,7 @@ pub async fn put(call: &Call<'_>) -> Result<ApiResponse, Status> {
 }
 
 pub async fn patch(call: &Call<'_>) -> Result<ApiResponse, Status> {
-    let form = negotiate::negotiate(call.request, Offer::Document)?;
+    let form = call.form(Offer::Document)?;
     if patch::applies(call) {
         let options = WriteOptions::read_patch(call.request, true)?;
         let configuration = Configuration::read(call, expected(), options)?;
