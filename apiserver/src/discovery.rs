@@ -7,7 +7,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use kontiki_kinds::{Kind, Kinds, Subresource};
-use kontiki_model::Status;
+use kontiki_model::{Status, version::preference};
 use kontiki_schema::{Source, builtin, ids};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
@@ -203,7 +203,10 @@ fn groups(kinds: &Kinds, apis: &Apis) -> Vec<Group> {
     }
     for Group { group, versions } in &mut groups {
         let of_version = |version: &str| apis.priority(group, version).1;
-        versions.sort_by_key(|one| Reverse((of_version(&one.version), preference(&one.version))));
+        versions.sort_by(|one, other| {
+            let (one, other) = (&one.version, &other.version);
+            (of_version(other), preference(other)).cmp(&(of_version(one), preference(one)))
+        });
         for version in versions {
             if let Content::Own(resources) = &mut version.content {
                 resources.sort_by_key(|resource| resource.name);
@@ -227,18 +230,6 @@ fn version_of<'a>(groups: &'a mut Vec<Group>, group: &str, version: &str) -> &'a
         versions.len() - 1
     });
     &mut versions[known]
-}
-
-/// Kubernetes' order of versions: general availability before beta before alpha, then the larger number first.
-fn preference(version: &str) -> u64 {
-    let number = |text: &str| text.parse::<u64>().unwrap_or(0).min(9_999);
-    let text = version.strip_prefix('v').unwrap_or(version);
-    let (stage, major, minor) = match (text.split_once("beta"), text.split_once("alpha")) {
-        (Some((major, minor)), _) => (1, major, minor),
-        (None, Some((major, minor))) => (0, major, minor),
-        (None, None) => (2, text, "0"),
-    };
-    stage * 100_000_000 + number(major) * 10_000 + number(minor)
 }
 
 fn group_value(group: &Group) -> Value {
@@ -395,13 +386,6 @@ fn merge(value: &mut Value, other: Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn versions_are_preferred_as_kubernetes_prefers_them() {
-        let mut versions = ["v1alpha1", "v1", "v2", "v1beta1", "v1beta2", "v10"];
-        versions.sort_by_key(|version| Reverse(preference(version)));
-        assert_eq!(versions, ["v10", "v2", "v1", "v1beta2", "v1beta1", "v1alpha1"]);
-    }
 
     #[test]
     fn storage_hashes_are_those_of_kubernetes() {

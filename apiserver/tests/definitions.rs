@@ -184,6 +184,74 @@ async fn whole_numbers_are_told_without_a_point() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn floats_are_told_as_go_tells_them() {
+    let server = Server::start().await;
+    let spec = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    let mut version = version("v1", true, &spec);
+    version["selectableFields"] = json!([]);
+    define(&server, &definition("widgets", "Widget", &[version])).await;
+    let text = r#"{"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "a"}, "spec": {"a": 1e20, "b": 1E21, "c": 0.00001, "d": 0.0000001}}"#;
+    let expected = r#""spec":{"a":100000000000000000000,"b":1e+21,"c":0.00001,"d":1e-7}"#;
+    let made = widgets(&server, "v1").text(text).respond("create").await;
+    let read = widgets(&server, "v1").name("a").respond("get").await;
+    for response in [made, read] {
+        let bytes = http_body_util::BodyExt::collect(response.into_body()).await.unwrap().to_bytes();
+        let told = String::from_utf8(bytes.to_vec()).unwrap();
+        assert!(told.contains(expected), "{told}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deprecated_version_names_the_one_to_use() {
+    let server = Server::start().await;
+    let old = |name: &str| {
+        let mut version = version(name, false, &spec());
+        version["deprecated"] = true.into();
+        version
+    };
+    let mut told = old("v1beta2");
+    told["deprecationWarning"] = "gone soon".into();
+    let unserved =
+        json!({"name": "v3", "served": false, "storage": false, "schema": version("v3", false, &spec())["schema"]});
+    let versions =
+        [version("v1", true, &spec()), old("v1beta1"), told, old("v2"), version("v1alpha1", false, &spec()), unserved];
+    define(&server, &definition("widgets", "Widget", &versions)).await;
+    let warnings = async |version: &str| widgets(&server, version).list().await.warnings;
+    let newer = "299 - \"example.com/v1beta1 Widget is deprecated; use example.com/v1 Widget\"";
+    assert_eq!(warnings("v1beta1").await, [newer]);
+    assert_eq!(warnings("v1beta2").await, ["299 - \"gone soon\""]);
+    assert_eq!(warnings("v2").await, ["299 - \"example.com/v2 Widget is deprecated\""]);
+    assert_eq!(warnings("v1").await, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_format_that_says_nothing_is_told_once() {
+    let server = Server::start().await;
+    let with = |formats: &[&str]| {
+        let mut version = version("v1", true, &spec());
+        for (index, format) in formats.iter().enumerate() {
+            version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"][format!("f{index}")] =
+                json!({"type": "string", "format": format});
+        }
+        definition("widgets", "Widget", &[version])
+    };
+    let put = async |formats: &[&str]| {
+        let mut definition = with(formats);
+        let name = definition["metadata"]["name"].as_str().unwrap().to_owned();
+        definition["metadata"] = defined(&server, &name).await["metadata"].clone();
+        server.on(DEFINITIONS, "").name(&name).update(&definition).await
+    };
+    let made = server.on(DEFINITIONS, "").create(&with(&["one"])).await;
+    assert_eq!(made.warnings, ["299 - \"unrecognized format \\\"one\\\"\""]);
+    let more = put(&["one", "two"]).await;
+    assert_eq!((more.code, more.warnings), (200, vec!["299 - \"unrecognized format \\\"two\\\"\"".to_owned()]));
+    let mut blind = with(&["one"]);
+    blind["metadata"] = json!({"name": "widgets.example.com"});
+    let blind = server.on(DEFINITIONS, "").name("widgets.example.com").update(&blind).await;
+    assert_eq!((blind.code, causes(&blind)), (422, vec!["FieldValueInvalid metadata.resourceVersion".to_owned()]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn columns_and_selectors_are_the_definitions() {
     let server = with_widgets().await;
     for (name, color) in [("a", "red"), ("b", "blue")] {

@@ -6,6 +6,7 @@
 //! - [`Quantity`]: `FromStr`, `Display`, `value`, `milli_value`, `add`, `sub`, order by value.
 //! - [`Resources`]: amounts by name, added up and compared.
 //! - [`tree::at`]: the member of a JSON tree at a pointer.
+//! - [`version::preference`]: Kubernetes' order of API versions.
 //! - [`names`]: the rules for names, labels and keys; [`metadata::validate`]: the rules of `metadata`.
 //! - [`Faults`]: what is wrong with an object, field by field. Failures become a [`Status`] in the API server alone.
 
@@ -19,6 +20,7 @@ pub mod resources;
 pub mod selector;
 pub mod status;
 pub mod tree;
+pub mod version;
 
 pub use fault::{Fault, FaultKind, Faults};
 pub use head::{Head, OwnerRef, Retention};

@@ -1,18 +1,81 @@
-//! JSON as Go's encoder writes it: as serde_json does, and with what HTML and JavaScript give a meaning of its own escaped.
+//! JSON as Go's encoder writes it: as serde_json does, but for floats, and with what HTML and JavaScript give a meaning of its own
+//! escaped.
+
+use std::io;
 
 use serde::Serialize;
+use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
 
 /// Bytes that are looked at together: long texts have few of those that are escaped.
 const BLOCK: usize = 64;
 
 /// A value's text, on one line.
 pub fn text(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
-    serde_json::to_vec(value).map(escaped)
+    written(value, CompactFormatter)
 }
 
 /// A value's text, for people.
 pub fn pretty(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
-    serde_json::to_vec_pretty(value).map(escaped)
+    written(value, PrettyFormatter::new())
+}
+
+fn written(value: &impl Serialize, formatter: impl Formatter) -> serde_json::Result<Vec<u8>> {
+    let mut out = Vec::with_capacity(128);
+    value.serialize(&mut Serializer::with_formatter(&mut out, Floats(formatter)))?;
+    Ok(escaped(out))
+}
+
+/// Another formatter, but for floats: all digits from a millionth to below 10²¹, as everywhere in JavaScript.
+struct Floats<F>(F);
+
+impl<F: Formatter> Formatter for Floats<F> {
+    fn write_f64<W: ?Sized + io::Write>(&mut self, writer: &mut W, value: f64) -> io::Result<()> {
+        let size = value.abs();
+        if size == 0.0 || (1e-6..1e21).contains(&size) {
+            return write!(writer, "{value}");
+        }
+        let text = format!("{value:e}");
+        match text.split_once('e') {
+            Some((digits, power)) if !power.starts_with('-') => write!(writer, "{digits}e+{power}"),
+            Some(_) | None => writer.write_all(text.as_bytes()),
+        }
+    }
+
+    fn begin_array<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.begin_array(writer)
+    }
+
+    fn end_array<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.end_array(writer)
+    }
+
+    fn begin_array_value<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        self.0.begin_array_value(writer, first)
+    }
+
+    fn end_array_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.end_array_value(writer)
+    }
+
+    fn begin_object<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.begin_object(writer)
+    }
+
+    fn end_object<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.end_object(writer)
+    }
+
+    fn begin_object_key<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        self.0.begin_object_key(writer, first)
+    }
+
+    fn begin_object_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.begin_object_value(writer)
+    }
+
+    fn end_object_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.end_object_value(writer)
+    }
 }
 
 /// Escapes `<`, `>`, `&`, U+2028 and U+2029 in JSON text; outside of strings they do not occur.
@@ -50,6 +113,29 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+
+    #[test]
+    fn floats_are_written_as_go_writes_them() {
+        for (value, expected) in [
+            ("1.5", "1.5"),
+            ("-0.25", "-0.25"),
+            ("0.00001", "0.00001"),
+            ("1e-6", "0.000001"),
+            ("9.5e-7", "9.5e-7"),
+            ("1e-12", "1e-12"),
+            ("100000000000000000000", "100000000000000000000"),
+            ("-1.5e20", "-150000000000000000000"),
+            ("1e21", "1e+21"),
+            ("1.25e300", "1.25e+300"),
+            ("0.1", "0.1"),
+        ] {
+            let value: Value = serde_json::from_str(value).unwrap();
+            assert_eq!(text(&value).unwrap(), expected.as_bytes());
+            assert_eq!(serde_json::from_str::<Value>(expected).unwrap(), value);
+            let list = format!("[\n  {expected}\n]");
+            assert_eq!(pretty(&[value]).unwrap(), list.as_bytes());
+        }
+    }
 
     #[test]
     fn what_html_gives_a_meaning_is_escaped() {

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use kontiki_model::{Faults, Revision};
+use kontiki_model::{Faults, Revision, version::preference};
 use kontiki_schema::Structural;
 use serde_json::{Value, json};
 
@@ -126,15 +126,19 @@ fn kind(definition: &Value, version: &Value, storage: &str, revision: Revision) 
 /// As Kubernetes lists them for custom resources.
 const VERBS: &[&str] = &["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
 
+/// What its author says of a deprecated version; or else which newer one to use, if there is one.
 fn deprecation(definition: &Value, version: &Value) -> String {
-    match text(version, "/deprecationWarning") {
-        "" => {
-            let (group, name) = (text(definition, "/spec/group"), text(version, "/name"));
-            let kind = text(definition, "/status/acceptedNames/kind");
-            format!("{group}/{name} {kind} is deprecated")
-        }
-        own => own.to_owned(),
+    let own = text(version, "/deprecationWarning");
+    if !own.is_empty() {
+        return own.to_owned();
     }
+    let (group, kind, name) =
+        (text(definition, "/spec/group"), text(definition, "/spec/names/kind"), text(version, "/name"));
+    let usable = |one: &&Value| flag(one, "/served") && !flag(one, "/deprecated");
+    let names = list(definition, "/spec/versions").iter().filter(usable).map(|one| text(one, "/name"));
+    let newer = names.filter(|one| preference(one) > preference(name)).max_by_key(|one| preference(one));
+    let instead = newer.map(|newer| format!("; use {group}/{newer} {kind}")).unwrap_or_default();
+    format!("{group}/{name} {kind} is deprecated{instead}")
 }
 
 fn paths_of_scale(scale: &Value) -> Scale {

@@ -3,6 +3,8 @@
 mod names;
 mod validate;
 
+use std::collections::BTreeSet;
+
 use kontiki_model::Faults;
 use serde_json::{Value, json};
 
@@ -22,6 +24,7 @@ pub static KIND: Kind = Kind {
     namespaced: false,
     type_name: "apiextensions.v1.CustomResourceDefinition",
     generation: true,
+    unconditional_update: false,
     subresources: &[Subresource::Status],
     columns: COLUMNS,
     cells: |definition, _| vec![column::name(definition), at(definition, "/metadata/creationTimestamp").clone()],
@@ -102,14 +105,18 @@ fn mark_for_cleanup(definition: &mut Value, now: &str) {
     names::set_condition(definition, "Terminating", "True", "InstanceDeletionPending", why, now);
 }
 
-fn warnings(definition: &Value, _: Option<&Value>) -> Vec<String> {
-    let mut out = Vec::new();
-    for version in list(definition, "/spec/versions") {
-        validate::unknown_formats(at(version, "/schema/openAPIV3Schema"), &mut out);
-    }
-    out.sort_unstable();
-    out.dedup();
-    out
+/// What is new: whoever wrote the old definition has been told.
+fn warnings(definition: &Value, old: Option<&Value>) -> Vec<String> {
+    let formats = |definition: &Value| {
+        let mut out = BTreeSet::new();
+        for version in list(definition, "/spec/versions") {
+            validate::unknown_formats(at(version, "/schema/openAPIV3Schema"), &mut out);
+        }
+        out
+    };
+    let known = old.map(formats).unwrap_or_default();
+    let new = formats(definition);
+    new.difference(&known).map(|format| format!("unrecognized format {format:?}")).collect()
 }
 
 fn validate_status(new: &Value, old: &Value, faults: &mut Faults) {

@@ -1,5 +1,7 @@
 //! What a definition must satisfy, with Kubernetes' paths and messages.
 
+use std::collections::BTreeSet;
+
 use kontiki_model::{Faults, names};
 use kontiki_schema::{Structural, is_known_format};
 use serde_json::Value;
@@ -315,11 +317,11 @@ fn validate_approval(definition: &Value, group: &str, faults: &mut Faults) {
 }
 
 /// Formats that say nothing are told to whoever writes them.
-pub fn unknown_formats(schema: &Value, out: &mut Vec<String>) {
+pub fn unknown_formats(schema: &Value, out: &mut BTreeSet<String>) {
     if let Some(format) = schema.get("format").and_then(Value::as_str).filter(|format| !format.is_empty()) {
         let numeric = matches!(format, "int32" | "int64" | "float" | "double");
         if !numeric && !is_known_format(format) {
-            out.push(format!("unrecognized format {format:?}"));
+            out.insert(format.to_owned());
         }
     }
     for (_, below) in members(schema, "/properties") {
