@@ -10,6 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use chrono::{TimeDelta, Utc};
 use http::{HeaderValue, StatusCode, header};
 use kontiki_kinds::Kinds;
 use kontiki_model::Status;
@@ -36,6 +37,8 @@ const PROTOBUF: &[&str] = &[
     "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
     "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
 ];
+/// What HTTP takes for ever.
+const KEPT_FOR_EVER: TimeDelta = TimeDelta::days(365);
 const PROTOBUF_ANSWERED: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 /// Documents of paths that are not a group version: discovery and the like.
@@ -81,9 +84,37 @@ impl Document {
             true => content::not_modified(),
             false => content::response(StatusCode::OK, content_type, self.bytes.clone()),
         };
+        self.mark(&mut response);
+        response
+    }
+
+    /// Under its hash it never is another one.
+    fn answer_for_ever(&self, request: &ApiRequest) -> ApiResponse {
+        let mut response = self.answer(request, JSON);
+        let year = (Utc::now() + KEPT_FOR_EVER).format("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        let headers = response.headers_mut();
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
+        headers.insert(header::EXPIRES, HeaderValue::from_str(&year).expect("a date is plain text"));
+        response
+    }
+
+    /// To whoever asks under a hash that it had.
+    fn moved(&self, name: &str) -> ApiResponse {
+        let mut response = content::response(StatusCode::MOVED_PERMANENTLY, JSON, Bytes::new());
+        self.mark(&mut response);
+        let place = HeaderValue::from_str(&self.place(name)).expect("names of documents are part of a path");
+        response.headers_mut().insert(header::LOCATION, place);
+        response
+    }
+
+    /// Where clients find it who keep it.
+    fn place(&self, name: &str) -> String {
+        format!("/openapi/v3/{name}?hash={}", self.hash)
+    }
+
+    fn mark(&self, response: &mut ApiResponse) {
         response.headers_mut().insert(header::ETAG, self.etag.clone());
         response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
-        response
     }
 }
 
@@ -127,7 +158,7 @@ impl OpenApi {
     pub fn index(&self) -> ApiResponse {
         let url = |name: &String| {
             let document = self.document(name)?;
-            Some((name.clone(), json!({"serverRelativeURL": format!("/openapi/v3/{name}?hash={}", document.hash)})))
+            Some((name.clone(), json!({"serverRelativeURL": document.place(name)})))
         };
         let mut paths: serde_json::Map<String, Value> = self.names.iter().filter_map(url).collect();
         for api in self.apis.remotes() {
@@ -146,15 +177,11 @@ impl OpenApi {
         if !accepts(&request.headers, &[JSON]) {
             return Err(failure::not_representable(&[JSON]));
         }
-        let found = self.document(name).map(|document| {
-            let mut response = document.answer(request, JSON);
-            if request.query_value("hash") == Some(&document.hash) {
-                let forever = HeaderValue::from_static("public, immutable, max-age=31536000");
-                response.headers_mut().insert(header::CACHE_CONTROL, forever);
-            }
-            response
-        });
-        Ok(found)
+        Ok(self.document(name).map(|document| match request.query_value("hash").unwrap_or_default() {
+            "" => document.answer(request, JSON),
+            hash if hash == document.hash => document.answer_for_ever(request),
+            _ => document.moved(name),
+        }))
     }
 
     pub fn v2(&self, request: &ApiRequest) -> Result<ApiResponse, Status> {

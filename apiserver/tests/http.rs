@@ -157,7 +157,17 @@ fn documents_carry_tags_and_are_not_sent_twice() {
 
         let index = admin.get("/openapi/v3").await.json();
         let url = index["paths"]["apis/apps/v1"]["serverRelativeURL"].as_str().unwrap().to_owned();
-        assert_eq!(admin.get(&url).await.json()["openapi"], "3.0.0");
+        let known = admin.get(&url).await;
+        assert_eq!(known.json()["openapi"], "3.0.0");
+        assert_eq!(known.headers[header::CACHE_CONTROL], "public, immutable");
+        assert!(known.headers[header::EXPIRES].to_str().unwrap().ends_with(" GMT"));
+        let plain = admin.get("/openapi/v3/apis/apps/v1").await;
+        assert_eq!(plain.headers[header::CACHE_CONTROL], "no-cache, private");
+        assert!(!plain.headers.contains_key(header::EXPIRES));
+        let former = admin.get("/openapi/v3/apis/apps/v1?hash=00FF").await;
+        assert_eq!((former.status, &former.body[..]), (StatusCode::MOVED_PERMANENTLY, &b""[..]));
+        assert_eq!(former.headers[header::LOCATION], url.as_str());
+        assert_eq!(former.headers[header::ETAG], plain.headers[header::ETAG]);
         let protobuf = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
         let v2 = admin.get_with("/openapi/v2", "accept", protobuf).await;
         assert_eq!(v2.headers[header::CONTENT_TYPE], "application/com.github.proto-openapi.spec.v2.v1.0+protobuf");
