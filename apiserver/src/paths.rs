@@ -7,7 +7,7 @@ use kontiki_model::Status;
 use serde_json::{Value, json};
 
 use crate::{
-    content,
+    authn, content,
     core::Core,
     failure, fairness, health, kontiki,
     negotiate::{self, Form, Offer, negotiate},
@@ -52,8 +52,8 @@ pub(crate) async fn answer(core: &Arc<Core>, path: &str, request: &ApiRequest) -
             Some(found) => found,
             None => return Ok(content::page_not_found()),
         },
-        [".well-known", "openid-configuration"] => issuer(core, request)?,
-        ["openid", "v1", "jwks"] => keys(core, request)?,
+        [".well-known", "openid-configuration"] if discoverable(core) => issuer(core, request)?,
+        ["openid", "v1", "jwks"] if discoverable(core) => keys(core, request)?,
         _ => return Ok(content::page_not_found()),
     };
     match request.method {
@@ -63,13 +63,16 @@ pub(crate) async fn answer(core: &Arc<Core>, path: &str, request: &ApiRequest) -
 }
 
 fn list(core: &Core, request: &ApiRequest) -> Result<ApiResponse, Status> {
-    let mut paths = vec!["/.well-known/openid-configuration".to_owned()];
+    let mut paths = match discoverable(core) {
+        true => ["/.well-known/openid-configuration", "/openid/v1/jwks"].map(str::to_owned).to_vec(),
+        false => Vec::new(),
+    };
     paths.extend(core.registry().discovery().paths());
     paths.extend(health::paths());
     paths.extend(kontiki::paths());
     paths.extend(["/metrics", "/openapi/v2", "/openapi/v3"].map(str::to_owned));
     paths.extend(core.registry().openapi().documents().map(|name| format!("/openapi/v3/{name}")));
-    paths.extend(["/openid/v1/jwks", "/version"].map(str::to_owned));
+    paths.push("/version".to_owned());
     paths.sort();
     document(request, &json!({"paths": paths}))
 }
@@ -81,6 +84,11 @@ fn document(request: &ApiRequest, value: &Value) -> Result<ApiResponse, Status> 
 fn metrics(core: &Core) -> Result<ApiResponse, Status> {
     let text = core.metrics.expose(&core.log).map_err(failure::internal)?;
     Ok(content::response(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", text))
+}
+
+/// Whether others can find out about the keys of service account tokens: only of an issuer that one can ask at all.
+fn discoverable(core: &Core) -> bool {
+    authn::is_discoverable(core.tokens.issuer())
 }
 
 /// OpenID Connect discovery: where the keys of service account tokens are.

@@ -78,6 +78,26 @@ fn a_relying_party_checks_a_token_with_what_is_published() {
 }
 
 #[test]
+fn an_issuer_that_is_only_a_name_is_not_discovered() {
+    run(async {
+        let server = Running::start_with(tempfile::tempdir().unwrap(), "192.0.2.7", |config| {
+            signing(config, &["urn:example:issuer"]);
+        })
+        .await;
+        let mut admin = server.admin().await;
+        let token = admin.service_account("robot").await;
+        assert_eq!(part(&token, 1)["iss"], "urn:example:issuer");
+        assert_eq!(server.bearer(&token).await.get("/version").await.status, 200);
+        for path in [DISCOVERY, "/openid/v1/jwks"] {
+            assert_eq!(admin.get_with(path, "accept", "*/*").await.status, 404, "{path}");
+            let paths = admin.get("/").await.json();
+            assert!(!paths["paths"].as_array().unwrap().contains(&json!(path)), "{path}");
+        }
+        server.stop().await;
+    });
+}
+
+#[test]
 fn tokens_go_on_through_a_change_of_key_and_issuer() {
     run(async {
         let server = Running::start().await;
@@ -140,8 +160,14 @@ fn issuers_and_keys_that_make_no_sense_are_refused_at_the_start() {
         let twice = refusal(&issuers(&["https://a", "https://a"])).await;
         assert_eq!(twice, "service-account-issuer \"https://a\" is already specified");
         assert_eq!(refusal(&issuers(&["a", ""])).await, "service-account-issuer should not be an empty string");
-        let no_url = "service-account-issuer \"https://a b\" contained a ':' but was not a valid URL";
+        let no_url = "service-account-issuer \"https://a b\" contained a ':' but was not a valid URL: parse \"https://a b\": \
+                      invalid character \" \" in host name";
         assert_eq!(refusal(&issuers(&["https://a b"])).await, no_url);
+        let keys_at = |uri: &'static str| move |config: &mut Config| config.token_keys_uri = Some(uri.to_owned());
+        let plain = "service-account-jwks-uri requires https scheme, parsed as: http://a/keys";
+        assert_eq!(refusal(&keys_at("http://a/keys")).await, plain);
+        let no_url = "service-account-jwks-uri must be a valid URL: parse \"https://host:port\": invalid port \":port\" after host";
+        assert_eq!(refusal(&keys_at("https://host:port")).await, no_url);
         let key = refusal(&|config| config.token_signing_key_file = Some(format!("{KEYS}/p521-sec1.pem").into())).await;
         assert!(key.contains("p521-sec1.pem holds no usable key") && key.ends_with("curve 1.3.132.0.35"), "{key}");
     });

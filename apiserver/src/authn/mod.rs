@@ -11,6 +11,7 @@ mod public_key;
 mod service_account;
 mod static_tokens;
 mod token_keys;
+mod url;
 
 use chrono::Utc;
 use futures::FutureExt as _;
@@ -20,7 +21,7 @@ use kontiki_model::Status;
 pub(crate) use self::{
     certificate::identity_of,
     impersonate::{Impersonation, requested},
-    token_keys::open as open_token_keys,
+    token_keys::{is_discoverable, open as open_token_keys},
 };
 pub use self::{
     jwt::{Claims, KubernetesClaims, Reference, TokenFault, TokenSigner},
