@@ -4,21 +4,23 @@
 mod hook;
 mod wire;
 
-use hook::{Hook, no, yes};
+use hook::{Hook, Reply, no, patch, yes};
 use http::Method;
 use serde_json::{Value, json};
 use wire::{Client, Running};
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
-async fn configure(admin: &mut Client, name: &str, client: Value, policy: &str) {
+const CONFIGURATIONS: &str = "/apis/admissionregistration.k8s.io/v1";
+
+async fn configure(admin: &mut Client, plural: &str, name: &str, client: Value, policy: &str) {
     let rule = json!({"operations": ["*"], "apiGroups": [""], "apiVersions": ["*"], "resources": ["configmaps"]});
     let webhook = json!({
         "name": name, "clientConfig": client, "rules": [rule], "sideEffects": "None", "failurePolicy": policy,
         "admissionReviewVersions": ["v1"],
     });
-    let path = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
-    let made = admin.post(path, &json!({"metadata": {"name": name}, "webhooks": [webhook]})).await;
+    let path = format!("{CONFIGURATIONS}/{plural}");
+    let made = admin.post(&path, &json!({"metadata": {"name": name}, "webhooks": [webhook]})).await;
     assert_eq!(made.status, 201, "{}", made.text());
 }
 
@@ -43,16 +45,28 @@ fn has(text: &str, name: &str, labels: &[&str], value: &str) -> bool {
 async fn webhooks_plugins_and_levels_are_counted() {
     let server = Running::start().await;
     let mut admin = server.admin().await;
-    let hook = Hook::start(|_, request| match request["name"] == "bad" {
-        true => no(request, &json!({"code": 418, "message": "no"})),
-        false => yes(request),
+    let hook = Hook::start(|path, request| match (path, request["name"].as_str()) {
+        ("/broken", _) => Reply::Raw(502, String::new()),
+        ("/wrong", _) => patch(request, &json!([{"op": "remove", "path": "/none"}])),
+        (_, Some("bad")) => no(request, &json!({"code": 418, "message": "no"})),
+        _ => yes(request),
     })
     .await;
-    configure(&mut admin, "judge.example.com", hook.client("/"), "Fail").await;
+    let validating = "validatingwebhookconfigurations";
+    configure(&mut admin, validating, "judge.example.com", hook.client("/"), "Fail").await;
     assert_eq!((create(&mut admin, "good").await, create(&mut admin, "bad").await), (201, 418));
     let away = json!({"url": "https://127.0.0.1:1/"});
-    configure(&mut admin, "away.example.com", away, "Ignore").await;
+    configure(&mut admin, validating, "away.example.com", away.clone(), "Ignore").await;
     assert_eq!(create(&mut admin, "ignored").await, 201);
+    for (plural, name, client) in [
+        (validating, "gone.example.com", away),
+        (validating, "broken.example.com", hook.client("/broken")),
+        ("mutatingwebhookconfigurations", "wrong.example.com", hook.client("/wrong")),
+    ] {
+        configure(&mut admin, plural, name, client, "Fail").await;
+        assert_eq!(create(&mut admin, "none").await, 500, "{name}");
+        admin.call(Method::DELETE, &format!("{CONFIGURATIONS}/{plural}/{name}"), "").await;
+    }
 
     admin.service_account("default").await;
     let labels = json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "baseline",
@@ -73,25 +87,35 @@ async fn webhooks_plugins_and_levels_are_counted() {
     let judge = "name=\"judge.example.com\"";
     let (validating, create) = ("type=\"validating\"", "operation=\"CREATE\"");
     let webhook = "apiserver_admission_webhook_admission_duration_seconds_count";
+    let rejections = "apiserver_admission_webhook_rejection_count";
+    let calling = "error_type=\"calling_webhook_error\"";
+    let plugins = "apiserver_admission_controller_admission_duration_seconds_count";
     let expected: &[(&str, &[&str], &str)] = &[
-        (webhook, &[judge, create, validating, "rejected=\"false\""], "2"),
+        (webhook, &[judge, create, validating, "rejected=\"false\""], "4"),
         (webhook, &[judge, create, validating, "rejected=\"true\""], "1"),
+        (rejections, &[judge, create, validating, "error_type=\"no_error\"", "rejection_code=\"418\""], "1"),
+        (rejections, &["name=\"gone.example.com\"", create, validating, calling, "rejection_code=\"503\""], "1"),
+        (rejections, &["name=\"broken.example.com\"", create, validating, calling, "rejection_code=\"502\""], "1"),
         (
-            "apiserver_admission_webhook_rejection_count",
-            &[judge, create, validating, "error_type=\"no_error\"", "rejection_code=\"418\""],
+            rejections,
+            &[
+                "name=\"wrong.example.com\"",
+                create,
+                "type=\"admit\"",
+                "error_type=\"apiserver_internal_error\"",
+                "rejection_code=\"0\"",
+            ],
             "1",
         ),
-        ("apiserver_admission_webhook_fail_open_count", &["name=\"away.example.com\"", validating], "1"),
+        ("apiserver_admission_webhook_fail_open_count", &["name=\"away.example.com\"", validating], "3"),
+        (plugins, &["name=\"ServiceAccount\"", create, "type=\"admit\"", "rejected=\"false\""], "2"),
+        (plugins, &["name=\"DefaultTolerationSeconds\"", create, "type=\"admit\"", "rejected=\"false\""], "2"),
         (
             "apiserver_admission_webhook_request_total",
             &[judge, create, validating, "rejected=\"false\"", "code=\"200\""],
-            "2",
+            "4",
         ),
-        (
-            "apiserver_admission_controller_admission_duration_seconds_count",
-            &["name=\"PodSecurity\"", create, "type=\"validate\"", "rejected=\"true\""],
-            "1",
-        ),
+        (plugins, &["name=\"PodSecurity\"", create, "type=\"validate\"", "rejected=\"true\""], "1"),
         (
             "pod_security_evaluations_total",
             &[

@@ -3,7 +3,15 @@
 
 use serde_json::Value;
 
-use crate::Lookup;
+use crate::{AdmitFacts, Lookup};
+
+/// What an admission plugin makes of a new object.
+pub struct Admit {
+    /// Its name in Kubernetes.
+    pub plugin: &'static str,
+    /// An error is the reason that a Forbidden answer gives.
+    pub admit: fn(&mut Value, &AdmitFacts<'_>) -> Result<(), String>,
+}
 
 /// How LimitRanges of its namespace bound an object.
 pub struct Limited {
@@ -31,6 +39,8 @@ pub struct DefaultClass {
 
 /// Whether a write may happen, given other objects.
 pub struct Review {
+    /// The admission plugin that this is in Kubernetes.
+    pub plugin: &'static str,
     /// `(new, old)`: the objects that matter. A lookup without a name is for all of the resource.
     pub lookups: fn(&Value, Option<&Value>) -> Vec<Lookup>,
     /// `(new, old, found)`: `found` has the objects of each lookup. An error is the reason that a Forbidden answer gives.

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::age::human_duration;
 use crate::column::{self, text_column};
 use crate::tree::{at, fill, keep, keep_all_but_status, list, list_mut, object, text};
-use crate::{AdmitFacts, Column, Edit, Field, Kind, NameRule, Signed, Subresource};
+use crate::{Admit, AdmitFacts, Column, Edit, Field, Kind, NameRule, Signed, Subresource};
 
 pub use pem::common_name;
 
@@ -31,7 +31,7 @@ pub static KIND: Kind = Kind {
     default: |request| {
         object(request, "status");
     },
-    admit,
+    admit: &[Admit { plugin: "CertificateSubjectRestriction", admit }],
     prepare_create: |request| request["status"] = json!({}),
     prepare_update: |new, old| {
         keep(new, old, "spec");
@@ -96,7 +96,7 @@ fn condition(request: &Value) -> String {
 }
 
 /// Who asks is what the server knows of them, whatever they say. Nobody gets a certificate that makes them everybody's
-/// master (admission `CertificateSubjectRestriction`).
+/// master.
 fn admit(request: &mut Value, facts: &AdmitFacts<'_>) -> Result<(), String> {
     const CLIENT_SIGNER: &str = "kubernetes.io/kube-apiserver-client";
     const MASTERS: &str = "system:masters";

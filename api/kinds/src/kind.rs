@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::podsecurity::PodSecurity;
 use crate::quota::Measure;
-use crate::{Claim, Custom, DefaultClass, Edit, Limited, Review, Scale, Subresource, column, tree};
+use crate::{Admit, Claim, Custom, DefaultClass, Edit, Limited, Review, Scale, Subresource, column, tree};
 
 /// Who says what, in `metadata`.
 const MANAGED: &str = "managedFields";
@@ -68,8 +68,8 @@ pub struct Kind {
     pub default: fn(&mut Value),
     /// The objects whose state `admit` depends on.
     pub lookups: fn(&Value) -> Vec<Lookup>,
-    /// Built-in admission of a new object. An error is the reason a Forbidden answer gives.
-    pub admit: fn(&mut Value, &AdmitFacts<'_>) -> Result<(), String>,
+    /// Built-in admission of a new object, in order.
+    pub admit: &'static [Admit],
     /// Before a create: resets what a client may not set (status), sets the initial state.
     pub prepare_create: fn(&mut Value),
     /// Before an update of the main resource: `(new, old)`; keeps what a client may not change (status).
@@ -317,7 +317,7 @@ impl Kind {
         row_conditions: |_| Vec::new(),
         default: |_| {},
         lookups: |_| Vec::new(),
-        admit: |_, _| Ok(()),
+        admit: &[],
         prepare_create: |_| {},
         prepare_update: |_, _| {},
         prepare_status: tree::keep_all_but_status,

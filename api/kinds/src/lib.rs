@@ -67,7 +67,7 @@ mod tree;
 mod volumes;
 mod workload;
 
-pub use admission::{DefaultClass, Limited, Review};
+pub use admission::{Admit, DefaultClass, Limited, Review};
 pub use age::{age, human_duration};
 pub use claim::{Claim, Holder, Ledger, Pool};
 pub use custom::Custom;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::column::{self, text_column};
 use crate::names::{cidr, label_value, qualified, report};
 use crate::tree::{at, fill, flag, keep, list, members, object, single_and_list, text};
-use crate::{AdmitFacts, Column, Field, Kind, Restore, Subresource, metadata, pod};
+use crate::{Admit, AdmitFacts, Column, Field, Kind, Restore, Subresource, metadata, pod};
 
 pub static KIND: Kind = Kind {
     kind: "Node",
@@ -24,7 +24,7 @@ pub static KIND: Kind = Kind {
     cells,
     default,
     prepare_update: |new, old| keep(new, old, "status"),
-    admit,
+    admit: &[Admit { plugin: "TaintNodesByCondition", admit }],
     validate,
     validate_update,
     validate_status,
@@ -120,7 +120,7 @@ fn default(node: &mut Value) {
     single_and_list(&mut node["spec"], "podCIDR", "podCIDRs", None);
 }
 
-/// A new node takes no pods until its agent has reported it ready (admission `TaintNodesByCondition`).
+/// A new node takes no pods until its agent has reported it ready.
 fn admit(node: &mut Value, _: &AdmitFacts<'_>) -> Result<(), String> {
     const NOT_READY: &str = "node.kubernetes.io/not-ready";
     let mut taints = list(node, "/spec/taints").to_vec();

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::column::{self, text_column};
 use crate::tree::{at, fill, fill_text, keep, list, missing, object, set, text};
-use crate::{Column, Kind, Restore, Subresource, metadata, pod, volumes};
+use crate::{Admit, Column, Kind, Restore, Subresource, metadata, pod, volumes};
 
 pub static KIND: Kind = Kind {
     kind: "PersistentVolume",
@@ -39,10 +39,13 @@ pub static KIND: Kind = Kind {
         ]
     },
     default,
-    admit: |volume, _| {
-        protect(volume, "kubernetes.io/pv-protection");
-        Ok(())
-    },
+    admit: &[Admit {
+        plugin: PROTECTION,
+        admit: |volume, _| {
+            protect(volume, "kubernetes.io/pv-protection");
+            Ok(())
+        },
+    }],
     prepare_create: |volume| {
         let now = at(volume, "/metadata/creationTimestamp").clone();
         volume["status"] = json!({"phase": "Pending", "lastPhaseTransitionTime": now});
@@ -90,6 +93,9 @@ fn stamp(volume: &mut Value, old: Option<&Value>, now: DateTime<Utc>) {
         set(volume, SINCE, now.to_rfc3339_opts(SecondsFormat::Secs, true).into());
     }
 }
+
+/// The admission plugin that protects.
+pub const PROTECTION: &str = "StorageObjectInUseProtection";
 
 /// What is in use is held back by a finalizer until it is not.
 pub fn protect(object: &mut Value, finalizer: &str) {

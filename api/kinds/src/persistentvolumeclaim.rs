@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 
 use crate::column::{self, text_column};
 use crate::names::{report, subdomain};
-use crate::persistentvolume::protect;
+use crate::persistentvolume::{self, protect};
 use crate::pod::{self, quantity};
 use crate::storage::storageclass;
 use crate::tree::{at, fill, fill_text, flag, keep, members, missing, object, remove, set, text};
-use crate::{Column, Kind, Lookup, Review, Subresource, limitrange, metadata, selector, volumes};
+use crate::{Admit, Column, Kind, Lookup, Review, Subresource, limitrange, metadata, selector, volumes};
 
 pub static KIND: Kind = Kind {
     kind: "PersistentVolumeClaim",
@@ -38,10 +38,13 @@ pub static KIND: Kind = Kind {
         ]
     },
     default,
-    admit: |claim, _| {
-        protect(claim, "kubernetes.io/pvc-protection");
-        Ok(())
-    },
+    admit: &[Admit {
+        plugin: persistentvolume::PROTECTION,
+        admit: |claim, _| {
+            protect(claim, "kubernetes.io/pvc-protection");
+            Ok(())
+        },
+    }],
     prepare_create: |claim| claim["status"] = json!({"phase": "Pending"}),
     prepare_update: |new, old| keep(new, old, "status"),
     validate,
@@ -178,6 +181,7 @@ fn validate_status(new: &Value, old: &Value, faults: &mut Faults) {
 
 /// A claim grows where its class lets it.
 static GROWTH: Review = Review {
+    plugin: "PersistentVolumeClaimResize",
     lookups: |new, old| {
         let class = || Lookup {
             resource: storageclass::RESOURCE,

@@ -66,7 +66,7 @@ pub static KIND: Kind = Kind {
     row_conditions: table::row_conditions,
     default: defaults::pod,
     lookups: admission::lookups,
-    admit: admission::admit,
+    admit: admission::PLUGINS,
     prepare_create: |pod| {
         let class = qos_class(pod).name();
         pod["status"] = json!({"phase": "Pending", "qosClass": class});

@@ -63,6 +63,7 @@ pub static DEFAULT: DefaultClass = DefaultClass {
 
 /// Only one class is for all pods.
 static ONE_DEFAULT: Review = Review {
+    plugin: "Priority",
     lookups: |new, _| {
         let all = || Lookup { resource: RESOURCE, namespace: String::new(), name: String::new() };
         flag(new, "/globalDefault").then(all).into_iter().collect()

@@ -33,7 +33,8 @@ fn create(kind: &Kind, mut object: Value) -> Value {
     let credential = vec!["X509SHA256=<<hash of the client certificate>>".to_owned()];
     let extra = [("authentication.kubernetes.io/credential-id".to_owned(), credential)];
     let author = Author { user: "admin", uid: "", groups: &groups, extra: &extra };
-    (kind.admit)(&mut object, &AdmitFacts { suffix: "abcde", found: &found, author }).unwrap();
+    let facts = AdmitFacts { suffix: "abcde", found: &found, author };
+    kind.admit.iter().for_each(|plugin| (plugin.admit)(&mut object, &facts).unwrap());
     (kind.prepare_create)(&mut object);
     for (index, claim) in (kind.claims)(&object).into_iter().enumerate() {
         let chosen = match claim.pool {

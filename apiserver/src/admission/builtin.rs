@@ -1,12 +1,14 @@
 //! What a kind's declaration asks for: its own admission of new objects, a class for those that name none, what other objects have
-//! to do with a write, that nobody gives more than they hold, and that nodes
-//! write what is theirs alone.
+//! to do with a write, that nobody gives more than they hold, and that nodes write what is theirs alone.
 
 use kontiki_kinds::{AdmitFacts, Author, DefaultClass};
 use kontiki_model::{Key, Scope};
 use serde_json::Value;
 
-use super::{Attributes, Operation};
+use super::{
+    Attributes, Operation,
+    metrics::{Phase, Step},
+};
 use crate::{
     authz,
     request::Identity,
@@ -25,8 +27,11 @@ pub fn admit(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Refu
     let suffix = rest::suffix();
     let Identity { user, uid, groups, extra, .. } = attributes.identity;
     let author = Author { user, uid, groups, extra };
-    let admitted = (kind.admit)(object, &AdmitFacts { suffix: &suffix, found: &found, author });
-    admitted.map_err(|why| Refusal::Judged(attributes.forbidden(&why)))
+    let facts = AdmitFacts { suffix: &suffix, found: &found, author };
+    kind.admit.iter().try_for_each(|plugin| {
+        let step = Step::of(attributes, plugin.plugin, Phase::Admit);
+        step.ended((plugin.admit)(object, &facts).map_err(|why| Refusal::Judged(attributes.forbidden(&why))))
+    })
 }
 
 /// The class that the cluster has for objects which name none.
@@ -58,8 +63,8 @@ pub fn review(attributes: &Attributes<'_>, new: &Value, old: Option<&Value>) -> 
             }
         });
     }
-    let judged = (review.check)(new, old, &found);
-    judged.map_err(|why| Refusal::Judged(attributes.forbidden(&why)))
+    let step = Step::of(attributes, review.plugin, Phase::Validate);
+    step.ended((review.check)(new, old, &found).map_err(|why| Refusal::Judged(attributes.forbidden(&why))))
 }
 
 /// The objects of a resource, in one namespace if it is not empty.

@@ -1,8 +1,12 @@
 //! CertificateApproval and CertificateSigning: who decides about a request for a certificate must be trusted with its signer.
 
+use kontiki_kinds::Signed;
 use serde_json::Value;
 
-use super::{Attributes, Operation};
+use super::{
+    Attributes, Operation,
+    metrics::{Phase, Step},
+};
 use crate::{
     authz::{self, Question},
     rest::Refusal,
@@ -18,11 +22,15 @@ pub fn decided(attributes: &Attributes<'_>, object: Option<&Value>, old: Option<
         return Ok(());
     }
     let signs = || signed.decisions.iter().any(|pointer| new.pointer(pointer) != old.pointer(pointer));
-    let verb = match attributes.subresource {
-        "approval" => "approve",
-        "status" if signs() => "sign",
+    let (plugin, verb) = match attributes.subresource {
+        "approval" => ("CertificateApproval", "approve"),
+        "status" if signs() => ("CertificateSigning", "sign"),
         _ => return Ok(()),
     };
+    Step::of(attributes, plugin, Phase::Validate).ended(trusted(attributes, signed, verb, old))
+}
+
+fn trusted(attributes: &Attributes<'_>, signed: Signed, verb: &str, old: &Value) -> Result<(), Refusal> {
     let signer = old.pointer(signed.signer).and_then(Value::as_str).unwrap_or_default();
     if may(attributes, verb, signer)? {
         return Ok(());

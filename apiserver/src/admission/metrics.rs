@@ -106,8 +106,11 @@ pub(super) enum Outcome {
     Denied(u16),
     /// It could not be asked, which its configuration lets pass or does not.
     Unasked {
+        code: u16,
         ignored: bool,
     },
+    /// This server could not do its part.
+    Internal,
 }
 
 /// What a pod was held against.
@@ -164,12 +167,14 @@ impl AdmissionMetrics {
         let (code, rejected) = match outcome {
             Outcome::Allowed => (200, false),
             Outcome::Denied(code) => (code, true),
-            Outcome::Unasked { ignored } => (UNASKED, !ignored),
+            Outcome::Unasked { code, ignored } => (code, !ignored),
+            Outcome::Internal => (0, true),
         };
         let error_type = match outcome {
-            Outcome::Allowed | Outcome::Unasked { ignored: true } => None,
+            Outcome::Allowed | Outcome::Unasked { ignored: true, .. } => None,
             Outcome::Denied(_) => Some("no_error"),
-            Outcome::Unasked { ignored: false } => Some("calling_webhook_error"),
+            Outcome::Unasked { ignored: false, .. } => Some("calling_webhook_error"),
+            Outcome::Internal => Some("apiserver_internal_error"),
         };
         // As many series as a webhook can make it have.
         let code = code.min(CODE_MAX);
@@ -177,7 +182,7 @@ impl AdmissionMetrics {
             let labels = RejectionLabels { name: name.clone(), r#type, operation, error_type, rejection_code: code };
             self.rejections.get_or_create(&labels).inc();
         }
-        if matches!(outcome, Outcome::Unasked { ignored: true }) {
+        if matches!(outcome, Outcome::Unasked { ignored: true, .. }) {
             self.failed_open.get_or_create(&OpenLabels { name: name.clone(), r#type }).inc();
         }
         let rejected = told(rejected);
@@ -209,8 +214,6 @@ impl AdmissionMetrics {
     }
 }
 
-/// The code of a webhook that nobody could ask.
-const UNASKED: u16 = 503;
 /// What is above is told as this.
 const CODE_MAX: u16 = 600;
 

@@ -47,7 +47,7 @@ impl Webhooks {
     /// Asks a webhook. `patience` is how long the call may take, connecting included.
     pub async fn ask(&self, config: &ClientConfig, body: Vec<u8>, patience: Duration) -> Result<Bytes, Unanswered> {
         let url = config.url(&format!("timeout={}s", patience.as_secs_f64().ceil()));
-        let transport = |why: String| Unanswered(format!("Post {url:?}: {why}"));
+        let transport = |why: String| Unanswered::because(format!("Post {url:?}: {why}"));
         let request = Request::builder()
             .method(Method::POST)
             .uri(&url)
@@ -63,9 +63,9 @@ impl Webhooks {
             match Limited::new(body, ANSWER_BYTES_MAX).collect().await {
                 Ok(collected) => Ok((parts.status, parts.headers, collected.to_bytes())),
                 Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => {
-                    Err(Unanswered(format!("the answer is larger than {ANSWER_BYTES_MAX} bytes")))
+                    Err(Unanswered::because(format!("the answer is larger than {ANSWER_BYTES_MAX} bytes")))
                 }
-                Err(error) => Err(Unanswered(format!("the answer broke off: {error}"))),
+                Err(error) => Err(Unanswered::because(format!("the answer broke off: {error}"))),
             }
         };
         let late = |_| transport("context deadline exceeded".to_owned());
@@ -99,12 +99,14 @@ impl Webhooks {
 fn checked(code: StatusCode, headers: &HeaderMap, body: Bytes) -> Result<Bytes, Unanswered> {
     // As client-go: 200 to 206.
     if !(200..=206).contains(&code.as_u16()) {
-        return Err(Unanswered(refusal::words(code, headers, &body)));
+        return Err(refusal::told(code, headers, &body));
     }
     if body.is_empty() {
         let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let code = code.as_u16();
-        return Err(Unanswered(format!("0-length response with status code: {code} and content type: {kind}")));
+        return Err(Unanswered::because(format!(
+            "0-length response with status code: {code} and content type: {kind}"
+        )));
     }
     Ok(body)
 }

@@ -23,5 +23,15 @@ pub(crate) fn decode_base64(text: &str) -> Option<Vec<u8>> {
 
 /// Why there is no answer; the text continues "failed to call webhook".
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct Unanswered(pub String);
+#[error("{why}")]
+pub(crate) struct Unanswered {
+    pub why: String,
+    /// The status that came instead.
+    pub code: Option<u16>,
+}
+
+impl Unanswered {
+    fn because(why: String) -> Self {
+        Unanswered { why, code: None }
+    }
+}

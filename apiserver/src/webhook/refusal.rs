@@ -3,16 +3,23 @@
 use http::{HeaderMap, StatusCode, header};
 use serde_json::Value;
 
-use super::limits::REFUSAL_BYTES_MAX;
+use super::{Unanswered, limits::REFUSAL_BYTES_MAX};
 use crate::rest::object::text;
 
-/// The words of client-go for an answer that is no success.
-pub fn words(code: StatusCode, headers: &HeaderMap, body: &[u8]) -> String {
+/// What client-go makes of an answer that is no success: a Status says itself which one it is.
+pub fn told(code: StatusCode, headers: &HeaderMap, body: &[u8]) -> Unanswered {
     let status = serde_json::from_slice::<Value>(body).ok();
     let status = status.filter(|status| text(status, "/kind") == "Status" && text(status, "/status") != "Success");
-    if let Some(status) = status {
-        return text(&status, "/message").to_owned();
+    match status {
+        Some(status) => {
+            let code = status["code"].as_u64().and_then(|code| u16::try_from(code).ok()).unwrap_or_default();
+            Unanswered { why: text(&status, "/message").to_owned(), code: Some(code) }
+        }
+        None => Unanswered { why: words(code, headers, body), code: Some(code.as_u16()) },
     }
+}
+
+fn words(code: StatusCode, headers: &HeaderMap, body: &[u8]) -> String {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let said = match content_type.is_empty() || content_type.starts_with("text/") {
         true => String::from_utf8_lossy(&body[..body.len().min(REFUSAL_BYTES_MAX)]).trim().to_owned(),
@@ -46,7 +53,7 @@ mod tests {
 
     #[test]
     fn statuses_are_told_as_client_go_tells_them() {
-        let status = r#"{"kind":"Status","status":"Failure","message":"not today"}"#;
+        let status = r#"{"kind":"Status","status":"Failure","message":"not today","code":418}"#;
         let table = [
             (404, "text/plain", "404 page not found", "the server could not find the requested resource"),
             (
@@ -68,7 +75,9 @@ mod tests {
         for (code, content_type, body, expected) in table {
             let mut headers = HeaderMap::new();
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-            assert_eq!(words(StatusCode::from_u16(code).unwrap(), &headers, body.as_bytes()), expected);
+            let told = told(StatusCode::from_u16(code).unwrap(), &headers, body.as_bytes());
+            assert_eq!(told.why, expected);
+            assert_eq!(told.code, Some(if body == status { 418 } else { code }), "{body}");
         }
     }
 }

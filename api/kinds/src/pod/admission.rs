@@ -1,11 +1,10 @@
-//! What admission adds to a new Pod: identity (`ServiceAccount`), priority (`Priority`), tolerations (`DefaultTolerationSeconds`), what its
-//! runtime takes ([`runtime`]).
+//! What admission adds to a new Pod: identity, priority, tolerations, what its runtime takes ([`runtime`]).
 
 use serde_json::{Value, json};
 
 use super::runtime;
 use crate::tree::{at, fill, int, list, list_mut, missing, object, text, text_or};
-use crate::{AdmitFacts, Lookup};
+use crate::{Admit, AdmitFacts, Lookup};
 
 /// Where a container finds its token, the cluster's CA and its namespace.
 pub const TOKEN_MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -29,14 +28,25 @@ pub fn lookups(pod: &Value) -> Vec<Lookup> {
     all
 }
 
-pub fn admit(pod: &mut Value, facts: &AdmitFacts<'_>) -> Result<(), String> {
-    priority(pod, facts)?;
-    service_account(pod, facts)?;
-    tolerate(pod);
-    // Looked up last, if at all.
-    let class = runtime::lookup(pod).and_then(|_| facts.found.last()?.clone());
-    runtime::admit(pod, class.as_ref())
-}
+pub const PLUGINS: &[Admit] = &[
+    Admit { plugin: "ServiceAccount", admit: service_account },
+    Admit { plugin: "Priority", admit: priority },
+    Admit {
+        plugin: "DefaultTolerationSeconds",
+        admit: |pod, _| {
+            tolerate(pod);
+            Ok(())
+        },
+    },
+    Admit {
+        plugin: "RuntimeClass",
+        admit: |pod, facts| {
+            // Looked up last, if at all.
+            let class = runtime::lookup(pod).and_then(|_| facts.found.last()?.clone());
+            runtime::admit(pod, class.as_ref())
+        },
+    },
+];
 
 /// The class decides; what the pod says itself must agree.
 fn priority(pod: &mut Value, facts: &AdmitFacts<'_>) -> Result<(), String> {
@@ -162,7 +172,7 @@ mod tests {
     fn admitted_among(spec: Value, found: &[Option<Value>]) -> Result<Value, String> {
         let mut pod = json!({"metadata": {"namespace": "a"}, "spec": spec});
         let facts = AdmitFacts { suffix: "abcde", found, author: Author::default() };
-        admit(&mut pod, &facts).map(|()| pod["spec"].take())
+        PLUGINS.iter().try_for_each(|plugin| (plugin.admit)(&mut pod, &facts)).map(|()| pod["spec"].take())
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::{GROUP, kept, validate_parameters, validate_provisioner};
 use crate::column::{self, text_column};
 use crate::tree::{count, text};
-use crate::{Column, Kind, metadata, persistentvolume};
+use crate::{Admit, Column, Kind, metadata, persistentvolume};
 
 pub static KIND: Kind = Kind {
     group: GROUP,
@@ -16,11 +16,14 @@ pub static KIND: Kind = Kind {
     delete_returns_object: true,
     columns: COLUMNS,
     cells: |class, now| vec![column::name(class), text(class, "/driverName").into(), column::age(class, now)],
-    // Not removed while volumes use it (admission `StorageObjectInUseProtection`); a controller lets go.
-    admit: |class, _| {
-        persistentvolume::protect(class, "kubernetes.io/vac-protection");
-        Ok(())
-    },
+    // Not removed while volumes use it; a controller lets go.
+    admit: &[Admit {
+        plugin: persistentvolume::PROTECTION,
+        admit: |class, _| {
+            persistentvolume::protect(class, "kubernetes.io/vac-protection");
+            Ok(())
+        },
+    }],
     validate: |class, faults| {
         validate_provisioner(class, "driverName", faults);
         validate_parameters(class, faults);

@@ -60,7 +60,8 @@ fn who_asks_is_what_the_server_knows() {
     let kind = kind_of(&object);
     let groups = ["g".to_owned()];
     let author = Author { user: "jane", uid: "7", groups: &groups, extra: &[] };
-    (kind.admit)(&mut object, &AdmitFacts { suffix: "", found: &[], author }).unwrap();
+    let facts = AdmitFacts { suffix: "", found: &[], author };
+    kind.admit.iter().for_each(|plugin| (plugin.admit)(&mut object, &facts).unwrap());
     let spec = &object["spec"];
     assert_eq!((&spec["username"], &spec["uid"], &spec["groups"]), (&json!("jane"), &json!("7"), &json!(["g"])));
     assert_eq!(spec["extra"], json!({}));

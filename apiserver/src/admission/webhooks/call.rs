@@ -1,5 +1,7 @@
 //! One webhook asked about one request.
 
+use std::fmt::Display;
+
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -28,10 +30,17 @@ pub struct Shown<'a> {
 /// Why a webhook did not say yes.
 #[derive(Debug)]
 pub enum Failed {
-    /// It could not be asked, or what it said makes no sense: what that means, its configuration says.
-    Unasked(String),
-    Refused(Refusal),
+    /// It could not be asked, or what it said makes no sense: what that means, its configuration says. The code is what counts it.
+    Unasked { why: String, code: u16 },
+    /// It said no.
+    Denied(Refusal),
+    /// This server could not do its part.
+    Internal(Refusal),
 }
+
+/// What is counted where nobody answered, and where this server cannot even ask.
+pub const UNANSWERED: u16 = 503;
+const UNASKABLE: u16 = 400;
 
 /// Asks a webhook, and takes what it wants to be told.
 pub async fn ask(
@@ -42,9 +51,9 @@ pub async fn ask(
     told: &mut Told,
 ) -> Result<Answer, Failed> {
     if attributes.view.dry_run && !hook.takes_dry_runs {
-        return Err(Failed::Refused(Refusal::Final(review::no_dry_run(&hook.name))));
+        return Err(Failed::Internal(Refusal::Final(review::no_dry_run(&hook.name))));
     }
-    let unasked = |step: &str, why: &dyn std::fmt::Display| Failed::Unasked(format!("{step}: {why}"));
+    let unasked = |step: &str, why: &dyn Display| Failed::Unasked { why: format!("{step}: {why}"), code: UNASKABLE };
     let unknown = "webhook does not accept known AdmissionReview versions (v1, v1beta1)";
     let version = hook.version.ok_or_else(|| unasked("could not create admission objects", &unknown))?;
     let client = hook.client.as_ref().map_err(|error| unasked("could not get REST client", error))?;
@@ -52,8 +61,12 @@ pub async fn ask(
     let body = review::body(version, &question(attributes, shown, &uid));
     let body = body.map_err(|error| unasked("could not create admission objects", &error))?;
     let answer = attributes.call.core.webhooks.ask(client, body, hook.patience).await;
-    let answer = answer.map_err(|error| unasked("failed to call webhook", &error))?;
-    let answer = review::read(version, &uid, mutating, &answer).map_err(Failed::Unasked)?;
+    let answer = answer.map_err(|error| {
+        let why = format!("failed to call webhook: {error}");
+        Failed::Unasked { why, code: error.code.unwrap_or(UNANSWERED) }
+    })?;
+    let answer = review::read(version, &uid, mutating, &answer);
+    let answer = answer.map_err(|why| Failed::Unasked { why, code: UNANSWERED })?;
     for (key, value) in &answer.audit_annotations {
         attributes.call.request.annotate(&format!("{}/{key}", hook.name), value.as_str());
     }
@@ -63,7 +76,7 @@ pub async fn ask(
     }
     let status = review::denial(&hook.name, &answer.status);
     // What there was before may have been out of date.
-    Err(Failed::Refused(if shown.old.is_some() { Refusal::Judged(status) } else { Refusal::Final(status) }))
+    Err(Failed::Denied(if shown.old.is_some() { Refusal::Judged(status) } else { Refusal::Final(status) }))
 }
 
 /// The review's request.

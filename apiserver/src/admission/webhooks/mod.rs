@@ -226,10 +226,9 @@ fn decided<T>(
     let Asking { hook, phase, took, .. } = *asking;
     let outcome = match &answer {
         Ok(_) => Outcome::Allowed,
-        Err(Failed::Refused(Refusal::Final(status) | Refusal::Judged(status))) => Outcome::Denied(status.code),
-        Err(Failed::Refused(Refusal::Raced) | Failed::Unasked(_)) => {
-            Outcome::Unasked { ignored: hook.ignores_failures }
-        }
+        Err(Failed::Denied(Refusal::Final(status) | Refusal::Judged(status))) => Outcome::Denied(status.code),
+        Err(Failed::Unasked { code, .. }) => Outcome::Unasked { code: *code, ignored: hook.ignores_failures },
+        Err(Failed::Denied(Refusal::Raced) | Failed::Internal(_)) => Outcome::Internal,
     };
     let phase = match phase {
         Phase::Mutating => metrics::Phase::Admit,
@@ -238,13 +237,13 @@ fn decided<T>(
     attributes.call.core.metrics.admission.asked(attributes, (&hook.name, phase), outcome, took);
     match answer {
         Ok(answer) => Ok(Some(answer)),
-        Err(Failed::Refused(refusal)) => Err(refusal),
-        Err(Failed::Unasked(why)) if hook.ignores_failures => {
+        Err(Failed::Denied(refusal) | Failed::Internal(refusal)) => Err(refusal),
+        Err(Failed::Unasked { why, .. }) if hook.ignores_failures => {
             tracing::warn!(webhook = hook.name, why, "a webhook could not be asked, and is ignored");
             attributes.call.request.annotate(&format!("failed-open.{place}"), hook.name.as_str());
             Ok(None)
         }
-        Err(Failed::Unasked(why)) => {
+        Err(Failed::Unasked { why, .. }) => {
             let name = &hook.name;
             Err(Refusal::Final(failure::internal(format!("failed calling webhook {name:?}: {why}"))))
         }

@@ -3,7 +3,10 @@
 use kontiki_schema::{PatchError, json_patch};
 use serde_json::Value;
 
-use super::{call::Failed, review::Patch};
+use super::{
+    call::{Failed, UNANSWERED},
+    review::Patch,
+};
 use crate::{failure, rest::Refusal};
 
 /// The object that a webhook was shown, after its patch. None: it stays as it is.
@@ -14,12 +17,12 @@ pub fn apply(webhook: &str, shown: Option<&Value>, patch: Option<&Patch>) -> Res
         return Err(internal(format!("admission webhook {webhook:?} {why}")));
     };
     if patch.r#type != "JSONPatch" {
-        return Err(Failed::Unasked(format!("unsupported patch type {:?}", patch.r#type)));
+        return Err(unusable(format!("unsupported patch type {:?}", patch.r#type)));
     }
     json_patch(shown, &patch.body).map(Some).map_err(|error| match error {
         PatchError::BadRequest(why) | PatchError::TooLarge(why) => {
             let why = why.strip_prefix("error decoding patch: ").unwrap_or(&why);
-            Failed::Unasked(format!("received undecodable patch in webhook response: {why}"))
+            unusable(format!("received undecodable patch in webhook response: {why}"))
         }
         PatchError::Unprocessable(why) | PatchError::Internal(why) => internal(why),
     })
@@ -30,7 +33,11 @@ fn is_empty(patch: &[u8]) -> bool {
 }
 
 fn internal(why: impl std::fmt::Display) -> Failed {
-    Failed::Refused(Refusal::Final(failure::internal(why)))
+    Failed::Internal(Refusal::Final(failure::internal(why)))
+}
+
+fn unusable(why: String) -> Failed {
+    Failed::Unasked { why, code: UNANSWERED }
 }
 
 #[cfg(test)]
@@ -41,9 +48,11 @@ mod tests {
 
     fn told(failed: Failed) -> String {
         match failed {
-            Failed::Unasked(why) => why,
-            Failed::Refused(Refusal::Final(status) | Refusal::Judged(status)) => status.message,
-            Failed::Refused(Refusal::Raced) => "raced".to_owned(),
+            Failed::Unasked { why, .. } => why,
+            Failed::Denied(refusal) | Failed::Internal(refusal) => match refusal {
+                Refusal::Final(status) | Refusal::Judged(status) => status.message,
+                Refusal::Raced => "raced".to_owned(),
+            },
         }
     }
 
