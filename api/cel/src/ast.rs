@@ -1,10 +1,14 @@
 //! Expressions as they are parsed; macros are nodes of their own.
 
+use std::iter;
+
 /// An expression and where it stands in the text.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Expr {
     pub at: usize,
     pub node: Node,
+    /// Levels of expressions, this one and those it is made of.
+    pub height: usize,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -107,9 +111,27 @@ pub enum Literal {
     Bytes(Vec<u8>),
 }
 
+impl Node {
+    /// The expressions that it is made of directly.
+    fn parts<'e>(&'e self) -> Box<dyn Iterator<Item = &'e Expr> + 'e> {
+        match self {
+            Node::Literal(_) | Node::Ident(_) => Box::new(iter::empty()),
+            Node::Select { of, .. } | Node::Has { of, .. } => Box::new(iter::once(&**of)),
+            Node::Index { of, index, .. } => Box::new([&**of, &**index].into_iter()),
+            Node::Call { target, args, .. } => Box::new(target.iter().map(|one| &**one).chain(args)),
+            Node::List(items) => Box::new(items.iter().map(|item| &item.value)),
+            Node::Map(entries) => Box::new(entries.iter().flat_map(|entry| [&entry.key, &entry.value])),
+            Node::Construct { fields, .. } => Box::new(fields.iter().map(|field| &field.value)),
+            Node::Loop(one) => Box::new([&one.range, &one.body].into_iter().chain(&one.filter)),
+            Node::Bind { value, body, .. } => Box::new([&**value, &**body].into_iter()),
+        }
+    }
+}
+
 impl Expr {
     pub fn new(at: usize, node: Node) -> Self {
-        Expr { at, node }
+        let height = 1 + node.parts().map(|part| part.height).max().unwrap_or_default();
+        Expr { at, node, height }
     }
 
     pub fn call(at: usize, name: &str, args: Vec<Expr>) -> Self {
@@ -144,28 +166,7 @@ impl Expr {
     /// Looks at the expression and at all that it is made of.
     pub fn each<'e>(&'e self, look: &mut dyn FnMut(&'e Expr)) {
         look(self);
-        match &self.node {
-            Node::Literal(_) | Node::Ident(_) => {}
-            Node::Select { of, .. } | Node::Has { of, .. } => of.each(look),
-            Node::Index { of, index, .. } => {
-                of.each(look);
-                index.each(look);
-            }
-            Node::Call { target, args, .. } => {
-                target.iter().map(|one| &**one).chain(args).for_each(|one| one.each(look))
-            }
-            Node::List(items) => items.iter().for_each(|item| item.value.each(look)),
-            Node::Map(entries) => entries.iter().for_each(|entry| {
-                entry.key.each(look);
-                entry.value.each(look);
-            }),
-            Node::Construct { fields, .. } => fields.iter().for_each(|field| field.value.each(look)),
-            Node::Loop(one) => [&one.range, &one.body].into_iter().chain(&one.filter).for_each(|one| one.each(look)),
-            Node::Bind { value, body, .. } => {
-                value.each(look);
-                body.each(look);
-            }
-        }
+        self.node.parts().for_each(|part| part.each(look));
     }
 
     /// Whether a variable is named anywhere, and not hidden there.

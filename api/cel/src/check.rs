@@ -289,7 +289,7 @@ fn inner(found: Type) -> Type {
 
 /// What is wrong with what a call is given literally.
 fn literal(name: &str, args: &[Expr]) -> Option<Fault> {
-    let [.., Expr { at, node: Node::Literal(Literal::String(text)) }] = args else { return None };
+    let [.., Expr { at, node: Node::Literal(Literal::String(text)), .. }] = args else { return None };
     let sound = match name {
         "duration" => duration(text).is_some(),
         "timestamp" => timestamp(text).is_some(),

@@ -162,7 +162,7 @@ impl<'a> Run<'a, '_> {
         for arg in target.into_iter().chain(args) {
             values.push(self.of(arg)?);
         }
-        self.budget.spend(functions::cost(name, &values))?;
+        self.budget.spend(functions::cost(name, &values, self.patterns))?;
         functions::call(name, target.is_some(), &values, self.patterns)
     }
 

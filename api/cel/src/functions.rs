@@ -23,21 +23,23 @@ use crate::value::Value;
 type Outcome<'a> = Result<Value<'a>, RunError>;
 
 /// What a call costs: one, and more where it looks through what it is given.
-pub fn cost(name: &str, values: &[Value<'_>]) -> u64 {
+pub fn cost(name: &str, values: &[Value<'_>], literal: &Patterns) -> u64 {
+    if let Some(cost) = patterns::cost(name, values, literal) {
+        return cost;
+    }
     let tenth = |value: Option<&Value<'_>>| value.map_or(0, Value::size).div_ceil(10);
     match name {
         "check" if matches!(values.first(), Some(Value::Check(_))) => authorizer::COST,
-        "contains" | "matches" | "find" | "findAll" | "replace" | "split" | "indexOf" | "lastIndexOf"
-        | "startsWith" | "endsWith" | "lowerAscii" | "upperAscii" | "substring" | "trim" | "quantity"
-        | "isQuantity" | "url" | "isURL" | "ip" | "isIP" | "cidr" | "isCIDR" | "semver" | "isSemver" => {
-            1 + tenth(values.first())
-        }
+        "contains" | "replace" | "split" | "indexOf" | "lastIndexOf" | "startsWith" | "endsWith" | "lowerAscii"
+        | "upperAscii" | "substring" | "trim" | "quantity" | "isQuantity" | "url" | "isURL" | "ip" | "isIP"
+        | "cidr" | "isCIDR" | "semver" | "isSemver" => 1 + tenth(values.first()),
         "_+_" | "_==_" | "_!=_" | "_<_" | "_<=_" | "_>_" | "_>=_" => {
             let all = values.iter().map(Value::size).max().unwrap_or_default();
             1 + all / 10
         }
         "@in" => 1 + values.get(1).filter(|value| value.items().is_some()).map_or(0, Value::size),
-        "isSorted" | "sum" | "min" | "max" | "distinct" | "sort" | "flatten" | "join" | "reverse" | "slice" => {
+        "distinct" => 1 + values.first().map_or(0, |list| list.size().saturating_mul(list.size())),
+        "isSorted" | "sum" | "min" | "max" | "sort" | "flatten" | "join" | "reverse" | "slice" => {
             1 + values.first().map_or(0, Value::size)
         }
         "sets.contains" | "sets.equivalent" | "sets.intersects" => 1 + values.iter().map(Value::size).product::<u64>(),

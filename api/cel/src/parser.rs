@@ -7,6 +7,8 @@ use crate::macros;
 
 /// Deeper expressions are refused: everything that follows is recursion.
 const DEPTH_MAX: usize = 100;
+/// Nor does a tree grow higher by chains: `a + b + c`, `a.b.c`.
+const HEIGHT_MAX: usize = 250;
 /// Longer texts are refused, as Kubernetes refuses them.
 const LENGTH_MAX: usize = 100_000;
 
@@ -40,6 +42,17 @@ const LEVELS: [&[(&str, &str)]; 5] = [
     &[("+", "_+_"), ("-", "_-_")],
     &[("*", "_*_"), ("/", "_/_"), ("%", "_%_")],
 ];
+
+/// The first of them, `||` and `&&`: it does not matter how they are grouped, so long chains of them make low trees.
+const LOGIC_LEVELS: usize = 2;
+
+fn balanced(name: &str, places: &[usize], operands: &mut impl Iterator<Item = Expr>) -> Expr {
+    let middle = places.len() / 2;
+    let Some(at) = places.get(middle) else { return operands.next().expect("one more operand than operators") };
+    let left = balanced(name, &places[..middle], operands);
+    let right = balanced(name, &places[middle + 1..], operands);
+    Expr::call(*at, name, vec![left, right])
+}
 
 impl Parser<'_> {
     fn peek(&self) -> &Token {
@@ -123,14 +136,31 @@ impl Parser<'_> {
 
     fn binary(&mut self, level: usize) -> Result<Expr, Fault> {
         let Some(operators) = LEVELS.get(level) else { return self.unary() };
-        let mut left = self.binary(level + 1)?;
+        let (mut left, mut alternatives, mut places) = (self.binary(level + 1)?, Vec::new(), Vec::new());
         loop {
             let at = self.place();
-            let Some((_, name)) = operators.iter().find(|(sign, _)| self.is(sign)) else { return Ok(left) };
+            let Some((_, name)) = operators.iter().find(|(sign, _)| self.is(sign)) else { break };
             self.next();
             let right = self.binary(level + 1)?;
-            left = Expr::call(at, name, vec![left, right]);
+            if level < LOGIC_LEVELS {
+                alternatives.push(std::mem::replace(&mut left, right));
+                places.push(at);
+            } else {
+                left = self.bounded(Expr::call(at, name, vec![left, right]))?;
+            }
         }
+        alternatives.push(left);
+        let (_, name) = operators[0];
+        self.bounded(balanced(name, &places, &mut alternatives.into_iter()))
+    }
+
+    /// What follows is recursion over the tree.
+    fn bounded(&self, expr: Expr) -> Result<Expr, Fault> {
+        if expr.height > HEIGHT_MAX {
+            let message = format!("expression recursion limit exceeded: {HEIGHT_MAX}");
+            return Err(Fault::new(self.place(), message));
+        }
+        Ok(expr)
     }
 
     fn unary(&mut self) -> Result<Expr, Fault> {
@@ -195,6 +225,7 @@ impl Parser<'_> {
             } else {
                 return Ok(expr);
             }
+            expr = self.bounded(expr)?;
         }
     }
 
@@ -309,6 +340,24 @@ mod tests {
         for (left, right) in same {
             assert_eq!(shape(left), shape(right), "{left}");
         }
+    }
+
+    #[test]
+    fn chains_make_no_high_trees() {
+        let chain = |part: &str, by: &str, count: usize| vec![part; count].join(by);
+        for (part, by) in [("1", " + "), ("a", "."), ("a", " == "), ("1", "*")] {
+            assert!(parse(&chain(part, by, 200)).is_ok(), "{by}");
+            let refused = parse(&chain(part, by, 20_000)).unwrap_err();
+            assert_eq!(refused.message, "expression recursion limit exceeded: 250", "{by}");
+        }
+        assert!(parse(&format!("a{}", "[0]".repeat(20_000))).is_err());
+        assert!(parse(&format!("a{}", ".f()".repeat(20_000))).is_err());
+        for by in [" || ", " && "] {
+            assert!(parse(&chain("a", by, 10_000)).unwrap().height < 20, "{by}");
+        }
+        let within = |text: &str| format!("({text})");
+        let nested = (0..50).fold("1".to_owned(), |text, _| format!("{} + {}", within(&text), chain("1", " + ", 100)));
+        assert!(parse(&nested).is_err());
     }
 
     /// Without places, which brackets move.

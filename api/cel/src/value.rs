@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -48,6 +49,13 @@ pub enum Value<'a> {
     /// A question to an authorizer, and its answer.
     Check(Arc<Check<'a>>),
     Decision(Arc<Decision>),
+}
+
+#[derive(PartialEq, Eq, Hash)]
+enum MapKey<'k> {
+    Text(&'k str),
+    Number(i128),
+    Bool(bool),
 }
 
 /// A JSON value under its declared type. What does not fit is what it is.
@@ -235,6 +243,17 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// As the key of a map: strings, whole numbers and truth values, which is all that keys may be.
+    fn as_key(&self) -> Option<MapKey<'_>> {
+        match self {
+            Value::String(text) => Some(MapKey::Text(text)),
+            Value::Int(number) => Some(MapKey::Number(i128::from(*number))),
+            Value::Uint(number) => Some(MapKey::Number(i128::from(*number))),
+            Value::Bool(value) => Some(MapKey::Bool(*value)),
+            _ => None,
+        }
+    }
+
     /// Values of different types are different, numbers apart.
     pub fn equals(&self, other: &Value<'_>) -> bool {
         match (self, other) {
@@ -265,11 +284,9 @@ impl<'a> Value<'a> {
                     return one.len() == other.len() && one.iter().zip(&other).all(|(one, other)| one.equals(other));
                 }
                 let (Some(one), Some(other)) = (self.entries(), other.entries()) else { return false };
+                let other: HashMap<_, _> = other.iter().map(|(key, value)| (key.as_key(), value)).collect();
                 one.len() == other.len()
-                    && one.iter().all(|(key, value)| {
-                        let found = other.iter().find(|(other, _)| key.equals(other));
-                        found.is_some_and(|(_, other)| value.equals(other))
-                    })
+                    && one.iter().all(|(key, value)| other.get(&key.as_key()).is_some_and(|other| value.equals(other)))
             }
         }
     }
@@ -288,5 +305,24 @@ impl<'a> Value<'a> {
             (Value::Semver(one), Value::Semver(other)) => Some(one.compare(other)),
             _ => self.number()?.partial_cmp(&other.number()?),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn maps_are_equal_by_their_keys() {
+        let map = |numbers: &[i64]| {
+            Value::Map(numbers.iter().map(|number| (Value::Int(*number), Value::Bool(true))).collect::<Vec<_>>().into())
+        };
+        assert!(map(&[1, 2]).equals(&map(&[2, 1])));
+        assert!(!map(&[1, 2]).equals(&map(&[1, 3])) && !map(&[1]).equals(&map(&[1, 2])));
+        let unsigned = Value::Map(vec![(Value::Uint(1), Value::Bool(true))].into());
+        assert!(map(&[1]).equals(&unsigned));
+        let long: Map<String, Json> = (0..50_000).map(|number| (format!("k{number}"), number.into())).collect();
+        let reversed: Map<String, Json> = long.clone().into_iter().rev().collect();
+        assert!(Value::JsonMap(&long, &Type::Dyn).equals(&Value::JsonMap(&reversed, &Type::Dyn)));
     }
 }

@@ -28,9 +28,17 @@ pub struct Fault {
     pub detail: String,
 }
 
-/// All faults of one object.
+/// All faults of one object; of very many the first, and how many there are.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Faults(Vec<Fault>);
+pub struct Faults {
+    kept: Vec<Fault>,
+    bytes: usize,
+    count: usize,
+}
+
+/// Faults that are told, and what they may take together: an object as large as a request may be holds a million.
+const FAULTS_MAX: usize = 1_000;
+const FAULT_BYTES_MAX: usize = 256 * 1024;
 
 impl FaultKind {
     /// The `reason` in a Status cause.
@@ -67,6 +75,15 @@ impl FaultKind {
 }
 
 impl Fault {
+    fn bytes(&self) -> usize {
+        let value = match &self.value {
+            Some(Value::String(text)) => text.len(),
+            Some(value @ (Value::Array(_) | Value::Object(_))) => value.to_string().len(),
+            Some(Value::Null | Value::Bool(_) | Value::Number(_)) | None => 0,
+        };
+        self.field.len() + self.detail.len() + value
+    }
+
     /// The message without the field: `Invalid value: "x": must be …`.
     pub fn message(&self) -> String {
         let mut out = self.kind.words().to_owned();
@@ -86,7 +103,7 @@ impl Fault {
 
 impl Faults {
     pub fn add(&mut self, kind: FaultKind, field: impl Into<String>, value: Option<Value>, detail: impl Into<String>) {
-        self.0.push(Fault { kind, field: field.into(), value, detail: detail.into() });
+        self.push(Fault { kind, field: field.into(), value, detail: detail.into() });
     }
 
     pub fn required(&mut self, field: impl Into<String>, detail: impl Into<String>) {
@@ -122,19 +139,35 @@ impl Faults {
     }
 
     pub fn push(&mut self, fault: Fault) {
-        self.0.push(fault);
+        self.count += 1;
+        if !self.is_full() {
+            self.bytes += fault.bytes();
+            self.kept.push(fault);
+        }
     }
 
     pub fn extend(&mut self, faults: Faults) {
-        self.0.extend(faults.0);
+        let more = faults.count - faults.kept.len();
+        faults.kept.into_iter().for_each(|fault| self.push(fault));
+        self.count += more;
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.count == 0
+    }
+
+    /// All there are, told or not.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Whoever looks for more may stop.
+    pub fn is_full(&self) -> bool {
+        self.kept.len() >= FAULTS_MAX || self.bytes >= FAULT_BYTES_MAX
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Fault> {
-        self.0.iter()
+        self.kept.iter()
     }
 
     pub fn causes(&self) -> Vec<Cause> {
@@ -143,6 +176,25 @@ impl Faults {
             message: fault.message(),
             field: fault.field.clone(),
         };
-        self.0.iter().map(cause).collect()
+        self.kept.iter().map(cause).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_very_many_faults_the_first_are_told() {
+        let mut faults = Faults::default();
+        for index in 0..100_000 {
+            faults.required(format!("spec.items[{index}]"), "");
+        }
+        assert_eq!((faults.count(), faults.iter().count()), (100_000, FAULTS_MAX));
+        let mut long = Faults::default();
+        (0..10).for_each(|_| long.invalid("a".repeat(100 * 1024), "", ""));
+        assert_eq!((long.count(), long.iter().count()), (10, 3));
+        faults.extend(long);
+        assert_eq!((faults.count(), faults.causes().len()), (100_010, FAULTS_MAX));
     }
 }

@@ -3,12 +3,9 @@
 use kontiki_model::Quantity;
 use serde_json::{Map, Value};
 
-use crate::decode::{DEPTH_MAX, DecodeError, Document, nests_deeper};
+use crate::decode::{DEPTH_MAX, DecodeError, Document, StrictErrors, nests_deeper};
 use crate::table::{Field, Form, Item, Shape, Table, TypeId};
 use crate::{go, scalar};
-
-/// Kubernetes stops listing strict decoding errors here.
-const UNKNOWN_MAX: usize = 100;
 
 /// One message of what strict field validation refuses: `strict decoding error: unknown field "x", duplicate field "y"`.
 pub fn strict_error(messages: &[String]) -> String {
@@ -25,13 +22,13 @@ impl Table {
             holder: None,
             refused: None,
             mismatch: None,
-            unknown: Vec::new(),
+            unknown: StrictErrors::default(),
         };
         checker.item(Item::Of(id), value);
         // A type's own decoder ends Go's decoding; other mismatches are only remembered.
         match checker.refused.or(checker.mismatch) {
             Some(message) => Err(DecodeError(message)),
-            None => Ok(checker.unknown),
+            None => Ok(checker.unknown.told()),
         }
     }
 
@@ -60,7 +57,7 @@ struct Checker<'a> {
     holder: Option<TypeId>,
     refused: Option<String>,
     mismatch: Option<String>,
-    unknown: Vec<String>,
+    unknown: StrictErrors,
 }
 
 impl<'a> Checker<'a> {
@@ -126,8 +123,7 @@ impl<'a> Checker<'a> {
                 _ if type_meta => self.item(Item::String, value),
                 Some(field) => self.field(field, value),
                 None if kind.preserve_unknown => {}
-                None if self.unknown.len() < UNKNOWN_MAX => self.unknown.push(self.path.clone()),
-                None => {}
+                None => self.unknown.add(|| self.path.clone()),
             }
             self.fields.pop();
             self.path.truncate(length);

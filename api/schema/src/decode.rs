@@ -23,6 +23,18 @@ pub struct Duplicate {
     pub message: String,
 }
 
+/// Kubernetes stops listing strict decoding errors here.
+const STRICT_ERRORS_MAX: usize = 100;
+/// Nor does the list grow beyond this: a path may be as long as the request.
+const STRICT_ERROR_BYTES_MAX: usize = 64 * 1024;
+
+/// What strict field validation has to say: the first of each list.
+#[derive(Debug)]
+pub struct StrictErrors<T = String> {
+    told: Vec<T>,
+    bytes: usize,
+}
+
 /// Values nest no deeper: what is stored is read back by serde_json, which gives up on the next level.
 pub const DEPTH_MAX: usize = 127;
 /// YAML nests less deep: its parser takes far more of the stack for a level.
@@ -30,6 +42,33 @@ const YAML_DEPTH_MAX: usize = 64;
 /// Values of a YAML document, and those of them that its aliases may stand for.
 const YAML_VALUES_MAX: usize = 250_000;
 const YAML_ALIASED_VALUES_MAX: usize = 50_000;
+
+impl<T> Default for StrictErrors<T> {
+    fn default() -> Self {
+        StrictErrors { told: Vec::new(), bytes: 0 }
+    }
+}
+
+impl<T> StrictErrors<T> {
+    pub fn is_full(&self) -> bool {
+        self.told.len() >= STRICT_ERRORS_MAX || self.bytes >= STRICT_ERROR_BYTES_MAX
+    }
+
+    pub fn told(self) -> Vec<T> {
+        self.told
+    }
+}
+
+impl StrictErrors {
+    /// Makes the path only if it is told.
+    pub fn add(&mut self, path: impl FnOnce() -> String) {
+        if !self.is_full() {
+            let path = path();
+            self.bytes += path.len();
+            self.told.push(path);
+        }
+    }
+}
 
 /// Whether a value nests deeper than so many levels of objects and lists.
 pub fn nests_deeper(value: &Value, levels: usize) -> bool {
@@ -56,14 +95,14 @@ enum Source {
 pub fn decode_json(bytes: &[u8]) -> Result<Document, DecodeError> {
     // Nearly all of it is right: told at once, where the search for what is not goes byte by byte.
     let text = std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed);
-    let mut reader = Reader { source: Source::Json, path: String::new(), duplicates: Vec::new() };
+    let mut reader = Reader { source: Source::Json, path: String::new(), duplicates: StrictErrors::default() };
     let mut deserializer = serde_json::Deserializer::from_str(&text);
     let value = Node(&mut reader).deserialize(&mut deserializer).and_then(|value| {
         deserializer.end()?;
         Ok(value)
     });
     match value {
-        Ok(value) => Ok(Document { value, duplicates: reader.duplicates }),
+        Ok(value) => Ok(Document { value, duplicates: reader.duplicates.told() }),
         Err(error) => Err(DecodeError(syntax::error(&text).unwrap_or_else(|| parser_words(&error)))),
     }
 }
@@ -84,12 +123,12 @@ pub fn decode_yaml(bytes: &[u8]) -> Result<Document, DecodeError> {
         budget: serde_saphyr::budget! { max_depth: YAML_DEPTH_MAX, flow_nesting_limit: YAML_DEPTH_MAX, max_nodes: YAML_VALUES_MAX },
         alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: YAML_ALIASED_VALUES_MAX },
     };
-    let mut reader = Reader { source: Source::Yaml, path: String::new(), duplicates: Vec::new() };
+    let mut reader = Reader { source: Source::Yaml, path: String::new(), duplicates: StrictErrors::default() };
     let value = serde_saphyr::with_deserializer_from_str_with_options(text, options, |deserializer| {
         Node(&mut reader).deserialize(deserializer)
     });
     match value {
-        Ok(value) => Ok(Document { value, duplicates: reader.duplicates }),
+        Ok(value) => Ok(Document { value, duplicates: reader.duplicates.told() }),
         Err(error) => Err(words(yaml_words(&error))),
     }
 }
@@ -137,18 +176,22 @@ struct Reader {
     source: Source,
     /// Where the reader is, in the notation of strict decoding errors.
     path: String,
-    duplicates: Vec<Duplicate>,
+    duplicates: StrictErrors<Duplicate>,
 }
 
 impl Reader {
     fn report(&mut self, key: &str, line: Option<u64>) {
+        if self.duplicates.is_full() {
+            return;
+        }
         let message = match line {
             Some(line) => format!("line {line}: key {key:?} already set in map"),
             None => format!("duplicate field {:?}", self.path),
         };
         let duplicate = Duplicate { path: self.path.clone(), message };
-        if !self.duplicates.contains(&duplicate) {
-            self.duplicates.push(duplicate);
+        if !self.duplicates.told.contains(&duplicate) {
+            self.duplicates.bytes += duplicate.path.len();
+            self.duplicates.told.push(duplicate);
         }
     }
 }
@@ -287,6 +330,17 @@ mod tests {
         let document = decode_json(body).unwrap();
         assert_eq!(document.value, json!({"kind": "ConfigMap", "data": {"a": "2", "b": "1"}}));
         assert_eq!(messages(&document), ["duplicate field \"data.a\"", "duplicate field \"data\""]);
+    }
+
+    #[test]
+    fn of_very_many_keys_given_twice_the_first_are_told() {
+        let twice = |name: usize| format!("\"{name}\":1,\"{name}\":1");
+        let many = format!("{{{}}}", (0..50_000).map(twice).collect::<Vec<_>>().join(","));
+        assert_eq!(decode_json(many.as_bytes()).unwrap().duplicates.len(), STRICT_ERRORS_MAX);
+        let below = format!("{{\"{}\":{many}}}", "a".repeat(1024 * 1024));
+        assert_eq!(decode_json(below.as_bytes()).unwrap().duplicates.len(), 1);
+        let lines = "a: 1\n".repeat(50_000);
+        assert_eq!(decode_yaml(lines.as_bytes()).unwrap().duplicates.len(), STRICT_ERRORS_MAX);
     }
 
     #[test]

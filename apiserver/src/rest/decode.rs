@@ -56,15 +56,24 @@ pub fn body(call: &Call<'_>, expected: Expected<'_>, validation: FieldValidation
 
 /// A tree of the expected kind, without unknown fields; the error is the reason alone.
 pub fn checked(expected: Expected<'_>, document: Document, validation: FieldValidation) -> Result<Decoded, String> {
-    let messages = expected.schema.check_document(&document).map_err(|error| error.0)?;
-    let warnings = match validation {
-        FieldValidation::Strict if !messages.is_empty() => return Err(strict_error(&messages)),
-        FieldValidation::Strict | FieldValidation::Ignore => Vec::new(),
-        FieldValidation::Warn => messages,
-    };
+    let warnings = check(expected, &document, validation)?;
+    Ok(pruned(expected, document, warnings))
+}
+
+/// The warnings, or why it is refused.
+pub fn check(expected: Expected<'_>, document: &Document, validation: FieldValidation) -> Result<Vec<String>, String> {
+    let messages = expected.schema.check_document(document).map_err(|error| error.0)?;
+    match validation {
+        FieldValidation::Strict if !messages.is_empty() => Err(strict_error(&messages)),
+        FieldValidation::Strict | FieldValidation::Ignore => Ok(Vec::new()),
+        FieldValidation::Warn => Ok(messages),
+    }
+}
+
+pub fn pruned(expected: Expected<'_>, document: Document, warnings: Vec<String>) -> Decoded {
     let mut object = document.value;
     expected.schema.prune(&mut object);
-    Ok(Decoded { object, warnings })
+    Decoded { object, warnings }
 }
 
 /// Kind and version of the body, as they are told: `(kind, version without its group)`.

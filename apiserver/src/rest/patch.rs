@@ -113,20 +113,21 @@ impl<'a> Patch<'a> {
                 patch.duplicates.iter().map(|one| one.message.clone()).collect()
             }
         };
-        let told = match self {
-            Patch::Json(_) => sorted(&patched, &Value::Null).to_string(),
-            Patch::Merge(patch) => sorted(&patched, &patch.value).to_string(),
+        let told = |patched: &Value| match self {
+            Patch::Json(_) => sorted(patched, &Value::Null).to_string(),
+            Patch::Merge(patch) => sorted(patched, &patch.value).to_string(),
             Patch::Strategic(patch) => go_print(&patch.value),
         };
         if validation == FieldValidation::Strict && !duplicates.is_empty() {
-            return Err(does_not_fit(told, &strict_error(&duplicates)));
+            return Err(does_not_fit(told(&patched), &strict_error(&duplicates)));
         }
         let document = Document { value: patched, duplicates: Vec::new() };
-        let mut decoded = decode::checked(expected, document, validation).map_err(|why| does_not_fit(told, &why))?;
+        let fits = decode::check(expected, &document, validation);
+        let mut warnings = fits.map_err(|why| does_not_fit(told(&document.value), &why))?;
         if validation == FieldValidation::Warn {
-            decoded.warnings.splice(0..0, duplicates);
+            warnings.splice(0..0, duplicates);
         }
-        Ok(decoded)
+        Ok(decode::pruned(expected, document, warnings))
     }
 }
 

@@ -6,8 +6,16 @@ use super::{Outcome, failed, no_overload, operators::arithmetic, overflow};
 use crate::value::Value;
 
 pub fn call<'a>(name: &str, values: &[Value<'a>]) -> Option<Outcome<'a>> {
-    if let ("size", [value @ (Value::Map(_) | Value::JsonMap(..) | Value::Object(..) | Value::Bytes(_))]) =
-        (name, values)
+    if let ("size", [value]) = (name, values)
+        && matches!(
+            value,
+            Value::Map(_)
+                | Value::JsonMap(..)
+                | Value::Object(..)
+                | Value::Bytes(_)
+                | Value::List(_)
+                | Value::JsonList(..)
+        )
     {
         return Some(Ok(Value::Int(i64::try_from(value.size()).unwrap_or(i64::MAX))));
     }
@@ -17,7 +25,6 @@ pub fn call<'a>(name: &str, values: &[Value<'a>]) -> Option<Outcome<'a>> {
     let items = values.first()?.items()?;
     let place = |at: Option<usize>| Ok(Value::Int(at.and_then(|at| i64::try_from(at).ok()).unwrap_or(-1)));
     Some(match (name, &values[1..]) {
-        ("size", []) => place(Some(items.len())),
         ("isSorted", []) => {
             Ok(Value::Bool(items.windows(2).all(|pair| pair[0].compare(&pair[1]).is_some_and(|order| order.is_le()))))
         }

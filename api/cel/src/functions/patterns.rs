@@ -40,6 +40,17 @@ impl Patterns {
     }
 }
 
+/// What it costs to compile a pattern that is not part of the expression.
+const COMPILE_COST: u64 = 1_000;
+
+/// What looking for a pattern costs.
+pub fn cost(name: &str, values: &[Value<'_>], literal: &Patterns) -> Option<u64> {
+    let ([Value::String(text), Value::String(pattern), ..], true) = (values, is_pattern(name)) else { return None };
+    let (text, length) = (text.len() as u64, pattern.len() as u64);
+    let compiled = if literal.0.contains_key(pattern.as_ref()) { 0 } else { COMPILE_COST };
+    Some(compiled + (1 + text).div_ceil(10) * length.div_ceil(4).max(1))
+}
+
 fn is_pattern(name: &str) -> bool {
     matches!(name, "matches" | "find" | "findAll")
 }

@@ -1,6 +1,6 @@
 //! A configuration merged into an object.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
@@ -97,11 +97,12 @@ impl Table {
             let before = present.get(element).copied().flatten();
             self.merge(place, before, wanted.get(element).copied())
         };
-        let (mut left, mut right) = (0, 0);
+        let (mut left, mut right, mut placed) = (0, 0, BTreeSet::new());
         while left < live.len() || right < config.len() {
             if let (Some((mine, _)), Some((theirs, _))) = (live.get(left), config.get(right)) {
                 if mine == theirs {
                     out.extend(merge(theirs));
+                    placed.insert(theirs);
                     (left, right, next) = (left + 1, right + 1, shared.next());
                     continue;
                 }
@@ -117,12 +118,13 @@ impl Table {
                     left += 1;
                     continue;
                 }
-                if config.iter().take(right).any(|(element, _)| element == mine) {
+                if placed.contains(mine) {
                     left += 1;
                 }
             }
             if let Some((theirs, _)) = config.get(right) {
                 out.extend(merge(theirs));
+                placed.insert(theirs);
                 right += 1;
                 if next == Some(theirs) {
                     next = shared.next();

@@ -1,5 +1,7 @@
 //! An object without some of its fields.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value};
 
 use super::{
@@ -51,11 +53,20 @@ impl Table {
     }
 
     fn remove_members(&self, place: Place<'_>, members: &mut Map<String, Value>, fields: &FieldSet) {
+        let mut gone = HashSet::new();
+        for (element, member, _) in fields.nodes() {
+            if let Element::Field(name) = element
+                && member
+            {
+                gone.insert(name.as_str());
+            }
+        }
+        if !gone.is_empty() {
+            members.retain(|name, _| !gone.contains(name.as_str()));
+        }
         for (element, member, below) in fields.nodes() {
             let Element::Field(name) = element else { continue };
-            if member {
-                members.shift_remove(name);
-            } else if let Some(value) = members.get_mut(name) {
+            if !member && let Some(value) = members.get_mut(name) {
                 let (inner, _) = self.step(place, element);
                 self.remove(inner, value, below);
             }

@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use super::without_nulls_of;
+
 /// `original` after the patch: members that are null in the patch are removed, objects merged, all else replaced.
 pub fn merge_patch(original: Value, patch: Value) -> Value {
     let Value::Object(patch) = patch else { return patch };
@@ -9,13 +11,10 @@ pub fn merge_patch(original: Value, patch: Value) -> Value {
         Value::Object(members) => members,
         _ => Map::new(),
     };
-    for (key, value) in patch {
-        if value.is_null() {
-            members.shift_remove(&key);
-        } else {
-            let old = members.get_mut(&key).map(Value::take).unwrap_or_default();
-            members.insert(key, merge_patch(old, value));
-        }
+    without_nulls_of(&mut members, &patch);
+    for (key, value) in patch.into_iter().filter(|(_, value)| !value.is_null()) {
+        let old = members.get_mut(&key).map(Value::take).unwrap_or_default();
+        members.insert(key, merge_patch(old, value));
     }
     Value::Object(members)
 }

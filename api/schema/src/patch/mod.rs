@@ -9,6 +9,8 @@ mod three_way;
 pub use json::{json_operations, json_patch};
 pub use merge::merge_patch;
 
+use serde_json::{Map, Value};
+
 use crate::decode::{Document, decode_json};
 use crate::go;
 
@@ -40,4 +42,11 @@ pub fn decode_patch(bytes: &[u8]) -> Result<Document, PatchError> {
     let message =
         format!("error decoding patch: json: cannot unmarshal {word} into Go value of type map[string]interface {{}}");
     Err(PatchError::BadRequest(message))
+}
+
+/// Removes what is null in the patch, in one pass: each removal by itself moves all that stands behind it.
+fn without_nulls_of(members: &mut Map<String, Value>, patch: &Map<String, Value>) {
+    if patch.values().any(Value::is_null) {
+        members.retain(|name, _| !patch.get(name).is_some_and(Value::is_null));
+    }
 }

@@ -2,9 +2,11 @@
 //! (`$patch`, `$retainKeys`, `$deleteFromPrimitiveList/…`, `$setElementOrder/…`).
 //! Follows `k8s.io/apimachinery/pkg/util/strategicpatch` in order and in errors.
 
+use std::collections::{HashMap, HashSet};
+
 use serde_json::{Map, Value};
 
-use super::PatchError;
+use super::{PatchError, without_nulls_of};
 use crate::go;
 use crate::table::{Field, Form, Item, Patch, Shape, Table, TypeId};
 
@@ -106,6 +108,7 @@ impl Merge<'_> {
         }
         retain_keys(&mut original, &mut patch)?;
         self.ordered_lists(&mut original, &mut patch, place)?;
+        without_nulls_of(&mut original, &patch);
         for (key, value) in patch {
             self.member(&mut original, &key, value, place)?;
         }
@@ -178,7 +181,8 @@ impl Merge<'_> {
         }
         if !objects {
             if delete {
-                return Ok(original.into_iter().filter(|item| !patch.contains(item)).collect());
+                let deleted: HashSet<&Value> = patch.iter().collect();
+                return Ok(original.into_iter().filter(|item| !deleted.contains(item)).collect());
             }
             let mut merged = original.clone();
             merged.extend(patch.iter().cloned());
@@ -193,10 +197,11 @@ impl Merge<'_> {
         }
         let (original, patch) = special_elements(original, patch, rule.merge_key)?;
         let mut merged = original.clone();
+        let mut positions = Positions::of(&original, rule.merge_key);
         for item in &patch {
             let key = item.get(rule.merge_key).ok_or_else(|| no_merge_key(item, rule.merge_key))?;
-            let found = merged.iter_mut().find(|old| old.get(rule.merge_key) == Some(key));
-            match (found, item) {
+            let position = *positions.first.entry(key).or_insert(merged.len());
+            match (merged.get_mut(position), item) {
                 (Some(old), Value::Object(members)) => {
                     let Value::Object(old_members) = old.take() else {
                         return Err(bad_request("invalid JSON document"));
@@ -250,7 +255,8 @@ fn retain_keys(original: &mut Members, patch: &mut Members) -> Result<(), PatchE
         Some(Value::Array(keys)) => keys,
         Some(_) => return Err(malformed()),
     };
-    let retained = |key: &str| keys.iter().any(|one| one.as_str() == Some(key));
+    let keys: HashSet<&str> = keys.iter().filter_map(Value::as_str).collect();
+    let retained = |key: &str| keys.contains(key);
     let directive = |key: &str| key.starts_with(DELETE_PREFIX) || key.starts_with(ORDER_PREFIX);
     if patch.iter().any(|(key, value)| !value.is_null() && !directive(key) && !retained(key)) {
         return Err(malformed());
@@ -265,7 +271,7 @@ fn special_elements(
     patch: Vec<Value>,
     merge_key: &str,
 ) -> Result<(Vec<Value>, Vec<Value>), PatchError> {
-    let mut plain = Vec::with_capacity(patch.len());
+    let (mut plain, mut deleted) = (Vec::with_capacity(patch.len()), HashSet::new());
     let mut replace = false;
     for item in patch {
         let Some(directive) = item.get(DIRECTIVE) else {
@@ -275,7 +281,7 @@ fn special_elements(
         match directive.as_str() {
             Some("delete") => {
                 let key = item.get(merge_key).ok_or_else(|| no_merge_key(&item, merge_key))?;
-                original.retain(|old| old.get(merge_key) != Some(key));
+                deleted.insert(key.clone());
             }
             Some("replace") => replace = true,
             Some("merge") => {
@@ -287,6 +293,7 @@ fn special_elements(
             }
         }
     }
+    original.retain(|old| old.get(merge_key).is_none_or(|key| !deleted.contains(key)));
     Ok(if replace { (plain, Vec::new()) } else { (original, plain) })
 }
 
@@ -313,38 +320,49 @@ fn added(value: Value) -> Value {
 }
 
 fn deduplicated(items: Vec<Value>) -> Vec<Value> {
-    let mut out: Vec<Value> = Vec::with_capacity(items.len());
-    for item in items {
-        if !out.contains(&item) {
-            out.push(item);
+    let mut seen = HashSet::new();
+    items.into_iter().filter(|item| seen.insert(item.clone())).collect()
+}
+
+/// Where the items of a list are: by the merge key, or by the whole item where there is none. Lists are as long as a request allows, so
+/// nothing here looks through one for each item of another.
+struct Positions<'a> {
+    first: HashMap<&'a Value, usize>,
+    merge_key: &'a str,
+}
+
+impl<'a> Positions<'a> {
+    fn of(list: &'a [Value], merge_key: &'a str) -> Self {
+        let mut first = HashMap::with_capacity(list.len());
+        for (position, item) in list.iter().enumerate() {
+            if let Some(key) = identity(item, merge_key) {
+                first.entry(key).or_insert(position);
+            }
         }
+        Positions { first, merge_key }
     }
-    out
-}
 
-fn same(left: &Value, right: &Value, merge_key: &str) -> bool {
-    if merge_key.is_empty() {
-        left == right
-    } else {
-        left.get(merge_key).is_some() && left.get(merge_key) == right.get(merge_key)
+    fn get(&self, item: &Value) -> Option<usize> {
+        self.first.get(identity(item, self.merge_key)?).copied()
     }
 }
 
-fn index(list: &[Value], item: &Value, merge_key: &str) -> Option<usize> {
-    list.iter().position(|one| same(one, item, merge_key))
+fn identity<'a>(item: &'a Value, merge_key: &str) -> Option<&'a Value> {
+    if merge_key.is_empty() { Some(item) } else { item.get(merge_key) }
 }
 
 /// Orders a merged list: what `order` names follows it, the rest keeps the server's order, and the two are interleaved
 /// by the server's order as far as it knows both.
 fn ordered(merged: Vec<Value>, order: &[Value], server: &[Value], merge_key: &str) -> Vec<Value> {
+    let (order, server) = (Positions::of(order, merge_key), Positions::of(server, merge_key));
     let (mut named, mut rest): (Vec<Value>, Vec<Value>) =
-        merged.into_iter().partition(|item| index(order, item, merge_key).is_some());
-    named.sort_by_key(|item| index(order, item, merge_key));
-    rest.sort_by_key(|item| index(server, item, merge_key));
+        merged.into_iter().partition(|item| order.get(item).is_some());
+    named.sort_by_cached_key(|item| order.get(item));
+    rest.sort_by_cached_key(|item| server.get(item));
     let mut out = Vec::with_capacity(named.len() + rest.len());
     let (mut named, mut rest) = (named.into_iter().peekable(), rest.into_iter().peekable());
     while let (Some(left), Some(right)) = (rest.peek(), named.peek()) {
-        let before = match (index(server, left, merge_key), index(server, right, merge_key)) {
+        let before = match (server.get(left), server.get(right)) {
             (Some(left), Some(right)) => left < right,
             _ => false,
         };
@@ -361,7 +379,8 @@ fn check_order(patch: &[Value], order: &[Value], merge_key: &str) -> Result<(), 
         patch.iter().filter(|item| item.get(DIRECTIVE).and_then(Value::as_str) != Some("delete")).collect();
     let mut positions = order.iter();
     for item in &kept {
-        if !positions.any(|one| same(one, item, merge_key)) {
+        let wanted = identity(item, merge_key);
+        if wanted.is_none() || !positions.any(|one| identity(one, merge_key) == wanted) {
             let patch = go::print(&Value::Array(patch.to_vec()));
             let order = go::print(&Value::Array(order.to_vec()));
             let message =
@@ -459,6 +478,34 @@ mod tests {
         assert_eq!(meta(original, json!({"$deleteFromPrimitiveList/finalizers": ["a"]})), json!({"finalizers": ["b"]}));
         let labels = json!({"labels": {"a": "1", "b": "2"}});
         assert_eq!(meta(labels, json!({"labels": {"a": null, "c": "3"}})), json!({"labels": {"b": "2", "c": "3"}}));
+    }
+
+    /// Looking through one list for each item of another takes hours here.
+    #[test]
+    fn long_lists_merge_in_one_pass() {
+        let items = |numbers: std::ops::Range<u32>| -> Vec<Value> {
+            numbers.map(|number| json!({"name": format!("V{number}"), "value": "1"})).collect()
+        };
+        let keys = |items: &[Value]| -> Vec<Value> { items.iter().map(|item| json!({"name": item["name"]})).collect() };
+        let container =
+            |original: Value, patch: Value| builtin().strategic_merge(ids::CORE_V1_CONTAINER, original, patch).unwrap();
+        let (old, new) = (items(0..20_000), items(10_000..30_000));
+        let merged = container(json!({"env": old}), json!({"env": new, "$setElementOrder/env": keys(&new)}));
+        assert_eq!(merged["env"].as_array().unwrap().len(), 30_000);
+        let deleted: Vec<Value> = old.iter().map(|item| json!({"name": item["name"], "$patch": "delete"})).collect();
+        assert_eq!(container(json!({"env": old}), json!({"env": deleted})), json!({"env": []}));
+        let names: Vec<String> = (0..20_000).map(|number| format!("f/{number}")).collect();
+        let meta = |original: Value, patch: Value| {
+            builtin().strategic_merge(ids::META_V1_OBJECTMETA, original, patch).unwrap()
+        };
+        let finalizers = json!({"finalizers": names});
+        assert_eq!(meta(finalizers.clone(), finalizers.clone()), finalizers);
+        let gone = meta(finalizers, json!({"$deleteFromPrimitiveList/finalizers": names}));
+        assert_eq!(gone, json!({"finalizers": []}));
+        let labels: Map<String, Value> = (0..20_000).map(|number| (format!("l{number}"), json!(""))).collect();
+        let nulls: Map<String, Value> = labels.keys().map(|name| (name.clone(), Value::Null)).collect();
+        assert_eq!(meta(json!({"labels": labels}), json!({"labels": nulls})), json!({"labels": {}}));
+        assert_eq!(super::super::merge_patch(json!(labels), json!(nulls)), json!({}));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod default;
 mod format;
 mod ordered;
+mod path;
 mod prune;
 mod publish;
 mod read;

@@ -2,15 +2,17 @@
 
 use serde_json::Value;
 
-use super::{Node, Structural, is_envelope};
+use super::{Node, Structural, is_envelope, path::Path};
+use crate::decode::StrictErrors;
 use crate::ids;
 use crate::table::builtin;
 
 impl Structural {
     /// The paths of unknown members, as strict field validation names them, in order.
     pub fn unknown(&self, object: &Value) -> Vec<String> {
-        let mut out = Vec::new();
-        unknown(&self.root, object, "", true, &mut out);
+        let mut out = StrictErrors::default();
+        unknown(&self.root, object, &Path::ROOT, true, &mut out);
+        let mut out = out.told();
         out.sort_unstable();
         out
     }
@@ -21,29 +23,29 @@ impl Structural {
     }
 }
 
-fn unknown(node: &Node, value: &Value, path: &str, resource: bool, out: &mut Vec<String>) {
+fn unknown(node: &Node, value: &Value, path: &Path<'_>, resource: bool, out: &mut StrictErrors) {
     match value {
         Value::Object(members) => {
             for (name, value) in members {
-                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                let path = path.field(name);
                 if resource && is_envelope(name) {
                     if name == "metadata" {
                         let below = builtin().check(ids::META_V1_OBJECTMETA, value).unwrap_or_default();
-                        out.extend(below.into_iter().map(|below| format!("{path}.{below}")));
+                        below.into_iter().for_each(|below| out.add(|| format!("{path}.{below}")));
                     }
                     continue;
                 }
                 match node.member(name) {
                     Some(below) => unknown(below, value, &path, below.embedded, out),
                     None if node.preserve_unknown || node.knows(name) => {}
-                    None => out.push(path),
+                    None => out.add(|| path.to_string()),
                 }
             }
         }
         Value::Array(items) => {
             let Some(below) = &node.items else { return };
             for (index, item) in items.iter().enumerate() {
-                unknown(below, item, &format!("{path}[{index}]"), below.embedded, out);
+                unknown(below, item, &path.item(index), below.embedded, out);
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}

@@ -21,20 +21,20 @@ const DEPTH_MAX: usize = 100;
 impl Structural {
     /// Reads a schema; `path` is where it stands, for the faults.
     pub fn read(schema: &Value, path: &str, faults: &mut Faults) -> Option<Self> {
-        let before = faults.iter().count();
+        let before = faults.count();
         let mut reader = Reader { faults, nodes: 0 };
         let mut root = reader.structural(schema, path, Place::Root, 0);
-        if faults.iter().count() > before {
+        if faults.count() > before {
             return None;
         }
         rules::compile(&mut root, schema, path, faults);
-        if faults.iter().count() > before {
+        if faults.count() > before {
             return None;
         }
         let (table, id) = table::table(&root);
         let structural = Structural { root, table, id };
         defaults::check_all(&structural.root, path, faults);
-        (faults.iter().count() == before).then_some(structural)
+        (faults.count() == before).then_some(structural)
     }
 }
 

@@ -8,6 +8,7 @@ use kontiki_cel::{Program, Type, Value as Cel};
 use kontiki_model::{FaultKind, Faults};
 use serde_json::Value;
 
+use super::path::Path;
 use super::validate::Ratchet;
 use super::{Additional, Node, Structural};
 
@@ -55,12 +56,12 @@ impl Structural {
             | FaultKind::TypeInvalid => true,
             FaultKind::Duplicate | FaultKind::Forbidden | FaultKind::Invalid | FaultKind::NotFound => false,
         };
-        if found.iter().any(|fault| blocking(fault.kind)) {
+        if found.is_full() || found.iter().any(|fault| blocking(fault.kind)) {
             let detail = "some validation rules were not checked because the object was invalid; correct the existing errors to \
                           complete validation";
             return found.add(FaultKind::Invalid, "<nil>", Some(Value::Null), detail);
         }
-        Run::new(found).node(&self.root, object, old, "");
+        Run::new(found).node(&self.root, object, old, &Path::ROOT);
     }
 }
 

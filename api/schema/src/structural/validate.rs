@@ -1,10 +1,11 @@
 //! Values against a schema, with Kubernetes' messages. On updates, what was wrong before and did not change is let be.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use kontiki_model::{FaultKind, Faults};
 use serde_json::{Map, Value};
 
+use super::path::Path;
 use super::{JsonType, Limits, ListKind, Node, Structural, type_name};
 
 /// The value that another one is to replace, found again below it as far as the two can be told to belong together.
@@ -37,14 +38,29 @@ impl<'a> Ratchet<'a> {
     }
 
     /// Elements belong together by their keys; those of other lists do not.
-    pub(super) fn element(self, list: &Node, item: &Value) -> Self {
-        if list.list != ListKind::Map {
-            return Ratchet(None);
+    pub(super) fn elements(self, list: &Node) -> Elements<'a> {
+        let mut by_keys = HashMap::new();
+        if list.list == ListKind::Map {
+            for old in self.0.and_then(Value::as_array).into_iter().flatten() {
+                by_keys.entry(identity(list, old)).or_insert(old);
+            }
         }
-        let key = keys_of(list, item);
-        let old = self.0.and_then(Value::as_array).into_iter().flatten();
-        Ratchet(old.into_iter().find(|old| keys_of(list, old) == key))
+        Elements(by_keys)
     }
+}
+
+/// The elements of a list that another one is to replace.
+pub(super) struct Elements<'a>(HashMap<String, &'a Value>);
+
+impl<'a> Elements<'a> {
+    /// What an element replaces.
+    pub fn of(&self, list: &Node, item: &Value) -> Ratchet<'a> {
+        Ratchet((!self.0.is_empty()).then(|| self.0.get(&identity(list, item)).copied()).flatten())
+    }
+}
+
+fn identity(list: &Node, item: &Value) -> String {
+    super::sorted(Value::Object(keys_of(list, item))).to_string()
 }
 
 /// The keys of an element of a list-map, defaults filled in.
@@ -58,30 +74,22 @@ impl Structural {
     /// Types, limits and lists of an object.
     pub fn validate(&self, object: &Value, old: Ratchet<'_>, faults: &mut Faults) {
         let mut found = Faults::default();
-        check(&self.root, object, old, "", &mut found);
-        lists(&self.root, object, old, "", &mut found);
-        embedded(&self.root, object, "", &mut found);
+        check(&self.root, object, old, &Path::ROOT, &mut found);
+        lists(&self.root, object, old, &Path::ROOT, &mut found);
+        embedded(&self.root, object, &Path::ROOT, &mut found);
         faults.extend(found);
     }
 }
 
 /// A value by itself, as a default is one.
 pub(super) fn value(node: &Node, value: &Value, path: &str, faults: &mut Faults) {
-    check(node, value, Ratchet::NEW, path, faults);
-    lists(node, value, Ratchet::NEW, path, faults);
+    let path = Path::at(path);
+    check(node, value, Ratchet::NEW, &path, faults);
+    lists(node, value, Ratchet::NEW, &path, faults);
 }
 
-fn join(path: &str, name: &str) -> String {
-    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
-}
-
-/// The path of a member of a map, whose key is data.
-fn key(path: &str, name: &str) -> String {
-    format!("{path}[{name}]")
-}
-
-fn check(node: &Node, value: &Value, old: Ratchet<'_>, path: &str, faults: &mut Faults) {
-    if old.unchanged(value) || (value.is_null() && node.nullable) {
+fn check(node: &Node, value: &Value, old: Ratchet<'_>, path: &Path<'_>, faults: &mut Faults) {
+    if faults.is_full() || old.unchanged(value) || (value.is_null() && node.nullable) {
         return;
     }
     if !fits(node, value) {
@@ -94,9 +102,9 @@ fn check(node: &Node, value: &Value, old: Ratchet<'_>, path: &str, faults: &mut 
             names.sort_unstable();
             for name in names {
                 let Some(below) = node.member(name) else { continue };
-                let path = if node.properties.contains_key(name) { join(path, name) } else { key(path, name) };
-                // The API's own members are checked by the API's own rules.
-                if is_type_meta(&path, name) {
+                let path = path.member(node, name);
+                // The API's own members are checked by the API's own rules; what a schema says of `metadata` counts.
+                if path.is_top() && matches!(name.as_str(), "apiVersion" | "kind") {
                     continue;
                 }
                 check(below, &members[name], old.member(name), &path, faults);
@@ -104,17 +112,13 @@ fn check(node: &Node, value: &Value, old: Ratchet<'_>, path: &str, faults: &mut 
         }
         Value::Array(items) => {
             let Some(below) = &node.items else { return };
+            let old = old.elements(node);
             for (index, item) in items.iter().enumerate() {
-                check(below, item, old.element(node, item), &format!("{path}[{index}]"), faults);
+                check(below, item, old.of(node, item), &path.item(index), faults);
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
-}
-
-/// `apiVersion` and `kind` of the object itself; what a schema says of `metadata` (its name's pattern) counts.
-fn is_type_meta(path: &str, name: &str) -> bool {
-    path == name && matches!(name, "apiVersion" | "kind")
 }
 
 fn fits(node: &Node, value: &Value) -> bool {
@@ -126,7 +130,7 @@ fn fits(node: &Node, value: &Value) -> bool {
     }
 }
 
-fn mistyped(node: &Node, value: &Value, path: &str, faults: &mut Faults) {
+fn mistyped(node: &Node, value: &Value, path: &Path<'_>, faults: &mut Faults) {
     let wanted = match node.r#type {
         _ if node.int_or_string => "integer,string",
         Some(wanted) => wanted.name(),
@@ -134,11 +138,11 @@ fn mistyped(node: &Node, value: &Value, path: &str, faults: &mut Faults) {
     };
     let found = type_name(value);
     let detail = format!("{path} in body must be of type {wanted}: {found:?}");
-    faults.add(FaultKind::TypeInvalid, path, Some(found.into()), detail);
+    faults.add(FaultKind::TypeInvalid, path.to_string(), Some(found.into()), detail);
 }
 
 /// What a value of the right type must satisfy; `node` tells of alternatives what they are alternatives of.
-fn limits(limits: &Limits, node: &Node, value: &Value, path: &str, faults: &mut Faults) {
+fn limits(limits: &Limits, node: &Node, value: &Value, path: &Path<'_>, faults: &mut Faults) {
     match value {
         Value::Number(_) => number(limits, node, value, path, faults),
         Value::String(text) => string(limits, text, path, faults),
@@ -147,22 +151,36 @@ fn limits(limits: &Limits, node: &Node, value: &Value, path: &str, faults: &mut 
             if limits.items_min.is_some_and(|min| count < min) {
                 let detail =
                     format!("{path} in body should have at least {} items", limits.items_min.unwrap_or_default());
-                faults.invalid(path, count, detail);
+                faults.invalid(path.to_string(), count, detail);
             }
             if let Some(max) = limits.items_max.filter(|max| count > *max) {
-                faults.add(FaultKind::TooMany, path, Some(count.into()), format!("must have at most {max} items"));
+                faults.add(
+                    FaultKind::TooMany,
+                    path.to_string(),
+                    Some(count.into()),
+                    format!("must have at most {max} items"),
+                );
             }
         }
         Value::Object(members) => {
             let count = members.len() as u64;
             for name in limits.required.iter().filter(|name| !members.contains_key(*name)) {
-                faults.required(join(path, name), "");
+                faults.required(path.field(name).to_string(), "");
             }
             if let Some(min) = limits.properties_min.filter(|min| count < *min) {
-                faults.invalid(path, count, format!("{path} in body should have at least {min} properties"));
+                faults.invalid(
+                    path.to_string(),
+                    count,
+                    format!("{path} in body should have at least {min} properties"),
+                );
             }
             if let Some(max) = limits.properties_max.filter(|max| count > *max) {
-                faults.add(FaultKind::TooMany, path, Some(count.into()), format!("must have at most {max} items"));
+                faults.add(
+                    FaultKind::TooMany,
+                    path.to_string(),
+                    Some(count.into()),
+                    format!("must have at most {max} items"),
+                );
             }
         }
         Value::Null | Value::Bool(_) => {}
@@ -170,12 +188,12 @@ fn limits(limits: &Limits, node: &Node, value: &Value, path: &str, faults: &mut 
     if !limits.choices.is_empty() && !limits.choices.contains(value) {
         let choices: Vec<String> = limits.choices.iter().map(Value::to_string).collect();
         let detail = format!("supported values: {}", choices.join(", "));
-        faults.add(FaultKind::NotSupported, path, Some(value.clone()), detail);
+        faults.add(FaultKind::NotSupported, path.to_string(), Some(value.clone()), detail);
     }
     alternatives(limits, value, path, faults);
 }
 
-fn number(limits: &Limits, node: &Node, value: &Value, path: &str, faults: &mut Faults) {
+fn number(limits: &Limits, node: &Node, value: &Value, path: &Path<'_>, faults: &mut Faults) {
     let number = value.as_f64().unwrap_or_default();
     let plain =
         |bound: f64| if bound.fract() == 0.0 && bound.abs() < 1e15 { format!("{bound:.0}") } else { bound.to_string() };
@@ -185,7 +203,7 @@ fn number(limits: &Limits, node: &Node, value: &Value, path: &str, faults: &mut 
             false => (number < min, "greater than or equal to"),
         };
         if wrong {
-            faults.invalid(path, value.clone(), format!("{path} in body should be {words} {}", plain(min)));
+            faults.invalid(path.to_string(), value.clone(), format!("{path} in body should be {words} {}", plain(min)));
         }
     }
     if let Some(max) = limits.maximum {
@@ -194,13 +212,17 @@ fn number(limits: &Limits, node: &Node, value: &Value, path: &str, faults: &mut 
             false => (number > max, "less than or equal to"),
         };
         if wrong {
-            faults.invalid(path, value.clone(), format!("{path} in body should be {words} {}", plain(max)));
+            faults.invalid(path.to_string(), value.clone(), format!("{path} in body should be {words} {}", plain(max)));
         }
     }
     if let Some(factor) = limits.multiple_of.filter(|factor| *factor != 0.0) {
         let quotient = number / factor;
         if (quotient - quotient.round()).abs() > 1e-9 {
-            faults.invalid(path, value.clone(), format!("{path} in body should be a multiple of {}", plain(factor)));
+            faults.invalid(
+                path.to_string(),
+                value.clone(),
+                format!("{path} in body should be a multiple of {}", plain(factor)),
+            );
         }
     }
     let range = match limits.format.as_deref() {
@@ -209,43 +231,50 @@ fn number(limits: &Limits, node: &Node, value: &Value, path: &str, faults: &mut 
     };
     if node.r#type == Some(JsonType::Integer) && value.as_i64().is_none_or(|number| !range.contains(&number)) {
         let detail = "Checked value must be of type integer with format int32 in body";
-        faults.invalid(path, value.clone(), detail);
+        faults.invalid(path.to_string(), value.clone(), detail);
     }
 }
 
 /// Of length and pattern, the first that is not kept is told.
-fn string(limits: &Limits, text: &str, path: &str, faults: &mut Faults) {
+fn string(limits: &Limits, text: &str, path: &Path<'_>, faults: &mut Faults) {
     let chars = text.chars().count() as u64;
     let too_long = limits.length_max.filter(|max| chars > *max);
     let too_short = limits.length_min.filter(|min| chars < *min);
     let pattern = limits.pattern.as_ref().filter(|pattern| !pattern.regex.is_match(text));
     match (too_long, too_short, pattern) {
         (Some(max), ..) => {
-            faults.add(FaultKind::TooLong, path, Some(text.into()), format!("may not be more than {max} bytes"));
+            faults.add(
+                FaultKind::TooLong,
+                path.to_string(),
+                Some(text.into()),
+                format!("may not be more than {max} bytes"),
+            );
         }
         (None, Some(min), _) => {
-            faults.invalid(path, text, format!("{path} in body should be at least {min} chars long"))
+            faults.invalid(path.to_string(), text, format!("{path} in body should be at least {min} chars long"))
         }
         (None, None, Some(pattern)) => {
-            faults.invalid(path, text, format!("{path} in body should match '{}'", pattern.text));
+            faults.invalid(path.to_string(), text, format!("{path} in body should match '{}'", pattern.text));
         }
         (None, None, None) => {}
     }
     if let Some(format) = limits.format.as_ref().filter(|format| !super::format::fits(format, text)) {
-        faults.invalid(path, text, format!("{path} in body must be of type {format}: {text:?}"));
+        faults.invalid(path.to_string(), text, format!("{path} in body must be of type {format}: {text:?}"));
     }
 }
 
 /// `allOf`, `anyOf`, `oneOf`, `not`.
-fn alternatives(limits: &Limits, value: &Value, path: &str, faults: &mut Faults) {
+fn alternatives(limits: &Limits, value: &Value, path: &Path<'_>, faults: &mut Faults) {
     let tried = |part: &Node| {
         let mut found = Faults::default();
         check(part, value, Ratchet::NEW, path, &mut found);
         found
     };
-    let said = |faults: &mut Faults, what: String| faults.invalid(path, "", format!("{path:?} {what}"));
+    let said = |faults: &mut Faults, what: String| {
+        faults.invalid(path.to_string(), "", format!("{:?} {what}", path.to_string()))
+    };
     let nearest = |mut all: Vec<Faults>| {
-        all.sort_by_key(|found| found.iter().count());
+        all.sort_by_key(Faults::count);
         all.into_iter().next().unwrap_or_default()
     };
     if !limits.any_of.is_empty() {
@@ -284,34 +313,34 @@ fn alternatives(limits: &Limits, value: &Value, path: &str, faults: &mut Faults)
 }
 
 /// Sets hold each value once, list-maps each key.
-fn lists(node: &Node, value: &Value, old: Ratchet<'_>, path: &str, faults: &mut Faults) {
-    if old.unchanged(value) {
+fn lists(node: &Node, value: &Value, old: Ratchet<'_>, path: &Path<'_>, faults: &mut Faults) {
+    if faults.is_full() || old.unchanged(value) {
         return;
     }
     match value {
         Value::Object(members) => {
             for (name, value) in members {
                 let Some(below) = node.member(name) else { continue };
-                let path = if node.properties.contains_key(name) { join(path, name) } else { key(path, name) };
+                let path = path.member(node, name);
                 lists(below, value, old.member(name), &path, faults);
             }
         }
         Value::Array(items) => {
-            let mut seen = HashSet::new();
+            let (mut seen, old) = (HashSet::new(), old.elements(node));
             for (index, item) in items.iter().enumerate() {
                 let identity = match node.list {
                     ListKind::Atomic => None,
                     ListKind::Set => Some(item.clone()),
                     ListKind::Map => Some(Value::Object(keys_of(node, item))),
                 };
-                let path = format!("{path}[{index}]");
+                let path = path.item(index);
                 if let Some(identity) = identity
                     && !seen.insert(super::sorted(identity.clone()).to_string())
                 {
-                    faults.duplicate(path.clone(), identity);
+                    faults.duplicate(path.to_string(), identity);
                 }
                 if let Some(below) = &node.items {
-                    lists(below, item, old.element(node, item), &path, faults);
+                    lists(below, item, old.of(node, item), &path, faults);
                 }
             }
         }
@@ -320,24 +349,24 @@ fn lists(node: &Node, value: &Value, old: Ratchet<'_>, path: &str, faults: &mut 
 }
 
 /// Objects of the API inside of an object say what they are.
-fn embedded(node: &Node, value: &Value, path: &str, faults: &mut Faults) {
+fn embedded(node: &Node, value: &Value, path: &Path<'_>, faults: &mut Faults) {
     match value {
         Value::Object(members) => {
             for name in ["apiVersion", "kind"].into_iter().filter(|_| node.embedded) {
                 if members.get(name).and_then(Value::as_str).is_none_or(str::is_empty) {
-                    faults.required(join(path, name), "must not be empty");
+                    faults.required(path.field(name).to_string(), "must not be empty");
                 }
             }
             for (name, value) in members {
                 let Some(below) = node.member(name) else { continue };
-                let path = if node.properties.contains_key(name) { join(path, name) } else { key(path, name) };
+                let path = path.member(node, name);
                 embedded(below, value, &path, faults);
             }
         }
         Value::Array(items) => {
             let Some(below) = &node.items else { return };
             for (index, item) in items.iter().enumerate() {
-                embedded(below, item, &format!("{path}[{index}]"), faults);
+                embedded(below, item, &path.item(index), faults);
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
@@ -488,5 +517,22 @@ mod tests {
              errors to complete validation",
             ][..found.len()]
         );
+    }
+
+    /// Elements are found again, and paths written, once for each and not once for each pair.
+    #[test]
+    fn long_lists_are_checked_in_one_pass() {
+        let items = json!({"type": "object", "required": ["k"], "properties": {"k": {"type": "string"}, "v": {"type": "integer"}}});
+        let list = json!({"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"], "items": items});
+        let of = schema("f", &list);
+        let long = |first: i64| {
+            let item = |number: i64| json!({"k": number.to_string(), "v": if number == 0 { first } else { 1 }});
+            json!({"f": (0..20_000).map(item).collect::<Vec<_>>()})
+        };
+        assert_eq!(checked(of, &long(2), Some(&long(1))), Vec::<String>::new());
+        let of = json!({"type": "object", "additionalProperties": {"type": "array", "items": {"type": "string"}}});
+        let wrong = json!({"f": {"a".repeat(100_000): vec![1; 100_000]}});
+        let found = checked(schema("f", &of), &wrong, None);
+        assert!((1..10).contains(&found.len()), "{}", found.len());
     }
 }

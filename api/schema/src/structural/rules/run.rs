@@ -5,7 +5,7 @@ use kontiki_model::{FaultKind, Faults};
 use serde_json::Value;
 
 use super::{
-    super::{Node, validate::Ratchet},
+    super::{Node, path::Path, validate::Ratchet},
     Rule, Step,
 };
 
@@ -27,9 +27,9 @@ impl<'f> Run<'f> {
         Run { budget: Budget::new(OBJECT_COST_MAX), exhausted: false, faults }
     }
 
-    pub fn node(&mut self, node: &Node, value: &Value, old: Ratchet<'_>, path: &str) {
+    pub fn node(&mut self, node: &Node, value: &Value, old: Ratchet<'_>, path: &Path<'_>) {
         // A rule speaks of values, not of their absence.
-        if value.is_null() || self.exhausted {
+        if value.is_null() || self.exhausted || self.faults.is_full() {
             return;
         }
         for rule in &node.rules {
@@ -42,25 +42,22 @@ impl<'f> Run<'f> {
             Value::Object(members) => {
                 for (name, value) in members {
                     let Some(below) = node.member(name) else { continue };
-                    let path = match (node.properties.contains_key(name), path.is_empty()) {
-                        (true, true) => name.clone(),
-                        (true, false) => format!("{path}.{name}"),
-                        (false, _) => format!("{path}[{name}]"),
-                    };
+                    let path = path.member(node, name);
                     self.node(below, value, old.member(name), &path);
                 }
             }
             Value::Array(items) => {
                 let Some(below) = &node.items else { return };
+                let old = old.elements(node);
                 for (index, item) in items.iter().enumerate() {
-                    self.node(below, item, old.element(node, item), &format!("{path}[{index}]"));
+                    self.node(below, item, old.of(node, item), &path.item(index));
                 }
             }
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
         }
     }
 
-    fn rule(&mut self, rule: &Rule, value: &Value, old: Ratchet<'_>, path: &str) {
+    fn rule(&mut self, rule: &Rule, value: &Value, old: Ratchet<'_>, path: &Path<'_>) {
         let before = old.old();
         match (rule.transition, before) {
             (true, None) if !rule.optional_old => return,
@@ -85,7 +82,7 @@ impl<'f> Run<'f> {
                         "'operation cancelled: actual cost limit exceeded': no further validation rules will be run due to call cost exceeds limit for rule: {rule}"
                     )
                 };
-                self.faults.add(FaultKind::Invalid, path, None, detail);
+                self.faults.add(FaultKind::Invalid, path.to_string(), None, detail);
                 self.exhausted = true;
             }
             Err(RunError::Failed(why)) => {
@@ -96,13 +93,13 @@ impl<'f> Run<'f> {
                     ),
                     false => format!("{why} evaluating rule: {rule}"),
                 };
-                self.faults.add(FaultKind::Invalid, path, None, detail);
+                self.faults.add(FaultKind::Invalid, path.to_string(), None, detail);
             }
         }
     }
 
-    fn fail(&mut self, rule: &Rule, value: &Value, before: Option<&Value>, path: &str) {
-        let mut field = path.to_owned();
+    fn fail(&mut self, rule: &Rule, value: &Value, before: Option<&Value>, path: &Path<'_>) {
+        let mut field = path.to_string();
         for step in &rule.field_path {
             match step {
                 Step::Field(name) if field.is_empty() => field.push_str(name),
