@@ -209,6 +209,7 @@ impl Handler {
                 body,
                 upgrade: incoming.upgrade.take(),
                 identity,
+                from: incoming.caller.address(),
                 request_id,
                 at: None,
                 is_present: standing == Standing::Present(Known::Confirmed),

@@ -2,7 +2,10 @@
 //!
 //! The HTTP layer has authenticated, routed and authorized it; the handlers never see a socket.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, header};
@@ -64,6 +67,8 @@ pub struct ApiRequest {
     /// Set when the client asked to switch protocols and the connection can.
     pub upgrade: Option<OnUpgrade>,
     pub identity: Identity,
+    /// From where it came, if over a network.
+    pub from: Option<IpAddr>,
     /// `Audit-Id` of the answer.
     pub request_id: String,
     /// The revision whose state is asked for: a path below `/at/`.

@@ -11,6 +11,7 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use kontiki_apiserver::{
     audit::{Policy, Rotation, Settings, Target},
+    peers,
     pki::NodeCredentials,
 };
 use rustls::{RootCertStore, ServerConfig, server::WebPkiClientVerifier};
@@ -103,6 +104,14 @@ fn bodies_and_tunnels_pass_through_to_the_agent() {
         let port = agent(pki.ca_pem(), &credentials).await;
         let mut admin = server.admin().await;
         register(&mut admin, "n1", port).await;
+        // Another node that says it is there; and a server that somebody is sent to.
+        register(&mut admin, "n2", port).await;
+        let other = admin.get("/api/v1/nodes/n2/proxy/echo").await;
+        assert_eq!(other.status, 503);
+        assert!(other.message().ends_with("it does not show the certificate of node \"n2\""), "{}", other.message());
+        let tls = peers::client_tls(pki.ca_pem(), &pki.admin().unwrap(), &[]).unwrap();
+        let taken_in = peers::connect(&tls, &format!("127.0.0.1:{port}")).await.unwrap_err();
+        assert_eq!(taken_in.kind(), std::io::ErrorKind::PermissionDenied, "{taken_in}");
 
         let body = Bytes::from(vec![7; 8 << 20]);
         let request = Request::post("/api/v1/nodes/n1/proxy/images?name=a%2Fb").body(Full::new(body)).unwrap();

@@ -3,12 +3,17 @@
 //! A server gets the cluster's keys and is a member only once it has asked to be one ([`super::members`]), under the identity
 //! it then has. An agent gets certificates for the node it says it is; later, with those, it has them renewed.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
 
 use futures::FutureExt as _;
 use http::StatusCode;
-use kontiki_model::{Key, Status};
+use kontiki_model::{Key, Scope, Status};
+use kontiki_raft::ListOptions;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{Access, Asked, Body, Endpoint, members};
 use crate::{
@@ -23,6 +28,8 @@ use crate::{
 
 /// Where a machine asks to become a part of the cluster, with nothing but a token in the request's body.
 pub const PATH: &str = "/apis/kontiki.dev/v1/join";
+
+const NODES: Qualified<'static> = Qualified { group: "", resource: "nodes" };
 
 pub(super) const JOIN: Endpoint = Endpoint {
     method: "POST",
@@ -108,7 +115,7 @@ async fn join(core: &Arc<Core>, asked: &Asked) -> Result<ApiResponse, Status> {
             answer(&ServerGrant { identity, tokens, settings, servers })
         }
         JoinRequest::Agent { name, addresses, requests, token } => {
-            a_nodes(core, &name, &addresses)?;
+            a_nodes(core, &name, &addresses, asked.request.from)?;
             if !token.is_empty() {
                 unregistered(core, &name)?;
             }
@@ -129,30 +136,77 @@ fn is_let_in(core: &Core, request: &ApiRequest, wanted: &JoinRequest) -> bool {
     }
 }
 
-/// Nobody gets a certificate for the API's own names, or for a Service's address.
-fn a_nodes(core: &Core, name: &str, addresses: &[IpAddr]) -> Result<(), Status> {
-    let reserved = |name: &str| ["kubernetes", "localhost"].contains(&name) || name.starts_with("kubernetes.default");
-    if name.parse::<IpAddr>().is_ok() || reserved(&name.to_ascii_lowercase()) {
+/// Nobody gets a certificate for what is another's: the servers' names and addresses, Services', other nodes'. A machine may be a
+/// server's as well: it asks from the address that it is to have.
+fn a_nodes(core: &Core, name: &str, addresses: &[IpAddr], from: Option<IpAddr>) -> Result<(), Status> {
+    let members = core.log.members();
+    let hosts: Vec<&str> = members.iter().map(|member| host(&member.address)).collect();
+    let mut reserved = ["kubernetes", "localhost"].into_iter().chain(core.config.names.iter().map(String::as_str));
+    let lower = name.to_ascii_lowercase();
+    let is_servers = |own: &&str| own.eq_ignore_ascii_case(&lower);
+    if name.parse::<IpAddr>().is_ok()
+        || lower.starts_with("kubernetes.default")
+        || reserved.any(|own| is_servers(&own))
+        || hosts.iter().any(is_servers)
+    {
         return Err(failure::bad_request(format!("{name:?} cannot be a node's name")));
     }
     let services = core.config.service_cidr;
-    let of_service = |address: &&IpAddr| matches!(address, IpAddr::V4(four) if services.contains(*four));
-    match addresses.iter().find(of_service) {
-        Some(address) => Err(failure::bad_request(format!("{address} is a Service's address, not a node's"))),
-        None => Ok(()),
+    let refused = |address: &IpAddr, why: &str| Err(failure::bad_request(format!("{address} is {why}")));
+    for address in addresses {
+        if matches!(address, IpAddr::V4(four) if services.contains(*four)) {
+            return refused(address, "a Service's address, not a node's");
+        }
+        if address.is_unspecified() || address.is_multicast() || *address == IpAddr::V4(Ipv4Addr::BROADCAST) {
+            return refused(address, "no machine's address");
+        }
+        let is_here = |host: &str| host.parse::<IpAddr>().is_ok_and(|host| host == *address);
+        let servers =
+            address.is_loopback() || *address == core.config.advertise || hosts.iter().any(|host| is_here(host));
+        if servers && from.map(|from| from.to_canonical()) != Some(address.to_canonical()) {
+            return refused(address, "a server's address: a node has it only if it asks from there");
+        }
     }
+    match others(core, name, addresses)? {
+        None => Ok(()),
+        Some((other, address)) => {
+            let hint = format!(
+                "{address} is the address of node {other:?}; if that is gone, `kubectl delete node {other}` first"
+            );
+            Err(failure::conflict(NODES, name, &hint))
+        }
+    }
+}
+
+/// The host of `host:port`.
+fn host(address: &str) -> &str {
+    address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']'])
+}
+
+/// Another node that has one of these addresses.
+fn others(core: &Core, name: &str, addresses: &[IpAddr]) -> Result<Option<(String, IpAddr)>, Status> {
+    let scope = Scope { resource: NODES.resource.to_owned(), namespace: None };
+    let nodes = core.log.list(&scope, ListOptions::default()).map_err(|error| crate::core::unreadable(&error))?;
+    for node in nodes.items.iter().filter(|node| node.key.name != name) {
+        let tree: Value = serde_json::from_slice(&node.body).map_err(failure::internal)?;
+        let told = tree["status"]["addresses"].as_array().into_iter().flatten();
+        let mut told = told.filter_map(|told| told["address"].as_str()?.parse::<IpAddr>().ok());
+        if let Some(address) = told.find(|told| addresses.contains(told)) {
+            return Ok(Some((node.key.name.clone(), address)));
+        }
+    }
+    Ok(None)
 }
 
 /// A token lets in new nodes only: it is no key to what another node holds.
 fn unregistered(core: &Core, name: &str) -> Result<(), Status> {
-    if core.log.head(&Key::new("nodes", "", name)).is_none() {
+    if core.log.head(&Key::new(NODES.resource, "", name)).is_none() {
         return Ok(());
     }
-    let of = Qualified { group: "", resource: "nodes" };
     let hint = format!(
         "a node of this name is registered already; if it is this machine's former self, `kubectl delete node {name}` first"
     );
-    Err(failure::conflict(of, name, &hint))
+    Err(failure::conflict(NODES, name, &hint))
 }
 
 fn failed(error: PkiError) -> Status {

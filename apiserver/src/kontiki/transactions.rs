@@ -263,6 +263,7 @@ fn operation(core: &Core, request: &ApiRequest, namespace: &str, asks: Asks) -> 
         body: RequestBody::Bytes(body),
         upgrade: None,
         identity: request.identity.clone(),
+        from: request.from,
         request_id: request.request_id.clone(),
         at: None,
         is_present: false,

@@ -11,7 +11,7 @@ use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::limits;
+use crate::{authn, limits, pki::SERVER_USER, sockets};
 
 /// A server's answer, whole.
 #[derive(Clone, Debug)]
@@ -44,14 +44,27 @@ impl Question {
     }
 }
 
-/// TLS to `host:port`, the certificate verified for that host.
+/// TLS to the server at `host:port`: its certificate is for that host, and a server's. A node's may be for an address, too.
 pub async fn connect(tls: &TlsConnector, address: &str) -> io::Result<TlsStream<TcpStream>> {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']);
     let name = ServerName::try_from(host.to_owned());
     let name = name.map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, format!("{address:?} is no address")))?;
     let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    tls.connect(name, stream).await
+    sockets::prepare(&stream)?;
+    let stream = tls.connect(name, stream).await?;
+    match user(&stream) {
+        Some(user) if user == SERVER_USER => Ok(stream),
+        _ => {
+            let why = format!("{address} does not show a server's certificate");
+            Err(io::Error::new(io::ErrorKind::PermissionDenied, why))
+        }
+    }
+}
+
+/// As whom the other side of a connection is certified.
+pub(crate) fn user(stream: &TlsStream<TcpStream>) -> Option<String> {
+    let certificate = stream.get_ref().1.peer_certificates()?.first()?;
+    Some(authn::identity_of(certificate)?.user)
 }
 
 /// Asks, within the question's patience.

@@ -307,7 +307,12 @@ fn check_node_name(name: &str) -> Result<(), PkiError> {
 fn node_names(name: &str, addresses: &[IpAddr]) -> (String, Vec<String>) {
     let mut names = vec![name.to_owned(), "localhost".to_owned()];
     names.extend(addresses.iter().map(IpAddr::to_string));
-    (format!("system:node:{name}"), names)
+    (node_user(name), names)
+}
+
+/// As whom the agent of a node is certified.
+pub fn node_user(name: &str) -> String {
+    format!("system:node:{name}")
 }
 
 /// The authority of this name, and its certificate; made where there is none yet.

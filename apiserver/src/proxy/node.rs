@@ -11,15 +11,16 @@ use super::Outgoing;
 use crate::{
     core::Core,
     failure, limits,
-    peers::Renewing,
-    pki::{Pki, PkiError},
+    peers::{self, Renewing},
+    pki::{self, Pki, PkiError},
     request::{ApiRequest, ApiResponse},
     sockets,
 };
 
-/// Where a node agent listens.
+/// Where the agent of a node listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeAddress {
+    pub node: String,
     pub address: IpAddr,
     pub port: u16,
 }
@@ -40,7 +41,13 @@ impl NodeClient {
         let connected = async {
             let stream = TcpStream::connect((node.address, node.port)).await?;
             sockets::prepare(&stream)?;
-            self.tls.connector().map_err(std::io::Error::other)?.connect(ServerName::from(node.address), stream).await
+            let tls = self.tls.connector().map_err(std::io::Error::other)?;
+            let stream = tls.connect(ServerName::from(node.address), stream).await?;
+            // Whoever has the address now may be another node.
+            match peers::user(&stream) {
+                Some(user) if user == pki::node_user(&node.node) => Ok(stream),
+                _ => Err(std::io::Error::other(format!("it does not show the certificate of node {:?}", node.node))),
+            }
         };
         let timed_out = |_| std::io::Error::new(std::io::ErrorKind::TimedOut, "no connection in time");
         tokio::time::timeout(limits::NODE_CONNECT_TIME_MAX, connected).await.map_err(timed_out)?

@@ -242,6 +242,7 @@ impl Call<'_> {
             body: RequestBody::Bytes(self.body.into()),
             upgrade: None,
             identity: self.identity,
+            from: None,
             request_id: "request".to_owned(),
             at: self.at,
             is_present: false,

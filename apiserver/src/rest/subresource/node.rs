@@ -89,7 +89,7 @@ async fn address(core: &Core, name: &str) -> Result<NodeAddress, Status> {
     let port = node.pointer("/status/daemonEndpoints/kubeletEndpoint/Port").and_then(Value::as_u64);
     let port = port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0).unwrap_or(AGENT_PORT);
     match address {
-        Some(address) => Ok(NodeAddress { address, port }),
+        Some(address) => Ok(NodeAddress { node: name.to_owned(), address, port }),
         None => Err(failure::internal(format!("no preferred addresses found; known addresses: {}", addresses.len()))),
     }
 }
