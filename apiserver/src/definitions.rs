@@ -162,7 +162,7 @@ pub(crate) async fn changed(core: &Arc<Core>) -> Result<(), Status> {
 }
 
 /// Compiling a large definition takes its time: not on a thread that others wait for.
-async fn refresh_apart(core: &Arc<Core>) -> Result<(), Status> {
+pub(crate) async fn refresh_apart(core: &Arc<Core>) -> Result<(), Status> {
     let core = core.clone();
     tokio::task::spawn_blocking(move || refresh(&core)).await.map_err(failure::internal)?
 }

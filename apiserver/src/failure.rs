@@ -238,6 +238,11 @@ pub fn unavailable(message: impl Into<String>, retry_after_s: i32) -> Status {
     retry_after(plain(503, "ServiceUnavailable", message), retry_after_s)
 }
 
+/// What a write of a custom object was read and judged by has changed.
+pub fn definition_changed() -> Status {
+    unavailable("the definition of the object's kind has changed meanwhile: try again", RETRY_AFTER_S)
+}
+
 /// The log's disk is full. Kubernetes has no word for it; clients try again after a while, as with any 5xx that asks them to.
 pub fn disk_full(message: impl Into<String>, retry_after_s: i32) -> Status {
     retry_after(plain(507, "InsufficientStorage", message), retry_after_s)

@@ -144,6 +144,27 @@ pub(crate) fn is_true(value: &str) -> bool {
 }
 
 impl ApiRequest {
+    /// The same request once more; one whose body is passed on as it comes cannot be repeated.
+    pub(crate) fn repeated(&self) -> Option<Self> {
+        let RequestBody::Bytes(body) = &self.body else { return None };
+        Some(ApiRequest {
+            method: self.method.clone(),
+            path: self.path.clone(),
+            raw_query: self.raw_query.clone(),
+            query: self.query.clone(),
+            headers: self.headers.clone(),
+            body: RequestBody::Bytes(body.clone()),
+            upgrade: None,
+            identity: self.identity.clone(),
+            from: self.from,
+            request_id: self.request_id.clone(),
+            at: self.at,
+            is_present: self.is_present,
+            seat: self.seat.clone(),
+            annotations: self.annotations.clone(),
+        })
+    }
+
     /// The first value of a query parameter.
     pub fn query_value(&self, name: &str) -> Option<&str> {
         self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())

@@ -2,8 +2,14 @@
 #![allow(clippy::unwrap_used)]
 
 mod client;
+mod hook;
+
+use std::sync::{Arc, Mutex};
 
 use client::{Answer, Call, Server};
+use hook::{Hook, yes};
+use kontiki_model::Scope;
+use kontiki_raft::ListOptions;
 use serde_json::{Value, json};
 
 const DEFINITIONS: &str = "apiextensions.k8s.io/CustomResourceDefinition";
@@ -431,6 +437,59 @@ async fn a_watch_tells_the_end_of_every_object_of_a_kind_that_goes() {
     }
     told[1..].sort();
     assert_eq!(told, ["MODIFIED a", "DELETED a", "DELETED b"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_is_of_its_kind_as_it_is_when_the_object_is_written() {
+    let server = Arc::new(with_widgets().await);
+    // What is done to the definition while somebody is asked about a widget.
+    let meanwhile = Arc::new(Mutex::new(None::<(Arc<Server>, Value)>));
+    let asked = meanwhile.clone();
+    let hook = Hook::start_async(move |_, request| {
+        let meanwhile = asked.lock().unwrap().take();
+        Box::pin(async move {
+            match meanwhile {
+                Some((server, Value::Null)) => {
+                    server.on(DEFINITIONS, "").name("widgets.example.com").delete(&Value::Null).await.expect(200);
+                    server.on(DEFINITIONS, "").name("widgets.example.com").get().await.expect(404);
+                }
+                Some((server, patch)) => {
+                    server.on(DEFINITIONS, "").name("widgets.example.com").merge(&patch).await.expect(200);
+                }
+                None => {}
+            }
+            yes(&request)
+        })
+    })
+    .await;
+    let rule =
+        json!({"operations": ["*"], "apiGroups": ["example.com"], "apiVersions": ["*"], "resources": ["widgets"]});
+    let webhook = json!({
+        "name": "a.b.c", "clientConfig": hook.client("/"), "rules": [rule], "sideEffects": "None",
+        "admissionReviewVersions": ["v1"],
+    });
+    let configuration = json!({"metadata": {"name": "v"}, "webhooks": [webhook]});
+    let kind = "admissionregistration.k8s.io/ValidatingWebhookConfiguration";
+    server.on(kind, "").create(&configuration).await.expect(201);
+
+    let mut taller = spec();
+    taller["properties"]["height"] = json!({"type": "integer", "default": 7});
+    let patch = json!({"spec": {"versions": [version("v1", true, &taller)]}});
+    *meanwhile.lock().unwrap() = Some((server.clone(), patch));
+    let made = widgets(&server, "v1").create(&widget("v1", "a", &json!({"size": 3}))).await.expect(201);
+    assert_eq!(made["spec"]["height"], 7);
+    let mut wider = taller.clone();
+    wider["properties"]["width"] = json!({"type": "integer", "default": 8});
+    let patch = json!({"spec": {"versions": [version("v1", true, &wider)]}});
+    *meanwhile.lock().unwrap() = Some((server.clone(), patch));
+    let changed = widgets(&server, "v1").name("a").merge(&json!({"spec": {"size": 4}})).await.expect(200);
+    assert_eq!((&changed["spec"]["size"], &changed["spec"]["width"]), (&json!(4), &json!(8)));
+
+    *meanwhile.lock().unwrap() = Some((server.clone(), Value::Null));
+    let late = widgets(&server, "v1").create(&widget("v1", "late", &json!({"size": 3}))).await;
+    assert_eq!(late.code, 404, "{}", late.body);
+    let scope = Scope { resource: "widgets.example.com".to_owned(), namespace: None };
+    assert_eq!(server.core.log.list(&scope, ListOptions::default()).unwrap().items.len(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,6 +11,7 @@ use super::{
     claims::{self, Denied},
     conversion,
     decode::{self, Decoded},
+    definition,
     limits::NAME_ATTEMPTS_MAX,
     naming,
     object::{self, text},
@@ -184,6 +185,7 @@ async fn decide(
     object::settle(kind, &mut object);
     let sealed = conversion::seal(kind, object, converted)?;
     change.expect(&key, Expect::Absent);
+    definition::stays(kind, &mut change);
     change.put(&key, &sealed.stored);
     let object = plan::uncommitted(key, 0, sealed.told);
     Ok(Plan { effect: Effect::Created, object, change, warnings: told.warnings })

@@ -7,6 +7,8 @@ pub const WRITE_ATTEMPTS_MAX: usize = 64;
 /// The same for a write that is charged to quotas. Writes of another server, which nothing keeps in line with this one's, may
 /// overtake it for as long as they come without a pause.
 pub const CHARGED_ATTEMPTS_MAX: usize = 2_048;
+/// Times that a write of a custom object is read and judged by a kind that becomes another meanwhile.
+pub const DEFINITION_ATTEMPTS_MAX: usize = 8;
 /// How long a charged write waits for its turn; then it is decided without.
 pub const TURN_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Namespaces with quotas that are remembered before those without a writer are forgotten.

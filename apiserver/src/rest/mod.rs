@@ -11,6 +11,7 @@ mod computed;
 pub(crate) mod conversion;
 mod create;
 mod decode;
+mod definition;
 mod delete;
 mod deletion;
 mod frames;
@@ -48,6 +49,7 @@ use crate::{
     Core, content, definitions, failure,
     request::{ApiRequest, ApiResponse, ResourceRequest},
 };
+use limits::DEFINITION_ATTEMPTS_MAX;
 use update::Rules;
 
 pub(crate) use call::Call;
@@ -66,7 +68,10 @@ pub(crate) use view::View;
 pub async fn handle(core: &Arc<Core>, route: ResourceRequest, request: ApiRequest) -> Result<ApiResponse, Status> {
     let kind = route.kind.clone();
     let writes = !matches!(route.verb, "get" | "list" | "watch");
-    let mut response = dispatch(core, route, request).await?;
+    let mut response = match kind.custom {
+        Some(_) if writes => of_custom(core, route, request).boxed().await?,
+        Some(_) | None => dispatch(core, route, request).await?,
+    };
     if kind.defines_kinds && writes {
         definitions::changed(core).boxed().await?;
     }
@@ -74,6 +79,26 @@ pub async fn handle(core: &Arc<Core>, route: ResourceRequest, request: ApiReques
         content::warn(&mut response, warning);
     }
     Ok(response)
+}
+
+/// A write of a custom object, whose kind may become another meanwhile: then it is read and judged anew, as one of that.
+async fn of_custom(
+    core: &Arc<Core>,
+    mut route: ResourceRequest,
+    mut request: ApiRequest,
+) -> Result<ApiResponse, Status> {
+    for _ in 1..DEFINITION_ATTEMPTS_MAX {
+        let Some(again) = request.repeated() else { break };
+        match dispatch(core, route.clone(), request).await {
+            Err(status) if status == failure::definition_changed() => {}
+            answered => return answered,
+        }
+        definitions::refresh_apart(core).await?;
+        let Kind { group, version, resource, .. } = *route.kind;
+        route.kind = core.kinds().by_resource(group, version, resource).ok_or_else(failure::no_such_resource)?;
+        request = again;
+    }
+    dispatch(core, route, request).await
 }
 
 pub(crate) async fn dispatch(

@@ -9,10 +9,12 @@ use kontiki_raft::{Expect, Mutation, Precondition, Stored};
 
 use super::{
     call::Call,
+    definition,
     object::Sealed,
     store::{self, Attempts, Refusal},
     view::View,
 };
+use crate::failure;
 
 /// A write that was read: what it makes of any state. Deciding changes nothing, and may be done again. It may take its time:
 /// others may have to be asked.
@@ -106,7 +108,13 @@ pub async fn carry_out(call: &Call<'_>, name: &str, write: &dyn Write, dry_run: 
         drop(view);
         match attempted {
             Ok(written) => return Ok(written),
-            Err(refusal) => attempts.again(refusal).await?,
+            Err(refusal) => {
+                let raced = matches!(refusal, Refusal::Raced);
+                attempts.again(refusal).await?;
+                if raced && definition::is_over(call.core, call.kind) {
+                    return Err(failure::definition_changed());
+                }
+            }
         }
     }
 }

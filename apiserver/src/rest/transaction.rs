@@ -13,6 +13,7 @@ use super::{
     apply::Application,
     call::Call,
     create::Creation,
+    definition,
     delete::{self, Removal},
     limits::TRANSACTION_OPERATIONS_AT_ONCE,
     object,
@@ -148,7 +149,12 @@ pub async fn transact(
             Ok(written) => return Ok(written),
             Err(refused) => refused,
         };
+        let raced = matches!(refusal, Refusal::Raced);
         attempts.again(refusal).await.map_err(|status| Failed { operation, status })?;
+        let over = |operation: &Operation| definition::is_over(core, &operation.route.kind);
+        if raced && let Some(index) = operations.iter().position(over) {
+            return Err(Failed { operation: Some(index), status: failure::definition_changed() });
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use super::{
     claims::{self, Denied},
     conversion,
     create::Creation,
+    definition,
     object::{self, text},
     options::go_number_error,
     owners::{self, Named},
@@ -147,7 +148,10 @@ async fn change(call: &Call<'_>, view: &View<'_>, update: &Update<'_>, current: 
     match ended {
         // Watchers see the object as it last was; the author of the change sees what it asked for.
         true => change.mutations.push(Mutation::Delete { key: key.clone(), last: None }),
-        false => change.put(&key, &sealed.stored),
+        false => {
+            definition::stays(kind, &mut change);
+            change.put(&key, &sealed.stored);
+        }
     }
     Ok(Plan { effect: Effect::Updated, object: plan::uncommitted(key, revision, sealed.told), change, warnings })
 }
