@@ -90,13 +90,20 @@ impl RequestInfo {
         Ok(RequestInfo { verb, target: Target::Resource(info) })
     }
 
+    /// Whether something is reached through the object, which may do anything, whatever the verb.
+    pub fn reaches_through(&self) -> bool {
+        match &self.target {
+            Target::Resource(info) => {
+                matches!(info.subresource.as_str(), "attach" | "exec" | "portforward" | "proxy")
+            }
+            Target::Path(_) => false,
+        }
+    }
+
     /// Watches, tunnels and streams: not bounded in time, and counted apart.
     pub fn is_long(&self) -> bool {
         match &self.target {
-            Target::Resource(info) => {
-                let tunnel = matches!(info.subresource.as_str(), "attach" | "exec" | "log" | "portforward" | "proxy");
-                self.verb == "watch" || tunnel
-            }
+            Target::Resource(info) => self.verb == "watch" || info.subresource == "log" || self.reaches_through(),
             Target::Path(_) => false,
         }
     }

@@ -21,7 +21,7 @@ rules:
 - {level: None, users: ['system:apiserver']}
 - {level: Metadata, resources: [{group: '', resources: [secrets]}]}
 - {level: RequestResponse, resources: [{group: '', resources: [configmaps]}]}
-- {level: Metadata, resources: [{group: '', resources: [pods]}]}
+- {level: Metadata, resources: [{group: '', resources: [pods, pods/exec]}]}
 - {level: Metadata, nonResourceURLs: [/version]}
 ";
 
@@ -161,9 +161,13 @@ fn of_reads_some_are_recorded_and_of_writes_all() {
         }
         let metrics = admin.get("/metrics").await.text();
         assert!(metrics.contains("apiserver_audit_event_total 16"), "{metrics}");
+        // By its verb it reads, and what it does nobody knows.
+        for _ in 0..4 {
+            assert_eq!(admin.get("/api/v1/namespaces/default/pods/none/exec?command=rm").await.status, 404);
+        }
         let (events, _) = recorded(server).await;
         let number = |verb: &str| events.iter().filter(|event| event["verb"] == verb).count();
-        assert_eq!((number("list"), number("create")), (2 * 2, 6 * 2));
+        assert_eq!((number("list"), number("create"), number("get")), (2 * 2, 6 * 2, 4 * 2));
     });
 }
 

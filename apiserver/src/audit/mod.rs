@@ -129,7 +129,7 @@ impl Audit {
     }
 
     fn is_skipped(&self, info: &RequestInfo) -> bool {
-        let reads = matches!(info.verb, "get" | "head" | "list" | "watch" | "options");
+        let reads = matches!(info.verb, "get" | "head" | "list" | "watch" | "options") && !info.reaches_through();
         reads && self.reads_every > 1 && !self.reads.fetch_add(1, Ordering::Relaxed).is_multiple_of(self.reads_every)
     }
 }
