@@ -45,7 +45,7 @@ pub(crate) async fn issue(
     let warnings = admission::posted(call, Operation::Create, name, &mut body, false).await?;
     let account = existing(core, "serviceaccounts", namespace, name).await?;
     let spec = &body["spec"];
-    authz::check_token(core, &request.identity, (namespace, name), &spec["boundObjectRef"])?;
+    authz::check_token(core, &request.identity, (namespace, name), spec)?;
     let lifetime_s = lifetime(spec)?;
     let mut audiences: Vec<String> =
         spec["audiences"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();

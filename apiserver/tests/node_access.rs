@@ -242,6 +242,38 @@ fn an_agent_touches_its_own_only() {
         assert_eq!(node.post(path, &token("p1", &own)).await.status, 201);
         assert_eq!(node.post(path, &token("p2", &other)).await.status, 403);
         assert_eq!(node.post(path, &json!({})).await.status, 403);
+
+        // For the API server, or for whom the pod's volumes or a rule name, and nobody else.
+        let sources = json!([{"serviceAccountToken": {"path": "t", "audience": "vault"}}]);
+        let volumes = json!([{"name": "v", "projected": {"sources": sources}}, {"name": "d", "csi": {"driver": "csi.example.com"}}]);
+        let spec = json!({"nodeName": "n1", "containers": [{"name": "c", "image": "i"}], "volumes": volumes});
+        let p3 = admin.post(pods, &json!({"metadata": {"name": "p3"}, "spec": spec})).await;
+        assert_eq!(p3.status, 201, "{}", p3.text());
+        let driver =
+            json!({"metadata": {"name": "csi.example.com"}, "spec": {"tokenRequests": [{"audience": "store"}]}});
+        assert_eq!(admin.post("/apis/storage.k8s.io/v1/csidrivers", &driver).await.status, 201);
+        let role = json!({"metadata": {"name": "audiences"}, "rules": [
+            {"verbs": ["request-serviceaccounts-token-audience"], "apiGroups": [""], "resources": ["ruled"]}]});
+        assert_eq!(admin.post("/apis/rbac.authorization.k8s.io/v1/clusterroles", &role).await.status, 201);
+        let subjects = json!([{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "system:node:n1"}]);
+        let role = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "audiences"});
+        let binding = json!({"metadata": {"name": "audiences"}, "roleRef": role, "subjects": subjects});
+        assert_eq!(admin.post("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", &binding).await.status, 201);
+        let uid = uid(p3.json());
+        for (audiences, code) in [
+            (json!([]), 201),
+            (json!(["https://kubernetes.default.svc"]), 201),
+            (json!(["vault"]), 201),
+            (json!(["store"]), 201),
+            (json!(["ruled"]), 201),
+            (json!(["sts.example.com"]), 403),
+            (json!(["vault", "store"]), 403),
+        ] {
+            let mut request = token("p3", &uid);
+            request["spec"]["audiences"] = audiences.clone();
+            let answer = node.post(path, &request).await;
+            assert_eq!(answer.status, code, "{audiences}: {}", answer.text());
+        }
         server.stop().await;
     });
 }

@@ -4,6 +4,7 @@
 //! `rule` is one rule, `rbac` all roles and bindings by who is bound, kept as the log has it by `crate::follow`. `defaults`
 //! are the roles of every cluster, `reconcile` writes them. What a path says too little about is judged where objects are
 //! written: `escalation` keeps anybody from giving what they do not hold, `restriction` keeps nodes to what is theirs.
+mod audience;
 mod cover;
 mod defaults;
 mod escalation;

@@ -4,7 +4,7 @@ use kontiki_kinds::certificates::common_name;
 use kontiki_model::{Key, Status};
 use serde_json::{Map, Value};
 
-use super::{node, node_name, references};
+use super::{audience, node, node_name, references};
 use crate::{
     core::Core,
     failure::{self, Qualified},
@@ -183,13 +183,14 @@ fn belongs_to(node: &str, pod: &Value) -> bool {
     is_node && owner["controller"] == true && owner["blockOwnerDeletion"] != true
 }
 
-/// A node gets tokens for pods of its own, and bound to them.
+/// A node gets tokens for pods of its own, bound to them, and for those whom they are to be shown to.
 pub(crate) fn check_token(
     core: &Core,
     author: &Identity,
     (namespace, account): (&str, &str),
-    bound: &Value,
+    spec: &Value,
 ) -> Result<(), Status> {
+    let bound = &spec["boundObjectRef"];
     let Some(node) = node_name(author) else { return Ok(()) };
     let refused =
         |why: &str| Err(failure::forbidden(Qualified { group: "", resource: "serviceaccounts" }, account, why));
@@ -210,9 +211,17 @@ pub(crate) fn check_token(
              deleted and then recreated"
         ));
     }
-    match node::is_on(&head, node) {
-        true => Ok(()),
-        false => refused("node requested token bound to a pod scheduled on a different node"),
+    if !node::is_on(&head, node) {
+        return refused("node requested token bound to a pod scheduled on a different node");
+    }
+    let Some(stored) = core.stored(&Key::new("pods", namespace, name))? else {
+        return refused(&format!("pods {name:?} not found"));
+    };
+    let pod: Value = serde_json::from_slice(&stored.body).map_err(failure::internal)?;
+    let audiences: Vec<&str> = spec["audiences"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    match audience::refusal(core, author, (namespace, account), (&pod, &audiences))? {
+        None => Ok(()),
+        Some(why) => refused(&why),
     }
 }
 
