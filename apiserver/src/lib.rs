@@ -41,7 +41,7 @@ mod route;
 mod serve;
 mod server;
 mod services;
-mod sockets;
+pub mod sockets;
 mod streaming;
 mod token_request;
 mod version;

@@ -1,4 +1,4 @@
-//! How connections are set up, those that clients make and those to whatever is asked on their behalf.
+//! How connections are set up: those that clients make, those to whatever is asked on their behalf, and those of clients.
 
 use std::io;
 
@@ -12,4 +12,27 @@ pub fn prepare(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let probes = TcpKeepalive::new().with_time(KEEP_ALIVE_TIME).with_interval(KEEP_ALIVE_TIME);
     SockRef::from(stream).set_tcp_keepalive(&probes)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_prepared_is_probed_and_sends_at_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let told = || {
+            let socket = SockRef::from(&stream);
+            let times = (socket.tcp_keepalive_time().unwrap(), socket.tcp_keepalive_interval().unwrap());
+            (stream.nodelay().unwrap(), socket.keepalive().unwrap(), times)
+        };
+        let (nodelay, probed, _) = told();
+        assert_eq!((nodelay, probed), (false, false));
+        prepare(&stream).unwrap();
+        assert_eq!(told(), (true, true, (KEEP_ALIVE_TIME, KEEP_ALIVE_TIME)));
+    }
 }

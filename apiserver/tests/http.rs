@@ -5,7 +5,7 @@ mod wire;
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
-use kontiki_apiserver::{Identity, limits};
+use kontiki_apiserver::{Identity, limits, peers};
 use serde_json::{Value, json};
 use tower_service::Service as _;
 
@@ -349,5 +349,36 @@ fn a_watch_ends_its_connection_in_order_and_a_client_may_leave_it() {
         while let Some(frame) = stays.frame().await {
             assert!(frame.is_ok(), "ended in order: {frame:?}");
         }
+    });
+}
+
+/// Whether the kernel probes the end of a connection between two ports that is the first one's, when nothing is sent.
+fn is_probed(from: u16, to: u16) -> bool {
+    const KEEP_ALIVE_TIMER: &str = "02:";
+    let port = |address: &str| address.rsplit_once(':').map(|(_, port)| u16::from_str_radix(port, 16).unwrap());
+    let table = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
+    table.lines().skip(1).any(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        (port(fields[1]), port(fields[2])) == (Some(from), Some(to)) && fields[5].starts_with(KEEP_ALIVE_TIMER)
+    })
+}
+
+#[test]
+fn both_ends_of_a_connection_notice_when_the_other_vanishes() {
+    run(async {
+        let server = Running::start().await;
+        let pki = &server.api.core().pki;
+        let tls = peers::client_tls(pki.ca_pem(), &pki.admin().unwrap(), &[b"h2"]).unwrap();
+        let address = server.api.local_address();
+        let stream = peers::connect(&tls, &address.to_string()).await.unwrap();
+        let ports = (stream.get_ref().0.local_addr().unwrap().port(), address.port());
+        let probed = async {
+            // Until the last message of the handshake is acknowledged, another timer runs.
+            while !(is_probed(ports.0, ports.1) && is_probed(ports.1, ports.0)) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(20), probed).await.expect("both are probed");
+        server.stop().await;
     });
 }

@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
 use http_body_util::Empty;
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
+use kontiki_apiserver::sockets;
 use kube::client::ConfigExt;
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::net::TcpStream;
@@ -65,7 +66,8 @@ impl Server {
         };
         let port = self.url.port_u16().unwrap_or(if secure { 443 } else { 80 });
         let stream = TcpStream::connect((host, port)).await?;
-        stream.set_nodelay(true)?;
+        // An answer may have no end, and nothing in it for hours.
+        sockets::prepare(&stream)?;
         let sender = if secure {
             let name = self.name.clone().unwrap_or_else(|| host.to_owned());
             let name = ServerName::try_from(name).context("the server's name")?;

@@ -14,7 +14,7 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{backend::Backend, limits, service::Service, tls};
+use super::{backend::Backend, limits, service::Service, socket, tls};
 
 pub async fn serve(listener: TcpListener, tls: TlsAcceptor, backend: Arc<dyn Backend>, cancel: CancellationToken) {
     // Connections are cut by their own token: they outlast `cancel` by what they need to end.
@@ -62,7 +62,7 @@ async fn serve_connection(
     cancel: CancellationToken,
 ) {
     let secured = async {
-        stream.set_nodelay(true)?;
+        socket::prepare(&stream)?;
         tls.accept(stream).await
     };
     let stream = match tokio::time::timeout(limits::TLS_HANDSHAKE_MAX, secured).await {

@@ -5,6 +5,9 @@ use std::time::Duration;
 pub const CONNECTIONS_MAX: usize = 1_024;
 pub const TLS_HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 pub const HEADER_READ_MAX: Duration = Duration::from_secs(10);
+/// A connection is probed after this much silence, and again: a command without output is no reason to keep one whose caller's machine
+/// is gone.
+pub const PROBE_INTERVAL: Duration = Duration::from_secs(30);
 /// Pause after the system refused to accept (out of file descriptors, for instance).
 pub const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// What requests in work get to end when the server stops.

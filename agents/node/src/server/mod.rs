@@ -14,6 +14,7 @@ mod node;
 mod query;
 mod route;
 mod service;
+mod socket;
 mod spdy;
 mod streams;
 mod target;

@@ -146,3 +146,26 @@ async fn a_server_that_stops_ends_what_it_is_doing() {
     assert_eq!(body.collect().await.unwrap().to_bytes(), "one\n");
     node.served.await.unwrap();
 }
+
+#[tokio::test]
+async fn a_caller_that_vanishes_is_noticed() {
+    const KEEP_ALIVE_TIMER: &str = "02:";
+    let node = Node::start().await;
+    let stream = node.connect(Some(&node.api_server())).await.unwrap();
+    let caller = stream.get_ref().0.local_addr().unwrap().port();
+    let port = |address: &str| address.rsplit_once(':').map(|(_, port)| u16::from_str_radix(port, 16).unwrap());
+    let is_probed = || {
+        let table = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
+        table.lines().skip(1).any(|line| {
+            let fields: Vec<_> = line.split_whitespace().collect();
+            port(fields[2]) == Some(caller) && fields[5].starts_with(KEEP_ALIVE_TIMER)
+        })
+    };
+    let probed = async {
+        // Until the last message of the handshake is acknowledged, another timer runs.
+        while !is_probed() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), probed).await.expect("its silence is probed");
+}
