@@ -387,6 +387,42 @@ fn transactions_take_their_turn_and_are_charged_as_a_whole() {
     });
 }
 
+#[test]
+fn what_is_applied_as_one_is_charged_exactly_or_not_at_all() {
+    run(async {
+        let server = Running::start().await;
+        let mut admin = server.admin().await;
+        set(&mut admin, QUOTAS, 5).await;
+        let apply = async |admin: &mut Client, maps: &[(&str, &str)]| {
+            let operations: Vec<Value> = maps
+                .iter()
+                .map(|(name, value)| {
+                    let metadata = json!({"name": name, "namespace": "default"});
+                    let object =
+                        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"k": value}});
+                    json!({"verb": "apply", "object": object})
+                })
+                .collect();
+            let body = json!({"kind": "Transaction", "apiVersion": "kontiki.dev/v1", "operations": operations});
+            let answer = admin.post(TRANSACTIONS, &body).await;
+            let quota = admin.get(&format!("{QUOTAS}/q")).await.json();
+            (answer.status.as_u16(), quota["status"]["used"]["configmaps"].as_str().unwrap().to_owned())
+        };
+        let used = |code: u16, used: &str| (code, used.to_owned());
+        assert_eq!(apply(&mut admin, &[("a", "1"), ("b", "1"), ("c", "1")]).await, used(200, "3"));
+        assert_eq!(
+            apply(&mut admin, &[("a", "2"), ("d", "1"), ("b", "1"), ("e", "1")]).await,
+            used(200, "5"),
+            "two are new"
+        );
+        assert_eq!(apply(&mut admin, &[("a", "3"), ("f", "1")]).await, used(403, "5"));
+        assert_eq!(admin.get(&format!("{MAPS}/a")).await.json()["data"]["k"], "2");
+        assert_eq!(admin.get(&format!("{MAPS}/f")).await.status, 404);
+        assert_eq!(apply(&mut admin, &[("a", "3"), ("b", "3")]).await, used(200, "5"));
+        server.stop().await;
+    });
+}
+
 async fn set(admin: &mut Client, quotas: &str, room: usize) {
     let hard = json!({"configmaps": room.to_string()});
     let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q"}, "spec": {"hard": hard}});

@@ -1,9 +1,10 @@
 //! Servers that join, leave, hand over, and come back after a long time.
 
 use kontiki_raft::{ListOptions, ProposeError, Role, Start};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::{Cluster, body, configmaps, member, next_revisions, put, until, write_until};
+use crate::harness::{Cluster, PATIENCE, body, configmaps, member, next_revisions, put, until, write_until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_joins_as_a_learner_and_votes_once_it_has_caught_up() {
@@ -81,6 +82,41 @@ async fn a_removed_server_is_not_heard_on_the_connections_it_has_open() {
     let listed = cluster.log(&leader).list(&configmaps(), ListOptions::default()).unwrap();
     let names: Vec<_> = listed.items.iter().map(|item| item.key.name.as_str()).collect();
     assert_eq!(names, ["before", "last"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_keeps_back_its_hello_while_it_is_removed_is_dismissed() {
+    let cluster = Cluster::start(&["a", "b", "c"]).await;
+    let leader = cluster.leader().await;
+    let (leader, follower) = (cluster.log(&leader), cluster.log(&cluster.follower().await));
+    let (mut caller, stream) = tokio::io::duplex(1024);
+    let (listening, from) = (leader.clone(), follower.node_id());
+    // It begins to listen before the member is one no more.
+    let mut served = Box::pin(async move { listening.accept_peer(Box::new(stream), Some(from)).await });
+    assert!(futures::poll!(&mut served).is_pending());
+    leader.remove_member(from).await.unwrap();
+    caller.write_all(&hello(from, leader.node_id())).await.unwrap();
+    let said = async {
+        let mut said = Vec::new();
+        caller.read_to_end(&mut said).await.unwrap();
+        said
+    };
+    let ended = async { tokio::join!(served, said) };
+    let ((), said) = tokio::time::timeout(PATIENCE, ended).await.expect("the connection ends");
+    assert!(said.len() > HELLO_BYTES, "it is told to go, not only left alone: {} bytes", said.len());
+}
+
+const HELLO_BYTES: usize = 37;
+
+/// What a server that is asked to forward a write hears first, from one that does not say of which cluster it is.
+fn hello(from: u64, to: u64) -> Vec<u8> {
+    let mut hello = b"kontiki\x01\x03".to_vec();
+    for number in [0, from, to] {
+        hello.extend(number.to_le_bytes());
+    }
+    hello.extend(crc32fast::hash(&hello).to_le_bytes());
+    assert_eq!(hello.len(), HELLO_BYTES);
+    hello
 }
 
 #[tokio::test(flavor = "multi_thread")]

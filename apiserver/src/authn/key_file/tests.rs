@@ -67,4 +67,9 @@ fn what_cannot_be_used_is_told() {
     assert!(private(key!("p521-sec1")).ends_with("curve 1.3.132.0.35"));
     assert!(public(key!("p521-public-pkix")).ends_with("curve 1.3.132.0.35"));
     assert!(private(key!("rsa-1024-pkcs8")).ends_with("TooSmall"));
+    for short in [key!("rsa-1024-public-pkix"), key!("rsa-1024-public-pkcs1")] {
+        assert!(public(short).ends_with("1024 bits, not 2048 to 8192"), "{short}");
+        // Not passed over for the sake of another one that is good.
+        assert!(public(&[key!("rsa-public-pkix"), short].concat()).ends_with("1024 bits, not 2048 to 8192"));
+    }
 }
