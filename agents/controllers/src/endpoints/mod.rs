@@ -1,5 +1,6 @@
-//! Endpoints and EndpointSlices: the addresses behind each Service that selects pods.
+//! Endpoints and EndpointSlices: the addresses behind each Service, those of the pods that it selects, or those that users write.
 
+mod mirror;
 mod slices;
 mod subsets;
 mod view;
@@ -93,8 +94,10 @@ impl Controller {
     async fn reconcile(&self, key: &ObjectKey) -> Result<(), ControllerError> {
         self.endpoints_written.seen(key, &self.endpoints).await;
         self.slices_written.seen(key, &self.slices).await;
+        let service = self.services.get(key);
+        self.mirror(key, service.as_deref()).await?;
         // Endpoints of a deleted Service go with it: slices by owner reference, Endpoints here (they have none).
-        let Some(service) = self.services.get(key) else { return self.forget(key).await };
+        let Some(service) = service else { return self.forget(key).await };
         if service.metadata.deletion_timestamp.is_some() || !view::has_selector(&service) {
             return Ok(());
         }
@@ -146,15 +149,40 @@ impl Controller {
         service: &Service,
         found: &[view::Endpoint],
     ) -> Result<(), ControllerError> {
-        let ours = |slice: &Arc<EndpointSlice>| {
+        let existing = self.slices_by(key, MANAGER);
+        self.change_slices(key, client, slices::plan(service, found, &existing)).await
+    }
+
+    /// Keeps slices of Endpoints that somebody wrote.
+    async fn mirror(&self, key: &ObjectKey, service: Option<&Service>) -> Result<(), ControllerError> {
+        let endpoints = self.endpoints.get(key);
+        let mirrored = endpoints.as_deref().zip(service).filter(|(endpoints, service)| {
+            service.metadata.deletion_timestamp.is_none() && mirror::is_mirrored(service, endpoints)
+        });
+        let told = mirrored.and_then(|(endpoints, _)| endpoints.resource_version());
+        let client = self.context.clients.caused_by(told.as_deref());
+        let changes = mirror::plan(mirrored.map(|(endpoints, _)| endpoints), &self.slices_by(key, mirror::MANAGER));
+        self.change_slices(key, &client, changes).await
+    }
+
+    fn slices_by(&self, key: &ObjectKey, manager: &str) -> Vec<Arc<EndpointSlice>> {
+        let mut slices = self.slices.list(Some(&key.namespace));
+        slices.retain(|slice| {
             slice.labels().get(SERVICE_LABEL) == Some(&key.name)
-                && slice.labels().get(MANAGED_BY).map(String::as_str) == Some(MANAGER)
+                && slice.labels().get(MANAGED_BY).is_some_and(|by| by == manager)
                 && slice.metadata.deletion_timestamp.is_none()
-        };
-        let existing: Vec<Arc<EndpointSlice>> =
-            self.slices.list(Some(&key.namespace)).into_iter().filter(ours).collect();
+        });
+        slices
+    }
+
+    async fn change_slices(
+        &self,
+        key: &ObjectKey,
+        client: &Client,
+        changes: Vec<slices::Change>,
+    ) -> Result<(), ControllerError> {
         let api: Api<EndpointSlice> = Api::namespaced(client.clone(), &key.namespace);
-        for change in slices::plan(service, found, &existing) {
+        for change in changes {
             match change {
                 slices::Change::Create(slice) => {
                     self.slices_written.note(key, &api.create(&PostParams::default(), &slice).await?);

@@ -25,46 +25,58 @@ pub enum Change {
     Delete(String),
 }
 
-/// What turns `existing` into slices of `found`. A slice keeps its endpoints where it can, so that few objects change.
+/// The endpoints that share these ports.
+pub struct Group {
+    pub ports: Vec<EndpointPort>,
+    pub endpoints: Vec<SliceEndpoint>,
+}
+
+/// What turns `existing` into slices of the Service's endpoints.
 pub fn plan(service: &Service, found: &[Endpoint], existing: &[Arc<EndpointSlice>]) -> Vec<Change> {
-    let mut groups: BTreeMap<&[Port], Vec<&Endpoint>> = BTreeMap::new();
-    for endpoint in found {
-        groups.entry(&endpoint.ports).or_default().push(endpoint);
+    let mut by_ports: BTreeMap<&[Port], Vec<SliceEndpoint>> = BTreeMap::new();
+    for one in found {
+        by_ports.entry(&one.ports).or_default().push(endpoint(one));
     }
-    if groups.is_empty() {
+    if by_ports.is_empty() {
         // An empty slice tells followers that the Service is known and has nobody.
-        groups.insert(&[], Vec::new());
+        by_ports.insert(&[], Vec::new());
     }
-    // Slices of an earlier Service of this name go with it, by their owner reference: nothing is put into them.
-    let (mut unused, of_earlier): (Vec<&Arc<EndpointSlice>>, Vec<_>) = existing
-        .iter()
-        .partition(|slice| slice.owner_references().iter().any(|owner| Some(&owner.uid) == service.uid().as_ref()));
-    let mut changes: Vec<Change> = of_earlier.iter().map(|slice| Change::Delete(slice.name_any())).collect();
-    for (ports, endpoints) in groups {
-        let ports: Vec<EndpointPort> = ports.iter().map(port).collect();
-        let of_group = |slice: &&Arc<EndpointSlice>| slice.ports.as_deref().unwrap_or(&[]) == ports.as_slice();
-        let (mine, others): (Vec<_>, Vec<_>) = unused.into_iter().partition(of_group);
-        unused = others;
-        changes.extend(fill(service, &ports, &endpoints, &mine));
+    let group = |(ports, endpoints): (&[Port], _)| Group { ports: ports.iter().map(port).collect(), endpoints };
+    changes(&template(service), by_ports.into_iter().map(group).collect(), existing)
+}
+
+/// What turns `existing` into slices like `template` of these groups. A slice keeps its endpoints where it can, so that few
+/// objects change.
+pub fn changes(template: &EndpointSlice, groups: Vec<Group>, existing: &[Arc<EndpointSlice>]) -> Vec<Change> {
+    // Slices of an earlier owner of this name go with it, by their owner reference: nothing is put into them.
+    let (mut unused, others): (Vec<&Arc<EndpointSlice>>, Vec<_>) =
+        existing.iter().partition(|slice| is_like(slice, template));
+    let mut changes: Vec<Change> = others.iter().map(|slice| Change::Delete(slice.name_any())).collect();
+    for group in groups {
+        let of_group = |slice: &&Arc<EndpointSlice>| slice.ports.as_deref().unwrap_or(&[]) == group.ports.as_slice();
+        let (mine, rest): (Vec<_>, Vec<_>) = unused.into_iter().partition(of_group);
+        unused = rest;
+        changes.extend(fill(template, group, &mine));
     }
     changes.extend(unused.iter().map(|slice| Change::Delete(slice.name_any())));
     changes
 }
 
-fn fill(
-    service: &Service,
-    ports: &[EndpointPort],
-    endpoints: &[&Endpoint],
-    existing: &[&Arc<EndpointSlice>],
-) -> Vec<Change> {
-    let mut left: BTreeMap<(&str, Option<&str>), SliceEndpoint> =
-        endpoints.iter().map(|one| ((one.address.as_str(), one.pod.uid.as_deref()), endpoint(one))).collect();
+/// Whether the slice has the template's owner and type of addresses.
+fn is_like(slice: &EndpointSlice, template: &EndpointSlice) -> bool {
+    let owned =
+        template.owner_references().iter().all(|owner| slice.owner_references().iter().any(|one| one.uid == owner.uid));
+    owned && slice.address_type == template.address_type
+}
+
+fn fill(template: &EndpointSlice, group: Group, existing: &[&Arc<EndpointSlice>]) -> Vec<Change> {
+    let key = |endpoint: &SliceEndpoint| {
+        (endpoint.addresses.first().cloned(), endpoint.target_ref.as_ref().and_then(|target| target.uid.clone()))
+    };
+    let mut left: BTreeMap<_, SliceEndpoint> = group.endpoints.into_iter().map(|one| (key(&one), one)).collect();
     let mut kept: Vec<Vec<SliceEndpoint>> = Vec::new();
     for slice in existing {
-        let still = slice.endpoints.iter().flatten().filter_map(|old| {
-            let address = old.addresses.first()?;
-            left.remove(&(address.as_str(), old.target_ref.as_ref().and_then(|pod| pod.uid.as_deref())))
-        });
+        let still = slice.endpoints.iter().flatten().filter_map(|old| left.remove(&key(old)));
         kept.push(still.take(ENDPOINTS_MAX).collect());
     }
     let mut rest = left.into_values();
@@ -78,16 +90,20 @@ fn fill(
             changes.push(Change::Delete(slice.name_any()));
             continue;
         }
-        let wanted = object(service, ports, endpoints);
-        let same = slice.endpoints.as_deref().unwrap_or(&[]) == wanted.endpoints.as_deref().unwrap_or(&[])
-            && slice.metadata.labels == wanted.metadata.labels;
+        let (of, wanted) = (&slice.metadata, &template.metadata);
+        let annotated = wanted.annotations.is_none() || of.annotations == wanted.annotations;
+        let same = slice.endpoints.as_deref().unwrap_or(&[]) == endpoints.as_slice()
+            && of.labels == wanted.labels
+            && annotated;
         if !same {
             let mut new = (***slice).clone();
-            new.endpoints = wanted.endpoints;
-            new.metadata.labels = wanted.metadata.labels;
+            new.endpoints = Some(endpoints);
+            new.metadata.labels = wanted.labels.clone();
+            new.metadata.annotations = wanted.annotations.clone().or(new.metadata.annotations);
             changes.push(Change::Replace(Box::new(new)));
         }
     }
+    let ports = Some(group.ports).filter(|ports| !ports.is_empty());
     let mut first = existing.is_empty();
     loop {
         let batch: Vec<SliceEndpoint> = rest.by_ref().take(ENDPOINTS_MAX).collect();
@@ -95,11 +111,13 @@ fn fill(
             return changes;
         }
         first = false;
-        changes.push(Change::Create(Box::new(object(service, ports, batch))));
+        let slice = EndpointSlice { endpoints: Some(batch), ports: ports.clone(), ..template.clone() };
+        changes.push(Change::Create(Box::new(slice)));
     }
 }
 
-fn object(service: &Service, ports: &[EndpointPort], endpoints: Vec<SliceEndpoint>) -> EndpointSlice {
+/// A Service's slice without endpoints.
+fn template(service: &Service) -> EndpointSlice {
     let name = service.name_any();
     let mut labels = service.metadata.labels.clone().unwrap_or_default();
     labels.insert(SERVICE_LABEL.into(), name.clone());
@@ -107,25 +125,28 @@ fn object(service: &Service, ports: &[EndpointPort], endpoints: Vec<SliceEndpoin
     if service.spec.as_ref().and_then(|spec| spec.cluster_ip.as_deref()) == Some("None") {
         labels.insert("service.kubernetes.io/headless".into(), String::new());
     }
-    let owner = OwnerReference {
-        api_version: Service::api_version(&()).into_owned(),
-        kind: Service::kind(&()).into_owned(),
-        name: name.clone(),
-        uid: service.uid().unwrap_or_default(),
-        controller: Some(true),
-        block_owner_deletion: Some(true),
-    };
     EndpointSlice {
         metadata: ObjectMeta {
             generate_name: Some(format!("{name}-")),
             namespace: service.namespace(),
             labels: Some(labels),
-            owner_references: Some(vec![owner]),
+            owner_references: Some(vec![owned_by(service)]),
             ..ObjectMeta::default()
         },
         address_type: "IPv4".to_owned(),
-        endpoints: Some(endpoints),
-        ports: Some(ports.to_vec()).filter(|ports| !ports.is_empty()),
+        ..EndpointSlice::default()
+    }
+}
+
+/// The reference of a slice to what it is made from.
+pub fn owned_by<K: Resource<DynamicType = ()>>(owner: &K) -> OwnerReference {
+    OwnerReference {
+        api_version: K::api_version(&()).into_owned(),
+        kind: K::kind(&()).into_owned(),
+        name: owner.name_any(),
+        uid: owner.uid().unwrap_or_default(),
+        controller: Some(true),
+        block_owner_deletion: Some(true),
     }
 }
 

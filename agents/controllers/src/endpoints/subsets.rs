@@ -24,7 +24,7 @@ pub fn object(service: &Service, found: &[Endpoint]) -> Endpoints {
         labels: Some(labels),
         ..ObjectMeta::default()
     };
-    Endpoints { metadata, subsets: Some(subsets(found)).filter(|subsets| !subsets.is_empty()) }
+    Endpoints { metadata, subsets: Some(subsets(service, found)).filter(|subsets| !subsets.is_empty()) }
 }
 
 /// Whether the stored object says what is wanted.
@@ -32,9 +32,12 @@ pub fn same(old: &Endpoints, wanted: &Endpoints) -> bool {
     old.subsets == wanted.subsets && old.metadata.labels == wanted.metadata.labels
 }
 
-fn subsets(found: &[Endpoint]) -> Vec<EndpointSubset> {
+fn subsets(service: &Service, found: &[Endpoint]) -> Vec<EndpointSubset> {
+    // A pod that has none of the ports serves nothing of the Service; one without ports tells of addresses alone.
+    let declares = service.spec.as_ref().and_then(|spec| spec.ports.as_ref()).is_some_and(|ports| !ports.is_empty());
+    let serving = found.iter().filter(|one| !declares || !one.ports.is_empty());
     let mut groups: BTreeMap<&[Port], (Vec<EndpointAddress>, Vec<EndpointAddress>)> = BTreeMap::new();
-    for endpoint in found.iter().filter(|one| one.ready || !one.terminating).take(ADDRESSES_MAX) {
+    for endpoint in serving.filter(|one| one.ready || !one.terminating).take(ADDRESSES_MAX) {
         let address = EndpointAddress {
             ip: endpoint.address.clone(),
             hostname: endpoint.hostname.clone(),
@@ -64,7 +67,21 @@ fn port(port: &Port) -> EndpointPort {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::{super::view, *};
+
+    #[test]
+    fn a_pod_without_the_services_port_is_no_address() {
+        let mut service = view::tests::service();
+        let mut pods = [view::tests::pod("a", "10.0.0.1", true, 80)];
+        let pod = Arc::get_mut(&mut pods[0]).unwrap();
+        pod.spec.as_mut().unwrap().containers.clear();
+        assert_eq!(object(&service, &view::endpoints(&service, &pods)).subsets, None);
+        service.spec.as_mut().unwrap().ports = None;
+        let subsets = object(&service, &view::endpoints(&service, &pods)).subsets.unwrap();
+        assert_eq!((subsets.len(), subsets[0].ports.as_ref()), (1, None));
+    }
 
     #[test]
     fn addresses_are_grouped_by_ports_and_readiness() {
