@@ -18,7 +18,7 @@ use serde_json::json;
 
 use crate::{
     ControllerError,
-    context::{Context, gone_is_fine, settled},
+    context::{Context, each, gone_is_fine, settled},
 };
 
 const WORKERS: usize = 2;
@@ -65,6 +65,8 @@ struct Remaining {
     undiscovered: Vec<String>,
     /// `x.io/hold in 1 resource instances`
     finalizers: std::collections::BTreeMap<String, usize>,
+    /// What the API said of resources that it did not delete.
+    refused: Vec<String>,
 }
 
 impl Controller {
@@ -85,12 +87,14 @@ impl Controller {
                     && capabilities.supports_operation(verbs::DELETE)
                     && capabilities.supports_operation(verbs::LIST);
                 if emptied {
-                    let emptied = self.empty(&client, &key.name, &resource, &mut remaining).await;
-                    failed = failed.or(emptied.err());
+                    if let Err(error) = self.empty(&client, &key.name, &resource, &mut remaining).await {
+                        remaining.refused.push(error.to_string());
+                        failed = failed.or(Some(error));
+                    }
                 }
             }
         }
-        self.report(key, &namespace, &remaining).await?;
+        let Some(mut finalized) = self.report(key, &namespace, &remaining).await? else { return Ok(()) };
         if let Some(error) = failed {
             return Err(error);
         }
@@ -98,8 +102,7 @@ impl Controller {
             self.queue.add_after(key.clone(), AGAIN);
             return Ok(());
         }
-        let mut finalized = (*namespace).clone();
-        finalized.metadata.resource_version = None;
+        // As it was read: what came to it since is not written away, but looked at first.
         finalized.spec.get_or_insert_default().finalizers =
             Some(finalizers.into_iter().filter(|one| one != FINALIZER).collect());
         let api: Api<Namespace> = Api::all(client);
@@ -125,9 +128,11 @@ impl Controller {
         match api.delete_collection(&background, &all).await {
             // Not every resource has the collection verb.
             Err(kube::Error::Api(status)) if status.code == 405 => {
-                for object in &before.items {
+                let deleted = before.items.iter().map(|object| async {
                     gone_is_fine(api.delete(&object.name_any(), &background).await)?;
-                }
+                    Ok(())
+                });
+                each(deleted).await?;
             }
             other => drop(other?),
         }
@@ -142,22 +147,22 @@ impl Controller {
         Ok(())
     }
 
+    /// Tells what is left; gives the namespace as it is then, if it is there.
     async fn report(
         &self,
         key: &ObjectKey,
         namespace: &Namespace,
         remaining: &Remaining,
-    ) -> Result<(), ControllerError> {
+    ) -> Result<Option<Namespace>, ControllerError> {
         let old = namespace.status.as_ref().and_then(|status| status.conditions.clone()).unwrap_or_default();
         let new = conditions(&old, remaining, Timestamp::now());
         if new == old {
-            return Ok(());
+            return Ok(Some(namespace.clone()));
         }
         let client = self.context.clients.caused_by(namespace.resource_version().as_deref());
-        let patch = json!({"status": {"conditions": new}});
+        let patch = json!({"metadata": {"uid": namespace.uid()}, "status": {"conditions": new}});
         let api: Api<Namespace> = Api::all(client);
-        gone_is_fine(api.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(&patch)).await)?;
-        Ok(())
+        Ok(gone_is_fine(api.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(&patch)).await)?)
     }
 }
 
@@ -196,21 +201,22 @@ fn conditions(old: &[NamespaceCondition], remaining: &Remaining, now: Timestamp)
             ("NamespaceDeletionDiscoveryFailure", true, "DiscoveryFailed", message)
         }
     };
-    let told = [
-        (
-            "NamespaceDeletionGroupVersionParsingFailure",
-            false,
-            "ParsedGroupVersions",
-            "All legacy kube types successfully parsed",
-        ),
-        (
-            "NamespaceDeletionContentFailure",
-            false,
-            "ContentDeleted",
-            "All content successfully deleted, may be waiting on finalization",
-        ),
-    ]
-    .map(|(kind, holds, reason, message)| (kind, holds, reason, message.to_owned()));
+    let parsed = (
+        "NamespaceDeletionGroupVersionParsingFailure",
+        false,
+        "ParsedGroupVersions",
+        "All legacy kube types successfully parsed".to_owned(),
+    );
+    let mut refused = remaining.refused.clone();
+    refused.sort();
+    let deleted = if refused.is_empty() {
+        let message = "All content successfully deleted, may be waiting on finalization".to_owned();
+        ("NamespaceDeletionContentFailure", false, "ContentDeleted", message)
+    } else {
+        let message =
+            format!("Failed to delete all resource types, {} remaining: {}", refused.len(), refused.join(", "));
+        ("NamespaceDeletionContentFailure", true, "ContentDeletionFailed", message)
+    };
     let content = if contents.is_empty() {
         ("NamespaceContentRemaining", false, "ContentRemoved", "All content successfully removed".to_owned())
     } else {
@@ -239,7 +245,7 @@ fn conditions(old: &[NamespaceCondition], remaining: &Remaining, now: Timestamp)
             last_transition_time: before.and_then(|before| before.last_transition_time.clone()).or(Some(Time(now))),
         }
     };
-    [discovered].into_iter().chain(told).chain([content, held]).map(condition).collect()
+    [discovered, parsed, deleted, content, held].map(condition).to_vec()
 }
 
 #[cfg(test)]
@@ -267,5 +273,17 @@ mod tests {
             message.ends_with("metrics.k8s.io/v1beta1: stale GroupVersion discovery: metrics.k8s.io/v1beta1"),
             "{message}"
         );
+    }
+
+    #[test]
+    fn what_could_not_be_deleted_is_told() {
+        let refused = ["widgets \"b\" is forbidden: no", "pods \"a\" is forbidden: no"].map(str::to_owned);
+        let remaining = Remaining { refused: refused.to_vec(), ..Remaining::default() };
+        let all = conditions(&[], &remaining, Timestamp::UNIX_EPOCH);
+        let failure = all.iter().find(|condition| condition.type_ == "NamespaceDeletionContentFailure").unwrap();
+        assert_eq!((failure.status.as_str(), failure.reason.as_deref()), ("True", Some("ContentDeletionFailed")));
+        let message = "Failed to delete all resource types, 2 remaining: pods \"a\" is forbidden: no, \
+                       widgets \"b\" is forbidden: no";
+        assert_eq!(failure.message.as_deref(), Some(message));
     }
 }

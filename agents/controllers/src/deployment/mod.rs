@@ -101,7 +101,7 @@ impl Controller {
     async fn reconcile(&self, key: &ObjectKey) -> Result<(), ControllerError> {
         self.writes.seen(key, &self.sets).await;
         let Some(deployment) = self.deployments.get(key) else { return Ok(()) };
-        let sets = self.adopt(key, &deployment).await?;
+        let sets = self.claim(key, &deployment).await?;
         let pods: Vec<Arc<Pod>> =
             sets.iter().filter_map(|set| set.uid()).flat_map(|uid| self.pods.owned_by(&uid)).collect();
         let view = View { deployment: &deployment, sets: &sets, pods: &pods, now: Timestamp::now() };
@@ -116,15 +116,18 @@ impl Controller {
         Ok(())
     }
 
-    /// The deployment's sets: those it owns, and orphans that match, which it adopts.
-    async fn adopt(&self, key: &ObjectKey, deployment: &Deployment) -> Result<Vec<Arc<ReplicaSet>>, ControllerError> {
+    /// The deployment's sets: those it owns, and orphans that match, which it adopts. What it owns and matches no more, for
+    /// somebody took a label off, it releases.
+    async fn claim(&self, key: &ObjectKey, deployment: &Deployment) -> Result<Vec<Arc<ReplicaSet>>, ControllerError> {
         let uid = deployment.uid().ok_or_else(|| ControllerError::NoUid(key.name.clone()))?;
-        let mut sets = self.sets.owned_by(&uid);
+        let sets = self.sets.owned_by(&uid);
         let Some(spec) = &deployment.spec else { return Ok(sets) };
         if deployment.metadata.deletion_timestamp.is_some() {
             return Ok(sets);
         }
         let selector = pods::selector(&spec.selector)?;
+        let (mut sets, released): (Vec<_>, Vec<_>) =
+            sets.into_iter().partition(|set| pods::matches(&selector, set.metadata.labels.as_ref()));
         let mut orphans = self.sets.list(Some(&key.namespace));
         orphans.retain(|set| {
             set.owner_references().iter().all(|owner| owner.controller != Some(true))
@@ -136,6 +139,14 @@ impl Controller {
             return Err(ControllerError::OwnerGoes(key.name.clone()));
         }
         let api = self.context.api::<ReplicaSet, _>(&key.namespace, deployment);
+        for set in released {
+            let off = json!({"$patch": "delete", "uid": uid});
+            let patch = json!({"metadata": {"uid": set.uid(), "ownerReferences": [off]}});
+            let released = api.patch(&set.name_any(), &PatchParams::default(), &Patch::Strategic(patch)).await;
+            if let Some(set) = gone_is_fine(released)? {
+                self.writes.note(key, &set);
+            }
+        }
         for set in orphans {
             let owner = template::owner_reference(deployment);
             let patch = json!({"metadata": {"uid": set.uid(), "ownerReferences": [owner]}});
@@ -262,5 +273,45 @@ mod tests {
         assert_eq!(told(0, 3).as_deref(), Some("Scaled up replica set web-1 from 0 to 3"));
         assert_eq!(told(3, 1).as_deref(), Some("Scaled down replica set web-1 from 3 to 1"));
         assert_eq!(told(0, 0), None);
+    }
+
+    #[tokio::test]
+    async fn a_set_whose_label_was_taken_off_is_released() {
+        let owner =
+            json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": "d", "controller": true});
+        let set = move |name: &str, app: &str| {
+            json!({
+                "apiVersion": "apps/v1", "kind": "ReplicaSet",
+                "metadata": {"name": name, "namespace": "a", "uid": name, "labels": {"app": app},
+                             "resourceVersion": "8", "ownerReferences": [owner]},
+                "spec": {"selector": {"matchLabels": {"app": app}}},
+            })
+        };
+        let list = |kind: &str, items: Vec<serde_json::Value>| json!({"kind": kind, "apiVersion": "apps/v1", "metadata": {"resourceVersion": "9"}, "items": items});
+        let (context, asked) = crate::scripted::context(move |method, path| match (method, path) {
+            ("GET", "/apis/apps/v1/replicasets") => {
+                (200, list("ReplicaSetList", vec![set("stays", "web"), set("taken", "debug")]))
+            }
+            ("GET", _) => (200, list("List", Vec::new())),
+            _ => (200, set("taken", "debug")),
+        });
+        let controller = Controller {
+            deployments: context.informer(Vec::new()),
+            sets: context.informer(Vec::new()),
+            pods: context.informer(Vec::new()),
+            writes: OwnWrites::default(),
+            queue: Queue::default(),
+            recorder: context.recorder("deployment-controller"),
+            context,
+        };
+        assert!(controller.sets.synced().await);
+        let deployment: Deployment = serde_json::from_value(json!({
+            "metadata": {"name": "web", "namespace": "a", "uid": "d"},
+            "spec": {"selector": {"matchLabels": {"app": "web"}}, "template": {}},
+        }))
+        .unwrap();
+        let claimed = controller.claim(&ObjectKey::new("a", "web"), &deployment).await.unwrap();
+        assert_eq!(claimed.iter().map(|set| set.name_any()).collect::<Vec<_>>(), ["stays"]);
+        assert_eq!(asked.with("PATCH"), ["/apis/apps/v1/namespaces/a/replicasets/taken"]);
     }
 }

@@ -127,6 +127,9 @@ impl Planner<'_> {
             if let Some(new) = self.new {
                 actions.extend(self.number(new));
             }
+            if self.spec.paused == Some(true) {
+                actions.extend(self.cleanup());
+            }
             return actions;
         }
         let mut actions = match self.new {

@@ -131,6 +131,16 @@ fn history_beyond_the_limit_is_removed_once_complete() {
 }
 
 #[test]
+fn history_beyond_the_limit_is_removed_while_paused() {
+    let mut deployment = deployment(2, rolling(), "v3");
+    let spec = deployment.spec.as_mut().unwrap();
+    (spec.revision_history_limit, spec.paused) = (Some(0), Some(true));
+    let sets = [set("one", "v1", 0, 0, 1, 2), set("two", "v2", 2, 2, 2, 2)];
+    let view = View { deployment: &deployment, sets: &sets, pods: &[], now: Timestamp::UNIX_EPOCH };
+    assert_eq!(decide(&view).actions, [Action::Delete { name: "one".into() }]);
+}
+
+#[test]
 fn a_new_size_together_with_a_new_template_stays_within_the_surge() {
     let deployment = deployment(20, rolling(), "v2");
     assert_eq!(scales(&deployment, &[set("one", "v1", 10, 10, 1, 10)]), [("one".to_owned(), 20)]);
