@@ -19,6 +19,7 @@ mod replicaset;
 mod scripted;
 mod serviceaccount;
 mod servicecidr;
+mod time;
 mod token;
 
 use std::sync::Arc;

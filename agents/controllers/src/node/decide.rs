@@ -1,4 +1,4 @@
-//! `(node, how long it was silent, now) → conditions, taints, who must leave`. Pure.
+//! `(node, how long it was silent, how many others are out, now) → conditions, taints, who must leave`. Pure.
 
 use k8s_openapi::{
     api::core::v1::{Node, NodeCondition, Pod, PodCondition, Taint, Toleration},
@@ -13,8 +13,37 @@ const SILENT_MAX_S: i64 = 40;
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
+const NO_EXECUTE: &str = "NoExecute";
 /// Taints this controller sets and removes; all others are somebody else's.
 const OURS: &[&str] = &[NOT_READY, UNREACHABLE, UNSCHEDULABLE];
+
+/// Of so many nodes that are not ready, and such a part of all, Kubernetes takes the network or the control plane for the
+/// cause, not the nodes.
+const PARTIAL_MIN: usize = 3;
+const PARTIAL_PERCENT_MIN: usize = 55;
+
+/// How much of the cluster is out. Nodes are emptied only while others are there to take the pods.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Disruption {
+    None,
+    /// Most nodes are out: no further one is emptied.
+    Partial,
+    /// No node is ready: none is emptied, also those that were to be.
+    Full,
+}
+
+/// `(whether each node is ready) → how much is out`.
+pub fn disruption(nodes: impl Iterator<Item = bool>) -> Disruption {
+    let (ready, out): (Vec<bool>, Vec<bool>) = nodes.partition(|ready| *ready);
+    let (ready, out) = (ready.len(), out.len());
+    if ready == 0 && out > 0 {
+        Disruption::Full
+    } else if out >= PARTIAL_MIN && out * 100 >= PARTIAL_PERCENT_MIN * (ready + out) {
+        Disruption::Partial
+    } else {
+        Disruption::None
+    }
+}
 
 #[derive(Debug, Default, PartialEq)]
 pub struct Verdict {
@@ -25,20 +54,49 @@ pub struct Verdict {
     pub pods_not_ready: bool,
 }
 
-pub fn verdict(node: &Node, silent_s: i64, now: Timestamp) -> Verdict {
-    let silent = silent_s >= SILENT_MAX_S;
+impl Verdict {
+    /// Whether the node goes on having this taint.
+    pub fn keeps(&self, taint: &Taint) -> bool {
+        self.taints.as_ref().is_none_or(|taints| taints.iter().any(|one| alike(one, taint)))
+    }
+}
+
+pub fn is_silent(silent_s: i64) -> bool {
+    silent_s >= SILENT_MAX_S
+}
+
+pub fn is_ready(node: &Node, silent_s: i64) -> bool {
+    !is_silent(silent_s) && ready_status(node) == "True"
+}
+
+pub fn verdict(node: &Node, silent_s: i64, disruption: Disruption, now: Timestamp) -> Verdict {
+    let silent = is_silent(silent_s);
     let ready = if silent { "Unknown" } else { ready_status(node) };
     let conditions = (silent && ready_status(node) != "Unknown").then(|| unknown(node, now));
-    let taints = wanted_taints(node, ready, now);
+    // A node that somebody else left as Unknown, the leader before this one, is heard out before it is emptied.
+    let emptied = match disruption {
+        Disruption::None if ready != "Unknown" || silent => Emptied::Begun,
+        Disruption::None | Disruption::Partial => Emptied::AsBefore,
+        Disruption::Full => Emptied::Never,
+    };
+    let taints = wanted_taints(node, ready, emptied, now);
     let current = node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
     let same = taints.len() == current.len() && taints.iter().all(|taint| current.iter().any(|one| alike(one, taint)));
     Verdict { conditions, taints: (!same).then_some(taints), pods_not_ready: ready == "Unknown" }
 }
 
 fn ready_status(node: &Node) -> &str {
+    ready(node).map_or("Missing", |condition| condition.status.as_str())
+}
+
+/// When the node's agent last told its conditions.
+pub fn told(node: &Node) -> Option<Timestamp> {
+    ready(node)?.last_heartbeat_time.as_ref().map(|time| time.0)
+}
+
+fn ready(node: &Node) -> Option<&NodeCondition> {
     let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
-    let ready = conditions.into_iter().flatten().find(|condition| condition.type_ == "Ready");
-    ready.map_or("Missing", |condition| condition.status.as_str())
+    conditions.into_iter().flatten().find(|condition| condition.type_ == "Ready")
 }
 
 fn unknown(node: &Node, now: Timestamp) -> Vec<NodeCondition> {
@@ -61,24 +119,40 @@ fn unknown(node: &Node, now: Timestamp) -> Vec<NodeCondition> {
     kinds.map(condition).to_vec()
 }
 
-fn wanted_taints(node: &Node, ready: &str, now: Timestamp) -> Vec<Taint> {
+/// Whether a node that is not ready has the taint that drives pods out.
+#[derive(Clone, Copy)]
+enum Emptied {
+    Begun,
+    AsBefore,
+    Never,
+}
+
+fn wanted_taints(node: &Node, ready: &str, emptied: Emptied, now: Timestamp) -> Vec<Taint> {
     let current = node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
     let mut wanted: Vec<Taint> = current.iter().filter(|taint| !OURS.contains(&taint.key.as_str())).cloned().collect();
     let mut add = |key: &str, effect: &str| {
         let taint = Taint { key: key.into(), effect: effect.into(), value: None, time_added: None };
         let old = current.iter().find(|one| alike(one, &taint)).cloned();
-        let time_added = (effect == "NoExecute").then_some(Time(now));
-        wanted.push(old.unwrap_or(Taint { time_added, ..taint }));
+        let drives_out = effect == NO_EXECUTE;
+        let has_it = match emptied {
+            Emptied::Begun => true,
+            Emptied::AsBefore => !drives_out || old.is_some(),
+            Emptied::Never => !drives_out,
+        };
+        if has_it {
+            let time_added = drives_out.then_some(Time(now));
+            wanted.push(old.unwrap_or(Taint { time_added, ..taint }));
+        }
     };
     match ready {
         "True" => {}
         "Unknown" => {
             add(UNREACHABLE, "NoSchedule");
-            add(UNREACHABLE, "NoExecute");
+            add(UNREACHABLE, NO_EXECUTE);
         }
         _ => {
             add(NOT_READY, "NoSchedule");
-            add(NOT_READY, "NoExecute");
+            add(NOT_READY, NO_EXECUTE);
         }
     }
     if node.spec.as_ref().and_then(|spec| spec.unschedulable) == Some(true) {
@@ -108,11 +182,11 @@ pub fn not_ready(pod: &Pod, now: Timestamp) -> Option<Vec<PodCondition>> {
 /// The taints that drive pods out.
 pub fn driving_out(node: &Node) -> impl Iterator<Item = &Taint> {
     let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
-    taints.filter(|taint| taint.effect == "NoExecute")
+    taints.filter(|taint| taint.effect == NO_EXECUTE)
 }
 
 /// Whether one of these taints drives the pod out by now; each with the seconds it has been there.
-pub fn must_leave(pod: &Pod, taints: &[(&Taint, i64)]) -> bool {
+pub fn must_leave(pod: &Pod, taints: &[(Taint, i64)]) -> bool {
     let tolerations = pod.spec.as_ref().and_then(|spec| spec.tolerations.as_deref()).unwrap_or(&[]);
     taints.iter().any(|(taint, age_s)| {
         let tolerated: Vec<&Toleration> = tolerations.iter().filter(|one| tolerates(one, taint)).collect();
@@ -162,7 +236,7 @@ mod tests {
 
     #[test]
     fn a_silent_node_is_unknown_and_unreachable() {
-        let verdict = verdict(&node("True", json!([]), false), SILENT_MAX_S, now());
+        let verdict = verdict(&node("True", json!([]), false), SILENT_MAX_S, Disruption::None, now());
         assert_eq!(verdict.conditions.as_ref().unwrap()[0].status, "Unknown");
         let wanted = ["NoSchedule", "NoExecute"].map(|effect| (UNREACHABLE.to_owned(), effect.to_owned()));
         assert_eq!(keys(&verdict), Some(wanted.to_vec()));
@@ -170,19 +244,63 @@ mod tests {
     }
 
     #[test]
+    fn how_much_is_out_depends_on_the_others() {
+        let table = [
+            (0, 0, Disruption::None),
+            (1, 0, Disruption::None),
+            (0, 1, Disruption::Full),
+            (0, 5, Disruption::Full),
+            (1, 2, Disruption::None),
+            (1, 3, Disruption::Partial),
+            (5, 5, Disruption::None),
+            (9, 11, Disruption::Partial),
+        ];
+        for (ready, out, told) in table {
+            let nodes = [vec![true; ready], vec![false; out]].concat();
+            assert_eq!(disruption(nodes.into_iter()), told, "{ready} ready, {out} not");
+        }
+    }
+
+    #[test]
+    fn nodes_are_emptied_only_while_others_are_there() {
+        let [schedule, execute] =
+            ["NoSchedule", "NoExecute"].map(|effect| json!({"key": UNREACHABLE, "effect": effect}));
+        let (none, both) = (json!([]), json!([schedule, execute]));
+        let emptied = |taints: &serde_json::Value, silent_s: i64, disruption: Disruption| {
+            let node = node("Unknown", taints.clone(), false);
+            let verdict = verdict(&node, silent_s, disruption, now());
+            let taints = verdict.taints.or(node.spec.and_then(|spec| spec.taints)).unwrap_or_default();
+            assert!(taints.iter().any(|taint| taint.effect == "NoSchedule"), "nothing new is placed there");
+            taints.iter().any(|taint| taint.effect == NO_EXECUTE)
+        };
+        let table = [
+            (&none, SILENT_MAX_S, Disruption::None, true),
+            (&none, 1, Disruption::None, false),
+            (&both, 1, Disruption::None, true),
+            (&none, SILENT_MAX_S, Disruption::Partial, false),
+            (&both, SILENT_MAX_S, Disruption::Partial, true),
+            (&none, SILENT_MAX_S, Disruption::Full, false),
+            (&both, SILENT_MAX_S, Disruption::Full, false),
+        ];
+        for (taints, silent_s, disruption, told) in table {
+            assert_eq!(emptied(taints, silent_s, disruption), told, "{taints} {silent_s} {disruption:?}");
+        }
+    }
+
+    #[test]
     fn a_healthy_node_loses_our_taints_and_keeps_others() {
         let taints = json!([{"key": NOT_READY, "effect": "NoSchedule"}, {"key": "mine", "effect": "NoSchedule"}]);
-        let verdict = verdict(&node("True", taints, false), 1, now());
+        let verdict = verdict(&node("True", taints, false), 1, Disruption::None, now());
         assert_eq!(keys(&verdict), Some(vec![("mine".to_owned(), "NoSchedule".to_owned())]));
         assert_eq!((verdict.conditions, verdict.pods_not_ready), (None, false));
     }
 
     #[test]
     fn a_cordoned_node_says_so() {
-        let first = verdict(&node("True", json!([]), true), 1, now());
+        let first = verdict(&node("True", json!([]), true), 1, Disruption::None, now());
         assert_eq!(keys(&first), Some(vec![(UNSCHEDULABLE.to_owned(), "NoSchedule".to_owned())]));
         let settled = json!([{"key": UNSCHEDULABLE, "effect": "NoSchedule"}]);
-        assert_eq!(verdict(&node("True", settled, true), 1, now()), Verdict::default());
+        assert_eq!(verdict(&node("True", settled, true), 1, Disruption::None, now()), Verdict::default());
     }
 
     #[test]
@@ -201,7 +319,7 @@ mod tests {
             (json!([{"key": "other", "operator": "Exists"}]), true),
         ];
         for (tolerations, leaves) in table {
-            let taints: Vec<(&Taint, i64)> = driving_out(&node).map(|taint| (taint, 60)).collect();
+            let taints: Vec<(Taint, i64)> = driving_out(&node).map(|taint| (taint.clone(), 60)).collect();
             assert_eq!(must_leave(&pod(tolerations.clone()), &taints), leaves, "{tolerations}");
         }
     }
