@@ -10,10 +10,8 @@ use std::{
 
 use futures::FutureExt as _;
 use http::StatusCode;
-use kontiki_model::{Key, Scope, Status};
-use kontiki_raft::ListOptions;
+use kontiki_model::{Key, Status};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::{Access, Asked, Body, Endpoint, members};
 use crate::{
@@ -136,8 +134,8 @@ fn is_let_in(core: &Core, request: &ApiRequest, wanted: &JoinRequest) -> bool {
     }
 }
 
-/// Nobody gets a certificate for what is another's: the servers' names and addresses, Services', other nodes'. A machine may be a
-/// server's as well: it asks from the address that it is to have.
+/// Nobody gets a certificate for the servers' names and addresses, or for Services'. A machine may be a server's as well: it asks
+/// from the address that it is to have. Other nodes' addresses are no secret and pass on: who connects looks at whose a certificate is.
 fn a_nodes(core: &Core, name: &str, addresses: &[IpAddr], from: Option<IpAddr>) -> Result<(), Status> {
     let members = core.log.members();
     let hosts: Vec<&str> = members.iter().map(|member| host(&member.address)).collect();
@@ -167,35 +165,12 @@ fn a_nodes(core: &Core, name: &str, addresses: &[IpAddr], from: Option<IpAddr>) 
             return refused(address, "a server's address: a node has it only if it asks from there");
         }
     }
-    match others(core, name, addresses)? {
-        None => Ok(()),
-        Some((other, address)) => {
-            let hint = format!(
-                "{address} is the address of node {other:?}; if that is gone, `kubectl delete node {other}` first"
-            );
-            Err(failure::conflict(NODES, name, &hint))
-        }
-    }
+    Ok(())
 }
 
 /// The host of `host:port`.
 fn host(address: &str) -> &str {
     address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']'])
-}
-
-/// Another node that has one of these addresses.
-fn others(core: &Core, name: &str, addresses: &[IpAddr]) -> Result<Option<(String, IpAddr)>, Status> {
-    let scope = Scope { resource: NODES.resource.to_owned(), namespace: None };
-    let nodes = core.log.list(&scope, ListOptions::default()).map_err(|error| crate::core::unreadable(&error))?;
-    for node in nodes.items.iter().filter(|node| node.key.name != name) {
-        let tree: Value = serde_json::from_slice(&node.body).map_err(failure::internal)?;
-        let told = tree["status"]["addresses"].as_array().into_iter().flatten();
-        let mut told = told.filter_map(|told| told["address"].as_str()?.parse::<IpAddr>().ok());
-        if let Some(address) = told.find(|told| addresses.contains(told)) {
-            return Ok(Some((node.key.name.clone(), address)));
-        }
-    }
-    Ok(None)
 }
 
 /// A token lets in new nodes only: it is no key to what another node holds.
