@@ -152,6 +152,14 @@ impl Faults {
         self.count += more;
     }
 
+    /// Those that are not among the others. What is not told is not compared: it stays.
+    pub fn without(self, others: &Faults) -> Self {
+        let mut left = Faults { count: self.count - self.kept.len(), ..Faults::default() };
+        let new = self.kept.into_iter().filter(|fault| !others.kept.contains(fault));
+        new.for_each(|fault| left.push(fault));
+        left
+    }
+
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }

@@ -287,7 +287,7 @@ fn check(call: &Call<'_>, rules: Rules, new: &Value, old: &Value) -> Result<(), 
     metadata::validate_update(new, old, &mut faults);
     match rules {
         Rules::Main => {
-            (call.kind.validate)(new, &mut faults);
+            faults.extend(new_faults(call.kind, new, old));
             (call.kind.validate_update)(new, old, &mut faults);
             call.kind.validate_schema(new, Some(old), &mut faults);
         }
@@ -305,6 +305,16 @@ fn check(call: &Call<'_>, rules: Rules, new: &Value, old: &Value) -> Result<(), 
     call.valid(new, &faults)
 }
 
+/// What is wrong with an object and was not before: one that was stored before a rule was known can still be changed.
+fn new_faults(kind: &Kind, new: &Value, old: &Value) -> Faults {
+    let (mut faults, mut before) = (Faults::default(), Faults::default());
+    (kind.validate)(new, &mut faults);
+    if !faults.is_empty() {
+        (kind.validate)(old, &mut before);
+    }
+    faults.without(&before)
+}
+
 /// An object that is being deleted goes with its last finalizer.
 fn ends(kind: &Kind, new: &Value, old: &Value) -> bool {
     let empty = |pointer: &str| at(new, pointer).and_then(Value::as_array).is_none_or(Vec::is_empty);
@@ -313,5 +323,31 @@ fn ends(kind: &Kind, new: &Value, old: &Value) -> bool {
     match kind.deletion {
         Deletion::Immediate | Deletion::Graceful => deleted,
         Deletion::SpecFinalizers => deleted && empty("/spec/finalizers"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kontiki_kinds::by_gvk;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_was_wrong_before_does_not_stand_in_the_way() {
+        let slice = |hosts: &[&str]| {
+            let endpoints: Vec<Value> =
+                hosts.iter().map(|host| json!({"addresses": ["10.0.0.1"], "hostname": host})).collect();
+            json!({"metadata": {"name": "s"}, "addressType": "IPv4", "endpoints": endpoints})
+        };
+        let kind = by_gvk("discovery.k8s.io", "v1", "EndpointSlice").unwrap();
+        let fields = |new: &Value, old: &Value| {
+            new_faults(kind, new, old).iter().map(|fault| fault.field.clone()).collect::<Vec<_>>()
+        };
+        let old = slice(&["A", "b"]);
+        assert_eq!(fields(&old, &slice(&[])), ["endpoints[0].hostname"]);
+        assert_eq!(fields(&old, &old), Vec::<String>::new());
+        assert_eq!(fields(&slice(&["A", "B"]), &old), ["endpoints[1].hostname"]);
+        assert_eq!(fields(&slice(&["C", "b"]), &old), ["endpoints[0].hostname"]);
     }
 }
