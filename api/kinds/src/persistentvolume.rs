@@ -6,7 +6,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
 
 use crate::column::{self, text_column};
-use crate::tree::{at, fill, fill_text, keep, list, missing, object, set, text};
+use crate::tree::{at, fill, fill_text, keep, list, object, set, text};
 use crate::{Admit, Column, Kind, Restore, Subresource, metadata, pod, volumes};
 
 pub static KIND: Kind = Kind {
@@ -104,35 +104,4 @@ pub fn protect(object: &mut Value, finalizer: &str) {
         all.push(finalizer.into());
         object["metadata"]["finalizers"] = all.into();
     }
-}
-
-/// Sources of storage, in the order in which Kubernetes looks for them: of two, the later one is the fault.
-const SOURCES: &[&str] = &[
-    "hostPath",
-    "gcePersistentDisk",
-    "awsElasticBlockStore",
-    "glusterfs",
-    "flocker",
-    "nfs",
-    "rbd",
-    "quobyte",
-    "cephfs",
-    "iscsi",
-    "cinder",
-    "fc",
-    "flexVolume",
-    "azureFile",
-    "vsphereVolume",
-    "photonPersistentDisk",
-    "portworxVolume",
-    "azureDisk",
-    "scaleIO",
-    "local",
-    "storageos",
-    "csi",
-];
-
-/// The sources that a spec gives.
-fn sources(spec: &Value) -> impl Iterator<Item = &'static str> {
-    SOURCES.iter().copied().filter(|source| !missing(spec, &format!("/{source}")))
 }

@@ -6,11 +6,11 @@ use kontiki_model::Faults;
 use serde_json::{Value, json};
 
 use crate::column::{self, text_column};
-use crate::names::{report, subdomain};
+use crate::names::{qualified, report, subdomain};
 use crate::persistentvolume::{self, protect};
 use crate::pod::{self, quantity};
 use crate::storage::storageclass;
-use crate::tree::{at, fill, fill_text, flag, keep, members, missing, object, remove, set, text};
+use crate::tree::{NULL, at, fill, fill_text, flag, keep, members, missing, object, remove, set, text};
 use crate::{Admit, Column, Kind, Lookup, Review, Subresource, limitrange, metadata, selector, volumes};
 
 pub static KIND: Kind = Kind {
@@ -86,25 +86,30 @@ fn default(claim: &mut Value) {
 }
 
 fn validate(claim: &Value, faults: &mut Faults) {
-    let spec = at(claim, "/spec");
-    volumes::validate_access_modes(spec, "at least 1 access mode is required", faults);
-    selector::validate(at(spec, "/selector"), "spec.selector", faults);
+    validate_spec(at(claim, "/spec"), "spec", faults);
+}
+
+/// The spec of a claim or of a template of claims, at `path`.
+pub fn validate_spec(spec: &Value, path: &str, faults: &mut Faults) {
+    volumes::validate_access_modes(spec, "at least 1 access mode is required", path, faults);
+    selector::validate(at(spec, "/selector"), &format!("{path}.selector"), faults);
+    let storage = format!("{path}.resources[storage]");
     match at(spec, "/resources/requests/storage") {
-        Value::Null => faults.required("spec.resources[storage]", ""),
-        amount => volumes::validate_positive(amount, "spec.resources[storage]", faults),
+        Value::Null => faults.required(storage, ""),
+        amount => volumes::validate_positive(amount, &storage, faults),
     }
-    volumes::validate_class(spec, "storageClassName", faults);
-    volumes::validate_mode(spec, faults);
-    volumes::validate_class(spec, "volumeAttributesClassName", faults);
+    volumes::validate_class(spec, "storageClassName", path, faults);
+    volumes::validate_mode(spec, path, faults);
+    volumes::validate_class(spec, "volumeAttributesClassName", path, faults);
     for member in ["dataSource", "dataSourceRef"] {
-        validate_data_source(at(spec, &format!("/{member}")), &format!("spec.{member}"), faults);
+        validate_data_source(at(spec, &format!("/{member}")), &format!("{path}.{member}"), faults);
     }
     let (old, new) = (at(spec, "/dataSource"), at(spec, "/dataSourceRef"));
+    let member = format!("{path}.dataSource");
     if !old.is_null() && !text(new, "/namespace").is_empty() {
-        let detail = "may not be specified when dataSourceRef.namespace is specified";
-        faults.invalid("spec", "spec.dataSource", detail);
+        faults.invalid(path, member, "may not be specified when dataSourceRef.namespace is specified");
     } else if !old.is_null() && !new.is_null() && !same_source(old, new) {
-        faults.invalid("spec", "spec.dataSource", "must match dataSourceRef");
+        faults.invalid(path, member, "must match dataSourceRef");
     }
 }
 
@@ -139,14 +144,23 @@ fn validate_update(new: &Value, old: &Value, faults: &mut Faults) {
     if text(was, "/volumeName").is_empty() {
         keep(&mut rest, was, "volumeName");
     }
-    if missing(was, "/storageClassName") && volumes::class(old).is_empty() {
-        // The class that is the default later may be given to it then.
+    let annotation = |claim| at(claim, "/metadata/annotations").get(volumes::CLASS_ANNOTATION).unwrap_or(&NULL);
+    let (class, before) = (at(new, "/spec/storageClassName"), annotation(old));
+    if missing(was, "/storageClassName") && !class.is_null() && (before.is_null() || before == class) {
+        // The class that is the default later may be given to it then; one that an annotation says may be said by the field.
         remove(&mut rest, "storageClassName");
+    }
+    let moved = missing(was, "/storageClassName") && before == class && annotation(new).is_null();
+    if annotation(new) != before && !moved {
+        let path = format!("metadata.annotations.{}", volumes::CLASS_ANNOTATION);
+        faults.invalid(path, annotation(new).clone(), "field is immutable");
     }
     if text(new, "/status/phase") == "Bound" && !missing(&rest, "/resources/requests") {
         set(&mut rest, STORAGE, at(was, STORAGE).clone());
     }
-    keep(&mut rest, was, "volumeAttributesClassName");
+    if text(new, "/status/phase") == "Bound" && !missing(&rest, "/volumeAttributesClassName") {
+        keep(&mut rest, was, "volumeAttributesClassName");
+    }
     if rest != *was {
         let detail =
             "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
@@ -163,8 +177,13 @@ fn validate_update(new: &Value, old: &Value, faults: &mut Faults) {
     if at(new, "/spec/volumeMode") != at(was, "/volumeMode") {
         faults.invalid("volumeMode", at(new, "/spec/volumeMode").clone(), "field is immutable");
     }
-    if missing(new, "/spec/volumeAttributesClassName") && !missing(was, "/volumeAttributesClassName") {
-        let detail = "update from non-nil value to nil is forbidden";
+    if !missing(was, "/volumeAttributesClassName") {
+        let now = match at(new, "/spec/volumeAttributesClassName").as_str() {
+            None => "nil",
+            Some("") => "an empty string",
+            Some(_) => return,
+        };
+        let detail = format!("update from non-nil value to {now} is forbidden");
         faults.forbidden("spec.volumeAttributesClassName", detail);
     }
 }
@@ -177,7 +196,33 @@ fn validate_status(new: &Value, old: &Value, faults: &mut Faults) {
             pod::validate_quantity(name, amount, &path, faults);
         }
     }
+    for (member, path) in [
+        ("allocatedResourceStatuses", "status.allocatedResourceStatus"),
+        ("allocatedResources", "status.allocatedResources"),
+    ] {
+        for (name, _) in members(new, &format!("/status/{member}")) {
+            report(qualified(name), name, path, faults);
+            let native = !name.contains('/') || name.contains("kubernetes.io/");
+            if native && name != "storage" && qualified(name).is_empty() {
+                faults.not_supported(path, name.as_str(), &["storage"]);
+            }
+        }
+    }
+    for (name, status) in members(new, "/status/allocatedResourceStatuses") {
+        if !status.as_str().is_some_and(|status| RESIZE_STATUSES.contains(&status)) {
+            faults.not_supported("status.allocatedResourceStatus", name.as_str(), &RESIZE_STATUSES);
+        }
+    }
 }
+
+/// How far a claim has grown, in Kubernetes' order.
+const RESIZE_STATUSES: [&str; 5] = [
+    "ControllerResizeInProgress",
+    "ControllerResizeInfeasible",
+    "NodeResizeInProgress",
+    "NodeResizeInfeasible",
+    "NodeResizePending",
+];
 
 /// A claim grows where its class lets it.
 static GROWTH: Review = Review {

@@ -1,4 +1,8 @@
-//! What PersistentVolumes and their claims share: access modes, classes, modes.
+//! What volumes share: PersistentVolumes and their claims have modes and classes, they and volumes of pods have sources.
+
+pub mod paths;
+pub mod rules;
+pub mod source;
 
 use kontiki_model::Faults;
 use serde_json::Value;
@@ -17,9 +21,12 @@ pub fn access_modes(holder: &Value, pointer: &str) -> String {
     known.map(|(_, short)| *short).collect::<Vec<_>>().join(",")
 }
 
-/// The class in the annotation that came before the field, or in the field.
+/// It came before the field.
+pub const CLASS_ANNOTATION: &str = "volume.beta.kubernetes.io/storage-class";
+
+/// The class in the annotation, or in the field.
 pub fn class(object: &Value) -> &str {
-    let annotation = at(object, "/metadata/annotations").get("volume.beta.kubernetes.io/storage-class");
+    let annotation = at(object, "/metadata/annotations").get(CLASS_ANNOTATION);
     annotation.and_then(Value::as_str).unwrap_or_else(|| text(object, "/spec/storageClassName"))
 }
 
@@ -33,36 +40,37 @@ pub fn phase(object: &Value) -> &str {
     if at(object, "/metadata/deletionTimestamp").is_null() { text(object, "/status/phase") } else { "Terminating" }
 }
 
-pub fn validate_access_modes(spec: &Value, when_missing: &str, faults: &mut Faults) {
-    const PATH: &str = "spec.accessModes";
+/// Access modes of a `spec`, which stands at `path`.
+pub fn validate_access_modes(spec: &Value, when_missing: &str, path: &str, faults: &mut Faults) {
+    let path = format!("{path}.accessModes");
     let modes: Vec<&str> = list(spec, "/accessModes").iter().filter_map(Value::as_str).collect();
     if modes.is_empty() {
-        faults.required(PATH, when_missing);
+        faults.required(path.as_str(), when_missing);
     }
     for mode in &modes {
         if !ACCESS_MODES.iter().any(|(known, _)| known == mode) {
             let known = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
-            faults.not_supported(PATH, *mode, &known);
+            faults.not_supported(path.as_str(), *mode, &known);
         }
     }
     if modes.contains(&"ReadWriteOncePod") && modes.iter().any(|mode| *mode != "ReadWriteOncePod") {
-        faults.forbidden(PATH, "may not use ReadWriteOncePod with other access modes");
+        faults.forbidden(path, "may not use ReadWriteOncePod with other access modes");
     }
 }
 
-pub fn validate_mode(spec: &Value, faults: &mut Faults) {
+pub fn validate_mode(spec: &Value, path: &str, faults: &mut Faults) {
     if let Some(mode) = at(spec, "/volumeMode").as_str()
         && !matches!(mode, "Block" | "Filesystem")
     {
-        faults.not_supported("spec.volumeMode", mode, &["Block", "Filesystem"]);
+        faults.not_supported(format!("{path}.volumeMode"), mode, &["Block", "Filesystem"]);
     }
 }
 
 /// The name of a class, where there is one.
-pub fn validate_class(spec: &Value, member: &str, faults: &mut Faults) {
+pub fn validate_class(spec: &Value, member: &str, path: &str, faults: &mut Faults) {
     let class = text(spec, &format!("/{member}"));
     if !class.is_empty() {
-        report(subdomain(class), class, &format!("spec.{member}"), faults);
+        report(subdomain(class), class, &format!("{path}.{member}"), faults);
     }
 }
 

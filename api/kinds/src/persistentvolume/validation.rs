@@ -3,33 +3,63 @@
 use kontiki_model::Faults;
 use serde_json::Value;
 
-use super::sources;
-use crate::names::{report, subdomain};
 use crate::pod;
-use crate::tree::{at, list, members, missing, text};
+use crate::tree::{at, members, missing, text};
+use crate::volumes::rules;
+use crate::volumes::source::{self, Source};
 use crate::{metadata, volumes};
+
+/// In Kubernetes' order.
+const SOURCES: &[Source] = &[
+    Source::new("hostPath", rules::host_path),
+    Source::new("gcePersistentDisk", rules::gce_persistent_disk).told_at("persistentDisk"),
+    Source::new("awsElasticBlockStore", rules::aws_elastic_block_store),
+    Source::new("glusterfs", rules::glusterfs_of_cluster),
+    Source::new("flocker", rules::flocker),
+    Source::new("nfs", rules::nfs),
+    Source::new("rbd", rules::rbd),
+    Source::new("quobyte", rules::quobyte),
+    Source::new("cephfs", rules::cephfs).second_at(Some("cephFS")),
+    Source::new("iscsi", rules::iscsi_of_cluster),
+    Source::new("cinder", rules::cinder_of_cluster),
+    Source::new("fc", rules::fibre_channel),
+    Source::new("flexVolume", rules::flex).second_at(None),
+    Source::new("azureFile", rules::azure_file_of_cluster),
+    Source::new("vsphereVolume", rules::vsphere),
+    Source::new("photonPersistentDisk", rules::photon),
+    Source::new("portworxVolume", rules::portworx),
+    Source::new("azureDisk", rules::azure_disk),
+    Source::new("scaleIO", rules::scale_io),
+    Source::new("local", rules::local),
+    Source::new("storageos", rules::storage_os_of_cluster),
+    Source::new("csi", rules::csi_of_cluster),
+];
 
 pub fn validate(volume: &Value, faults: &mut Faults) {
     let spec = at(volume, "/spec");
-    volumes::validate_access_modes(spec, "", faults);
+    volumes::validate_access_modes(spec, "", "spec", faults);
     validate_capacity(at(spec, "/capacity"), faults);
     let policy = text(spec, "/persistentVolumeReclaimPolicy");
     if !matches!(policy, "" | "Delete" | "Recycle" | "Retain") {
         faults.not_supported("spec.persistentVolumeReclaimPolicy", policy, &["Delete", "Recycle", "Retain"]);
     }
     validate_affinity(at(spec, "/nodeAffinity"), faults);
-    validate_source(spec, faults);
+    let source = source::validate(spec, SOURCES, "spec", faults);
+    if source == Some("local") && missing(spec, "/nodeAffinity") {
+        faults.required("spec.nodeAffinity", "Local volume requires node affinity");
+    }
+    validate_initiator(volume, faults);
     if policy == "Recycle" && text(spec, "/hostPath/path").trim_matches('/').is_empty() && !missing(spec, "/hostPath") {
         let detail = "may not be 'recycle' for a hostPath mount of '/'";
         faults.forbidden("spec.persistentVolumeReclaimPolicy", detail);
     }
-    volumes::validate_class(spec, "storageClassName", faults);
-    volumes::validate_mode(spec, faults);
+    volumes::validate_class(spec, "storageClassName", "spec", faults);
+    volumes::validate_mode(spec, "spec", faults);
     match at(spec, "/volumeAttributesClassName").as_str() {
         None => {}
         Some("") => faults.required("spec.volumeAttributesClassName", "an empty string is disallowed"),
         Some(_) => {
-            volumes::validate_class(spec, "volumeAttributesClassName", faults);
+            volumes::validate_class(spec, "volumeAttributesClassName", "spec", faults);
             if missing(spec, "/csi") {
                 faults.required("spec.csi", "has to be specified when using volumeAttributesClassName");
             }
@@ -61,50 +91,18 @@ fn validate_affinity(affinity: &Value, faults: &mut Faults) {
         faults.required(format!("{PATH}.required"), "must specify required node constraints");
         return;
     }
-    let terms = list(required, "/nodeSelectorTerms");
-    let path = format!("{PATH}.required.nodeSelectorTerms");
-    if terms.is_empty() {
-        faults.required(path.as_str(), "must have at least one node selector term");
-    }
-    for (index, term) in terms.iter().enumerate() {
-        pod::validate_node_term(term, &format!("{path}[{index}]"), faults);
-    }
+    pod::validate_node_selector(required, &format!("{PATH}.required"), faults);
 }
 
-fn validate_source(spec: &Value, faults: &mut Faults) {
-    let mut given = sources(spec);
-    let Some(source) = given.next() else {
-        faults.required("spec", "must specify a volume type");
-        return;
-    };
-    for source in given {
-        faults.forbidden(format!("spec.{source}"), "may not specify more than 1 volume type");
-    }
-    let (value, path) = (at(spec, &format!("/{source}")), format!("spec.{source}"));
-    match source {
-        "hostPath" => pod::validate_host_path(value, &path, faults),
-        "nfs" => pod::validate_nfs(value, &path, faults),
-        "local" => {
-            match text(value, "/path") {
-                "" => faults.required(format!("{path}.path"), ""),
-                target => pod::no_back_steps(target, &format!("{path}.path"), faults),
-            }
-            if missing(spec, "/nodeAffinity") {
-                faults.required("spec.nodeAffinity", "Local volume requires node affinity");
-            }
-        }
-        "csi" => {
-            match text(value, "/driver") {
-                "" => faults.required(format!("{path}.driver"), ""),
-                driver if driver.len() > 63 => faults.too_long(format!("{path}.driver"), 63),
-                driver => report(subdomain(&driver.to_lowercase()), driver, &format!("{path}.driver"), faults),
-            }
-            if text(value, "/volumeHandle").is_empty() {
-                faults.required(format!("{path}.volumeHandle"), "");
-            }
-        }
-        // Sources of storage vendors are checked by the schema alone.
-        _ => {}
+/// A node that logs in under a name given here names the session after the volume and the portal.
+fn validate_initiator(volume: &Value, faults: &mut Faults) {
+    const LENGTH_MAX: usize = 64;
+    let portal = text(volume, "/spec/iscsi/targetPortal");
+    let session = format!("{}:{portal}", text(volume, "/metadata/name"));
+    if !missing(volume, "/spec/iscsi/initiatorName") && session.len() > LENGTH_MAX {
+        let detail = "Total length of <volume name>:<iscsi.targetPortal> must be under 64 characters if \
+                      iscsi.initiatorName is specified.";
+        faults.invalid("spec.iscsi.targetportal", portal, detail);
     }
 }
 
@@ -118,12 +116,39 @@ pub fn validate_update(new: &Value, old: &Value, faults: &mut Faults) {
     if at(is, "/volumeMode") != at(was, "/volumeMode") {
         faults.invalid("volumeMode", at(is, "/volumeMode").clone(), "field is immutable");
     }
-    if !missing(was, "/nodeAffinity") && at(is, "/nodeAffinity") != at(was, "/nodeAffinity") {
-        faults.invalid("nodeAffinity", at(is, "/nodeAffinity").clone(), "field is immutable");
+    if !missing(was, "/nodeAffinity") && !same_nodes(at(is, "/nodeAffinity"), at(was, "/nodeAffinity")) {
+        let detail = "field is immutable, except for updating from beta label to GA";
+        faults.invalid("nodeAffinity", at(is, "/nodeAffinity").clone(), detail);
     }
     if missing(is, "/volumeAttributesClassName") && !missing(was, "/volumeAttributesClassName") {
         let detail = "update from non-nil value to nil is forbidden";
         faults.forbidden("spec.volumeAttributesClassName", detail);
+    }
+}
+
+/// Labels of nodes, and what they are called since.
+const RENAMED: [(&str, &str); 5] = [
+    ("failure-domain.beta.kubernetes.io/zone", "topology.kubernetes.io/zone"),
+    ("failure-domain.beta.kubernetes.io/region", "topology.kubernetes.io/region"),
+    ("beta.kubernetes.io/os", "kubernetes.io/os"),
+    ("beta.kubernetes.io/arch", "kubernetes.io/arch"),
+    ("beta.kubernetes.io/instance-type", "node.kubernetes.io/instance-type"),
+];
+
+/// The same nodes, whose labels may be called as they are now.
+fn same_nodes(is: &Value, was: &Value) -> bool {
+    match (is, was) {
+        (Value::Object(is), Value::Object(was)) => {
+            let renamed = |is: &Value, was: &Value| RENAMED.iter().any(|(old, new)| was == old && is == new);
+            let same = |(name, was): (&String, &Value)| {
+                is.get(name).is_some_and(|is| same_nodes(is, was) || name == "key" && renamed(is, was))
+            };
+            is.len() == was.len() && was.iter().all(same)
+        }
+        (Value::Array(is), Value::Array(was)) => {
+            is.len() == was.len() && is.iter().zip(was).all(|(is, was)| same_nodes(is, was))
+        }
+        (is, was) => is == was,
     }
 }
 
@@ -136,5 +161,6 @@ fn source_of(spec: &Value, before: &Value) -> Vec<(&'static str, Value)> {
         }
         (name, source)
     };
-    sources(spec).map(source).collect()
+    let given = SOURCES.iter().map(|source| source.name).filter(|name| !missing(spec, &format!("/{name}")));
+    given.map(source).collect()
 }

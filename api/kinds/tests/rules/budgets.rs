@@ -260,6 +260,17 @@ fn volumes_are_checked() {
             (json!({"spec": {"volumeMode": "Block"}}), &["volumeMode: Invalid value: \"Block\": field is immutable"]),
         ],
     );
+    let on = |key: &str, value: &str| {
+        let terms = json!([{"matchExpressions": [{"key": key, "operator": "In", "values": [value]}]}]);
+        json!({"nodeAffinity": {"required": {"nodeSelectorTerms": terms}}})
+    };
+    let old = stored(volume(on("failure-domain.beta.kubernetes.io/zone", "a")));
+    let renamed = json!({"spec": on("topology.kubernetes.io/zone", "a")});
+    assert_eq!(update(&old, &renamed).1, Vec::<String>::new());
+    for other in [on("topology.kubernetes.io/zone", "b"), on("topology.kubernetes.io/region", "a")] {
+        let told = update(&old, &json!({"spec": other})).1;
+        assert!(told.len() == 1 && told[0].starts_with("nodeAffinity: Invalid value"), "{told:?}");
+    }
 }
 
 #[test]
@@ -306,4 +317,47 @@ fn claims_are_checked() {
         update(&bound, &json!({"spec": {"resources": {"requests": {"storage": "1Gi"}}}})).1,
         ["spec.resources.requests.storage: Forbidden: field can not be less than status.capacity"]
     );
+    let attributes = json!({"spec": {"volumeAttributesClassName": "fast"}});
+    assert_eq!(update(&old, &attributes).1, [IMMUTABLE]);
+    let (fast, told) = update(&bound, &attributes);
+    assert_eq!(told, Vec::<String>::new());
+    assert_eq!(
+        update(&fast, &json!({"spec": {"volumeAttributesClassName": ""}})).1,
+        ["spec.volumeAttributesClassName: Forbidden: update from non-nil value to an empty string is forbidden"]
+    );
+    let statuses = json!({"status": {"allocatedResourceStatuses": {"cpu": "NodeResizePending", "storage": "Later"}}});
+    assert_eq!(
+        update_status(&bound, &statuses).1,
+        [
+            "status.allocatedResourceStatus: Unsupported value: \"cpu\": supported values: \"storage\"",
+            "status.allocatedResourceStatus: Unsupported value: \"storage\": supported values: \"ControllerResizeInProgress\", \
+             \"ControllerResizeInfeasible\", \"NodeResizeInProgress\", \"NodeResizeInfeasible\", \"NodeResizePending\"",
+        ]
+    );
+}
+
+#[test]
+fn the_class_of_a_claim_moves_from_its_annotation_to_the_field() {
+    const ANNOTATION: &str = "volume.beta.kubernetes.io/storage-class";
+    let mut object = core(
+        "PersistentVolumeClaim",
+        json!({"spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "2Gi"}}}}),
+    );
+    object["metadata"]["annotations"] = json!({ANNOTATION: "slow"});
+    let old = stored(object);
+    let change = |class: Value, annotation: Value| {
+        update(
+            &old,
+            &json!({"metadata": {"annotations": {ANNOTATION: annotation}}, "spec": {"storageClassName": class}}),
+        )
+        .1
+    };
+    for annotation in [json!("slow"), Value::Null] {
+        assert_eq!(change(json!("slow"), annotation), Vec::<String>::new());
+    }
+    assert_eq!(
+        change(Value::Null, json!("fast")),
+        ["metadata.annotations.volume.beta.kubernetes.io/storage-class: Invalid value: \"fast\": field is immutable"]
+    );
+    assert_eq!(change(json!("fast"), json!("slow")).len(), 1);
 }
