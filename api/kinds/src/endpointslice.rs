@@ -1,5 +1,6 @@
 //! EndpointSlice (discovery.k8s.io).
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use kontiki_model::Faults;
@@ -7,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::column::{self, text_column};
 use crate::endpoints::{first_few, validate_usable_ip};
-use crate::names::{label, qualified, report, subdomain, validate_labels};
+use crate::names::{label, label_value, qualified, report, subdomain, validate_labels};
 use crate::tree::{at, count, fill, list, list_mut, text};
 use crate::{Column, Kind, metadata};
 
@@ -39,6 +40,7 @@ const ENDPOINTS_MAX: usize = 1000;
 const ADDRESSES_MAX: usize = 100;
 const PORTS_MAX: usize = 20_000;
 const TOPOLOGY_LABELS_MAX: usize = 16;
+const HINTS_MAX: usize = 8;
 
 fn cells(slice: &Value, now: chrono::DateTime<chrono::Utc>) -> Vec<Value> {
     let unset = |all: Vec<String>| if all.is_empty() { "<unset>".to_owned() } else { first_few(&all) };
@@ -110,6 +112,25 @@ fn validate_endpoint(endpoint: &Value, kind: &str, path: &str, faults: &mut Faul
     if !hostname.is_empty() {
         report(label(hostname), hostname, &format!("{path}.hostname"), faults);
     }
+    validate_hints(endpoint, "forZones", label_value, path, faults);
+    validate_hints(endpoint, "forNodes", subdomain, path, faults);
+}
+
+/// Who had best use the endpoint: few zones or nodes, each once.
+fn validate_hints(endpoint: &Value, member: &str, rule: fn(&str) -> Vec<String>, path: &str, faults: &mut Faults) {
+    let (hints, path) = (list(endpoint, &format!("/hints/{member}")), format!("{path}.hints.{member}"));
+    if hints.len() > HINTS_MAX {
+        faults.too_many(path, hints.len(), HINTS_MAX);
+        return;
+    }
+    let mut seen = HashSet::new();
+    for (index, hint) in hints.iter().enumerate() {
+        let (name, path) = (text(hint, "/name"), format!("{path}[{index}].name"));
+        if !seen.insert(name) {
+            faults.duplicate(path.as_str(), name);
+        }
+        report(rule(name), name, &path, faults);
+    }
 }
 
 fn validate_address(address: &str, kind: &str, path: &str, faults: &mut Faults) {
@@ -141,17 +162,16 @@ fn validate_ports(ports: &[Value], faults: &mut Faults) {
         faults.too_many("ports", ports.len(), PORTS_MAX);
         return;
     }
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     for (index, port) in ports.iter().enumerate() {
         let path = format!("ports[{index}]");
         let name = text(port, "/name");
         if !name.is_empty() {
             report(label(name), name, &format!("{path}.name"), faults);
         }
-        if seen.contains(&name) {
+        if !seen.insert(name) {
             faults.duplicate(format!("{path}.name"), name);
         }
-        seen.push(name);
         match text(port, "/protocol") {
             "" => faults.required(format!("{path}.protocol"), ""),
             "TCP" | "UDP" | "SCTP" => {}

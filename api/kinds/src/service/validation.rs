@@ -1,22 +1,35 @@
 //! Which Services are valid (`ValidateService`), and what to warn about.
 
+use std::collections::HashSet;
+
 use kontiki_model::Faults;
 use serde_json::{Value, json};
 
 use super::{is_external, is_headless, needs_address, needs_health_check_port};
 use crate::names::{self, cidr, ip, label, port_name, port_number, qualified, report, subdomain};
-use crate::tree::{at, int, list, missing, text};
+use crate::tree::{at, int, list, missing, text, texts};
 use crate::{endpoints, metadata};
 
 const AFFINITY_SECONDS_MAX: i64 = 86_400;
+/// Addresses that a balancer lets in, as they were said before there was a field.
+const SOURCE_RANGES: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
+const TOPOLOGY_MODE: &str = "service.kubernetes.io/topology-mode";
+const TOPOLOGY_HINTS: &str = "service.kubernetes.io/topology-aware-hints";
 
 pub fn validate(service: &Value, faults: &mut Faults) {
+    let annotation = |key: &str| at(service, "/metadata/annotations").get(key).and_then(Value::as_str);
+    if let (Some(mode), Some(hints)) = (annotation(TOPOLOGY_MODE), annotation(TOPOLOGY_HINTS))
+        && mode != hints
+    {
+        let detail = format!("must match annotations[{TOPOLOGY_HINTS}] when both are specified");
+        faults.invalid(format!("metadata.annotations[{TOPOLOGY_MODE}]"), mode, detail);
+    }
     let ports = list(service, "/spec/ports");
     if ports.is_empty() && !is_headless(service) && text(service, "/spec/type") != "ExternalName" {
         faults.required("spec.ports", "");
     }
     validate_type(service, faults);
-    let mut names = Vec::new();
+    let mut names = HashSet::new();
     for (index, port) in ports.iter().enumerate() {
         validate_port(port, ports.len() > 1, &mut names, &format!("spec.ports[{index}]"), faults);
     }
@@ -63,7 +76,13 @@ fn validate_type(service: &Value, faults: &mut Faults) {
     }
 }
 
-fn validate_port<'a>(port: &'a Value, name_required: bool, seen: &mut Vec<&'a str>, path: &str, faults: &mut Faults) {
+fn validate_port<'a>(
+    port: &'a Value,
+    name_required: bool,
+    seen: &mut HashSet<&'a str>,
+    path: &str,
+    faults: &mut Faults,
+) {
     let name = text(port, "/name");
     if name.is_empty() {
         if name_required {
@@ -71,10 +90,9 @@ fn validate_port<'a>(port: &'a Value, name_required: bool, seen: &mut Vec<&'a st
         }
     } else {
         report(label(name), name, &format!("{path}.name"), faults);
-        if seen.contains(&name) {
+        if !seen.insert(name) {
             faults.duplicate(format!("{path}.name"), name);
         }
-        seen.push(name);
     }
     let number = int(port, "/port");
     for fault in port_number(number) {
@@ -162,7 +180,7 @@ fn validate_addresses(service: &Value, faults: &mut Faults) {
 }
 
 fn validate_families(service: &Value, faults: &mut Faults) {
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     let headless = is_headless(service);
     let any = headless && at(service, "/spec/selector").as_object().is_none_or(serde_json::Map::is_empty);
     for (index, family) in list(service, "/spec/ipFamilies").iter().filter_map(Value::as_str).enumerate() {
@@ -173,10 +191,9 @@ fn validate_families(service: &Value, faults: &mut Faults) {
             "IPv6" => faults.invalid(path.as_str(), family, "not configured on this cluster"),
             other => faults.not_supported(path.as_str(), other, &["IPv4", "IPv6"]),
         }
-        if seen.contains(&family) {
+        if !seen.insert(family) {
             faults.duplicate(path, family);
         }
-        seen.push(family);
     }
     match text(service, "/spec/ipFamilyPolicy") {
         "" | "SingleStack" | "PreferDualStack" => {}
@@ -194,30 +211,38 @@ fn validate_families(service: &Value, faults: &mut Faults) {
 
 /// No two ports with the same protocol and number, inside or on the nodes.
 fn validate_duplicates(service: &Value, faults: &mut Faults) {
-    let (mut nodes, mut numbers) = (Vec::new(), Vec::new());
+    let (mut nodes, mut numbers) = (HashSet::new(), HashSet::new());
     for (index, port) in list(service, "/spec/ports").iter().enumerate() {
         let (protocol, number, node) = (text(port, "/protocol"), int(port, "/port"), int(port, "/nodePort"));
-        if node != 0 && nodes.contains(&(protocol, node)) {
+        if node != 0 && !nodes.insert((protocol, node)) {
             faults.duplicate(format!("spec.ports[{index}].nodePort"), node);
         }
-        if numbers.contains(&(protocol, number)) {
+        if !numbers.insert((protocol, number)) {
             let value = json!({"Name": "", "Protocol": protocol, "AppProtocol": null, "Port": number, "TargetPort": 0, "NodePort": 0});
             faults.duplicate(format!("spec.ports[{index}]"), value);
         }
-        nodes.push((protocol, node));
-        numbers.push((protocol, number));
     }
 }
 
 fn validate_balancer(service: &Value, faults: &mut Faults) {
     const ONLY: &str = "may only be used when `type` is 'LoadBalancer'";
     let balanced = text(service, "/spec/type") == "LoadBalancer";
-    let ranges = list(service, "/spec/loadBalancerSourceRanges");
-    if !ranges.is_empty() && !balanced {
-        faults.forbidden("spec.LoadBalancerSourceRanges", ONLY);
-    }
-    for (index, range) in ranges.iter().filter_map(Value::as_str).enumerate() {
-        report(cidr(range.trim()), range, &format!("spec.LoadBalancerSourceRanges[{index}]"), faults);
+    let annotation = at(service, "/metadata/annotations").get(SOURCE_RANGES).and_then(Value::as_str);
+    if !list(service, "/spec/loadBalancerSourceRanges").is_empty() {
+        if !balanced {
+            faults.forbidden("spec.LoadBalancerSourceRanges", ONLY);
+        }
+        for (index, range) in texts(service, "/spec/loadBalancerSourceRanges").map(str::trim).enumerate() {
+            report(cidr(range), range, &format!("spec.LoadBalancerSourceRanges[{index}]"), faults);
+        }
+    } else if let Some(ranges) = annotation.map(str::trim) {
+        let path = format!("metadata.annotations[{SOURCE_RANGES}]");
+        if !balanced {
+            faults.forbidden(path.as_str(), ONLY);
+        }
+        for range in ranges.split(',').map(str::trim).filter(|_| !ranges.is_empty()) {
+            report(cidr(range), range, &path, faults);
+        }
     }
     if balanced && missing(service, "/spec/allocateLoadBalancerNodePorts") {
         faults.required("allocateLoadBalancerNodePorts", "");

@@ -100,6 +100,7 @@ fn the_rest_is_checked() {
         merge(&mut object, &rest);
         object
     };
+    let hinted = |hints: Value| json!({"endpoints": [{"addresses": ["10.0.0.1"], "hints": hints}]});
     let lease =
         |spec: Value| json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {}, "spec": spec});
     check_creates(vec![
@@ -117,6 +118,19 @@ fn the_rest_is_checked() {
             ],
         ),
         (slice(json!({"ports": [{"port": 80}, {"port": 81}]})), &["ports[1].name: Duplicate value: \"\""]),
+        (
+            slice(hinted(json!({"forZones": [{"name": "a"}, {"name": "b"}], "forNodes": [{"name": "n.example.com"}]}))),
+            &[],
+        ),
+        (
+            slice(hinted(
+                json!({"forZones": [{"name": "a"}, {"name": "a"}], "forNodes": vec![json!({"name": "n"}); 9]}),
+            )),
+            &[
+                "endpoints[0].hints.forZones[1].name: Duplicate value: \"a\"",
+                "endpoints[0].hints.forNodes: Too many: 9: must have at most 8 items",
+            ],
+        ),
         (
             lease(json!({"leaseDurationSeconds": 0})),
             &["spec.leaseDurationSeconds: Invalid value: 0: must be greater than 0"],

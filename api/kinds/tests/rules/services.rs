@@ -151,3 +151,50 @@ fn what_a_service_holds_follows_its_type() {
         ["spec.ports[0].nodePort: Forbidden: may not be used when `type` is 'ClusterIP'"]
     );
 }
+
+#[test]
+fn balancers_let_in_ranges_of_addresses() {
+    const RANGES: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
+    let with = |spec: Value, annotations: Value| {
+        let mut object = service(spec);
+        object["spec"]["ports"] = json!([{"port": 80}]);
+        object["metadata"]["annotations"] = annotations;
+        object
+    };
+    let balanced = json!({"type": "LoadBalancer"});
+    check_creates(vec![
+        (with(balanced.clone(), json!({RANGES: " 10.0.0.0/8, 192.168.0.0/16"})), &[]),
+        (with(balanced.clone(), json!({RANGES: ""})), &[]),
+        (
+            with(balanced, json!({RANGES: "10.0.0.0/8,x"})),
+            &[
+                "metadata.annotations[service.beta.kubernetes.io/load-balancer-source-ranges]: Invalid value: \"x\": must be a valid CIDR \
+                 value, (e.g. 10.9.8.0/24 or 2001:db8::/64)",
+            ],
+        ),
+        (
+            with(json!({}), json!({RANGES: "10.0.0.0/8"})),
+            &[
+                "metadata.annotations[service.beta.kubernetes.io/load-balancer-source-ranges]: Forbidden: may only be used when `type` is \
+                 'LoadBalancer'",
+            ],
+        ),
+        (
+            with(
+                json!({"type": "LoadBalancer", "loadBalancerSourceRanges": [" 10.0.0.0/8 ", " x"]}),
+                json!({RANGES: "ignored"}),
+            ),
+            &[
+                "spec.LoadBalancerSourceRanges[1]: Invalid value: \"x\": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)",
+            ],
+        ),
+        (
+            with(
+                json!({}),
+                json!({"service.kubernetes.io/topology-mode": "Auto", "service.kubernetes.io/topology-aware-hints": "disabled"}),
+            ),
+            &["metadata.annotations[service.kubernetes.io/topology-mode]: Invalid value: \"Auto\": must match \
+                 annotations[service.kubernetes.io/topology-aware-hints] when both are specified"],
+        ),
+    ]);
+}
