@@ -8,6 +8,8 @@ pub mod validatingpolicybinding;
 pub mod validatingwebhook;
 mod webhook;
 
+use std::collections::HashSet;
+
 use kontiki_cel::Type;
 use kontiki_model::Faults;
 use serde_json::{Value, json};
@@ -150,7 +152,7 @@ fn validate_match_conditions(conditions: &[Value], has_params: bool, path: &str,
     if conditions.len() > MATCH_CONDITIONS_MAX {
         faults.too_many(path, conditions.len(), MATCH_CONDITIONS_MAX);
     }
-    let mut names = Vec::new();
+    let mut names = HashSet::new();
     for (index, condition) in conditions.iter().enumerate() {
         let path = format!("{path}[{index}]");
         match text(condition, "/expression").trim() {
@@ -161,10 +163,9 @@ fn validate_match_conditions(conditions: &[Value], has_params: bool, path: &str,
         }
         let name = text(condition, "/name");
         fields::named(name, qualified, format!("{path}.name"), faults);
-        if !name.is_empty() && names.contains(&name) {
+        if !name.is_empty() && !names.insert(name) {
             faults.duplicate(format!("{path}.name"), name);
         }
-        names.push(name);
     }
 }
 

@@ -1,5 +1,7 @@
 //! `metav1.Condition`: what a status says about an object.
 
+use std::collections::HashSet;
+
 use kontiki_model::Faults;
 use serde_json::Value;
 
@@ -11,14 +13,13 @@ const MESSAGE_BYTES_MAX: usize = 32 * 1024;
 
 /// Kubernetes' `ValidateConditions`: each type once.
 pub fn validate_all(conditions: &[Value], path: &str, faults: &mut Faults) {
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     for (index, condition) in conditions.iter().enumerate() {
         let path = format!("{path}[{index}]");
         let kind = text(condition, "/type");
-        if seen.contains(&kind) {
+        if !seen.insert(kind) {
             faults.duplicate(format!("{path}.type"), kind);
         }
-        seen.push(kind);
         validate(condition, &path, faults);
     }
 }

@@ -5,6 +5,8 @@ pub mod flowschema;
 mod initial;
 pub mod prioritylevel;
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, SecondsFormat, Utc};
 use kontiki_model::Faults;
 use serde_json::Value;
@@ -15,14 +17,13 @@ const GROUP: &str = "flowcontrol.apiserver.k8s.io";
 
 /// Each condition once, with a type.
 fn validate_status(object: &Value, faults: &mut Faults) {
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     for (index, condition) in list(object, "/status/conditions").iter().enumerate() {
         let path = format!("status.conditions[{index}].type");
         let kind = text(condition, "/type");
-        if seen.contains(&kind) {
+        if !seen.insert(kind) {
             faults.duplicate(path.as_str(), kind);
         }
-        seen.push(kind);
         if kind.is_empty() {
             faults.required(path, "must not be empty");
         }

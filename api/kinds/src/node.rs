@@ -1,6 +1,6 @@
 //! Node.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use chrono::{DateTime, Utc};
 use kontiki_model::{FaultKind, Faults};
@@ -132,7 +132,7 @@ fn admit(node: &mut Value, _: &AdmitFacts<'_>) -> Result<(), String> {
 }
 
 fn validate(node: &Value, faults: &mut Faults) {
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     for (index, taint) in list(node, "/spec/taints").iter().enumerate() {
         // Kubernetes places them below metadata, where taints once were.
         let path = format!("metadata.taints[{index}]");
@@ -149,11 +149,10 @@ fn validate(node: &Value, faults: &mut Faults) {
                 faults.not_supported(format!("{path}.effect"), other, &["NoSchedule", "PreferNoSchedule", "NoExecute"]);
             }
         }
-        if seen.contains(&(key, effect)) {
+        if !seen.insert((key, effect)) {
             let detail = "taints must be unique by key and effect pair";
             faults.add(FaultKind::Duplicate, path, Some(taint.clone()), detail);
         }
-        seen.push((key, effect));
     }
     for (index, range) in list(node, "/spec/podCIDRs").iter().filter_map(Value::as_str).enumerate() {
         report(cidr(range), range, &format!("spec.podCIDRs[{index}]"), faults);
@@ -172,12 +171,11 @@ fn validate_resources(node: &Value, faults: &mut Faults) {
 fn validate_status(new: &Value, old: &Value, faults: &mut Faults) {
     metadata::validate_update(new, old, faults);
     validate_resources(new, faults);
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     for (index, address) in list(new, "/status/addresses").iter().enumerate() {
-        if seen.contains(&address) {
+        if !seen.insert(address) {
             faults.duplicate(format!("status.addresses[{index}]"), address.clone());
         }
-        seen.push(address);
     }
 }
 

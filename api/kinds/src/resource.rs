@@ -11,6 +11,8 @@ pub mod slice;
 mod status;
 mod usage;
 
+use std::collections::HashSet;
+
 use kontiki_model::Faults;
 use serde_json::Value;
 
@@ -39,13 +41,12 @@ fn each(all: &[Value], max: usize, path: &str, faults: &mut Faults, check: impl 
 
 /// No two items have the same key.
 fn unique(all: &[Value], path: &str, key: impl Fn(&Value) -> String, faults: &mut Faults) {
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     for (index, item) in all.iter().enumerate() {
         let key = key(item);
-        if seen.contains(&key) {
-            faults.duplicate(format!("{path}[{index}]"), key.as_str());
+        if !seen.insert(key.clone()) {
+            faults.duplicate(format!("{path}[{index}]"), key);
         }
-        seen.push(key);
     }
 }
 

@@ -1,5 +1,7 @@
 //! What validating and mutating webhooks have in common.
 
+use std::collections::HashSet;
+
 use kontiki_model::Faults;
 use serde_json::{Value, json};
 
@@ -38,16 +40,15 @@ pub fn default(configuration: &mut Value) {
 }
 
 pub fn validate(configuration: &Value, faults: &mut Faults) {
-    let mut names = Vec::new();
+    let mut names = HashSet::new();
     for (index, webhook) in list(configuration, "/webhooks").iter().enumerate() {
         let path = format!("webhooks[{index}]");
         validate_webhook(webhook, &path, faults);
         validate_review_versions(webhook, &format!("{path}.admissionReviewVersions"), faults);
         let name = text(webhook, "/name");
-        if !name.is_empty() && names.contains(&name) {
+        if !name.is_empty() && !names.insert(name) {
             faults.duplicate(format!("{path}.name"), name);
         }
-        names.push(name);
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a CertificateSigningRequest may say, and which part of it each way of changing it may touch.
 
+use std::collections::HashSet;
+
 use kontiki_model::Faults;
 use serde_json::Value;
 
@@ -121,7 +123,7 @@ fn contents(request: &Value, old: Option<&Value>, faults: &mut Faults) {
 }
 
 fn conditions(request: &Value, faults: &mut Faults) {
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     for (index, condition) in list(request, "/status/conditions").iter().enumerate() {
         let path = format!("{CONDITIONS}[{index}]");
         let (kind, status) = (text(condition, "/type"), text(condition, "/status"));
@@ -143,9 +145,8 @@ fn conditions(request: &Value, faults: &mut Faults) {
         if !opposite.is_empty() && seen.contains(&opposite) {
             faults.invalid(CONDITIONS, kind, "Approved and Denied conditions are mutually exclusive");
         }
-        if seen.contains(&kind) {
+        if !seen.insert(kind) {
             faults.duplicate(format!("{path}.type"), kind);
         }
-        seen.push(kind);
     }
 }

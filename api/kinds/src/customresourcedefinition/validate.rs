@@ -1,6 +1,6 @@
 //! What a definition must satisfy, with Kubernetes' paths and messages.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use kontiki_model::{Faults, names};
 use kontiki_schema::{Structural, is_known_format};
@@ -108,15 +108,14 @@ fn validate_names(names: &Value, faults: &mut Faults) {
 
 fn validate_versions(definition: &Value, faults: &mut Faults) {
     let versions = list(definition, "/spec/versions");
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen = HashSet::new();
     for (index, version) in versions.iter().enumerate() {
         let path = format!("spec.versions[{index}]");
         let name = text(version, "/name");
         names::rfc1035_label(name).into_iter().for_each(|why| faults.invalid(format!("{path}.name"), name, why));
-        if seen.contains(&name) {
+        if !seen.insert(name) {
             faults.invalid("spec.versions", Value::Null, "must contain unique version names");
         }
-        seen.push(name);
         validate_version(version, &path, faults);
     }
     let storages = versions.iter().filter(|version| flag(version, "/storage")).count();
@@ -218,7 +217,7 @@ fn validate_fields(version: &Value, structural: Option<&Structural>, path: &str,
     if fields.len() > FIELDS_MAX {
         faults.too_many(format!("{path}.selectableFields"), fields.len(), FIELDS_MAX);
     }
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen = HashSet::new();
     for (index, field) in fields.iter().enumerate() {
         let at = format!("{path}.selectableFields[{index}].jsonPath");
         let given = text(field, "/jsonPath");
@@ -226,10 +225,9 @@ fn validate_fields(version: &Value, structural: Option<&Structural>, path: &str,
             faults.required(at, "");
             continue;
         }
-        if seen.contains(&given) {
+        if !seen.insert(given) {
             faults.duplicate(format!("{path}.selectableFields[{index}]"), given);
         }
-        seen.push(given);
         let parsed = JsonPath::parse(given).ok();
         let Some(steps) = parsed.as_ref().and_then(JsonPath::members) else {
             faults.invalid(at, given, "is an invalid path: only simple json paths of fields are allowed");

@@ -2,6 +2,8 @@
 //!
 //! A rule about some members holds for writes that change one of them, so that what older controllers wrote stays writable.
 
+use std::collections::HashSet;
+
 use kontiki_model::{Fault, FaultKind, Faults};
 use serde_json::Value;
 
@@ -53,14 +55,14 @@ fn wrong(field: &str, detail: impl Into<String>, faults: &mut Faults) {
 }
 
 fn uncounted(job: &Value, faults: &mut Faults) {
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     for member in ["succeeded", "failed"] {
         for (index, uid) in list(job, &format!("/status/uncountedTerminatedPods/{member}")).iter().enumerate() {
             let path = format!("status.uncountedTerminatedPods.{member}[{index}]");
             match uid.as_str().unwrap_or_default() {
                 "" => faults.invalid(path, "", "must not be empty"),
-                uid if seen.contains(&uid) => faults.duplicate(path, uid),
-                uid => seen.push(uid),
+                uid if !seen.insert(uid) => faults.duplicate(path, uid),
+                _ => {}
             }
         }
     }

@@ -1,5 +1,7 @@
 //! CSINode: the storage drivers of a node.
 
+use std::collections::HashSet;
+
 use kontiki_model::Faults;
 use serde_json::Value;
 
@@ -35,7 +37,7 @@ const COLUMNS: &[Column] = &[
 const NODE_ID_LENGTH_MAX: usize = 256;
 
 fn validate(node: &Value, faults: &mut Faults) {
-    let mut names = Vec::new();
+    let mut names = HashSet::new();
     for (index, driver) in list(node, "/spec/drivers").iter().enumerate() {
         let path = format!("spec.drivers[{index}]");
         let (name, id) = (text(driver, "/name"), text(driver, "/nodeID"));
@@ -50,25 +52,23 @@ fn validate(node: &Value, faults: &mut Faults) {
         if let Some(count) = at(driver, "/allocatable/count").as_i64().filter(|count| *count < 0) {
             faults.invalid(format!("{path}.allocatable.count"), count, "must be greater than or equal to 0");
         }
-        if names.contains(&name) {
+        if !names.insert(name) {
             faults.duplicate(format!("{path}.name"), name);
         }
-        names.push(name);
         validate_topology(driver, &path, faults);
     }
 }
 
 /// Kubernetes reports these at the driver.
 fn validate_topology(driver: &Value, path: &str, faults: &mut Faults) {
-    let mut keys = Vec::new();
+    let mut keys = HashSet::new();
     for key in texts(driver, "/topologyKeys") {
         if key.is_empty() {
             faults.required(path, "");
         }
-        if keys.contains(&key) {
+        if !keys.insert(key) {
             faults.duplicate(path, key);
         }
-        keys.push(key);
         report(qualified(key), key, path, faults);
     }
 }
