@@ -1,34 +1,45 @@
 //! Pod: declaration, lifecycle facts. The pod spec, which workloads embed too, is in the modules below.
 
 mod admission;
+mod affinity;
+mod annotations;
+mod claims;
 mod containers;
 mod defaults;
 mod environment;
 mod ephemeral;
+mod label_keys;
 mod mounts;
 mod probes;
+mod projection;
+mod requirements;
 mod resize;
 mod resources;
+mod restarts;
 mod runtime;
+mod security;
 mod spec;
+mod spread;
 mod table;
+mod tolerations;
 mod update;
 mod usage;
 mod volumes;
 mod warnings;
+mod windows;
 
 use kontiki_model::Faults;
 use serde_json::{Value, json};
 
 pub use admission::{TOKEN_MOUNT_PATH, mount_service_account_token};
+pub use affinity::node_selector as validate_node_selector;
+pub use requirements::overhead as validate_overhead;
 pub use resources::{
     QosClass, is_extended as is_extended_resource, is_quota_resource, overcommits, qos_class, quantity,
-    round as round_resources, validate as validate_resources, validate_container_resource, validate_quantity,
-    validate_resource,
+    round as round_resources, validate_container_resource, validate_quantity, validate_resource,
 };
-pub use spec::{node_selector as validate_node_selector, tolerations as validate_tolerations, validate_node_term};
+pub use tolerations::validate as validate_tolerations;
 pub use usage::{Side, containers as container_resources};
-pub use volumes::{no_back_steps, validate_host_path, validate_nfs};
 pub use warnings::{deprecated_node_label, name_of_pods as name_warnings, template as template_warnings};
 
 use crate::podsecurity::PodSecurity;
@@ -68,8 +79,19 @@ pub static KIND: Kind = Kind {
     lookups: admission::lookups,
     admit: admission::PLUGINS,
     prepare_create: |pod| {
+        label_keys::merge(pod);
         let class = qos_class(pod).name();
         pod["status"] = json!({"phase": "Pending", "qosClass": class});
+        if !list(pod, "/spec/schedulingGates").is_empty() {
+            pod["status"]["conditions"] = json!([{
+                "type": "PodScheduled",
+                "status": "False",
+                "lastProbeTime": null,
+                "lastTransitionTime": null,
+                "reason": "SchedulingGated",
+                "message": "Scheduling is blocked due to non-empty scheduling gates",
+            }]);
+        }
     },
     prepare_update: update::prepare,
     prepare_status: update::prepare_status,
@@ -126,9 +148,10 @@ pub fn default_spec(spec: &mut Value) {
     defaults::spec(spec);
 }
 
-/// Checks the spec of a template at `path`.
-pub fn validate_template_spec(template: &Value, path: &str, faults: &mut Faults) {
-    spec::validate(template, spec::Holder::Template, path, faults);
+/// Checks what a template at `path` says of its pods.
+pub fn validate_template(template: &Value, path: &str, faults: &mut Faults) {
+    annotations::validate(template, &format!("{path}.annotations"), faults);
+    spec::validate(template, spec::Holder::Template, &format!("{path}.spec"), faults);
 }
 
 /// Fills the source of a volume, in a Pod or a PersistentVolume, with what depends on nothing else.
@@ -142,6 +165,7 @@ pub fn workload_warnings(workload: &Value, old: Option<&Value>) -> Vec<String> {
 }
 
 fn validate(pod: &Value, faults: &mut Faults) {
+    annotations::validate(pod, "metadata.annotations", faults);
     spec::validate(pod, spec::Holder::Pod, "spec", faults);
 }
 

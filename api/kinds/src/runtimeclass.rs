@@ -1,11 +1,11 @@
 //! RuntimeClass (node.k8s.io).
 
 use kontiki_model::Faults;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::column::{self, text_column};
 use crate::names::{label, report, validate_labels};
-use crate::pod::{deprecated_node_label, validate_resources, validate_tolerations};
+use crate::pod::{deprecated_node_label, validate_overhead, validate_tolerations};
 use crate::tree::{at, list, members, missing, text};
 use crate::{Column, Kind, fields, metadata};
 
@@ -41,8 +41,7 @@ fn validate(class: &Value, faults: &mut Faults) {
     let handler = text(class, "/handler");
     report(label(handler), handler, "handler", faults);
     if !missing(class, "/overhead") {
-        let limits = json!({"limits": at(class, "/overhead/podFixed")});
-        validate_resources(&limits, "overhead", faults);
+        validate_overhead(at(class, "/overhead/podFixed"), "overhead", faults);
     }
     let scheduling = at(class, "/scheduling");
     validate_labels(at(scheduling, "/nodeSelector"), "scheduling.nodeSelector", faults);

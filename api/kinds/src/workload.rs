@@ -85,7 +85,7 @@ pub fn not_selected(labels: &Value, path: &str, faults: &mut Faults) {
 /// What pods are made of: labels, annotations, a valid spec.
 pub fn validate_pods(template: &Value, path: &str, faults: &mut Faults) {
     validate_template_metadata(template, path, faults);
-    pod::validate_template_spec(template, &format!("{path}.spec"), faults);
+    pod::validate_template(template, path, faults);
 }
 
 /// Kubernetes leaves out `metadata` in the paths of these two.

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::annotations::MIRROR;
 use super::runtime;
 use crate::tree::{at, fill, int, list, list_mut, missing, object, text, text_or};
 use crate::{Admit, AdmitFacts, Lookup};
@@ -96,7 +97,7 @@ pub fn tolerate(pod: &mut Value) {
 
 fn service_account(pod: &mut Value, facts: &AdmitFacts<'_>) -> Result<(), String> {
     // A mirror pod stands for a static pod of its node, which has no identity in the cluster.
-    if pod.pointer("/metadata/annotations").and_then(|all| all.get("kubernetes.io/config.mirror")).is_some() {
+    if pod.pointer("/metadata/annotations").and_then(|all| all.get(MIRROR)).is_some() {
         return Ok(());
     }
     let name = text_or(pod, "/spec/serviceAccountName", "default").to_owned();

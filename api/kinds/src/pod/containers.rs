@@ -1,16 +1,46 @@
 //! Which containers are valid (`validateContainers`, `validateInitContainers`).
 
+use std::collections::{BTreeSet, HashMap, HashSet};
+
 use kontiki_model::{FaultKind, Faults};
 use serde_json::Value;
 
-use super::{environment, mounts, probes, resources};
+use super::{environment, mounts, probes, requirements, restarts, security};
+use crate::fields::one_of;
 use crate::names::{label, port_name, port_number, report};
-use crate::tree::{at, flag, int, list, missing, text};
+use crate::tree::{at, int, list, missing, text};
+
+pub type Volumes<'a> = HashMap<&'a str, &'a Value>;
+
+/// Of two with the same name, which is a fault of its own, the first.
+fn by_name(volumes: &[Value]) -> Volumes<'_> {
+    volumes.iter().rev().map(|volume| (text(volume, "/name"), volume)).collect()
+}
 
 /// What a container may refer to.
 pub struct Scope<'a> {
-    pub volumes: &'a [Value],
+    /// The pod's volumes by name.
+    pub volumes: Volumes<'a>,
+    /// Names of the pod's resource claims.
+    pub claims: BTreeSet<&'a str>,
     pub grace_period: i64,
+    pub host_users: bool,
+    /// The pod's.
+    pub restart_policy: &'a str,
+}
+
+impl<'a> Scope<'a> {
+    /// Of a Pod or a template.
+    pub fn of(pod: &'a Value) -> Self {
+        let claims = list(pod, "/spec/resourceClaims").iter().map(|claim| text(claim, "/name"));
+        Scope {
+            volumes: by_name(list(pod, "/spec/volumes")),
+            claims: claims.filter(|name| !name.is_empty()).collect(),
+            grace_period: super::grace_period(pod),
+            host_users: security::has_host_users(at(pod, "/spec")),
+            restart_policy: text(pod, "/spec/restartPolicy"),
+        }
+    }
 }
 
 /// What no ephemeral container has, besides probes.
@@ -24,39 +54,29 @@ pub fn validate(containers: &[Value], scope: &Scope<'_>, path: &str, faults: &mu
         faults.required(path, "");
         return;
     }
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     for (index, container) in containers.iter().enumerate() {
         let path = format!("{path}[{index}]");
         validate_any(container, scope, &path, faults);
         unique_name(container, &mut seen, &path, faults);
         probes::validate_all(container, scope.grace_period, &path, faults);
-        if !missing(container, "/restartPolicy") && list(container, "/restartPolicyRules").is_empty() {
-            validate_restart_policy(text(container, "/restartPolicy"), &path, faults);
-        }
+        restarts::validate(container, &path, faults);
     }
     host_port_conflicts(containers, path, faults);
 }
 
-fn validate_restart_policy(policy: &str, path: &str, faults: &mut Faults) {
-    if !matches!(policy, "Always" | "OnFailure" | "Never") {
-        faults.not_supported(format!("{path}.restartPolicy"), policy, &["Always", "OnFailure", "Never"]);
-    }
-}
-
 /// Init containers, at `path`. Only those that restart always (sidecars) have probes and hooks.
 pub fn validate_init(init: &[Value], regular: &[Value], scope: &Scope<'_>, list_path: &str, faults: &mut Faults) {
-    let mut seen: Vec<&str> = regular.iter().map(|one| text(one, "/name")).filter(|name| !name.is_empty()).collect();
+    let mut seen: HashSet<&str> =
+        regular.iter().map(|one| text(one, "/name")).filter(|name| !name.is_empty()).collect();
     for (index, container) in init.iter().enumerate() {
         let path = format!("{list_path}[{index}]");
         validate_any(container, scope, &path, faults);
         unique_name(container, &mut seen, &path, faults);
-        let policy = text(container, "/restartPolicy");
-        if !policy.is_empty() {
-            validate_restart_policy(policy, &path, faults);
-        }
+        restarts::validate(container, &path, faults);
         // One by one: init containers do not run together.
         host_port_conflicts(std::slice::from_ref(container), list_path, faults);
-        if policy == "Always" {
+        if text(container, "/restartPolicy") == "Always" {
             probes::validate_all(container, scope.grace_period, &path, faults);
             continue;
         }
@@ -71,12 +91,11 @@ pub fn validate_init(init: &[Value], regular: &[Value], scope: &Scope<'_>, list_
     }
 }
 
-fn unique_name<'a>(container: &'a Value, seen: &mut Vec<&'a str>, path: &str, faults: &mut Faults) {
+fn unique_name<'a>(container: &'a Value, seen: &mut HashSet<&'a str>, path: &str, faults: &mut Faults) {
     let name = text(container, "/name");
-    if seen.contains(&name) && !name.is_empty() {
+    if !seen.insert(name) && !name.is_empty() {
         faults.duplicate(format!("{path}.name"), name);
     }
-    seen.push(name);
 }
 
 /// What every container must satisfy.
@@ -98,31 +117,34 @@ fn validate_any(container: &Value, scope: &Scope<'_>, path: &str, faults: &mut F
         }
     }
     ports(container, &format!("{path}.ports"), faults);
-    environment::validate(container, path, faults);
-    mounts::validate(container, scope.volumes, path, faults);
-    match text(container, "/imagePullPolicy") {
-        "Always" | "IfNotPresent" | "Never" => {}
-        "" => faults.required(format!("{path}.imagePullPolicy"), ""),
-        other => {
-            faults.not_supported(format!("{path}.imagePullPolicy"), other, &["Always", "IfNotPresent", "Never"]);
-        }
+    environment::validate(container, &scope.volumes, path, faults);
+    mounts::validate(container, &scope.volumes, path, faults);
+    pull_policy(text(container, "/imagePullPolicy"), &format!("{path}.imagePullPolicy"), faults);
+    requirements::container(at(container, "/resources"), &scope.claims, &format!("{path}.resources"), faults);
+    restarts::validate_resize(container, scope.restart_policy, &format!("{path}.resizePolicy"), faults);
+    let context = at(container, "/securityContext");
+    security::container(context, scope.host_users, &format!("{path}.securityContext"), faults);
+}
+
+/// When an image is pulled.
+pub fn pull_policy(policy: &str, path: &str, faults: &mut Faults) {
+    match policy {
+        "" => faults.required(path, ""),
+        policy => one_of(policy, path, &["Always", "IfNotPresent", "Never"], faults),
     }
-    resources::validate(at(container, "/resources"), &format!("{path}.resources"), faults);
-    security(at(container, "/securityContext"), &format!("{path}.securityContext"), faults);
 }
 
 fn ports(container: &Value, path: &str, faults: &mut Faults) {
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     for (index, port) in list(container, "/ports").iter().enumerate() {
         let path = format!("{path}[{index}]");
         let name = text(port, "/name");
         if !name.is_empty() {
             let wrong = port_name(name);
-            if wrong.is_empty() && seen.contains(&name) {
+            if !seen.insert(name) && wrong.is_empty() {
                 faults.duplicate(format!("{path}.name"), name);
             }
             report(wrong, name, &format!("{path}.name"), faults);
-            seen.push(name);
         }
         let number = int(port, "/containerPort");
         if number == 0 {
@@ -149,7 +171,7 @@ fn number_in_range(number: i64, path: &str, faults: &mut Faults) {
 }
 
 fn host_port_conflicts(containers: &[Value], path: &str, faults: &mut Faults) {
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     for (index, container) in containers.iter().enumerate() {
         for (at, port) in list(container, "/ports").iter().enumerate() {
             let host = int(port, "/hostPort");
@@ -157,78 +179,23 @@ fn host_port_conflicts(containers: &[Value], path: &str, faults: &mut Faults) {
                 continue;
             }
             let taken = format!("{}/{}/{host}", text(port, "/protocol"), text(port, "/hostIP"));
-            if seen.contains(&taken) {
-                faults.duplicate(format!("{path}[{index}].ports[{at}].hostPort"), taken.as_str());
+            if !seen.insert(taken.clone()) {
+                faults.duplicate(format!("{path}[{index}].ports[{at}].hostPort"), taken);
             }
-            seen.push(taken);
         }
-    }
-}
-
-fn security(context: &Value, path: &str, faults: &mut Faults) {
-    for member in ["runAsUser", "runAsGroup"] {
-        user_id(context, member, path, faults);
-    }
-    let (privileged, escalation) = (flag(context, "/privileged"), at(context, "/allowPrivilegeEscalation"));
-    if escalation == &Value::Bool(false) {
-        let added = list(context, "/capabilities/add").iter().any(|one| one == "CAP_SYS_ADMIN");
-        if privileged {
-            let detail = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true";
-            faults.invalid(path, context.clone(), detail);
-        }
-        if added {
-            let detail = "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN";
-            faults.invalid(path, context.clone(), detail);
-        }
-    }
-    match text(context, "/procMount") {
-        "" | "Default" | "Unmasked" => {}
-        other => faults.not_supported(format!("{path}.procMount"), other, &["Default", "Unmasked"]),
-    }
-    profile(at(context, "/seccompProfile"), &format!("{path}.seccompProfile"), faults);
-}
-
-/// A user or group id.
-pub fn user_id(context: &Value, member: &str, path: &str, faults: &mut Faults) {
-    let id = at(context, &format!("/{member}"));
-    if id.as_i64().is_some_and(|id| !(0..=i64::from(i32::MAX)).contains(&id)) {
-        faults.invalid(
-            format!("{path}.{member}"),
-            id.clone(),
-            format!("must be between 0 and {}, inclusive", i32::MAX),
-        );
-    }
-}
-
-/// A seccomp profile.
-pub fn profile(profile: &Value, path: &str, faults: &mut Faults) {
-    if profile.is_null() {
-        return;
-    }
-    let file = text(profile, "/localhostProfile");
-    match text(profile, "/type") {
-        "Localhost" if file.is_empty() => {
-            faults.required(format!("{path}.localhostProfile"), "must be set when seccomp type is Localhost");
-        }
-        "Localhost" => super::volumes::relative_path(file, &format!("{path}.localhostProfile"), faults),
-        "RuntimeDefault" | "Unconfined" if !file.is_empty() => {
-            faults.invalid(format!("{path}.localhostProfile"), file, "can only be set when seccomp type is Localhost");
-        }
-        "RuntimeDefault" | "Unconfined" => {}
-        "" => faults.required(format!("{path}.type"), "type is required when seccompProfile is set"),
-        other => faults.not_supported(format!("{path}.type"), other, &["Localhost", "RuntimeDefault", "Unconfined"]),
     }
 }
 
 /// Ephemeral containers: like others, without ports, probes, hooks and resources.
 pub fn validate_ephemeral(ephemeral: &[Value], others: &[&Value], scope: &Scope<'_>, path: &str, faults: &mut Faults) {
-    let mut seen: Vec<&str> = others.iter().map(|one| text(one, "/name")).collect();
+    let names: HashSet<&str> = others.iter().map(|one| text(one, "/name")).collect();
+    let mut seen = names.clone();
     for (index, container) in ephemeral.iter().enumerate() {
         let path = format!("{path}[{index}]");
         validate_any(container, scope, &path, faults);
         unique_name(container, &mut seen, &path, faults);
         let target = text(container, "/targetContainerName");
-        if !target.is_empty() && !others.iter().any(|one| text(one, "/name") == target) {
+        if !target.is_empty() && !names.contains(target) {
             faults.add(FaultKind::NotFound, format!("{path}.targetContainerName"), Some(target.into()), "");
         }
         for member in OF_LASTING_CONTAINERS.iter().chain(&PROBES) {

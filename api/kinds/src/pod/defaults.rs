@@ -1,10 +1,13 @@
 //! What Kubernetes fills into a pod spec (`pkg/apis/core/v1` defaults). Complete in itself and idempotent.
 
+use kontiki_model::Resources;
 use serde_json::{Value, json};
 
-use super::resources::round;
+use super::resources::{overcommits, round};
+use super::usage::{self, Side, is_of_whole_pods};
 use crate::tree::{
-    at, fill, fill_int, fill_text, flag, int, list_mut, missing, object, object_mut, remove, set, single_and_list, text,
+    at, count, fill, fill_int, fill_text, flag, int, list_mut, missing, object, object_mut, remove, set,
+    single_and_list, text,
 };
 
 /// Mode of volume files that say nothing: `0644`.
@@ -15,7 +18,6 @@ pub fn pod(pod: &mut Value) {
     let pod_spec = object(pod, "spec");
     spec(pod_spec);
     fill(pod_spec, "enableServiceLinks", true);
-    requests_from_limits(pod_spec);
     let host_network = flag(pod_spec, "/hostNetwork");
     for list_name in ["containers", "initContainers"] {
         for container in list_mut(pod_spec, &format!("/{list_name}")) {
@@ -25,6 +27,7 @@ pub fn pod(pod: &mut Value) {
             }
         }
     }
+    whole_pod(pod);
     let status = object(pod, "status");
     fill_text(status, "phase", "Pending");
     single_and_list(status, "podIP", "podIPs", Some("ip"));
@@ -207,6 +210,28 @@ fn claim_template(volume: &mut Value) {
     if let Some(template) = object_mut(volume, "/ephemeral/volumeClaimTemplate") {
         object(template, "metadata");
         fill_text(object(template, "spec"), "volumeMode", "Filesystem");
+    }
+}
+
+/// A pod that says something of its containers together says what they come to where it does not say more: requests, and
+/// limits of huge pages. What none of them asks for is asked for as it is limited.
+fn whole_pod(pod: &mut Value) {
+    let said = |side: &str| count(pod, &format!("/spec/resources/{side}")) != 0;
+    if !said("requests") && !said("limits") {
+        return;
+    }
+    let limits = usage::of_containers(pod, Side::Limits).only(|name| name.starts_with("hugepages-"));
+    fill_amounts(pod, "limits", &limits);
+    let requests = usage::of_containers(pod, Side::Requests).only(|name| is_of_whole_pods(name) && overcommits(name));
+    fill_amounts(pod, "requests", &requests);
+    let limits = Resources::from_json(at(pod, "/spec/resources/limits")).only(is_of_whole_pods);
+    fill_amounts(pod, "requests", &limits);
+}
+
+fn fill_amounts(pod: &mut Value, side: &str, amounts: &Resources) {
+    if !amounts.is_empty() {
+        let held = object(&mut pod["spec"]["resources"], side);
+        amounts.iter().for_each(|(name, amount)| fill(held, name, amount.to_string()));
     }
 }
 

@@ -1,14 +1,16 @@
 //! Which environment variables are valid, and the references to fields and resources that volumes make, too.
 
-use kontiki_model::Faults;
+use kontiki_model::{FaultKind, Faults};
 use serde_json::Value;
 
+use super::containers::Volumes;
 use super::resources;
 use crate::names::{config_key, env_name, qualified, report, subdomain};
 use crate::tree::{at, list, missing, text};
+use crate::volumes::paths::relative_and_free;
 
 /// `env` and `envFrom` of a container.
-pub fn validate(container: &Value, path: &str, faults: &mut Faults) {
+pub fn validate(container: &Value, volumes: &Volumes<'_>, path: &str, faults: &mut Faults) {
     for (index, variable) in list(container, "/env").iter().enumerate() {
         let path = format!("{path}.env[{index}]");
         match text(variable, "/name") {
@@ -16,7 +18,7 @@ pub fn validate(container: &Value, path: &str, faults: &mut Faults) {
             name => report(env_name(name), name, &format!("{path}.name"), faults),
         }
         if !missing(variable, "/valueFrom") {
-            value_from(variable, &format!("{path}.valueFrom"), faults);
+            value_from(variable, volumes, &format!("{path}.valueFrom"), faults);
         }
     }
     let list_path = format!("{path}.envFrom");
@@ -42,25 +44,48 @@ pub fn validate(container: &Value, path: &str, faults: &mut Faults) {
     }
 }
 
-const SOURCES: [&str; 5] = ["fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef"];
+/// Where a value may come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    Field,
+    Resource,
+    ConfigMapKey,
+    SecretKey,
+    FileKey,
+}
 
-fn value_from(variable: &Value, path: &str, faults: &mut Faults) {
+impl Origin {
+    const ALL: [Origin; 5] =
+        [Origin::Field, Origin::Resource, Origin::ConfigMapKey, Origin::SecretKey, Origin::FileKey];
+
+    fn member(self) -> &'static str {
+        match self {
+            Origin::Field => "fieldRef",
+            Origin::Resource => "resourceFieldRef",
+            Origin::ConfigMapKey => "configMapKeyRef",
+            Origin::SecretKey => "secretKeyRef",
+            Origin::FileKey => "fileKeyRef",
+        }
+    }
+}
+
+fn value_from(variable: &Value, volumes: &Volumes<'_>, path: &str, faults: &mut Faults) {
     let from = &variable["valueFrom"];
-    let given: Vec<_> = SOURCES.into_iter().filter(|one| !from[*one].is_null()).collect();
-    for member in &given {
-        let (source, path) = (&from[*member], format!("{path}.{member}"));
-        match *member {
-            "fieldRef" => field_reference(source, ENV_FIELDS, &path, faults),
-            "resourceFieldRef" => resource_reference(source, false, &path, faults),
-            "configMapKeyRef" | "secretKeyRef" => key_reference(source, &path, faults),
-            _ => {}
+    let given: Vec<_> = Origin::ALL.into_iter().filter(|one| !from[one.member()].is_null()).collect();
+    for origin in &given {
+        let (source, path) = (&from[origin.member()], format!("{path}.{}", origin.member()));
+        match origin {
+            Origin::Field => field_reference(source, ENV_FIELDS, &path, faults),
+            Origin::Resource => resource_reference(source, false, &path, faults),
+            Origin::ConfigMapKey | Origin::SecretKey => key_reference(source, &path, faults),
+            Origin::FileKey => file_reference(source, volumes, &path, faults),
         }
     }
     match given.len() {
         0 => faults.invalid(
             path,
             "",
-            "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`",
+            "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`",
         ),
         _ if !text(variable, "/value").is_empty() => {
             faults.invalid(path, "", "may not be specified when `value` is not empty");
@@ -76,6 +101,27 @@ fn key_reference(source: &Value, path: &str, faults: &mut Faults) {
     match text(source, "/key") {
         "" => faults.required(format!("{path}.key"), ""),
         key => report(config_key(key), key, &format!("{path}.key"), faults),
+    }
+}
+
+/// A variable of a file that another container leaves in an empty directory.
+fn file_reference(source: &Value, volumes: &Volumes<'_>, path: &str, faults: &mut Faults) {
+    match text(source, "/key") {
+        "" => faults.required(format!("{path}.key"), ""),
+        key => report(env_name(key), key, &format!("{path}.key"), faults),
+    }
+    match text(source, "/path") {
+        "" => faults.required(format!("{path}.path"), ""),
+        target => relative_and_free(target, &format!("{path}.path"), faults),
+    }
+    let (name, path) = (text(source, "/volumeName"), format!("{path}.volumeName"));
+    match volumes.get(name) {
+        _ if name.is_empty() => faults.required(path, ""),
+        None => faults.add(FaultKind::NotFound, path, Some(name.into()), ""),
+        Some(volume) if missing(volume, "/emptyDir") => {
+            faults.invalid(path, name, "referenced volume must be of type emptyDir");
+        }
+        Some(_) => {}
     }
 }
 

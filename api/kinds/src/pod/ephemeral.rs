@@ -1,9 +1,12 @@
 //! `pods/ephemeralcontainers`: containers for debugging, which come to a pod that exists and never leave it.
 
+use std::collections::HashMap;
+
 use kontiki_model::Faults;
 use kontiki_schema::managed::Reach;
 use serde_json::Value;
 
+use super::annotations::MIRROR;
 use crate::tree::{at, keep, list, remove, text};
 use crate::{Edit, Subresource, metadata};
 
@@ -32,18 +35,19 @@ fn validate(new: &Value, old: &Value, faults: &mut Faults) {
     const PATH: &str = "spec.ephemeralContainers";
     metadata::validate_update(new, old, faults);
     super::validate(new, faults);
-    if at(old, "/metadata/annotations").get("kubernetes.io/config.mirror").is_some() {
+    if at(old, "/metadata/annotations").get(MIRROR).is_some() {
         faults.forbidden("", "static pods do not support ephemeral containers");
         return;
     }
-    let now = list(new, "/spec/ephemeralContainers");
+    let all = list(new, "/spec/ephemeralContainers").iter();
+    let now: HashMap<&str, &Value> = all.map(|one| (text(one, "/name"), one)).collect();
     for before in list(old, "/spec/ephemeralContainers") {
         let name = text(before, "/name");
-        match now.iter().find(|one| text(one, "/name") == name) {
+        match now.get(name) {
             None => {
                 faults.forbidden(PATH, format!("existing ephemeral containers {name:?} may not be removed\n"));
             }
-            Some(same) if same == before => {}
+            Some(same) if *same == before => {}
             Some(_) => {
                 faults.forbidden(PATH, format!("existing ephemeral containers {name:?} may not be changed\n"));
             }

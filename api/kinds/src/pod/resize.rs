@@ -6,6 +6,7 @@ use kontiki_model::Faults;
 use kontiki_schema::managed::{ANY, Reach};
 use serde_json::{Map, Value};
 
+use super::annotations::MIRROR;
 use super::resources::{qos_class, quantity};
 use crate::tree::{at, keep, list, members, missing, remove, text};
 use crate::{Edit, Subresource, metadata};
@@ -58,7 +59,7 @@ fn named_alike(new: &[Value], old: &[Value]) -> bool {
 fn validate(new: &Value, old: &Value, faults: &mut Faults) {
     metadata::validate_update(new, old, faults);
     super::validate(new, faults);
-    if at(old, "/metadata/annotations").get("kubernetes.io/config.mirror").is_some() {
+    if at(old, "/metadata/annotations").get(MIRROR).is_some() {
         faults.forbidden("", "static pods cannot be resized");
         return;
     }

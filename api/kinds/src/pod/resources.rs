@@ -4,7 +4,7 @@ use kontiki_model::{Faults, Quantity};
 use serde_json::Value;
 
 use crate::names::{qualified, report, subdomain};
-use crate::tree::{at, list, members, object_mut};
+use crate::tree::{at, list, object_mut};
 
 /// How a pod fares when its node runs out of something: the last to suffer, the middle, the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,41 +68,14 @@ pub fn round(holder: &mut Value, pointer: &str) {
     }
 }
 
-/// Checks `resources` of a container.
-pub fn validate(resources: &Value, path: &str, faults: &mut Faults) {
-    for (name, limit) in members(resources, "/limits") {
-        validate_entry(name, limit, &format!("{path}.limits[{name}]"), faults);
-    }
-    for (name, request) in members(resources, "/requests") {
-        let path_requests = format!("{path}.requests");
-        validate_entry(name, request, &format!("{path_requests}[{name}]"), faults);
-        let limit = at(resources, "/limits").get(name).and_then(quantity);
-        let Some(request) = quantity(request) else { continue };
-        match limit {
-            Some(limit) if !overcommits(name) && request != limit => {
-                faults.invalid(path_requests, request.to_string(), format!("must be equal to {name} limit of {limit}"));
-            }
-            Some(limit) if request > limit => {
-                let detail = format!("must be less than or equal to {name} limit of {limit}");
-                faults.invalid(path_requests, request.to_string(), detail);
-            }
-            Some(_) => {}
-            None if !overcommits(name) => {
-                faults.required(format!("{path}.limits"), "Limit must be set for non overcommitable resources");
-            }
-            None => {}
-        }
-    }
-}
-
-/// More of it may be promised than there is.
-pub fn overcommits(name: &str) -> bool {
+/// Cpu, memory and what containers write beside their volumes: what every node has.
+pub fn is_measured(name: &str) -> bool {
     matches!(name, "cpu" | "memory" | "ephemeral-storage")
 }
 
-fn validate_entry(name: &str, value: &Value, path: &str, faults: &mut Faults) {
-    validate_container_resource(name, path, faults);
-    validate_quantity(name, value, path, faults);
+/// More of it may be promised than there is: what Kubernetes itself names, but for huge pages.
+pub fn overcommits(name: &str) -> bool {
+    (!name.contains('/') || name.contains("kubernetes.io/")) && !name.starts_with("hugepages-")
 }
 
 /// The name of a resource that containers use.
@@ -110,7 +83,7 @@ pub fn validate_container_resource(name: &str, path: &str, faults: &mut Faults) 
     let wrong = qualified(name);
     if wrong.is_empty() && !name.contains('/') {
         standard(name, path, faults);
-        if !overcommits(name) && !name.starts_with("hugepages-") {
+        if !is_measured(name) && !name.starts_with("hugepages-") {
             faults.invalid(path, name, "must be a standard resource for containers");
         }
     } else if wrong.is_empty() && !name.contains("kubernetes.io/") && !is_extended(name) {
@@ -148,7 +121,7 @@ const COUNTED: &[&str] = &[
 
 /// What a ResourceQuota may bound without a group in its name.
 pub fn is_quota_resource(name: &str) -> bool {
-    let measured = |name: &str| overcommits(name) || name.starts_with("hugepages-");
+    let measured = |name: &str| is_measured(name) || name.starts_with("hugepages-");
     let prefixed = |prefix: &str| name.strip_prefix(prefix).is_some_and(measured);
     measured(name)
         || COUNTED.contains(&name)
@@ -194,37 +167,6 @@ mod tests {
         ];
         for (containers, class) in cases {
             assert_eq!(qos_class(&json!({"spec": {"containers": containers}})).name(), class, "{containers}");
-        }
-    }
-
-    #[test]
-    fn requests_stay_within_limits() {
-        let check = |resources: Value| {
-            let mut faults = Faults::default();
-            validate(&resources, "r", &mut faults);
-            faults.iter().map(|one| format!("{}: {}", one.field, one.message())).collect::<Vec<_>>()
-        };
-        let cases = [
-            (json!({"limits": {"cpu": "1"}, "requests": {"cpu": "1"}}), vec![]),
-            (
-                json!({"limits": {"cpu": "1"}, "requests": {"cpu": "2"}}),
-                vec!["r.requests: Invalid value: \"2\": must be less than or equal to cpu limit of 1"],
-            ),
-            (
-                json!({"limits": {"cpu": "-1"}}),
-                vec!["r.limits[cpu]: Invalid value: \"-1\": must be greater than or equal to 0"],
-            ),
-            (
-                json!({"requests": {"gpus": "1"}}),
-                vec![
-                    "r.requests[gpus]: Invalid value: \"gpus\": must be a standard resource type or fully qualified",
-                    "r.requests[gpus]: Invalid value: \"gpus\": must be a standard resource for containers",
-                    "r.limits: Required value: Limit must be set for non overcommitable resources",
-                ],
-            ),
-        ];
-        for (resources, expected) in cases {
-            assert_eq!(check(resources), expected);
         }
     }
 }

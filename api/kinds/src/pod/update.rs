@@ -1,8 +1,11 @@
 //! What may change in a Pod that exists: images, deadlines, tolerations; and its status (`ValidatePodUpdate`).
 
+use std::collections::HashSet;
+
 use kontiki_model::Faults;
 use serde_json::Value;
 
+use super::annotations;
 use crate::metadata;
 use crate::names::{ip, qualified, report, subdomain};
 use crate::tree::{at, count, int, keep, keep_all_but_status, list, list_mut, members, missing, object, remove, text};
@@ -32,6 +35,7 @@ const UPDATABLE: &str = "`spec.containers[*].image`,`spec.initContainers[*].imag
 
 pub fn validate(new: &Value, old: &Value, faults: &mut Faults) {
     metadata::validate_update(new, old, faults);
+    annotations::validate_update(new, old, faults);
     for member in ["containers", "initContainers"] {
         let pointer = format!("/spec/{member}");
         if list(new, &pointer).len() != list(old, &pointer).len() {
@@ -81,14 +85,14 @@ fn added_tolerations(new: &Value, old: &Value, faults: &mut Faults) {
         remove(&mut one, "tolerationSeconds");
         one
     };
-    let kept: Vec<Value> = list(new, "/spec/tolerations").iter().map(bare).collect();
+    let kept: HashSet<Value> = list(new, "/spec/tolerations").iter().map(bare).collect();
     if !list(old, "/spec/tolerations").iter().all(|one| kept.contains(&bare(one))) {
         faults.forbidden("spec.tolerations", "existing toleration can not be modified except its tolerationSeconds");
     }
 }
 
 fn removed_gates(new: &Value, old: &Value, faults: &mut Faults) {
-    let had = list(old, "/spec/schedulingGates");
+    let had: HashSet<&Value> = list(old, "/spec/schedulingGates").iter().collect();
     for (index, gate) in list(new, "/spec/schedulingGates").iter().enumerate() {
         if !had.contains(gate) {
             let detail = format!("only deletion is allowed, but found new scheduling gate '{}'", text(gate, "/name"));
@@ -118,6 +122,7 @@ fn allow_updatable(spec: &mut Value, old: &Value) {
 fn allow_narrowing(spec: &mut Value, old: &Value, faults: &mut Faults) {
     const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
     const PATH: &str = "spec.affinity.nodeAffinity";
+    const REQUIREMENTS: [&str; 2] = ["/matchExpressions", "/matchFields"];
     let kept = members(old, "/nodeSelector").all(|(key, value)| at(spec, "/nodeSelector").get(key) == Some(value));
     if !kept {
         let detail = "only additions to spec.nodeSelector are allowed (no mutations or deletions)";
@@ -132,11 +137,13 @@ fn allow_narrowing(spec: &mut Value, old: &Value, faults: &mut Faults) {
         faults.invalid(path.as_str(), at(spec, &pointer).clone(), detail);
     }
     for (index, (term, had)) in terms.iter().zip(had).enumerate() {
-        let narrowed = ["/matchExpressions", "/matchFields"].iter().all(|pointer| {
+        // A term that asks for nothing selects no node, so whatever it asked for instead would be more.
+        let nothing = |term: &Value| REQUIREMENTS.iter().all(|pointer| list(term, pointer).is_empty());
+        let narrowed = REQUIREMENTS.iter().all(|pointer| {
             let (now, before) = (list(term, pointer), list(had, pointer));
             now.len() >= before.len() && now[..before.len()] == *before
         });
-        if !narrowed {
+        if !narrowed || nothing(had) && !nothing(term) {
             let detail = "only additions are allowed (no mutations or deletions)";
             faults.invalid(format!("{path}[{index}]"), term.clone(), detail);
         }
@@ -170,6 +177,7 @@ fn differences(new: &Value, old: &Value, path: &str, out: &mut Vec<String>) {
 
 pub fn validate_status(new: &Value, old: &Value, faults: &mut Faults) {
     metadata::validate_update(new, old, faults);
+    annotations::validate_update(new, old, faults);
     for (index, condition) in list(new, "/status/conditions").iter().enumerate() {
         let kind = text(condition, "/type");
         if !matches!(kind, "PodScheduled" | "Ready" | "Initialized") {
@@ -191,6 +199,7 @@ pub fn validate_status(new: &Value, old: &Value, faults: &mut Faults) {
     {
         ended_stays_ended(new, old, member, restarts, faults);
     }
+    claim_statuses(new, faults);
     addresses(new, "podIPs", faults);
     addresses(new, "hostIPs", faults);
 }
@@ -216,6 +225,24 @@ fn ended_stays_ended(new: &Value, old: &Value, member: &str, restarts: &str, fau
                 format!("status.{member}[{index}].state"),
                 "may not be transitioned to non-terminated state",
             );
+        }
+    }
+}
+
+/// What became of the claims that the pod names, each once.
+fn claim_statuses(pod: &Value, faults: &mut Faults) {
+    let named: HashSet<&str> = list(pod, "/spec/resourceClaims").iter().map(|claim| text(claim, "/name")).collect();
+    let mut seen = HashSet::new();
+    for (index, status) in list(pod, "/status/resourceClaimStatuses").iter().enumerate() {
+        let (name, path) = (text(status, "/name"), format!("status.resourceClaimStatuses[{index}].name"));
+        if !named.contains(name) {
+            faults.invalid(path.as_str(), name, "must match the name of an entry in `spec.resourceClaims`");
+        }
+        if !seen.insert(name) {
+            faults.duplicate(path.as_str(), name);
+        }
+        if let Some(claim) = at(status, "/resourceClaimName").as_str() {
+            report(subdomain(claim), claim, &path, faults);
         }
     }
 }

@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use kontiki_model::{Quantity, Resources};
 use serde_json::Value;
 
-use super::resources::{QosClass, is_extended, qos_class};
+use super::resources::{QosClass, is_extended, is_measured, qos_class};
 use crate::quota::{Measure, Scope};
 use crate::tree::{at, int, list, missing, text};
 
@@ -40,6 +40,11 @@ pub fn containers(pod: &Value, side: Side) -> Resources {
     total(pod, side, &|container| side.of(at(container, "/resources")))
 }
 
+/// The same, whatever the pod says for all of them.
+pub fn of_containers(pod: &Value, side: Side) -> Resources {
+    together(pod, &|container| side.of(at(container, "/resources")))
+}
+
 /// As `containers`, with what is allocated to containers while a resize is under way, and the overhead.
 fn with_overhead(pod: &Value, side: Side) -> Resources {
     let mut all = total(pod, side, &|container| allocated(pod, container, side));
@@ -56,6 +61,15 @@ fn with_overhead(pod: &Value, side: Side) -> Resources {
 }
 
 fn total(pod: &Value, side: Side, of: &dyn Fn(&Value) -> Resources) -> Resources {
+    let mut all = together(pod, of);
+    let whole = side.of(at(pod, "/spec/resources"));
+    for (name, amount) in whole.iter().filter(|(name, _)| is_of_whole_pods(name)) {
+        all.set(name, amount.clone());
+    }
+    all
+}
+
+fn together(pod: &Value, of: &dyn Fn(&Value) -> Resources) -> Resources {
     let mut running = Resources::default();
     for container in list(pod, "/spec/containers") {
         running.add(&of(container));
@@ -74,15 +88,11 @@ fn total(pod: &Value, side: Side, of: &dyn Fn(&Value) -> Resources) -> Resources
         }
     }
     running.raise_to(&starting);
-    let whole = side.of(at(pod, "/spec/resources"));
-    for (name, amount) in whole.iter().filter(|(name, _)| is_of_whole_pods(name)) {
-        running.set(name, amount.clone());
-    }
     running
 }
 
 /// What a pod may say for all of its containers.
-fn is_of_whole_pods(name: &str) -> bool {
+pub fn is_of_whole_pods(name: &str) -> bool {
     matches!(name, "cpu" | "memory") || name.starts_with("hugepages-")
 }
 
@@ -129,7 +139,7 @@ fn is_over(pod: &Value, now: DateTime<Utc>) -> bool {
 fn named(requests: &Resources, limits: &Resources) -> Resources {
     let mut out = Resources::default();
     for (name, amount) in requests.iter() {
-        let bare = super::overcommits(name) || name.starts_with("hugepages-");
+        let bare = is_measured(name) || name.starts_with("hugepages-");
         if bare {
             out.set(name, amount.clone());
         }
@@ -137,7 +147,7 @@ fn named(requests: &Resources, limits: &Resources) -> Resources {
             out.set(format!("requests.{name}"), amount.clone());
         }
     }
-    for (name, amount) in limits.iter().filter(|(name, _)| super::overcommits(name)) {
+    for (name, amount) in limits.iter().filter(|(name, _)| is_measured(name)) {
         out.set(format!("limits.{name}"), amount.clone());
     }
     out
@@ -145,10 +155,10 @@ fn named(requests: &Resources, limits: &Resources) -> Resources {
 
 fn is_bounded_by(name: &str) -> bool {
     let requested = name.strip_prefix("requests.");
-    let limited = name.strip_prefix("limits.").is_some_and(super::overcommits);
+    let limited = name.strip_prefix("limits.").is_some_and(is_measured);
     let bare = requested.unwrap_or(name);
     let extended = || requested.is_some() && name.contains('/') && !name.contains("kubernetes.io/");
-    name == "pods" || limited || super::overcommits(bare) || bare.starts_with("hugepages-") || extended()
+    name == "pods" || limited || is_measured(bare) || bare.starts_with("hugepages-") || extended()
 }
 
 /// Cpu and memory that are bounded must be said by each container, unless the pod says them for all.

@@ -1,5 +1,7 @@
 //! What is valid in a pod spec and still not what one wants.
 
+use std::collections::{HashMap, HashSet};
+
 use serde_json::Value;
 
 use super::resources::quantity;
@@ -96,7 +98,7 @@ fn spec(spec: &Value, path: &str) -> Vec<String> {
         }
     }
     repeated(spec, path, &mut out);
-    let mut ports = Vec::new();
+    let mut ports = Ports::new();
     for member in ["initContainers", "containers", "ephemeralContainers"] {
         for (index, container) in list(spec, &format!("/{member}")).iter().enumerate() {
             let path = format!("{path}.{member}[{index}]");
@@ -115,13 +117,12 @@ fn spec(spec: &Value, path: &str) -> Vec<String> {
 /// Lists keyed by a member, in which a second element hides the first.
 fn repeated(spec: &Value, path: &str, out: &mut Vec<String>) {
     for (list_name, key) in [("hostAliases", "ip"), ("imagePullSecrets", "name")] {
-        let mut seen = Vec::new();
+        let mut seen = HashSet::new();
         for (index, one) in list(spec, &format!("/{list_name}")).iter().enumerate() {
             let value = text(one, &format!("/{key}"));
-            if seen.contains(&value) {
+            if !seen.insert(value) {
                 out.push(format!("{path}.{list_name}[{index}].{key}: duplicate {key} {value:?}"));
             }
-            seen.push(value);
         }
     }
     for (index, secret) in list(spec, "/imagePullSecrets").iter().enumerate() {
@@ -146,40 +147,42 @@ fn resources(container: &Value, path: &str, out: &mut Vec<String>) {
 
 /// A variable may be built on an earlier one of the same name; otherwise the earlier one is lost.
 fn environment(container: &Value, path: &str, out: &mut Vec<String>) {
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     for (index, variable) in list(container, "/env").iter().enumerate() {
         let (name, value) = (text(variable, "/name"), text(variable, "/value"));
         let reference = format!("$({name})");
         let builds_on = at(variable, "/valueFrom").is_null() && value != reference && value.contains(&reference);
-        if seen.contains(&name) && !builds_on {
+        if !seen.insert(name) && !builds_on {
             out.push(format!(
                 "{path}.env[{index}]: hides previous definition of \"{name}\", which may be dropped when using apply"
             ));
         }
-        seen.push(name);
     }
 }
 
+/// With how many others a port is said to overlap.
+const OVERLAPS_TOLD_MAX: usize = 16;
+
 /// A port of some container, and where it stands.
 struct Port<'a> {
-    number: i64,
-    protocol: &'a str,
     host_ip: &'a str,
     host_port: i64,
     path: String,
 }
 
+/// By number and protocol.
+type Ports<'a> = HashMap<(i64, &'a str), Vec<Port<'a>>>;
+
 /// The containers of a pod share one set of ports.
-fn container_ports<'a>(container: &'a Value, path: &str, ports: &mut Vec<Port<'a>>, out: &mut Vec<String>) {
+fn container_ports<'a>(container: &'a Value, path: &str, ports: &mut Ports<'a>, out: &mut Vec<String>) {
     for (index, port) in list(container, "/ports").iter().enumerate() {
+        let alike = ports.entry((int(port, "/containerPort"), text(port, "/protocol"))).or_default();
         let port = Port {
-            number: int(port, "/containerPort"),
-            protocol: text(port, "/protocol"),
             host_ip: text(port, "/hostIP"),
             host_port: int(port, "/hostPort"),
             path: format!("{path}.ports[{index}]"),
         };
-        for other in ports.iter().filter(|one| one.number == port.number && one.protocol == port.protocol) {
+        for other in alike.iter().take(OVERLAPS_TOLD_MAX) {
             let how = if port.host_ip == other.host_ip && port.host_port == other.host_port {
                 "duplicate"
             } else if port.host_port == 0 || other.host_port == 0 {
@@ -191,6 +194,6 @@ fn container_ports<'a>(container: &'a Value, path: &str, ports: &mut Vec<Port<'a
             };
             out.push(format!("{}: {how} port definition with {}", port.path, other.path));
         }
-        ports.push(port);
+        alike.push(port);
     }
 }

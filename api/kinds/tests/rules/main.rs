@@ -11,9 +11,13 @@ mod devices;
 mod flowcontrol;
 mod networking;
 mod others;
+mod placement;
+mod pod_changes;
 mod pods;
 mod rbac;
+mod security;
 mod services;
+mod sources;
 mod storage;
 
 use chrono::{DateTime, Utc};

@@ -1,8 +1,8 @@
-//! Pods: containers, volumes, what may change.
+//! Pods: containers, volumes, when they restart.
 
 use serde_json::{Value, json};
 
-use super::{check_creates, container, create, kind_of, pod, stored, update, update_status};
+use super::{check_creates, container, create, pod, stored};
 
 #[test]
 fn containers_are_checked() {
@@ -54,7 +54,7 @@ fn containers_are_checked() {
             ),
             &[
                 "spec.containers[0].env[0].valueFrom: Invalid value: \"\": must specify one of: `fieldRef`, `resourceFieldRef`, \
-                 `configMapKeyRef` or `secretKeyRef`",
+                 `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`",
                 "spec.containers[0].env[1].valueFrom.fieldRef.fieldPath: Invalid value: \"spec.x\": error converting fieldPath: field \
                  label not supported: spec.x",
             ],
@@ -129,73 +129,6 @@ fn pod_specs_are_checked() {
 }
 
 #[test]
-fn little_of_a_pod_may_change() {
-    let old = stored(pod(json!({"tolerations": [{"key": "k", "operator": "Exists"}], "activeDeadlineSeconds": 60})));
-    let forbidden = |changed: &str| {
-        format!(
-            "spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,\
-             `spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),\
-             `spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)\nchanged: {changed}"
-        )
-    };
-    let cases = [
-        (json!({"containers": [{"name": "c", "image": "i:2"}]}), vec![]),
-        (json!({"nodeName": "n1"}), vec![forbidden("`spec.nodeName`")]),
-        (
-            json!({"containers": [{"name": "c", "image": "i:1", "command": ["x"]}]}),
-            vec![forbidden("`spec.containers[0].command`")],
-        ),
-        (
-            json!({"activeDeadlineSeconds": 90}),
-            vec![
-                "spec.activeDeadlineSeconds: Invalid value: 90: must be less than or equal to previous value"
-                    .to_owned(),
-            ],
-        ),
-        (
-            json!({"tolerations": []}),
-            vec![
-                "spec.tolerations: Forbidden: existing toleration can not be modified except its tolerationSeconds"
-                    .to_owned(),
-            ],
-        ),
-        (json!({"tolerations": [{"key": "k", "operator": "Exists"}, {"key": "l", "operator": "Exists"}]}), vec![]),
-        (
-            json!({"containers": [{"name": "c", "image": "i:1"}, {"name": "d", "image": "i:1"}]}),
-            vec!["spec.containers: Forbidden: pod updates may not add or remove containers".to_owned()],
-        ),
-    ];
-    for (patch, expected) in cases {
-        assert_eq!(update(&old, &json!({ "spec": patch })).1, expected, "{patch}");
-    }
-    let (new, faults) = update(&old, &json!({"status": {"phase": "Failed"}}));
-    assert_eq!((new["status"]["phase"].as_str(), faults.len()), (Some("Pending"), 0));
-    let (new, faults) = update_status(
-        &old,
-        &json!({"metadata": {"labels": {"new": "x"}}, "spec": {"nodeName": "zzz"}, "status": {"message": "m", "qosClass": null}}),
-    );
-    assert_eq!(faults, Vec::<String>::new());
-    assert_eq!((new["spec"] == old["spec"], new["status"]["message"].as_str()), (true, Some("m")));
-    assert_eq!(
-        (new["status"]["qosClass"].as_str(), new["metadata"]["labels"]["new"].as_str()),
-        (Some("BestEffort"), Some("x"))
-    );
-}
-
-#[test]
-fn removed_admission_tolerations_come_back() {
-    let mut old = stored(pod(json!({})));
-    (kind_of(&old).prepare_update)(&mut old.clone(), &old);
-    let admitted = update(&old, &json!({})).0;
-    old = admitted;
-    let (new, faults) = update(&old, &json!({"spec": {"tolerations": [{"key": "k", "operator": "Exists"}]}}));
-    let keys: Vec<_> =
-        new["spec"]["tolerations"].as_array().unwrap().iter().map(|one| one["key"].as_str().unwrap()).collect();
-    assert_eq!(keys, ["k", "node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"]);
-    assert_eq!(faults, Vec::<String>::new());
-}
-
-#[test]
 fn faults_stand_where_kubernetes_places_them() {
     let volumes = json!([
         {"name": "v", "emptyDir": {}},
@@ -227,148 +160,98 @@ fn faults_stand_where_kubernetes_places_them() {
 }
 
 #[test]
-fn a_pod_that_is_held_back_may_be_narrowed() {
-    let old = stored(pod(json!({"schedulingGates": [{"name": "g"}], "nodeSelector": {"a": "1"}})));
-    let check =
-        |patch: Value, expected: &[&str]| assert_eq!(update(&old, &json!({ "spec": patch })).1, expected, "{patch}");
-    check(json!({"nodeSelector": {"b": "2"}}), &[]);
-    check(json!({"schedulingGates": []}), &[]);
-    check(
-        json!({"nodeSelector": {"a": "2"}}),
-        &[
-            "spec.nodeSelector: Invalid value: {\"a\":\"2\"}: only additions to spec.nodeSelector are allowed (no mutations or deletions)",
-        ],
-    );
-    check(
-        json!({"schedulingGates": [{"name": "h"}]}),
-        &["spec.schedulingGates[0].name: Forbidden: only deletion is allowed, but found new scheduling gate 'h'"],
-    );
-    let terms = json!([{"matchExpressions": [{"key": "k", "operator": "Exists"}]}]);
-    let required = json!({"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}});
-    check(json!({"affinity": {"nodeAffinity": required}}), &[]);
-}
-
-#[test]
-fn what_has_ended_stays_ended() {
-    let status = |state: Value| json!({"name": "c", "ready": false, "restartCount": 0, "image": "", "imageID": "", "state": state});
-    let ended = |code: i64| status(json!({"terminated": {"exitCode": code}}));
-    let running = json!({"status": {"containerStatuses": [status(json!({"running": {}}))]}});
-    let cases = [("Never", 1, 1), ("OnFailure", 0, 1), ("OnFailure", 1, 0), ("Always", 0, 0)];
-    for (policy, code, faults) in cases {
-        let mut old = stored(pod(json!({"restartPolicy": policy})));
-        old["status"]["containerStatuses"] = json!([ended(code)]);
-        let found = update_status(&old, &running).1;
-        assert_eq!(found.len(), faults, "{policy} {code} {found:?}");
-    }
-}
-
-#[test]
-fn containers_for_debugging_come_and_stay() {
-    let kind = kind_of(&pod(json!({})));
-    let edit = kind.edit(kontiki_kinds::Subresource::EphemeralContainers).unwrap();
-    let change = |old: &Value, patch: Value| {
-        let mut new = old.clone();
-        super::merge(&mut new, &patch);
-        super::defaulted(&mut new);
-        super::settled(&mut new);
-        (edit.prepare)(&mut new, old);
-        let mut faults = kontiki_model::Faults::default();
-        (edit.validate)(&new, old, &mut faults);
-        (new, super::told(&faults))
-    };
-    let debug = json!({"spec": {"hostname": "other", "ephemeralContainers": [{"name": "dbg", "image": "i:1"}]}});
-    let old = stored(pod(json!({})));
-    let (with, faults) = change(&old, debug);
-    assert_eq!(faults, Vec::<String>::new());
-    assert_eq!(
-        (&with["spec"]["hostname"], &with["spec"]["ephemeralContainers"][0]["name"]),
-        (&Value::Null, &json!("dbg"))
-    );
-    let (_, faults) = change(&with, json!({"spec": {"ephemeralContainers": []}}));
-    assert_eq!(
-        faults,
-        ["spec.ephemeralContainers: Forbidden: existing ephemeral containers \"dbg\" may not be removed\n"]
-    );
-    for (member, value) in [
-        ("resources", json!({"limits": {"cpu": "1"}})),
-        ("restartPolicy", json!("Always")),
-        ("ports", json!([{"containerPort": 80}])),
-        ("lifecycle", json!({"preStop": {"exec": {"command": ["x"]}}})),
-    ] {
-        let debug = json!({"spec": {"ephemeralContainers": [{"name": "dbg", "image": "i:1", member: value}]}});
-        let expected =
-            format!("spec.ephemeralContainers[0].{member}: Forbidden: cannot be set for an Ephemeral Container");
-        assert_eq!(change(&old, debug).1, [expected]);
-    }
-    let (_, faults) = change(&with, json!({"spec": {"ephemeralContainers": [{"name": "dbg", "image": "i:2"}]}}));
-    assert_eq!(
-        faults,
-        ["spec.ephemeralContainers: Forbidden: existing ephemeral containers \"dbg\" may not be changed\n"]
-    );
-}
-
-#[test]
-fn what_containers_may_use_changes_within_the_class() {
-    let kind = kind_of(&pod(json!({})));
-    let edit = kind.edit(kontiki_kinds::Subresource::Resize).unwrap();
-    let uses = |requests: Value, limits: Value| json!({"requests": requests, "limits": limits});
-    let with = |resources: Value| json!({"containers": [{"name": "c", "image": "i:1", "resources": resources}]});
-    let old =
-        stored(pod(with(uses(json!({"cpu": "100m", "memory": "64Mi"}), json!({"cpu": "200m", "memory": "64Mi"})))));
-    let change = |old: &Value, spec: Value| {
-        let mut new = old.clone();
-        super::merge(&mut new, &json!({"spec": spec}));
-        super::defaulted(&mut new);
-        super::settled(&mut new);
-        (edit.prepare)(&mut new, old);
-        let mut faults = kontiki_model::Faults::default();
-        (edit.validate)(&new, old, &mut faults);
-        (new, super::told(&faults))
-    };
-    let more = uses(json!({"cpu": "150m", "memory": "64Mi"}), json!({"cpu": "1", "memory": "128Mi"}));
-    let mut spec = with(more.clone());
-    spec["hostname"] = json!("other");
-    spec["containers"][0]["image"] = json!("i:2");
-    let (new, faults) = change(&old, spec);
-    assert_eq!(faults, Vec::<String>::new());
-    let container = &new["spec"]["containers"][0];
-    assert_eq!((&container["resources"], &container["image"]), (&more, &json!("i:1")));
-    assert_eq!(new["spec"]["hostname"], Value::Null);
-    let equal = json!({"cpu": "200m", "memory": "64Mi"});
-    for (resources, expected) in [
-        (
-            uses(equal.clone(), equal),
-            "spec: Invalid value: \"Burstable\": Pod QOS Class may not change as a result of resizing",
-        ),
-        (
-            uses(json!({"cpu": "100m", "memory": "64Mi"}), json!({"cpu": "200m"})),
-            "spec.containers[0].resources.limits: Forbidden: resource limits cannot be removed",
-        ),
-        (
-            uses(
-                json!({"cpu": "100m", "memory": "64Mi", "ephemeral-storage": "1Gi"}),
-                json!({"cpu": "200m", "memory": "64Mi"}),
-            ),
-            "spec: Forbidden: only cpu and memory resources are mutable",
-        ),
-    ] {
-        assert_eq!(change(&old, with(resources)).1, [expected]);
-    }
-    let renamed = json!({"containers": [{"name": "d", "image": "i:1", "resources": more}]});
-    assert_eq!(
-        change(&old, renamed).1,
-        ["spec.containers[0].name: Forbidden: containers may not be renamed or reordered on resize"]
-    );
-    let mut running = old.clone();
-    running["status"]["containerStatuses"] = json!([{"name": "c", "state": {"running": {}}}]);
-    assert_eq!(change(&running, with(more)).1, ["spec: Forbidden: Pod running on node without support for resize"]);
-}
-
-#[test]
 fn images_of_volumes_are_pulled_as_those_of_containers() {
     for (image, policy) in [("i:1", "IfNotPresent"), ("i", "Always"), ("i:latest", "Always")] {
         let volume = json!({"name": "v", "image": {"reference": image}});
         let pod = stored(pod(json!({"volumes": [volume]})));
         assert_eq!(pod["spec"]["volumes"][0]["image"]["pullPolicy"], policy, "{image}");
     }
+}
+
+#[test]
+fn restarts_follow_rules() {
+    let codes = json!({"operator": "In", "values": [42]});
+    let rules = |rest: Value| container(json!({"restartPolicy": "Never", "restartPolicyRules": [rest]}));
+    check_creates(vec![
+        (rules(json!({"action": "Restart", "exitCodes": codes})), &[]),
+        (rules(json!({"action": "RestartAllContainers", "exitCodes": codes})), &[]),
+        (
+            rules(json!({"action": "Stop", "exitCodes": {"operator": "Is"}})),
+            &[
+                "spec.containers[0].restartPolicyRules[0].action: Unsupported value: \"Stop\": supported values: \"Restart\", \
+                 \"RestartAllContainers\"",
+                "spec.containers[0].restartPolicyRules[0].exitCodes.operator: Unsupported value: \"Is\": supported values: \"In\", \
+                 \"NotIn\"",
+            ],
+        ),
+        (
+            rules(json!({"action": "Restart"})),
+            &["spec.containers[0].restartPolicyRules[0].exitCodes: Required value: must be specified"],
+        ),
+        (
+            container(json!({"restartPolicyRules": [{"action": "Restart", "exitCodes": codes}]})),
+            &[
+                "spec.containers[0].restartPolicy: Required value: must specify restartPolicy when restart rules are used",
+            ],
+        ),
+        (
+            container(
+                json!({"restartPolicy": "Never", "restartPolicyRules": vec![json!({"action": "Restart", "exitCodes": codes}); 21]}),
+            ),
+            &["spec.containers[0].restartPolicyRules: Too many: 21: must have at most 20 items"],
+        ),
+    ]);
+    let resize = |policies: Value, of_pod: &str| {
+        pod(json!({"restartPolicy": of_pod, "containers": [{"name": "c", "image": "i", "resizePolicy": policies}]}))
+    };
+    let policy = |resource: &str, restart: &str| json!({"resourceName": resource, "restartPolicy": restart});
+    check_creates(vec![
+        (resize(json!([policy("cpu", "NotRequired"), policy("memory", "RestartContainer")]), "Always"), &[]),
+        (
+            resize(json!([policy("cpu", "NotRequired"), policy("cpu", "NotRequired")]), "Always"),
+            &["spec.containers[0].resizePolicy[1]: Duplicate value: \"cpu\""],
+        ),
+        (
+            resize(json!([policy("disk", "Maybe")]), "Always"),
+            &[
+                "spec.containers[0].resizePolicy: Unsupported value: \"disk\": supported values: \"cpu\", \"memory\"",
+                "spec.containers[0].resizePolicy: Unsupported value: \"Maybe\": supported values: \"NotRequired\", \"RestartContainer\"",
+            ],
+        ),
+        (
+            resize(json!([policy("memory", "RestartContainer")]), "Never"),
+            &[
+                "spec.containers[0].resizePolicy: Invalid value: \"RestartContainer\": must be 'NotRequired' when `restartPolicy` is 'Never'",
+            ],
+        ),
+    ]);
+}
+
+#[test]
+fn hosts_call_a_pod_by_one_name() {
+    check_creates(vec![
+        (pod(json!({"hostnameOverride": "a.example.com"})), &[]),
+        (
+            pod(json!({"hostnameOverride": "a", "hostNetwork": true, "setHostnameAsFQDN": true})),
+            &[
+                "spec.hostnameOverride: Forbidden: may not be specified when `hostNetwork` is true",
+                "spec.hostnameOverride: Forbidden: may not be specified when `setHostnameAsFQDN` is true",
+            ],
+        ),
+        (
+            pod(json!({"hostnameOverride": "a".repeat(65)})),
+            &["spec.hostnameOverride: Too long: may not be more than 64 bytes"],
+        ),
+    ]);
+}
+
+#[test]
+fn a_pod_that_is_held_back_says_so() {
+    let condition = |spec: Value| stored(pod(spec))["status"]["conditions"][0].clone();
+    let gated = condition(json!({"schedulingGates": [{"name": "g"}]}));
+    assert_eq!(
+        (&gated["type"], &gated["status"], &gated["reason"]),
+        (&json!("PodScheduled"), &json!("False"), &json!("SchedulingGated"))
+    );
+    assert_eq!(condition(json!({})), Value::Null);
 }
