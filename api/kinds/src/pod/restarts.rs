@@ -1,4 +1,4 @@
-//! When a container is restarted: by its own policy and rules, and by a change of what it may use (`validateResizePolicy`).
+//! When a container is restarted: by policies and rules, and by a change of what it may use (`validateResizePolicy`).
 
 use std::collections::HashSet;
 
@@ -6,7 +6,7 @@ use kontiki_model::Faults;
 use serde_json::Value;
 
 use crate::fields::one_of;
-use crate::tree::{at, list, missing, text};
+use crate::tree::{at, list, missing, text, text_or};
 
 const RULES_MAX: usize = 20;
 const EXIT_CODES_MAX: usize = 255;
@@ -41,6 +41,31 @@ pub fn validate(container: &Value, path: &str, faults: &mut Faults) {
             faults.too_many(format!("{path}.values"), count, EXIT_CODES_MAX);
         }
     }
+}
+
+/// Whether a container that ended with this code runs again: the first of its rules that knows the code says so, then its own policy,
+/// then the pod's.
+pub fn happens(container: &Value, of_pod: &str, code: i64) -> bool {
+    let knows = |rule: &Value| {
+        let listed = list(rule, "/exitCodes/values").iter().any(|value| value.as_i64() == Some(code));
+        match text(rule, "/exitCodes/operator") {
+            "In" => listed,
+            "NotIn" => !listed,
+            _ => false,
+        }
+    };
+    if list(container, "/restartPolicyRules").iter().any(knows) {
+        return true;
+    }
+    match text_or(container, "/restartPolicy", of_pod) {
+        "OnFailure" => code != 0,
+        policy => policy == "Always",
+    }
+}
+
+/// One of its rules restarts the others, too.
+pub fn may_restart_all(container: &Value) -> bool {
+    list(container, "/restartPolicyRules").iter().any(|rule| text(rule, "/action") == "RestartAllContainers")
 }
 
 /// `resizePolicy` of a container, at `path`; most faults stand at the list.

@@ -1,14 +1,16 @@
 //! What may change in a Pod that exists: images, deadlines, tolerations; and its status (`ValidatePodUpdate`).
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use kontiki_model::Faults;
 use serde_json::Value;
 
-use super::annotations;
+use super::{annotations, restarts};
 use crate::metadata;
 use crate::names::{ip, qualified, report, subdomain};
-use crate::tree::{at, count, int, keep, keep_all_but_status, list, list_mut, members, missing, object, remove, text};
+use crate::tree::{
+    NULL, at, count, int, keep, keep_all_but_status, list, list_mut, members, missing, object, remove, text,
+};
 
 /// Keeps what only a subresource or the server changes, and what admission keeps up.
 pub fn prepare(new: &mut Value, old: &Value) {
@@ -193,38 +195,33 @@ pub fn validate_status(new: &Value, old: &Value, faults: &mut Faults) {
     if class != text(old, "/status/qosClass") {
         faults.invalid("status.qosClass", class, "field is immutable");
     }
-    let restarts = text(old, "/spec/restartPolicy");
-    for (member, restarts) in
-        [("containerStatuses", restarts), ("initContainerStatuses", restarts), ("ephemeralContainerStatuses", "Never")]
-    {
-        ended_stays_ended(new, old, member, restarts, faults);
+    let of_pod = text(old, "/spec/restartPolicy");
+    for member in ["containerStatuses", "initContainerStatuses"] {
+        ended_stays_ended(new, old, member, of_pod, faults);
     }
+    ended_stays_ended(new, old, "ephemeralContainerStatuses", "Never", faults);
     claim_statuses(new, faults);
     addresses(new, "podIPs", faults);
     addresses(new, "hostIPs", faults);
 }
 
-/// A container that has ended and is not restarted may not run again. Sidecars are restarted whatever the pod's policy.
-fn ended_stays_ended(new: &Value, old: &Value, member: &str, restarts: &str, faults: &mut Faults) {
-    if restarts == "Always" {
+/// A container that has ended and is not restarted may not run again, unless one of the pod's may have all of them restarted.
+fn ended_stays_ended(new: &Value, old: &Value, member: &str, of_pod: &str, faults: &mut Faults) {
+    let all = || ["/spec/containers", "/spec/initContainers"].into_iter().flat_map(|pointer| list(old, pointer));
+    if of_pod == "Always" || all().any(restarts::may_restart_all) {
         return;
     }
+    let containers: HashMap<&str, &Value> = all().map(|container| (text(container, "/name"), container)).collect();
     let pointer = format!("/status/{member}");
-    let sidecar = |name: &str| {
-        let init = list(old, "/spec/initContainers");
-        init.iter().any(|one| text(one, "/name") == name && text(one, "/restartPolicy") == "Always")
-    };
+    let ended = |status: &Value| at(status, "/state/terminated/exitCode").as_i64();
+    let running = list(new, &pointer).iter().filter(|status| ended(status).is_none());
+    let running: HashSet<&str> = running.map(|status| text(status, "/name")).collect();
     for (index, before) in list(old, &pointer).iter().enumerate() {
-        let (name, ended) = (text(before, "/name"), at(before, "/state/terminated"));
-        if ended.is_null() || restarts == "OnFailure" && int(ended, "/exitCode") != 0 || sidecar(name) {
-            continue;
-        }
-        let now = list(new, &pointer).iter().filter(|status| text(status, "/name") == name);
-        for _ in now.filter(|status| missing(status, "/state/terminated")) {
-            faults.forbidden(
-                format!("status.{member}[{index}].state"),
-                "may not be transitioned to non-terminated state",
-            );
+        let name = text(before, "/name");
+        let Some(code) = ended(before).filter(|_| running.contains(name)) else { continue };
+        if !restarts::happens(containers.get(name).copied().unwrap_or(&NULL), of_pod, code) {
+            let path = format!("status.{member}[{index}].state");
+            faults.forbidden(path, "may not be transitioned to non-terminated state");
         }
     }
 }

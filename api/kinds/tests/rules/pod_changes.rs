@@ -105,6 +105,22 @@ fn what_has_ended_stays_ended() {
         let found = update_status(&old, &running).1;
         assert_eq!(found.len(), faults, "{policy} {code} {found:?}");
     }
+    let rule = |action: &str| json!([{"action": action, "exitCodes": {"operator": "In", "values": [42]}}]);
+    let own = [
+        (json!({"restartPolicy": "OnFailure"}), 1, 0),
+        (json!({"restartPolicy": "OnFailure"}), 0, 1),
+        (json!({"restartPolicy": "Never", "restartPolicyRules": rule("Restart")}), 42, 0),
+        (json!({"restartPolicy": "Never", "restartPolicyRules": rule("Restart")}), 1, 1),
+        (json!({"restartPolicy": "Never", "restartPolicyRules": rule("RestartAllContainers")}), 1, 0),
+    ];
+    for (container, code, faults) in own {
+        let mut spec = json!({"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]});
+        super::merge(&mut spec["containers"][0], &container);
+        let mut old = stored(pod(spec));
+        old["status"]["containerStatuses"] = json!([ended(code)]);
+        let found = update_status(&old, &running).1;
+        assert_eq!(found.len(), faults, "{container} {code} {found:?}");
+    }
 }
 
 #[test]
