@@ -280,7 +280,7 @@ impl Handler {
         let Some(flow) = fairness.classify(&self.core.log, asked) else { return Ok(()) };
         noted.flow = Some(flow.clone());
         let width = fairness::width(&self.core, info, query);
-        noted.seat = Some(Arc::new(flow.seat(width, allowed, || fairness.describe(&flow, asked)).await?));
+        noted.seat = Some(Arc::new(flow.seat(width, allowed, fairness.describe(&flow, asked)).await?));
         Ok(())
     }
 

@@ -154,5 +154,9 @@ async fn webhooks_plugins_and_levels_are_counted() {
         "PriorityLevelName,FlowSchemaName,QueueIndex,RequestIndexInQueue,FlowDistingsher,ArriveTime,InitialSeats,FinalSeats,\
          AdditionalLatency,StartTime,UserName,Verb,APIPath,Namespace,Name,APIVersion,Resource,SubResource"
     );
+    let own: Vec<&str> = requests.lines().filter(|line| line.contains("/debug/api_priority_and_fairness")).collect();
+    let [own] = own[..] else { panic!("the dump itself is in work: {requests}") };
+    let columns: Vec<&str> = own.split(',').map(str::trim).collect();
+    assert_eq!((columns[0], columns[2], columns[3], columns[11]), ("exempt", "-1", "-1", "get"));
     server.stop().await;
 }

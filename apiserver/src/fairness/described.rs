@@ -1,9 +1,13 @@
-//! A request that waits for a seat, as whoever looks at the queues is told of it.
+//! A request that waits for a seat or has one, as whoever looks at the levels is told of it.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::schema::Asked;
 use crate::route::Target;
+
+pub(super) fn time(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Nanos, true)
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Described {
@@ -29,7 +33,7 @@ impl Described {
     }
 
     pub fn arrived(&self) -> String {
-        self.arrived.to_rfc3339_opts(SecondsFormat::Nanos, true)
+        time(self.arrived)
     }
 
     /// User, verb, path, namespace, name, version, resource and subresource.

@@ -6,14 +6,15 @@ use http::StatusCode;
 
 use super::{
     Fairness,
-    level::{Level, Queued},
+    described::time,
+    level::{Level, Listed},
 };
 use crate::{
     content,
     request::{ApiRequest, ApiResponse},
 };
 
-/// The answer about the levels, the queues or those who wait in them.
+/// The answer about the levels, the queues or the requests.
 pub(crate) fn answer(fairness: &Fairness, what: &str, request: &ApiRequest) -> Option<ApiResponse> {
     let rows = match what {
         "dump_priority_levels" => levels(fairness),
@@ -85,7 +86,7 @@ fn queues(fairness: &Fairness) -> Vec<Vec<String>> {
     rows
 }
 
-/// Those that wait. Requests come one after the other here: none has seats or time of its own at its end.
+/// Those that wait and those in work. Requests come one after the other here: none has seats or time of its own at its end.
 fn requests(fairness: &Fairness, detailed: bool) -> Vec<Vec<String>> {
     let mut first = heads(&[
         "PriorityLevelName",
@@ -105,18 +106,18 @@ fn requests(fairness: &Fairness, detailed: bool) -> Vec<Vec<String>> {
     }
     let mut rows = vec![first];
     for part in &fairness.table().levels {
-        for Queued { queue, place, width, who } in part.level.queued() {
+        for Listed { queue, place, width, began, who } in part.level.requests() {
             let mut row = vec![
                 part.level.name.clone(),
                 who.schema.clone(),
-                queue.to_string(),
-                place.to_string(),
+                queue.map_or(NOWHERE.to_owned(), |queue| queue.to_string()),
+                place.map_or(NOWHERE.to_owned(), |place| place.to_string()),
                 who.flow.clone(),
                 who.arrived(),
                 width.to_string(),
                 "0".to_owned(),
                 "0s".to_owned(),
-                NEVER.to_owned(),
+                began.map_or(NEVER.to_owned(), time),
             ];
             if detailed {
                 row.extend(who.details());
@@ -127,6 +128,8 @@ fn requests(fairness: &Fairness, detailed: bool) -> Vec<Vec<String>> {
     rows
 }
 
+/// In no queue, or at no place of it.
+const NOWHERE: &str = "-1";
 /// Go's time of what has not happened.
 const NEVER: &str = "0001-01-01T00:00:00Z";
 

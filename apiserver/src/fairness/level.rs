@@ -1,6 +1,7 @@
 //! A priority level at work: its queues behind a lock, and those who wait woken when it is their turn.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -8,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use chrono::{DateTime, Utc};
 use tokio::sync::oneshot;
 
 use super::{
@@ -30,20 +32,26 @@ pub(super) struct Level {
 struct Held {
     queues: FairQueues<Waking>,
     retry: RetryAfter,
+    /// Those in work, by the numbers of their places.
+    working: BTreeMap<u64, Listed>,
+    places: u64,
 }
 
 /// Whom a place is sent to.
 struct Waking {
     sender: oneshot::Sender<Place>,
-    who: Described,
+    who: Arc<Described>,
 }
 
-/// A request in a queue, as it looks from outside.
-pub(super) struct Queued {
-    pub queue: u32,
-    pub place: usize,
+/// A request as it looks from outside: one that waits has a place in its queue, one that is in work began at some time.
+#[derive(Clone)]
+pub(super) struct Listed {
+    /// None where it never waited.
+    pub queue: Option<u32>,
+    pub place: Option<usize>,
     pub width: u32,
-    pub who: Described,
+    pub began: Option<DateTime<Utc>>,
+    pub who: Arc<Described>,
 }
 
 /// What became of its requests so far.
@@ -59,6 +67,7 @@ pub(super) struct Counts {
 pub(super) struct Place {
     level: Arc<Level>,
     seats: Option<Seats>,
+    number: u64,
     pub width: u32,
     pub since: Instant,
 }
@@ -71,21 +80,33 @@ struct Waiter {
     late: bool,
 }
 
+impl Held {
+    /// Lists who begins; the answer is the number of their place.
+    fn begins(&mut self, seats: &Seats, who: Arc<Described>) -> u64 {
+        self.places += 1;
+        let (queue, width, began) = (seats.queue(), seats.width(), Some(Utc::now()));
+        self.working.insert(self.places, Listed { queue, place: None, width, began, who });
+        self.places
+    }
+}
+
 impl Level {
     pub fn new(name: &str, exempt: bool, seats: u32, queuing: Option<Queuing>) -> Self {
         let now = Instant::now();
         let seats = if exempt { u32::MAX } else { seats };
-        let held = Held { queues: FairQueues::new(seats, queuing, now), retry: RetryAfter::new(now) };
+        let (queues, retry) = (FairQueues::new(seats, queuing, now), RetryAfter::new(now));
+        let held = Held { queues, retry, working: BTreeMap::new(), places: 0 };
         Level { name: name.to_owned(), exempt, held: Mutex::new(held), counts: Counts::default() }
     }
 
     /// A place at once, where nobody waits for one.
-    pub fn take(self: &Arc<Self>, now: Instant, width: u32) -> Option<Place> {
+    pub fn take(self: &Arc<Self>, now: Instant, width: u32, who: &Arc<Described>) -> Option<Place> {
         let mut held = self.lock();
         let width = self.width(&held, width);
         let seats = held.queues.take(now, width)?;
+        let number = held.begins(&seats, who.clone());
         drop(held);
-        Some(self.place(seats, width, now))
+        Some(self.place(number, seats, now))
     }
 
     /// A place when it is this flow's turn. Whoever stops waiting for it has none.
@@ -94,7 +115,7 @@ impl Level {
         now: Instant,
         patience: Duration,
         (width, flow): (u32, u64),
-        who: Described,
+        who: Arc<Described>,
     ) -> Result<Place, Refused> {
         let (mut waiter, seated) = {
             let mut held = self.lock();
@@ -149,10 +170,17 @@ impl Level {
         self.lock().queues.queue_figures()
     }
 
-    pub fn queued(&self) -> Vec<Queued> {
+    /// Queue by queue: who waits, then who is in work; in the end those who never waited.
+    pub fn requests(&self) -> Vec<Listed> {
         let held = self.lock();
-        let waiting = held.queues.waiting();
-        waiting.map(|(queue, place, width, one)| Queued { queue, place, width, who: one.who.clone() }).collect()
+        let waiting = held.queues.waiting().map(|(queue, place, width, one)| {
+            let (queue, place, who) = (Some(queue), Some(place), one.who.clone());
+            Listed { queue, place, width, began: None, who }
+        });
+        let mut all: Vec<Listed> = waiting.chain(held.working.values().cloned()).collect();
+        drop(held);
+        all.sort_by_key(|one| (one.queue.is_none(), one.queue, one.place.is_none(), one.place));
+        all
     }
 
     /// No request leaves nothing to the others.
@@ -164,22 +192,22 @@ impl Level {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn place(self: &Arc<Self>, seats: Seats, width: u32, since: Instant) -> Place {
+    fn place(self: &Arc<Self>, number: u64, seats: Seats, since: Instant) -> Place {
         self.counts.dispatched.fetch_add(1, Ordering::Relaxed);
-        Place { level: self.clone(), seats: Some(seats), width, since }
+        let width = seats.width();
+        Place { level: self.clone(), seats: Some(seats), number, width, since }
     }
 
     /// Seats whose turn it is, and wakes them without the lock.
     fn seat_next(self: &Arc<Self>, mut held: MutexGuard<'_, Held>, now: Instant) {
         let mut next = Vec::new();
-        while let Some((seats, who)) = held.queues.next(now) {
-            next.push((seats, who));
+        while let Some((seats, Waking { sender, who })) = held.queues.next(now) {
+            next.push((held.begins(&seats, who), seats, sender));
         }
         drop(held);
-        for (seats, who) in next {
-            let width = seats.width();
+        for (number, seats, sender) in next {
             // Who went away meanwhile gives the place back: it is dropped here.
-            drop(who.sender.send(self.place(seats, width, now)));
+            drop(sender.send(self.place(number, seats, now)));
         }
     }
 }
@@ -189,6 +217,7 @@ impl Drop for Place {
         let Some(seats) = self.seats.take() else { return };
         let now = Instant::now();
         let mut held = self.level.lock();
+        held.working.remove(&self.number);
         held.queues.leave(now, seats);
         self.level.seat_next(held, now);
     }

@@ -124,10 +124,10 @@ impl Fairness {
         self.current(log).classify(asked).cloned()
     }
 
-    /// What makes this request's flow out of its schema's, and how it is told of while it waits.
-    pub fn describe(&self, flow: &Flow, asked: Asked<'_>) -> (u64, Described) {
+    /// What makes this request's flow out of its schema's, and how it is told of while it waits and works.
+    pub fn describe(&self, flow: &Flow, asked: Asked<'_>) -> (u64, Arc<Described>) {
         let (schema, told_apart) = (&flow.schema.metadata.name, flow.schema.flow(asked));
-        (self.hasher.hash_one((schema, told_apart)), Described::of(schema, told_apart, asked))
+        (self.hasher.hash_one((schema, told_apart)), Arc::new(Described::of(schema, told_apart, asked)))
     }
 
     /// Divides the seats anew from time to time, for as long as the server runs.
@@ -183,16 +183,15 @@ impl Flow {
         self: &Arc<Self>,
         width: u32,
         allowed: Duration,
-        describe: impl FnOnce() -> (u64, Described),
+        (hash, who): (u64, Arc<Described>),
     ) -> Result<Seat, Status> {
         let began = Instant::now();
-        let place = match self.level.take(began, width) {
+        let place = match self.level.take(began, width, &who) {
             Some(place) => {
                 self.metrics.waited.observe(0.0);
                 place
             }
             None => {
-                let (hash, who) = describe();
                 let waiting = self.wait(began, allowed / QUEUE_WAIT_PART, (width, hash), who).boxed();
                 waiting.await.map_err(|refused| {
                     let seconds = self.level.refused(refused);
@@ -211,7 +210,7 @@ impl Flow {
         began: Instant,
         patience: Duration,
         wanted: (u32, u64),
-        who: Described,
+        who: Arc<Described>,
     ) -> Result<Place, Refused> {
         self.metrics.waiting.inc();
         let mut waits = Waits { flow: self, since: began, ended: false };

@@ -124,6 +124,11 @@ impl Seats {
     pub fn width(&self) -> u32 {
         self.width
     }
+
+    /// The queue that they were waited for in.
+    pub fn queue(&self) -> Option<u32> {
+        self.charged.as_ref().map(|charged| charged.queue)
+    }
 }
 
 impl<W> FairQueues<W> {

@@ -11,9 +11,9 @@ fn level(seats: u32) -> Arc<Level> {
     Arc::new(Level::new("l", false, seats, Some(QUEUING)))
 }
 
-fn who() -> Described {
+fn who() -> Arc<Described> {
     let target = Target::Path("/version".to_owned());
-    Described::of("s", "jane", Asked { identity: &Identity::default(), verb: "get", target: &target })
+    Arc::new(Described::of("s", "jane", Asked { identity: &Identity::default(), verb: "get", target: &target }))
 }
 
 fn waiting(level: &Arc<Level>, flow: u64) -> std::pin::Pin<Box<impl Future<Output = Result<Place, Refused>> + use<>>> {
@@ -26,7 +26,7 @@ fn waiting(level: &Arc<Level>, flow: u64) -> std::pin::Pin<Box<impl Future<Outpu
 #[tokio::test]
 async fn a_seat_goes_to_who_waits_and_not_to_who_went_away() {
     let level = level(1);
-    let place = level.take(Instant::now(), 1).unwrap();
+    let place = level.take(Instant::now(), 1, &who()).unwrap();
     let gone = waiting(&level, 0);
     let next = waiting(&level, 0);
     assert_eq!(level.figures().waiting, 2);
@@ -40,21 +40,30 @@ async fn a_seat_goes_to_who_waits_and_not_to_who_went_away() {
 }
 
 #[tokio::test]
-async fn who_waits_is_told_of() {
+async fn who_waits_and_who_is_in_work_is_told_of() {
     let level = level(1);
-    let place = level.take(Instant::now(), 1).unwrap();
-    let _one = waiting(&level, 0);
-    let told: Vec<_> = level.queued().into_iter().map(|one| (one.place, one.width, one.who.details())).collect();
+    let told = || -> Vec<_> {
+        level
+            .requests()
+            .into_iter()
+            .map(|one| (one.queue.is_some(), one.place, one.width, one.began.is_some()))
+            .collect()
+    };
+    let place = level.take(Instant::now(), 1, &who()).unwrap();
+    let one = waiting(&level, 0);
+    assert_eq!(told(), [(true, Some(0), 1, false), (false, None, 1, true)]);
     let details = ["", "get", "/version", "", "", "", "", ""].map(str::to_owned);
-    assert_eq!(told, [(0, 1, details)]);
+    assert!(level.requests().iter().all(|one| one.who.details() == details));
     drop(place);
-    assert!(level.queued().is_empty());
+    assert_eq!(told(), [(true, None, 1, true)], "who waited has begun");
+    drop(one);
+    assert_eq!(told(), []);
 }
 
 #[tokio::test]
 async fn who_is_seated_and_never_looks_gives_the_seat_back() {
     let level = level(1);
-    let place = level.take(Instant::now(), 1).unwrap();
+    let place = level.take(Instant::now(), 1, &who()).unwrap();
     let (never, next) = (waiting(&level, 0), waiting(&level, 1));
     drop(place);
     assert_eq!(level.figures().executing, 1, "it was sent a seat");
@@ -66,7 +75,7 @@ async fn who_is_seated_and_never_looks_gives_the_seat_back() {
 #[tokio::test]
 async fn waiting_has_an_end_and_queues_a_length() {
     let level = level(1);
-    let place = level.take(Instant::now(), 1).unwrap();
+    let place = level.take(Instant::now(), 1, &who()).unwrap();
     let _one = waiting(&level, 0);
     assert_eq!(level.wait(Instant::now(), Duration::ZERO, (1, 0), who()).await.err(), Some(Refused::TimeOut));
     let _other = waiting(&level, 0);
@@ -78,6 +87,6 @@ async fn waiting_has_an_end_and_queues_a_length() {
 #[tokio::test]
 async fn no_request_takes_all_of_a_level() {
     let now = Instant::now();
-    let width = |seats: u32, wanted: u32| level(seats).take(now, wanted).unwrap().width;
+    let width = |seats: u32, wanted: u32| level(seats).take(now, wanted, &who()).unwrap().width;
     assert_eq!([width(100, 20), width(8, 10), width(1, 10), width(0, 1), width(8, 2)], [10, 4, 1, 1, 2]);
 }
