@@ -158,6 +158,29 @@ async fn status_and_scale_are_apart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_scale_has_columns_of_its_own() {
+    let server = with_widgets().await;
+    widgets(&server, "v1").create(&widget("v1", "a", &json!({"size": 3, "replicas": 4}))).await.expect(201);
+    let containers = json!([{"name": "c", "image": "example.local/app:1"}]);
+    let template = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": containers}});
+    let spec = json!({"replicas": 4, "selector": {"matchLabels": {"a": "b"}}, "template": template});
+    let deployment = json!({"metadata": {"name": "a"}, "spec": spec});
+    server.on("apps/Deployment", "default").create(&deployment).await.expect(201);
+    for (call, age) in [(widgets(&server, "v1"), "date"), (server.on("apps/Deployment", "default"), "string")] {
+        let call = call.name("a").sub("scale");
+        let table = call.clone().accept("application/json;as=Table;v=v1;g=meta.k8s.io").get().await.expect(200);
+        let columns: Vec<_> = table["columnDefinitions"].as_array().unwrap().iter().map(|one| &one["name"]).collect();
+        assert_eq!(columns, ["Name", "Desired", "Available", "Age"]);
+        assert_eq!(table["columnDefinitions"][3]["type"], age);
+        assert_eq!(table["rows"][0]["cells"].as_array().unwrap()[..3], [json!("a"), json!(4), json!(0)]);
+        assert_eq!(table["rows"][0]["object"]["kind"], "PartialObjectMetadata");
+        let metadata = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io";
+        let metadata = call.accept(metadata).get().await.expect(200);
+        assert_eq!((&metadata["kind"], &metadata["metadata"]["name"]), (&json!("PartialObjectMetadata"), &json!("a")));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_status_says_nothing_of_metadata() {
     let server = with_widgets().await;
     let one = || widgets(&server, "v1").name("a");

@@ -62,14 +62,15 @@ pub fn object(call: &Call<'_>, form: Form, code: StatusCode, stored: &Stored) ->
             let meta = ListMeta { revision: stored.revision, ..ListMeta::default() };
             table(call.kind, rows, std::slice::from_ref(stored), &meta, &mut out)?;
         }
-        Shape::PartialMetadataList | Shape::AggregatedDiscovery => {
-            let name = internal_name(call.kind);
-            let message =
-                format!("you requested PartialObjectMetadataList, but the requested object is not a list (*{name})");
-            return Err(failure::not_acceptable_because(message));
-        }
+        Shape::PartialMetadataList | Shape::AggregatedDiscovery => return Err(no_list(&internal_name(call.kind))),
     }
     finish(code, form, out)
+}
+
+/// Lists of metadata are no form of one object.
+pub fn no_list(name: &str) -> Status {
+    let message = format!("you requested PartialObjectMetadataList, but the requested object is not a list (*{name})");
+    failure::not_acceptable_because(message)
 }
 
 /// Answers a write: the object, and warnings about it.
@@ -304,5 +305,8 @@ fn write(value: &impl serde::Serialize, out: &mut Vec<u8>) -> Result<(), Status>
 
 /// What Kubernetes calls the type inside of itself, where that shows in messages: `core.Pod`.
 fn internal_name(kind: &Kind) -> String {
+    if kind.custom.is_some() {
+        return "unstructured.Unstructured".to_owned();
+    }
     format!("{}.{}", decode::internal_name(kind.group), kind.kind)
 }

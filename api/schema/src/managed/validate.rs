@@ -52,10 +52,14 @@ pub fn validate_manager(name: &str, field: &str, faults: &mut Faults) {
         let detail = format!("may not be more than {MANAGER_BYTES_MAX} bytes");
         faults.add(FaultKind::TooLong, field, None, detail);
     }
-    if let Some((index, character)) = name.chars().enumerate().find(|(_, character)| character.is_control()) {
-        let detail = format!("should only contain printable characters, invalid character at position {index}");
-        faults.invalid(field, name, format!("{detail}: {character:?}"));
+    for (at, character) in name.char_indices().filter(|(_, character)| !is_printable(*character)) {
+        faults.invalid(field, name, format!("invalid character U+{:04X} (at position {at})", u32::from(character)));
     }
+}
+
+/// As Go has it: whatever a debugger would show as it is, behind another character.
+fn is_printable(character: char) -> bool {
+    matches!(character, '"' | '\'' | '\\') || format!("a{character}").escape_debug().count() == 2
 }
 
 fn unreadable(index: usize, entry: &Value) -> Option<String> {
@@ -76,6 +80,22 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn managers_have_printable_names() {
+        let told = |name: &str| {
+            let mut faults = Faults::default();
+            validate_manager(name, "fieldManager", &mut faults);
+            faults.iter().map(|fault| fault.detail.clone()).collect::<Vec<_>>()
+        };
+        for name in ["", "kubectl-client-side-apply", "a b", "é\"'\\", "e\u{301}", "日本"] {
+            assert_eq!(told(name), Vec::<String>::new(), "{name}");
+        }
+        assert_eq!(told("é\u{1}"), ["invalid character U+0001 (at position 2)"]);
+        let two = ["invalid character U+00A0 (at position 0)", "invalid character U+200B (at position 3)"];
+        assert_eq!(told("\u{a0}x\u{200b}"), two);
+        assert_eq!(told(&"x".repeat(129)), ["may not be more than 128 bytes"]);
+    }
 
     #[test]
     fn what_cannot_be_kept_is_told_as_kubernetes_tells_it() {

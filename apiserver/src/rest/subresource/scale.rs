@@ -21,13 +21,14 @@ use super::super::{
     patch::{self, Patch},
     plan::Written,
     read::{self, AsOf},
+    render::{self, IncludeObject},
     server_side_apply::Configuration,
     update::{self, Rules, Update, Wanted},
 };
 use crate::{
     content,
     failure::{self, Qualified},
-    negotiate::{Form, Offer},
+    negotiate::{Form, Offer, Shape},
     request::ApiResponse,
 };
 
@@ -40,15 +41,15 @@ fn expected() -> Expected<'static> {
 }
 
 pub async fn get(call: &Call<'_>) -> Result<ApiResponse, Status> {
-    let form = call.form(Offer::Document)?;
+    let form = call.form(Offer::Object)?;
     let name = call.name()?;
     let stored = read::stored(call, name, AsOf::Newest).await?;
     let object = object::open(&*conversion::told(call.core, call.kind, &stored).await?)?;
-    content::answer_value(StatusCode::OK, form, &scale_of(fields(call.kind)?, &object))
+    told(call, form, &scale_of(fields(call.kind)?, &object))
 }
 
 pub async fn put(call: &Call<'_>) -> Result<ApiResponse, Status> {
-    let form = call.form(Offer::Document)?;
+    let form = call.form(Offer::Object)?;
     let options = WriteOptions::read(call.request, "UpdateOptions")?;
     let decoded = decode::body(call, expected(), options.field_validation)?;
     decode::named(&decoded.object, call.name()?)?;
@@ -58,7 +59,7 @@ pub async fn put(call: &Call<'_>) -> Result<ApiResponse, Status> {
 }
 
 pub async fn patch(call: &Call<'_>) -> Result<ApiResponse, Status> {
-    let form = call.form(Offer::Document)?;
+    let form = call.form(Offer::Object)?;
     if patch::applies(call) {
         let options = WriteOptions::read_patch(call.request, true)?;
         let configuration = Configuration::read(call, expected(), options)?;
@@ -104,9 +105,54 @@ pub fn put_into(kind: &Kind, object: &mut Value, scale: &Value) -> Result<(), St
 fn answer(call: &Call<'_>, form: Form, updated: &Written, warnings: &[String]) -> Result<ApiResponse, Status> {
     let object = object::open(&*object::told(call.kind, &updated.stored)?)?;
     let scale = scale_of(fields(call.kind)?, &object);
-    let mut response = content::answer_value(StatusCode::OK, form, &scale)?;
+    let mut response = told(call, form, &scale)?;
     warnings.iter().chain(&updated.warnings).for_each(|warning| content::warn(&mut response, warning));
     Ok(response)
+}
+
+/// A Scale in the negotiated form.
+fn told(call: &Call<'_>, form: Form, scale: &Value) -> Result<ApiResponse, Status> {
+    let version = form.meta.api_version();
+    let metadata = || json!({"kind": "PartialObjectMetadata", "apiVersion": version, "metadata": scale["metadata"]});
+    match form.shape {
+        Shape::Object => content::answer_value(StatusCode::OK, form, scale),
+        Shape::PartialMetadata => content::answer_value(StatusCode::OK, form, &metadata()),
+        Shape::Table => {
+            let object = match render::include_object(call)? {
+                IncludeObject::None => Value::Null,
+                IncludeObject::Metadata => metadata(),
+                IncludeObject::Object => scale.clone(),
+            };
+            content::answer_value(StatusCode::OK, form, &table(call.kind, version, scale, &object))
+        }
+        Shape::PartialMetadataList | Shape::AggregatedDiscovery => Err(render::no_list("autoscaling.Scale")),
+    }
+}
+
+/// What is wanted and what is there, as a Table.
+fn table(kind: &Kind, version: &str, scale: &Value, object: &Value) -> Value {
+    // The columns of custom kinds are such as a definition could have.
+    let (name, age) = if kind.custom.is_some() { ("name", "date") } else { ("", "string") };
+    let column = |name: &str, r#type: &str, format: &str, description: &str| json!({"name": name, "type": r#type, "format": format, "description": description, "priority": 0});
+    let number = |pointer: &str| scale.pointer(pointer).and_then(Value::as_i64).unwrap_or_default();
+    let created = &scale["metadata"]["creationTimestamp"];
+    json!({
+        "kind": "Table", "apiVersion": version,
+        "metadata": {"resourceVersion": scale["metadata"]["resourceVersion"]},
+        "columnDefinitions": [
+            column("Name", "string", name, "Name of the object that is scaled."),
+            column("Desired", "integer", "", "Replicas that are wanted."),
+            column("Available", "integer", "", "Replicas that are there."),
+            column("Age", age, "", "Time since the object was made."),
+        ],
+        "rows": [{
+            "cells": [
+                scale["metadata"]["name"], number("/spec/replicas"), number("/status/replicas"),
+                kontiki_kinds::age(created, call::now()),
+            ],
+            "object": object,
+        }],
+    })
 }
 
 /// How a Scale changes.
