@@ -234,6 +234,11 @@ pub fn unexpected(message: impl Into<String>) -> Status {
 }
 
 /// Something this request needs cannot be reached: a node agent, or the log's leader.
+/// What is behind a proxy does not answer. Nobody knows when it will: clients repeat by themselves what says so.
+pub fn unreachable(message: impl Into<String>) -> Status {
+    plain(503, "ServiceUnavailable", message)
+}
+
 pub fn unavailable(message: impl Into<String>, retry_after_s: i32) -> Status {
     retry_after(plain(503, "ServiceUnavailable", message), retry_after_s)
 }

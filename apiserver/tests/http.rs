@@ -128,6 +128,23 @@ fn large_answers_are_compressed_and_the_same_over_http2() {
 }
 
 #[test]
+fn a_head_has_no_body() {
+    run(async {
+        let server = Running::start().await;
+        let mut admin = server.admin().await;
+        for path in ["/healthz", "/version", "/api/v1", "/nosuch"] {
+            let whole = admin.get(path).await;
+            let (status, headers, body) = server.http2_head(path).await;
+            assert_eq!((status, body.unwrap()), (whole.status, Bytes::new()), "{path}");
+            assert_eq!(headers[header::CONTENT_LENGTH], whole.body.len().to_string().as_str(), "{path}");
+            let old = admin.call(Method::HEAD, path, "").await;
+            assert_eq!((old.status, old.body.len()), (whole.status, 0), "{path}");
+        }
+        server.stop().await;
+    });
+}
+
+#[test]
 fn documents_carry_tags_and_are_not_sent_twice() {
     run(async {
         let server = Running::start().await;

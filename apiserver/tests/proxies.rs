@@ -115,6 +115,7 @@ async fn a_service_leads_to_its_ready_pods_alone() {
     slices().create(&slice(target.clone(), false)).await.expect(201);
     let none = proxied(&server, "Service", "s:80", "/x").get().await;
     assert_eq!((none.code, none.at("/message")), (503, &json!("no endpoints available for service \"s:80\"")));
+    assert_eq!(none.at("/details"), &Value::Null, "clients repeat what says when");
     slices().name("s-1").update(&slice(target, true)).await.expect(200);
     for name in ["s:80", "s:web"] {
         assert_eq!(proxied(&server, "Service", name, "/x").get().await.expect(200)["target"], "/x");

@@ -66,7 +66,7 @@ pub async fn forward(
 ) -> Result<ApiResponse, Status> {
     let unreachable = |error: &dyn std::fmt::Display| {
         let message = format!("the node agent at {}:{} does not answer: {error}", node.address, node.port);
-        failure::unavailable(message, limits::RETRY_AFTER_S)
+        failure::unreachable(message)
     };
     let host = match node.address {
         IpAddr::V4(address) => format!("{address}:{}", node.port),

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::{Buf, Bytes};
 use futures::{Stream, TryStreamExt as _};
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, Method, StatusCode, header};
 use http_body::{Body as _, Frame};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::upgrade::OnUpgrade;
@@ -49,6 +49,7 @@ async fn answer(
     body: impl Stream<Item = Result<impl Buf + Send, warp::Error>> + Send + 'static,
 ) -> Response {
     let frames = body.map_ok(|mut data| Frame::data(data.copy_to_bytes(data.remaining()))).map_err(BodyError::new);
+    let head = method == Method::HEAD;
     let incoming = Incoming {
         method,
         path: path.as_str().to_owned(),
@@ -61,7 +62,22 @@ async fn answer(
             None => Caller::Connection { certificate: None, address: None },
         },
     };
-    reply(handler.answer(incoming).await).await
+    let response = handler.answer(incoming).await;
+    if head { head_of(response) } else { reply(response).await }
+}
+
+/// What a HEAD is answered: HTTP/2 takes a body behind it for a broken stream.
+fn head_of(response: ApiResponse) -> Response {
+    let length = response.body().size_hint().exact();
+    let (mut parts, _) = response.into_parts();
+    let has_body = !matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if let Some(length) = length.filter(|_| has_body) {
+        parts.headers.insert(header::CONTENT_LENGTH, length.into());
+    }
+    let mut reply = http::Response::new(Bytes::new()).into_response();
+    *reply.status_mut() = parts.status;
+    *reply.headers_mut() = parts.headers;
+    reply
 }
 
 /// Hands an answer to warp: a body in memory in one piece, a stream as a stream. The length is told wherever it is known.

@@ -118,6 +118,18 @@ impl Running {
         let request = Request::get(uri).header(name, value).body(Full::new(Bytes::new())).unwrap();
         read(sender.send_request(request).await.unwrap()).await
     }
+
+    /// A HEAD over HTTP/2, and whether the stream ended well.
+    pub async fn http2_head(&self, path: &str) -> (StatusCode, HeaderMap, Result<Bytes, hyper::Error>) {
+        let stream = self.connect(Some(&self.api.core().pki.admin().unwrap()), "h2").await;
+        let (mut sender, connection) =
+            conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        let uri = format!("https://{}{path}", self.api.local_address());
+        let request = Request::head(uri).body(Full::new(Bytes::new())).unwrap();
+        let (parts, body) = sender.send_request(request).await.unwrap().into_parts();
+        (parts.status, parts.headers, body.collect().await.map(|body| body.to_bytes()))
+    }
 }
 
 /// One connection.

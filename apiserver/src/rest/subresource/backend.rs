@@ -23,7 +23,7 @@ use super::{
 use crate::{
     Core, content,
     failure::{self, Qualified},
-    limits::{RETRY_AFTER_S, SERVICE_CONNECT_TIME_MAX},
+    limits::SERVICE_CONNECT_TIME_MAX,
     proxy::{Outgoing, Rewrite, correct_links},
     request::{ApiRequest, ApiResponse, ResourceRequest},
     services::{self, Address},
@@ -98,9 +98,8 @@ async fn pass(
     rest: &str,
     request: ApiRequest,
 ) -> Result<ApiResponse, Status> {
-    let unreachable = |error: &dyn std::fmt::Display| {
-        failure::unavailable(format!("error trying to reach service: {error}"), RETRY_AFTER_S)
-    };
+    let unreachable =
+        |error: &dyn std::fmt::Display| failure::unreachable(format!("error trying to reach service: {error}"));
     let (stream, address) = services::connect(addresses).await.map_err(|error| unreachable(&error))?;
     let host_address = address.to_string();
     let asked = request.header(header::HOST).unwrap_or_default().to_owned();
@@ -150,19 +149,18 @@ async fn of_pod(call: &Call<'_>, named: Named<'_>) -> Result<Address, Status> {
 
 /// Those endpoints of the Service that are pods, in an order of chance.
 async fn of_service(call: &Call<'_>, named: Named<'_>) -> Result<Vec<Address>, Status> {
-    let unavailable = |message: String| failure::unavailable(message, RETRY_AFTER_S);
     let service = connection::object(call, call.resource(), named.name).await?;
     let port_name = match named.port.parse::<u64>() {
         Err(_) => named.port.to_owned(),
         Ok(number) => {
             let ports = service.pointer("/spec/ports").and_then(Value::as_array);
             let found = ports.into_iter().flatten().find(|port| port["port"] == number);
-            let none = || unavailable(format!("no service port {number} found for service {:?}", named.name));
+            let none = || failure::unreachable(format!("no service port {number} found for service {:?}", named.name));
             text(found.ok_or_else(none)?, "/name").to_owned()
         }
     };
     let slices = services::slices(&call.core.log, call.namespace(), named.name);
-    let slices = slices.map_err(|error| unavailable(error.to_string()))?;
+    let slices = slices.map_err(|error| failure::unreachable(error.to_string()))?;
     if slices.is_empty() {
         return Err(failure::not_found(ENDPOINTS, named.name));
     }
@@ -174,7 +172,7 @@ async fn of_service(call: &Call<'_>, named: Named<'_>) -> Result<Vec<Address>, S
     }
     addresses.shuffle(&mut rand::rng());
     match addresses.is_empty() {
-        true => Err(unavailable(format!("no endpoints available for service {:?}", call.name()?))),
+        true => Err(failure::unreachable(format!("no endpoints available for service {:?}", call.name()?))),
         false => Ok(addresses),
     }
 }
