@@ -65,6 +65,11 @@ pub const NODE_CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 pub const SERVICE_CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
 /// An endpoint that has not answered for so long is joined by the next one; the first connection wins.
 pub const NEXT_ADDRESS_DELAY: Duration = Duration::from_millis(250);
+/// Connections to one server of aggregated APIs that wait for a request, and for how long: less than servers wait for one.
+pub const WAITING_CONNECTIONS_MAX: usize = 32;
+pub const WAITING_CONNECTION_TIME_MAX: Duration = Duration::from_secs(30);
+/// What is sent to such a server and not acknowledged for so long ends the connection.
+pub const UNACKNOWLEDGED_TIME_MAX: Duration = Duration::from_secs(15);
 /// How often the APIServices are looked at, beside when they change.
 pub const AGGREGATION_INTERVAL: Duration = Duration::from_secs(1);
 /// How often a server of an aggregated API is asked whether it lives, and for its documents; how soon again if it does not answer.

@@ -5,13 +5,18 @@ use std::io;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 
-use crate::limits::KEEP_ALIVE_TIME;
+use crate::limits::{KEEP_ALIVE_TIME, UNACKNOWLEDGED_TIME_MAX};
 
 /// Small messages go at once; and a machine that vanished is noticed where nothing is sent, as in a tunnel that is idle.
 pub fn prepare(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let probes = TcpKeepalive::new().with_time(KEEP_ALIVE_TIME).with_interval(KEEP_ALIVE_TIME);
     SockRef::from(stream).set_tcp_keepalive(&probes)
+}
+
+/// A machine that vanished is noticed although something was sent to it.
+pub fn expect_acknowledgement(stream: &TcpStream) -> io::Result<()> {
+    SockRef::from(stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED_TIME_MAX))
 }
 
 #[cfg(test)]

@@ -120,6 +120,26 @@ async fn requests_are_passed_on_in_the_name_of_who_asks() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn connections_are_used_again_and_their_end_is_noticed() {
+    let (server, extension, mut admin) = start().await;
+    let path = format!("/apis/{GROUP}/v1beta1/echoes/a");
+    let mut seen = std::collections::HashSet::new();
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        let told = admin.call(Method::POST, &path, "{}").await.json();
+        if !seen.insert(told["peer"].as_str().unwrap().to_owned()) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "each request has a connection of its own: {seen:?}");
+    }
+    extension.cut();
+    for _ in 0..20 {
+        assert_eq!(admin.get(&path).await.status, 200, "a request meets the end of a connection");
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn discovery_and_openapi_tell_of_the_other_server() {
     let (server, extension, mut admin) = start().await;
     let group = |list: &Value| {

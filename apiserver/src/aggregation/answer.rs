@@ -18,6 +18,7 @@ use crate::{
     limits,
     proxy::{Outgoing, Unanswered},
     request::Identity,
+    services,
 };
 
 /// What came back.
@@ -49,7 +50,9 @@ pub async fn ask(
     accept: &'static str,
 ) -> Result<Answer, NoAnswer> {
     let asking = async {
-        let (stream, host) = connect(core, backing, tls).await?;
+        let addresses = services::resolve(&core.log, &backing.service).map_err(Unreached::from)?;
+        let (stream, address) = connect(&addresses, backing, tls).await?;
+        let host = address.to_string();
         let request = bootstrap::own_request(Method::GET, String::new());
         let refused = |status: kontiki_model::Status| NoAnswer::Broken(status.message);
         let mut outgoing = Outgoing::new(request, path, &host).map_err(refused)?;

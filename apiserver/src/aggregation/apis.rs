@@ -27,7 +27,7 @@ pub(crate) struct Api {
 }
 
 /// The server that an APIService names.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Backing {
     pub service: Reference,
     /// PEM; empty if the machine's authorities count.

@@ -11,14 +11,18 @@ use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::apis::{Api, Backing};
+use super::{
+    apis::{Api, Backing},
+    waiting::Connection,
+};
 use crate::{
     content,
     core::Core,
     failure, limits,
-    proxy::{Outgoing, Rewrite, remove_all},
+    proxy::{self, Outgoing, Rewrite, Unanswered, Unsent, remove_all},
     request::{ApiRequest, ApiResponse, Identity},
-    services,
+    services::{self, Address},
+    sockets,
 };
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
@@ -36,6 +40,8 @@ pub enum Unreached {
     Service(#[from] services::Unresolved),
     #[error("error trying to reach service: {0}")]
     Connection(#[from] std::io::Error),
+    #[error("error trying to reach service: {0}")]
+    Unanswered(#[from] Unanswered),
 }
 
 /// Passes the request on to the API's server, and answers with what it says. `from` is where it came from.
@@ -52,44 +58,76 @@ pub(crate) async fn forward(
         Ok(tls) => tls,
         Err(error) => return Ok(told(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string())),
     };
-    let (stream, host) = match connect(core, backing, &tls).await {
-        Ok(connected) => connected,
+    let target = match request.raw_query.as_str() {
+        "" => request.path.clone(),
+        query => format!("{}?{query}", request.path),
+    };
+    let (identity, path) = (request.identity.clone(), request.path.clone());
+    let mut outgoing = Outgoing::new(request, &target, "")?;
+    identify(outgoing.request.headers_mut(), &identity)?;
+    Rewrite { prefix: "", asked: "", host: "" }.request(&path, outgoing.request.headers_mut());
+    trace(outgoing.request.headers_mut(), from);
+    let (mut response, host) = match exchange(core, backing, &tls, outgoing).await {
+        Ok(answered) => answered,
         Err(Unreached::Service(error)) => {
             tracing::warn!(api = api.name, %error, "the service of an aggregated API cannot be resolved");
             return Ok(told(StatusCode::SERVICE_UNAVAILABLE, "service unavailable"));
         }
         Err(error) => return Ok(told(StatusCode::SERVICE_UNAVAILABLE, &error.to_string())),
     };
-    let target = match request.raw_query.as_str() {
-        "" => request.path.clone(),
-        query => format!("{}?{query}", request.path),
-    };
-    let (identity, path) = (request.identity.clone(), request.path.clone());
-    let mut outgoing = Outgoing::new(request, &target, &host)?;
-    identify(outgoing.request.headers_mut(), &identity)?;
-    let rewrite = Rewrite { prefix: "", asked: "", host: &host };
-    rewrite.request(&path, outgoing.request.headers_mut());
-    trace(outgoing.request.headers_mut(), &host, from);
-    match outgoing.exchange(core, stream).await {
-        Err(error) => Ok(told(StatusCode::SERVICE_UNAVAILABLE, &format!("error trying to reach service: {error}"))),
-        Ok(response) if response.status().is_redirection() && response.headers().contains_key(header::LOCATION) => {
-            let message = "the backend attempted to redirect this request, which is not permitted";
-            Ok(told(StatusCode::BAD_GATEWAY, message))
+    if response.status().is_redirection() && response.headers().contains_key(header::LOCATION) {
+        let message = "the backend attempted to redirect this request, which is not permitted";
+        return Ok(told(StatusCode::BAD_GATEWAY, message));
+    }
+    Rewrite { prefix: "", asked: "", host: &host }.response(response.headers_mut());
+    Ok(response)
+}
+
+/// Sends the request by a connection that waits for one, or else by a new one, and says whom it reached. That a connection had ended
+/// meanwhile shows when it is used: what was not sent, or may be sent twice, then goes by a new one.
+async fn exchange(
+    core: &Arc<Core>,
+    backing: &Backing,
+    tls: &TlsConnector,
+    mut outgoing: Outgoing,
+) -> Result<(ApiResponse, String), Unreached> {
+    let addresses = services::resolve(&core.log, &backing.service)?;
+    let waiting = core.aggregation.waiting(backing);
+    if let Some(mut connection) = (!outgoing.switches()).then(|| waiting.take(&addresses)).flatten() {
+        let host = connection.address.to_string();
+        name_host(outgoing.request.headers_mut(), &host);
+        let again = outgoing.again();
+        match outgoing.send(&mut connection.sender).await {
+            Ok(response) => {
+                waiting.keep(core, connection);
+                return Ok((response, host));
+            }
+            Err(unsent) => {
+                let Unsent { error, outgoing: whole } = *unsent;
+                outgoing = whole.or(again).ok_or(error)?;
+            }
         }
-        Ok(mut response) => {
-            rewrite.response(response.headers_mut());
-            Ok(response)
-        }
+    }
+    let (stream, address) = connect(&addresses, backing, tls).await?;
+    let host = address.to_string();
+    name_host(outgoing.request.headers_mut(), &host);
+    let mut connection = Connection { sender: proxy::begin(core, stream).await?, address };
+    let response = outgoing.send(&mut connection.sender).await.map_err(|unsent| unsent.error)?;
+    waiting.keep(core, connection);
+    Ok((response, host))
+}
+
+/// The host is the one that is asked now.
+fn name_host(headers: &mut HeaderMap, host: &str) {
+    if let Ok(host) = HeaderValue::from_str(host) {
+        headers.insert(header::HOST, host.clone());
+        headers.insert("x-forwarded-host", host);
     }
 }
 
-/// Says which way the request came, as kube-aggregator does: the host is the one that is asked now, and who came from where stands
-/// behind what others said of the way before.
-fn trace(headers: &mut HeaderMap, host: &str, from: Option<IpAddr>) {
+/// Says which way the request came, as kube-aggregator does: who came from where stands behind what others said of the way before.
+fn trace(headers: &mut HeaderMap, from: Option<IpAddr>) {
     headers.insert("x-forwarded-proto", HeaderValue::from_static("https"));
-    if let Ok(host) = HeaderValue::from_str(host) {
-        headers.insert("x-forwarded-host", host);
-    }
     let Some(from) = from else { return };
     let before = headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
     let way = before.map(str::to_owned).chain([from.to_string()]).collect::<Vec<_>>().join(", ");
@@ -98,19 +136,19 @@ fn trace(headers: &mut HeaderMap, host: &str, from: Option<IpAddr>) {
     }
 }
 
-/// A connection to the server behind an API, and the host to name to it.
+/// A connection to the server behind an API, and where it leads.
 pub async fn connect(
-    core: &Core,
+    addresses: &[Address],
     backing: &Backing,
     tls: &TlsConnector,
-) -> Result<(TlsStream<TcpStream>, String), Unreached> {
-    let addresses = services::resolve(&core.log, &backing.service)?;
-    let (stream, address) = services::connect(&addresses).await?;
+) -> Result<(TlsStream<TcpStream>, Address), Unreached> {
+    let (stream, address) = services::connect(addresses).await?;
+    sockets::expect_acknowledgement(&stream)?;
     let name = ServerName::try_from(backing.service.server_name());
     let name = name.map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidInput, error))?;
     let shaking = tokio::time::timeout(limits::SERVICE_CONNECT_TIME_MAX, tls.connect(name, stream));
     let late = |_| std::io::Error::new(std::io::ErrorKind::TimedOut, "no TLS handshake in time");
-    Ok((shaking.await.map_err(late)??, address.to_string()))
+    Ok((shaking.await.map_err(late)??, address))
 }
 
 /// Says who asks, and nothing else of the kind. Who cannot be told exactly as they are is refused: a header's value loses the

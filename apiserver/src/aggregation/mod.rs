@@ -14,6 +14,7 @@ mod keep;
 mod lead;
 mod openapi;
 mod trusted;
+mod waiting;
 
 use std::{
     collections::HashMap,
@@ -22,6 +23,7 @@ use std::{
 
 use tokio_rustls::TlsConnector;
 
+use self::{apis::Backing, waiting::Waiting};
 pub(crate) use self::{
     apis::{Api, Apis},
     converted::v3_of,
@@ -48,6 +50,8 @@ struct Ways {
     identity: Credential,
     /// By what each depends on: whom to believe.
     connectors: HashMap<Belief, TlsConnector>,
+    /// By whom they reach.
+    waiting: HashMap<Backing, Arc<Waiting>>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -62,7 +66,7 @@ const CONNECTORS_MAX: usize = 256;
 
 impl Aggregation {
     pub fn new(pki: Arc<Pki>) -> Result<Self, PkiError> {
-        let ways = Ways { identity: pki.front_proxy_client()?, connectors: HashMap::new() };
+        let ways = Ways { identity: pki.front_proxy_client()?, connectors: HashMap::new(), waiting: HashMap::new() };
         Ok(Aggregation { pki, ways: Mutex::new(ways) })
     }
 
@@ -76,12 +80,24 @@ impl Aggregation {
         self.believing(belief)
     }
 
+    /// The connections to a server that wait for the next request.
+    fn waiting(&self, backing: &Backing) -> Arc<Waiting> {
+        let mut ways = self.ways.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(waiting) = ways.waiting.get(backing) {
+            return waiting.clone();
+        }
+        if ways.waiting.len() >= CONNECTORS_MAX {
+            ways.waiting.clear();
+        }
+        ways.waiting.entry(backing.clone()).or_default().clone()
+    }
+
     /// The identity is looked at each time, and issued anew when it nears its end.
     fn believing(&self, belief: Belief) -> Result<TlsConnector, TrustError> {
         let mut ways = self.ways.lock().unwrap_or_else(PoisonError::into_inner);
         if pki::ends_soon(&ways.identity.certificate_pem) {
             let renewed = self.pki.front_proxy_client().map_err(|error| TrustError::Identity(error.to_string()))?;
-            *ways = Ways { identity: renewed, connectors: HashMap::new() };
+            *ways = Ways { identity: renewed, connectors: HashMap::new(), waiting: HashMap::new() };
         }
         if let Some(kept) = ways.connectors.get(&belief) {
             return Ok(kept.clone());

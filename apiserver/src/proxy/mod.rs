@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use futures::FutureExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::{client::conn::http1, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
@@ -48,7 +49,34 @@ pub(crate) enum Unanswered {
     Unasked,
 }
 
+/// A connection that takes one request after the other.
+pub(crate) type Sender = http1::SendRequest<ApiBody>;
+
+/// A request that has no answer.
+#[derive(Debug)]
+pub(crate) struct Unsent {
+    pub error: Unanswered,
+    /// The request, where nothing of it was sent.
+    pub outgoing: Option<Outgoing>,
+}
+
+/// Begins a connection, which goes on until the other side, or this server, ends it.
+pub(crate) async fn begin<S>(core: &Core, stream: S) -> Result<Sender, Unanswered>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let ended = connection.with_upgrades().map(|ended| {
+        if let Err(error) = ended {
+            tracing::debug!(%error, "a connection that requests were passed on by ended");
+        }
+    });
+    core.tunnels.spawn(core.stopping.clone().run_until_cancelled_owned(ended));
+    Ok(sender)
+}
+
 /// A request on its way out, and the client's half of a protocol switch that it asks for.
+#[derive(Debug)]
 pub(crate) struct Outgoing {
     pub request: Request<ApiBody>,
     upgrade: Option<OnUpgrade>,
@@ -82,17 +110,42 @@ impl Outgoing {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        let ended = connection.with_upgrades().map(|ended| {
-            if let Err(error) = ended {
-                tracing::debug!(%error, "a connection that requests were passed on by ended");
+        let mut sender = begin(core, stream).await?;
+        self.send(&mut sender).await.map_err(|unsent| unsent.error)
+    }
+
+    /// Whether it asks for another protocol.
+    pub fn switches(&self) -> bool {
+        self.upgrade.is_some()
+    }
+
+    /// The same request, where it may be sent twice: it reads, and nothing but its head is sent.
+    pub fn again(&self) -> Option<Self> {
+        let reads = matches!(*self.request.method(), Method::GET | Method::HEAD) && !self.switches();
+        if !reads || self.request.body().size_hint().exact() != Some(0) {
+            return None;
+        }
+        let mut request = Request::new(content::empty());
+        *request.method_mut() = self.request.method().clone();
+        *request.uri_mut() = self.request.uri().clone();
+        *request.headers_mut() = self.request.headers().clone();
+        Some(Outgoing { request, upgrade: None })
+    }
+
+    /// Sends it over a connection that takes requests, and answers with what comes back.
+    pub async fn send(self, sender: &mut Sender) -> Result<ApiResponse, Box<Unsent>> {
+        let Outgoing { request, upgrade } = self;
+        let mut response = match sender.try_send_request(request).await {
+            Ok(response) => response,
+            Err(mut failed) => {
+                let outgoing = failed.take_message().map(|request| Outgoing { request, upgrade });
+                return Err(Box::new(Unsent { error: failed.into_error().into(), outgoing }));
             }
-        });
-        core.tunnels.spawn(core.stopping.clone().run_until_cancelled_owned(ended));
-        let mut response = sender.send_request(self.request).await?;
+        };
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let other = hyper::upgrade::on(&mut response);
-            let client = self.upgrade.ok_or(Unanswered::Unasked)?;
+            let unasked = || Box::new(Unsent { error: Unanswered::Unasked, outgoing: None });
+            let client = upgrade.ok_or_else(unasked)?;
             // The client needs the connection headers that are otherwise dropped.
             let mut response = response.map(|_| content::empty());
             response.extensions_mut().insert(Tunnel::new(client, other));

@@ -1,7 +1,7 @@
 //! The server of an API that is not this server's: TLS on loopback, for whoever shows a certificate.
 #![allow(clippy::unwrap_used, dead_code)]
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -22,7 +22,7 @@ use rustls::{
     server::danger::{ClientCertVerified, ClientCertVerifier},
 };
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{net::TcpListener, sync::Notify, task::JoinHandle};
 use tokio_rustls::TlsAcceptor;
 use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 
@@ -35,6 +35,7 @@ pub struct Extension {
     pub port: u16,
     certificate: String,
     serving: JoinHandle<()>,
+    cut: Arc<Notify>,
 }
 
 impl Extension {
@@ -59,24 +60,40 @@ impl Extension {
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
+        let cut = Arc::new(Notify::new());
+        let cutting = cut.clone();
         let serving = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
             loop {
-                let (stream, _) = listener.accept().await.unwrap();
+                let (stream, peer) = tokio::select! {
+                    accepted = listener.accept() => accepted.unwrap(),
+                    () = cutting.notified() => {
+                        connections.shutdown().await;
+                        continue;
+                    }
+                };
                 let acceptor = acceptor.clone();
                 connections.spawn(async move {
                     let Ok(stream) = acceptor.accept(stream).await else { return };
                     let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first).map(|one| name(one));
-                    let service = service_fn(move |request| answer(request, shown.clone(), v3));
+                    let service = service_fn(move |mut request: Request<Incoming>| {
+                        request.extensions_mut().insert(peer);
+                        answer(request, shown.clone(), v3)
+                    });
                     _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades().await;
                 });
             }
         });
-        Extension { port, certificate: certificate.pem(), serving }
+        Extension { port, certificate: certificate.pem(), serving, cut }
     }
 
     pub fn bundle(&self) -> String {
         STANDARD.encode(&self.certificate)
+    }
+
+    /// Ends all connections, but goes on.
+    pub fn cut(&self) {
+        self.cut.notify_one();
     }
 
     pub fn stop(&self) {
@@ -141,6 +158,7 @@ async fn echo(request: Request<Incoming>, shown: Option<String>) -> Value {
     json!({
         "method": parts.method.as_str(), "target": parts.uri.to_string(), "headers": told(&parts.headers),
         "certificate": shown, "body": String::from_utf8_lossy(&body),
+        "peer": parts.extensions.get::<SocketAddr>().unwrap().to_string(),
     })
 }
 
