@@ -1,5 +1,7 @@
 //! What the server counts, for `/metrics`. Names follow kube-apiserver's where it has the same figure.
 
+pub(crate) mod plain;
+
 use std::time::Duration;
 
 use kontiki_raft::Log;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::{
     authn, content,
     core::Core,
-    failure, fairness, health, kontiki,
+    failure, fairness, health, kontiki, metrics,
     negotiate::{self, Form, Offer, negotiate},
     request::{ApiRequest, ApiResponse},
     version,
@@ -41,7 +41,7 @@ pub(crate) async fn answer(core: &Arc<Core>, path: &str, request: &ApiRequest) -
         [endpoint, check @ ..] if health::ENDPOINTS.contains(endpoint) => {
             return Ok(health::answer(core, endpoint, &check.join("/"), request).await);
         }
-        ["metrics"] => metrics(core)?,
+        ["metrics"] => metrics(core, request)?,
         ["openapi", "v2"] => registry.openapi().v2(request)?,
         ["openapi", "v3"] => registry.openapi().index(),
         ["openapi", "v3", document @ ..] => match registry.openapi().v3(&document.join("/"), request)? {
@@ -81,9 +81,17 @@ fn document(request: &ApiRequest, value: &Value) -> Result<ApiResponse, Status> 
     content::answer_value(StatusCode::OK, negotiate(request, Offer::Document)?, value)
 }
 
-fn metrics(core: &Core) -> Result<ApiResponse, Status> {
+/// In OpenMetrics' text for whoever prefers it, else in the older format.
+fn metrics(core: &Core, request: &ApiRequest) -> Result<ApiResponse, Status> {
     let text = core.metrics.expose(&core.log).map_err(failure::internal)?;
-    Ok(content::response(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", text))
+    Ok(match negotiate::preferred(&request.headers, &["text/plain", "application/openmetrics-text"]) {
+        Some(1) => {
+            content::response(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", text)
+        }
+        Some(_) | None => {
+            content::response(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", metrics::plain::of(&text))
+        }
+    })
 }
 
 /// Whether others can find out about the keys of service account tokens: only of an issuer that one can ask at all.

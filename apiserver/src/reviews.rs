@@ -242,6 +242,9 @@ fn rules(core: &Core, identity: &Identity, spec: &Value) -> Result<Value, Status
 
 async fn token_holder(core: &Core, spec: &Value) -> Result<Value, Status> {
     let token = spec["token"].as_str().unwrap_or("");
+    if token.is_empty() {
+        return Err(failure::bad_request("token is required for TokenReview in authentication"));
+    }
     let audiences: Vec<String> =
         spec["audiences"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
     let own = &core.config.token_audiences;

@@ -235,6 +235,12 @@ fn health_metrics_and_the_list_of_paths() {
         for path in ["/api", "/apis/", "/apis/apps/v1", "/healthz", "/openapi/v3", "/version"] {
             assert!(paths["paths"].as_array().unwrap().contains(&json!(path)), "{path}");
         }
+        let plain = admin.get_with("/metrics", "accept", "text/plain;version=0.0.4;q=0.5,*/*;q=0.1").await;
+        assert_eq!(plain.headers[header::CONTENT_TYPE], "text/plain; version=0.0.4; charset=utf-8");
+        let newer = "application/openmetrics-text;version=1.0.0;q=0.8,text/plain;version=0.0.4;q=0.5";
+        let newer = admin.get_with("/metrics", "accept", newer).await;
+        assert_eq!(newer.headers[header::CONTENT_TYPE], "application/openmetrics-text; version=1.0.0; charset=utf-8");
+        assert!(newer.text().ends_with("# EOF\n") && !plain.text().contains("# EOF"));
         let metrics = admin.get("/metrics").await.text();
         assert!(
             metrics.contains("apiserver_request_total{") && metrics.contains("kontiki_raft_is_leader 1"),

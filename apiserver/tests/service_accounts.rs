@@ -73,6 +73,9 @@ fn a_relying_party_checks_a_token_with_what_is_published() {
         let review = json!({"kind": "SelfSubjectReview", "apiVersion": "authentication.k8s.io/v1"});
         let whoami = robot.post("/apis/authentication.k8s.io/v1/selfsubjectreviews", &review).await;
         assert_eq!(whoami.json()["status"]["userInfo"]["username"], "system:serviceaccount:default:robot");
+        let none = admin.post("/apis/authentication.k8s.io/v1/tokenreviews", &json!({"spec": {}})).await;
+        let why = "token is required for TokenReview in authentication";
+        assert_eq!((none.status.as_u16(), none.message().as_str()), (400, why));
         server.stop().await;
     });
 }

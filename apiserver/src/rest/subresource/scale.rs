@@ -133,7 +133,6 @@ fn told(call: &Call<'_>, form: Form, scale: &Value) -> Result<ApiResponse, Statu
 fn table(kind: &Kind, version: &str, scale: &Value, object: &Value) -> Value {
     // The columns of custom kinds are such as a definition could have.
     let (name, age) = if kind.custom.is_some() { ("name", "date") } else { ("", "string") };
-    let column = |name: &str, r#type: &str, format: &str, description: &str| json!({"name": name, "type": r#type, "format": format, "description": description, "priority": 0});
     let number = |pointer: &str| scale.pointer(pointer).and_then(Value::as_i64).unwrap_or_default();
     let created = &scale["metadata"]["creationTimestamp"];
     json!({
@@ -153,6 +152,10 @@ fn table(kind: &Kind, version: &str, scale: &Value, object: &Value) -> Value {
             "object": object,
         }],
     })
+}
+
+fn column(name: &str, r#type: &str, format: &str, description: &str) -> Value {
+    json!({"name": name, "type": r#type, "format": format, "description": description, "priority": 0})
 }
 
 /// How a Scale changes.
