@@ -60,3 +60,47 @@ fn custom_objects_lose_owners_that_are_gone_and_go_with_the_last() {
     cluster.k(&["wait", "--for=delete", "widget/two", "--timeout=60s"]);
     cluster.k(&["get", "widget", "one"]);
 }
+
+/// A definition that serves one version and still knows the other.
+fn served(version: &str) -> String {
+    let version = |name: &str| {
+        let served = name == version;
+        json!({"name": name, "served": served, "storage": served, "schema": {"openAPIV3Schema": {"type": "object"}}})
+    };
+    let names = json!({"plural": "gadgets", "singular": "gadget", "kind": "Gadget"});
+    let versions = ["v1beta1", "v1"].map(version);
+    let spec = json!({"group": "example.com", "scope": "Namespaced", "names": names, "versions": versions});
+    let metadata = json!({"name": "gadgets.example.com"});
+    let kind = "CustomResourceDefinition";
+    json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": kind, "metadata": metadata, "spec": spec}).to_string()
+}
+
+#[test]
+fn dependents_go_with_an_owner_whose_version_changed_and_global_ones_stay() {
+    if !able() {
+        return;
+    }
+    let cluster = Cluster::start();
+    cluster.apply(&served("v1beta1"));
+    cluster.k(&["wait", "--for=condition=Established", "crd/gadgets.example.com"]);
+    cluster
+        .apply(&json!({"apiVersion": "example.com/v1beta1", "kind": "Gadget", "metadata": {"name": "g"}}).to_string());
+    cluster.apply(&served("v1"));
+    wait("the other version to be served", || {
+        let asked = cluster.kubectl(&["get", "gadgets.v1.example.com", "g"]).output().unwrap();
+        if asked.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&asked.stderr).into_owned()) }
+    });
+    let uid = cluster.get(&["gadgets.v1.example.com", "g"])["metadata"]["uid"].clone();
+    let owner = json!([{"apiVersion": "example.com/v1", "kind": "Gadget", "name": "g", "uid": uid}]);
+    let of = |name: &str| json!({"name": name, "ownerReferences": owner});
+    cluster.apply(&json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": of("dependent")}).to_string());
+    let (group, kind) = ("rbac.authorization.k8s.io/v1", "ClusterRole");
+    cluster.apply(&json!({"apiVersion": group, "kind": kind, "metadata": of("global"), "rules": []}).to_string());
+    wait("the mistake in the ClusterRole to be told", || {
+        let told = cluster.k(&["get", "events", "--field-selector", "reason=OwnerRefInvalidNamespace", "-o", "name"]);
+        if told.is_empty() { Err("no event".to_owned()) } else { Ok(()) }
+    });
+    cluster.k(&["delete", "gadgets.v1.example.com", "g", "--wait=false"]);
+    cluster.k(&["wait", "--for=delete", "configmap/dependent", "--timeout=60s"]);
+    cluster.k(&["get", "clusterrole", "global"]);
+}
