@@ -72,12 +72,18 @@ pub struct ContainerSpec {
     pub process_namespace_of: Option<String>,
 }
 
+/// The largest number of a user or a group. Above it, setresuid(2) and its kin take -1 for "leave it as it is", which
+/// for a container's process is root.
+pub const ID_MAX: u32 = i32::MAX as u32;
+
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct User {
     /// `uid`, `uid:gid`, `name`, or empty for the image's own; names are looked up in the image's /etc/passwd.
     pub user: String,
     pub group: Option<u32>,
     pub additional_groups: Vec<u32>,
+    /// Only these groups: what the image's /etc/group says of the user does not count.
+    pub strict_groups: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -85,6 +91,8 @@ pub struct Mount {
     pub source: PathBuf,
     pub destination: PathBuf,
     pub read_only: bool,
+    /// What is mounted below the source is read-only, too.
+    pub recursive_read_only: bool,
     /// `private`, `rslave` (HostToContainer) or `rshared` (Bidirectional).
     pub propagation: Propagation,
 }

@@ -58,6 +58,11 @@ impl Facts {
         amounts
     }
 
+    /// Whether a mount can be made read-only together with all that is mounted below it, as mount_setattr(2) does.
+    pub fn recursive_read_only(&self) -> bool {
+        version(&self.info.kernel_version).is_some_and(|version| version >= (5, 12))
+    }
+
     pub fn allocatable_text(&self) -> BTreeMap<String, String> {
         self.allocatable().into_iter().map(|(name, Quantity(amount))| (name, amount)).collect()
     }
@@ -81,6 +86,12 @@ fn system_info() -> Result<NodeSystemInfo, String> {
         os_image: os_image(&first(&["/etc/os-release", "/usr/lib/os-release"])),
         swap: None,
     })
+}
+
+/// `6.1.0-18-amd64` as (6, 1).
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
 /// The architecture as Go and OCI name it.
@@ -172,6 +183,15 @@ mod tests {
             os_image("ID=debian\nPRETTY_NAME=\"Debian GNU/Linux 13 (trixie)\"\n"),
             "Debian GNU/Linux 13 (trixie)"
         );
+    }
+
+    #[test]
+    fn a_kernel_is_known_by_its_release() {
+        for (release, expected) in
+            [("6.1.0-18-amd64", Some((6, 1))), ("5.12", Some((5, 12))), ("6.12+deb13", Some((6, 12))), ("?", None)]
+        {
+            assert_eq!(version(release), expected, "{release}");
+        }
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Files that Kubernetes gives every container: `/etc/hosts`, `/etc/hostname`, `/etc/resolv.conf`. Contents are pure.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read},
     net::IpAddr,
     path::{Path, PathBuf},
 };
@@ -46,13 +47,14 @@ impl HostFiles<'_> {
         for (name, destination, content) in files {
             let source: PathBuf = folder.join(name);
             // Written in place: running containers have this very file mounted.
-            if fs::read_to_string(&source).ok().as_deref() != Some(content.as_str()) {
+            if !fs::File::open(&source).is_ok_and(|file| holds(file, content.as_bytes())) {
                 fs::write(&source, content)?;
             }
             mounts.push(Mount {
                 source,
                 destination: destination.into(),
                 read_only: false,
+                recursive_read_only: false,
                 propagation: Default::default(),
             });
         }
@@ -88,6 +90,13 @@ impl HostFiles<'_> {
             options: vec!["ndots:5".to_owned()],
         }
     }
+}
+
+/// Whether a file is just this. Containers write to it: of what is longer, no more is read than shows that.
+fn holds(file: impl Read, content: &[u8]) -> bool {
+    let mut found = Vec::with_capacity(content.len() + 1);
+    let read = file.take(content.len() as u64 + 1).read_to_end(&mut found);
+    read.is_ok() && found == content
 }
 
 #[derive(Default)]
@@ -179,6 +188,28 @@ fn alias_lines(aliases: &[HostAlias]) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_file_that_a_container_has_blown_up_is_written_anew_without_being_read() {
+        let scratch = tempfile::tempdir().unwrap();
+        let pod = Pod { metadata: Default::default(), spec: Some(PodSpec::default()), status: None };
+        let files = HostFiles {
+            node_name: "n",
+            cluster_dns: &[],
+            cluster_domain: "cluster.local",
+            pod_ip: Some([10, 0, 0, 2].into()),
+        };
+        files.write(&pod, scratch.path()).unwrap();
+        let hosts = scratch.path().join("etc-hosts");
+        let (content, written) = (fs::read(&hosts).unwrap(), fs::metadata(&hosts).unwrap().modified().unwrap());
+        files.write(&pod, scratch.path()).unwrap();
+        assert_eq!(fs::metadata(&hosts).unwrap().modified().unwrap(), written, "nothing new, nothing written");
+        fs::OpenOptions::new().write(true).open(&hosts).unwrap().set_len(1 << 40).unwrap();
+        files.write(&pod, scratch.path()).unwrap();
+        assert_eq!(fs::read(&hosts).unwrap(), content);
+        // It has no end: whoever reads more than it takes never returns.
+        assert!(!holds(io::repeat(b'x'), b"xxx"));
+    }
 
     #[test]
     fn resolvers_follow_the_policy() {

@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use k8s_openapi::{
     api::core::v1::{
-        ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeSpec, NodeStatus,
+        ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeFeatures,
+        NodeRuntimeHandler, NodeRuntimeHandlerFeatures, NodeSpec, NodeStatus,
     },
     apimachinery::pkg::apis::meta::v1::Time,
 };
@@ -179,6 +180,15 @@ impl Registrar {
             }),
             conditions: Some(conditions(old, pressures, clock::now())),
             images: Some(container_images(images)),
+            features: Some(NodeFeatures { supplemental_groups_policy: Some(true) }),
+            runtime_handlers: Some(vec![NodeRuntimeHandler {
+                // The default one; there is no other.
+                name: None,
+                features: Some(NodeRuntimeHandlerFeatures {
+                    recursive_read_only_mounts: Some(self.facts.recursive_read_only()),
+                    user_namespaces: Some(false),
+                }),
+            }]),
             ..old.cloned().unwrap_or_default()
         }
     }

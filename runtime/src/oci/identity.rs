@@ -2,7 +2,7 @@
 
 use crate::{
     error::{Failure, FailureKind},
-    spec::User,
+    spec::{ID_MAX, User},
 };
 
 /// Texts of the image's `/etc/passwd` and `/etc/group`, empty when it has none.
@@ -51,11 +51,14 @@ impl Identity {
         };
         let mut groups = vec![gid];
         groups.extend(&user.additional_groups);
-        if let Some(account) = &account {
+        if let Some(account) = account.as_ref().filter(|_| !user.strict_groups) {
             groups.extend(accounts.memberships(account.name));
         }
         groups.sort_unstable();
         groups.dedup();
+        if uid > ID_MAX || groups.last().is_some_and(|gid| *gid > ID_MAX) {
+            return Err(Failure::new(FailureKind::BadUser, format!("uids and gids must be in range 0-{ID_MAX}")));
+        }
         let home = account.map_or("/", |account| account.home);
         Ok(Identity { uid, gid, groups, home: if home.is_empty() { "/" } else { home }.to_owned() })
     }

@@ -22,7 +22,11 @@ pub fn build(container: &ContainerSpec, around: &Surroundings) -> Vec<Value> {
     let mut own: Vec<_> = container.mounts.iter().collect();
     own.sort_by_key(|mount| mount.destination.components().count());
     mounts.extend(own.into_iter().map(|mount| {
-        let access = if mount.read_only { "ro" } else { "rw" };
+        let access = match (mount.read_only, mount.recursive_read_only) {
+            (true, true) => "rro",
+            (true, false) => "ro",
+            (false, _) => "rw",
+        };
         let propagation = match mount.propagation {
             Propagation::Private => "rprivate",
             Propagation::HostToContainer => "rslave",

@@ -547,6 +547,7 @@ fn own_mounts_replace_standard_ones_and_come_outer_first() {
         source: source.into(),
         destination: destination.into(),
         read_only,
+        recursive_read_only: destination == "/data/c",
         propagation,
     };
     let container = ContainerSpec {
@@ -554,6 +555,7 @@ fn own_mounts_replace_standard_ones_and_come_outer_first() {
             mount("/v/inner", "/data/a/b", true, Propagation::HostToContainer),
             mount("/v/shm", "/dev/shm", false, Propagation::Private),
             mount("/v/outer", "/data", false, Propagation::Bidirectional),
+            mount("/v/deep", "/data/c", true, Propagation::Private),
         ],
         ..container()
     };
@@ -569,8 +571,13 @@ fn own_mounts_replace_standard_ones_and_come_outer_first() {
         .collect();
     assert_eq!(mounts.iter().filter(|mount| mount.starts_with("/dev/shm ")).count(), 1);
     assert_eq!(
-        mounts[mounts.len() - 3..],
-        ["/data rbind,rshared,rw", "/dev/shm rbind,rprivate,rw", "/data/a/b rbind,rslave,ro"]
+        mounts[mounts.len() - 4..],
+        [
+            "/data rbind,rshared,rw",
+            "/dev/shm rbind,rprivate,rw",
+            "/data/c rbind,rprivate,rro",
+            "/data/a/b rbind,rslave,ro",
+        ]
     );
     assert_eq!(spec.linux().as_ref().unwrap().rootfs_propagation().as_deref(), Some("shared"));
 }
@@ -597,16 +604,22 @@ fn faults_are_told() {
 #[test]
 fn users_are_looked_up_in_the_image() {
     let accounts = Accounts {
-        passwd: "root:x:0:0:root:/root:/bin/sh\nweb:x:33:34:web:/srv:/bin/false\nbroken line\n".into(),
-        group: "root:x:0:\nwww:x:34:\nlogs:x:40:web,other\n".into(),
+        passwd: "root:x:0:0:root:/root:/bin/sh\nweb:x:33:34:web:/srv:/bin/false\nbroken line\n\
+                 minus:x:4294967295:0::/:\nlast:x:50:50::/:\n"
+            .into(),
+        group: "root:x:0:\nwww:x:34:\nlogs:x:40:web,other\nnone:x:4294967295:last\n".into(),
     };
-    let find = |user: &str, group: Option<u32>, more: &[u32]| {
-        let user = User { user: user.into(), group, additional_groups: more.to_vec() };
-        match Identity::find(&user, &accounts) {
-            Ok(identity) => format!("{}:{} {:?} {}", identity.uid, identity.gid, identity.groups, identity.home),
-            Err(failure) => format!("{:?}: {failure}", failure.kind),
-        }
+    let find_as = |user: User| match Identity::find(&user, &accounts) {
+        Ok(identity) => format!("{}:{} {:?} {}", identity.uid, identity.gid, identity.groups, identity.home),
+        Err(failure) => format!("{:?}: {failure}", failure.kind),
     };
+    let user = |user: &str, group: Option<u32>, more: &[u32]| User {
+        user: user.into(),
+        group,
+        additional_groups: more.to_vec(),
+        strict_groups: false,
+    };
+    let find = |name: &str, group: Option<u32>, more: &[u32]| find_as(user(name, group, more));
     assert_eq!(find("", None, &[]), "0:0 [0] /root");
     assert_eq!(find("web", None, &[7]), "33:34 [7, 34, 40] /srv");
     assert_eq!(find("33", None, &[]), "33:34 [34, 40] /srv");
@@ -614,6 +627,21 @@ fn users_are_looked_up_in_the_image() {
     assert_eq!(find("web:logs", None, &[]), "33:40 [40] /srv");
     assert_eq!(find("web:9", None, &[]), "33:9 [9, 40] /srv");
     assert_eq!(find("1234", None, &[1]), "1234:0 [0, 1] /");
+    assert_eq!(find_as(User { strict_groups: true, ..user("web", None, &[7]) }), "33:34 [7, 34] /srv");
+    // -1 is "leave it as it is" to the kernel: the process would stay root.
+    for (name, group, more) in [
+        ("4294967295", None, vec![]),
+        ("2147483648", None, vec![]),
+        ("minus", None, vec![]),
+        ("33:4294967295", None, vec![]),
+        ("33:none", None, vec![]),
+        ("33", Some(u32::MAX), vec![]),
+        ("33", None, vec![u32::MAX]),
+        ("last", None, vec![]),
+    ] {
+        assert_eq!(find(name, group, &more), "BadUser: uids and gids must be in range 0-2147483647", "{name}");
+    }
+    assert_eq!(find("2147483647", None, &[]), "2147483647:0 [0] /");
     assert_eq!(
         find("nobody", None, &[]),
         "BadUser: unable to find user nobody: no matching entries in the image's /etc/passwd"

@@ -154,7 +154,7 @@ async fn a_container_of_another_user(bench: Bench) -> Outcome {
     bench.runtime.run_sandbox(bench.sandbox("pod")).await?;
     let script = "exec 2>&1; id -u; id -g; id -G; pwd; echo $HOME; echo through > /dev/stdout; touch /x; grep -E '^(CapEff|Seccomp):' /proc/self/status | tr -d '\\t'";
     let spec = ContainerSpec {
-        user: User { user: "web".into(), group: None, additional_groups: vec![7] },
+        user: User { user: "web".into(), additional_groups: vec![7], ..User::default() },
         cwd: "/srv/deep/down".into(),
         seccomp: Seccomp::RuntimeDefault,
         ..bench.shell("main", script)
@@ -194,6 +194,7 @@ async fn what_cannot_start_says_why(bench: Bench) -> Outcome {
         source: source.into(),
         destination: "/data".into(),
         read_only: false,
+        recursive_read_only: false,
         propagation: Propagation::Private,
     };
     let cases = [
@@ -263,10 +264,15 @@ async fn mounts_are_as_asked(bench: Bench) -> Outcome {
         source: source.to_owned(),
         destination: destination.into(),
         read_only,
+        recursive_read_only: false,
         propagation: Propagation::Private,
     };
+    let below = volume.join("below");
+    std::fs::create_dir(&below)?;
+    nix::mount::mount(Some(&volume.join("inner")), &below, None::<&str>, nix::mount::MsFlags::MS_BIND, None::<&str>)?;
     let spec = ContainerSpec {
         mounts: vec![
+            Mount { recursive_read_only: true, ..mount(&volume, "/deep", true) },
             mount(&volume.join("inner"), "/data/inner", false),
             mount(&volume, "/data", true),
             mount(&volume.join("file"), "/etc/config/one", true),
@@ -274,10 +280,12 @@ async fn mounts_are_as_asked(bench: Bench) -> Outcome {
         cwd: "/data/inner/work".into(),
         ..bench.shell(
             "main",
-            "cat /data/file /etc/config/one; touch /data/x; touch here; echo x > /etc/config/one; pwd; df -P /dev/shm | tail -1 | cut -d' ' -f1; ls -ld /dev/shm | cut -c1-10",
+            "cat /data/file /etc/config/one; touch /data/x; touch here; touch /data/below/flat; touch /deep/below/deep; echo x > /etc/config/one; pwd; df -P /dev/shm | tail -1 | cut -d' ' -f1; ls -ld /dev/shm | cut -c1-10",
         )
     };
-    bench.run("pod", spec).await?;
+    let ran = bench.run("pod", spec).await;
+    nix::mount::umount(&below)?;
+    ran?;
     // The two streams are logged in the order of each, not of both.
     let mut said = bench.said("main")?;
     said.sort_unstable();
@@ -291,8 +299,10 @@ async fn mounts_are_as_asked(bench: Bench) -> Outcome {
             "drwxrwxrwt",
             "shm",
             "touch: /data/x: Read-only file system",
+            "touch: /deep/below/deep: Read-only file system",
         ]
     );
+    assert!(volume.join("inner/flat").exists(), "read-only without what is mounted below");
     assert!(volume.join("inner/work/here").exists());
     bench.runtime.remove_sandbox("pod").await?;
     assert!(volume.join("inner/work/here").exists());

@@ -1,7 +1,7 @@
 //! Security contexts: the pod's, overridden by the container's, and the refusal to run as root.
 
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, SeccompProfile};
-use kontiki_runtime::spec::{Seccomp, User};
+use kontiki_runtime::spec::{ID_MAX, Seccomp, User};
 
 use crate::pod::PodId;
 use std::path::Path;
@@ -34,8 +34,10 @@ pub fn of_container(
     if non_root {
         refuse_root(run_as_user, image_user).map_err(|problem| format!("{problem} {}", place()))?;
     }
-    let id =
-        |value: i64| u32::try_from(value).map_err(|_| format!("user or group {value} is out of range {}", place()));
+    let id = |value: i64| {
+        let id = u32::try_from(value).ok().filter(|id| *id <= ID_MAX);
+        id.ok_or_else(|| format!("user or group {value} is out of range {}", place()))
+    };
     let mut additional_groups = Vec::new();
     for group in of_pod.supplemental_groups.iter().flatten().chain(&of_pod.fs_group) {
         additional_groups.push(id(*group)?);
@@ -47,7 +49,12 @@ pub fn of_container(
         None => image_user.to_owned(),
     };
     Ok(Security {
-        user: User { user, group: run_as_group.map(id).transpose()?, additional_groups },
+        user: User {
+            user,
+            group: run_as_group.map(id).transpose()?,
+            additional_groups,
+            strict_groups: of_pod.supplemental_groups_policy.as_deref() == Some("Strict"),
+        },
         privileged,
         read_only_root: own.read_only_root_filesystem == Some(true),
         no_new_privileges: own.allow_privilege_escalation == Some(false),
@@ -69,6 +76,9 @@ fn refuse_root(run_as_user: Option<i64>, image_user: &str) -> Result<(), String>
     let name = image_user.split(':').next().unwrap_or_default();
     match name.parse::<u32>() {
         Ok(0) => Err("container has runAsNonRoot and image will run as root".to_owned()),
+        Ok(uid) if uid > ID_MAX => {
+            Err(format!("container has runAsNonRoot and image has user {name}, which is out of range"))
+        }
         Ok(_) => Ok(()),
         Err(_) if name.is_empty() => Err("container has runAsNonRoot and image will run as root".to_owned()),
         Err(_) => Err(format!(
@@ -103,6 +113,12 @@ mod tests {
             (None, "", Some("container has runAsNonRoot and image will run as root")),
             (None, "0:0", Some("container has runAsNonRoot and image will run as root")),
             (None, "65532:65532", None),
+            (None, "2147483647", None),
+            (
+                None,
+                "4294967295",
+                Some("container has runAsNonRoot and image has user 4294967295, which is out of range"),
+            ),
             (
                 None,
                 "nginx",

@@ -107,8 +107,11 @@ fn links(folder: &Path, files: &Files) -> io::Result<()> {
     }
     for entry in fs::read_dir(folder)? {
         let name = entry?.file_name();
-        if !name.to_string_lossy().starts_with("..") && !wanted.contains(&name) {
-            fs::remove_file(folder.join(&name))?;
+        // Only what was made here goes: a subPath that the volume does not have is a folder beside the links.
+        let path = folder.join(&name);
+        let is_link = fs::read_link(&path).is_ok_and(|to| to.starts_with(DATA));
+        if is_link && !wanted.contains(&name) {
+            fs::remove_file(path)?;
         }
     }
     Ok(())
@@ -168,6 +171,18 @@ mod tests {
         assert_eq!(names(folder), ["..data", "a", "c"]);
         assert_eq!(fs::read_to_string(folder.join("a")).unwrap(), "changed");
         assert!(!folder.join(first).exists(), "the old version is gone");
+    }
+
+    #[test]
+    fn what_others_made_in_the_volume_neither_goes_nor_hinders() {
+        let scratch = tempfile::tempdir().unwrap();
+        let folder = scratch.path();
+        write(folder, &files(&[("a", "1")]), Ownership::default()).unwrap();
+        fs::create_dir(folder.join("app.conf")).unwrap();
+        fs::create_dir(folder.join("z")).unwrap();
+        write(folder, &files(&[("b", "2"), ("z", "3")]), Ownership::default()).unwrap();
+        assert_eq!(names(folder), ["..data", "app.conf", "b", "z"]);
+        assert_eq!(fs::read_to_string(folder.join("b")).unwrap(), "2");
     }
 
     #[test]

@@ -14,13 +14,14 @@ use super::{
 };
 use crate::{env::expand, pod};
 
-/// The mounts of one attempt; blocking, because a `subPath` is pinned by a mount of its own.
+/// The mounts of one attempt, where the machine may be able to make a mount read-only with all below it; blocking, because a `subPath` is pinned by a mount of its own.
 pub fn container_mounts(
     pod: &Pod,
     container: &Container,
     attempt: u32,
     place: &Place,
     variables: &BTreeMap<String, String>,
+    recursive_read_only: bool,
 ) -> Result<Vec<Mount>, String> {
     let spec = pod::spec(pod);
     let volumes = spec.volumes.unwrap_or_default();
@@ -43,6 +44,7 @@ pub fn container_mounts(
             source,
             destination: absolute(&wanted.mount_path),
             read_only: wanted.read_only == Some(true) || is_read_only(volume),
+            recursive_read_only: is_recursive(wanted, recursive_read_only)?,
             propagation: propagation(wanted.mount_propagation.as_deref()),
         });
     }
@@ -74,6 +76,18 @@ fn is_read_only(volume: &Volume) -> bool {
         || volume.projected.is_some()
 }
 
+fn is_recursive(wanted: &VolumeMount, able: bool) -> Result<bool, String> {
+    match wanted.recursive_read_only.as_deref() {
+        Some("Enabled") if !able => Err(format!(
+            "failed to resolve recursive read-only mode: volume {:?} requested recursive read-only mode, but it is not \
+             supported by the runtime",
+            wanted.name
+        )),
+        Some("Enabled" | "IfPossible") => Ok(able),
+        _ => Ok(false),
+    }
+}
+
 fn absolute(path: &str) -> PathBuf {
     Path::new("/").join(path)
 }
@@ -97,4 +111,33 @@ fn sub_path(wanted: &VolumeMount, variables: &BTreeMap<String, String>) -> Resul
         return Err(format!("subPathExpr {expression:?} became {path:?}, which is not below the volume"));
     }
     Ok(Some(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_is_read_only_throughout_where_that_is_asked_and_possible() {
+        let asked = |mode: Option<&str>, able: bool| {
+            let wanted = VolumeMount {
+                name: "v".into(),
+                recursive_read_only: mode.map(str::to_owned),
+                ..VolumeMount::default()
+            };
+            is_recursive(&wanted, able)
+        };
+        for (mode, able, expected) in [
+            (None, true, false),
+            (Some("Disabled"), true, false),
+            (Some("IfPossible"), true, true),
+            (Some("IfPossible"), false, false),
+            (Some("Enabled"), true, true),
+        ] {
+            assert_eq!(asked(mode, able), Ok(expected), "{mode:?}");
+        }
+        let refused = "failed to resolve recursive read-only mode: volume \"v\" requested recursive read-only mode, \
+                       but it is not supported by the runtime";
+        assert_eq!(asked(Some("Enabled"), false), Err(refused.to_owned()));
+    }
 }

@@ -11,12 +11,11 @@ use nix::{
     errno::Errno,
     fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2},
     mount::{MsFlags, mount},
-    sys::stat::{Mode, SFlag, fstat, mkdirat},
+    sys::stat::{Mode, SFlag, fchmod, fstat, mkdirat},
 };
 
-const FOLDER_MODE: Mode = Mode::from_bits_truncate(0o755);
-
-/// Makes `target` show `path` below `volume`, which is made if it is not there.
+/// Makes `target` show `path` below `volume`, which is made if it is not there, with the mode of the volume's root: whoever may
+/// write to the one may write to the other.
 pub fn pin(volume: &Path, path: &str, target: &Path) -> Result<(), String> {
     let shown = |error: &dyn std::fmt::Display| format!("failed to prepare subPath {path:?}: {error}");
     let opened = open(volume, Path::new(path)).map_err(|error| match error {
@@ -53,6 +52,7 @@ fn open(volume: &Path, path: &Path) -> Result<OwnedFd, Errno> {
         Err(Errno::ENOENT) => {}
         found => return found,
     }
+    let mode = Mode::from_bits_truncate(fstat(&root)?.st_mode);
     let mut folder = root;
     for part in path.components() {
         let Component::Normal(part) = part else {
@@ -64,11 +64,16 @@ fn open(volume: &Path, path: &Path) -> Result<OwnedFd, Errno> {
         let part = Path::new(part);
         folder = match openat2(&folder, part, how(OFlag::O_PATH)) {
             Err(Errno::ENOENT) => {
-                match mkdirat(&folder, part, FOLDER_MODE) {
-                    Ok(()) | Err(Errno::EEXIST) => {}
+                match mkdirat(&folder, part, mode) {
+                    Ok(()) => {
+                        let made = openat2(&folder, part, how(OFlag::O_RDONLY | OFlag::O_DIRECTORY))?;
+                        // The umask has taken from the mode that it was made with.
+                        fchmod(&made, mode)?;
+                        made
+                    }
+                    Err(Errno::EEXIST) => openat2(&folder, part, how(OFlag::O_PATH))?,
                     Err(error) => return Err(error),
                 }
-                openat2(&folder, part, how(OFlag::O_PATH))?
             }
             found => found?,
         };
@@ -102,5 +107,21 @@ mod tests {
             assert_eq!(open(&volume, Path::new(path)).is_ok(), good, "{path}");
         }
         assert!(volume.join("new/folder").is_dir());
+    }
+
+    #[test]
+    fn what_is_made_may_be_written_to_by_whoever_may_write_to_the_volume() {
+        use std::os::unix::fs::PermissionsExt;
+        let scratch = tempfile::tempdir().unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+        for wanted in [0o777, 0o2777, 0o750] {
+            let volume = scratch.path().join(format!("{wanted:o}"));
+            fs::create_dir(&volume).unwrap();
+            fs::set_permissions(&volume, fs::Permissions::from_mode(wanted)).unwrap();
+            open(&volume, Path::new("new/folder")).unwrap();
+            for made in ["new", "new/folder"] {
+                assert_eq!(mode(&volume.join(made)), wanted, "{made} in {wanted:o}");
+            }
+        }
     }
 }

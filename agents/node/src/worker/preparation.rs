@@ -37,8 +37,9 @@ impl Preparation<'_> {
         // A start that was cut short may have left its pins.
         release_container(self.place, &self.container.name, self.attempt).map_err(Problem::Create)?;
         let mut mounts = self.own_files().map_err(Problem::Create)?;
+        let recursive = self.node.facts.recursive_read_only();
         mounts.extend(
-            container_mounts(self.pod, self.container, self.attempt, self.place, &variables)
+            container_mounts(self.pod, self.container, self.attempt, self.place, &variables, recursive)
                 .map_err(Problem::Config)?,
         );
         let config = &self.node.config;
@@ -107,6 +108,7 @@ impl Preparation<'_> {
             source: message,
             destination: destination.unwrap_or_else(|| TERMINATION_LOG.to_owned()).into(),
             read_only: false,
+            recursive_read_only: false,
             propagation: Propagation::Private,
         });
         Ok(mounts)
@@ -140,6 +142,7 @@ mod tests {
             source: source.into(),
             destination: destination.into(),
             read_only: false,
+            recursive_read_only: false,
             propagation: Propagation::Private,
         };
         let kept = without_shadowed(vec![mount("a", "/etc/hosts"), mount("b", "/x"), mount("c", "/etc/hosts")]);
