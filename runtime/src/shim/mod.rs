@@ -5,6 +5,7 @@
 mod client;
 mod container;
 mod helper;
+mod init;
 mod log;
 mod output;
 mod process;
@@ -16,18 +17,16 @@ use std::{
     ffi::{OsStr, OsString},
     fs,
     io::{self, Write},
-    os::{fd::AsFd, unix::fs::PermissionsExt, unix::net::UnixListener},
+    os::unix::{fs::PermissionsExt, net::UnixListener},
     path::Path,
-    process::{Command, ExitCode, Stdio},
+    process::ExitCode,
 };
 
 use nix::{
-    errno::Errno,
-    sched::{CloneFlags, setns, unshare},
+    sched::{CloneFlags, unshare},
     sys::{
         prctl,
         signal::{SigSet, Signal},
-        wait::{WaitPidFlag, WaitStatus, waitpid},
     },
     unistd::{Pid, sethostname, setsid},
 };
@@ -37,13 +36,12 @@ pub(crate) use client::set_nonblocking;
 use crate::{cgroup::Cgroups, open_files};
 use protocol::{Ready, ShimConfig};
 
-/// Hidden subcommands of the executable: `shim <config file>` and `shim-init`.
+/// Hidden subcommand of the executable: `shim <config file>`.
 pub(crate) const SHIM: &str = "shim";
-const PID_NAMESPACE_INIT: &str = "shim-init";
 
 /// Whether the first argument of the program asks for [`shim_main`].
 pub fn is_shim_command(argument: &OsStr) -> bool {
-    [SHIM, PID_NAMESPACE_INIT].iter().any(|command| argument == *command)
+    [SHIM, init::COMMAND].iter().any(|command| argument == *command)
 }
 
 /// Runs a hidden subcommand; `args` are the program's arguments without its name. To be called before any thread
@@ -52,7 +50,7 @@ pub fn shim_main(args: Vec<OsString>) -> ExitCode {
     let mut args = args.iter();
     let command = args.next().and_then(|command| command.to_str());
     match (command, args.next()) {
-        (Some(PID_NAMESPACE_INIT), None) => pid_namespace_init(),
+        (Some(init::COMMAND), None) => init::main(),
         (Some(SHIM), Some(config)) => shim(Path::new(config)),
         _ => ExitCode::from(2),
     }
@@ -111,7 +109,10 @@ fn set_up(config: &Path) -> io::Result<(server::Server, Option<Pid>)> {
     }
     sysctl::apply(&config.sysctls, config.own_ipc, config.network_namespace.as_deref())?;
     let init = match config.share_pid {
-        true => Some(spawn_pid_namespace_init().map_err(|error| step("cannot make the PID namespace", &error))?),
+        true => {
+            let made = init::spawn(config.network_namespace.as_deref());
+            Some(made.map_err(|error| step("cannot make the PID namespace", &error))?)
+        }
         false => None,
     };
     fs::create_dir_all(&config.state_dir)?;
@@ -123,33 +124,4 @@ fn set_up(config: &Path) -> io::Result<(server::Server, Option<Pid>)> {
     fs::set_permissions(&config.socket, fs::Permissions::from_mode(0o600))?;
     listener.set_nonblocking(true)?;
     Ok((server::Server::new(config, cgroups, signals, listener, init)?, init))
-}
-
-/// The first process of a shared PID namespace; the shim itself stays outside.
-fn spawn_pid_namespace_init() -> io::Result<Pid> {
-    let own = fs::File::open("/proc/self/ns/pid")?;
-    unshare(CloneFlags::CLONE_NEWPID)?;
-    let child = Command::new("/proc/self/exe")
-        .arg(PID_NAMESPACE_INIT)
-        .env_clear()
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .spawn();
-    setns(own.as_fd(), CloneFlags::CLONE_NEWPID)?;
-    Ok(Pid::from_raw(child?.id() as i32))
-}
-
-/// Reaps whatever is left to it, until the shim kills it.
-fn pid_namespace_init() -> ExitCode {
-    let mut signals = SigSet::empty();
-    signals.add(Signal::SIGCHLD);
-    if prctl::set_pdeathsig(Signal::SIGKILL).is_err() || signals.thread_block().is_err() {
-        return ExitCode::FAILURE;
-    }
-    loop {
-        if signals.wait().is_err() {
-            return ExitCode::FAILURE;
-        }
-        while !matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD)) {}
-    }
 }

@@ -38,6 +38,9 @@ fn main() -> std::process::ExitCode {
         ("containers_of_a_sandbox_share_what_they_should", |bench| {
             Box::pin(containers_of_a_sandbox_share_what_they_should(bench))
         }),
+        ("its_first_process_lends_a_shared_pid_namespace_nothing_of_the_machine", |bench| {
+            Box::pin(its_first_process_lends_a_shared_pid_namespace_nothing_of_the_machine(bench))
+        }),
         ("limits_hold", |bench| Box::pin(limits_hold(bench))),
         ("many_at_once", |bench| Box::pin(many_at_once(bench))),
         ("mounts_are_as_asked", |bench| Box::pin(mounts_are_as_asked(bench))),
@@ -443,6 +446,30 @@ async fn containers_of_a_sandbox_share_what_they_should(bench: Bench) -> Outcome
     assert_eq!(bench.said("main")?, [format!("/proc/{}", std::process::id()), "left".into()]);
     harness::eventually("the orphan is gone", async || Ok(!harness::running(&["sleep", "557"]))).await?;
     bench.runtime.remove_sandbox("host").await?;
+    Ok(())
+}
+
+async fn its_first_process_lends_a_shared_pid_namespace_nothing_of_the_machine(bench: Bench) -> Outcome {
+    let network = SandboxNetwork::Pod { address: bench.address(2) };
+    bench.runtime.run_sandbox(SandboxSpec { share_pid: true, network, ..bench.sandbox("pod") }).await?;
+    let script = "ls -A /proc/1/root/ | wc -l; touch /proc/1/root/x 2>&1 | grep -o 'Read-only.*'
+        grep -E '^(Uid|Gid|CapPrm|NoNewPrivs):' /proc/1/status | tr '\\t' ' '
+        [ $(readlink /proc/1/ns/net) = $(readlink /proc/self/ns/net) ] && echo same network";
+    let spec = ContainerSpec { capabilities_add: vec!["SYS_PTRACE".into()], ..bench.shell("tracer", script) };
+    bench.run("pod", spec).await?;
+    assert_eq!(
+        bench.said("tracer")?,
+        [
+            "0",
+            "Read-only file system",
+            "Uid: 65535 65535 65535 65535",
+            "Gid: 65535 65535 65535 65535",
+            "CapPrm: 0000000000000000",
+            "NoNewPrivs: 1",
+            "same network",
+        ]
+    );
+    bench.runtime.remove_sandbox("pod").await?;
     Ok(())
 }
 
