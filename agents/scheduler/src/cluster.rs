@@ -39,7 +39,8 @@ pub struct NodeState {
     pub taints: Vec<Taint>,
     pub unschedulable: bool,
     pub allocatable: Amounts,
-    pub used: Amounts,
+    /// As `allocatable`, but sums: they may be more than fits in one amount.
+    pub used: BTreeMap<String, i128>,
     pub pods: i64,
     pub ports: Vec<HostPort>,
 }
@@ -73,7 +74,7 @@ impl Cluster {
             taints: spec.taints.unwrap_or_default(),
             unschedulable: spec.unschedulable.unwrap_or(false),
             allocatable,
-            used: Amounts::new(),
+            used: BTreeMap::new(),
             pods: 0,
             ports: Vec::new(),
         };
@@ -134,7 +135,7 @@ impl Cluster {
 impl NodeState {
     fn take(&mut self, placed: &Placed) {
         for (name, value) in &placed.requests {
-            *self.used.entry(name.clone()).or_insert(0) += value;
+            *self.used.entry(name.clone()).or_insert(0) += i128::from(*value);
         }
         self.pods += 1;
         self.ports.extend(placed.ports.iter().cloned());
@@ -142,7 +143,7 @@ impl NodeState {
 
     fn give_back(&mut self, placed: &Placed) {
         for (name, value) in &placed.requests {
-            *self.used.entry(name.clone()).or_insert(0) -= value;
+            *self.used.entry(name.clone()).or_insert(0) -= i128::from(*value);
         }
         self.pods -= 1;
         for port in &placed.ports {
@@ -153,8 +154,8 @@ impl NodeState {
     }
 
     /// What is left of a resource.
-    pub fn free(&self, resource: &str) -> i64 {
-        self.allocatable.get(resource).unwrap_or(&0) - self.used.get(resource).unwrap_or(&0)
+    pub fn free(&self, resource: &str) -> i128 {
+        i128::from(*self.allocatable.get(resource).unwrap_or(&0)) - self.used.get(resource).unwrap_or(&0)
     }
 }
 
@@ -214,9 +215,23 @@ pub mod tests {
         serde_json::from_value(value).unwrap()
     }
 
-    fn free(cluster: &Cluster) -> (i64, i64, usize) {
+    fn free(cluster: &Cluster) -> (i128, i64, usize) {
         let node = cluster.nodes().next().unwrap();
         (node.free("cpu"), node.pods, node.ports.len())
+    }
+
+    #[test]
+    fn no_sum_of_requests_makes_a_full_node_look_empty() {
+        let mut cluster = Cluster::default();
+        cluster.put_node(&node("n", "1"));
+        for name in ["a", "b", "c"] {
+            cluster.put_pod(&pod(name, "n", "9223372036854775807"));
+        }
+        assert_eq!(free(&cluster), (1000 - 3 * i128::from(i64::MAX), 3, 3));
+        for name in ["a", "b", "c"] {
+            cluster.remove_pod(&ObjectKey::new("a", name));
+        }
+        assert_eq!(free(&cluster), (1000, 0, 0));
     }
 
     #[test]

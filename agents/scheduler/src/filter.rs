@@ -27,7 +27,7 @@ impl<'a> Candidate<'a> {
 type Filter = fn(&Candidate<'_>, &NodeState) -> Vec<String>;
 
 /// In the order they are asked; the first that objects is what users are told.
-const FILTERS: &[Filter] = &[unschedulable, taints, node_affinity, ports, resources];
+const FILTERS: &[Filter] = &[unschedulable, taints, node_affinity, ports, resources, claims];
 
 /// Why the pod may not run on the node; empty if it may.
 pub fn objections(candidate: &Candidate<'_>, node: &NodeState) -> Vec<String> {
@@ -138,9 +138,18 @@ fn resources(candidate: &Candidate<'_>, node: &NodeState) -> Vec<String> {
     if node.pods + 1 > *node.allocatable.get("pods").unwrap_or(&0) {
         objections.push("Too many pods".to_owned());
     }
-    let lacking = candidate.requests.iter().filter(|(name, value)| node.free(name) < **value);
+    let lacking = candidate.requests.iter().filter(|(name, value)| node.free(name) < i128::from(**value));
     objections.extend(lacking.map(|(name, _)| format!("Insufficient {name}")));
     objections
+}
+
+/// Nothing here allocates devices: a pod that needs some never runs without them.
+fn claims(candidate: &Candidate<'_>, _: &NodeState) -> Vec<String> {
+    let claims = candidate.pod.spec.as_ref().and_then(|spec| spec.resource_claims.as_ref());
+    match claims.is_some_and(|claims| !claims.is_empty()) {
+        true => vec!["cannot allocate all claims".to_owned()],
+        false => Vec::new(),
+    }
 }
 
 /// Whether a change of a node can make room for a pod that found none.
@@ -203,6 +212,11 @@ mod tests {
                 asks(json!({"cpu": "2", "memory": "2Gi"})),
                 plain.clone(),
                 vec!["Insufficient cpu", "Insufficient memory"],
+            ),
+            (
+                json!({"containers": [], "resourceClaims": [{"name": "a", "resourceClaimName": "gpu"}]}),
+                plain.clone(),
+                vec!["cannot allocate all claims"],
             ),
             (asks(json!({"example.com/gpu": "1"})), plain, vec!["Insufficient example.com/gpu"]),
         ];

@@ -21,14 +21,19 @@ pub fn score(candidate: &Candidate<'_>, node: &NodeState) -> i64 {
     SCORES.iter().map(|(score, weight)| score(candidate, node).clamp(0, SCORE_MAX) * weight).sum()
 }
 
+/// A whole node.
+const SHARE_MAX: i128 = 1000;
+
 /// Cpu and memory in use if the pod came, as a share of a thousand each.
 fn shares(candidate: &Candidate<'_>, node: &NodeState) -> [i64; 2] {
     [("cpu", CPU_DEFAULT_M), ("memory", MEMORY_DEFAULT)].map(|(name, default)| {
-        let all = *node.allocatable.get(name).unwrap_or(&0);
-        let asked = *candidate.requests.get(name).unwrap_or(&default);
+        let all = i128::from(*node.allocatable.get(name).unwrap_or(&0));
+        let asked = i128::from(*candidate.requests.get(name).unwrap_or(&default));
         // Pods that ask for nothing still count: by number, at the default.
-        let used = (node.used.get(name).copied().unwrap_or(0)).max(node.pods * default) + asked;
-        if all <= 0 { 1000 } else { (used.saturating_mul(1000) / all).min(1000) }
+        let by_number = i128::from(node.pods) * i128::from(default);
+        let used = node.used.get(name).copied().unwrap_or(0).max(by_number) + asked;
+        let share = if all <= 0 { SHARE_MAX } else { (used.saturating_mul(SHARE_MAX) / all).clamp(0, SHARE_MAX) };
+        share as i64
     })
 }
 

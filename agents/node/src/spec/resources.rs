@@ -28,11 +28,11 @@ pub fn same_amounts(one: Option<&ResourceRequirements>, other: Option<&ResourceR
 }
 
 fn shares(milli_cpu: i64) -> u64 {
-    u64::try_from(milli_cpu * SHARES_PER_CPU / 1000).unwrap_or(0).clamp(CPU_SHARES_MIN, CPU_SHARES_MAX)
+    u64::try_from(milli_cpu.saturating_mul(SHARES_PER_CPU) / 1000).unwrap_or(0).clamp(CPU_SHARES_MIN, CPU_SHARES_MAX)
 }
 
 fn quota_us(milli_cpu: i64) -> i64 {
-    (milli_cpu * CPU_PERIOD_US as i64 / 1000).max(CPU_QUOTA_MIN_US)
+    (milli_cpu.saturating_mul(CPU_PERIOD_US as i64) / 1000).max(CPU_QUOTA_MIN_US)
 }
 
 pub fn of_container(pod: &Pod, container: &Container, memory_capacity: i64) -> Resources {
@@ -87,19 +87,19 @@ fn all_limited(spec: &PodSpec, name: &str) -> Option<i64> {
 
 /// The most that runs at one time: containers and sidecars together, or one init container with the sidecars before it.
 pub fn pod_sum(spec: &PodSpec, of: impl Fn(&Container) -> Option<i64>) -> i64 {
-    let mut sidecars = 0;
-    let mut peak = 0;
+    let mut sidecars: i64 = 0;
+    let mut peak: i64 = 0;
     for container in spec.init_containers.iter().flatten() {
         let own = of(container).unwrap_or(0);
         if pod::is_sidecar(container) {
-            sidecars += own;
+            sidecars = sidecars.saturating_add(own);
             peak = peak.max(sidecars);
         } else {
-            peak = peak.max(sidecars + own);
+            peak = peak.max(sidecars.saturating_add(own));
         }
     }
-    let main: i64 = spec.containers.iter().filter_map(of).sum();
-    peak.max(main + sidecars)
+    let main = spec.containers.iter().filter_map(of).fold(0, i64::saturating_add);
+    peak.max(main.saturating_add(sidecars))
 }
 
 #[cfg(test)]
