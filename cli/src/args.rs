@@ -137,6 +137,9 @@ pub struct Up {
     #[command(flatten)]
     pub pods: PodNetwork,
 
+    #[command(flatten)]
+    pub sysctls: PodSysctls,
+
     /// Cluster addresses of Services
     #[arg(long, default_value = "10.96.0.0/12", value_name = "CIDR")]
     pub service_cidr: String,
@@ -198,6 +201,14 @@ pub struct Encryption {
     /// Use a changed --encryption-provider-config without a restart
     #[arg(long = "encryption-provider-config-automatic-reload", requires = "encryption", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", value_name = "true|false")]
     pub reload: bool,
+}
+
+/// Which kernel parameters pods may set.
+#[derive(Args, Clone, Default)]
+pub struct PodSysctls {
+    /// Let pods set these kernel parameters, too, or those that begin with what stands before a *; several with commas
+    #[arg(id = "sysctls", long = "allowed-unsafe-sysctls", value_name = "NAMES", value_delimiter = ',')]
+    pub allowed: Vec<String>,
 }
 
 #[derive(Args)]

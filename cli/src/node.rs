@@ -45,11 +45,14 @@ pub async fn run(arguments: &Up, layout: &Layout, server: &ApiServer, cancel: Ca
     };
     let pki = &server.core().pki;
     let credentials = pki.node(&name, &[arguments.node_address])?;
+    let own_ports = vec![server.local_address().port(), arguments.node_port];
     let config = NodeConfig {
         name: name.clone(),
         address: arguments.node_address,
         kubelet_address: arguments.node_address,
         kubelet_port: arguments.node_port,
+        own_ports: own_ports.clone(),
+        allowed_unsafe_sysctls: arguments.sysctls.allowed.clone(),
         pod_cidr: Some(arguments.pods.pod_cidr.clone()),
         state_dir: layout.node(),
         tls: NodeTls {
@@ -65,7 +68,7 @@ pub async fn run(arguments: &Up, layout: &Layout, server: &ApiServer, cancel: Ca
     };
     let agent = Clients::new(server.in_process(identity.clone()), "kontiki-node").plain();
     let network = Clients::new(server.in_process(identity), "kontiki-network").plain();
-    let network = kontiki_network::run(network, name, arguments.pods.pod_cidr.clone(), cancel.clone());
+    let network = kontiki_network::run(network, name, arguments.pods.pod_cidr.clone(), own_ports, cancel.clone());
     let agent = kontiki_node::run(config, agent, runtime, cancel);
     let (agent, network) = tokio::join!(agent, network);
     agent.context("the node agent ended")?;

@@ -14,6 +14,8 @@ pub struct View {
     pub host_ports: Vec<HostPort>,
     /// Every IPv4 cluster address, for the ports that nobody serves.
     pub cluster_ips: Vec<Ipv4Addr>,
+    /// TCP ports that the node's own parts listen on: nothing leads what is meant for them elsewhere.
+    pub own_ports: Vec<u16>,
 }
 
 /// One port of one Service that has an address.

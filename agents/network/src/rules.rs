@@ -1,7 +1,8 @@
 //! From a view to rules: the decisions of a service proxy, as kube-proxy makes them. Pure.
 //!
 //! ```text
-//! prerouting, output ─▶ services ─▶ @service-ips ─▶ int/… (from pods and the node) ─┐
+//! prerouting, output ─▶ services ─▶ @own-ports    (as if there were no rules)
+//!                              ├──▶ @service-ips ─▶ int/… (from pods and the node) ─┐
 //!                              └──▶ @node-ports  ─▶ ext/… (from anywhere) ──────────┴▶ all/… or loc/… ─▶ dnat
 //! forward, input, output ─▶ unserved ─▶ refuse or drop what no endpoint can take
 //! ```
@@ -17,6 +18,8 @@ use crate::{
 const MASQUERADE_MARK: &str = "0x4000";
 /// Host ends of pods' links.
 const POD_LINKS: &str = "\"kt*\"";
+/// Before all else: a pod's host port, or a service's external address, must not cut the cluster's servers and agents off.
+const OWN: &str = "fib daddr type local meta l4proto tcp th dport @own-ports return";
 /// Clients that one endpoint remembers.
 const AFFINITY_CLIENTS_MAX: u32 = 65_536;
 
@@ -66,6 +69,7 @@ impl Rules<'_> {
         self.chain("nat-prerouting", Some("type nat hook prerouting priority dstnat;"), lines(&["jump services"]));
         self.chain("nat-output", Some("type nat hook output priority -100;"), lines(&["jump services"]));
         let services = lines(&[
+            OWN,
             "ip daddr . meta l4proto . th dport vmap @service-ips",
             "fib daddr type local meta l4proto . th dport vmap @node-ports",
             "fib daddr type local dnat ip to ip daddr . meta l4proto . th dport map @host-ports-at",
@@ -96,6 +100,7 @@ impl Rules<'_> {
             self.chain(name, Some(hook), lines(&["ct state new jump unserved"]));
         }
         let unserved = lines(&[
+            OWN,
             "ip daddr . meta l4proto . th dport vmap @unserved-ips",
             "fib daddr type local meta l4proto . th dport vmap @unserved-ports",
             // An address that is still a service's after the translation: a port that the service does not have.
@@ -112,6 +117,7 @@ impl Rules<'_> {
         self.map("unserved-ips", MapKind::Map, KEY);
         self.map("unserved-ports", MapKind::Map, PORT_KEY);
         self.map("cluster-ips", MapKind::Set, "type ipv4_addr;");
+        self.map("own-ports", MapKind::Set, "type inet_service;");
         self.map("hairpins", MapKind::Set, "type ipv4_addr . ipv4_addr;");
         self.map("host-ports", MapKind::Map, "type inet_proto . inet_service : ipv4_addr . inet_service;");
         self.map(
@@ -121,6 +127,9 @@ impl Rules<'_> {
         );
         for address in &view.cluster_ips {
             self.element("cluster-ips", address.to_string(), "");
+        }
+        for port in &view.own_ports {
+            self.element("own-ports", port.to_string(), "");
         }
         let local = view.ports.iter().flat_map(|port| &port.endpoints).filter(|endpoint| endpoint.local);
         let with_host_ports = view.host_ports.iter().map(|port| port.address);

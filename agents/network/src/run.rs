@@ -40,12 +40,14 @@ pub enum NetworkError {
 }
 
 /// Keeps this node's nftables and routes as Services, EndpointSlices and this node's pods and the other nodes ask for, until `cancel`. The rules stay when it
-/// returns, so that restarting the agent interrupts nothing; `cleanup` removes them. `pod_cidr` is the network of all pods.
+/// returns, so that restarting the agent interrupts nothing; `cleanup` removes them. `pod_cidr` is the network of all pods, `own_ports`
+/// are those on which this machine's part of the cluster is reached.
 /// Fails only where it cannot work at all; afterwards failures are logged and tried again.
 pub async fn run(
     client: Client,
     node_name: String,
     pod_cidr: String,
+    own_ports: Vec<u16>,
     cancel: CancellationToken,
 ) -> Result<(), NetworkError> {
     if !is_network(&pod_cidr) {
@@ -68,12 +70,15 @@ pub async fn run(
         return Ok(());
     }
     while !cancel.is_cancelled() {
-        let view = view(
-            &node_name,
-            services.list(None).iter().map(AsRef::as_ref),
-            slices.list(None).iter().map(AsRef::as_ref),
-            pods.list(None).iter().map(AsRef::as_ref),
-        );
+        let view = View {
+            own_ports: own_ports.clone(),
+            ..view(
+                &node_name,
+                services.list(None).iter().map(AsRef::as_ref),
+                slices.list(None).iter().map(AsRef::as_ref),
+                pods.list(None).iter().map(AsRef::as_ref),
+            )
+        };
         let rules = ruleset(&view, &pod_cidr);
         let routes = routes::routes(&node_name, nodes.list(None).iter().map(AsRef::as_ref));
         let applied = applier.apply(view, rules).await;

@@ -193,7 +193,7 @@ fn service(endpoints: &[Ipv4Addr]) -> ServicePort {
 fn view(ports: Vec<ServicePort>) -> View {
     let mut cluster_ips: Vec<Ipv4Addr> = ports.iter().map(|port| port.cluster_ip).collect();
     cluster_ips.dedup();
-    View { ports, cluster_ips, host_ports: Vec::new() }
+    View { ports, cluster_ips, ..View::default() }
 }
 
 #[test]
@@ -290,6 +290,22 @@ fn pods_go_out_by_the_node_s_address_and_host_ports_come_in() {
     assert_eq!(net.a.ask(NODE, 9000), format!("a {GATEWAY}"), "also the pod itself");
     assert_eq!(net.node.ask(Ipv4Addr::LOCALHOST, 9001), format!("a {GATEWAY}"));
     net.outside.refused(NODE, 9001);
+}
+
+#[test]
+fn no_host_port_or_external_address_takes_the_node_s_own_ports() {
+    let Some(net) = Net::new("no_host_port_or_external_address_takes_the_node_s_own_ports") else { return };
+    net.node.serve("api", 6443);
+    let host_ports = vec![HostPort { protocol: Protocol::Tcp, host_ip: None, host_port: 6443, address: A, port: 8080 }];
+    let external = |endpoints: &[Ipv4Addr]| ServicePort { port: 6443, external_ips: vec![NODE], ..service(endpoints) };
+    for endpoints in [&[A][..], &[]] {
+        let ports = vec![external(endpoints)];
+        net.load(&View { own_ports: vec![6443], host_ports: host_ports.clone(), ..view(ports) });
+        for client in [&net.a, &net.node, &net.outside] {
+            assert!(client.ask(NODE, 6443).starts_with("api "));
+        }
+        assert!(net.node.ask(Ipv4Addr::LOCALHOST, 6443).starts_with("api "));
+    }
 }
 
 #[test]

@@ -6,9 +6,17 @@ use k8s_openapi::api::core::v1::{
     Container, ContainerPort, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod, PodSpec,
 };
 
-use crate::{machine::Rejection, pod, quantity, spec::resources};
+use crate::{machine::Rejection, pod, quantity, spec::resources, sysctls::Sysctls};
+
+/// As Kubernetes names it.
+const OS: &str = "linux";
+/// With a container's name behind it: how a profile was named before there was a field.
+const APP_ARMOR_ANNOTATION: &str = "container.apparmor.security.beta.kubernetes.io/";
 
 pub struct Room<'a> {
+    /// TCP ports that the node's own parts listen on.
+    pub own_ports: &'a [u16],
+    pub sysctls: &'a Sysctls,
     pub allocatable: &'a BTreeMap<String, String>,
     /// `None` while the Node object is not known.
     pub labels: Option<&'a BTreeMap<String, String>>,
@@ -20,17 +28,34 @@ pub struct Room<'a> {
 /// `None` if the pod may run here.
 pub fn refuse(pod: &Pod, room: &Room<'_>) -> Option<Rejection> {
     let spec = pod::spec(pod);
+    let rejection = |reason: &str, message: String| {
+        Some(Rejection { reason: reason.to_owned(), message: format!("Pod was rejected: {message}") })
+    };
+    if let Some(forbidden) = room.sysctls.forbidden(&spec) {
+        return rejection("SysctlForbidden", format!("forbidden sysctl: {forbidden}"));
+    }
+    let asked = pod.metadata.labels.as_ref().and_then(|labels| labels.get("kubernetes.io/os"));
+    if asked.is_some_and(|os| os != OS) {
+        let message = "Failed to admit pod as the `kubernetes.io/os` label doesn't match node label";
+        return rejection("PodOSSelectorNodeLabelDoesNotMatch", message.to_owned());
+    }
+    if spec.os.as_ref().is_some_and(|os| os.name != OS) {
+        let message = "Failed to admit pod as the OS field doesn't match node OS";
+        return rejection("PodOSNotSupported", message.to_owned());
+    }
     if let Some(labels) = room.labels
         && !selects(&spec, labels, room.node_name)
     {
-        let message =
-            "Pod was rejected: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector";
-        return Some(Rejection { reason: "NodeAffinity".to_owned(), message: message.to_owned() });
+        let message = "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector";
+        return rejection("NodeAffinity", message.to_owned());
     }
-    if room.pods.iter().any(|other| ports_conflict(&spec, &pod::spec(other))) {
-        let message =
-            "Pod was rejected: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports";
-        return Some(Rejection { reason: "NodePorts".to_owned(), message: message.to_owned() });
+    let is_own = |(number, protocol, _): &(i32, &str, &str)| {
+        *protocol == "TCP" && room.own_ports.iter().any(|own| i32::from(*own) == *number)
+    };
+    let taken = host_ports(&spec).iter().any(is_own);
+    if taken || room.pods.iter().any(|other| ports_conflict(&spec, &pod::spec(other))) {
+        let message = "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports";
+        return rejection("NodePorts", message.to_owned());
     }
     let mut names = vec!["pods".to_owned(), "cpu".to_owned(), "memory".to_owned(), "ephemeral-storage".to_owned()];
     let asked = pod::containers(&spec).flat_map(|container| {
@@ -42,9 +67,30 @@ pub fn refuse(pod: &Pod, room: &Room<'_>) -> Option<Rejection> {
             names.push(name);
         }
     }
-    names.iter().find_map(|name| {
-        let message = short(name, &spec, room.allocatable, room.pods)?;
-        Some(Rejection { reason: format!("OutOf{name}"), message: format!("Pod was rejected: {message}") })
+    if let Some((name, message)) =
+        names.iter().find_map(|name| Some((name, short(name, &spec, room.allocatable, room.pods)?)))
+    {
+        return rejection(&format!("OutOf{name}"), message);
+    }
+    // A pod that asks for confinement does not run without it.
+    match wants_app_armor(pod, &spec) {
+        true => rejection("AppArmor", "Cannot enforce AppArmor: the node's runtime applies no profiles".to_owned()),
+        false => None,
+    }
+}
+
+/// A container's own profile, in either form, or else the pod's is one that confines.
+fn wants_app_armor(pod: &Pod, spec: &PodSpec) -> bool {
+    let of_pod = spec.security_context.as_ref().and_then(|context| context.app_armor_profile.as_ref());
+    let annotations = pod.metadata.annotations.as_ref();
+    pod::containers(spec).any(|container| {
+        let own = container.security_context.as_ref().and_then(|context| context.app_armor_profile.as_ref());
+        let annotated = || annotations?.get(&format!("{APP_ARMOR_ANNOTATION}{}", container.name));
+        match (own, annotated()) {
+            (Some(own), _) => own.type_ != "Unconfined",
+            (None, Some(annotated)) => annotated != "unconfined",
+            (None, None) => of_pod.is_some_and(|profile| profile.type_ != "Unconfined"),
+        }
     })
 }
 
@@ -64,8 +110,9 @@ pub fn over_room(spec: &PodSpec, allocatable: &BTreeMap<String, String>, others:
 
 fn short(name: &str, spec: &PodSpec, allocatable: &BTreeMap<String, String>, others: &[Arc<Pod>]) -> Option<String> {
     let (requested, capacity) = (request(spec, name), capacity(name, allocatable));
-    let used: i64 = others.iter().map(|other| request(&pod::spec(other), name)).sum();
-    let over = requested > 0 && used + requested > capacity;
+    // Each pod may name the largest number there is.
+    let used: i128 = others.iter().map(|other| i128::from(request(&pod::spec(other), name))).sum();
+    let over = requested > 0 && used + i128::from(requested) > i128::from(capacity);
     over.then(|| {
         format!("Node didn't have enough resource: {name}, requested: {requested}, used: {used}, capacity: {capacity}")
     })
@@ -86,7 +133,7 @@ pub fn request(spec: &PodSpec, name: &str) -> i64 {
     }
     let of = |container: &Container| resources::amount(container.resources.as_ref(), false, name);
     let overhead = spec.overhead.as_ref().and_then(|overhead| overhead.get(name)).map_or(0, |q| amount(name, &q.0));
-    resources::pod_sum(spec, of) + overhead
+    resources::pod_sum(spec, of).saturating_add(overhead)
 }
 
 fn ports_conflict(a: &PodSpec, b: &PodSpec) -> bool {
@@ -172,11 +219,22 @@ mod tests {
             Arc::new(pod(json!({"containers": [{"name": "a", "ports": [{"containerPort": 80, "hostPort": 80}],
             "resources": {"requests": {"cpu": "600m"}}}]})));
         let with = |spec: serde_json::Value, pods: &[Arc<Pod>]| {
-            let room = Room { allocatable: &allocatable, labels: Some(&labels), node_name: "here", pods };
+            let sysctls = Sysctls::default();
+            let (labels, own_ports) = (Some(&labels), &[6443, 10250]);
+            let room =
+                Room { own_ports, sysctls: &sysctls, allocatable: &allocatable, labels, node_name: "here", pods };
             refuse(&pod(spec), &room)
         };
         let one = std::slice::from_ref(&running);
-        assert_eq!(with(json!({"containers": [{"name": "b"}]}), one), None);
+        for fits in [
+            json!({"containers": [{"name": "b"}], "os": {"name": "linux"}}),
+            json!({"containers": [{"name": "b", "ports": [{"containerPort": 6443},
+                {"containerPort": 1, "hostPort": 6443, "protocol": "UDP"}]}]}),
+            json!({"containers": [{"name": "b", "securityContext": {"appArmorProfile": {"type": "Unconfined"}}}],
+                "securityContext": {"appArmorProfile": {"type": "RuntimeDefault"}}}),
+        ] {
+            assert_eq!(with(fits, one), None);
+        }
         let cpu =
             with(json!({"containers": [{"name": "b", "resources": {"requests": {"cpu": "500m"}}}]}), one).unwrap();
         assert_eq!(cpu.reason, "OutOfcpu");
@@ -192,6 +250,40 @@ mod tests {
                 "NodePorts",
             ),
             (json!({"containers": [{"name": "b"}], "nodeSelector": {"disk": "tape"}}), vec![], "NodeAffinity"),
+            (
+                json!({"containers": [{"name": "b", "ports": [{"containerPort": 1, "hostPort": 6443}]}]}),
+                vec![],
+                "NodePorts",
+            ),
+            (
+                json!({"containers": [{"name": "b"}],
+                    "securityContext": {"sysctls": [{"name": "kernel.msgmax", "value": "1"}]}}),
+                vec![],
+                "SysctlForbidden",
+            ),
+            (
+                json!({"containers": [{"name": "b", "resources": {"requests": {"memory": "9223372036854775807"}}}]}),
+                vec![Arc::new(pod(json!({"containers": [{"name": "a",
+                    "resources": {"requests": {"memory": "9223372036854775807"}}}]})))],
+                "OutOfmemory",
+            ),
+            (
+                json!({"containers": [{"name": "b", "resources": {"requests": {"memory": "9223372036854775807"}}},
+                    {"name": "c", "resources": {"requests": {"memory": "9223372036854775807"}}}]}),
+                vec![],
+                "OutOfmemory",
+            ),
+            (json!({"containers": [{"name": "b"}], "os": {"name": "windows"}}), vec![], "PodOSNotSupported"),
+            (
+                json!({"containers": [{"name": "b"}], "securityContext": {"appArmorProfile": {"type": "RuntimeDefault"}}}),
+                vec![],
+                "AppArmor",
+            ),
+            (
+                json!({"containers": [{"name": "b", "securityContext": {"appArmorProfile": {"type": "Localhost"}}}]}),
+                vec![],
+                "AppArmor",
+            ),
             (
                 json!({"containers": [{"name": "b", "resources": {"requests": {"example.com/gpu": "1"}}}]}),
                 vec![],

@@ -23,6 +23,7 @@ use crate::{
     register::{self, Registrar},
     runtime::RuntimeContainers,
     server::{self, ServerConfig},
+    sysctls::Sysctls,
 };
 
 /// Name of this agent in events, as everybody knows it.
@@ -41,7 +42,7 @@ pub async fn run(
 }
 
 pub(crate) async fn run_with(
-    config: NodeConfig,
+    mut config: NodeConfig,
     client: Client,
     containers: SharedContainers,
     cancel: CancellationToken,
@@ -50,6 +51,7 @@ pub(crate) async fn run_with(
         let path = config.state_dir.join(folder);
         fs::create_dir_all(&path).map_err(|source| NodeError::StateDir { path, source })?;
     }
+    let sysctls = Sysctls::new(&config.allowed_unsafe_sysctls)?;
     let facts = Arc::new(Facts::read(&config.state_dir).map_err(NodeError::Machine)?);
     let bound = server::bind(&ServerConfig {
         listen: SocketAddr::new(config.kubelet_address, config.kubelet_port),
@@ -59,6 +61,7 @@ pub(crate) async fn run_with(
     })
     .await?;
     let port = bound.address().port();
+    config.own_ports.push(port);
     let stop = cancel.child_token();
     let _stop_on_return = stop.clone().drop_guard();
     let config = Arc::new(config);
@@ -80,6 +83,7 @@ pub(crate) async fn run_with(
         nodes: Informer::<Node>::start(Api::all(client.clone()), own_node, vec![cordons], stop.clone()),
         allocatable: facts.allocatable_text(),
         pods: Pods::new(facts.allocatable_text()),
+        sysctls,
         images_changed: images_changed.clone(),
         client: client.clone(),
         config: config.clone(),

@@ -12,6 +12,10 @@ pub struct NodeConfig {
     /// Where the kubelet API listens; 0 takes a free port, which the Node object then tells.
     pub kubelet_address: IpAddr,
     pub kubelet_port: u16,
+    /// TCP ports of this machine that the cluster's own parts listen on. No pod gets them as host ports.
+    pub own_ports: Vec<u16>,
+    /// Kernel parameters that pods may set besides those that harm nobody else: names, or prefixes that end with `*`.
+    pub allowed_unsafe_sysctls: Vec<String>,
     /// Addresses of this node's pods; written to the Node object if that has none.
     pub pod_cidr: Option<String>,
     /// Volumes of pods (`pods/`), container logs (`logs/`), seccomp profiles (`seccomp/`).

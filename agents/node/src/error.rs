@@ -14,6 +14,8 @@ pub enum NodeError {
     Server(#[from] ServerError),
     #[error("the runtime does not answer: {0}")]
     Runtime(#[source] Refusal),
+    #[error("the sysctl {0:?} is not known to be namespaced")]
+    Sysctl(String),
     #[error("pod addresses: {0}")]
     Addresses(String),
 }

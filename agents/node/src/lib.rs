@@ -32,6 +32,7 @@ mod server;
 mod signals;
 mod spec;
 mod status_patch;
+mod sysctls;
 #[cfg(test)]
 mod tests;
 mod tokens;

@@ -20,6 +20,7 @@ use crate::{
     facts::Facts,
     ledger::{Ledger, Standing},
     objects::ObjectCache,
+    sysctls::Sysctls,
 };
 
 pub struct NodeContext {
@@ -35,6 +36,7 @@ pub struct NodeContext {
     /// Every pod that is here, as its worker last saw it.
     pub pods: Pods,
     pub images_changed: Arc<Notify>,
+    pub sysctls: Sysctls,
 }
 
 impl NodeContext {

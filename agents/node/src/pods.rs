@@ -177,6 +177,8 @@ impl Dispatcher {
         let pods = self.node.pods.allocated();
         let labels = self.node.labels();
         let room = Room {
+            own_ports: &self.node.config.own_ports,
+            sysctls: &self.node.sysctls,
             allocatable: &self.node.allocatable,
             labels: labels.as_ref(),
             node_name: &self.node.config.name,
@@ -277,11 +279,15 @@ fn has_begun(pod: &Pod) -> bool {
 
 fn reason(rejection: &Rejection) -> &'static str {
     match rejection.reason.as_str() {
+        "AppArmor" => "AppArmor",
         "NodeAffinity" => "NodeAffinity",
         "NodePorts" => "NodePorts",
         "OutOfcpu" => "OutOfcpu",
         "OutOfmemory" => "OutOfmemory",
         "OutOfpods" => "OutOfpods",
+        "PodOSNotSupported" => "PodOSNotSupported",
+        "PodOSSelectorNodeLabelDoesNotMatch" => "PodOSSelectorNodeLabelDoesNotMatch",
+        "SysctlForbidden" => "SysctlForbidden",
         _ => "UnexpectedAdmissionError",
     }
 }

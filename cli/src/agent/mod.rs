@@ -124,6 +124,7 @@ async fn begin(arguments: &Agent, layout: &Layout, pki: &NodePki) -> Result<Agen
         port: arguments.node_port,
         pod_cidr,
         cluster_cidr: arguments.cluster_cidr.clone(),
+        allowed_unsafe_sysctls: arguments.sysctls.allowed.clone(),
         cluster: grant.settings,
         servers: if grant.servers.is_empty() { arguments.join.clone() } else { grant.servers },
     };
@@ -146,6 +147,9 @@ fn resume(arguments: &Agent, layout: &Layout, mut settings: AgentSettings) -> Re
     let mut servers = arguments.join.clone();
     servers.extend(settings.servers.iter().filter(|server| !arguments.join.contains(server)).cloned());
     settings.servers = servers;
+    if !arguments.sysctls.allowed.is_empty() {
+        settings.allowed_unsafe_sysctls = arguments.sysctls.allowed.clone();
+    }
     Ok(settings)
 }
 
@@ -171,11 +175,14 @@ async fn run(layout: &Layout, settings: &mut AgentSettings, pki: &NodePki, cance
     let network: Cidr = settings.pod_cidr.parse().context("--pod-cidr")?;
     let runtime = Runtime::open(runtime_config(layout, network)).await.context("opening the containers' state")?;
     let first: Option<SocketAddr> = settings.servers.first().and_then(|server| server.parse().ok());
+    let own_ports = own_ports(settings);
     let config = NodeConfig {
         name: settings.name.clone(),
         address: settings.address,
         kubelet_address: settings.address,
         kubelet_port: settings.port,
+        own_ports: own_ports.clone(),
+        allowed_unsafe_sysctls: settings.allowed_unsafe_sysctls.clone(),
         pod_cidr: Some(settings.pod_cidr.clone()),
         state_dir: layout.node(),
         tls: NodeTls {
@@ -192,7 +199,8 @@ async fn run(layout: &Layout, settings: &mut AgentSettings, pki: &NodePki, cance
     let client = Clients::new(failover.clone(), "kontiki-node").plain();
     let proxy = Clients::new(failover.clone(), "kontiki-network").plain();
     let learning = learn(failover.clone(), proxy.clone(), layout, settings.clone(), cancel.clone());
-    let network = kontiki_network::run(proxy, settings.name.clone(), settings.cluster_cidr.clone(), cancel.clone());
+    let (name, pods) = (settings.name.clone(), settings.cluster_cidr.clone());
+    let network = kontiki_network::run(proxy, name, pods, own_ports, cancel.clone());
     let agent = kontiki_node::run(config, client, runtime, cancel.clone());
     let checking = failover.check(cancel.clone());
     let first_to_end = async {
@@ -209,6 +217,13 @@ async fn run(layout: &Layout, settings: &mut AgentSettings, pki: &NodePki, cance
     let (ended, learnt, ()) = tokio::join!(ended, learning, checking);
     *settings = learnt;
     ended
+}
+
+/// Where this machine's agent listens, and a server if there is one on it.
+fn own_ports(settings: &AgentSettings) -> Vec<u16> {
+    let servers = settings.servers.iter().filter_map(|server| server.parse::<SocketAddr>().ok());
+    let here = servers.filter(|server| server.ip() == settings.address).map(|server| server.port());
+    here.chain([settings.port]).collect()
 }
 
 /// A number that differs from node to node.

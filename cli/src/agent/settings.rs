@@ -16,6 +16,8 @@ pub struct AgentSettings {
     pub port: u16,
     pub pod_cidr: String,
     pub cluster_cidr: String,
+    #[serde(default)]
+    pub allowed_unsafe_sysctls: Vec<String>,
     pub cluster: ClusterSettings,
     /// `host:port` of the servers, as they were known last.
     pub servers: Vec<String>,

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use clap::{ArgAction, ArgGroup, Args, Subcommand, ValueEnum};
 
-use super::{ApiServer, ClusterTarget, DataDir, Output};
+use super::{ApiServer, ClusterTarget, DataDir, Output, PodSysctls};
 
 #[derive(Args)]
 #[command(group = ArgGroup::new("begin").args(["init", "join"]))]
@@ -92,6 +92,9 @@ pub struct Agent {
     /// Addresses of all pods of the cluster: what goes elsewhere leaves with the machine's own address
     #[arg(long, default_value = "10.244.0.0/16", value_name = "CIDR")]
     pub cluster_cidr: String,
+
+    #[command(flatten)]
+    pub sysctls: PodSysctls,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

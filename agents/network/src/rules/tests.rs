@@ -39,7 +39,7 @@ fn two() -> Vec<Endpoint> {
 }
 
 fn view(ports: Vec<ServicePort>) -> View {
-    View { cluster_ips: ports.iter().map(|port| port.cluster_ip).collect(), ports, host_ports: Vec::new() }
+    View { cluster_ips: ports.iter().map(|port| port.cluster_ip).collect(), ports, ..View::default() }
 }
 
 /// What the view adds to the table of an empty cluster.
@@ -59,6 +59,7 @@ fn the_table_of_an_empty_cluster() {
         add map ip kontiki host-ports { type inet_proto . inet_service : ipv4_addr . inet_service; }
         add map ip kontiki host-ports-at { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }
         add map ip kontiki node-ports { type inet_proto . inet_service : verdict; }
+        add set ip kontiki own-ports { type inet_service; }
         add map ip kontiki service-ips { type ipv4_addr . inet_proto . inet_service : verdict; }
         add map ip kontiki unserved-ips { type ipv4_addr . inet_proto . inet_service : verdict; }
         add map ip kontiki unserved-ports { type inet_proto . inet_service : verdict; }
@@ -87,10 +88,12 @@ fn the_table_of_an_empty_cluster() {
         add rule ip kontiki nat-prerouting jump services
         add rule ip kontiki refuse meta l4proto tcp reject with tcp reset
         add rule ip kontiki refuse reject with icmp port-unreachable
+        add rule ip kontiki services fib daddr type local meta l4proto tcp th dport @own-ports return
         add rule ip kontiki services ip daddr . meta l4proto . th dport vmap @service-ips
         add rule ip kontiki services fib daddr type local meta l4proto . th dport vmap @node-ports
         add rule ip kontiki services fib daddr type local dnat ip to ip daddr . meta l4proto . th dport map @host-ports-at
         add rule ip kontiki services fib daddr type local dnat ip to meta l4proto . th dport map @host-ports
+        add rule ip kontiki unserved fib daddr type local meta l4proto tcp th dport @own-ports return
         add rule ip kontiki unserved ip daddr . meta l4proto . th dport vmap @unserved-ips
         add rule ip kontiki unserved fib daddr type local meta l4proto . th dport vmap @unserved-ports
         add rule ip kontiki unserved ip daddr @cluster-ips goto refuse
@@ -347,4 +350,18 @@ fn changes_touch_only_what_changes() {
 #[test]
 fn removal_works_where_there_is_nothing() {
     assert_eq!(removal(), "add table ip kontiki\ndelete table ip kontiki\n");
+}
+
+#[test]
+fn the_node_s_own_ports_are_left_alone_before_all_else() {
+    check(
+        &View { own_ports: vec![6443, 10250], ..View::default() },
+        expect![[r#"
+            add element ip kontiki own-ports { 10250, 6443 }
+        "#]],
+    );
+    let rules = ruleset(&View::default(), PODS);
+    for chain in ["services", "unserved"] {
+        assert_eq!(rules.chains[chain].rules[0], OWN);
+    }
 }

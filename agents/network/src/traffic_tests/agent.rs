@@ -74,7 +74,7 @@ fn the_agent_follows_the_api() {
     let agent = move || {
         // Its threads are children of this one, and so in the node's namespace.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let running = async { run(api(slices), "node".into(), PODS.into(), stop).await };
+        let running = async { run(api(slices), "node".into(), PODS.into(), Vec::new(), stop).await };
         ended.send(runtime.block_on(running).map_err(|error| error.to_string())).unwrap();
     };
     net.node.jobs.send(Box::new(agent)).unwrap();
