@@ -70,17 +70,29 @@ async fn serve_connection(
         Ok(Err(error)) => return tracing::debug!(%peer, %error, "no TLS"),
         Err(_) => return tracing::debug!(%peer, "no TLS in time"),
     };
-    let service = service.called_by(caller(&stream));
+    let caller = caller(&stream);
+    let is_stranger = caller.is_none();
+    let service = service.called_by(caller);
     let service = service_fn(move |request| {
         let service = service.clone();
         async move { Ok::<_, Infallible>(service.answer(request).await) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(limits::HEADER_READ_MAX);
-    builder.http2().timer(TokioTimer::new());
+    builder.http1().keep_alive(!is_stranger);
+    let mut http2 = builder.http2();
+    http2.timer(TokioTimer::new());
+    http2.keep_alive_interval(limits::PROBE_INTERVAL).keep_alive_timeout(limits::PROBE_INTERVAL);
     let mut served = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
+    let overdue = async {
+        match is_stranger {
+            true => tokio::time::sleep(limits::STRANGER_MAX).await,
+            false => std::future::pending().await,
+        }
+    };
     let ended = tokio::select! {
         ended = served.as_mut() => ended,
+        () = overdue => return tracing::debug!(%peer, "a connection without a certificate has had its time"),
         () = cancel.cancelled() => {
             served.as_mut().graceful_shutdown();
             served.await

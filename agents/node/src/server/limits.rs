@@ -8,6 +8,8 @@ pub const HEADER_READ_MAX: Duration = Duration::from_secs(10);
 /// A connection is probed after this much silence, and again: a command without output is no reason to keep one whose caller's machine
 /// is gone.
 pub const PROBE_INTERVAL: Duration = Duration::from_secs(30);
+/// What a connection without a certificate is kept for: whoever has none is told little, and must not hold a place.
+pub const STRANGER_MAX: Duration = Duration::from_secs(10);
 /// Pause after the system refused to accept (out of file descriptors, for instance).
 pub const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// What requests in work get to end when the server stops.

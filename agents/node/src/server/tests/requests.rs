@@ -19,7 +19,9 @@ fn get(path: &str) -> Request<Full<Bytes>> {
 #[tokio::test]
 async fn only_the_cluster_s_servers_and_masters_are_answered() {
     let node = Node::start().await;
-    let (code, text) = read(node.request(None, get("/healthz")).await.unwrap()).await;
+    let answer = node.request(None, get("/healthz")).await.unwrap();
+    assert_eq!(answer.headers()["connection"], "close", "a stranger's place is free again at once");
+    let (code, text) = read(answer).await;
     assert_eq!((code, text.as_str()), (StatusCode::OK, "ok"));
     for path in ["/pods", "/no/such/path"] {
         let (code, text) = read(node.request(None, get(path)).await.unwrap()).await;
@@ -27,7 +29,9 @@ async fn only_the_cluster_s_servers_and_masters_are_answered() {
     }
     for (group, expected) in [("system:nodes", 403), ("kontiki:apiservers", 200), ("system:masters", 200)] {
         let client = node.authority.client("somebody", group);
-        let (code, _) = read(node.request(Some(&client), get("/pods")).await.unwrap()).await;
+        let answer = node.request(Some(&client), get("/pods")).await.unwrap();
+        assert_eq!(answer.headers().get("connection"), None);
+        let (code, _) = read(answer).await;
         assert_eq!(code.as_u16(), expected, "{group}");
     }
     let stranger = Authority::new().client("apiserver-1", "kontiki:apiservers");
