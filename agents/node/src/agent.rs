@@ -107,7 +107,7 @@ async fn serve(node: Arc<NodeContext>, registrar: Registrar, bound: server::Boun
     node.nodes.synced().await;
     let collector = images::collect_garbage(node.containers.clone(), node.config.state_dir.clone());
     tokio::join!(
-        lease::keep(node.client.clone(), registered),
+        lease::keep(node.client.clone(), &node.config.name),
         registrar.keep_status(),
         Dispatcher::new(node.clone()).run(stop.clone()),
         bound.serve(node.clone(), stop),

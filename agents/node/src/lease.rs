@@ -1,4 +1,5 @@
-//! The node's heartbeat: a Lease in `kube-node-lease`, renewed while the agent lives.
+//! The node's heartbeat: a Lease in `kube-node-lease`, renewed while the agent lives. It is owned by the Node, which may be deleted
+//! and registered anew at any time: a Lease that named the Node of before would be garbage as soon as it is made.
 
 use k8s_openapi::{
     api::{
@@ -22,13 +23,11 @@ use crate::{
 
 const NAMESPACE: &str = "kube-node-lease";
 
-/// Renews the lease of `node` for ever.
-pub async fn keep(client: Client, node: Node) {
-    let api: Api<Lease> = Api::namespaced(client, NAMESPACE);
-    let name = node.metadata.name.clone().unwrap_or_default();
+/// Renews the lease of the node `name` for ever.
+pub async fn keep(client: Client, name: &str) {
     let mut retry = Retry::new(API_RETRY_FIRST, API_RETRY_MAX);
     loop {
-        match renew(&api, &name, &node).await {
+        match renew(&client, name).await {
             Ok(()) => {
                 retry.reset();
                 tokio::time::sleep(LEASE_PERIOD).await;
@@ -41,7 +40,9 @@ pub async fn keep(client: Client, node: Node) {
     }
 }
 
-async fn renew(api: &Api<Lease>, name: &str, node: &Node) -> Result<(), kube::Error> {
+/// Renews the lease, or makes it for the Node as it is now; without one there is nothing to keep alive.
+pub async fn renew(client: &Client, name: &str) -> Result<(), kube::Error> {
+    let api: Api<Lease> = Api::namespaced(client.clone(), NAMESPACE);
     let now = MicroTime(Timestamp::now());
     let patch = serde_json::json!({"spec": {
         "holderIdentity": name, "leaseDurationSeconds": LEASE_DURATION_S, "renewTime": now}});
@@ -49,11 +50,12 @@ async fn renew(api: &Api<Lease>, name: &str, node: &Node) -> Result<(), kube::Er
         Err(kube::Error::Api(status)) if status.code == 404 => {}
         answer => return answer.map(drop),
     }
+    let Some(node) = Api::<Node>::all(client.clone()).get_opt(name).await? else { return Ok(()) };
     let owner = OwnerReference {
         api_version: "v1".to_owned(),
         kind: "Node".to_owned(),
         name: name.to_owned(),
-        uid: node.metadata.uid.clone().unwrap_or_default(),
+        uid: node.metadata.uid.unwrap_or_default(),
         ..OwnerReference::default()
     };
     let lease = Lease {

@@ -4,6 +4,7 @@
 
 mod api;
 mod ephemeral;
+mod lease;
 mod pods;
 mod resize;
 mod runtime;
