@@ -25,6 +25,17 @@ pub fn compute(plan: &Plan<'_>, host: Host, ending: Option<&Ending>) -> PodStatu
         observed_generation: plan.pod.metadata.generation,
         ..acknowledged.clone()
     };
+    let failure = match ending {
+        Some(Ending::Failed(rejection)) => Some(rejection),
+        Some(Ending::Over | Ending::Deleted | Ending::Gone | Ending::Completed) | None => None,
+    };
+    status.reason = failure.map(|failure| failure.reason.clone());
+    status.message = failure.map(|failure: &Rejection| failure.message.clone());
+    if failure.is_some() && !anything_known(plan) {
+        // Of containers that never were there is nothing to tell.
+        status.phase = Some("Failed".to_owned());
+        return status;
+    }
     set_addresses(&mut status, plan, host);
     let stopped = ending.is_some() && !anything_alive(plan);
     let states = States { plan, stopped };
@@ -32,15 +43,16 @@ pub fn compute(plan: &Plan<'_>, host: Host, ending: Option<&Ending>) -> PodStatu
     status.init_container_statuses = states.list(plan.spec.init_containers.as_deref().unwrap_or_default(), Role::Init);
     status.container_statuses = states.list(&plan.spec.containers, Role::Main);
     status.ephemeral_container_statuses = states.list(&ephemeral, Role::Ephemeral);
-    let failure = match ending {
-        Some(Ending::Failed(rejection)) => Some(rejection),
-        Some(Ending::Over | Ending::Deleted | Ending::Gone | Ending::Completed) | None => None,
-    };
     status.phase = Some(phase::of(plan, &status, ending, stopped).to_owned());
-    status.reason = failure.map(|failure| failure.reason.clone());
-    status.message = failure.map(|failure: &Rejection| failure.message.clone());
     status.conditions = Some(conditions::of(plan, &status));
     status
+}
+
+/// A container of the pod was made, or begins to be, or the API was told of one.
+fn anything_known(plan: &Plan<'_>) -> bool {
+    let told = &plan.observed.acknowledged;
+    let told = told.container_statuses.is_some() || told.init_container_statuses.is_some();
+    told || anything_alive(plan) || plan.observed.attempts.values().any(|attempts| !attempts.is_empty())
 }
 
 /// A container's process exists, or its start is under way.

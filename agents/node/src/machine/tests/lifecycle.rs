@@ -167,7 +167,8 @@ fn a_rejected_pod_fails_without_being_tried() {
     let mut world = World::new(json!({"containers": [{"name": "a"}]}));
     world.observed.rejection = Some(Rejection { reason: "OutOfcpu".into(), message: "no".into() });
     let status = world.settle();
-    assert_eq!(show(&status), "Failed | OutOfcpu | a ContainerStatusUnknown(137)");
+    assert_eq!((status.phase.as_deref(), status.reason.as_deref()), (Some("Failed"), Some("OutOfcpu")));
+    assert_eq!(status.container_statuses, None, "of what never was there is nothing to tell");
     assert_eq!(status.message.as_deref(), Some("no"));
     assert_eq!(world.take(), "");
 }
