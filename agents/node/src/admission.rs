@@ -85,8 +85,8 @@ fn wants_app_armor(pod: &Pod, spec: &PodSpec) -> bool {
     let annotations = pod.metadata.annotations.as_ref();
     pod::containers(spec).any(|container| {
         let own = container.security_context.as_ref().and_then(|context| context.app_armor_profile.as_ref());
-        let annotated = || annotations?.get(&format!("{APP_ARMOR_ANNOTATION}{}", container.name));
-        match (own, annotated()) {
+        let annotation = format!("{APP_ARMOR_ANNOTATION}{}", container.name);
+        match (own, annotations.and_then(|all| all.get(&annotation))) {
             (Some(own), _) => own.type_ != "Unconfined",
             (None, Some(annotated)) => annotated != "unconfined",
             (None, None) => of_pod.is_some_and(|profile| profile.type_ != "Unconfined"),

@@ -241,6 +241,18 @@ async fn a_pod_that_does_not_fit_fails() {
 }
 
 #[tokio::test]
+async fn a_pod_that_asks_for_users_of_its_own_does_not_get_the_machine_s() {
+    let cluster = Cluster::new();
+    let _agent = cluster.start();
+    let mut spec = one(json!({}));
+    spec["hostUsers"] = false.into();
+    cluster.pod("p", spec);
+    let why = "can't set `spec.hostUsers: false`, runtime does not support user namespaces";
+    cluster.api.event(&format!("FailedCreatePodSandBox: Failed to create pod sandbox: {why}")).await;
+    assert!(cluster.runtime.is_empty());
+}
+
+#[tokio::test]
 async fn a_lost_sandbox_is_replaced_and_counted_as_a_restart() {
     let cluster = Cluster::new();
     let _agent = cluster.start();

@@ -288,8 +288,12 @@ fn token_volume(pod: &Pod) -> String {
 
 async fn create_sandbox(node: &NodeContext, pod: &Pod) -> Result<(), String> {
     let id = PodId::of(pod);
-    let on_host = pod::on_host_network(&pod::spec(pod));
-    let address = match on_host {
+    let spec = pod::spec(pod);
+    if spec.host_users == Some(false) {
+        // What was let in because root in it would be nobody outside must not run as root of the machine.
+        return Err("can't set `spec.hostUsers: false`, runtime does not support user namespaces".to_owned());
+    }
+    let address = match pod::on_host_network(&spec) {
         true => None,
         false => Some(node.containers.take_address(&id.uid).map_err(|refusal| refusal.message)?),
     };
