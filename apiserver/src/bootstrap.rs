@@ -23,6 +23,8 @@ use crate::{
 
 const NAMESPACES: &[&str] = &["default", "kube-system", "kube-public", "kube-node-lease"];
 const HTTPS_PORT: u16 = 443;
+/// "true" where the server keeps an object's spec, "false" where its owner does.
+const AUTOUPDATE: &str = "apf.kubernetes.io/autoupdate-spec";
 
 /// The objects that say where the servers are and what they give out: nobody else's word counts, nor that of the past.
 pub(crate) fn own_objects() -> [Key; 4] {
@@ -44,8 +46,43 @@ pub(crate) async fn run(core: Arc<Core>) {
     core.stopping.run_until_cancelled(attempts).await;
 }
 
+/// Brings back what somebody deleted, and puts right what must say what it says, for as long as this server leads.
+pub(crate) async fn keep(core: Arc<Core>) {
+    let keeping = async {
+        let mut leadership = core.log.leadership();
+        while leadership.wait_for(|now| now.leader).await.is_ok() {
+            if let Err(status) = restore(&core).await {
+                tracing::warn!(code = status.code, message = status.message, "not all of the first objects are there");
+            }
+            tokio::time::sleep(limits::FIRST_OBJECTS_INTERVAL).await;
+        }
+    };
+    core.stopping.run_until_cancelled(keeping).await;
+}
+
+pub(crate) async fn restore(core: &Arc<Core>) -> Result<(), Status> {
+    first_objects(core).await?;
+    for kind in KINDS {
+        for object in
+            (kind.initial)().into_iter().filter(|object| object["metadata"]["annotations"][AUTOUPDATE] == "true")
+        {
+            correct(core, kind, "", &object).await?;
+        }
+    }
+    let services = by_resource("", "v1", "services").ok_or_else(failure::no_such_resource)?;
+    let service = service(core);
+    let ports = json!({"metadata": service["metadata"], "spec": {"ports": service["spec"]["ports"]}});
+    correct(core, services, "default", &ports).await
+}
+
 async fn once(core: &Arc<Core>) -> Result<(), Status> {
     core.log.barrier().await.map_err(|error| crate::core::unreadable(&error))?;
+    first_objects(core).await?;
+    authz::reconcile_defaults(core).await?;
+    kubernetes_service::first(core).await
+}
+
+async fn first_objects(core: &Arc<Core>) -> Result<(), Status> {
     for name in NAMESPACES {
         ensure(core, "", "namespaces", "", namespace(name)).await?;
     }
@@ -54,9 +91,7 @@ async fn once(core: &Arc<Core>) -> Result<(), Status> {
     futures::future::try_join_all(all).await?;
     let ranges = by_resource("networking.k8s.io", "v1", "servicecidrs").ok_or_else(failure::no_such_resource)?;
     initial(core, ranges, service_range(core)).await?;
-    authz::reconcile_defaults(core).await?;
-    ensure(core, "", "services", "default", service(core)).await?;
-    kubernetes_service::first(core).await
+    ensure(core, "", "services", "default", service(core)).await
 }
 
 /// Creates an object where it is missing, and gives it its status where it has none.
@@ -160,6 +195,39 @@ pub(crate) async fn settle(
     object["metadata"]["resourceVersion"] = json!(stored.revision.to_string());
     let kind = by_resource(group, "v1", resource).ok_or_else(failure::no_such_resource)?;
     Write { kind, namespace: "default", name: Some(name), subresource: None }.carry_out(core, &object).await
+}
+
+/// Puts members of an object's spec right that say something else, unless its annotation says that they are its owner's.
+async fn correct(core: &Arc<Core>, kind: &'static Kind, namespace: &str, wanted: &Value) -> Result<(), Status> {
+    let name = wanted["metadata"]["name"].as_str().unwrap_or("");
+    let Some(stored) = core.stored(&key(kind.group, kind.resource, namespace, name))? else { return Ok(()) };
+    let mut object: Value = serde_json::from_slice(&stored.body).map_err(failure::internal)?;
+    if object["metadata"]["annotations"][AUTOUPDATE] == "false" || says(&object["spec"], &wanted["spec"]) {
+        return Ok(());
+    }
+    for (member, value) in wanted["spec"].as_object().into_iter().flatten() {
+        object["spec"][member] = value.clone();
+    }
+    object["metadata"]["resourceVersion"] = json!(stored.revision.to_string());
+    let write = Write { kind, namespace, name: Some(name), subresource: None };
+    match write.carry_out(core, &object).await {
+        // Somebody else was faster: it is looked at again.
+        Err(status) if matches!(status.code, 404 | 409) => Ok(()),
+        outcome => outcome,
+    }
+}
+
+/// Whether a value has all that is wanted; it may have more, defaults above all.
+fn says(value: &Value, wanted: &Value) -> bool {
+    match (value, wanted) {
+        (Value::Object(members), Value::Object(wanted)) => {
+            wanted.iter().all(|(name, wanted)| members.get(name).is_some_and(|value| says(value, wanted)))
+        }
+        (Value::Array(items), Value::Array(wanted)) => {
+            items.len() == wanted.len() && items.iter().zip(wanted).all(|(item, wanted)| says(item, wanted))
+        }
+        (value, wanted) => value == wanted,
+    }
 }
 
 fn key(group: &str, resource: &str, namespace: &str, name: &str) -> Key {

@@ -74,8 +74,13 @@ impl Edition {
 /// Looks at all definitions in a row, each because the one before changed something.
 const PASSES_MAX: usize = 4;
 
+/// What definitions are stored under.
+pub(crate) fn resource() -> String {
+    KIND.storage_resource()
+}
+
 fn scope() -> Scope {
-    Scope { resource: KIND.storage_resource(), namespace: None }
+    Scope { resource: resource(), namespace: None }
 }
 
 fn stored(core: &Core) -> Result<Vec<Stored>, Status> {

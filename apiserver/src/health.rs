@@ -37,6 +37,7 @@ type Passes = fn(&Arc<Core>) -> BoxFuture<'_, Result<(), String>>;
 static CHECKS: &[Check] = &[
     Check { name: "ping", part: Part::Liveness, passes: |_| async { Ok(()) }.boxed() },
     Check { name: "log", part: Part::Liveness, passes: |core| async { log_works(core) }.boxed() },
+    Check { name: "disk", part: Part::Readiness, passes: |core| async { disk_has_room(core) }.boxed() },
     Check { name: "member", part: Part::Readiness, passes: |core| async { is_member(core) }.boxed() },
     Check { name: "quorum", part: Part::Readiness, passes: |core| quorum(core).boxed() },
     Check {
@@ -57,6 +58,11 @@ fn log_works(core: &Core) -> Result<(), String> {
         (None, Role::Shutdown) => Err("the log was shut down".to_owned()),
         (None, Role::Learner | Role::Follower | Role::Candidate | Role::Leader) => Ok(()),
     }
+}
+
+/// Reads go on; whoever wants to write is better served elsewhere.
+fn disk_has_room(core: &Core) -> Result<(), String> {
+    core.log.status().shortage.map_or(Ok(()), |shortage| Err(shortage.to_string()))
 }
 
 /// A learner's promises count for nothing yet.

@@ -90,6 +90,8 @@ pub const PEER_ANSWER_BYTES_MAX: usize = 1024 * 1024;
 pub const QUORUM_TIME_MAX: Duration = Duration::from_secs(1);
 /// How often the leader looks which servers live, and after how many failures one counts as dead.
 pub const SERVER_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the leader looks whether what every cluster has is there.
+pub const FIRST_OBJECTS_INTERVAL: Duration = Duration::from_secs(10);
 /// How often the kinds of definitions that are to go are looked through again.
 pub const DEFINITIONS_RETRY_INTERVAL: Duration = Duration::from_millis(500);
 pub const SERVER_CHECK_FAILURES: u32 = 2;

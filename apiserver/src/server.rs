@@ -152,7 +152,7 @@ impl ApiServer {
     }
 }
 
-/// What happens once the log has caught up: the first objects, and then the leader's care for the `kubernetes` Service.
+/// What happens once the log has caught up: the first objects, and then the leader's care for them and the `kubernetes` Service.
 async fn begin(core: Arc<Core>) {
     match core.stopping.run_until_cancelled(core.log.ready()).await {
         None => return,
@@ -164,7 +164,7 @@ async fn begin(core: Arc<Core>) {
     }
     core.set_caught_up();
     bootstrap::run(core.clone()).await;
-    kubernetes_service::keep(core).await;
+    tokio::join!(kubernetes_service::keep(core.clone()), bootstrap::keep(core));
 }
 
 /// Gets the keys of further issuers of tokens before the first of those comes.

@@ -4,6 +4,7 @@ mod wire;
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
+use kontiki_raft::EventKind;
 use kontiki_raft::Subject;
 use kontiki_raft::WatchItem;
 use serde_json::{Value, json};
@@ -382,5 +383,44 @@ fn only_administrators_and_only_whole_snapshots_of_this_cluster() {
         assert!(changes(&moved).contains(&"delete configmaps/own".to_owned()), "{:?}", moved.body);
         other.stop().await;
         server.stop().await;
+    });
+}
+
+#[test]
+fn custom_objects_come_back_with_their_definition() {
+    run(async {
+        let server = Running::start().await;
+        let mut admin = server.admin().await;
+        let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+        let schema = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+        let crd = json!({
+            "metadata": {"name": "crons.ex.io"},
+            "spec": {"group": "ex.io", "scope": "Namespaced", "names": {"plural": "crons", "kind": "Cron"}, "versions": [
+                {"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}},
+            ]},
+        });
+        made(&mut admin, definitions, &crd).await;
+        let crons = "/apis/ex.io/v1/namespaces/default/crons";
+        let cron = json!({"apiVersion": "ex.io/v1", "kind": "Cron", "metadata": {"name": "c"}, "spec": {"a": 1}});
+        let cron = made(&mut admin, crons, &cron).await;
+        let file = snapshot(&mut admin).await;
+
+        let mut watch = server.log.watch(Subject::Lasting, server.log.revision()).unwrap();
+        assert_eq!(admin.call(Method::DELETE, &format!("{definitions}/crons.ex.io"), "").await.status, 200);
+        loop {
+            if let WatchItem::Event(event) = watch.next().await.unwrap()
+                && (event.kind, event.object.key.name.as_str()) == (EventKind::Deleted, "crons.ex.io")
+            {
+                break;
+            }
+        }
+        let expected = ["create customresourcedefinitions.apiextensions.k8s.io/crons.ex.io", "create crons.ex.io/c"];
+        let of_namespace = restore(&mut admin, "?dryRun=All&namespace=default", &file).await;
+        assert_eq!(changes(&of_namespace), Vec::<String>::new(), "nothing comes back that nobody would serve");
+        assert_eq!(changes(&restore(&mut admin, "?dryRun=All", &file).await), expected);
+        assert_eq!(changes(&restore(&mut admin, "", &file).await), expected);
+        let back = admin.get(&format!("{crons}/c")).await;
+        assert_eq!((back.status, &back.json()["metadata"]["uid"]), (StatusCode::OK, &cron["metadata"]["uid"]));
+        assert_eq!(changes(&restore(&mut admin, "?dryRun=All", &file).await), Vec::<String>::new());
     });
 }

@@ -388,7 +388,7 @@ impl Log {
 }
 
 fn open_storage(config: &LogConfig) -> Result<(Identity, LogStore, Arc<Store>), OpenError> {
-    std::fs::create_dir_all(&config.dir).map_err(DiskError::io("create the log's directory"))?;
+    crate::disk::private_dir(&config.dir).map_err(DiskError::io("create the log's directory"))?;
     let log = LogStore::open(&config.dir.join("log"))?;
     let node = log.claim(rand::random_range(1..NODE_IDS))?;
     let me = Identity::new(node, log.cluster()?);

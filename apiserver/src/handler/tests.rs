@@ -2,7 +2,7 @@
 use bytes::Bytes;
 use http::StatusCode;
 use kontiki_raft::{Log, LogConfig};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::Config;
@@ -218,4 +218,44 @@ fn a_request_that_begins_is_small() {
     }
     let bytes = size_of_future(|handler, incoming| handler.answer(incoming));
     assert!(bytes <= BYTES_MAX, "{bytes} bytes");
+}
+
+#[tokio::test]
+async fn what_every_cluster_has_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let core = core(&dir).await;
+    bootstrap::restore(&core).await.unwrap();
+    let kind = |group: &str, resource: &str| kontiki_kinds::by_resource(group, "v1", resource).unwrap();
+    let flow = "flowcontrol.apiserver.k8s.io";
+    let gone = [(flow, "flowschemas", "", "probes"), ("", "services", "default", "kubernetes")];
+    for (group, resource, namespace, name) in gone {
+        let write = bootstrap::Write { kind: kind(group, resource), namespace, name: Some(name), subresource: None };
+        write.remove(&core, &json!({})).await.unwrap();
+    }
+    let key = kontiki_model::Key::new("prioritylevelconfigurations.flowcontrol.apiserver.k8s.io", "", "system");
+    let level = || -> Value { serde_json::from_slice(&core.stored(&key).unwrap().unwrap().body).unwrap() };
+    let shares = |level: &Value| level["spec"]["limited"]["nominalConcurrencyShares"].clone();
+    let change = async |shares: i64, keeps: &str| {
+        let mut changed = level();
+        changed["spec"]["limited"]["nominalConcurrencyShares"] = shares.into();
+        changed["metadata"]["annotations"]["apf.kubernetes.io/autoupdate-spec"] = keeps.into();
+        let kind = kind(flow, "prioritylevelconfigurations");
+        let write = bootstrap::Write { kind, namespace: "", name: Some("system"), subresource: None };
+        write.carry_out(&core, &changed).await.unwrap();
+    };
+    change(7, "true").await;
+    bootstrap::restore(&core).await.unwrap();
+    assert_eq!(shares(&level()), 30);
+    for (group, resource, namespace, name) in gone {
+        let resource = if group.is_empty() { resource.to_owned() } else { format!("{resource}.{group}") };
+        assert!(core.stored(&kontiki_model::Key::new(resource, namespace, name)).unwrap().is_some(), "{name}");
+    }
+    change(7, "false").await;
+    let before = core.log.revision();
+    bootstrap::restore(&core).await.unwrap();
+    assert_eq!(
+        (shares(&level()), core.log.revision()),
+        (json!(7), before),
+        "what its owner keeps is left, the rest as it is"
+    );
 }

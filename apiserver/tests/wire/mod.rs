@@ -28,6 +28,15 @@ pub struct Answer {
     pub body: Bytes,
 }
 
+/// Waits for the last of what a server writes by itself when it starts.
+async fn settled(log: &Log) {
+    let last = kontiki_model::Key::new("configmaps", "kube-system", "extension-apiserver-authentication");
+    let mut watch = log.watch(kontiki_raft::Subject::Lasting, log.revision()).unwrap();
+    while log.head(&last).is_none() {
+        watch.next().await.unwrap();
+    }
+}
+
 impl Running {
     pub async fn start() -> Running {
         Running::start_in(tempfile::tempdir().unwrap(), "192.0.2.7").await
@@ -59,6 +68,7 @@ impl Running {
         configure(&mut log, &mut config);
         let log = Log::open(log).await.unwrap();
         let api = ApiServer::start(config, log.clone()).await.unwrap();
+        settled(&log).await;
         Running { api, log, dir }
     }
 

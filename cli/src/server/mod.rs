@@ -129,6 +129,14 @@ fn rebuild(servers: &[String], layout: &Layout) -> Result<()> {
 /// From a folder with data: flags may repeat what is known, and change where it listens, nothing else.
 fn resume(arguments: &Server, layout: &Layout, settings: Settings, bound: SocketAddr) -> Result<Settings> {
     let here = layout.root().display();
+    // Made anew it would be another cluster's, which nobody believes.
+    if (settings.begun || settings.origin != Origin::Init) && !layout.pki().join("ca.crt").exists() {
+        bail!(
+            "{} is gone, and with it what the others know this server by: bring it back from a backup of this folder, or empty the \
+             folder and join the cluster anew",
+            layout.pki().display()
+        );
+    }
     if arguments.init && settings.origin != Origin::Init {
         bail!("--init, but {here} holds a server that joined another one's cluster: start it without --init");
     }

@@ -73,7 +73,7 @@ impl Scratch {
         if dir.exists() {
             std::fs::remove_dir_all(dir).map_err(io_error(step))?;
         }
-        std::fs::create_dir_all(dir).map_err(io_error(step))?;
+        crate::disk::private_dir(dir).map_err(io_error(step))?;
         Ok(Scratch(dir.to_owned()))
     }
 }

@@ -20,7 +20,9 @@ pub use log_db::{LogDb, LogOp};
 pub use space::{Shortage, Space};
 pub use state_db::{StateBatch, StateDb};
 
+use std::fs::Permissions;
 use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rocksdb::{DBCompressionType, DBRecoveryMode, LogLevel, Options};
@@ -121,7 +123,31 @@ fn options(write_buffer_bytes: usize) -> Options {
     options
 }
 
+/// A directory for this user alone: what is stored is everybody's secrets. One that was made for all is closed.
+pub fn private_dir(path: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    std::fs::set_permissions(path, Permissions::from_mode(0o700))
+}
+
 /// Makes a rename or a new file in `dir` durable.
 pub fn sync_dir(dir: &Path) -> Result<(), DiskError> {
     std::fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(DiskError::io("sync a directory"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_stored_is_for_its_owner_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let (made, open) = (dir.path().join("a/log"), dir.path().join("b"));
+        std::fs::create_dir(&open).unwrap();
+        std::fs::set_permissions(&open, Permissions::from_mode(0o755)).unwrap();
+        for path in [made, open] {
+            private_dir(&path).unwrap();
+            assert_eq!(mode(&path), 0o700);
+        }
+    }
 }

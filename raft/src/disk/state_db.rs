@@ -18,8 +18,8 @@ use rocksdb::checkpoint::Checkpoint;
 use rocksdb::properties::NUM_SNAPSHOTS;
 use rocksdb::{
     BlockBasedOptions, BottommostLevelCompaction, Cache, ColumnFamilyDescriptor, CompactOptions, DB,
-    DBIteratorWithThreadMode, DEFAULT_COLUMN_FAMILY_NAME, Direction, FlushOptions, IteratorMode, ReadOptions,
-    SnapshotWithThreadMode, WriteBatch, WriteOptions,
+    DBIteratorWithThreadMode, DBRawIteratorWithThreadMode, DEFAULT_COLUMN_FAMILY_NAME, Direction, FlushOptions,
+    IteratorMode, ReadOptions, SnapshotWithThreadMode, WriteBatch, WriteOptions,
 };
 
 use super::{DiskError, open_error, options};
@@ -30,6 +30,8 @@ const VERSION: u8 = b'v';
 const EVENT: u8 = b'e';
 const MARK: u8 = b'm';
 const REVISION_BYTES: usize = 8;
+/// Versions of a key that are looked at one after the other before it is sought where the wanted one is.
+const VERSIONS_IN_A_ROW: usize = 4;
 
 pub struct StateDb {
     db: DB,
@@ -168,6 +170,61 @@ impl StateDb {
         let from = version_key(key, at);
         read_versions(self.db.iterator_opt(IteratorMode::From(&from, Direction::Reverse), range))
     }
+
+    /// Of all keys with a prefix, behind one of them if that is given, the newest version at or before a revision; in key order.
+    pub fn versions_at(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        at: Revision,
+    ) -> impl Iterator<Item = Result<(Vec<u8>, VersionBytes), DiskError>> + '_ {
+        let from = prefixed(VERSION, prefix);
+        // No byte of a key is as large.
+        let mut end = from.clone();
+        end.push(u8::MAX);
+        let mut walk = self.db.raw_iterator_opt(bounds(from.clone(), end));
+        walk.seek(after.map_or(from, |after| version_key(after, Revision::MAX)));
+        std::iter::from_fn(move || next_version_at(&mut walk, at).transpose())
+    }
+}
+
+/// The version of the next key that has one, and on to the key behind it.
+fn next_version_at(
+    walk: &mut DBRawIteratorWithThreadMode<'_, DB>,
+    at: Revision,
+) -> Result<Option<(Vec<u8>, VersionBytes)>, DiskError> {
+    while let Some(found) = walk.key() {
+        let (key, mut revision) = (versioned_key(found)?.to_vec(), revision_at_end(found)?);
+        let of_key = |walk: &DBRawIteratorWithThreadMode<'_, DB>| -> Result<Option<Revision>, DiskError> {
+            let Some(found) = walk.key() else { return Ok(None) };
+            Ok(if versioned_key(found)? == key { Some(revision_at_end(found)?) } else { None })
+        };
+        let mut version = None;
+        // Most keys have one version or a few; of one that has many only the ends are looked at.
+        for step in 0.. {
+            if revision > at {
+                break;
+            }
+            version = walk.value().map(|frame| (revision, frame.to_vec()));
+            if step == VERSIONS_IN_A_ROW {
+                walk.seek_for_prev(version_key(&key, at));
+                version = of_key(walk)?.zip(walk.value()).map(|(revision, frame)| (revision, frame.to_vec()));
+            }
+            walk.next();
+            match of_key(walk)? {
+                Some(next) => revision = next,
+                None => break,
+            }
+        }
+        if of_key(walk)?.is_some() {
+            walk.seek(version_key(&key, Revision::MAX));
+        }
+        if let Some(version) = version {
+            return Ok(Some((key, version)));
+        }
+    }
+    walk.status().map_err(DiskError::rocks("read the versions of many keys"))?;
+    Ok(None)
 }
 
 impl StateView<'_> {
@@ -259,6 +316,12 @@ fn event_key(revision: Revision) -> [u8; 1 + REVISION_BYTES] {
     let mut key = [EVENT; 1 + REVISION_BYTES];
     key[1..].copy_from_slice(&revision.to_be_bytes());
     key
+}
+
+/// The key of a version, without what is put around it.
+fn versioned_key(key: &[u8]) -> Result<&[u8], DiskError> {
+    let inner = key.len().checked_sub(REVISION_BYTES).and_then(|end| key.get(1..end));
+    inner.ok_or_else(|| DiskError::Missing(format!("the key in the state's key {key:?}")))
 }
 
 fn revision_at_end(key: &[u8]) -> Result<Revision, DiskError> {

@@ -1,14 +1,13 @@
 //! Many objects at one revision, page by page.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kontiki_model::{Head, Key, Revision, Scope};
 
 use super::Store;
 use super::read::{decode_stored, stored};
-use crate::codec::{self, EventRecord, Tag};
-use crate::disk::{DiskError, StateDb};
+use crate::codec;
+use crate::disk::DiskError;
 use crate::state::Slot;
 use crate::{ReadError, Stored};
 
@@ -119,60 +118,40 @@ impl Store {
         Ok(still.then_some(Page { revision: at, ..page }))
     }
 
-    /// The live objects that have not changed since, and the old versions of those that have.
+    /// Goes through the versions of the scope, from where the page begins to where it ends: how much has happened since, and to what
+    /// else, costs nothing. Nobody has counted what is left unless an earlier page was of the present.
     fn list_past(&self, scope: &Scope, at: Revision, options: &ListOptions<'_>) -> Result<Page, ReadError> {
-        let live = self.live();
-        live.check_resource(&scope.resource, at)?;
-        let (db, now) = (live.db.clone(), live.index.revision());
-        // Old versions only come in between: what is needed of the unchanged ones stays the same. Unless all are to be counted.
-        let needed = if options.left().is_some() { options.needed() } else { usize::MAX };
-        let unchanged = live.index.range(scope, options.after()).filter(|slot| slot.revision <= at);
-        let unchanged: Vec<_> = unchanged.take(needed).cloned().collect();
-        drop(live);
-        let mut objects: BTreeMap<Vec<u8>, Arc<Slot>> =
-            unchanged.into_iter().map(|slot| (slot.key.to_bytes(), slot)).collect();
+        let db = {
+            let live = self.live();
+            live.check_resource(&scope.resource, at)?;
+            live.db.clone()
+        };
         let after = options.after().map(Key::to_bytes);
-        for key in changed(&db, scope, at, now)? {
-            let bytes = key.to_bytes();
-            if after.as_ref().is_some_and(|after| bytes <= *after) {
+        let limit = options.limit.unwrap_or(usize::MAX);
+        let (mut items, mut more): (Vec<Stored>, bool) = (Vec::new(), false);
+        for version in db.versions_at(&scope.prefix_bytes(), after.as_deref(), at) {
+            let (key, (revision, frame)) = version?;
+            if codec::version_is_deleted(&frame) {
                 continue;
             }
-            if let Some((revision, frame)) = db.version_at(&bytes, at)?
-                && !codec::version_is_deleted(&frame)
-            {
-                let Stored { head, .. } = decode_stored(key.clone(), revision, frame)?;
-                objects.insert(bytes, Arc::new(Slot { key, revision, head }));
+            let key = Key::from_bytes(&key).ok_or_else(|| DiskError::Missing(format!("the key in {key:?}")))?;
+            let item = decode_stored(key, revision, frame)?;
+            if options.filter.is_some_and(|filter| !filter(&item.key, &item.head)) {
+                continue;
             }
+            more = items.len() >= limit;
+            if more {
+                break;
+            }
+            items.push(item);
         }
-        let all = options.filter.is_none().then(|| options.left().unwrap_or(objects.len() as u64));
-        let (chosen, rest) = paginate(objects.into_values().collect(), all, options);
-        let bodies = chosen.into_iter().map(|slot| {
-            let missing = || DiskError::Missing(format!("the body of {:?} at {}", slot.key, slot.revision));
-            let frame = db.version(&slot.key.to_bytes(), slot.revision)?.ok_or_else(missing)?;
-            stored(slot.key.clone(), slot.revision, slot.head.clone(), frame)
-        });
-        let items: Result<Vec<_>, DiskError> = bodies.collect();
         // First whether history was dropped meanwhile: that explains what is missing.
         self.live().check_resource(&scope.resource, at)?;
-        Ok(Page { items: self.door().open_all(items?)?, revision: at, rest })
+        let left = options.left().filter(|_| options.filter.is_none());
+        let left = left.map(|left| left.saturating_sub(items.len() as u64));
+        let rest = items.last().filter(|_| more).map(|last| Rest { after: last.key.clone(), left });
+        Ok(Page { items: self.door().open_all(items)?, revision: at, rest })
     }
-}
-
-/// The keys of a scope that had events in `(after, until]`.
-fn changed(db: &StateDb, scope: &Scope, after: Revision, until: Revision) -> Result<BTreeSet<Key>, DiskError> {
-    let mut keys = BTreeSet::new();
-    for item in db.events_after(after) {
-        let (revision, frame) = item?;
-        if revision > until {
-            break;
-        }
-        let record: EventRecord = codec::decode(Tag::Event, &frame)
-            .map_err(DiskError::record(format!("the event of revision {revision}")))?;
-        if scope.contains(&record.key) {
-            keys.insert(record.key);
-        }
-    }
-    Ok(keys)
 }
 
 /// The page and what is left, of so many objects in all.

@@ -98,6 +98,42 @@ fn by_age(normal_hours: u64, short_hours: u64) -> HistoryLimits {
 }
 
 #[test]
+fn the_past_is_told_page_by_page_as_it_was() {
+    let mut bench = Bench::new(by_age(1000, 1000));
+    let mut then: Vec<std::collections::BTreeMap<String, String>> = vec![Default::default()];
+    for step in 0..400_u64 {
+        let name = format!("{}", (step * step + step / 7) % 13);
+        let mut now = then.last().unwrap().clone();
+        if step % 5 == 4 && now.remove(&name).is_some() {
+            bench.delete(0, "pods", &name);
+        } else {
+            bench.put(0, "pods", &name, &step.to_string());
+            now.insert(name, step.to_string());
+        }
+        then.push(now);
+        // Others lie before and behind them.
+        bench.put(0, "nodes", "n", "1");
+        bench.put(0, "podsets", "p", "1");
+        then.extend([then.last().unwrap().clone(), then.last().unwrap().clone()]);
+    }
+    for (at, expected) in then.iter().enumerate().skip(1) {
+        let expected: Vec<String> = expected.iter().map(|(name, body)| format!("{name}={body}")).collect();
+        assert_eq!(bench.at("pods", at as Revision), Ok(expected.clone()), "at {at}");
+        let (mut paged, mut rest) = (Vec::new(), None);
+        loop {
+            let options = ListOptions { at: Some(at as Revision), limit: Some(3), rest, filter: None };
+            let page = bench.store.list(&scope("pods"), options).unwrap();
+            paged.extend(page.items.iter().map(show));
+            rest = page.rest;
+            if rest.is_none() {
+                break;
+            }
+        }
+        assert_eq!(paged, expected, "at {at}, by pages");
+    }
+}
+
+#[test]
 fn history_ends_by_age_and_the_living_stay() {
     let mut bench = Bench::new(by_age(2, 2));
     bench.put(0, "pods", "a", "1");

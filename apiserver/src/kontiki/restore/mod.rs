@@ -15,7 +15,6 @@ mod selection;
 use std::sync::Arc;
 
 use http::{StatusCode, header};
-use kontiki_kinds::Kinds;
 use kontiki_model::{Revision, Status};
 use kontiki_raft::backup::{Archive, BackupError};
 use serde_json::{Value, json};
@@ -25,7 +24,7 @@ use super::{Asked, at::Moment, events::cluster, told};
 use crate::{
     content,
     core::{Core, unreadable},
-    failure, limits,
+    definitions, failure, limits,
     request::{ApiRequest, ApiResponse},
 };
 
@@ -52,9 +51,12 @@ pub(super) async fn answer(core: Arc<Core>, asked: Asked) -> Result<ApiResponse,
         (plan(&core, &past, &selection).await?, None)
     } else {
         let (plan, committed) = restore(&core, &past, &selection, &request).await?;
+        if plan.differences.iter().any(|one| one.key.resource == definitions::resource()) {
+            definitions::changed(&core).await?;
+        }
         (plan, Some(committed))
     };
-    let told = told(&core.kinds(), &past, &plan, committed.as_ref());
+    let told = told(&past, &plan, committed.as_ref());
     let body = kontiki_schema::json::text(&told).map_err(failure::internal)?;
     let mut response = content::response(StatusCode::OK, "application/json", body);
     response.headers_mut().remove(header::CONTENT_LENGTH);
@@ -134,7 +136,8 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn told(kinds: &Kinds, past: &Past, plan: &Plan, committed: Option<&Committed>) -> Value {
+fn told(past: &Past, plan: &Plan, committed: Option<&Committed>) -> Value {
+    let kinds = &plan.kinds;
     let header = past.archive.header();
     let changes: Vec<Value> = plan
         .differences

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use kontiki_kinds::{Deletion, KINDS, Kind};
+use kontiki_kinds::{Deletion, KINDS, Kind, Kinds};
 use kontiki_model::{Head, Key, Revision, Status};
 use kontiki_raft::{Expect, Mutation, ReadError, Stored, backup::Archive};
 use serde_json::Value;
@@ -28,6 +28,8 @@ use crate::{
 /// Everything that differs, and what is left alone.
 #[derive(Default)]
 pub struct Plan {
+    /// Those of the present, and those that come back.
+    pub kinds: Kinds,
     /// In the order in which it is changed.
     pub differences: Vec<Difference>,
     pub unchanged: usize,
@@ -95,7 +97,9 @@ impl Plan {
     pub fn make(core: &Core, archive: &Archive, to: Revision, selection: &Selection) -> Result<Plan, Status> {
         let past = archive.keys_at(to).map_err(|error| refused(&error))?;
         let (present, _) = core.log.keys().map_err(|error| read_failed(&error))?;
-        let (view, mut plan) = (View::of(&core.log, true), Plan::default());
+        let selection = selection.and_past(archive, to, &past)?;
+        let view = View::of(&core.log, true);
+        let mut plan = Plan { kinds: selection.known().clone(), ..Plan::default() };
         let keys: BTreeSet<&Key> = past.keys().chain(present.keys()).collect();
         for key in keys {
             let kind = match selection.judge(key) {

@@ -1,11 +1,19 @@
 //! Which objects a restore is about, and which it leaves alone whatever is asked for.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use kontiki_kinds::{Deletion, Kind, KindRef, Kinds, Restore};
-use kontiki_model::{Key, Status};
+use kontiki_kinds::{Deletion, Kind, KindRef, Kinds, Restore, custom};
+use kontiki_model::{Key, Revision, Status};
+use kontiki_raft::{ReadError, backup::Archive};
 
-use crate::{bootstrap, failure, request::ApiRequest, rest::claims};
+use crate::{
+    bootstrap, definitions, failure,
+    request::ApiRequest,
+    rest::{claims, store::read_failed},
+};
 
 #[derive(Clone)]
 pub struct Selection {
@@ -42,9 +50,37 @@ impl Selection {
         Ok(Selection { known, kinds, namespaces, own: bootstrap::own_objects().into() })
     }
 
+    /// With the kinds that were defined then, where they are not now and their definitions come back.
+    pub fn and_past(&self, archive: &Archive, to: Revision, past: &BTreeMap<Key, Revision>) -> Result<Self, Status> {
+        let mut custom = self.known.custom().to_vec();
+        for key in past.keys().filter(|key| key.resource == definitions::resource()) {
+            if !matches!(self.judge(key), Judged::Restored(_)) {
+                continue;
+            }
+            let was = match archive.get_at(key, to) {
+                Ok(Some(was)) => was,
+                // What cannot be read is told where it is compared.
+                Ok(None) | Err(ReadError::Compacted { .. } | ReadError::Sealed(_)) => continue,
+                Err(error) => return Err(read_failed(&error)),
+            };
+            let definition = serde_json::from_slice(&was.body).map_err(failure::internal)?;
+            let unknown = |kind: &Arc<Kind>| self.known.by_storage_resource(&kind.storage_resource()).is_none();
+            custom.extend(custom::served(&definition, was.revision).into_iter().filter(unknown));
+        }
+        Ok(Selection { known: Kinds::with(custom), ..self.clone() })
+    }
+
+    pub fn known(&self) -> &Kinds {
+        &self.known
+    }
+
     pub fn judge(&self, key: &Key) -> Judged {
         let Some(kind) = self.known.by_storage_resource(&key.resource) else {
-            return if claims::is_claim(key) { Judged::Outside } else { Judged::Left("the cluster's own records") };
+            return match key.resource.contains('.') {
+                _ if claims::is_claim(key) => Judged::Outside,
+                true => Judged::Left("custom objects whose definition is not there"),
+                false => Judged::Left("the cluster's own records"),
+            };
         };
         if !self.contains(&kind, key) {
             return Judged::Outside;
