@@ -253,6 +253,21 @@ async fn a_pod_that_asks_for_users_of_its_own_does_not_get_the_machine_s() {
 }
 
 #[tokio::test]
+async fn a_pod_whose_deletion_is_taken_back_runs_again() {
+    let cluster = Cluster::new();
+    let _agent = cluster.start();
+    cluster.pod("p", one(json!({"lifecycle": {"preStop": {"sleep": {"seconds": 1}}}})));
+    cluster.until("p", running).await;
+    let deletion = json!({"metadata": {"deletionTimestamp": "2026-11-21T08:00:30Z", "deletionGracePeriodSeconds": 30}});
+    cluster.api.change("pods", "n", "p", deletion);
+    cluster.api.event("Killing: Stopping container c").await;
+    let restored = json!({"metadata": {"deletionTimestamp": null, "deletionGracePeriodSeconds": null}});
+    cluster.api.change("pods", "n", "p", restored);
+    let restarted = |pod: &Value| pod["status"]["containerStatuses"][0]["restartCount"] == 1;
+    cluster.until("p", |pod| running(pod) && restarted(pod)).await;
+}
+
+#[tokio::test]
 async fn a_lost_sandbox_is_replaced_and_counted_as_a_restart() {
     let cluster = Cluster::new();
     let _agent = cluster.start();

@@ -176,6 +176,9 @@ impl Worker {
         if ending {
             self.observed.stopping_since_ms.get_or_insert(now_ms);
             self.starting.cancel();
+        } else if self.observed.stopping_since_ms.take().is_some() {
+            // A restore has taken the deletion back: what has been stopped meanwhile runs again.
+            self.starting = CancellationToken::new();
         }
         for action in actions {
             self.begin(action, now_ms);
