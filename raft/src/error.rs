@@ -52,6 +52,9 @@ pub enum ProposeError {
     /// It may still be committed: the leader changed while it was on its way.
     #[error("the leader changed; whether the command was committed is not known")]
     Unknown,
+    /// The cluster is not changed that way.
+    #[error("{0}")]
+    Refused(String),
     /// A body that must not be stored as it is cannot be sealed.
     #[error("the command cannot be sealed: {0}")]
     Seal(#[source] SealFault),
@@ -74,6 +77,12 @@ pub enum ReadError {
     Compacted { requested: Revision, floor: Revision },
     #[error("revision {requested} is in the future: the state is at {revision}")]
     Future { requested: Revision, revision: Revision },
+    /// A clock ran ahead, and the log's time with it: which events came before the time that was asked for is not known.
+    #[error(
+        "the log's time has been ahead of this server's clock since revision {since}: what was then cannot be told by its time, \
+         only by its revision"
+    )]
+    ClockAhead { since: Revision },
     #[error("this server is not the leader{}", leader.map(|id| format!("; server {id} is")).unwrap_or_default())]
     NotLeader { leader: Option<u64>, address: Option<String> },
     #[error("no leader can confirm what the newest state is: {0}")]

@@ -119,6 +119,10 @@ pub const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a write or a linearizable read waits out a leader whose lease has just lapsed or who is just elected.
 pub const LEADER_WAIT: Duration = Duration::from_secs(5);
 pub const LEADER_RETRY: Duration = Duration::from_millis(10);
+/// When another server leads, what a former leader was sent is waited for until it has been silent for so long.
+pub const FORMER_LEADER_SILENCE: Duration = Duration::from_millis(300);
+/// How far a command's time may be ahead of the leader's clock, and the log's time ahead of a reader's.
+pub const CLOCK_SLACK: Duration = Duration::from_secs(5);
 pub const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Numbers of servers are below this: JSON's numbers are exact that far.
@@ -148,6 +152,8 @@ pub const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 /// A connection over which nothing comes for so long has a hung peer behind it.
 pub const PEER_SILENCE: Duration = Duration::from_millis(2_000);
 pub const PING_INTERVAL: Duration = Duration::from_millis(500);
+/// The same while an answer is waited for.
+pub const ASKING_PING_INTERVAL: Duration = Duration::from_millis(50);
 
 const _: () = assert!(ENTRY_BYTES_MAX <= LOG_READ_BYTES, "any one entry can be read");
 const _: () = assert!(ENTRY_BYTES_MAX <= LOG_CACHE_BYTES, "any one entry can be cached");
@@ -161,5 +167,12 @@ const _: () = assert!(ENTRY_BYTES_MAX + APPEND_BYTES <= FRAME_BYTES_MAX, "any on
 const _: () = assert!(2 * SNAPSHOT_CHUNK_BYTES <= FRAME_BYTES_MAX, "any one chunk fits in a frame");
 const _: () = assert!(APPENDS_IN_FLIGHT < CALLS_IN_FLIGHT && CALLS_IN_FLIGHT < SERVED_IN_FLIGHT);
 const _: () = assert!(PING_INTERVAL.as_millis() * 3 < PEER_SILENCE.as_millis(), "a lost ping ends no connection");
+const _: () =
+    assert!(ASKING_PING_INTERVAL.as_millis() * 3 < FORMER_LEADER_SILENCE.as_millis(), "a late pong loses no answer");
+const _: () = assert!(
+    FORMER_LEADER_SILENCE.as_millis() + HEARTBEAT_MS as u128
+        <= (ELECTION_TIMEOUT_MS_MIN + ELECTION_TIMEOUT_MS_MAX) as u128,
+    "a leader that hangs has been silent for so long when another one is elected"
+);
 const _: () = assert!(2 * HEARTBEAT_MS < ELECTION_TIMEOUT_MS_MIN, "one lost heartbeat starts no election");
 const _: () = assert!(ELECTION_TIMEOUT_MS_MIN < ELECTION_TIMEOUT_MS_MAX);

@@ -333,7 +333,7 @@ impl Log {
     }
 
     /// The last revision at or before a time in milliseconds since the epoch; `Compacted` if history begins later, `Future` if
-    /// the time has not come. A write that is under way may still get an earlier time than the one asked for: who must not miss
+    /// the time has not come, `ClockAhead` if the log's time got ahead of the clock before it. A write that is under way may still get an earlier time than the one asked for: who must not miss
     /// it asks for a moment that is past.
     pub fn revision_at(&self, time_ms: i64) -> Result<Revision, ReadError> {
         self.inner.store.revision_at(time_ms, now_ms())
@@ -522,8 +522,8 @@ async fn prune(store: &Arc<Store>, now_ms: i64) -> Result<bool, ReadError> {
     Ok(tokio::task::spawn_blocking(move || store.prune(now_ms)).await.map_err(|_| ReadError::Closed)??)
 }
 
-/// The clock decides only what this server forgets, never what is applied.
-fn now_ms() -> i64 {
+/// The clock decides what this server forgets and how far ahead a command's time may be, never what is applied.
+pub(crate) fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
@@ -535,6 +535,7 @@ impl From<NodeError> for ProposeError {
             NodeError::Unknown => ProposeError::Unknown,
             NodeError::Full(shortage) => ProposeError::DiskFull(shortage),
             NodeError::Unavailable(reason) => ProposeError::Unavailable(reason),
+            NodeError::Refused(reason) => ProposeError::Refused(reason),
             NodeError::Storage(reason) => ProposeError::Storage(reason),
         }
     }
@@ -546,7 +547,9 @@ impl From<NodeError> for ReadError {
             NodeError::NotLeader { leader, address } => ReadError::NotLeader { leader, address },
             NodeError::Unknown => ReadError::Unavailable("the leader changed".into()),
             NodeError::Full(shortage) => ReadError::Unavailable(shortage.to_string()),
-            NodeError::Unavailable(reason) | NodeError::Storage(reason) => ReadError::Unavailable(reason),
+            NodeError::Unavailable(reason) | NodeError::Refused(reason) | NodeError::Storage(reason) => {
+                ReadError::Unavailable(reason)
+            }
         }
     }
 }

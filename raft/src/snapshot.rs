@@ -37,6 +37,10 @@ pub struct SnapshotFile {
 }
 
 impl Manifest {
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.bytes).sum()
+    }
+
     /// How many chunks its files make.
     pub fn chunks(&self) -> u64 {
         self.files.iter().map(|file| file.bytes.div_ceil(SNAPSHOT_CHUNK_BYTES as u64).max(1)).sum()
@@ -93,13 +97,6 @@ impl Drop for SnapshotDir {
 }
 
 impl SnapshotDir {
-    /// Completes a checkpoint: checksums its files, writes the manifest, gives it its final name.
-    pub fn complete(draft: &Path, applied: &AppliedRecord) -> Result<Self, SnapshotError> {
-        let AppliedRecord { term, index, revision, membership, .. } = applied.clone();
-        let manifest = Manifest { term, index, revision, membership, files: describe(draft)? };
-        Self::publish(draft, manifest)
-    }
-
     /// The complete snapshot below a directory, if there is one; drafts and older ones are removed.
     pub fn find(dir: &Path) -> Result<Option<Self>, DiskError> {
         let step = "look for snapshots";
@@ -191,8 +188,45 @@ impl SnapshotDir {
         }
         Ok(SnapshotDir { path: path.to_owned(), manifest, retired: AtomicBool::new(false) })
     }
+}
 
-    fn publish(draft: &Path, manifest: Manifest) -> Result<Self, SnapshotError> {
+/// What is to become a snapshot. Until it has, it goes when it is dropped: its files take room, and may hold what is shredded
+/// elsewhere.
+#[derive(Debug)]
+pub struct Draft {
+    path: PathBuf,
+    published: bool,
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if self.published {
+            return;
+        }
+        match fs::remove_dir_all(&self.path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                tracing::warn!(path = %self.path.display(), %error, "an unfinished snapshot cannot be removed");
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Draft {
+    /// What lies at a path, or will.
+    pub fn at(path: PathBuf) -> Self {
+        Draft { path, published: false }
+    }
+
+    /// Completes a checkpoint: checksums its files, writes the manifest, gives it its final name. May be tried again.
+    pub fn complete(&mut self, applied: &AppliedRecord) -> Result<SnapshotDir, SnapshotError> {
+        let AppliedRecord { term, index, revision, membership, .. } = applied.clone();
+        let manifest = Manifest { term, index, revision, membership, files: describe(&self.path)? };
+        self.publish(manifest)
+    }
+
+    fn publish(&mut self, manifest: Manifest) -> Result<SnapshotDir, SnapshotError> {
+        let draft = self.path.as_path();
         let step = "write the manifest";
         let mut file = File::create(draft.join(MANIFEST)).map_err(io(step))?;
         file.write_all(&codec::encode(Tag::Snapshot, &manifest)).map_err(io(step))?;
@@ -202,6 +236,7 @@ impl SnapshotDir {
         let names = (0..u32::MAX).map(|copy| draft.with_file_name(name(copy)));
         let path = names.into_iter().find(|path| !path.exists()).expect("some number is free");
         fs::rename(draft, &path).map_err(io("name the directory"))?;
+        self.published = true;
         for dir in [Some(path.as_path()), path.parent()].into_iter().flatten() {
             File::open(dir).and_then(|dir| dir.sync_all()).map_err(io("sync the directory"))?;
         }
@@ -261,7 +296,7 @@ impl Verifier {
 
 /// Takes a snapshot's chunks in order and puts them where they belong.
 pub struct SnapshotReceiver {
-    draft: PathBuf,
+    draft: Draft,
     verifier: Verifier,
     open: Option<File>,
 }
@@ -278,7 +313,7 @@ impl SnapshotReceiver {
             fs::remove_dir_all(&draft).map_err(io("remove an earlier draft"))?;
         }
         fs::create_dir_all(&draft).map_err(io("create the draft"))?;
-        Ok(SnapshotReceiver { draft, verifier: Verifier::new(manifest), open: None })
+        Ok(SnapshotReceiver { draft: Draft::at(draft), verifier: Verifier::new(manifest), open: None })
     }
 
     pub fn accept(&mut self, chunk: &Chunk) -> Result<(), SnapshotError> {
@@ -286,7 +321,7 @@ impl SnapshotReceiver {
         let complete = self.verifier.check(chunk)?;
         let name = name.expect("a chunk that was found right belongs to a file");
         if self.open.is_none() {
-            self.open = Some(File::create(self.draft.join(name)).map_err(io("create a file"))?);
+            self.open = Some(File::create(self.draft.path.join(name)).map_err(io("create a file"))?);
         }
         let file = self.open.as_mut().expect("opened above");
         file.write_all(&chunk.bytes).map_err(io("write a file"))?;
@@ -297,8 +332,8 @@ impl SnapshotReceiver {
         Ok(())
     }
 
-    pub fn finish(self) -> Result<SnapshotDir, SnapshotError> {
-        SnapshotDir::publish(&self.draft, self.verifier.finish()?)
+    pub fn finish(mut self) -> Result<SnapshotDir, SnapshotError> {
+        self.draft.publish(self.verifier.finish()?)
     }
 }
 
@@ -307,6 +342,10 @@ fn describe(dir: &Path) -> Result<Vec<SnapshotFile>, SnapshotError> {
     for entry in fs::read_dir(dir).map_err(io("list the files"))? {
         let entry = entry.map_err(io("list the files"))?;
         let name = entry.file_name().into_string().map_err(|name| SnapshotError::Name(format!("{name:?}")))?;
+        // Of an attempt that found no room.
+        if name == MANIFEST {
+            continue;
+        }
         let (bytes, crc32) = checksum(&entry.path()).map_err(io("read a file"))?;
         files.push(SnapshotFile { name, bytes, crc32 });
     }

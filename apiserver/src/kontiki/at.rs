@@ -64,6 +64,7 @@ impl Moment {
                     ReadError::Compacted { floor, .. } => {
                         failure::expired(format!("{text} is no longer retained: history begins at revision {floor}"))
                     }
+                    ahead @ ReadError::ClockAhead { .. } => failure::bad_request(format!("{text}: {ahead}")),
                     ReadError::Future { .. } => failure::bad_request(format!("{text} is in the future")),
                     error => unreadable(&error),
                 });

@@ -9,7 +9,7 @@ use kontiki_raft::{Member, MemberStatus, ProposeError};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Access, Answer, Asked, Body, Endpoint};
+use super::{Access, Answer, Asked, Body, Endpoint, object::Object};
 use crate::{
     content,
     core::Core,
@@ -105,7 +105,7 @@ async fn add(core: &Arc<Core>, request: &ApiRequest) -> Result<ApiResponse, Stat
     tracing::info!(name = wanted.name, id = wanted.id, user = request.identity.user, "a server is to join");
     let added = tokio::time::timeout(limits::MEMBER_CHANGE_TIME_MAX, core.log.add_member(wanted.id, member)).await;
     let late = || failure::timeout("the new server has not caught up yet: ask again", limits::RETRY_AFTER_S);
-    added.map_err(|_| late())?.map_err(|error| refused(&error))?;
+    added.map_err(|_| late())?.map_err(|error| refused(&error, Some(&wanted.name)))?;
     of_id(core, wanted.id)
 }
 
@@ -161,7 +161,7 @@ async fn let_go(core: &Arc<Core>, request: &ApiRequest, member: &MemberStatus) -
     former::note(core, request, member).await?;
     let removed = tokio::time::timeout(limits::MEMBER_CHANGE_TIME_MAX, core.log.remove_member(member.id)).await;
     let late = || failure::timeout("the removal is not committed yet: ask again", limits::RETRY_AFTER_S);
-    removed.map_err(|_| late())?.map_err(|error| refused(&error))
+    removed.map_err(|_| late())?.map_err(|error| refused(&error, Some(&member.name)))
 }
 
 async fn transfer(core: &Arc<Core>, request: &ApiRequest) -> Result<ApiResponse, Status> {
@@ -170,7 +170,7 @@ async fn transfer(core: &Arc<Core>, request: &ApiRequest) -> Result<ApiResponse,
     let handed = core.log.transfer_leadership(target.as_ref().map(|member| member.id));
     let late = || failure::timeout("leadership was not handed over in time", limits::RETRY_AFTER_S);
     let handed = tokio::time::timeout(limits::MEMBER_CHANGE_TIME_MAX, handed).await.map_err(|_| late())?;
-    handed.map_err(|error| refused(&error))?;
+    handed.map_err(|error| refused(&error, target.as_ref().map(|member| member.name.as_str())))?;
     core.log.barrier().await.map_err(|error| crate::core::unreadable(&error))?;
     let members = core.log.members();
     let leader = members.iter().find(|member| member.leader);
@@ -192,9 +192,14 @@ fn of_id(core: &Core, id: u64) -> Result<ApiResponse, Status> {
 }
 
 fn read<T: serde::de::DeserializeOwned>(request: &ApiRequest) -> Result<T, Status> {
-    serde_json::from_slice(request.body.bytes()).map_err(|error| failure::bad_request(error.to_string()))
+    let read = serde_json::from_slice(request.body.bytes()).map(|Object(read)| read);
+    read.map_err(|error| failure::bad_request(error.to_string()))
 }
 
-fn refused(error: &ProposeError) -> Status {
-    failure::unavailable(error.to_string(), limits::RETRY_AFTER_S)
+/// What the cluster cannot be made to do is told of the member that it was asked for.
+fn refused(error: &ProposeError, name: Option<&str>) -> Status {
+    match (error, name) {
+        (ProposeError::Refused(why), Some(name)) => failure::conflict(OF, name, why),
+        _ => failure::unavailable(error.to_string(), limits::RETRY_AFTER_S),
+    }
 }

@@ -140,7 +140,7 @@ pub fn refused(error: ProposeError) -> Refusal {
         ProposeError::NotLeader { .. } | ProposeError::Unavailable(_) => {
             failure::unavailable(error.to_string(), RETRY_AFTER_S)
         }
-        ProposeError::Seal(_) | ProposeError::Storage(_) => failure::internal(error),
+        ProposeError::Refused(_) | ProposeError::Seal(_) | ProposeError::Storage(_) => failure::internal(error),
     })
 }
 
@@ -153,6 +153,7 @@ pub fn read_failed(error: &ReadError) -> Status {
     match error {
         ReadError::Compacted { .. } => failure::expired("The resourceVersion for the provided list is too old."),
         ReadError::Future { requested, revision } => too_large(*requested, *revision),
+        ReadError::ClockAhead { .. } => failure::bad_request(error.to_string()),
         ReadError::NotLeader { .. } | ReadError::Unavailable(_) | ReadError::Closed => {
             failure::unavailable(error.to_string(), RETRY_AFTER_S)
         }

@@ -157,6 +157,6 @@ impl Stopped {
 /// A snapshot of a store as it is now.
 pub(super) fn pack(store: &Store) -> Result<SnapshotDir, BackupError> {
     store.flush()?;
-    let (draft, applied) = store.checkpoint()?;
-    Ok(SnapshotDir::complete(&draft, &applied)?)
+    let (mut draft, applied) = store.checkpoint()?;
+    Ok(draft.complete(&applied)?)
 }

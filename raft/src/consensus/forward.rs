@@ -2,6 +2,7 @@
 //!
 //! A write is tried again only when it is certain that it did not enter the log: it was not sent, or whoever took it said that it
 //! does not lead. If the connection breaks after it was sent, nobody knows; the answer is `Unknown`, never a second attempt.
+//! A former leader that lives answers all it was sent; of one that hangs or is cut off nothing is waited for once another leads.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,9 +19,10 @@ use super::Proposal;
 use super::node::{Node, NodeError, fatal_error};
 use super::wire::{self, Forwarded, Written};
 use crate::Command;
-use crate::limits::{LEADER_RETRY, LEADER_WAIT, READ_ROUND_TIMEOUT, WRITE_TIMEOUT};
+use crate::limits::{CLOCK_SLACK, FORMER_LEADER_SILENCE, LEADER_RETRY, LEADER_WAIT, READ_ROUND_TIMEOUT, WRITE_TIMEOUT};
+use crate::log::now_ms;
 use crate::store::Outcome;
-use crate::transport::CallError;
+use crate::transport::{CallError, Peer};
 
 /// What a server that was removed says of itself.
 pub const REMOVED: &str = "this server was removed from the cluster";
@@ -132,7 +134,7 @@ impl Node {
         if let Err(stopped) = &self.raft.metrics().borrow_watched().running_state {
             return Attempt::Failed(fatal_error(stopped.clone()));
         }
-        let written = self.raft.client_write(Proposal(command.clone()));
+        let written = self.raft.client_write(Proposal(in_time(command, now_ms())));
         let Ok(written) = tokio::time::timeout(WRITE_TIMEOUT, written).await else {
             return Attempt::Failed(NodeError::Unknown);
         };
@@ -220,7 +222,12 @@ impl Node {
             return Err(CallError::NotSent(format!("server {leader} leads and is not a member")));
         };
         let peer = self.peers.get(leader, &member);
-        let answer = peer.forward.call(kind, wire::encode(message), patience).await?;
+        let answer = tokio::select! {
+            answer = peer.forward.call(kind, wire::encode(message), patience) => answer?,
+            () = self.superseded(leader, &peer) => {
+                return Err(CallError::Lost(format!("server {leader} leads no more, and is silent")));
+            }
+        };
         match answer.kind {
             wire::DONE => {
                 let forwarded = wire::decode(&answer.payload).map_err(|error| CallError::Lost(error.to_string()))?;
@@ -232,6 +239,17 @@ impl Node {
             }
             _ => Ok(Forwarded::Unavailable(String::from_utf8_lossy(&answer.payload).into_owned())),
         }
+    }
+
+    /// Returns once another server leads and nothing comes from the former leader.
+    async fn superseded(&self, former: u64, peer: &Peer) {
+        let mut news = self.raft.server_metrics();
+        while news.borrow_and_update().current_leader.is_none_or(|leader| leader == former) {
+            if news.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+        peer.heard.silence(FORMER_LEADER_SILENCE).await;
     }
 
     /// Waits until an entry is applied to the state of this server.
@@ -246,6 +264,19 @@ impl Node {
     }
 }
 
+/// The log's time never goes back: one server whose clock runs ahead must not put it there for all.
+fn in_time(command: &Arc<Command>, now_ms: i64) -> Arc<Command> {
+    let latest = now_ms.saturating_add(CLOCK_SLACK.as_millis() as i64);
+    if command.time_ms <= latest {
+        return command.clone();
+    }
+    tracing::warn!(
+        ahead_ms = command.time_ms - now_ms,
+        "a command's time is ahead of the leader's clock; it gets the leader's"
+    );
+    Arc::new(Command { time_ms: now_ms, ..Command::clone(command) })
+}
+
 fn not_leader(leader: Option<u64>, member: Option<crate::Member>) -> NodeError {
     NodeError::NotLeader { leader, address: member.map(|member| member.address) }
 }
@@ -256,6 +287,7 @@ fn to_wire<T>(result: Result<T, NodeError>) -> Forwarded<T> {
         Err(NodeError::NotLeader { leader, .. }) => Forwarded::NotLeader { leader },
         Err(NodeError::Unknown) => Forwarded::Unknown,
         Err(NodeError::Unavailable(why)) => Forwarded::Unavailable(why),
+        Err(NodeError::Refused(why)) => Forwarded::Refused(why),
         Err(NodeError::Storage(why)) => Forwarded::Storage(why),
         Err(NodeError::Full(shortage)) => Forwarded::Full(shortage),
     }
@@ -270,9 +302,26 @@ pub(super) fn from_wire<T>(answer: Result<Forwarded<T>, CallError>, lost: NodeEr
         Ok(Forwarded::Unknown) => Attempt::Failed(NodeError::Unknown),
         Ok(Forwarded::Unavailable(why)) => Attempt::Retry(NodeError::Unavailable(why)),
         Ok(Forwarded::Full(shortage)) => Attempt::Failed(NodeError::Full(shortage)),
+        Ok(Forwarded::Refused(why)) => Attempt::Failed(NodeError::Refused(why)),
         // The leader's disk failed while it had the entry.
         Ok(Forwarded::Storage(_)) => Attempt::Failed(lost),
         Err(CallError::NotSent(why)) => Attempt::Retry(NodeError::Unavailable(why)),
         Err(CallError::Lost(_)) => Attempt::Failed(lost),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_from_the_future_gets_the_leaders_time() {
+        let slack = CLOCK_SLACK.as_millis() as i64;
+        for (asked, stamped) in
+            [(0, 0), (1_000, 1_000), (1_000 + slack, 1_000 + slack), (1_001 + slack, 1_000), (i64::MAX, 1_000)]
+        {
+            let command = Arc::new(Command { time_ms: asked, ..Command::default() });
+            assert_eq!(in_time(&command, 1_000).time_ms, stamped, "asked for {asked}");
+        }
     }
 }

@@ -246,6 +246,11 @@ impl LogStore {
         self.shared.space.shortage()
     }
 
+    /// Why so many bytes cannot be taken, beside the log's reserve.
+    pub fn shortage_for(&self, bytes: u64) -> Option<Shortage> {
+        self.shared.space.shortage_for(bytes)
+    }
+
     /// Looks after the space on the disk; to be called every now and then.
     pub fn tend_space(&self) {
         self.shared.space.tend();

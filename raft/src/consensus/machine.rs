@@ -1,7 +1,6 @@
 //! openraft's state machine over the store: hands committed entries over in batches, packs and installs snapshots.
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::{Stream, StreamExt};
@@ -13,7 +12,7 @@ use super::{LogId, Snapshot, SnapshotMeta, StoredMembership, Types, from_json, l
 use crate::codec::{AppliedRecord, LogPayload, LogRecord};
 use crate::disk::DiskError;
 use crate::limits::{APPLY_BATCH_ENTRIES, SPACE_RETRY};
-use crate::snapshot::{Manifest, SnapshotDir};
+use crate::snapshot::{Draft, Manifest, SnapshotDir};
 use crate::store::Store;
 
 pub struct Machine {
@@ -25,7 +24,7 @@ pub struct Machine {
 /// A checkpoint that was taken between two batches, still to be completed.
 pub struct Builder {
     store: Arc<Store>,
-    draft: Option<Result<(PathBuf, AppliedRecord), DiskError>>,
+    draft: Option<Result<(Draft, AppliedRecord), DiskError>>,
 }
 
 impl Machine {
@@ -127,14 +126,16 @@ impl<C: Types> RaftSnapshotBuilder<C> for Builder {
     type SnapshotData = Arc<SnapshotDir>;
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
-        let (draft, applied) = match self.draft.take() {
+        let (mut draft, applied) = match self.draft.take() {
             Some(draft) => draft?,
             None => checkpoint::<C>(self.store.clone()).await?,
         };
         let snapshot = loop {
-            let (draft, applied) = (draft.clone(), applied.clone());
-            let complete = C::blocking(move || SnapshotDir::complete(&draft, &applied));
-            match complete.await? {
+            let (mut tried, applied) = (draft, applied.clone());
+            let complete = C::blocking(move || (tried.complete(&applied), tried));
+            let (complete, back) = complete.await?;
+            draft = back;
+            match complete {
                 Err(error) if error.is_full() && !self.store.is_closed() => C::AsyncRuntime::sleep(SPACE_RETRY).await,
                 complete => break Arc::new(complete.map_err(io::Error::other)?),
             }
@@ -144,7 +145,7 @@ impl<C: Types> RaftSnapshotBuilder<C> for Builder {
     }
 }
 
-async fn checkpoint<C: Types>(store: Arc<Store>) -> Result<(PathBuf, AppliedRecord), DiskError> {
+async fn checkpoint<C: Types>(store: Arc<Store>) -> Result<(Draft, AppliedRecord), DiskError> {
     let taken = C::blocking(move || store.checkpoint());
     taken.await.map_err(|error| DiskError::Io { step: "take a checkpoint", message: error.to_string() })?
 }

@@ -65,6 +65,7 @@ impl Node {
             Attempt::Done(()) => Forwarded::Done(()),
             Attempt::Retry(NodeError::NotLeader { leader, .. }) => Forwarded::NotLeader { leader },
             Attempt::Retry(error) => Forwarded::Unavailable(refusal(error)),
+            Attempt::Failed(NodeError::Refused(why)) => Forwarded::Refused(why),
             Attempt::Failed(error) => Forwarded::Storage(refusal(error)),
         }
     }
@@ -144,7 +145,7 @@ impl Node {
                 self.change_membership(Change::RemoveNodes(BTreeSet::from([id])), false).await
             }
             () if voters.len() == 1 => {
-                Attempt::Failed(NodeError::Unavailable("the last voter of a cluster cannot be removed".into()))
+                Attempt::Failed(NodeError::Refused("the last voter of a cluster cannot be removed".into()))
             }
             // The next leader removes this one.
             () if id == self.id() => match self.transfer_here(None).await {
@@ -185,7 +186,8 @@ impl Node {
         }
     }
 
-    /// Hands leadership over, to a given voter or to the one that has caught up best.
+    /// Hands leadership over, to a given voter or to the one that has caught up best. Each attempt that fails costs the cluster
+    /// its leader for a while: a given voter gets one, and only if it can be expected to take over.
     async fn transfer_here(&self, to: Option<u64>) -> Attempt<()> {
         let metrics = self.raft.metrics().borrow_watched().clone();
         if metrics.state != ServerState::Leader {
@@ -194,12 +196,18 @@ impl Node {
         if to == Some(self.id()) {
             return Attempt::Done(());
         }
-        let Some(to) = to.or_else(|| self.successor(&metrics)) else {
-            return Attempt::Failed(NodeError::Unavailable("no other voter can be reached".into()));
+        let chosen = match to {
+            Some(to) => self.fit_to_lead(&metrics, to),
+            None => match self.successor(&metrics) {
+                Some(successor) => Attempt::Done(successor),
+                None => Attempt::Failed(NodeError::Refused("no other voter can be reached".into())),
+            },
         };
-        if !metrics.membership_config.voter_ids().any(|voter| voter == to) {
-            return Attempt::Failed(NodeError::Unavailable(format!("server {to} is not a voter")));
-        }
+        let (asked, to) = match chosen {
+            Attempt::Done(chosen) => (to, chosen),
+            Attempt::Retry(error) => return Attempt::Retry(error),
+            Attempt::Failed(error) => return Attempt::Failed(error),
+        };
         if let Err(fatal) = self.raft.trigger().transfer_leader(to).await {
             return Attempt::Failed(fatal_error(fatal));
         }
@@ -210,19 +218,47 @@ impl Node {
                 tracing::info!(to, "handed leadership over");
                 Attempt::Done(())
             }
-            Ok(_) => Attempt::Retry(NodeError::Unavailable(format!("another server than {to} was elected"))),
+            Ok(_) if asked.is_none() => Attempt::Done(()),
+            Ok(_) => Attempt::Failed(NodeError::Refused("another server was elected".into())),
+            Err(_) if asked.is_some() => {
+                Attempt::Failed(NodeError::Refused(format!("it did not take over within {TRANSFER_TIMEOUT:?}")))
+            }
             Err(error) => Attempt::Retry(NodeError::Unavailable(error.to_string())),
         }
+    }
+
+    /// A voter that somebody named, if it can lead now.
+    fn fit_to_lead(&self, metrics: &RaftMetrics<TypeConfig>, id: u64) -> Attempt<u64> {
+        let refuse = |why: String| Attempt::Failed(NodeError::Refused(why));
+        let Some(member) = members(metrics).into_iter().find(|member| member.id == id && member.voter) else {
+            return refuse("it is not a voter".into());
+        };
+        match (self.answers(&member), member.silent_for, member.lag) {
+            (true, _, Some(lag)) if lag <= CAUGHT_UP_ENTRIES => Attempt::Done(id),
+            (true, _, lag) => {
+                refuse(format!("it lacks {} entries of the log: it cannot lead yet", lag.unwrap_or_default()))
+            }
+            // Whoever leads since a moment ago has not heard of it yet.
+            (false, None, _) if self.reach(&member) == Reach::Up => {
+                Attempt::Retry(NodeError::Unavailable("it has not answered the leader yet".into()))
+            }
+            (false, ..) => refuse("it does not answer the leader: it cannot lead".into()),
+        }
+    }
+
+    fn reach(&self, member: &MemberStatus) -> Reach {
+        let address = Member { name: member.name.clone(), address: member.address.clone() };
+        *self.peers.get(member.id, &address).reach().borrow()
+    }
+
+    fn answers(&self, member: &MemberStatus) -> bool {
+        self.reach(member) == Reach::Up && member.silent_for.is_some_and(|silent| silent < PEER_SILENCE)
     }
 
     /// The voter that would lose least time as the next leader.
     fn successor(&self, metrics: &RaftMetrics<TypeConfig>) -> Option<u64> {
         let others = members(metrics).into_iter().filter(|member| member.voter && member.id != metrics.id);
-        let reached = others.filter(|member| {
-            let address = Member { name: member.name.clone(), address: member.address.clone() };
-            let up = *self.peers.get(member.id, &address).reach().borrow() == Reach::Up;
-            up && member.silent_for.is_some_and(|silent| silent < PEER_SILENCE)
-        });
+        let reached = others.filter(|member| self.answers(member));
         reached.min_by_key(|member| member.lag.unwrap_or(u64::MAX)).map(|member| member.id)
     }
 
@@ -307,7 +343,7 @@ impl Node {
 
 fn refusal(error: NodeError) -> String {
     match error {
-        NodeError::Unavailable(why) | NodeError::Storage(why) => why,
+        NodeError::Unavailable(why) | NodeError::Refused(why) | NodeError::Storage(why) => why,
         NodeError::NotLeader { .. } => "there is no leader".into(),
         NodeError::Unknown => "the leader changed".into(),
         NodeError::Full(shortage) => shortage.to_string(),

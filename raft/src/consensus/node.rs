@@ -68,6 +68,8 @@ pub enum NodeError {
     /// The disk has no room for writes.
     Full(Shortage),
     Unavailable(String),
+    /// The cluster is not changed that way, for this reason.
+    Refused(String),
     Storage(String),
 }
 
@@ -116,7 +118,9 @@ impl Node {
             Ok(()) => Ok(()),
             Err(NodeError::NotLeader { .. } | NodeError::Unknown) => Err(OpenError::NoLeader(patience)),
             Err(NodeError::Full(shortage)) => Err(OpenError::Raft(shortage.to_string())),
-            Err(NodeError::Unavailable(reason) | NodeError::Storage(reason)) => Err(OpenError::Raft(reason)),
+            Err(NodeError::Unavailable(reason) | NodeError::Refused(reason) | NodeError::Storage(reason)) => {
+                Err(OpenError::Raft(reason))
+            }
         }
     }
 

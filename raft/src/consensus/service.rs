@@ -20,7 +20,7 @@ use super::wire::{
     self, AppendAnswer, AppendMessage, Forwarded, SnapshotMessage, TransferAnswer, VoteAnswer, VoteMessage, WireVote,
 };
 use super::{LogId, Snapshot, TypeConfig, Vote};
-use crate::limits::{APPENDS_IN_FLIGHT, CALLS_IN_FLIGHT, SNAPSHOT_TIMEOUT};
+use crate::limits::{APPENDS_IN_FLIGHT, CALLS_IN_FLIGHT, MIB, SNAPSHOT_TIMEOUT};
 use crate::snapshot::{Chunk, SnapshotDir, SnapshotReceiver};
 use crate::transport::{Frame, Incoming, Purpose};
 
@@ -34,7 +34,16 @@ impl Node {
     pub(super) async fn serve(&self, incoming: Incoming, closing: &CancellationToken) {
         let (from, purpose) = (incoming.from(), incoming.purpose());
         let ended = match purpose {
-            Purpose::Control => incoming.run(closing, |asked, told| self.concurrently(asked, told, control)).await,
+            Purpose::Control => {
+                incoming
+                    .run(closing, |asked, told| {
+                        self.concurrently(asked, told, |node, kind, payload| {
+                            node.peers.heard(from);
+                            control(node, kind, payload)
+                        })
+                    })
+                    .await
+            }
             Purpose::Forward => {
                 incoming
                     .run(closing, |asked, told| {
@@ -99,7 +108,10 @@ impl Node {
                 let Ok(place) = self.receiving.clone().try_lock_owned() else {
                     return Err("another snapshot is being received".into());
                 };
-                let dir = self.store.snapshots_dir();
+                let (dir, bytes) = (self.store.snapshots_dir(), manifest.bytes());
+                if let Some(shortage) = self.log.shortage_for(bytes) {
+                    return Err(format!("no room for a snapshot of {} MiB: {shortage}", bytes.div_ceil(MIB as u64)));
+                }
                 let receiver = blocking(move || SnapshotReceiver::begin(&dir, manifest)).await?;
                 *receiving = Some(Arrival { vote, receiver, _place: place });
                 done(&())
@@ -158,6 +170,7 @@ impl Node {
 /// A snapshot of which some has arrived.
 struct Arrival {
     vote: WireVote,
+    // Before its place: what has arrived goes before another begins.
     receiver: SnapshotReceiver,
     _place: tokio::sync::OwnedMutexGuard<()>,
 }

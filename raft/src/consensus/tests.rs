@@ -13,7 +13,6 @@ use super::wire::WireVote;
 use super::{LogStore, Member, Node, NodeError, Payload, Proposal, decode_entry, encode_entry, log_id};
 use crate::codec::{LogPayload, LogRecord};
 use crate::disk::DiskError;
-use crate::snapshot::SnapshotDir;
 use crate::store::{HistoryLimits, Outcome, Store};
 use crate::{Command, Mutation};
 
@@ -91,8 +90,8 @@ async fn openraft_2116_a_snapshot_over_a_tail_that_is_not_known_to_be_committed(
     let record = |index: u64| LogRecord { term: 1, index, payload: LogPayload::Command(put(&format!("o{index}"))) };
     let leader = Store::open(&dir.path().join("leader"), HistoryLimits::default(), 16).unwrap();
     leader.apply(&(0..200).map(record).collect::<Vec<_>>()).unwrap();
-    let (draft, applied) = leader.checkpoint().unwrap();
-    let snapshot = Arc::new(SnapshotDir::complete(&draft, &applied).unwrap());
+    let (mut draft, applied) = leader.checkpoint().unwrap();
+    let snapshot = Arc::new(draft.complete(&applied).unwrap());
 
     let log = LogStore::open(&dir.path().join("log")).unwrap();
     let store = Store::open(&dir.path().join("state"), HistoryLimits::default(), 16).unwrap();

@@ -105,6 +105,8 @@ pub enum Forwarded<T> {
     NotMember,
     /// The leader's disk is full; nothing was done.
     Full(Shortage),
+    /// What was asked for cannot be done; nothing was.
+    Refused(String),
 }
 
 /// Where a forwarded command ended.

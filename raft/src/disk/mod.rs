@@ -45,6 +45,8 @@ pub enum DiskError {
     /// There is no room for it. What was there before is still there.
     #[error("cannot {step}, for the disk is full: {message}")]
     Full { step: &'static str, message: String },
+    #[error("cannot {step}, for what is on the disk is damaged: {message}. {WAY_OUT}")]
+    Corrupt { step: &'static str, message: String },
     #[error("cannot {step}: {message}")]
     Io { step: &'static str, message: String },
     #[error("{what} is damaged")]
@@ -81,8 +83,12 @@ impl DiskError {
 
     fn rocks(step: &'static str) -> impl FnOnce(rocksdb::Error) -> DiskError {
         move |error| {
-            let message = error.into_string();
-            if says_full(&message) { DiskError::Full { step, message } } else { DiskError::Io { step, message } }
+            let (kind, message) = (error.kind(), error.into_string());
+            match kind {
+                rocksdb::ErrorKind::Corruption => DiskError::Corrupt { step, message },
+                _ if says_full(&message) => DiskError::Full { step, message },
+                _ => DiskError::Io { step, message },
+            }
         }
     }
 }
@@ -92,6 +98,10 @@ fn open_error(path: &Path, error: rocksdb::Error) -> DiskError {
     match kind {
         rocksdb::ErrorKind::Corruption => DiskError::Damaged { path, message },
         _ if says_full(&message) => DiskError::Full { step: "open a database", message },
+        // A part of it is gone: what was never there is made.
+        rocksdb::ErrorKind::IOError if message.contains("No such file or directory") => {
+            DiskError::Damaged { path, message }
+        }
         _ if message.contains("/LOCK") => DiskError::Locked { path, message },
         _ => DiskError::Open { path, message },
     }

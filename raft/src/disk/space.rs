@@ -131,6 +131,13 @@ impl Space {
         (self.probe)(&self.dir).is_ok_and(|room| room.free >= bytes)
     }
 
+    /// Why so many bytes cannot be written without touching the reserve, if so.
+    pub fn shortage_for(&self, bytes: u64) -> Option<Shortage> {
+        let room = (self.probe)(&self.dir).ok()?;
+        let needed = bytes.saturating_add(Needs::of(room).reserve);
+        (room.free < needed).then(|| Shortage { dir: self.dir.display().to_string(), free: room.free, needed })
+    }
+
     fn look(&self) -> io::Result<()> {
         let room = (self.probe)(&self.dir)?;
         let needs = Needs::of(room);
@@ -241,6 +248,11 @@ mod tests {
         }
         space.release();
         assert_eq!((space.shortage().is_some(), ballast()), (true, 0));
+        let spare = TOTAL - needs.reserve;
+        free.store(TOTAL, Ordering::SeqCst);
+        assert_eq!(space.shortage_for(spare), None);
+        let short = space.shortage_for(spare + 1).unwrap();
+        assert_eq!((short.free, short.needed), (TOTAL, TOTAL + 1), "the reserve is the log's");
     }
 
     #[test]

@@ -33,7 +33,7 @@ use crate::codec::{self, AppliedRecord, HeadRecord, Tag};
 use crate::disk::{DiskError, StateBatch, StateDb, sync_dir};
 use crate::limits::{RING_BYTES, RING_EVENTS};
 use crate::seal::Door;
-use crate::snapshot::SnapshotDir;
+use crate::snapshot::{Draft, SnapshotDir};
 use crate::state::{Index, Slot};
 use crate::watch::{Hub, Subject, Watch};
 use crate::{ReadError, Rejection};
@@ -201,16 +201,17 @@ impl Store {
     }
 
     /// Copies the state as it is now to a new snapshot directory, which is not the current one yet. Blocks apply meanwhile.
-    pub fn checkpoint(&self) -> Result<(PathBuf, AppliedRecord), DiskError> {
+    pub fn checkpoint(&self) -> Result<(Draft, AppliedRecord), DiskError> {
         let applied = self.applied();
         self.checkpoints.fetch_add(1, Ordering::SeqCst);
         let dir = self.snapshots_dir();
         std::fs::create_dir_all(&dir).map_err(DiskError::io("create the snapshots' directory"))?;
         let path = dir.join(format!("building-{}-{}", applied.term, applied.index.unwrap_or_default()));
         remove_dir(&path)?;
+        let draft = Draft::at(path.clone());
         let db = self.live().db.clone();
         db.checkpoint(&path)?;
-        Ok((path, applied.clone()))
+        Ok((draft, applied.clone()))
     }
 
     /// Makes a finished snapshot the current one; the one before it goes when nobody reads it any more.

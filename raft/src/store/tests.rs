@@ -83,8 +83,8 @@ impl Bench {
     }
 
     fn snapshot(&self) -> SnapshotDir {
-        let (draft, applied) = self.store.checkpoint().unwrap();
-        SnapshotDir::complete(&draft, &applied).unwrap()
+        let (mut draft, applied) = self.store.checkpoint().unwrap();
+        draft.complete(&applied).unwrap()
     }
 }
 
@@ -297,10 +297,17 @@ fn a_damaged_or_incomplete_snapshot_is_refused() {
     assert!(matches!(accept(&chunks[1..]), Err(SnapshotError::Chunk { .. })), "out of order");
     let incomplete = accept(&chunks[..chunks.len() - 1]).map(SnapshotReceiver::finish);
     assert!(matches!(incomplete, Ok(Err(SnapshotError::File(_)))));
+    let drafts = || std::fs::read_dir(target.store.snapshots_dir()).unwrap().count();
+    assert_eq!(drafts(), 0, "what did not become a snapshot takes no room");
     let mut evil = snapshot.manifest().clone();
     evil.files[0].name = "../escape".into();
     let refused = SnapshotReceiver::begin(&target.store.snapshots_dir(), evil);
     assert!(matches!(refused, Err(SnapshotError::Name(_))));
+    drop(target.store.checkpoint().unwrap());
+    assert_eq!(drafts(), 0, "nor does a checkpoint that was not completed");
+    let killed = begin();
+    std::mem::forget(killed);
+    assert_eq!(drafts(), 1);
     let target = target.reopen(by_age(100, 100));
     assert!(target.store.snapshot().is_none(), "drafts do not survive a restart");
 }
@@ -321,7 +328,7 @@ fn a_retired_snapshot_goes_with_its_last_reader() {
 }
 
 #[test]
-fn a_moment_is_found_in_the_past_though_clocks_go_back_and_events_are_dropped() {
+fn a_moment_is_found_in_the_past_though_clocks_go_back_or_ahead() {
     let mut bench = Bench::new(by_age(100, 1));
     assert_eq!(bench.store.revision_at(7, 7).unwrap(), 0, "nothing happened yet");
     // A clock that goes back does not take time back: revision 3 is told as of 20.
@@ -340,6 +347,30 @@ fn a_moment_is_found_in_the_past_though_clocks_go_back_and_events_are_dropped() 
     let times: Vec<_> = (1..=6).map(|revision| bench.store.event(revision).unwrap().time_ms).collect();
     assert_eq!(times, [10, 20, 20, 30, 30, 50]);
 
+    // What stands behind an event from the future may have been at any time since the one before it.
+    bench.put(9 * HOUR_MS, "pods", "a", "2");
+    bench.put(60, "pods", "a", "3");
+    check(&bench, &cases[..7]);
+    for now in [50, 60] {
+        let ahead = bench.store.revision_at(now, 60);
+        assert!(matches!(ahead, Err(ReadError::ClockAhead { since: 7 })), "{ahead:?}");
+    }
+    assert_eq!(bench.store.revision_at(60, 9 * HOUR_MS).unwrap(), 6);
+    assert_eq!(bench.store.revision_at(9 * HOUR_MS, 9 * HOUR_MS).unwrap(), 8);
+}
+
+#[test]
+fn a_moment_is_found_though_history_was_dropped() {
+    let mut bench = Bench::new(by_age(100, 1));
+    for (time_ms, resource) in [(10, "pods"), (20, "leases"), (5, "pods"), (30, "leases"), (30, "pods"), (50, "pods")] {
+        bench.put(time_ms, resource, "a", "1");
+    }
+    let check = |bench: &Bench, cases: &[(i64, Revision)]| {
+        for (time_ms, expected) in cases {
+            assert_eq!(bench.store.revision_at(*time_ms, 60).unwrap(), *expected, "at {time_ms}");
+        }
+    };
+    let cases = [(9, 0), (10, 1), (19, 1), (20, 3), (29, 3), (30, 5), (49, 5), (50, 6), (60, 6)];
     // The lease's first version and the event of it are gone; revision 3 is still known.
     bench.prune(HOUR_MS + 40);
     check(&bench, &cases);

@@ -5,12 +5,13 @@ use kontiki_model::Revision;
 use super::Store;
 use super::read::decode_record;
 use crate::ReadError;
+use crate::limits::CLOCK_SLACK;
 
 impl Store {
     /// The last revision at or before a time, of those that are retained: the state as it was then.
     ///
     /// `Compacted` if history begins later than that; `Future` if it is later than `now_ms`, for what is still to happen until
-    /// then is not known.
+    /// then is not known; `ClockAhead` if the next event has a time that has not come.
     pub fn revision_at(&self, time_ms: i64, now_ms: i64) -> Result<Revision, ReadError> {
         let (db, floors, revision) = {
             let live = self.live();
@@ -25,14 +26,21 @@ impl Store {
         }
         // Every event up to `before` happened at or before the time, the one of `after` later.
         let (mut found, mut before, mut after) = (floor, floor, revision + 1);
+        let mut next_ms = time_ms;
         while after - before > 1 {
             let middle = before + (after - before) / 2;
-            match db.event_between(before, middle)? {
-                // The short class forgot what was here.
-                None => before = middle,
-                Some((at, frame)) if decode_record(at, &frame)?.time_ms <= time_ms => (found, before) = (at, middle),
-                Some((at, _)) => after = at,
+            // The short class forgot what was here.
+            let Some((at, frame)) = db.event_between(before, middle)? else {
+                before = middle;
+                continue;
+            };
+            match decode_record(at, &frame)?.time_ms {
+                event_ms if event_ms <= time_ms => (found, before) = (at, middle),
+                event_ms => (after, next_ms) = (at, event_ms),
             }
+        }
+        if next_ms > now_ms.saturating_add(CLOCK_SLACK.as_millis() as i64) {
+            return Err(ReadError::ClockAhead { since: after });
         }
         Ok(found)
     }

@@ -9,15 +9,16 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use tokio::io::{AsyncWrite, AsyncWriteExt, BufReader, ReadHalf, WriteHalf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::frame::{self, Frame, LEAVING, PING, PONG};
+use super::heard::Heard;
 use super::hello::{self, Identity};
 use super::{PeerStream, Purpose};
 use crate::limits::{
-    CALLS_IN_FLIGHT, DIAL_TIMEOUT, PEER_SILENCE, PING_INTERVAL, RECONNECT_DELAY_MAX, RECONNECT_DELAY_MIN,
-    WRITE_COALESCE_BYTES,
+    ASKING_PING_INTERVAL, CALLS_IN_FLIGHT, DIAL_TIMEOUT, PEER_SILENCE, PING_INTERVAL, RECONNECT_DELAY_MAX,
+    RECONNECT_DELAY_MIN, WRITE_COALESCE_BYTES,
 };
 
 /// Why a request has no answer.
@@ -76,6 +77,7 @@ struct Task {
     connect: Connect,
     queue: mpsc::Receiver<Call>,
     reach: watch::Sender<Reach>,
+    heard: Heard,
     waiting: Mutex<Waiting>,
     next_id: u64,
     /// Connected at all times, not only when there is something to say.
@@ -83,12 +85,12 @@ struct Task {
 }
 
 impl Channel {
-    pub fn new(me: Identity, peer: u64, purpose: Purpose, connect: Connect, keep: bool) -> Self {
+    pub fn new(me: Identity, (peer, heard): (u64, Heard), purpose: Purpose, connect: Connect, keep: bool) -> Self {
         let (sender, queue) = mpsc::channel(CALLS_IN_FLIGHT);
         let (reach_now, reach) = watch::channel(Reach::Unknown);
         let cancel = CancellationToken::new();
         let waiting = Mutex::default();
-        let task = Task { me, peer, purpose, connect, queue, reach: reach_now, waiting, next_id: 1, keep };
+        let task = Task { me, peer, purpose, connect, queue, reach: reach_now, heard, waiting, next_id: 1, keep };
         tokio::spawn(cancel.clone().run_until_cancelled_owned(task.run()));
         let window = Arc::new(Semaphore::new(CALLS_IN_FLIGHT));
         Channel { queue: sender, reach, window, _end_on_drop: Arc::new(cancel.drop_guard()) }
@@ -185,10 +187,10 @@ impl Task {
     /// Serves one connection until it breaks, and says why it did.
     async fn converse(&mut self, stream: Box<dyn PeerStream>, first: Option<Call>) -> String {
         let (reader, writer) = tokio::io::split(stream);
-        let Task { queue, waiting, next_id, .. } = self;
+        let Task { queue, waiting, next_id, heard, .. } = self;
         let (leaving_now, leaving) = watch::channel(false);
         let ended = tokio::select! {
-            result = hear_answers(reader, waiting, &leaving_now) => result,
+            result = hear_answers(reader, (waiting, heard), &leaving_now) => result,
             result = write_requests(writer, (queue, first), waiting, next_id, leaving) => result,
         };
         ended.map_or_else(|error| error.to_string(), |()| "closed by the other side".into())
@@ -207,7 +209,7 @@ fn lock(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
 
 async fn hear_answers(
     reader: ReadHalf<Box<dyn PeerStream>>,
-    waiting: &Mutex<Waiting>,
+    (waiting, heard): (&Mutex<Waiting>, &Heard),
     leaving: &watch::Sender<bool>,
 ) -> io::Result<()> {
     let mut reader = BufReader::with_capacity(WRITE_COALESCE_BYTES, reader);
@@ -216,6 +218,7 @@ async fn hear_answers(
         let Some(frame) = timeout(PEER_SILENCE, frame::read(&mut reader)).await.map_err(silent)?? else {
             return Ok(());
         };
+        heard.note();
         match frame.kind {
             PONG => (),
             LEAVING => _ = leaving.send_replace(true),
@@ -239,8 +242,7 @@ async fn write_requests(
     next_id: &mut u64,
     mut leaving: watch::Receiver<bool>,
 ) -> io::Result<()> {
-    let mut ping = tokio::time::interval(PING_INTERVAL);
-    ping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut pinged = Instant::now();
     let (mut calls, mut out) = (Vec::from_iter(first), Vec::new());
     loop {
         for Call { kind, payload, answer } in calls.drain(..) {
@@ -256,12 +258,16 @@ async fn write_requests(
             }
         }
         write(&mut writer, &mut out).await?;
+        let asking = !lock(waiting).is_empty();
         tokio::select! {
             biased;
             // Its reader ends the connection after the last answer; what comes meanwhile goes by the next one.
             _ = leaving.changed() => std::future::pending().await,
             received = queue.recv_many(&mut calls, CALLS_IN_FLIGHT) => if received == 0 { return Ok(()) },
-            _ = ping.tick() => frame::put(&mut out, 0, PING, &[]),
+            () = sleep_until(pinged + if asking { ASKING_PING_INTERVAL } else { PING_INTERVAL }) => {
+                pinged = Instant::now();
+                frame::put(&mut out, 0, PING, &[]);
+            }
         }
         // The answers nobody waits for any more are not kept for ever.
         if lock(waiting).len() > 2 * CALLS_IN_FLIGHT {

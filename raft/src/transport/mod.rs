@@ -6,6 +6,7 @@
 //! any order. Pings tell a hung peer from an idle one.
 mod channel;
 mod frame;
+mod heard;
 mod hello;
 mod incoming;
 mod peers;

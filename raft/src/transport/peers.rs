@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
 use super::channel::{Channel, Connect, Reach};
+use super::heard::Heard;
 use super::hello::Identity;
 use super::{Dial, Member, Purpose};
 
@@ -21,6 +22,7 @@ pub struct Peers {
 /// The channels to one server.
 pub struct Peer {
     pub member: Member,
+    pub heard: Heard,
     pub control: Channel,
     pub replicate: Channel,
     pub forward: Channel,
@@ -49,6 +51,14 @@ impl Peers {
         }
     }
 
+    /// A server has asked something of this one.
+    pub fn heard(&self, id: u64) {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(peer) = known.get(&id) {
+            peer.heard.note();
+        }
+    }
+
     /// Connects to these servers and no others.
     pub fn keep<'a>(&self, members: impl Iterator<Item = (u64, &'a Member)>) {
         let others: HashMap<u64, &Member> = members.filter(|(id, _)| *id != self.me.node).collect();
@@ -74,10 +84,13 @@ impl Peers {
             Some(dial) => dial.dial(&to),
             None => Box::pin(async { Err(io::Error::other("this server was given no way to reach others")) }),
         });
+        let heard = Heard::default();
         // Votes and forwarded writes cannot wait for a handshake.
-        let channel = |purpose, keep| Channel::new(self.me.clone(), id, purpose, connect.clone(), keep);
+        let channel =
+            |purpose, keep| Channel::new(self.me.clone(), (id, heard.clone()), purpose, connect.clone(), keep);
         Peer {
             member: member.clone(),
+            heard: heard.clone(),
             control: channel(Purpose::Control, true),
             replicate: channel(Purpose::Replicate, false),
             forward: channel(Purpose::Forward, true),

@@ -13,8 +13,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::channel::Connect;
+use super::heard::Heard;
 use super::{CallError, Channel, Frame, Identity, PeerStream, Purpose, accept};
-use crate::limits::{MIB, PEER_SILENCE};
+use crate::limits::{FORMER_LEADER_SILENCE, MIB, PEER_SILENCE};
 
 const ECHO: u8 = 1;
 const HANG: u8 = 2;
@@ -28,7 +29,7 @@ fn channel() -> (Channel, mpsc::UnboundedReceiver<DuplexStream>) {
         let answer = dialed.send(theirs).map_err(|_| std::io::ErrorKind::ConnectionRefused.into());
         Box::pin(async move { answer.map(|()| Box::new(ours) as Box<dyn PeerStream>) })
     });
-    (Channel::new(Identity::new(1, 7), 2, Purpose::Forward, connect, false), streams)
+    (Channel::new(Identity::new(1, 7), (2, Heard::default()), Purpose::Forward, connect, false), streams)
 }
 
 /// Server 2: answers echoes, and nothing else.
@@ -98,6 +99,26 @@ async fn a_silent_peer_is_given_up() {
     assert!(matches!(calling.await.unwrap(), Err(CallError::Lost(_))));
     assert!(started.elapsed() >= PEER_SILENCE && started.elapsed() < PATIENCE);
     drop(incoming);
+}
+
+/// Pongs count, which come often while an answer is waited for.
+#[tokio::test(start_paused = true)]
+async fn who_is_slow_to_answer_is_not_silent() {
+    let (dialed, mut streams) = mpsc::unbounded_channel();
+    let connect: Connect = Arc::new(move || {
+        let (ours, theirs) = duplex(MIB);
+        dialed.send(theirs).unwrap();
+        Box::pin(async move { Ok(Box::new(ours) as Box<dyn PeerStream>) })
+    });
+    let heard = Heard::default();
+    let channel = Channel::new(Identity::new(1, 7), (2, heard.clone()), Purpose::Forward, connect, false);
+    let call = channel.start(HANG, Bytes::new()).await.unwrap();
+    let server = tokio::spawn(echo(streams.recv().await.unwrap()));
+    let silence = tokio::time::timeout(5 * FORMER_LEADER_SILENCE, heard.silence(FORMER_LEADER_SILENCE)).await;
+    assert!(silence.is_err(), "it answers pings");
+    server.abort();
+    heard.silence(FORMER_LEADER_SILENCE).await;
+    drop(call);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use kontiki_raft::limits::PEER_SILENCE;
 use kontiki_raft::{ProposeError, Role, Start};
 use tokio_util::sync::CancellationToken;
 
@@ -85,6 +86,26 @@ async fn a_leader_cut_off_is_replaced_and_acknowledges_nothing_alone() {
     let doomed = tokio::time::timeout(PATIENCE, doomed).await.unwrap().unwrap();
     let there = cluster.log(&old).head(&key("alone")).is_some();
     assert!(doomed.is_err() || there, "what was acknowledged is there");
+}
+
+/// The connection to it is given up later than that.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_waits_for_a_leader_that_hangs_once_another_leads() {
+    let cluster = Cluster::start(&["a", "b", "c"]).await;
+    let (old, follower) = (cluster.leader().await, cluster.follower().await);
+    let log = cluster.log(&follower).clone();
+    log.propose(put("before", "1")).await.unwrap();
+    cluster.net.isolate(&old);
+    let under_way = async {
+        let (write, read) = tokio::join!(log.propose(put("under-way", "1")), log.barrier());
+        assert!(matches!(write, Err(ProposeError::Unknown)), "{write:?}");
+        read.unwrap();
+        log.propose(put("after", "1")).await.unwrap();
+    };
+    tokio::time::timeout(PEER_SILENCE, under_way).await.expect("an answer before the connection is given up");
+    cluster.net.heal();
+    cluster.log(&old).ready().await.unwrap();
+    cluster.converged().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

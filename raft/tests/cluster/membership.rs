@@ -64,7 +64,7 @@ async fn members_are_removed_while_writes_go_on_and_the_leader_too() {
     let other = cluster.follower().await;
     cluster.log(&next).remove_member(cluster.log(&other).node_id()).await.unwrap();
     let last = cluster.log(&next).remove_member(cluster.log(&next).node_id()).await;
-    assert!(matches!(last, Err(ProposeError::Unavailable(_))), "{last:?}");
+    assert!(matches!(last, Err(ProposeError::Refused(_))), "{last:?}");
     cluster.log(&next).propose(put("alone", "1")).await.unwrap();
 }
 
@@ -147,6 +147,21 @@ async fn leadership_moves_without_a_failed_write() {
         written += acknowledged.len();
     }
     assert_eq!(cluster.converged().await.len(), written);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leadership_is_not_given_to_a_server_that_is_gone() {
+    let mut cluster = Cluster::start(&["a", "b", "c"]).await;
+    let (leader, gone) = (cluster.leader().await, cluster.follower().await);
+    let (id, term) = (cluster.log(&gone).node_id(), cluster.log(&leader).status().term);
+    cluster.kill(&gone).await;
+    let other = cluster.follower().await;
+    cluster.log(&leader).propose(put("x", "1")).await.unwrap();
+    for asked in [&leader, &other] {
+        let refused = cluster.log(asked).transfer_leadership(Some(id)).await;
+        assert!(matches!(refused, Err(ProposeError::Refused(_))), "{refused:?}");
+    }
+    assert_eq!((cluster.leader().await, cluster.log(&leader).status().term), (leader, term));
 }
 
 #[tokio::test(flavor = "multi_thread")]
