@@ -339,6 +339,37 @@ fn what_tells_of_the_present_is_left_alone() {
 }
 
 #[test]
+fn what_was_on_its_way_out_stays_out() {
+    run(async {
+        let server = Running::start().await;
+        let mut admin = server.admin().await;
+        let namespace = "/api/v1/namespaces/ending";
+        made(&mut admin, "/api/v1/namespaces", &json!({"metadata": {"name": "ending"}})).await;
+        made(&mut admin, &format!("{namespace}/configmaps"), &configmap("inside", "1")).await;
+        let held = json!({"metadata": {"name": "held", "finalizers": ["example.org/held"]}});
+        made(&mut admin, CONFIGMAPS, &held).await;
+        for path in [namespace, &format!("{CONFIGMAPS}/held")] {
+            assert!(admin.call(Method::DELETE, path, "").await.status.is_success(), "{path}");
+        }
+        let file = snapshot(&mut admin).await;
+
+        let inside = format!("{namespace}/configmaps/inside");
+        assert_eq!(admin.call(Method::DELETE, &inside, "").await.status, 200);
+        for (path, list) in [(format!("{namespace}/finalize"), "spec"), (format!("{CONFIGMAPS}/held"), "metadata")] {
+            let mut object = admin.get(path.trim_end_matches("/finalize")).await.json();
+            object[list]["finalizers"] = json!([]);
+            assert_eq!(admin.call(Method::PUT, &path, object.to_string()).await.status, 200, "{path}");
+        }
+        assert_eq!(admin.get(namespace).await.status, 404);
+        let done = restore(&mut admin, "", &file).await;
+        assert_eq!(changes(&done), Vec::<String>::new());
+        let left = json!({"what": "what was being deleted then", "count": 3});
+        assert!(done.json()["left"].as_array().unwrap().contains(&left), "{:?}", done.body);
+        server.stop().await;
+    });
+}
+
+#[test]
 fn only_administrators_and_only_whole_snapshots_of_this_cluster() {
     run(async {
         let server = Running::start().await;

@@ -9,7 +9,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use kontiki_model::{Head, Key, Revision, Scope};
-use kontiki_raft::backup::{Archive, Backup, BackupError, Founded, Founding, Origin, Reader, Stopped};
+use kontiki_raft::backup::{Archive, Backup, BackupError, Founded, Founding, Moment, Origin, Reader, Stopped};
 use kontiki_raft::{Author, Command, EventKind, ListOptions, Log, LogConfig, Member, Mutation, ReadError, WatchItem};
 use tempfile::TempDir;
 
@@ -115,8 +115,12 @@ async fn a_backup_tells_the_state_at_every_revision_in_it() {
     for at in 0..=header.last_revision {
         assert_eq!(archived(&archive, at), state(&log, Some(at)).unwrap(), "at {at}");
     }
-    assert_eq!(archive.revision_at(time(0)).unwrap(), 2);
-    assert_eq!(archive.revision_at(i64::MAX).unwrap(), header.last_revision);
+    let at = |time_ms| archive.revision(Some(Moment::Time(time_ms)));
+    assert_eq!(at(time(0)).unwrap(), 2);
+    assert_eq!(at(time(39)).unwrap(), header.last_revision);
+    for unknown in [time(0) - 1, time(39).max(header.origin.taken_ms) + 1] {
+        assert!(matches!(at(unknown), Err(BackupError::TimeOutOfRange)), "{unknown}");
+    }
     let beyond = archive.keys_at(header.last_revision + 1);
     assert!(matches!(beyond, Err(BackupError::OutOfRange { .. })), "{beyond:?}");
 }
@@ -193,11 +197,16 @@ async fn an_empty_directory_becomes_a_cluster_of_one_with_the_past_up_to_a_revis
     let dir = tempfile::tempdir().unwrap();
     let log = with_past(dir.path()).await;
     let (file, last) = (bytes(&log.backup(origin()).await.unwrap()), log.revision());
-    for to in [None, Some(last), Some(last / 2), Some(1)] {
+    for (to, restored) in [
+        (None, last),
+        (Some(Moment::Revision(last)), last),
+        (Some(Moment::Revision(last / 2)), last / 2),
+        (Some(Moment::Revision(1)), 1),
+        (Some(Moment::Time(time(0))), 2),
+    ] {
         let target = tempfile::tempdir().unwrap();
         let path = target.path().join("log");
         let founded = Founding { to, ..founding() }.from_backup(file.as_slice(), &path, note).unwrap();
-        let restored = to.unwrap_or(last);
         assert_eq!((founded.restored, founded.revision), (restored, last + 1_000));
 
         let new = Log::open(LogConfig::new(&path)).await.unwrap();
@@ -228,10 +237,13 @@ async fn an_empty_directory_becomes_a_cluster_of_one_with_the_past_up_to_a_revis
         let full = founding().from_backup(file.as_slice(), &path, note);
         assert!(matches!(full, Err(BackupError::NotEmpty(_))), "{full:?}");
     }
-    let beyond = Founding { to: Some(last + 1), ..founding() };
     let target = tempfile::tempdir().unwrap();
-    let refused = beyond.from_backup(file.as_slice(), &target.path().join("log"), note);
-    assert!(matches!(refused, Err(BackupError::OutOfRange { .. })), "{refused:?}");
+    let refused = |to| {
+        let beyond = Founding { to: Some(to), ..founding() };
+        beyond.from_backup(file.as_slice(), &target.path().join("log"), note).unwrap_err()
+    };
+    assert!(matches!(refused(Moment::Revision(last + 1)), BackupError::OutOfRange { .. }));
+    assert!(matches!(refused(Moment::Time(time(0) - 1)), BackupError::TimeOutOfRange));
     assert_eq!(std::fs::read_dir(target.path()).unwrap().count(), 0, "nothing is left");
 }
 

@@ -16,7 +16,7 @@ use super::{Asked, events::cluster};
 use crate::{
     content,
     core::{Core, unreadable},
-    limits,
+    failure, limits,
     request::{ApiResponse, BodyError},
 };
 
@@ -25,8 +25,11 @@ const MEDIA_TYPE: &str = "application/vnd.kontiki.snapshot";
 
 /// Everything that was acknowledged before the request is in it. Whoever reads it sees by its end whether it is whole.
 pub(super) async fn answer(core: Arc<Core>, _: Asked) -> Result<ApiResponse, Status> {
-    // A server that has no leader says so now; what fails later can only break the stream off.
+    // A server that has no leader, or no room, says so now; what fails later can only break the stream off.
     core.log.barrier().await.map_err(|error| unreadable(&error))?;
+    if let Some(shortage) = core.log.status().shortage {
+        return Err(failure::disk_full(shortage.to_string(), limits::RETRY_AFTER_S));
+    }
     let (pieces, stream) = mpsc::channel(limits::SNAPSHOT_PIECES_MAX);
     tokio::spawn(async move {
         if let Err(error) = send(&core, pieces.clone()).await {

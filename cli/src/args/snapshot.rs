@@ -60,7 +60,7 @@ pub struct Restore {
     pub to_revision: Option<u64>,
 
     /// To this time, as in 2026-01-31T12:00:00Z
-    #[arg(long, value_name = "TIME", conflicts_with = "data_dir")]
+    #[arg(long, value_name = "TIME")]
     pub to_time: Option<String>,
 
     /// Show what would change, and change nothing

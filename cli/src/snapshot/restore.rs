@@ -9,10 +9,11 @@ use anyhow::{Context, Result, bail};
 use futures::TryStreamExt as _;
 use http::Method;
 use http_body_util::{BodyExt as _, StreamBody};
+use k8s_openapi::jiff::Timestamp;
 use kontiki_apiserver::records;
 use kontiki_raft::{
     Member,
-    backup::{Founded, Founding},
+    backup::{Founded, Founding, Moment},
 };
 use serde_json::{Value, json};
 use tokio_util::io::ReaderStream;
@@ -110,8 +111,7 @@ fn restore_into(data_dir: &Path, arguments: &Restore) -> Result<()> {
     let _owner = layout.own()?;
     let source = source::open(&arguments.file)?;
     // Called what the server says when it starts.
-    let founding =
-        Founding { member: Member::default(), to: arguments.to_revision, skip: arguments.skip.skip_revisions };
+    let founding = Founding { member: Member::default(), to: moment(arguments)?, skip: arguments.skip.skip_revisions };
     let by = operator("kontiki snapshot restore", "restore");
     let file = arguments.file.display().to_string();
     let founded =
@@ -123,6 +123,14 @@ fn restore_into(data_dir: &Path, arguments: &Restore) -> Result<()> {
         Output::Table => print!("{}", founded_text(&layout, &founded)),
     }
     Ok(())
+}
+
+fn moment(arguments: &Restore) -> Result<Option<Moment>> {
+    let time = |text: &String| -> Result<Moment> {
+        let time: Timestamp = text.parse().with_context(|| format!("--to-time {text:?}"))?;
+        Ok(Moment::Time(time.as_millisecond()))
+    };
+    Ok(arguments.to_time.as_ref().map(time).transpose()?.or(arguments.to_revision.map(Moment::Revision)))
 }
 
 fn told(file: &str, founded: &Founded) -> Value {

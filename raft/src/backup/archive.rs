@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use kontiki_model::{Key, Revision};
 
-use super::{BackupError, Header, Reader, io_error};
+use super::{BackupError, Header, Moment, Reader, io_error};
 use crate::seal::Door;
 use crate::store::Store;
 use crate::{ReadError, Stored};
@@ -39,28 +39,31 @@ impl Archive {
         &self.header
     }
 
-    /// The revision itself, if the backup can tell the state at it.
-    pub fn check(&self, revision: Revision) -> Result<Revision, BackupError> {
-        let (first, last) = (self.header.first_revision, self.header.last_revision);
-        if (first..=last).contains(&revision) {
-            return Ok(revision);
-        }
-        Err(BackupError::OutOfRange { asked: revision, first, last })
-    }
-
-    /// The last revision at or before a time in milliseconds since the epoch; for any time after the backup, its last.
-    pub fn revision_at(&self, time_ms: i64) -> Result<Revision, BackupError> {
-        Ok(self.store.revision_at(time_ms, i64::MAX)?)
+    /// The revision of a moment, if the backup can tell the state then; its last without one.
+    pub fn revision(&self, moment: Option<Moment>) -> Result<Revision, BackupError> {
+        revision(&self.header, &self.store, moment)
     }
 
     /// The live keys at a revision, each with the revision of its object.
     pub fn keys_at(&self, revision: Revision) -> Result<BTreeMap<Key, Revision>, BackupError> {
-        Ok(self.store.keys_at(self.check(revision)?)?)
+        Ok(self.store.keys_at(self.header.check(revision)?)?)
     }
 
     /// An object as it was at a revision. `Compacted` where it is of the short class and that was dropped.
     pub fn get_at(&self, key: &Key, revision: Revision) -> Result<Option<Stored>, ReadError> {
         self.store.get_at(key, revision)
+    }
+}
+
+/// The revision of a moment in a backup whose state is unpacked.
+pub(super) fn revision(header: &Header, store: &Store, moment: Option<Moment>) -> Result<Revision, BackupError> {
+    match moment {
+        None => Ok(header.last_revision),
+        Some(Moment::Revision(revision)) => header.check(revision),
+        Some(Moment::Time(time_ms)) => {
+            header.check_time(time_ms)?;
+            header.check(store.revision_at(time_ms, i64::MAX)?)
+        }
     }
 }
 

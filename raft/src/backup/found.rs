@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use kontiki_model::Revision;
 
-use super::archive::Scratch;
+use super::archive::{Scratch, revision};
 use super::source::pack;
-use super::{BackupError, Reader, Stopped, UpTo, io_error};
+use super::{BackupError, Moment, Reader, Stopped, UpTo, io_error};
 use crate::Command;
 use crate::codec::{AppliedRecord, LogPayload, LogRecord};
 use crate::consensus::{Beginning, begin_log, sole_member};
@@ -27,8 +27,8 @@ use crate::transport::Member;
 pub struct Founding {
     /// What the new cluster calls its server, and where it is reached: until the server says otherwise.
     pub member: Member,
-    /// The state is set back to this revision.
-    pub to: Option<Revision>,
+    /// The state is set back to this moment of a backup.
+    pub to: Option<Moment>,
     /// So many revisions are skipped.
     pub skip: u64,
 }
@@ -59,13 +59,11 @@ impl Founding {
         check_empty(dir)?;
         let draft = Draft::beside(dir)?;
         let (header, snapshot) = Reader::open(backup)?.unpack(&draft.path.join("incoming"))?;
-        let to = self.to.unwrap_or(header.last_revision);
-        if !(header.first_revision..=header.last_revision).contains(&to) {
-            let (first, last) = (header.first_revision, header.last_revision);
-            return Err(BackupError::OutOfRange { asked: to, first, last });
-        }
         unpack(&snapshot, &draft.path.join("state"))?;
         snapshot.retire();
+        let store = Store::open(&draft.path.join("state"), HistoryLimits::default(), 0)?;
+        let to = revision(&header, &store, self.to)?;
+        drop(store);
         drop(snapshot);
         std::fs::remove_dir_all(draft.path.join("incoming")).map_err(io_error("remove what was unpacked"))?;
         let founded = self.found(&draft.path, to, header.term, record)?;

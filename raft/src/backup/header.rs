@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use kontiki_model::Revision;
 use serde::{Deserialize, Serialize};
 
+use super::BackupError;
+
 /// Where and when a backup was taken: what the log cannot know.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -15,6 +17,14 @@ pub struct Origin {
     /// The program and its version.
     pub program: String,
     pub taken_ms: i64,
+}
+
+/// A state that a backup tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    Revision(Revision),
+    /// In milliseconds since the epoch.
+    Time(i64),
 }
 
 /// What is in a backup.
@@ -37,4 +47,24 @@ pub struct Header {
     pub objects: BTreeMap<String, u64>,
     pub files: u64,
     pub bytes: u64,
+}
+
+impl Header {
+    /// The revision itself, if the backup can tell the state at it.
+    pub fn check(&self, revision: Revision) -> Result<Revision, BackupError> {
+        let (first, last) = (self.first_revision, self.last_revision);
+        if (first..=last).contains(&revision) {
+            return Ok(revision);
+        }
+        Err(BackupError::OutOfRange { asked: revision, first, last })
+    }
+
+    /// Before its first event nothing was, or nothing is known; what came after it was taken it does not know.
+    pub fn check_time(&self, time_ms: i64) -> Result<(), BackupError> {
+        let last = self.last_time_ms.unwrap_or_default().max(self.origin.taken_ms);
+        match self.first_time_ms.is_some_and(|first| (first..=last).contains(&time_ms)) {
+            true => Ok(()),
+            false => Err(BackupError::TimeOutOfRange),
+        }
+    }
 }

@@ -14,7 +14,7 @@ mod writer;
 
 pub use archive::Archive;
 pub use found::{Founded, Founding};
-pub use header::{Header, Origin};
+pub use header::{Header, Moment, Origin};
 pub use reader::{Reader, Verified};
 pub use source::{Figures, Stopped, UpTo};
 pub use writer::Backup;
@@ -49,6 +49,11 @@ pub enum BackupError {
     Checksum { found: String, computed: String },
     #[error("revision {asked} is not in the snapshot: it reaches from {first} to {last}")]
     OutOfRange { asked: u64, first: u64, last: u64 },
+    #[error(
+        "the snapshot cannot tell the state at that time: it reaches from its first event to when it was taken, which kontiki \
+         snapshot inspect tells"
+    )]
+    TimeOutOfRange,
     #[error("{0} is not empty")]
     NotEmpty(std::path::PathBuf),
     #[error("there is no log in {0}")]

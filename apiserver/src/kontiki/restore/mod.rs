@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use http::{StatusCode, header};
 use kontiki_model::{Revision, Status};
-use kontiki_raft::backup::{Archive, BackupError};
+use kontiki_raft::backup::{self, Archive, BackupError};
 use serde_json::{Value, json};
 
 use self::{commit::Committed, plan::Plan, selection::Selection};
@@ -39,11 +39,11 @@ pub(super) async fn answer(core: Arc<Core>, asked: Asked) -> Result<ApiResponse,
     };
     let archive = Arc::new(body::unpack(&core, &mut request).await?);
     check_cluster(&core, &archive, &request)?;
-    let revision = match to {
-        None => archive.header().last_revision,
-        Some(Moment::Revision(revision)) => archive.check(revision).map_err(|error| refused(&error))?,
-        Some(Moment::Time { ms, .. }) => archive.revision_at(ms).map_err(|error| refused(&error))?,
-    };
+    let to = to.map(|moment| match moment {
+        Moment::Revision(revision) => backup::Moment::Revision(revision),
+        Moment::Time { ms, .. } => backup::Moment::Time(ms),
+    });
+    let revision = archive.revision(to).map_err(|error| refused(&error))?;
     // What is compared with must not be older than the request.
     core.log.barrier().await.map_err(|error| unreadable(&error))?;
     let past = Past { archive, revision };

@@ -100,6 +100,14 @@ impl Plan {
         let selection = selection.and_past(archive, to, &past)?;
         let view = View::of(&core.log, true);
         let mut plan = Plan { kinds: selection.known().clone(), ..Plan::default() };
+        let homes = homes();
+        // What is in them was on its way out with them.
+        let mut closing = BTreeSet::new();
+        for key in past.keys().filter(|key| key.resource == homes) {
+            // One that cannot be told is told of below.
+            let was = archive.get_at(key, to).ok().flatten();
+            closing.extend(was.filter(|was| was.head.deletion.is_some()).map(|_| key.name.as_str()));
+        }
         let keys: BTreeSet<&Key> = past.keys().chain(present.keys()).collect();
         for key in keys {
             let kind = match selection.judge(key) {
@@ -123,6 +131,11 @@ impl Plan {
                 Err(error) => return Err(read_failed(&error)),
             };
             let is = core.stored(key)?;
+            // It would only be taken away again.
+            if closing.contains(key.namespace.as_str()) || is_gone_from_going(is.as_ref(), was.as_ref()) {
+                *plan.left.entry("what was being deleted then").or_default() += 1;
+                continue;
+            }
             match compare(&kind, is.as_ref(), was.as_ref())? {
                 None => plan.unchanged += 1,
                 Some(Becomes::Deleted) if kind.needs(&key.name) => {
@@ -181,8 +194,7 @@ impl Plan {
 
     /// Nothing comes back into a namespace that is neither there nor comes back.
     fn refuse_homeless(&mut self, core: &Core) {
-        let resource = KINDS.iter().find(|kind| kind.deletion == Deletion::SpecFinalizers);
-        let resource = resource.map(|kind| kind.storage_resource()).unwrap_or_default();
+        let resource = homes();
         let is_namespace = |one: &Difference| one.key.resource == resource;
         let coming: BTreeSet<String> = self
             .differences
@@ -225,6 +237,17 @@ impl Plan {
         commands.end();
         commands.done
     }
+}
+
+/// Where the objects are that others live in.
+fn homes() -> String {
+    let kind = KINDS.iter().find(|kind| kind.deletion == Deletion::SpecFinalizers);
+    kind.map(|kind| kind.storage_resource()).unwrap_or_default()
+}
+
+/// Whether an object was being deleted then, and is not there any more.
+fn is_gone_from_going(is: Option<&Stored>, was: Option<&Stored>) -> bool {
+    was.is_some_and(|was| was.head.deletion.is_some() && is.is_none_or(|is| is.head.uid != was.head.uid))
 }
 
 /// Cluster-scoped objects first, then owners before what they own; then removals, the other way round.
