@@ -165,13 +165,19 @@ fn what_is_no_transaction_is_refused() {
                 "kontiki.dev/v1",
             ),
             (json!({"kind": "Transaction", "apiVersion": "kontiki.dev/v1", "operations": []}), 400, "Required value"),
+            (
+                json!(["Transaction", "kontiki.dev/v1", "default", []]),
+                400,
+                "json: cannot unmarshal array into Go value of type v1.Transaction",
+            ),
         ];
         for (body, code, why) in cases {
             let answer = admin.post(PATH, &body).await;
             assert!(answer.status == code && answer.message().contains(why), "{}", answer.text());
         }
         let cases = [
-            (vec![json!({"verb": "frob"})], 400, "unknown variant `frob`"),
+            (vec![json!({"verb": "frob"})], 400, "verb: Unsupported value: \"frob\": supported values: \"apply\","),
+            (vec![json!(["create", map("a", json!({}))])], 400, "cannot unmarshal array into Go value"),
             (vec![json!({"verb": "apply", "object": map("a", json!({})), "frob": 1})], 400, "unknown field `frob`"),
             (vec![json!({"verb": "apply"})], 400, "apply takes an object"),
             (vec![json!({"verb": "delete", "object": map("a", json!({}))})], 400, "delete takes a target"),
@@ -198,6 +204,31 @@ fn what_is_no_transaction_is_refused() {
             let answer = transact(&mut admin, &operations).await;
             let text: String = answer.text().chars().take(300).collect();
             assert!(answer.status == code && answer.message().contains(why), "{why}: {} {text}", answer.status);
+        }
+        server.stop().await;
+    });
+}
+
+#[test]
+fn a_definition_and_its_objects_are_two_transactions() {
+    run(async {
+        let server = Running::start().await;
+        let mut admin = server.admin().await;
+        let schema = json!({"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}});
+        let names = json!({"kind": "Gadget", "plural": "gadgets"});
+        let versions = json!([{"name": "v1", "served": true, "storage": true, "schema": schema}]);
+        let definition = json!({
+            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": "gadgets.ap.io"},
+            "spec": {"group": "ap.io", "scope": "Namespaced", "names": names, "versions": versions},
+        });
+        let gadget = json!({"apiVersion": "ap.io/v1", "kind": "Gadget", "metadata": {"name": "g"}});
+        let both = [apply(definition.clone()), apply(gadget.clone())];
+        let (code, blamed, message) = failure(&transact(&mut admin, &both).await);
+        assert_eq!((code, blamed.as_str()), (404, "operations[1]"));
+        assert!(message.contains("its definition \"gadgets.ap.io\" is in the same transaction"), "{message}");
+        for one in [definition, gadget] {
+            assert_eq!(results(&transact(&mut admin, &[apply(one)]).await), ["created"]);
         }
         server.stop().await;
     });

@@ -9,7 +9,10 @@ use kontiki_raft::{Member, MemberStatus, ProposeError};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Access, Answer, Asked, Body, Endpoint, object::Object};
+use super::{
+    Access, Answer, Asked, Body, Endpoint,
+    object::{Object, why},
+};
 use crate::{
     content,
     core::Core,
@@ -193,7 +196,7 @@ fn of_id(core: &Core, id: u64) -> Result<ApiResponse, Status> {
 
 fn read<T: serde::de::DeserializeOwned>(request: &ApiRequest) -> Result<T, Status> {
     let read = serde_json::from_slice(request.body.bytes()).map(|Object(read)| read);
-    read.map_err(|error| failure::bad_request(error.to_string()))
+    read.map_err(|error| failure::bad_request(why(&error)))
 }
 
 /// What the cluster cannot be made to do is told of the member that it was asked for.

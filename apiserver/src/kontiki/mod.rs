@@ -13,6 +13,7 @@ mod history;
 pub mod join;
 mod limits;
 mod members;
+mod object;
 pub mod records;
 mod restore;
 mod snapshot;

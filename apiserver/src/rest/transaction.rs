@@ -47,7 +47,7 @@ pub struct Operation {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(try_from = "String")]
 pub enum Verb {
     /// Create, or bring to what a configuration says.
     Apply,
@@ -57,6 +57,31 @@ pub enum Verb {
     Delete,
     Patch,
     Update,
+}
+
+impl Verb {
+    const ALL: [Verb; 6] = [Verb::Apply, Verb::Check, Verb::Create, Verb::Delete, Verb::Patch, Verb::Update];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Verb::Apply => "apply",
+            Verb::Check => "check",
+            Verb::Create => "create",
+            Verb::Delete => "delete",
+            Verb::Patch => "patch",
+            Verb::Update => "update",
+        }
+    }
+}
+
+impl TryFrom<String> for Verb {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        let known = || Verb::ALL.map(|verb| format!("{:?}", verb.name())).join(", ");
+        let found = Verb::ALL.into_iter().find(|verb| verb.name() == name);
+        found.ok_or_else(|| format!("verb: Unsupported value: {name:?}: supported values: {}", known()))
+    }
 }
 
 /// Why nothing happened, and which operation is the reason.

@@ -8,7 +8,8 @@ use super::ClusterTarget;
 
 #[derive(Args)]
 pub struct Apply {
-    /// All objects or none, as one entry of the log (kubectl applies one after the other)
+    /// All objects or none, as one entry of the log (kubectl applies one after the other); a CustomResourceDefinition goes
+    /// before its objects, by itself
     #[arg(long, required = true)]
     pub atomic: bool,
 

@@ -3,17 +3,23 @@
 //! Every operation is the request that it would be by itself: routed, authorized, defaulted, admitted and validated as that.
 //! It sees what the operations before it do. An object is written once in a transaction.
 
+mod body;
+
 use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, header};
-use kontiki_kinds::KindRef;
+use kontiki_kinds::{KindRef, customresourcedefinition};
 use kontiki_model::{Cause, Status};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{json, value::RawValue};
 
-use super::{Asked, GROUP_VERSION};
+use self::body::{
+    Definition, DefinitionNames, DefinitionSpec, ObjectMeta, ObjectReference, Preconditions, Transaction,
+    TransactionOperation, TypeMeta,
+};
+use super::{Asked, GROUP_VERSION, object::Object};
 use crate::{
     authn::AUTHENTICATED,
     authz::{self, Question},
@@ -30,74 +36,6 @@ const KIND: &str = "Transaction";
 const NAMESPACE: &str = "default";
 const JSON: &str = "application/json";
 const STRATEGIC: &str = "application/strategic-merge-patch+json";
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Transaction {
-    kind: String,
-    api_version: String,
-    /// Where objects go that name none.
-    #[serde(default)]
-    namespace: Option<String>,
-    operations: Vec<Asks>,
-}
-
-/// One operation as it comes.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Asks {
-    verb: Verb,
-    /// apply, create, update: the object.
-    object: Option<Box<RawValue>>,
-    /// check, delete, patch: which one.
-    target: Option<Reference>,
-    /// update, patch: `status`.
-    #[serde(default)]
-    subresource: Option<String>,
-    patch: Option<Box<RawValue>>,
-    /// The media type of a PATCH; absent, a strategic merge patch.
-    patch_type: Option<String>,
-    #[serde(default)]
-    preconditions: Preconditions,
-    propagation_policy: Option<String>,
-    grace_period_seconds: Option<i64>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Preconditions {
-    uid: Option<String>,
-    resource_version: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Reference {
-    api_version: String,
-    kind: String,
-    #[serde(default)]
-    namespace: Option<String>,
-    name: String,
-}
-
-/// What an object says of itself.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Header {
-    #[serde(default)]
-    api_version: String,
-    #[serde(default)]
-    kind: String,
-    #[serde(default)]
-    metadata: Option<Names>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Names {
-    namespace: Option<String>,
-    name: Option<String>,
-}
 
 /// What became of one object.
 #[derive(Serialize)]
@@ -123,9 +61,15 @@ pub async fn answer(core: Arc<Core>, asked: Asked) -> Result<ApiResponse, Status
         let target = Target::Path(request.path.clone());
         return Err(authz::denied(&request.identity, "post", &target, ""));
     }
-    let body = std::mem::replace(&mut request.body, RequestBody::Bytes(Bytes::new()));
-    let bytes = content::read(&mut body.into_body(), limits::TRANSACTION_BYTES_MAX).await?;
-    let transaction = read(&request, &bytes)?;
+    let mut body = std::mem::replace(&mut request.body, RequestBody::Bytes(Bytes::new())).into_body();
+    let bytes = match content::read(&mut body, limits::TRANSACTION_BYTES_MAX).await {
+        Ok(bytes) => bytes,
+        Err(status) => {
+            content::drain(body).await;
+            return Err(status);
+        }
+    };
+    let transaction = body::read(&request, &bytes)?;
     // Any other value is refused by the first verb that writes.
     let dry_run = request.query_value("dryRun") == Some("All");
     let operations = prepare(&core, &request, transaction)?;
@@ -179,8 +123,7 @@ fn told(failed: Failed, operations: &[Operation]) -> Status {
     };
     let route = &operation.route;
     let name = route.name.as_deref().unwrap_or("");
-    let verb = format!("{:?}", operation.verb).to_lowercase();
-    let what = format!("{verb} {} {name}", route.kind.singular);
+    let what = format!("{} {} {name}", operation.verb.name(), route.kind.singular);
     blame(&mut status, index, what.trim_end());
     status
 }
@@ -193,40 +136,16 @@ fn blame(status: &mut Status, index: usize, what: &str) {
     status.details.get_or_insert_default().causes.push(cause);
 }
 
-fn read(request: &ApiRequest, bytes: &[u8]) -> Result<Transaction, Status> {
-    let refused = |error: &dyn std::fmt::Display| {
-        failure::bad_request(format!("{KIND} in version \"v1\" cannot be handled as a {KIND}: {error}"))
-    };
-    let transaction: Transaction = match content::media_type(&request.headers) {
-        "" | JSON => serde_json::from_slice(bytes).map_err(|error| refused(&error))?,
-        "application/yaml" => {
-            let document = kontiki_schema::decode_yaml(bytes).map_err(|error| refused(&error))?;
-            serde_json::from_str(&document.value.to_string()).map_err(|error| refused(&error))?
-        }
-        _ => return Err(failure::unsupported_media(&[JSON, "application/yaml"])),
-    };
-    if transaction.kind != KIND || transaction.api_version != GROUP_VERSION {
-        return Err(refused(&format!("the body must be a {KIND} of {GROUP_VERSION}")));
-    }
-    match transaction.operations.len() {
-        0 => Err(refused(&"operations: Required value")),
-        many if many > limits::TRANSACTION_OPERATIONS_MAX => Err(failure::too_many_operations(format!(
-            "the transaction has {many} operations; the limit is {}",
-            limits::TRANSACTION_OPERATIONS_MAX
-        ))),
-        _ => Ok(transaction),
-    }
-}
-
 /// The requests that the operations are, each of them allowed.
 fn prepare(core: &Core, request: &ApiRequest, transaction: Transaction) -> Result<Vec<Operation>, Status> {
     let namespace = transaction.namespace.as_deref().unwrap_or(NAMESPACE);
     let mut operations = Vec::with_capacity(transaction.operations.len());
+    let defined = definitions(core, &transaction.operations);
     let mut written: HashMap<(&'static str, &'static str, Option<String>, String), usize> = HashMap::new();
-    for (index, asks) in transaction.operations.into_iter().enumerate() {
+    for (index, Object(asks)) in transaction.operations.into_iter().enumerate() {
         let verb = asks.verb;
-        let operation = operation(core, request, namespace, asks).map_err(|mut status| {
-            blame(&mut status, index, &format!("{verb:?}").to_lowercase());
+        let operation = operation(core, request, (namespace, &defined), asks).map_err(|mut status| {
+            blame(&mut status, index, verb.name());
             status
         })?;
         let ResourceRequest { kind, namespace, name, .. } = &operation.route;
@@ -245,8 +164,35 @@ fn prepare(core: &Core, request: &ApiRequest, transaction: Transaction) -> Resul
     Ok(operations)
 }
 
-fn operation(core: &Core, request: &ApiRequest, namespace: &str, asks: Asks) -> Result<Operation, Status> {
-    let place = place(core, &asks, namespace)?;
+/// Kinds that definitions in the same transaction are about to define, and the definitions' names. They are served only once
+/// that is committed: what is written of them now would be stored by nobody's schema.
+type Defined = HashMap<(String, String), String>;
+
+fn definitions(core: &Core, operations: &[Object<TransactionOperation>]) -> Defined {
+    let kinds = core.kinds();
+    let defined = |Object(asks): &Object<TransactionOperation>| {
+        let text = asks.object.as_ref()?.get();
+        let Object(TypeMeta { api_version, kind, metadata }) = serde_json::from_str(text).ok()?;
+        let (group, version) = api_version.split_once('/')?;
+        let kind = kinds.by_gvk(group, version, &kind)?;
+        let definition = &customresourcedefinition::KIND;
+        if (kind.group, kind.resource) != (definition.group, definition.resource) {
+            return None;
+        }
+        let Object(Definition { spec: Object(DefinitionSpec { group, names }) }) = serde_json::from_str(text).ok()?;
+        let Object(DefinitionNames { kind }) = names;
+        Some(((group, kind), metadata?.0.name?))
+    };
+    operations.iter().filter_map(defined).collect()
+}
+
+fn operation(
+    core: &Core,
+    request: &ApiRequest,
+    (namespace, defined): (&str, &Defined),
+    asks: TransactionOperation,
+) -> Result<Operation, Status> {
+    let place = place(core, &asks, namespace, defined)?;
     let (method, content_type, body) = content(&asks)?;
     let mut request = ApiRequest {
         method,
@@ -272,10 +218,8 @@ fn operation(core: &Core, request: &ApiRequest, namespace: &str, asks: Asks) -> 
     };
     let subresource = asks.subresource.as_deref().unwrap_or("");
     if !matches!((subresource, asks.verb), ("", _) | ("status", Verb::Patch | Verb::Update)) {
-        return Err(failure::bad_request(format!(
-            "a transaction cannot {:?} the subresource {subresource:?}",
-            asks.verb
-        )));
+        let verb = asks.verb.name();
+        return Err(failure::bad_request(format!("a transaction cannot {verb} the subresource {subresource:?}")));
     }
     let generated = asks.verb == Verb::Create;
     let name = (!generated).then_some(place.name.as_str());
@@ -296,22 +240,22 @@ fn operation(core: &Core, request: &ApiRequest, namespace: &str, asks: Asks) -> 
         // For the messages, and to find out what is written twice.
         route.name = Some(place.name).filter(|name| !name.is_empty());
     }
-    let Preconditions { uid, resource_version } = asks.preconditions;
+    let Object(Preconditions { uid, resource_version }) = asks.preconditions;
     Ok(Operation { verb: asks.verb, route, request, may_create, uid, resource_version })
 }
 
 /// What the operation is about.
-fn place(core: &Core, asks: &Asks, namespace: &str) -> Result<Place, Status> {
-    let verb = format!("{:?}", asks.verb).to_lowercase();
+fn place(core: &Core, asks: &TransactionOperation, namespace: &str, defined: &Defined) -> Result<Place, Status> {
+    let verb = asks.verb.name();
     let (api_version, kind, given, name) = match (asks.verb, &asks.object, &asks.target) {
         (Verb::Apply | Verb::Create | Verb::Update, Some(object), None) => {
-            let header: Header = serde_json::from_str(object.get())
+            let Object(TypeMeta { api_version, kind, metadata }) = serde_json::from_str(object.get())
                 .map_err(|error| failure::bad_request(format!("the object cannot be read: {error}")))?;
-            let Names { namespace, name } = header.metadata.unwrap_or_default();
-            (header.api_version, header.kind, namespace, name.unwrap_or_default())
+            let Object(ObjectMeta { namespace, name }) = metadata.unwrap_or_default();
+            (api_version, kind, namespace, name.unwrap_or_default())
         }
         (Verb::Check | Verb::Delete | Verb::Patch, None, Some(target)) => {
-            let Reference { api_version, kind, namespace, name } = target;
+            let Object(ObjectReference { api_version, kind, namespace, name }) = target;
             (api_version.clone(), kind.clone(), namespace.clone(), name.clone())
         }
         (Verb::Apply | Verb::Create | Verb::Update, ..) => {
@@ -326,6 +270,12 @@ fn place(core: &Core, asks: &Asks, namespace: &str) -> Result<Place, Status> {
     let kind = found.ok_or_else(|| {
         let mut status = failure::no_such_resource();
         status.message = format!("no matches for kind {kind:?} in version {api_version:?}");
+        if let Some(definition) = defined.get(&(group.to_owned(), kind.clone())) {
+            status.message.push_str(&format!(
+                ": its definition {definition:?} is in the same transaction, and serves no object before that is done: apply \
+                 the definition first"
+            ));
+        }
         status
     })?;
     let given = given.filter(|given| !given.is_empty()).unwrap_or_else(|| namespace.to_owned());
@@ -334,7 +284,7 @@ fn place(core: &Core, asks: &Asks, namespace: &str) -> Result<Place, Status> {
 }
 
 /// How the operation goes over the wire by itself.
-fn content(asks: &Asks) -> Result<(Method, &str, Bytes), Status> {
+fn content(asks: &TransactionOperation) -> Result<(Method, &str, Bytes), Status> {
     let raw = |value: &Option<Box<RawValue>>, what: &str| {
         let text = value.as_ref().map(|value| Bytes::copy_from_slice(value.get().as_bytes()));
         text.ok_or_else(|| failure::bad_request(format!("{what}: Required value")))
@@ -343,7 +293,7 @@ fn content(asks: &Asks) -> Result<(Method, &str, Bytes), Status> {
     if deletes && asks.verb != Verb::Delete
         || (asks.patch.is_some() || asks.patch_type.is_some()) && asks.verb != Verb::Patch
     {
-        let verb = format!("{:?}", asks.verb).to_lowercase();
+        let verb = asks.verb.name();
         return Err(failure::bad_request(format!("{verb} takes neither a patch nor options of a deletion")));
     }
     Ok(match asks.verb {
