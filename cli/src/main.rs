@@ -1,5 +1,9 @@
 //! The `kontiki` binary: flags, configuration, wiring. The only room that knows all the others.
 
+// Before all others, which print with its macros.
+#[macro_use]
+mod print;
+
 mod agent;
 mod apply;
 mod args;

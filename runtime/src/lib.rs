@@ -20,3 +20,4 @@ pub use error::{Failure, FailureKind, RuntimeError};
 pub use open_files::raise_open_files;
 pub use runtime::{AttachSession, ExecSession, ExecSpec, Reader, Runtime, RuntimeConfig, Terminal, Writer};
 pub use shim::{is_shim_command, shim_main};
+pub use sys::restore_default_signals;

@@ -1,5 +1,7 @@
 //! Flags of the commands about the past.
 
+use std::num::NonZeroUsize;
+
 use clap::{Args, ValueEnum};
 
 use super::ClusterTarget;
@@ -32,8 +34,8 @@ pub struct History {
     pub target: ObjectTarget,
 
     /// How many changes to show, newest first
-    #[arg(long, default_value_t = 20, value_name = "COUNT")]
-    pub limit: usize,
+    #[arg(long, default_value = "20", value_name = "COUNT")]
+    pub limit: NonZeroUsize,
 
     /// How to print
     #[arg(short, long, default_value = "table", value_name = "FORMAT")]

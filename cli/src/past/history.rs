@@ -12,8 +12,9 @@ const PAGE: usize = 200;
 pub async fn history(arguments: History) -> Result<()> {
     let object = Object::find(&arguments.target).await?;
     let (mut items, mut before, mut floor) = (Vec::new(), None, Value::Null);
-    while items.len() < arguments.limit {
-        let page = object.history(PAGE.min(arguments.limit - items.len()), before, false).await?;
+    let limit = arguments.limit.get();
+    while items.len() < limit {
+        let page = object.history(PAGE.min(limit - items.len()), before, false).await?;
         items.extend(page["items"].as_array().cloned().unwrap_or_default());
         floor = page["floor"].clone();
         before = page["before"].as_u64();

@@ -27,6 +27,7 @@ impl Object {
         let (kind, name) = target
             .object
             .split_once('/')
+            .filter(|(kind, name)| !kind.is_empty() && !name.is_empty())
             .with_context(|| format!("{:?} is not KIND/NAME, as in deployment/web", target.object))?;
         let resources = names::resources(&client).await?;
         let resource = names::find(&resources, kind)?.clone();

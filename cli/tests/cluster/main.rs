@@ -21,6 +21,7 @@ mod newcomer;
 mod oidc;
 mod past;
 mod podsecurity;
+mod printing;
 mod quota;
 mod reaching;
 mod restarts;
