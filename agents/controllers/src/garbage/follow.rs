@@ -225,7 +225,9 @@ impl Following {
                     let kept = listed.take().unwrap_or_default();
                     graph.retain(&resource.group, &resource.plural, &kept)
                 }
-                Ok(watcher::Event::Delete(object)) => graph.remove(&object.uid().unwrap_or_default()),
+                Ok(watcher::Event::Delete(object)) => {
+                    graph.remove(&object.uid().unwrap_or_default(), object.resource_version())
+                }
                 Err(error) => {
                     warn!(resource = resource.plural, %error, "watch interrupted");
                     continue;

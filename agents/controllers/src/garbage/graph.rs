@@ -115,8 +115,8 @@ impl Graph {
         wake
     }
 
-    /// Notes that an object is gone; gives the uids to attend to.
-    pub fn remove(&mut self, uid: &str) -> Vec<String> {
+    /// Notes that an object is gone, and in which revision if somebody told; gives the uids to attend to.
+    pub fn remove(&mut self, uid: &str, deletion: Option<String>) -> Vec<String> {
         let mut wake = Vec::new();
         if let Some(old) = self.vertices.remove(uid) {
             for owner in &old.owners {
@@ -124,7 +124,7 @@ impl Graph {
                 wake.push(owner.uid.clone());
             }
             if self.dependents.contains_key(uid)
-                && let Some(revision) = old.resource_version
+                && let Some(revision) = deletion.or(old.resource_version)
             {
                 self.gone.insert(uid.to_owned(), revision);
             }
@@ -143,7 +143,7 @@ impl Graph {
             .filter(|(uid, vertex)| of_resource(vertex) && !kept.contains(*uid))
             .map(|(uid, _)| uid.clone())
             .collect();
-        gone.iter().flat_map(|uid| self.remove(uid)).collect()
+        gone.iter().flat_map(|uid| self.remove(uid, None)).collect()
     }
 
     /// Notes all resources that the API serves, and whether they are in namespaces.

@@ -36,9 +36,9 @@ fn dependents_of_what_is_gone_are_checked() {
     let mut graph = Graph::default();
     put(&mut graph, "owner", &[], &[], false);
     assert!(put(&mut graph, "child", &["owner"], &[], false).is_empty());
-    assert_eq!(graph.remove("owner"), ["child"]);
+    assert_eq!(graph.remove("owner", Some("9".to_owned())), ["child"]);
+    assert_eq!(graph.cause_of("child").as_deref(), Some("9"), "who deleted the owner, not who wrote it last");
     assert!(matches!(graph.decide("child"), Decision::CheckOwners { .. }));
-    assert_eq!(graph.cause_of("child").as_deref(), Some("7"));
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn foreground_deletion_waits_for_dependents() {
     assert_eq!(doomed.len(), 1);
     put(&mut graph, "child", &["owner"], &["x/hold"], true);
     assert_eq!(graph.decide("owner"), Decision::Nothing);
-    assert_eq!(graph.remove("child"), ["owner"]);
+    assert_eq!(graph.remove("child", None), ["owner"]);
     assert_eq!(graph.decide("owner"), Decision::DropFinalizer { object: identity("owner"), finalizer: FOREGROUND });
 }
 
