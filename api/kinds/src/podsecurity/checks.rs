@@ -1,4 +1,7 @@
 //! Every check, those of `baseline` first, each level's in the order of their ids: the order in which violations are told.
+//!
+//! Kubernetes lets root in from release 35 on where a pod says `hostUsers: false`, since root is nobody outside a user namespace.
+//! No node of this cluster makes any, so none of that is here.
 
 mod app_armor;
 mod capabilities;
@@ -39,7 +42,7 @@ pub(super) static CHECKS: &[Check] = &[
     baseline("hostPorts", &[since(0, host_ports::used)]),
     baseline("hostProbesAndHostLifecycle", &[since(34, host_probes::elsewhere)]),
     baseline("privileged", &[since(0, escalation::privileged)]),
-    baseline("procMount", &[since(0, proc_mount::unmasked), since(35, proc_mount::unmasked_on_host)]),
+    baseline("procMount", &[since(0, proc_mount::unmasked)]),
     baseline("seLinuxOptions", &[since(0, se_linux::options), since(31, se_linux::options_31)]),
     baseline("seccompProfile_baseline", &[since(0, seccomp::annotations), since(19, seccomp::profile)]),
     baseline("sysctls", SYSCTLS),
@@ -54,18 +57,9 @@ pub(super) static CHECKS: &[Check] = &[
         &[since(22, capabilities::kept), since(25, |pod| unless_windows(pod, capabilities::kept))],
         &["capabilities_baseline"],
     ),
-    restricted("procMount_restricted", &[since(35, proc_mount::unmasked)], &["procMount"]),
     restricted("restrictedVolumes", &[since(0, volumes::restricted)], &["hostPathVolumes"]),
-    restricted(
-        "runAsNonRoot",
-        &[since(0, run_as::maybe_root), since(35, |pod| unless_user_namespace(pod, run_as::maybe_root))],
-        &[],
-    ),
-    restricted(
-        "runAsUser",
-        &[since(23, run_as::user_root), since(35, |pod| unless_user_namespace(pod, run_as::user_root))],
-        &[],
-    ),
+    restricted("runAsNonRoot", &[since(0, run_as::maybe_root)], &[]),
+    restricted("runAsUser", &[since(23, run_as::user_root)], &[]),
     restricted(
         "seccompProfile_restricted",
         &[since(19, seccomp::profile_missing), since(25, |pod| unless_windows(pod, seccomp::profile_missing))],
@@ -85,9 +79,4 @@ type Finding = fn(Subject<'_>) -> Option<Violation>;
 /// What Windows has no notion of need not be set for it; that it is not set to the contrary, validation sees to.
 fn unless_windows(pod: Subject<'_>, check: Finding) -> Option<Violation> {
     if pod.is_windows() { None } else { check(pod) }
-}
-
-/// Root inside is nobody in particular outside (KEP-127).
-fn unless_user_namespace(pod: Subject<'_>, check: Finding) -> Option<Violation> {
-    if pod.has_user_namespace() { None } else { check(pod) }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::tree::{at, flag, list, missing, text};
+use crate::tree::{at, list, text};
 
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {
@@ -39,11 +39,6 @@ impl<'a> Subject<'a> {
 
     pub(super) fn is_windows(self) -> bool {
         text(self.spec, "/os/name") == "windows"
-    }
-
-    /// Root in it is nobody outside.
-    pub(super) fn has_user_namespace(self) -> bool {
-        !missing(self.spec, "/hostUsers") && !flag(self.spec, "/hostUsers")
     }
 }
 

@@ -198,9 +198,10 @@ fn a_version_has_the_checks_of_its_release() {
         (&pod(json!({"spec": {"securityContext": {"runAsUser": 0}}})), Restricted, 23, (false, true)),
         (&pod(json!({"spec": {"securityContext": {"seccompProfile": null}}})), Restricted, 19, (false, true)),
         (&unmasked, Baseline, 35, (true, true)),
-        (&unmasked_user, Baseline, 35, (true, false)),
+        // No node here makes user namespaces: root would be the machine's.
+        (&unmasked_user, Baseline, 35, (true, true)),
         (&unmasked_user, Restricted, 35, (true, true)),
-        (&root_user, Restricted, 35, (true, false)),
+        (&root_user, Restricted, 35, (true, true)),
         (&engine, Baseline, 31, (true, false)),
         (&sysctl("net.ipv4.ip_local_reserved_ports"), Baseline, 27, (true, false)),
         (&sysctl("net.ipv4.tcp_fin_timeout"), Baseline, 29, (true, false)),

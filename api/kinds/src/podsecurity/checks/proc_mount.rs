@@ -1,10 +1,10 @@
-//! Parts of /proc are masked; only root of a user namespace could do no harm with them.
+//! Parts of /proc are masked.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{Subject, Violation, context, unless_user_namespace, words};
+use super::{Subject, Violation, context, words};
 use crate::tree::{at, text};
 
 pub fn unmasked(pod: Subject<'_>) -> Option<Violation> {
@@ -19,8 +19,4 @@ pub fn unmasked(pod: Subject<'_>) -> Option<Violation> {
             detail: format!("{containers} must not set securityContext.procMount to {kinds}"),
         }
     })
-}
-
-pub fn unmasked_on_host(pod: Subject<'_>) -> Option<Violation> {
-    unless_user_namespace(pod, unmasked)
 }
