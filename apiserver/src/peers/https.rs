@@ -30,12 +30,19 @@ pub struct Question {
     /// JSON, or empty.
     pub body: Bytes,
     pub patience: Duration,
+    /// Only a server of the cluster may answer.
+    of_server: bool,
 }
 
 impl Question {
     pub fn get(address: &str, path: &str, patience: Duration) -> Self {
         let (address, path) = (address.to_owned(), path.to_owned());
-        Question { method: Method::GET, address, path, body: Bytes::new(), patience }
+        Question { method: Method::GET, address, path, body: Bytes::new(), patience, of_server: true }
+    }
+
+    /// The same of whoever is certified for the host.
+    pub fn of_anybody(self) -> Self {
+        Question { of_server: false, ..self }
     }
 
     pub fn post(address: &str, path: &str, body: &serde_json::Value, patience: Duration) -> Self {
@@ -44,14 +51,19 @@ impl Question {
     }
 }
 
-/// TLS to the server at `host:port`: its certificate is for that host, and a server's. A node's may be for an address, too.
-pub async fn connect(tls: &TlsConnector, address: &str) -> io::Result<TlsStream<TcpStream>> {
+/// TLS to `host:port`, the certificate verified for that host.
+async fn reach(tls: &TlsConnector, address: &str) -> io::Result<TlsStream<TcpStream>> {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']);
     let name = ServerName::try_from(host.to_owned());
     let name = name.map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, format!("{address:?} is no address")))?;
     let stream = TcpStream::connect(address).await?;
     sockets::prepare(&stream)?;
-    let stream = tls.connect(name, stream).await?;
+    tls.connect(name, stream).await
+}
+
+/// TLS to the server at `host:port`: its certificate is for that host, and a server's. A node's may be for an address, too.
+pub async fn connect(tls: &TlsConnector, address: &str) -> io::Result<TlsStream<TcpStream>> {
+    let stream = reach(tls, address).await?;
     match user(&stream) {
         Some(user) if user == SERVER_USER => Ok(stream),
         _ => {
@@ -75,8 +87,8 @@ pub async fn ask(tls: &TlsConnector, question: Question) -> io::Result<Answer> {
 }
 
 async fn exchange(tls: &TlsConnector, question: Question) -> io::Result<Answer> {
-    let Question { method, address, path, body, patience: _ } = question;
-    let stream = connect(tls, &address).await?;
+    let Question { method, address, path, body, patience: _, of_server } = question;
+    let stream = if of_server { connect(tls, &address).await? } else { reach(tls, &address).await? };
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
     let request = Request::builder()
         .method(method)

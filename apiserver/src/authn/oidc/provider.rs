@@ -130,7 +130,7 @@ impl Provider {
 
     async fn get(&self, url: &str) -> Result<bytes::Bytes, ProviderFault> {
         let (address, path) = place(url).ok_or_else(|| self.unavailable(format!("{url:?} is no https URL")))?;
-        let answer = ask(&self.tls, Question::get(&address, &path, ISSUER_ANSWER_TIME_MAX)).await;
+        let answer = ask(&self.tls, Question::get(&address, &path, ISSUER_ANSWER_TIME_MAX).of_anybody()).await;
         let answer = answer.map_err(|error| self.unavailable(format!("{url}: {error}")))?;
         if !answer.status.is_success() {
             return Err(self.unavailable(format!("{url} answers {}", answer.status)));
