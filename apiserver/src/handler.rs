@@ -122,7 +122,10 @@ impl Handler {
         let encoding = kept(&incoming.headers, &[header::ACCEPT_ENCODING]);
         let query: Vec<(String, String)> = form_urlencoded::parse(incoming.raw_query.as_bytes()).into_owned().collect();
         let mut noted = Noted { arrived: self.core.audit.as_ref().map(|_| incoming.arrived()), ..Noted::default() };
-        let asks = bounds::check_head(&incoming).and_then(|()| Asks::read(&mut incoming, &query));
+        let asks = bounds::check_head(&incoming).and_then(|()| {
+            authn::take_token(&mut incoming.headers)?;
+            Asks::read(&mut incoming, &query)
+        });
         let labels = asks.as_ref().map(|asks| asks.labels(&self.core)).unwrap_or_default();
         let long = asks.as_ref().is_ok_and(Asks::is_long);
         let served = self.serve(asks, query, &mut incoming, request_id.clone(), labels.clone(), &mut noted).boxed();

@@ -73,6 +73,17 @@ fn a_relying_party_checks_a_token_with_what_is_published() {
         let review = json!({"kind": "SelfSubjectReview", "apiVersion": "authentication.k8s.io/v1"});
         let whoami = robot.post("/apis/authentication.k8s.io/v1/selfsubjectreviews", &review).await;
         assert_eq!(whoami.json()["status"]["userInfo"]["username"], "system:serviceaccount:default:robot");
+        // A browser that opens a WebSocket shows its token among the protocols.
+        let protocols =
+            format!("base64url.bearer.authorization.k8s.io.{}, v4.channel.k8s.io", BASE64URL.encode(&token));
+        let request = http::Request::get("/api/v1/namespaces/default/pods/p/exec?command=a&stdout=true")
+            .header("connection", "upgrade")
+            .header("upgrade", "websocket")
+            .header("sec-websocket-protocol", protocols)
+            .body(http_body_util::Full::default());
+        let refused = wire::read(server.client(None).await.send(request.unwrap()).await).await;
+        assert_eq!(refused.status, 403);
+        assert!(refused.message().contains("User \"system:serviceaccount:default:robot\""), "{}", refused.text());
         let none = admin.post("/apis/authentication.k8s.io/v1/tokenreviews", &json!({"spec": {}})).await;
         let why = "token is required for TokenReview in authentication";
         assert_eq!((none.status.as_u16(), none.message().as_str()), (400, why));

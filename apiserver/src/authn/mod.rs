@@ -12,6 +12,7 @@ mod service_account;
 mod static_tokens;
 mod token_keys;
 mod url;
+mod websocket;
 
 use chrono::Utc;
 use futures::FutureExt as _;
@@ -22,6 +23,7 @@ pub(crate) use self::{
     certificate::identity_of,
     impersonate::{Impersonation, requested},
     token_keys::{is_discoverable, open as open_token_keys},
+    websocket::take_token,
 };
 pub use self::{
     jwt::{Claims, KubernetesClaims, Reference, TokenFault, TokenSigner},
