@@ -56,9 +56,14 @@ fn custom_objects_lose_owners_that_are_gone_and_go_with_the_last() {
     cluster.k(&["delete", "configmap", "b", "--cascade=orphan"]);
     cluster.owners("one", &[]);
     cluster.owners("two", &["c"]);
-    cluster.k(&["delete", "configmap", "c"]);
+    cluster.k(&["delete", "configmap", "c", "--as=cas", "--as-group=system:masters"]);
     cluster.k(&["wait", "--for=delete", "widget/two", "--timeout=60s"]);
     cluster.k(&["get", "widget", "one"]);
+    // Who deleted the owner asked for it, not who changed it before.
+    let arguments = ["why", "widget/two", "--kubeconfig", ".kontiki/kubeconfig"];
+    let why = cluster.kontiki(&arguments).output().unwrap();
+    let why = String::from_utf8_lossy(&why.stdout).into_owned();
+    assert!(why.contains("which cas (by "), "{why}");
 }
 
 /// A definition that serves one version and still knows the other.
