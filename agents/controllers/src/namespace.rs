@@ -86,11 +86,9 @@ impl Controller {
                 let emptied = capabilities.scope == Scope::Namespaced
                     && capabilities.supports_operation(verbs::DELETE)
                     && capabilities.supports_operation(verbs::LIST);
-                if emptied {
-                    if let Err(error) = self.empty(&client, &key.name, &resource, &mut remaining).await {
-                        remaining.refused.push(error.to_string());
-                        failed = failed.or(Some(error));
-                    }
+                if emptied && let Err(error) = self.empty(&client, &key.name, &resource, &mut remaining).await {
+                    remaining.refused.push(error.to_string());
+                    failed = failed.or(Some(error));
                 }
             }
         }
