@@ -23,10 +23,17 @@ pub const PULL_LAYERS_AT_ONCE: usize = 3;
 /// Seconds to reach a registry, and seconds without a byte from it.
 pub const PULL_CONNECT_S_MAX: u64 = 10;
 pub const PULL_READ_S_MAX: u64 = 60;
+/// The least that an answer of a registry brings within so many seconds, over and over until it ends.
+pub const PULL_PROGRESS_BYTES_MIN: u64 = 512 << 10;
+pub const PULL_PROGRESS_S_MAX: u64 = 120;
+/// A token server's answer, and what is read of a refusal.
+pub const PULL_TOKEN_BYTES_MAX: u64 = 64 << 10;
+pub const PULL_REFUSAL_BYTES_MAX: usize = 64 << 10;
 /// How often a commit that finds a layer collected under its feet extracts it again.
 pub const COMMIT_ATTEMPTS_MAX: u32 = 3;
 
 const _: () = assert!(MANIFEST_BYTES_MAX <= CONFIG_BYTES_MAX);
+const _: () = assert!(PULL_CONNECT_S_MAX + PULL_READ_S_MAX < PULL_PROGRESS_S_MAX);
 const _: () = assert!(IMAGE_BYTES_MAX < ARCHIVE_BYTES_MAX);
 // A docker archive has up to three members for each layer, and a few more.
 const _: () = assert!(ARCHIVE_MEMBERS_MAX > 4 * LAYERS_MAX);

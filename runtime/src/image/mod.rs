@@ -11,6 +11,7 @@
 //!
 //! Layers keep no blob: it would double the space, and an image that is damaged is fetched again.
 
+mod answer;
 mod archive;
 mod compression;
 mod config;
@@ -23,6 +24,7 @@ mod limits;
 mod pull;
 mod records;
 mod reference;
+mod registry;
 mod scratch;
 mod store;
 mod tarball;
@@ -36,6 +38,7 @@ pub use digest::Digest;
 pub use error::{ImageError, ImageErrorKind};
 pub use import::ImportSource;
 pub use limits::LAYERS_MAX;
-pub use pull::{Credentials, PullEvent, PullProgress};
+pub use pull::{PullEvent, PullProgress};
 pub use reference::ImageName;
+pub use registry::Credentials;
 pub use store::{GcReport, ImageInfo, ImageStore, Removed};
