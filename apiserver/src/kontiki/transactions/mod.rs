@@ -25,7 +25,7 @@ use crate::{
     authz::{self, Question},
     content,
     core::Core,
-    failure, limits,
+    definitions, failure, limits,
     negotiate::{Form, Media},
     request::{ApiRequest, ApiResponse, RequestBody, ResourceRequest},
     rest::{self, Effect, Failed, Operation, Verb},
@@ -75,6 +75,9 @@ pub async fn answer(core: Arc<Core>, asked: Asked) -> Result<ApiResponse, Status
     let operations = prepare(&core, &request, transaction)?;
     let written = rest::transact(&core, &request, &operations, dry_run).await;
     let mut written = written.map_err(|failed| told(failed, &operations))?;
+    if !dry_run && operations.iter().any(|operation| operation.route.kind.defines_kinds) {
+        definitions::changed(&core).await?;
+    }
     for (one, operation) in written.iter_mut().zip(&operations) {
         one.stored = rest::as_asked(&core, &operation.route.kind, &one.stored).await;
     }
