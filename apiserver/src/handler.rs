@@ -39,7 +39,7 @@ use crate::{
     rest, reviews,
     route::{RequestInfo, ResourceInfo, Target},
     streaming::Guarded,
-    token_request,
+    token_request, websocket,
 };
 
 /// A request as a transport hands it over.
@@ -259,7 +259,7 @@ impl Handler {
                 self.core.tunnels.spawn(tunnel.carry(held, stopping));
                 response
             }
-            None => response.map(|body| Guarded::new(body, held, stopping).boxed()),
+            None => websocket::begin(&self.core, response.map(|body| Guarded::new(body, held, stopping).boxed())),
         }
     }
 

@@ -46,6 +46,7 @@ mod streaming;
 mod token_request;
 mod version;
 mod webhook;
+mod websocket;
 
 pub use admission::{AdmissionConfig, AdmissionConfigError};
 pub use authn::{AuthenticationError, AuthenticationSource, OidcFlags, TokenSigner};

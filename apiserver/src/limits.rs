@@ -39,10 +39,15 @@ pub const STREAMS_PER_CONNECTION_MAX: u32 = 1_000;
 /// A connection is probed after this much silence: one of HTTP/2 by a ping, and closed when that goes unanswered for as long again; any
 /// by TCP.
 pub const KEEP_ALIVE_TIME: Duration = Duration::from_secs(30);
-/// A watch over HTTP/1.1 whose client takes nothing ends after this time; HTTP/2 is probed anyway.
+/// A watch over HTTP/1.1, or a WebSocket, whose client takes nothing ends after this time; HTTP/2 is probed anyway.
 pub const STALLED_TIME_MAX: Duration = Duration::from_secs(300);
 /// What such a watch writes in one piece, about.
 pub const ENDLESS_WRITE_BYTES: usize = 32 * 1024;
+/// What a client says over a WebSocket that tells an answer is ignored: more in one message ends it.
+pub const WEBSOCKET_MESSAGE_BYTES_MAX: usize = 64 * 1024;
+pub const WEBSOCKET_READ_BYTES: usize = 4 * 1024;
+/// What its client gets to say goodbye at its end, and to take what is left when the server stops.
+pub const GOODBYE_TIME_MAX: Duration = Duration::from_secs(2);
 /// After shutdown is asked for, open requests get this long to end.
 pub const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(10);
 /// A connection that is younger than this when the server stops may still ask for something.
@@ -149,4 +154,5 @@ const _: () =
     assert!(TOKEN_LIFETIME_S_MIN <= TOKEN_LIFETIME_S_DEFAULT && TOKEN_LIFETIME_S_DEFAULT <= TOKEN_LIFETIME_S_MAX);
 const _: () = assert!(QUORUM_TIME_MAX.as_millis() < PEER_ANSWER_TIME_MAX.as_millis());
 const _: () = assert!(MEMBER_CHANGE_TIME_MAX.as_secs() < REQUEST_TIME_MAX.as_secs());
+const _: () = assert!(GOODBYE_TIME_MAX.as_secs() < SHUTDOWN_TIME_MAX.as_secs());
 const _: () = assert!(SHUTDOWN_TIME_MAX.as_secs() < REQUEST_TIME_MAX.as_secs());

@@ -1,28 +1,26 @@
 //! What a node agent may touch, and the way to it: streams and tunnels through `nodes/<name>/proxy`.
 #![allow(clippy::unwrap_used)]
+mod agent;
 mod wire;
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
 use kontiki_apiserver::{
     audit::{Policy, Rotation, Settings, Target},
     peers,
-    pki::NodeCredentials,
 };
-use rustls::{RootCertStore, ServerConfig, server::WebPkiClientVerifier};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
 };
-use tokio_rustls::TlsAcceptor;
 
+use agent::register;
 use wire::{Client, Running, read};
 
 fn run(test: impl Future<Output = ()>) {
@@ -30,34 +28,8 @@ fn run(test: impl Future<Output = ()>) {
     runtime.block_on(test);
 }
 
-/// An agent that counts bytes, and echoes after a protocol switch. Returns its port.
-async fn agent(ca_pem: &str, credentials: &NodeCredentials) -> u16 {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(ca_pem.as_bytes()).unwrap()).unwrap();
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build().unwrap();
-    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let certificate = CertificateDer::from_pem_slice(credentials.server.certificate_pem.as_bytes()).unwrap();
-    let key = PrivateKeyDer::from_pem_slice(credentials.server.key_pem.as_bytes()).unwrap();
-    let config = config.with_client_cert_verifier(verifier).with_single_cert(vec![certificate], key).unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    tokio::spawn(async move {
-        loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            let acceptor = acceptor.clone();
-            tokio::spawn(async move {
-                let stream = acceptor.accept(stream).await.unwrap();
-                let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(agent_answer));
-                connection.with_upgrades().await.ok();
-            });
-        }
-    });
-    port
-}
-
-async fn agent_answer(mut request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+/// Counts bytes, and echoes after a protocol switch.
+async fn answer(mut request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     if request.headers().contains_key(header::UPGRADE) {
         let upgrade = hyper::upgrade::on(&mut request);
         tokio::spawn(async move {
@@ -82,16 +54,6 @@ async fn agent_answer(mut request: Request<Incoming>) -> Result<Response<Full<By
     Ok(Response::new(Full::from(json!({"target": target, "bytes": bytes, "secrets": secrets}).to_string())))
 }
 
-async fn register(admin: &mut Client, name: &str, port: u16) {
-    let status = json!({
-        "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
-        "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
-    });
-    let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "status": status});
-    let made = admin.post("/api/v1/nodes", &node).await;
-    assert_eq!(made.status, 201, "{:?}", made.body);
-}
-
 #[test]
 fn bodies_and_tunnels_pass_through_to_the_agent() {
     run(async {
@@ -100,8 +62,7 @@ fn bodies_and_tunnels_pass_through_to_the_agent() {
         let settings = Settings { policy: Policy::read(POLICY).unwrap(), target, reads_every: 1 };
         let server = Running::start_with(dir, "192.0.2.7", |config| config.audit = Some(settings)).await;
         let pki = &server.api.core().pki;
-        let credentials = pki.node("n1", &["127.0.0.1".parse().unwrap()]).unwrap();
-        let port = agent(pki.ca_pem(), &credentials).await;
+        let port = agent::serve(pki, "n1", service_fn(answer)).await;
         let mut admin = server.admin().await;
         register(&mut admin, "n1", port).await;
         // Another node that says it is there; and a server that somebody is sent to.

@@ -4,19 +4,17 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL}
 use http::{HeaderMap, HeaderValue, header};
 use kontiki_model::Status;
 
-use crate::failure;
+use crate::{failure, websocket};
 
 const PREFIX: &str = "base64url.bearer.authorization.k8s.io.";
 
 /// Moves the token to where tokens stand: whoever the request is passed on to is offered it no more. Another protocol must be left to
 /// agree on.
 pub fn take_token(headers: &mut HeaderMap) -> Result<(), Status> {
-    let upgrade = headers.get(header::UPGRADE);
-    if !upgrade.is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket")) {
+    if !websocket::is_asked_for(headers) {
         return Ok(());
     }
-    let offered = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
-    let offered = offered.flat_map(|value| value.split(',')).map(|protocol| protocol.trim().to_owned());
+    let offered = websocket::offered(headers).into_iter().map(str::to_owned);
     let (tokens, others): (Vec<_>, Vec<_>) = offered.partition(|protocol| protocol.starts_with(PREFIX));
     if tokens.is_empty() {
         return Ok(());

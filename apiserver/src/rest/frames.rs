@@ -19,6 +19,7 @@ use super::{
 use crate::{
     content, failure,
     negotiate::{Form, Media, MetaVersion, Shape},
+    websocket::Payload,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -102,6 +103,14 @@ impl FrameForm {
         match self {
             FrameForm::Object(wire) | FrameForm::Metadata(wire, _) => wire,
             FrameForm::Table(..) => Wire::Json,
+        }
+    }
+
+    /// How an event is told over a WebSocket.
+    pub fn payload(self) -> Payload {
+        match self.wire() {
+            Wire::Json => Payload::Text,
+            Wire::Protobuf => Payload::Delimited,
         }
     }
 

@@ -32,6 +32,7 @@ use crate::{
     fairness::{Lease, Seat},
     negotiate::{self, Offer, Shape},
     request::{ApiResponse, BodyError, Endless},
+    websocket::Handshake,
 };
 
 pub async fn watch(call: &Call<'_>) -> Result<ApiResponse, Status> {
@@ -42,6 +43,7 @@ pub async fn watch(call: &Call<'_>) -> Result<ApiResponse, Status> {
     let frame_form = FrameForm::of(form, include).ok_or_else(|| failure::not_acceptable(negotiate::STREAM_TYPES))?;
     // An event without a form would only be noticed when it is told.
     frames::bookmark(call.kind, frame_form, 0, false)?;
+    let handshake = Handshake::of_any(call.request)?;
     let stage = begin(call, &options).await?;
     let seat = call.request.seat.clone().filter(|_| matches!(stage, Stage::Initial { .. }));
     let stream = Stream {
@@ -63,8 +65,12 @@ pub async fn watch(call: &Call<'_>) -> Result<ApiResponse, Status> {
         let frame = stream.next().await?;
         Some((Ok::<_, BodyError>(Frame::data(frame)), stream))
     });
+    let body = StreamBody::new(frames).boxed_unsync();
+    if let Some(handshake) = handshake {
+        return Ok(handshake.answer(body, frame_form.payload()));
+    }
     let mut response = content::response(StatusCode::OK, frame_form.content_type(), Bytes::new());
-    *response.body_mut() = StreamBody::new(frames).boxed_unsync();
+    *response.body_mut() = body;
     response.extensions_mut().insert(Endless);
     Ok(response)
 }

@@ -25,17 +25,22 @@ use crate::{
     failure::{self, Qualified},
     proxy::{self, NodeAddress},
     request::{ApiBody, ApiRequest, ApiResponse, ResourceRequest},
+    websocket::{Handshake, Payload},
 };
 
 const NODES: Qualified<'static> = Qualified { group: "", resource: "nodes" };
 /// Where a node agent listens that does not say so.
 const AGENT_PORT: u16 = 10250;
 
+/// What a log is told in over a WebSocket.
+const LOG_PROTOCOLS: &[(&str, Payload)] =
+    &[("", Payload::Binary), ("binary.k8s.io", Payload::Binary), ("base64.binary.k8s.io", Payload::Base64)];
+
 /// Serves a subresource that a node agent answers.
 pub async fn forward(
     core: &Arc<Core>,
     route: &ResourceRequest,
-    request: ApiRequest,
+    mut request: ApiRequest,
     subresource: Subresource,
 ) -> Result<ApiResponse, Status> {
     let call = Call::new(core, route, &request);
@@ -65,13 +70,20 @@ pub async fn forward(
     let address = address(core, node).await?;
     let of = format!("{}/{}", call.kind.resource, subresource.name());
     let (name, method) = (name.to_owned(), request.method.as_str().to_ascii_lowercase());
-    let response = proxy::forward(core, &address, &target, request).await?;
-    if response.status().is_success() || response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        let mut response = typed(response, subresource);
-        warnings.iter().for_each(|warning| content::warn(&mut response, warning));
-        return Ok(response);
+    let is_log = subresource == Subresource::Log;
+    // The agent tells a log as it comes; messages are made of it here.
+    let handshake = if is_log { Handshake::of_known(&request, LOG_PROTOCOLS)? } else { None };
+    let upgrade = request.upgrade.take().filter(|_| !is_log);
+    let response = proxy::forward(core, &address, &target, ApiRequest { upgrade, ..request }).await?;
+    if !response.status().is_success() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        return Err(told_by_agent(response, &method, &of, &name).await);
     }
-    Err(told_by_agent(response, &method, &of, &name).await)
+    let mut response = match handshake {
+        Some((handshake, payload)) => handshake.answer(response.into_body(), payload),
+        None => typed(response, subresource),
+    };
+    warnings.iter().for_each(|warning| content::warn(&mut response, warning));
+    Ok(response)
 }
 
 /// Where the node's agent listens, as its status says.
