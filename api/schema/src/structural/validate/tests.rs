@@ -1,0 +1,159 @@
+use serde_json::json;
+
+use super::*;
+use crate::structural::rules::checked;
+
+fn schema(name: &str, of: &Value) -> Value {
+    json!({"type": "object", "properties": {name: of}})
+}
+
+fn told(of: Value, value: Value) -> Vec<String> {
+    checked(schema("f", &of), &json!({"f": value}), None)
+}
+
+#[test]
+fn limits_are_told_as_kubernetes_tells_them() {
+    let table = [
+        (
+            json!({"type": "integer", "minimum": 1}),
+            json!(0),
+            "f: Invalid value: 0: f in body should be greater than or equal to 1",
+        ),
+        (
+            json!({"type": "integer", "maximum": 9, "exclusiveMaximum": true}),
+            json!(9),
+            "f: Invalid value: 9: f in body should be less than 9",
+        ),
+        (
+            json!({"type": "number", "multipleOf": 0.5}),
+            json!(0.7),
+            "f: Invalid value: 0.7: f in body should be a multiple of 0.5",
+        ),
+        (json!({"type": "string", "maxLength": 2}), json!("abc"), "f: Too long: may not be more than 2 bytes"),
+        (
+            json!({"type": "string", "minLength": 2}),
+            json!("a"),
+            "f: Invalid value: \"a\": f in body should be at least 2 chars long",
+        ),
+        (
+            json!({"type": "string", "pattern": "^a$"}),
+            json!("b"),
+            "f: Invalid value: \"b\": f in body should match '^a$'",
+        ),
+        (
+            json!({"type": "string", "enum": ["a", "b"]}),
+            json!("c"),
+            "f: Unsupported value: \"c\": supported values: \"a\", \"b\"",
+        ),
+        (
+            json!({"type": "string", "format": "ipv4"}),
+            json!("x"),
+            "f: Invalid value: \"x\": f in body must be of type ipv4: \"x\"",
+        ),
+        (
+            json!({"type": "array", "maxItems": 1, "items": {"type": "integer"}}),
+            json!([1, 2]),
+            "f: Too many: 2: must have at most 1 items",
+        ),
+        (
+            json!({"type": "integer"}),
+            json!("3"),
+            "f: Invalid value: \"string\": f in body must be of type integer: \"string\"",
+        ),
+        (
+            json!({"x-kubernetes-int-or-string": true}),
+            json!(true),
+            "f: Invalid value: \"boolean\": f in body must be of type integer,string: \"boolean\"",
+        ),
+        (
+            json!({"type": "object", "required": ["a"], "properties": {"a": {"type": "string"}}}),
+            json!({}),
+            "f.a: Required value",
+        ),
+        (
+            json!({"type": "string", "anyOf": [{"minLength": 3}, {"pattern": "^x"}]}),
+            json!("a"),
+            "f: Invalid value: \"\": \"f\" must validate at least one schema (anyOf)",
+        ),
+        (
+            json!({"type": "string", "oneOf": [{"minLength": 1}, {"pattern": "^a"}]}),
+            json!("a"),
+            "f: Invalid value: \"\": \"f\" must validate one and only one schema (oneOf). Found 2 valid alternatives",
+        ),
+        (
+            json!({"type": "string", "not": {"enum": ["a"]}}),
+            json!("a"),
+            "f: Invalid value: \"\": \"f\" must not validate the schema (not)",
+        ),
+        (
+            json!({"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}}),
+            json!(["a", "a"]),
+            "f[1]: Duplicate value: \"a\"",
+        ),
+    ];
+    for (of, value, expected) in table {
+        let found = told(of.clone(), value);
+        assert_eq!(found.first().map(String::as_str), Some(expected), "{of}");
+    }
+}
+
+#[test]
+fn values_that_fit_are_let_in() {
+    let table = [
+        (json!({"type": "integer"}), json!(3.0)),
+        (json!({"type": "number"}), json!(3)),
+        (json!({"type": "string", "nullable": true}), json!(null)),
+        (json!({"x-kubernetes-int-or-string": true, "anyOf": [{"type": "integer"}, {"type": "string"}]}), json!("50%")),
+        (json!({"type": "object", "additionalProperties": {"type": "integer"}}), json!({"a.b/c": 1})),
+        (json!({"type": "array", "items": {"type": "string"}}), json!(["a", "a"])),
+    ];
+    for (of, value) in table {
+        assert_eq!(told(of.clone(), value), Vec::<String>::new(), "{of}");
+    }
+}
+
+#[test]
+fn what_was_wrong_before_and_did_not_change_is_let_be() {
+    let of = schema(
+        "f",
+        &json!({"type": "object", "properties": {
+            "a": {"type": "integer", "minimum": 5},
+            "b": {"type": "string"},
+            "l": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"], "items": {
+                "type": "object", "required": ["k"], "properties": {"k": {"type": "string"}, "v": {"type": "string", "maxLength": 1}}}},
+        }}),
+    );
+    let old = json!({"f": {"a": 1, "b": "x", "l": [{"k": "1", "v": "long"}]}});
+    let other = json!({"f": {"a": 1, "b": "y", "l": [{"k": "0"}, {"k": "1", "v": "long"}]}});
+    assert_eq!(checked(of.clone(), &other, Some(&old)), Vec::<String>::new());
+    let worse = json!({"f": {"a": 2, "b": "y", "l": [{"k": "2", "v": "long"}]}});
+    let found = checked(of, &worse, Some(&old));
+    assert_eq!(
+        found,
+        [
+            "f.a: Invalid value: 2: f.a in body should be greater than or equal to 5",
+            "f.l[0].v: Too long: may not be more than 1 bytes",
+            "<nil>: Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing \
+         errors to complete validation",
+        ][..found.len()]
+    );
+}
+
+/// Elements are found again, and paths written, once for each and not once for each pair.
+#[test]
+fn long_lists_are_checked_in_one_pass() {
+    let items =
+        json!({"type": "object", "required": ["k"], "properties": {"k": {"type": "string"}, "v": {"type": "integer"}}});
+    let list =
+        json!({"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"], "items": items});
+    let of = schema("f", &list);
+    let long = |first: i64| {
+        let item = |number: i64| json!({"k": number.to_string(), "v": if number == 0 { first } else { 1 }});
+        json!({"f": (0..20_000).map(item).collect::<Vec<_>>()})
+    };
+    assert_eq!(checked(of, &long(2), Some(&long(1))), Vec::<String>::new());
+    let of = json!({"type": "object", "additionalProperties": {"type": "array", "items": {"type": "string"}}});
+    let wrong = json!({"f": {"a".repeat(100_000): vec![1; 100_000]}});
+    let found = checked(schema("f", &of), &wrong, None);
+    assert!((1..10).contains(&found.len()), "{}", found.len());
+}
