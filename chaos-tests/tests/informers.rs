@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
 use kontiki_model::{Head, Key, Retention, Revision, Scope};
 use kontiki_raft::{
@@ -132,7 +133,7 @@ async fn informers_end_with_what_a_list_shows() {
     let dir = tempfile::tempdir().expect("a directory");
     let retain = |age_ms| Retain { bytes: u64::MAX, age: std::time::Duration::from_millis(age_ms) };
     let history = HistoryLimits { normal: retain(400), short: retain(100), ..HistoryLimits::default() };
-    let config = LogConfig { history, ring_events: 16, ..LogConfig::new(dir.path()) };
+    let config = LogConfig { history, ring_events: 16, clock_slack: Duration::MAX, ..LogConfig::new(dir.path()) };
     let log = Log::open(config).await.expect("a log");
     let clock = Arc::new(AtomicI64::new(EPOCH_MS));
     let restarts = Arc::new(AtomicU64::new(0));

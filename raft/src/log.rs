@@ -10,10 +10,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::codec::{self, LogPayload, LogRecord};
-use crate::consensus::{ClusterChange, LogStore, MemberStatus, Node, NodeError, Start};
+use crate::consensus::{ClusterChange, LogStore, MemberStatus, Node, NodeError, NodeOptions, Start};
 use crate::limits::{
-    BARRIER_QUEUE, ENTRY_BYTES_MAX, HOUSEKEEPING_INTERVAL, LEADER_WAIT, LOG_KEEP_ENTRIES, NODE_IDS, PRUNE_STEPS,
-    RING_EVENTS, SNAPSHOT_ENTRIES, SNAPSHOT_LOG_BYTES, SPACE_INTERVAL, STATE_FLUSH_ENTRIES,
+    BARRIER_QUEUE, CLOCK_SLACK, ENTRY_BYTES_MAX, HOUSEKEEPING_INTERVAL, LEADER_WAIT, LOG_KEEP_ENTRIES, NODE_IDS,
+    PRUNE_STEPS, RING_EVENTS, SNAPSHOT_ENTRIES, SNAPSHOT_LOG_BYTES, SPACE_INTERVAL, STATE_FLUSH_ENTRIES,
 };
 use crate::seal::Door;
 use crate::shred::{Shredder, shred};
@@ -42,6 +42,8 @@ pub struct LogConfig {
     pub snapshot_entries: u64,
     /// Entries that stay in the log behind a snapshot, for servers that are only a little late.
     pub log_keep_entries: u64,
+    /// How far a command's time may be ahead of this server's clock, where this one leads. What is further ahead gets the clock's.
+    pub clock_slack: Duration,
     /// Seals bodies before they are proposed, and opens those that are told. Without one they are stored as they are.
     pub seal: Option<Arc<dyn Seal>>,
 }
@@ -57,6 +59,7 @@ impl LogConfig {
             ring_events: RING_EVENTS,
             snapshot_entries: SNAPSHOT_ENTRIES,
             log_keep_entries: LOG_KEEP_ENTRIES,
+            clock_slack: CLOCK_SLACK,
             seal: None,
         }
     }
@@ -134,11 +137,19 @@ impl Log {
         let storage = config.clone();
         let opened = tokio::task::spawn_blocking(move || open_storage(&storage));
         let (me, log, store) = opened.await.map_err(|error| OpenError::Raft(error.to_string()))??;
-        let LogConfig { member, start, dial, snapshot_entries, log_keep_entries, .. } = config;
+        let LogConfig { member, start, dial, snapshot_entries, log_keep_entries: keep_entries, clock_slack, .. } =
+            config;
         if let Some(dial) = &dial {
             dial.introduce(me.node);
         }
-        let node = Node::start(me, member.clone(), (start, log_keep_entries), dial, (log, store.clone())).await?;
+        let node = Node::start(
+            me,
+            member.clone(),
+            NodeOptions { start, keep_entries, clock_slack },
+            dial,
+            (log, store.clone()),
+        )
+        .await?;
         let cancel = CancellationToken::new();
         let (barriers, waiting) = mpsc::channel(BARRIER_QUEUE);
         let (leadership_now, leadership) = watch::channel(node.leadership());

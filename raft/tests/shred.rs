@@ -62,7 +62,7 @@ fn plaintext(name: &str) -> String {
 fn config(dir: &Path) -> LogConfig {
     let hour = Retain { bytes: u64::MAX, age: Duration::from_secs(3600) };
     let history = HistoryLimits { normal: Retain { age: hour.age * 1_000, ..hour }, short: hour, sensitive: hour };
-    LogConfig { history, ..LogConfig::new(dir) }
+    LogConfig { history, clock_slack: Duration::MAX, ..LogConfig::new(dir) }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -19,7 +19,7 @@ use super::Proposal;
 use super::node::{Node, NodeError, fatal_error};
 use super::wire::{self, Forwarded, Written};
 use crate::Command;
-use crate::limits::{CLOCK_SLACK, FORMER_LEADER_SILENCE, LEADER_RETRY, LEADER_WAIT, READ_ROUND_TIMEOUT, WRITE_TIMEOUT};
+use crate::limits::{FORMER_LEADER_SILENCE, LEADER_RETRY, LEADER_WAIT, READ_ROUND_TIMEOUT, WRITE_TIMEOUT};
 use crate::log::now_ms;
 use crate::store::Outcome;
 use crate::transport::{CallError, Peer};
@@ -134,7 +134,7 @@ impl Node {
         if let Err(stopped) = &self.raft.metrics().borrow_watched().running_state {
             return Attempt::Failed(fatal_error(stopped.clone()));
         }
-        let written = self.raft.client_write(Proposal(in_time(command, now_ms())));
+        let written = self.raft.client_write(Proposal(in_time(command, now_ms(), self.clock_slack)));
         let Ok(written) = tokio::time::timeout(WRITE_TIMEOUT, written).await else {
             return Attempt::Failed(NodeError::Unknown);
         };
@@ -265,8 +265,8 @@ impl Node {
 }
 
 /// The log's time never goes back: one server whose clock runs ahead must not put it there for all.
-fn in_time(command: &Arc<Command>, now_ms: i64) -> Arc<Command> {
-    let latest = now_ms.saturating_add(CLOCK_SLACK.as_millis() as i64);
+fn in_time(command: &Arc<Command>, now_ms: i64, slack: Duration) -> Arc<Command> {
+    let latest = now_ms.saturating_add(i64::try_from(slack.as_millis()).unwrap_or(i64::MAX));
     if command.time_ms <= latest {
         return command.clone();
     }
@@ -313,6 +313,7 @@ pub(super) fn from_wire<T>(answer: Result<Forwarded<T>, CallError>, lost: NodeEr
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::CLOCK_SLACK;
 
     #[test]
     fn a_command_from_the_future_gets_the_leaders_time() {
@@ -321,7 +322,7 @@ mod tests {
             [(0, 0), (1_000, 1_000), (1_000 + slack, 1_000 + slack), (1_001 + slack, 1_000), (i64::MAX, 1_000)]
         {
             let command = Arc::new(Command { time_ms: asked, ..Command::default() });
-            assert_eq!(in_time(&command, 1_000).time_ms, stamped, "asked for {asked}");
+            assert_eq!(in_time(&command, 1_000, CLOCK_SLACK).time_ms, stamped, "asked for {asked}");
         }
     }
 }

@@ -18,7 +18,7 @@ mod wire;
 
 pub use log_store::LogStore;
 pub use membership::MemberStatus;
-pub use node::{Node, NodeError, Start};
+pub use node::{Node, NodeError, NodeOptions, Start};
 pub use offline::{Beginning, StoppedLog, begin_log, members, sole_member};
 pub use wire::ClusterChange;
 

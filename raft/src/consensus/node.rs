@@ -44,6 +44,17 @@ pub struct Node {
     pub(super) removed: Arc<AtomicBool>,
     /// Connections that others made.
     pub(super) connections: InFlight,
+    pub(super) clock_slack: Duration,
+}
+
+/// How a node is to be.
+#[derive(Clone, Copy, Debug)]
+pub struct NodeOptions {
+    pub start: Start,
+    /// Entries that stay in the log behind a snapshot.
+    pub keep_entries: u64,
+    /// How far a command's time may be ahead of this server's clock.
+    pub clock_slack: Duration,
 }
 
 /// What an empty directory becomes. A directory that is not empty goes on as what it is.
@@ -78,7 +89,7 @@ impl Node {
     pub async fn start(
         me: Identity,
         member: Member,
-        (start, keep_entries): (Start, u64),
+        NodeOptions { start, keep_entries, clock_slack }: NodeOptions,
         dial: Option<Arc<dyn Dial>>,
         (log, store): (LogStore, Arc<Store>),
     ) -> Result<Self, OpenError> {
@@ -90,7 +101,7 @@ impl Node {
         let raft = Raft::new(id, Arc::new(config), Network::new(peers.clone()), log.clone(), machine).await;
         let raft = raft.map_err(|error| OpenError::Raft(error.to_string()))?;
         let (receiving, in_flight, removed, connections) = Default::default();
-        let node = Node { raft, log, store, peers, applied, receiving, in_flight, removed, connections };
+        let node = Node { raft, log, store, peers, applied, receiving, in_flight, removed, connections, clock_slack };
         let initialized = node.raft.is_initialized().await.map_err(|error| OpenError::Raft(error.to_string()))?;
         if !initialized && start == Start::Alone {
             let members = BTreeMap::from([(id, member)]);

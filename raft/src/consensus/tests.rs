@@ -10,9 +10,12 @@ use tempfile::TempDir;
 
 use super::log_store::COMMITTED;
 use super::wire::WireVote;
-use super::{LogStore, Member, Node, NodeError, Payload, Proposal, decode_entry, encode_entry, log_id};
+use super::{
+    LogStore, Member, Node, NodeError, NodeOptions, Payload, Proposal, Start, decode_entry, encode_entry, log_id,
+};
 use crate::codec::{LogPayload, LogRecord};
 use crate::disk::DiskError;
+use crate::limits::CLOCK_SLACK;
 use crate::store::{HistoryLimits, Outcome, Store};
 use crate::{Command, Mutation};
 
@@ -29,7 +32,11 @@ async fn start(dir: &TempDir, broken: Arc<AtomicBool>) -> (Node, Arc<Store>) {
     let store = Store::open(&dir.path().join("state"), HistoryLimits::default(), 16).unwrap();
     let me = crate::transport::Identity::new(1, 0);
     let storage = (log.unwrap(), store.clone());
-    (Node::start(me, Member::default(), (super::Start::Alone, 100), None, storage).await.unwrap(), store)
+    (Node::start(me, Member::default(), options(Start::Alone), None, storage).await.unwrap(), store)
+}
+
+fn options(start: Start) -> NodeOptions {
+    NodeOptions { start, keep_entries: 100, clock_slack: CLOCK_SLACK }
 }
 
 #[tokio::test]
@@ -96,7 +103,7 @@ async fn openraft_2116_a_snapshot_over_a_tail_that_is_not_known_to_be_committed(
     let log = LogStore::open(&dir.path().join("log")).unwrap();
     let store = Store::open(&dir.path().join("state"), HistoryLimits::default(), 16).unwrap();
     let me = crate::transport::Identity::new(2, 0);
-    let node = Node::start(me, Member::default(), (super::Start::Join, 100), None, (log, store.clone())).await.unwrap();
+    let node = Node::start(me, Member::default(), options(Start::Join), None, (log, store.clone())).await.unwrap();
     let vote = super::Vote::new_committed(1, 9);
     let entries = (0..50).map(|index| super::from_record(record(index)).unwrap()).collect();
     let append = AppendEntriesRequest { vote, prev_log_id: None, entries, leader_commit: Some(log_id(1, 30)) };
