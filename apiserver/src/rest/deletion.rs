@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::{
     call::time_text,
+    limits::GRACE_PERIOD_S_MAX,
     object::{self, text},
     options::{DeleteOptions, Propagation},
 };
@@ -61,7 +62,8 @@ fn graceful(
 ) -> Verdict {
     let period = if is_marked(object) {
         // A second request may only shorten the period.
-        let current = object.pointer("/metadata/deletionGracePeriodSeconds").and_then(Value::as_i64).unwrap_or(0);
+        let current = object.pointer("/metadata/deletionGracePeriodSeconds").and_then(Value::as_i64);
+        let current = current.unwrap_or(0).clamp(0, GRACE_PERIOD_S_MAX);
         match options.grace_period_s {
             Some(period) if period < current => {
                 let shortened = deletion_time(object, now) - TimeDelta::seconds(current - period);
@@ -74,7 +76,7 @@ fn graceful(
             _ => 0,
         }
     } else {
-        let asked = options.grace_period_s.unwrap_or_else(|| (kind.grace_period)(object));
+        let asked = options.grace_period_s.unwrap_or_else(|| (kind.grace_period)(object)).min(GRACE_PERIOD_S_MAX);
         let period = if (kind.removable_now)(object) { 0 } else { asked };
         mark(&mut marked, now, period);
         period
@@ -222,6 +224,17 @@ mod tests {
         assert_eq!(verdict("Pod", going.clone(), grace(40)), Verdict::Already);
         assert_eq!(verdict("Pod", going.clone(), grace(7)), Verdict::Mark(marked(7, "2026-01-01T00:00:37Z")));
         assert_eq!(verdict("Pod", going, grace(0)), Verdict::Remove(Some(marked(0, NOW))));
+    }
+
+    #[test]
+    fn no_grace_period_is_too_long_to_be_told() {
+        let pod = json!({"metadata": {}, "spec": {"nodeName": "n", "terminationGracePeriodSeconds": i64::MAX}});
+        for options in [DeleteOptions::default(), grace(i64::MAX)] {
+            let Verdict::Mark(going) = verdict("Pod", pod.clone(), options) else { panic!("not marked") };
+            assert_eq!(going["metadata"]["deletionGracePeriodSeconds"], GRACE_PERIOD_S_MAX);
+            let Verdict::Mark(sooner) = verdict("Pod", going, grace(7)) else { panic!("not shortened") };
+            assert_eq!(sooner["metadata"]["deletionTimestamp"], "2026-01-01T00:00:37Z");
+        }
     }
 
     #[test]

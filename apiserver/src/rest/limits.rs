@@ -43,6 +43,8 @@ pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
 pub const WATCH_TIME_MIN: Duration = Duration::from_secs(1800);
 /// Longest `timeoutSeconds` that is taken literally.
 pub const WATCH_TIME_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Longest grace period, 68 years: a moment that clocks cannot tell is no end.
+pub const GRACE_PERIOD_S_MAX: i64 = i32::MAX as i64;
 /// Seconds a client waits before it asks again for a revision that does not exist yet.
 pub const TOO_LARGE_RETRY_S: i32 = 1;
 /// Bytes of a node agent's refusal that are told on.
