@@ -13,8 +13,11 @@ use rtnetlink::{
 /// By this the kernel's routes are known as ours: `ip route show proto 75`.
 const PROTOCOL: u8 = 75;
 
+/// A network: its first address, and the length of the prefix.
+pub type Network = (Ipv4Addr, u8);
+
 /// Pod networks of other nodes, and the addresses they are reached through.
-pub type Routes = BTreeMap<(Ipv4Addr, u8), Ipv4Addr>;
+pub type Routes = BTreeMap<Network, Ipv4Addr>;
 
 /// Why other nodes' pods are not reached.
 #[derive(Debug, thiserror::Error)]
@@ -23,10 +26,13 @@ pub enum RouteError {
     Socket(std::io::Error),
     #[error("routes cannot be changed: {0}")]
     Netlink(rtnetlink::Error),
+    #[error("no route to {}/{} through {gateway}: {why}", network.0, network.1)]
+    Unset { network: Network, gateway: Ipv4Addr, why: rtnetlink::Error },
 }
 
-/// The routes that `node` needs. A node without a pod network or an IPv4 InternalIP gets none.
-pub fn routes<'a>(node: &str, nodes: impl IntoIterator<Item = &'a Node>) -> Routes {
+/// The routes that `node` needs. A node without a pod network or an IPv4 InternalIP gets none, and none gets what is not the pods':
+/// nodes say themselves which network is theirs.
+pub fn routes<'a>(node: &str, pods: Network, nodes: impl IntoIterator<Item = &'a Node>) -> Routes {
     let mut routes = Routes::new();
     for other in nodes {
         if other.metadata.name.as_deref() == Some(node) {
@@ -41,33 +47,47 @@ pub fn routes<'a>(node: &str, nodes: impl IntoIterator<Item = &'a Node>) -> Rout
         let Some(network) = other.spec.iter().filter_map(|spec| network(spec.pod_cidr.as_deref()?)).next() else {
             continue;
         };
-        if !gateway.is_loopback() {
+        if !gateway.is_loopback() && is_within(network, pods) {
             routes.insert(network, gateway);
         }
     }
     routes
 }
 
-fn network(cidr: &str) -> Option<(Ipv4Addr, u8)> {
+/// Reads `10.244.0.0/16`; the bits behind the prefix do not count.
+pub fn network(cidr: &str) -> Option<Network> {
     let (address, prefix) = cidr.split_once('/')?;
-    Some((address.parse().ok()?, prefix.parse().ok().filter(|prefix| *prefix <= 32)?))
+    let prefix = prefix.parse().ok().filter(|prefix| *prefix <= 32)?;
+    Some((first(address.parse().ok()?, prefix), prefix))
 }
 
-/// Brings the kernel's routes to this, and removes those of ours that are not in it.
+fn first(address: Ipv4Addr, prefix: u8) -> Ipv4Addr {
+    let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
+    Ipv4Addr::from_bits(address.to_bits() & mask)
+}
+
+fn is_within((address, prefix): Network, outer: Network) -> bool {
+    prefix >= outer.1 && first(address, outer.1) == outer.0
+}
+
+/// Brings the kernel's routes to this, and removes those of ours that are not in it. One that is refused keeps no other; the first
+/// refusal is told.
 pub async fn apply(wanted: &Routes) -> Result<(), RouteError> {
     let (connection, handle, _) = rtnetlink::new_connection().map_err(RouteError::Socket)?;
     let driver = tokio::spawn(connection);
     let applied = apply_with(&handle, wanted).await;
     driver.abort();
-    applied.map_err(RouteError::Netlink)
+    applied
 }
 
-async fn apply_with(handle: &Handle, wanted: &Routes) -> Result<(), rtnetlink::Error> {
-    let present = ours(handle).await?;
+async fn apply_with(handle: &Handle, wanted: &Routes) -> Result<(), RouteError> {
+    let present = ours(handle).await.map_err(RouteError::Netlink)?;
+    let mut outcome = Ok(());
     for message in &present {
         let stale = read(message).is_none_or(|(network, gateway)| wanted.get(&network) != Some(&gateway));
         if stale {
-            handle.route().del(message.clone()).execute().await?;
+            let removed = handle.route().del(message.clone()).execute().await;
+            outcome = outcome.and(removed.map_err(RouteError::Netlink));
         }
     }
     for (network, gateway) in wanted {
@@ -79,9 +99,11 @@ async fn apply_with(handle: &Handle, wanted: &Routes) -> Result<(), rtnetlink::E
             .gateway(*gateway)
             .protocol(RouteProtocol::Other(PROTOCOL))
             .build();
-        handle.route().add(route).replace().execute().await?;
+        let set = handle.route().add(route).replace().execute().await;
+        let unset = |why| RouteError::Unset { network: *network, gateway: *gateway, why };
+        outcome = outcome.and(set.map_err(unset));
     }
-    Ok(())
+    outcome
 }
 
 async fn ours(handle: &Handle) -> Result<Vec<RouteMessage>, rtnetlink::Error> {
@@ -90,7 +112,7 @@ async fn ours(handle: &Handle) -> Result<Vec<RouteMessage>, rtnetlink::Error> {
     Ok(all.into_iter().filter(|message| message.header.protocol == RouteProtocol::Other(PROTOCOL)).collect())
 }
 
-fn read(message: &RouteMessage) -> Option<((Ipv4Addr, u8), Ipv4Addr)> {
+fn read(message: &RouteMessage) -> Option<(Network, Ipv4Addr)> {
     let address = |attribute: &RouteAttribute| match attribute {
         RouteAttribute::Destination(RouteAddress::Inet(address)) => Some((true, *address)),
         RouteAttribute::Gateway(RouteAddress::Inet(address)) => Some((false, *address)),
@@ -126,8 +148,28 @@ mod tests {
             node("without-pods", json!(null), json!("192.0.2.3")),
             node("without-address", json!("10.244.4.0/24"), json!("nowhere")),
             node("loopback", json!("10.244.5.0/24"), json!("127.0.0.1")),
+            node("inexact", json!("10.244.6.1/24"), json!("192.0.2.6")),
+            node("greedy", json!("0.0.0.0/0"), json!("192.0.2.7")),
+            node("elsewhere", json!("10.96.0.0/12"), json!("192.0.2.8")),
         ];
-        let expected = ((Ipv4Addr::new(10, 244, 2, 0), 24), Ipv4Addr::new(192, 0, 2, 2));
-        assert_eq!(routes("own", &nodes), Routes::from([expected]));
+        let expected = [2, 6].map(|n| ((Ipv4Addr::new(10, 244, n, 0), 24), Ipv4Addr::new(192, 0, 2, n)));
+        let pods = network("10.244.0.0/16").unwrap();
+        assert_eq!(routes("own", pods, &nodes), Routes::from(expected));
+    }
+
+    #[test]
+    fn networks_are_read_and_compared_by_their_prefix() {
+        for (text, expected) in [
+            ("10.244.3.9/16", Some((Ipv4Addr::new(10, 244, 0, 0), 16))),
+            ("10.244.3.9/32", Some((Ipv4Addr::new(10, 244, 3, 9), 32))),
+            ("10.244.3.9/0", Some((Ipv4Addr::UNSPECIFIED, 0))),
+            ("10.244.0.0/33", None),
+            ("10.244.0.0", None),
+            ("fd00::/16", None),
+        ] {
+            assert_eq!(network(text), expected, "{text}");
+        }
+        let all = network("0.0.0.0/0").unwrap();
+        assert!(is_within(network("10.244.0.0/16").unwrap(), all) && !is_within(all, network("0.0.0.0/1").unwrap()));
     }
 }

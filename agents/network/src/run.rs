@@ -39,9 +39,9 @@ pub enum NetworkError {
     Worker(#[from] tokio::task::JoinError),
 }
 
-/// Keeps this node's nftables and routes as Services, EndpointSlices and this node's pods and the other nodes ask for, until `cancel`. The rules stay when it
-/// returns, so that restarting the agent interrupts nothing; `cleanup` removes them. `pod_cidr` is the network of all pods, `own_ports`
-/// are those on which this machine's part of the cluster is reached.
+/// Keeps this node's nftables and routes as Services, EndpointSlices, this node's pods and the other nodes ask for, until `cancel`.
+/// The rules stay when it returns, so that restarting the agent interrupts nothing; `cleanup` removes them. `pod_cidr` is the
+/// network of all pods, `own_ports` are those on which this machine's part of the cluster is reached.
 /// Fails only where it cannot work at all; afterwards failures are logged and tried again.
 pub async fn run(
     client: Client,
@@ -50,9 +50,7 @@ pub async fn run(
     own_ports: Vec<u16>,
     cancel: CancellationToken,
 ) -> Result<(), NetworkError> {
-    if !is_network(&pod_cidr) {
-        return Err(NetworkError::BadPodNetwork(pod_cidr));
-    }
+    let all_pods = routes::network(&pod_cidr).ok_or_else(|| NetworkError::BadPodNetwork(pod_cidr.clone()))?;
     let mut applier = Applier::start().await?;
     let changed = Arc::new(Notify::new());
     let services: Informer<Service> =
@@ -80,7 +78,7 @@ pub async fn run(
             )
         };
         let rules = ruleset(&view, &pod_cidr);
-        let routes = routes::routes(&node_name, nodes.list(None).iter().map(AsRef::as_ref));
+        let routes = routes::routes(&node_name, all_pods, nodes.list(None).iter().map(AsRef::as_ref));
         let applied = applier.apply(view, rules).await;
         let wait = match applied.and(routes::apply(&routes).await.map_err(NetworkError::from)) {
             Ok(()) => CHECK_INTERVAL,
@@ -107,11 +105,6 @@ pub async fn cleanup() -> Result<(), NetworkError> {
 fn tell<K>(changed: &Arc<Notify>) -> Vec<Subscription<K>> {
     let changed = changed.clone();
     vec![Box::new(move |_| changed.notify_one())]
-}
-
-fn is_network(text: &str) -> bool {
-    let Some((address, prefix)) = text.split_once('/') else { return false };
-    address.parse::<std::net::Ipv4Addr>().is_ok() && prefix.parse::<u8>().is_ok_and(|prefix| prefix <= 32)
 }
 
 /// Knows what the kernel has.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod agent;
+mod routing;
 
 use std::{
     collections::BTreeSet,
@@ -125,6 +126,11 @@ impl Space {
     fn servers(&self, address: Ipv4Addr, port: u16) -> BTreeSet<String> {
         (0..40).map(|_| self.ask(address, port).split(' ').next().unwrap().to_owned()).collect()
     }
+}
+
+/// Runs on this thread alone, and so in its namespace.
+fn on_this_thread<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
 }
 
 /// A node with two pods, and a client outside.

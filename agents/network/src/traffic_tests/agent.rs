@@ -73,9 +73,8 @@ fn the_agent_follows_the_api() {
     let (ended, result) = channel();
     let agent = move || {
         // Its threads are children of this one, and so in the node's namespace.
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let running = async { run(api(slices), "node".into(), PODS.into(), Vec::new(), stop).await };
-        ended.send(runtime.block_on(running).map_err(|error| error.to_string())).unwrap();
+        ended.send(on_this_thread(running).map_err(|error| error.to_string())).unwrap();
     };
     net.node.jobs.send(Box::new(agent)).unwrap();
 
@@ -90,10 +89,7 @@ fn the_agent_follows_the_api() {
     cancel.cancel();
     assert_eq!(result.recv().unwrap(), Ok(()));
     assert!(net.node.nft("list tables".into()).contains("kontiki"), "the rules outlive the agent");
-    net.node.run(|| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(crate::cleanup()).unwrap();
-    });
+    net.node.run(|| on_this_thread(crate::cleanup()).unwrap());
     assert_eq!(net.node.nft("list tables".into()), "");
 }
 
