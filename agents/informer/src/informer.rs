@@ -54,8 +54,9 @@ pub type Subscription<K> = Box<dyn Fn(&Change<K>) + Send + Sync>;
 struct Progress {
     /// The highest resource version seen.
     revision: u64,
-    /// Completed lists: 0 until the first.
-    lists: u64,
+    /// Lists that were begun, and which of them was the last to be complete: 0 until the first.
+    begun: u64,
+    listed: u64,
 }
 
 struct State<K> {
@@ -96,14 +97,15 @@ where
 
     /// Waits for the first complete list; `false` if the informer ended before.
     pub async fn synced(&self) -> bool {
-        self.progress.clone().wait_for(|progress| progress.lists > 0).await.is_ok()
+        self.progress.clone().wait_for(|progress| progress.listed > 0).await.is_ok()
     }
 
-    /// Waits until the copy includes the write that was answered with `resource_version`, or was listed anew since.
+    /// Waits until the copy includes the write that was answered with `resource_version`, or was listed anew since. A list that
+    /// is under way may be of a state before the write.
     pub async fn caught_up(&self, resource_version: u64) -> bool {
         let mut progress = self.progress.clone();
-        let lists = progress.borrow().lists;
-        progress.wait_for(|progress| progress.revision >= resource_version || progress.lists > lists).await.is_ok()
+        let begun = progress.borrow().begun;
+        progress.wait_for(|progress| progress.revision >= resource_version || progress.listed > begun).await.is_ok()
     }
 
     pub fn get(&self, key: &ObjectKey) -> Option<Arc<K>> {
@@ -159,7 +161,10 @@ where
 
     fn follow(&mut self, event: watcher::Event<K>) {
         match event {
-            watcher::Event::Init => self.listed.clear(),
+            watcher::Event::Init => {
+                self.listed.clear();
+                self.progress.send_modify(|progress| progress.begun += 1);
+            }
             watcher::Event::InitApply(object) => {
                 self.listed.push(ObjectKey::of(&object));
                 self.put(object);
@@ -170,7 +175,7 @@ where
                 let gone: Vec<ObjectKey> = state.objects.keys().filter(|key| !kept.contains(key)).cloned().collect();
                 drop(state);
                 gone.iter().for_each(|key| self.remove(key));
-                self.progress.send_modify(|progress| progress.lists += 1);
+                self.progress.send_modify(|progress| progress.listed = progress.begun);
             }
             watcher::Event::Apply(object) => self.put(object),
             watcher::Event::Delete(object) => {
@@ -236,5 +241,45 @@ fn forget(owned: &mut HashMap<String, BTreeSet<ObjectKey>>, uid: &str, key: &Obj
         if keys.is_empty() {
             owned.remove(uid);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use kube::core::ObjectMeta;
+
+    use super::*;
+
+    fn object(revision: u64) -> ConfigMap {
+        let (name, resource_version) = (Some("a".to_owned()), Some(revision.to_string()));
+        ConfigMap { metadata: ObjectMeta { name, resource_version, ..ObjectMeta::default() }, ..ConfigMap::default() }
+    }
+
+    #[test]
+    fn a_list_that_was_under_way_has_not_seen_a_write() {
+        let state = Arc::new(RwLock::new(State { objects: BTreeMap::new(), owned: HashMap::new() }));
+        let (sender, progress) = watch::channel(Progress::default());
+        let mut follower =
+            Follower { state: state.clone(), progress: sender, subscriptions: Vec::new(), listed: Vec::new() };
+        let informer: Informer<ConfigMap> = Informer { state, progress };
+        let list = |follower: &mut Follower<ConfigMap>, revision: u64| {
+            follower.follow(watcher::Event::InitApply(object(revision)));
+            follower.follow(watcher::Event::InitDone);
+        };
+        follower.follow(watcher::Event::Init);
+        assert_eq!(informer.synced().now_or_never(), None);
+        let mut written = Box::pin(informer.caught_up(8));
+        assert_eq!((&mut written).now_or_never(), None);
+        list(&mut follower, 7);
+        assert_eq!(informer.synced().now_or_never(), Some(true));
+        assert_eq!((&mut written).now_or_never(), None, "it may be of a state before the write");
+        follower.follow(watcher::Event::Init);
+        assert_eq!((&mut written).now_or_never(), None);
+        list(&mut follower, 7);
+        assert_eq!((&mut written).now_or_never(), Some(true), "what was written is gone again");
+        follower.follow(watcher::Event::Apply(object(9)));
+        assert_eq!(informer.caught_up(9).now_or_never(), Some(true));
     }
 }
