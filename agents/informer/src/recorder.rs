@@ -27,6 +27,8 @@ const REMEMBERED_MAX: usize = 2048;
 /// fails again and again must not fill the log (the figures of client-go's spam filter).
 const BURST_MAX: u32 = 25;
 const REFILL: Duration = Duration::from_secs(300);
+/// Of a DNS subdomain, which an event's name is.
+const NAME_LENGTH_MAX: usize = 253;
 
 /// What to tell.
 #[derive(Clone, Copy, Debug)]
@@ -81,6 +83,13 @@ impl Remembered {
     }
 }
 
+/// The name of an event about the object of this name, which may be as long as a name can be.
+fn name_of(object: &str, now: Timestamp) -> String {
+    let moment = format!(".{:x}", now.as_nanosecond());
+    let kept = object.get(..NAME_LENGTH_MAX - moment.len()).unwrap_or(object);
+    format!("{}{moment}", kept.trim_end_matches(['.', '-']))
+}
+
 /// Writes events in the name of one component. Cheap to clone.
 #[derive(Clone)]
 pub struct Recorder {
@@ -133,7 +142,7 @@ impl Recorder {
                 other => return other.map(|_| ()),
             }
         }
-        let name = format!("{}.{:x}", object.name.as_deref().unwrap_or("unknown"), now.as_nanosecond());
+        let name = name_of(object.name.as_deref().unwrap_or("unknown"), now);
         let event = Event {
             metadata: ObjectMeta { name: Some(name.clone()), namespace: Some(namespace), ..ObjectMeta::default() },
             involved_object: object.clone(),
@@ -171,6 +180,7 @@ impl Recorder {
             remembered.events.remove(&oldest);
         }
     }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Remembered> {
         self.remembered.lock().expect("nobody panics while holding the recorder's lock")
     }
@@ -192,6 +202,16 @@ mod tests {
         assert!(!tell("a", REFILL));
         let later = (0..100).filter(|_| tell("a", REFILL * 1000)).count();
         assert_eq!(later, 25);
+    }
+
+    #[test]
+    fn an_event_about_a_long_name_has_a_name() {
+        let now = Timestamp::from_second(1_700_000_000).unwrap();
+        assert_eq!(name_of("web", now), "web.17979cfe362a0000");
+        let long = name_of(&"a".repeat(253), now);
+        assert_eq!((long.len(), long.ends_with("a.17979cfe362a0000")), (253, true));
+        let cut_at_a_dot = name_of(&format!("{}.{}", "a".repeat(235), "b".repeat(17)), now);
+        assert_eq!(cut_at_a_dot, format!("{}.17979cfe362a0000", "a".repeat(235)));
     }
 
     #[test]
