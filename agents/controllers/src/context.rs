@@ -10,7 +10,7 @@ use std::{
 
 use futures::{StreamExt, stream};
 pub use kontiki_informer::reference;
-use kontiki_informer::{Clients, Informer, ObjectKey, Recorder, Subscription, message};
+use kontiki_informer::{Change, Clients, Informer, ObjectKey, Queue, Recorder, Subscription, message};
 use kube::{Api, Resource, ResourceExt, runtime::watcher};
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
@@ -80,6 +80,12 @@ impl Context {
     }
 }
 
+/// A subscription that queues whatever changed.
+pub fn queued<K: Resource>(queue: &Queue<ObjectKey>) -> Subscription<K> {
+    let queue = queue.clone();
+    Box::new(move |change: &Change<K>| change.any().into_iter().for_each(|object| queue.add(ObjectKey::of(&**object))))
+}
+
 /// The revisions of a controller's last writes, by the object it wrote for.
 #[derive(Clone, Default)]
 pub struct OwnWrites(Arc<Mutex<HashMap<ObjectKey, u64>>>);
@@ -108,18 +114,6 @@ impl OwnWrites {
             writes.remove(key);
         }
     }
-}
-
-/// Whether the owner may adopt, asked of the API itself: a copy may not know yet that the owner is being deleted, and what
-/// its deletion has just released would be adopted back and go with it.
-pub async fn may_adopt<K>(api: &Api<K>, owner: &K) -> Result<bool, ControllerError>
-where
-    K: Resource + Clone + DeserializeOwned + Debug,
-{
-    let current = gone_is_fine(api.get_metadata(&owner.name_any()).await)?;
-    Ok(current.is_some_and(|current| {
-        current.metadata.uid == owner.meta().uid && current.metadata.deletion_timestamp.is_none()
-    }))
 }
 
 /// Logs a failed reconcile; the queue brings it back. A conflict or an object that is gone is everyday life.

@@ -1,6 +1,7 @@
 //! Controllers: level-based, each a pure `reconcile(view) -> actions` with a thin loop around it.
 //! They reach the cluster through a Kubernetes API only, and so could run against any.
 
+mod adoption;
 mod certificates;
 mod clusterrole;
 mod context;

@@ -15,14 +15,15 @@ use k8s_openapi::{
 };
 use kontiki_informer::{Change, Informer, Note, ObjectKey, Queue, Recorder};
 use kube::{
-    Resource, ResourceExt,
+    ResourceExt,
     api::{DeleteParams, Patch, PatchParams, PostParams},
 };
 use serde_json::json;
 
 use crate::{
     ControllerError,
-    context::{Context, OwnWrites, gone_is_fine, may_adopt, reference, settled},
+    adoption::{adoption, controlled_by, controller_of, may_adopt, release, wake},
+    context::{Context, OwnWrites, gone_is_fine, queued, reference, settled},
     pods,
 };
 use plan::{Action, View};
@@ -43,23 +44,20 @@ struct Controller {
 
 pub async fn run(context: Context) {
     let queue: Queue<ObjectKey> = Queue::default();
-    let of_deployment = queue.clone();
-    let deployments = context.informer::<Deployment>(vec![Box::new(move |change: &Change<Deployment>| {
-        if let Some(deployment) = change.any() {
-            of_deployment.add(ObjectKey::of(&**deployment));
-        }
-    })]);
+    let deployments = context.informer::<Deployment>(vec![queued(&queue)]);
     let (of_set, all) = (queue.clone(), deployments.clone());
     let sets = context.informer::<ReplicaSet>(vec![Box::new(move |change: &Change<ReplicaSet>| {
-        [&change.old, &change.new].into_iter().flatten().for_each(|set| wake(&of_set, &all, set));
+        for set in [&change.old, &change.new].into_iter().flatten() {
+            wake(&of_set, &all, |deployment: &Deployment| Some(&deployment.spec.as_ref()?.selector), &**set);
+        }
     })]);
     // Only Recreate waits for pods to go: a deletion wakes the Deployment through its set's owner.
     let (of_pod, owners) = (queue.clone(), sets.clone());
     let pods = context.informer::<Pod>(vec![Box::new(move |change: &Change<Pod>| {
         if let (Some(pod), None) = (&change.old, &change.new)
-            && let Some(set) = pod.owner_references().iter().find(|owner| owner.controller == Some(true))
+            && let Some(set) = controller_of(&**pod)
             && let Some(set) = owners.get(&ObjectKey::new(pod.namespace().unwrap_or_default(), &set.name))
-            && let Some(owner) = set.owner_references().iter().find(|owner| owner.controller == Some(true))
+            && let Some(owner) = controller_of(&*set)
         {
             of_pod.add(ObjectKey::new(set.namespace().unwrap_or_default(), &owner.name));
         }
@@ -77,24 +75,6 @@ pub async fn run(context: Context) {
             async move { settled("deployment", &key, controller.reconcile(&key).await) }
         })
         .await;
-}
-
-fn wake(queue: &Queue<ObjectKey>, deployments: &Informer<Deployment>, set: &ReplicaSet) {
-    let namespace = set.namespace().unwrap_or_default();
-    if let Some(owner) = set.owner_references().iter().find(|owner| owner.controller == Some(true)) {
-        if owner.kind == Deployment::kind(&()) {
-            queue.add(ObjectKey::new(namespace, &owner.name));
-        }
-        return;
-    }
-    for deployment in deployments.list(Some(&namespace)) {
-        let selector = deployment.spec.as_ref().map(|spec| pods::selector(&spec.selector));
-        if let Some(Ok(selector)) = selector
-            && pods::matches(&selector, set.metadata.labels.as_ref())
-        {
-            queue.add(ObjectKey::of(&*deployment));
-        }
-    }
 }
 
 impl Controller {
@@ -130,7 +110,7 @@ impl Controller {
             sets.into_iter().partition(|set| pods::matches(&selector, set.metadata.labels.as_ref()));
         let mut orphans = self.sets.list(Some(&key.namespace));
         orphans.retain(|set| {
-            set.owner_references().iter().all(|owner| owner.controller != Some(true))
+            controller_of(&**set).is_none()
                 && set.metadata.deletion_timestamp.is_none()
                 && pods::matches(&selector, set.metadata.labels.as_ref())
         });
@@ -140,17 +120,15 @@ impl Controller {
         }
         let api = self.context.api::<ReplicaSet, _>(&key.namespace, deployment);
         for set in released {
-            let off = json!({"$patch": "delete", "uid": uid});
-            let patch = json!({"metadata": {"uid": set.uid(), "ownerReferences": [off]}});
-            let released = api.patch(&set.name_any(), &PatchParams::default(), &Patch::Strategic(patch)).await;
+            let patch = release(set.uid().as_deref(), &uid);
+            let released = api.patch(&set.name_any(), &PatchParams::default(), &patch).await;
             if let Some(set) = gone_is_fine(released)? {
                 self.writes.note(key, &set);
             }
         }
         for set in orphans {
-            let owner = template::owner_reference(deployment);
-            let patch = json!({"metadata": {"uid": set.uid(), "ownerReferences": [owner]}});
-            let adopted = api.patch(&set.name_any(), &PatchParams::default(), &Patch::Strategic(patch)).await?;
+            let patch = adoption(set.uid().as_deref(), &controlled_by(deployment));
+            let adopted = api.patch(&set.name_any(), &PatchParams::default(), &patch).await?;
             self.writes.note(key, &adopted);
             sets.push(Arc::new(adopted));
         }
@@ -207,9 +185,7 @@ impl Controller {
         let api = self.context.api::<ReplicaSet, _>(&key.namespace, deployment);
         let Some(there) = gone_is_fine(api.get(name).await)? else { return Ok(()) };
         let template = deployment.spec.as_ref().map(|spec| &spec.template);
-        let owners = there.owner_references();
-        let own =
-            owners.iter().any(|owner| owner.controller == Some(true) && Some(&owner.uid) == deployment.uid().as_ref());
+        let own = controller_of(&there).is_some_and(|owner| Some(&owner.uid) == deployment.uid().as_ref());
         if own && template.is_some_and(|template| template::same(template, &there)) {
             self.writes.note(key, &there);
             return Ok(());

@@ -70,7 +70,7 @@ impl Limits {
     }
 
     fn total_max(self) -> i32 {
-        if self.replicas == 0 { 0 } else { self.replicas + self.max_surge }
+        if self.replicas == 0 { 0 } else { self.replicas.saturating_add(self.max_surge) }
     }
 }
 
@@ -79,8 +79,8 @@ fn resolve(value: &IntOrString, of: i32, up: bool) -> i32 {
         IntOrString::Int(number) => *number,
         IntOrString::String(text) => {
             let percent: i64 = text.trim_end_matches('%').parse().unwrap_or(0);
-            let product = percent * i64::from(of);
-            let rounded = if up { (product + 99) / 100 } else { product / 100 };
+            let product = percent.saturating_mul(i64::from(of));
+            let rounded = if up { product.saturating_add(99) / 100 } else { product / 100 };
             i32::try_from(rounded).unwrap_or(i32::MAX)
         }
     }
@@ -166,7 +166,7 @@ impl Planner<'_> {
     fn sizes(&self) -> BTreeMap<String, String> {
         BTreeMap::from([
             (DESIRED.to_owned(), self.limits.replicas.to_string()),
-            (MAX.to_owned(), (self.limits.replicas + self.limits.max_surge).to_string()),
+            (MAX.to_owned(), self.limits.replicas.saturating_add(self.limits.max_surge).to_string()),
         ])
     }
 
@@ -179,7 +179,7 @@ impl Planner<'_> {
 
     /// The revision after those of the old sets.
     fn next_revision(&self) -> i64 {
-        self.old.iter().map(|set| revision(set)).max().unwrap_or(0) + 1
+        self.old.iter().map(|set| revision(set)).max().unwrap_or(0).saturating_add(1)
     }
 
     /// Gives the present set its revision number and the annotations copied from the Deployment.

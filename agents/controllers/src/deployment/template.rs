@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::{
-    api::{
-        apps::v1::{Deployment, ReplicaSet, ReplicaSetSpec},
-        core::v1::PodTemplateSpec,
-    },
-    apimachinery::pkg::apis::meta::v1::OwnerReference,
+use k8s_openapi::api::{
+    apps::v1::{Deployment, ReplicaSet, ReplicaSetSpec},
+    core::v1::PodTemplateSpec,
 };
-use kube::{Resource, ResourceExt, core::ObjectMeta};
+use kube::{ResourceExt, core::ObjectMeta};
+
+use crate::adoption::controlled_by;
 
 /// The label that tells a ReplicaSet's pods from those of its Deployment's other sets.
 const HASH_LABEL: &str = "pod-template-hash";
@@ -67,7 +66,7 @@ pub fn new_set(deployment: &Deployment, replicas: i32, annotations: BTreeMap<Str
             namespace: deployment.namespace(),
             labels: Some(labels),
             annotations: Some(annotations),
-            owner_references: Some(vec![owner_reference(deployment)]),
+            owner_references: Some(vec![controlled_by(deployment)]),
             ..ObjectMeta::default()
         },
         spec: Some(ReplicaSetSpec {
@@ -77,17 +76,6 @@ pub fn new_set(deployment: &Deployment, replicas: i32, annotations: BTreeMap<Str
             template: Some(template),
         }),
         status: None,
-    }
-}
-
-pub fn owner_reference(deployment: &Deployment) -> OwnerReference {
-    OwnerReference {
-        api_version: Deployment::api_version(&()).into_owned(),
-        kind: Deployment::kind(&()).into_owned(),
-        name: deployment.name_any(),
-        uid: deployment.uid().unwrap_or_default(),
-        controller: Some(true),
-        block_owner_deletion: Some(true),
     }
 }
 

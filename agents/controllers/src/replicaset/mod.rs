@@ -10,12 +10,11 @@ use k8s_openapi::{
         apps::v1::{ReplicaSet, ReplicaSetStatus},
         core::v1::Pod,
     },
-    apimachinery::pkg::apis::meta::v1::OwnerReference,
     jiff::Timestamp,
 };
 use kontiki_informer::{Change, Informer, Note, ObjectKey, Queue, Recorder, message};
 use kube::{
-    Api, Resource, ResourceExt,
+    Api, ResourceExt,
     api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
     core::{ObjectMeta, Selector},
 };
@@ -23,7 +22,8 @@ use serde_json::json;
 
 use crate::{
     ControllerError,
-    context::{Context, OwnWrites, gone_is_fine, may_adopt, reference, settled},
+    adoption::{adoption, controlled_by, controller_of, may_adopt, release, wake},
+    context::{Context, OwnWrites, gone_is_fine, queued, reference, settled},
     pods,
 };
 
@@ -73,15 +73,12 @@ struct Controller {
 
 pub async fn run(context: Context) {
     let queue: Queue<ObjectKey> = Queue::default();
-    let of_set = queue.clone();
-    let sets = context.informer::<ReplicaSet>(vec![Box::new(move |change: &Change<ReplicaSet>| {
-        if let Some(set) = change.any() {
-            of_set.add(ObjectKey::of(&**set));
-        }
-    })]);
+    let sets = context.informer::<ReplicaSet>(vec![queued(&queue)]);
     let (of_pod, all_sets) = (queue.clone(), sets.clone());
     let pods = context.informer::<Pod>(vec![Box::new(move |change: &Change<Pod>| {
-        [&change.old, &change.new].into_iter().flatten().for_each(|pod| wake(&of_pod, &all_sets, pod));
+        for pod in [&change.old, &change.new].into_iter().flatten() {
+            wake(&of_pod, &all_sets, |set: &ReplicaSet| Some(&set.spec.as_ref()?.selector), &**pod);
+        }
     })]);
     if !sets.synced().await || !pods.synced().await {
         return;
@@ -98,25 +95,6 @@ pub async fn run(context: Context) {
         .await;
 }
 
-/// Queues the owner of a pod or, for an orphan, every set that might adopt it.
-fn wake(queue: &Queue<ObjectKey>, sets: &Informer<ReplicaSet>, pod: &Pod) {
-    let namespace = pod.namespace().unwrap_or_default();
-    if let Some(owner) = pod.owner_references().iter().find(|owner| owner.controller == Some(true)) {
-        if owner.kind == ReplicaSet::kind(&()) {
-            queue.add(ObjectKey::new(namespace, &owner.name));
-        }
-        return;
-    }
-    for set in sets.list(Some(&namespace)) {
-        let selector = set.spec.as_ref().map(|spec| pods::selector(&spec.selector));
-        if let Some(Ok(selector)) = selector
-            && pods::matches(&selector, pod.metadata.labels.as_ref())
-        {
-            queue.add(ObjectKey::of(&*set));
-        }
-    }
-}
-
 impl Controller {
     async fn reconcile(&self, key: &ObjectKey) -> Result<(), ControllerError> {
         self.writes.seen(key, &self.pods).await;
@@ -125,14 +103,12 @@ impl Controller {
         let selector = pods::selector(&spec.selector)?;
         let uid = set.uid().ok_or_else(|| ControllerError::NoUid(key.name.clone()))?;
         let mut candidates = self.pods.owned_by(&uid);
-        let orphans = self.pods.list(Some(&key.namespace)).into_iter().filter(|pod| {
-            pod.owner_references().iter().all(|owner| owner.controller != Some(true))
-                && pods::matches(&selector, pod.metadata.labels.as_ref())
-        });
+        let mut orphans = self.pods.list(Some(&key.namespace));
+        orphans.retain(|pod| controller_of(&**pod).is_none() && pods::matches(&selector, pod.metadata.labels.as_ref()));
         candidates.extend(orphans);
         let mut plan = decide(&set, &selector, &candidates, Timestamp::now());
-        self.claim(key, &set, &uid, &plan).await?;
-        let failure = self.resize(key, &set, &uid, &plan).await;
+        self.claim(key, &set, &plan).await?;
+        let failure = self.resize(key, &set, &plan).await;
         let told = failure.as_ref().err().map(|error| {
             let reason = if plan.create > 0 { "FailedCreate" } else { "FailedDelete" };
             (reason, error.to_string())
@@ -145,24 +121,18 @@ impl Controller {
         failure
     }
 
-    /// Adopts and releases. The uid in each patch refuses it for a later pod of the same name.
-    async fn claim(
-        &self,
-        key: &ObjectKey,
-        set: &Arc<ReplicaSet>,
-        uid: &str,
-        plan: &Plan,
-    ) -> Result<(), ControllerError> {
-        let api = self.context.api::<Pod, _>(&key.namespace, &**set);
-        let sets = self.context.api::<ReplicaSet, _>(&key.namespace, &**set);
-        if !plan.adopt.is_empty() && !may_adopt(&sets, &**set).await? {
+    /// Adopts and releases.
+    async fn claim(&self, key: &ObjectKey, set: &ReplicaSet, plan: &Plan) -> Result<(), ControllerError> {
+        let api = self.context.api::<Pod, _>(&key.namespace, set);
+        let sets = self.context.api::<ReplicaSet, _>(&key.namespace, set);
+        if !plan.adopt.is_empty() && !may_adopt(&sets, set).await? {
             return Err(ControllerError::OwnerGoes(key.name.clone()));
         }
-        let adopted = plan.adopt.iter().map(|pod| (pod, json!(owner_reference(set, uid))));
-        let released = plan.release.iter().map(|pod| (pod, json!({"$patch": "delete", "uid": uid})));
-        for (pod, owner) in adopted.chain(released) {
-            let patch = json!({"metadata": {"uid": pod.uid, "ownerReferences": [owner]}});
-            let patched = api.patch(&pod.name, &PatchParams::default(), &Patch::Strategic(patch)).await;
+        let owner = controlled_by(set);
+        let adopted = plan.adopt.iter().map(|pod| (pod, adoption(pod.uid.as_deref(), &owner)));
+        let released = plan.release.iter().map(|pod| (pod, release(pod.uid.as_deref(), &owner.uid)));
+        for (pod, patch) in adopted.chain(released) {
+            let patched = api.patch(&pod.name, &PatchParams::default(), &patch).await;
             if let Some(pod) = gone_is_fine(patched)? {
                 self.writes.note(key, &pod);
             }
@@ -170,15 +140,9 @@ impl Controller {
         Ok(())
     }
 
-    async fn resize(
-        &self,
-        key: &ObjectKey,
-        set: &Arc<ReplicaSet>,
-        uid: &str,
-        plan: &Plan,
-    ) -> Result<(), ControllerError> {
-        self.create(key, set, uid, plan).await?;
-        let api = &self.context.api::<Pod, _>(&key.namespace, &**set);
+    async fn resize(&self, key: &ObjectKey, set: &ReplicaSet, plan: &Plan) -> Result<(), ControllerError> {
+        self.create(key, set, plan).await?;
+        let api = &self.context.api::<Pod, _>(&key.namespace, set);
         let deletes = plan.delete.iter().map(|name| async move {
             let pod = self.pods.get(&ObjectKey::new(&key.namespace, name));
             let preconditions = Preconditions { uid: pod.and_then(|pod| pod.uid()), resource_version: None };
@@ -187,27 +151,18 @@ impl Controller {
             if let Some(pod) = deleted.and_then(|answer| answer.left()) {
                 self.writes.note(key, &pod);
             }
-            let message = format!("Deleted pod: {name}");
-            self.recorder
-                .record(&reference(&**set), Note { warning: false, reason: "SuccessfulDelete", message: &message })
-                .await;
+            self.tell(set, false, "SuccessfulDelete", &format!("Deleted pod: {name}")).await;
             Ok::<(), ControllerError>(())
         });
         join_all(deletes).await.into_iter().collect()
     }
 
     /// Creates in batches that double while all goes well.
-    async fn create(
-        &self,
-        key: &ObjectKey,
-        set: &Arc<ReplicaSet>,
-        uid: &str,
-        plan: &Plan,
-    ) -> Result<(), ControllerError> {
+    async fn create(&self, key: &ObjectKey, set: &ReplicaSet, plan: &Plan) -> Result<(), ControllerError> {
         let told: Option<u64> = set.resource_version().and_then(|revision| revision.parse().ok());
         let cause = told.max(plan.ended).map(|revision| revision.to_string());
         let api: Api<Pod> = Api::namespaced(self.context.clients.caused_by(cause.as_deref()), &key.namespace);
-        let pod = pod_from_template(set, uid);
+        let pod = pod_from_template(set);
         let (mut left, mut batch) = (plan.create, BATCH_FIRST);
         while left > 0 {
             let now = batch.min(left);
@@ -219,22 +174,23 @@ impl Controller {
                     Ok(pod) => {
                         self.writes.note(key, &pod);
                         let message = format!("Created pod: {}", pod.name_any());
-                        let note = Note { warning: false, reason: "SuccessfulCreate", message: &message };
-                        self.recorder.record(&reference(&**set), note).await;
+                        self.tell(set, false, "SuccessfulCreate", &message).await;
                     }
                     Err(error) => failed = Some(error),
                 }
             }
             if let Some(error) = failed {
-                let message = format!("Error creating: {}", message(&error));
-                let note = Note { warning: true, reason: "FailedCreate", message: &message };
-                self.recorder.record(&reference(&**set), note).await;
+                self.tell(set, true, "FailedCreate", &format!("Error creating: {}", message(&error))).await;
                 return Err(error.into());
             }
             left -= now;
             batch *= 2;
         }
         Ok(())
+    }
+
+    async fn tell(&self, set: &ReplicaSet, warning: bool, reason: &str, message: &str) {
+        self.recorder.record(&reference(set), Note { warning, reason, message }).await;
     }
 
     async fn report(&self, key: &ObjectKey, set: &ReplicaSet, status: ReplicaSetStatus) -> Result<(), ControllerError> {
@@ -260,7 +216,7 @@ fn decide(set: &ReplicaSet, selector: &Selector, candidates: &[Arc<Pod>], now: T
     let mut plan = Plan::default();
     let mut mine: Vec<&Arc<Pod>> = Vec::new();
     for pod in candidates {
-        let owned = pod.owner_references().iter().any(|owner| owner.controller == Some(true));
+        let owned = controller_of(&**pod).is_some();
         let matching = pods::matches(selector, pod.metadata.labels.as_ref());
         match (owned, matching) {
             (true, true) => mine.push(pod),
@@ -318,18 +274,7 @@ fn victim_rank(pod: &Pod) -> impl Ord + use<> {
     )
 }
 
-fn owner_reference(set: &ReplicaSet, uid: &str) -> OwnerReference {
-    OwnerReference {
-        api_version: ReplicaSet::api_version(&()).into_owned(),
-        kind: ReplicaSet::kind(&()).into_owned(),
-        name: set.name_any(),
-        uid: uid.to_owned(),
-        controller: Some(true),
-        block_owner_deletion: Some(true),
-    }
-}
-
-fn pod_from_template(set: &ReplicaSet, uid: &str) -> Pod {
+fn pod_from_template(set: &ReplicaSet) -> Pod {
     let template = set.spec.as_ref().and_then(|spec| spec.template.clone()).unwrap_or_default();
     let from = template.metadata.unwrap_or_default();
     let metadata = ObjectMeta {
@@ -338,7 +283,7 @@ fn pod_from_template(set: &ReplicaSet, uid: &str) -> Pod {
         labels: from.labels,
         annotations: from.annotations,
         finalizers: from.finalizers,
-        owner_references: Some(vec![owner_reference(set, uid)]),
+        owner_references: Some(vec![controlled_by(set)]),
         ..ObjectMeta::default()
     };
     Pod { metadata, spec: template.spec, status: None }

@@ -54,6 +54,7 @@ fn limits_round_surge_up_and_unavailable_down() {
 #[test]
 fn a_new_deployment_gets_all_its_replicas_at_once() {
     assert_eq!(scales(&deployment(3, rolling(), "v1"), &[]), [("new".to_owned(), 3)]);
+    assert_eq!(scales(&deployment(i32::MAX, rolling(), "v1"), &[]), [("new".to_owned(), i32::MAX)]);
 }
 
 #[test]
