@@ -185,9 +185,8 @@ impl Graph {
         })
     }
 
-    pub fn revision_of(&self, identity: &Identity) -> Option<String> {
-        let vertex = self.vertices.values().find(|vertex| vertex.identity == *identity)?;
-        vertex.resource_version.clone()
+    pub fn revision_of(&self, uid: &str) -> Option<String> {
+        self.vertices.get(uid)?.resource_version.clone()
     }
 
     pub fn decide(&self, uid: &str) -> Decision {

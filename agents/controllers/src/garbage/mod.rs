@@ -95,10 +95,10 @@ impl Collector {
                 each(deleted).await
             }
             Decision::ReleaseDependents { object, dependents } => {
-                let (object, owners) = (&object, &[uid]);
-                let released = dependents.iter().map(|(uid, dependent)| self.release((uid, dependent), object, owners));
+                let owners = &[uid];
+                let released = dependents.iter().map(|(of, dependent)| self.release((of, dependent), uid, owners));
                 each(released).await?;
-                self.drop_finalizer(uid, object, ORPHAN).await
+                self.drop_finalizer(uid, &object, ORPHAN).await
             }
             Decision::DropFinalizer { object, finalizer } => self.drop_finalizer(uid, &object, finalizer).await,
         }
@@ -125,7 +125,7 @@ impl Collector {
             return self.delete(object, &current, policy).await;
         }
         if !gone.is_empty() {
-            self.release((uid, object), object, &gone).await?;
+            self.release((uid, object), uid, &gone).await?;
         }
         Ok(())
     }
@@ -157,7 +157,7 @@ impl Collector {
     async fn tell_mistakes(&self, uid: &str, object: &Identity, owners: &[Owner]) {
         let graph = self.graph.read().await;
         let elsewhere: Vec<&Owner> = owners.iter().filter(|owner| graph.is_elsewhere(owner, object)).collect();
-        let resource_version = graph.revision_of(object);
+        let resource_version = graph.revision_of(uid);
         drop(graph);
         let of = ObjectReference {
             api_version: Some(object.resource.api_version.clone()),
@@ -213,11 +213,12 @@ impl Collector {
         Ok(())
     }
 
-    /// Takes owners off an object. Where merging by key is not known, as for custom objects, the rest is written instead.
+    /// Takes owners off an object because of what happened to `cause`. Where merging by key is not known, as for custom
+    /// objects, the rest is written instead.
     async fn release(
         &self,
         (uid, object): (&str, &Identity),
-        cause: &Identity,
+        cause: &str,
         owners: &[&str],
     ) -> Result<(), ControllerError> {
         let off: Vec<_> = owners.iter().map(|uid| json!({"$patch": "delete", "uid": uid})).collect();
@@ -248,13 +249,13 @@ impl Collector {
         let patch = json!({"metadata": {
             "uid": uid, "resourceVersion": current.resource_version(), "finalizers": left,
         }});
-        self.patch(object, object, &Patch::Merge(patch)).await
+        self.patch(object, uid, &Patch::Merge(patch)).await
     }
 
     async fn patch(
         &self,
         object: &Identity,
-        cause: &Identity,
+        cause: &str,
         patch: &Patch<serde_json::Value>,
     ) -> Result<(), ControllerError> {
         let cause = self.graph.read().await.revision_of(cause);
