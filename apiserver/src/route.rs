@@ -2,7 +2,7 @@
 
 use http::Method;
 use kontiki_kinds::{Kind, Kinds};
-use kontiki_model::Status;
+use kontiki_model::{FieldSelector, Status};
 use percent_encoding::percent_decode_str;
 
 use crate::{
@@ -218,13 +218,10 @@ fn flag(query: &[(String, String)], name: &str) -> bool {
     query.iter().find(|(key, _)| key == name).is_some_and(|(_, value)| is_true(value))
 }
 
-/// The one name that a `metadata.name` field selector leaves.
+/// The one name that a field selector leaves. What cannot be read leaves none, and is refused by who would select by it.
 fn selected_name(query: &[(String, String)]) -> Option<String> {
     let (_, selector) = query.iter().find(|(key, _)| key == "fieldSelector")?;
-    selector.split(',').find_map(|term| {
-        let value = term.trim().strip_prefix("metadata.name=")?;
-        Some(value.strip_prefix('=').unwrap_or(value).to_owned())
-    })
+    FieldSelector::parse(selector).ok()?.required("metadata.name").map(str::to_owned)
 }
 
 /// The segments of a path, decoded, and where each begins in the original. Slashes at both ends count for nothing; an empty
@@ -336,6 +333,8 @@ mod tests {
                 "create g= v=v1 ns= r=nodes n=n s=proxy rest=/images/a%2Fb",
             ),
             ("GET", "/api/v1/nodes?fieldSelector=metadata.name%3Dn", "list g= v=v1 ns= r=nodes n=n s= rest="),
+            ("GET", "/api/v1/nodes?fieldSelector=a!%3Db,metadata.name%3D%3Dn", "list g= v=v1 ns= r=nodes n=n s= rest="),
+            ("GET", "/api/v1/nodes?fieldSelector=a!%3Db%5C,metadata.name%3Dn", "list g= v=v1 ns= r=nodes n= s= rest="),
             ("BREW", "/api/v1/nodes/n", " g= v=v1 ns= r=nodes n=n s= rest="),
             ("GET", "/api/v1/namespaces/a/configmaps/x%2Fy", "get g= v=v1 ns=a r=configmaps n=x/y s= rest="),
             ("GET", "/api/v1/pods/", "list g= v=v1 ns= r=pods n= s= rest="),

@@ -2,7 +2,7 @@
 //! Pure: no IO, no clock, no async runtime.
 //!
 //! - [`LabelSelector`]: `parse`, `from_json`, `from_labels`, `matches`, `matches_by`, `Display` (canonical).
-//! - [`FieldSelector`]: `parse`, `check` (which fields a kind offers), `matches`, `required`, `terms`.
+//! - [`FieldSelector`]: `parse`, `matches`, `required`, `terms`.
 //! - [`Quantity`]: `FromStr`, `Display`, `value`, `milli_value`, `add`, `sub`, order by value.
 //! - [`Resources`]: amounts by name, added up and compared.
 //! - [`tree::at`]: the member of a JSON tree at a pointer.

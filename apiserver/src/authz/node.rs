@@ -3,7 +3,7 @@
 //! Judged by the request's path and the pods this server knows; what the path says too little about, `restriction` judges
 //! by the objects that would be written. What neither subdivides is allowed by the rules of role `system:node`.
 
-use kontiki_model::{Head, Key, Scope, Status};
+use kontiki_model::{FieldSelector, Head, Key, Scope, Status};
 use kontiki_raft::ListOptions;
 use serde_json::Value;
 
@@ -154,11 +154,7 @@ pub fn is_on(head: &Head, node: &str) -> bool {
 
 /// Whether a field selector leaves no pod of another node.
 fn selects_own(selector: &str, node: &str) -> bool {
-    let own = |term: &str| {
-        let value = term.trim().strip_prefix(NODE_FIELD)?.strip_prefix('=')?;
-        Some(value.strip_prefix('=').unwrap_or(value) == node)
-    };
-    selector.split(',').any(|term| own(term).unwrap_or(false))
+    FieldSelector::parse(selector).is_ok_and(|selector| selector.required(NODE_FIELD) == Some(node))
 }
 
 #[cfg(test)]
@@ -171,6 +167,7 @@ mod tests {
         assert!(selects_own("status.phase!=Failed,spec.nodeName==n1", "n1"));
         assert!(!selects_own("", "n1") && !selects_own("spec.nodeName=n2", "n1"));
         assert!(!selects_own("spec.nodeName!=n1", "n1") && !selects_own("spec.nodeName=n12", "n1"));
+        assert!(!selects_own("status.phase!=a\\,spec.nodeName=n1", "n1"));
     }
 
     #[test]
