@@ -44,7 +44,10 @@ impl Documents {
                 tracing::warn!(api = api.name, %error, "an aggregated API does not tell its resources");
                 Documents { stale: true, ..before }
             }
-            Ok(resources) => Documents { resources, stale: false, v3: way.v3().await, v2: way.v2().await },
+            Ok(resources) => {
+                let (v3, v2) = (way.v3().await, way.v2().await);
+                Documents { resources, stale: false, v3: v3.unwrap_or(before.v3), v2: v2.unwrap_or(before.v2) }
+            }
         }
     }
 }
@@ -84,17 +87,20 @@ impl Way<'_> {
         Ok(of_version(&list, "", &self.api.version))
     }
 
-    async fn v3(&self) -> Option<String> {
-        let index = self.document("/openapi/v3", JSON).await.ok()??;
-        let name = self.api.path();
-        let place = index["paths"][name.trim_start_matches('/')]["serverRelativeURL"].as_str()?;
-        // What is told here must lead to the document here, too.
-        place.starts_with(&format!("/openapi/v3{name}")).then(|| place.to_owned())
+    async fn v3(&self) -> Result<Option<String>, NoAnswer> {
+        let index = self.document("/openapi/v3", JSON).await?;
+        Ok(index.and_then(|index| place_of(&index, &self.api.path())))
     }
 
-    async fn v2(&self) -> Option<Arc<Value>> {
-        self.document("/openapi/v2", JSON).await.ok()?.map(Arc::new)
+    async fn v2(&self) -> Result<Option<Arc<Value>>, NoAnswer> {
+        Ok(self.document("/openapi/v2", JSON).await?.map(Arc::new))
     }
+}
+
+/// Where an index says that the document of an API is. What is told here must lead to the document here, too.
+fn place_of(index: &Value, path: &str) -> Option<String> {
+    let place = index["paths"][path.trim_start_matches('/')]["serverRelativeURL"].as_str()?;
+    place.starts_with(&format!("/openapi/v3{path}")).then(|| place.to_owned())
 }
 
 /// The document with the fields that the form has; nothing if it has others' types.

@@ -69,12 +69,13 @@ async fn follow(core: &Arc<Core>) -> Result<(), Status> {
 #[derive(Default)]
 struct Known {
     held: BTreeMap<String, Held>,
+    /// Counts what an APIService became: what was asked before does not count, also where one of its name was gone meanwhile.
+    generations: u64,
     changed: bool,
 }
 
 struct Held {
     api: Arc<Api>,
-    /// Raised when the APIService changes: what was asked before does not count.
     generation: u64,
     asking: bool,
     asked: Option<Instant>,
@@ -107,8 +108,9 @@ impl Known {
                 return;
             }
         }
-        let generation = before.map_or(0, |held| held.generation + 1);
         let asking = before.is_some_and(|held| held.asking);
+        self.generations += 1;
+        let generation = self.generations;
         self.held.insert(name.to_owned(), Held { api: Arc::new(api), generation, asking, asked: None });
         self.changed = true;
     }
@@ -169,14 +171,14 @@ mod tests {
             due.into_iter().map(|(_, _, generation)| generation).collect::<Vec<_>>()
         };
         known.set("v1.example.com", Some(&service("False", 443)));
-        assert_eq!(names(known.due(start)), [0]);
+        assert_eq!(names(known.due(start)), [1]);
         assert!(names(known.due(start)).is_empty(), "it is being asked");
         known.set("v1.example.com", Some(&service("True", 443)));
-        known.told("v1.example.com", 0, Documents { stale: true, ..Documents::default() });
+        known.told("v1.example.com", 1, Documents { stale: true, ..Documents::default() });
         assert_eq!(known.apis().0[0].documents, None, "what was asked before it changed does not count");
-        assert_eq!(names(known.due(start)), [1]);
+        assert_eq!(names(known.due(start)), [2]);
         let told = Documents { resources: vec![json!({"resource": "ones"})], ..Documents::default() };
-        known.told("v1.example.com", 1, told.clone());
+        known.told("v1.example.com", 2, told.clone());
         assert_eq!(known.apis().0[0].documents.as_deref(), Some(&told));
         assert!(names(known.due(Instant::now())).is_empty());
         known.set("v1.example.com", Some(&service("False", 443)));
@@ -185,5 +187,17 @@ mod tests {
         assert_eq!(known.apis().0[0].documents, None, "another server says something else");
         known.set("v1.example.com", None);
         assert_eq!(known.apis(), Apis::default());
+    }
+
+    #[test]
+    fn what_was_asked_of_another_of_the_same_name_does_not_count() {
+        let mut known = Known::default();
+        known.set("v1.example.com", Some(&service("True", 443)));
+        let [(name, _, generation)] = &known.due(Instant::now())[..] else { panic!("not asked") };
+        known.set("v1.example.com", None);
+        known.set("v1.example.com", Some(&service("True", 8443)));
+        known.told(name, *generation, Documents::default());
+        assert_eq!(known.apis().0[0].documents, None);
+        assert_eq!(known.due(Instant::now()).len(), 1, "it is asked itself");
     }
 }
