@@ -68,10 +68,10 @@ impl Annotations {
 }
 
 impl Record {
-    /// What it keeps in memory besides itself.
+    /// What it keeps in memory besides itself, of what the client chose.
     pub fn bytes(&self) -> usize {
-        let sent = self.sent.as_ref().map_or(0, |payload| payload.bytes.len());
-        sent + self.answered.as_ref().map_or(0, |payload| payload.bytes.len())
+        let bodies = [self.sent.as_deref(), self.answered.as_ref()].into_iter().flatten();
+        bodies.map(|payload| payload.bytes.len()).sum::<usize>() + self.head.uri.len() + self.head.user_agent.len()
     }
 
     /// With the line's end.
@@ -249,6 +249,14 @@ mod tests {
         record.answered = Some(payload(&secret));
         record.outcome = Some(Outcome::of(201));
         record
+    }
+
+    #[test]
+    fn what_a_client_chose_counts() {
+        let mut record = record(head(Level::Request, SECRETS), Stage::RequestReceived);
+        assert_eq!(record.bytes(), SECRETS.len() + "kubectl".len());
+        record.sent = Some(Arc::new(payload(&json!("body"))));
+        assert_eq!(record.bytes(), SECRETS.len() + "kubectl".len() + "\"body\"".len());
     }
 
     #[test]

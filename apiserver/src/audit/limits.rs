@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Events between requests and the file; further ones are dropped and counted.
 pub const QUEUE_EVENTS_MAX: usize = 10_000;
-/// Bytes of bodies among them.
+/// Bytes of bodies, addresses and user agents among them.
 pub const QUEUE_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Events that are written before the file is flushed, if more are waiting.
 pub const FLUSH_EVENTS: usize = 256;

@@ -83,10 +83,11 @@ fn obsolete(path: &Path, names: &[String], rotation: Rotation, now: DateTime<Utc
     };
     let mut backups: Vec<_> = names.iter().filter_map(dated).collect();
     backups.sort_by(|one, other| other.cmp(one));
-    let oldest = now - TimeDelta::days(rotation.age_days_max.into());
+    let age = Some(rotation.age_days_max).filter(|days| *days > 0);
+    let oldest = age.and_then(|days| now.checked_sub_signed(TimeDelta::days(days.into())));
     let is_obsolete = |(index, (written, _)): &(usize, (DateTime<Utc>, String))| {
         let too_many = rotation.backups_max > 0 && *index >= rotation.backups_max as usize;
-        too_many || rotation.age_days_max > 0 && *written < oldest
+        too_many || oldest.is_some_and(|oldest| *written < oldest)
     };
     backups.into_iter().enumerate().filter(is_obsolete).map(|(_, (_, name))| name).collect()
 }
@@ -114,6 +115,7 @@ mod tests {
         };
         assert_eq!(gone(0, 0), [""; 0]);
         assert_eq!(gone(0, 2), [names[2].clone()]);
+        assert_eq!(gone(u32::MAX, 0), [""; 0], "before all time");
         assert_eq!(gone(5, 0), [names[2].clone()]);
         assert_eq!(gone(1, 2), [names[1].clone(), names[2].clone()]);
         assert_eq!(gone(100, 1), [names[1].clone(), names[2].clone()]);

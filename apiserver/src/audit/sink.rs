@@ -47,7 +47,7 @@ pub(crate) struct AuditMetrics {
 
 pub(super) struct Sink {
     sender: SyncSender<Message>,
-    /// Bytes of bodies in the queue.
+    /// Bytes of what clients sent and were answered in the queue.
     queued: Arc<AtomicUsize>,
     writer: Mutex<Option<JoinHandle<()>>>,
     metrics: AuditMetrics,
