@@ -31,7 +31,7 @@ pub use budget::{Budget, RunError};
 pub use composition::Composition;
 pub use construct::misplaced;
 pub use estimate::Bound;
-pub use types::{FieldType, ObjectType, Type, escape};
+pub use types::{FieldType, ObjectType, Type, escape, is_reserved};
 pub use value::Value;
 
 use ast::Expr;

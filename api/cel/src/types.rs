@@ -81,9 +81,14 @@ const RESERVED: [&str; 21] = [
     "while",
 ];
 
+/// Whether a word is the language's own, or may become so.
+pub fn is_reserved(word: &str) -> bool {
+    RESERVED.contains(&word)
+}
+
 /// A member's name as an expression has to write it; `None` where there is no way.
 pub fn escape(name: &str) -> Option<String> {
-    if RESERVED.contains(&name) {
+    if is_reserved(name) {
         return Some(format!("__{name}__"));
     }
     let mut out = String::new();

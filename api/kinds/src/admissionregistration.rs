@@ -195,30 +195,7 @@ fn validate_variables(variables: &[Value], scope: &mut Scope, faults: &mut Fault
 }
 
 fn is_cel_identifier(name: &str) -> bool {
-    const RESERVED: [&str; 21] = [
-        "as",
-        "break",
-        "const",
-        "continue",
-        "else",
-        "false",
-        "for",
-        "function",
-        "if",
-        "import",
-        "in",
-        "let",
-        "loop",
-        "namespace",
-        "null",
-        "package",
-        "return",
-        "true",
-        "var",
-        "void",
-        "while",
-    ];
-    crate::names::c_identifier(name).is_empty() && !RESERVED.contains(&name)
+    crate::names::c_identifier(name).is_empty() && !kontiki_cel::is_reserved(name)
 }
 
 /// The kind of the objects that a policy takes its parameters from.

@@ -37,7 +37,7 @@ pub mod metadata;
 pub mod names;
 mod namespace;
 mod networking;
-mod node;
+pub mod node;
 mod persistentvolume;
 mod persistentvolumeclaim;
 pub mod pod;

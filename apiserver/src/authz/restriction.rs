@@ -1,6 +1,6 @@
 //! NodeRestriction: what a node agent may not write although its path is allowed. Kubernetes' admission plugin of this name.
 
-use kontiki_kinds::certificates::common_name;
+use kontiki_kinds::{certificates::common_name, node::KIND as NODE, pod::KIND as POD};
 use kontiki_model::{Key, Status};
 use serde_json::{Map, Value};
 
@@ -176,11 +176,11 @@ fn mirror_pod(node: &str, pod: &Value) -> Result<(), String> {
 }
 
 /// Else it could be counted as one of a workload's.
-fn belongs_to(node: &str, pod: &Value) -> bool {
+fn belongs_to(name: &str, pod: &Value) -> bool {
     let owners = pod["metadata"]["ownerReferences"].as_array().map(Vec::as_slice).unwrap_or_default();
     let [owner] = owners else { return false };
-    let is_node = owner["apiVersion"] == "v1" && owner["kind"] == "Node" && owner["name"] == node;
-    is_node && owner["controller"] == true && owner["blockOwnerDeletion"] != true
+    let is_node = owner["apiVersion"] == NODE.version && owner["kind"] == NODE.kind;
+    is_node && owner["name"] == name && owner["controller"] == true && owner["blockOwnerDeletion"] != true
 }
 
 /// A node gets tokens for pods of its own, bound to them, and for those whom they are to be shown to.
@@ -196,7 +196,7 @@ pub(crate) fn check_token(
         |why: &str| Err(failure::forbidden(Qualified { group: "", resource: "serviceaccounts" }, account, why));
     let text = |member: &str| bound[member].as_str().unwrap_or_default();
     let (name, uid) = (text("name"), text("uid"));
-    if text("apiVersion") != "v1" || text("kind") != "Pod" || name.is_empty() {
+    if text("apiVersion") != POD.version || text("kind") != POD.kind || name.is_empty() {
         return refused("node requested token not bound to a pod");
     }
     if uid.is_empty() {
