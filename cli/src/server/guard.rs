@@ -92,6 +92,7 @@ async fn is_removed(plane: &ControlPlane, settings: &Settings) -> bool {
     if let Origin::Join { servers: once, .. } = &settings.origin {
         servers.extend(once.iter().filter(|address| **address != settings.address.to_string()).cloned());
     }
+    servers.sort();
     servers.dedup();
     for server in servers {
         let question = Question::get(&server, &format!("{MEMBERS_PATH}?states=false"), LOOK_PATIENCE);
