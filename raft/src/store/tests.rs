@@ -327,21 +327,29 @@ fn a_retired_snapshot_goes_with_its_last_reader() {
     assert!(bench.store.snapshot().unwrap().path().exists());
 }
 
+/// Revision 3 is told as of 20: a clock that goes back does not take time back.
+fn put_at_moments(bench: &mut Bench) {
+    for (time_ms, resource) in [(10, "pods"), (20, "leases"), (5, "pods"), (30, "leases"), (30, "pods"), (50, "pods")] {
+        bench.put(time_ms, resource, "a", "1");
+    }
+}
+
+/// The revisions that are found at moments then.
+const FOUND: [(i64, Revision); 9] = [(9, 0), (10, 1), (19, 1), (20, 3), (29, 3), (30, 5), (49, 5), (50, 6), (60, 6)];
+
+#[track_caller]
+fn found_at(bench: &Bench, cases: &[(i64, Revision)]) {
+    for (time_ms, expected) in cases {
+        assert_eq!(bench.store.revision_at(*time_ms, 60).unwrap(), *expected, "at {time_ms}");
+    }
+}
+
 #[test]
 fn a_moment_is_found_in_the_past_though_clocks_go_back_or_ahead() {
     let mut bench = Bench::new(by_age(100, 1));
     assert_eq!(bench.store.revision_at(7, 7).unwrap(), 0, "nothing happened yet");
-    // A clock that goes back does not take time back: revision 3 is told as of 20.
-    for (time_ms, resource) in [(10, "pods"), (20, "leases"), (5, "pods"), (30, "leases"), (30, "pods"), (50, "pods")] {
-        bench.put(time_ms, resource, "a", "1");
-    }
-    let check = |bench: &Bench, cases: &[(i64, Revision)]| {
-        for (time_ms, expected) in cases {
-            assert_eq!(bench.store.revision_at(*time_ms, 60).unwrap(), *expected, "at {time_ms}");
-        }
-    };
-    let cases = [(9, 0), (10, 1), (19, 1), (20, 3), (29, 3), (30, 5), (49, 5), (50, 6), (60, 6)];
-    check(&bench, &cases);
+    put_at_moments(&mut bench);
+    found_at(&bench, &FOUND);
     let later = bench.store.revision_at(61, 60);
     assert!(matches!(later, Err(ReadError::Future { requested: 7, revision: 6 })), "{later:?}");
     let times: Vec<_> = (1..=6).map(|revision| bench.store.event(revision).unwrap().time_ms).collect();
@@ -350,7 +358,7 @@ fn a_moment_is_found_in_the_past_though_clocks_go_back_or_ahead() {
     // What stands behind an event from the future may have been at any time since the one before it.
     bench.put(9 * HOUR_MS, "pods", "a", "2");
     bench.put(60, "pods", "a", "3");
-    check(&bench, &cases[..7]);
+    found_at(&bench, &FOUND[..7]);
     for now in [50, 60] {
         let ahead = bench.store.revision_at(now, 60);
         assert!(matches!(ahead, Err(ReadError::ClockAhead { since: 7 })), "{ahead:?}");
@@ -362,26 +370,18 @@ fn a_moment_is_found_in_the_past_though_clocks_go_back_or_ahead() {
 #[test]
 fn a_moment_is_found_though_history_was_dropped() {
     let mut bench = Bench::new(by_age(100, 1));
-    for (time_ms, resource) in [(10, "pods"), (20, "leases"), (5, "pods"), (30, "leases"), (30, "pods"), (50, "pods")] {
-        bench.put(time_ms, resource, "a", "1");
-    }
-    let check = |bench: &Bench, cases: &[(i64, Revision)]| {
-        for (time_ms, expected) in cases {
-            assert_eq!(bench.store.revision_at(*time_ms, 60).unwrap(), *expected, "at {time_ms}");
-        }
-    };
-    let cases = [(9, 0), (10, 1), (19, 1), (20, 3), (29, 3), (30, 5), (49, 5), (50, 6), (60, 6)];
+    put_at_moments(&mut bench);
     // The lease's first version and the event of it are gone; revision 3 is still known.
     bench.prune(HOUR_MS + 40);
-    check(&bench, &cases);
+    found_at(&bench, &FOUND);
     bench.prune(100 * HOUR_MS + 21);
     assert_eq!(bench.store.floor(), 3);
     let too_early = bench.store.revision_at(19, 60);
     assert!(matches!(too_early, Err(ReadError::Compacted { requested: 2, floor: 3 })), "{too_early:?}");
-    check(&bench, &cases[3..]);
+    found_at(&bench, &FOUND[3..]);
     let bench = bench.reopen(by_age(100, 1));
     assert!(matches!(bench.store.revision_at(19, 60), Err(ReadError::Compacted { .. })));
-    check(&bench, &cases[3..]);
+    found_at(&bench, &FOUND[3..]);
 }
 
 #[tokio::test]
