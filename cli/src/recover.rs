@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use crate::{
     args::{Output, Recover},
     layout::Layout,
+    server,
     snapshot::moment,
 };
 
@@ -46,6 +47,8 @@ fn recover_in(arguments: &Recover) -> Result<()> {
         founding.from_server(&stopped, &new, |founded| records::record(by, "Recovery", &told(&figures, founded)))?;
     drop(stopped);
     let kept = layout.log().with_file_name(format!("log.before-{}", moment(time_ms).replace(':', "")));
+    // Before the log: a server of the old cluster that founded it is none the worse.
+    server::found_anew(&layout)?;
     // In one step: at no moment is there no log, which would be a new, empty cluster.
     renameat2(AT_FDCWD, &new, AT_FDCWD, &layout.log(), RenameFlags::RENAME_EXCHANGE)
         .context("putting the new log in place")?;

@@ -44,6 +44,7 @@ pub async fn tail(arguments: Tail) -> Result<()> {
         query: query.join("&"),
         from: arguments.from,
         seen: None,
+        heard: false,
         cluster: String::new(),
         form: arguments.output,
     };
@@ -64,6 +65,8 @@ struct Stream {
     from: Option<String>,
     /// Everything up to this revision was written.
     seen: Option<u64>,
+    /// A server has told something since the last outage.
+    heard: bool,
     cluster: String,
     form: TailForm,
 }
@@ -81,7 +84,6 @@ impl Stream {
     async fn run(&mut self, client: &Client) -> Result<()> {
         let mut outage: Option<Instant> = None;
         loop {
-            let seen = self.seen;
             let error = match self.follow(client).await {
                 Ended::Final(error) => return Err(error),
                 Ended::Broken(error) => error,
@@ -89,7 +91,8 @@ impl Stream {
             if self.seen.is_none() {
                 return Err(error);
             }
-            if self.seen != seen {
+            // On a cluster where nothing happens the revision stays the same.
+            if std::mem::take(&mut self.heard) {
                 outage = None;
             }
             let since = *outage.get_or_insert_with(Instant::now);
@@ -118,7 +121,8 @@ impl Stream {
         let response = match client.send(Method::GET, &path, &[], Payload::Nothing).await {
             Ok(response) => response,
             Err(error) => {
-                let again = error.downcast_ref::<Refused>().is_none_or(|refused| refused.code >= 500);
+                let again =
+                    error.downcast_ref::<Refused>().is_none_or(|refused| refused.code == 429 || refused.code >= 500);
                 return if again { Ended::Broken(error) } else { Ended::Final(error) };
             }
         };
@@ -142,6 +146,7 @@ impl Stream {
             let line = pending.split_to(end);
             pending.advance(1);
             let line: Value = serde_json::from_slice(&line).map_err(|error| Ended::Broken(error.into()))?;
+            self.heard = true;
             match show::text(&line, "/type") {
                 "Begin" => {
                     self.cluster = show::text(&line, "/cluster").to_owned();
@@ -249,8 +254,14 @@ mod tests {
 
     #[test]
     fn each_event_is_written_once_however_its_lines_arrive() {
-        let mut stream =
-            Stream { query: String::new(), from: None, seen: None, cluster: String::new(), form: TailForm::Json };
+        let mut stream = Stream {
+            query: String::new(),
+            from: None,
+            seen: None,
+            heard: false,
+            cluster: String::new(),
+            form: TailForm::Json,
+        };
         let mut written = Vec::new();
         let mut pending = BytesMut::new();
         let mut told = |stream: &mut Stream, text: &str| {
@@ -265,7 +276,9 @@ mod tests {
         assert_eq!(told(&mut stream, &format!("{begin}\n{eight}\n")), Ok(8));
         // Another server goes on, and repeats what was seen.
         assert_eq!(told(&mut stream, &format!("{begin}\n{eight}\n{nine}\n")), Ok(9));
+        stream.heard = false;
         assert_eq!(told(&mut stream, "{\"type\":\"Progress\",\"revision\":12}\n"), Ok(12));
+        assert!(stream.heard, "a server that has nothing new to tell is no outage");
         assert_eq!(told(&mut stream, "{\"type\":\"Error\",\"status\":{\"code\":410}}\n"), Err(()));
         assert_eq!(String::from_utf8(written).unwrap(), format!("{eight}\n{nine}\n"));
     }

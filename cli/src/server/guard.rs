@@ -57,7 +57,7 @@ pub async fn watch(plane: &ControlPlane, layout: &Layout, settings: &Settings) -
     let mut shown = String::new();
     let mut looks = 0;
     loop {
-        if plane.server.core().is_caught_up() {
+        if !plane.log.members().is_empty() {
             // On a full disk it waits for room; the server serves all the same.
             if let Err(error) = plane.write_kubeconfig(layout, &settings.name, &mut shown) {
                 warn!(error = format!("{error:#}"), "the kubeconfig was not written");

@@ -129,13 +129,8 @@ fn rebuild(servers: &[String], layout: &Layout) -> Result<()> {
 /// From a folder with data: flags may repeat what is known, and change where it listens, nothing else.
 fn resume(arguments: &Server, layout: &Layout, settings: Settings, bound: SocketAddr) -> Result<Settings> {
     let here = layout.root().display();
-    // Made anew it would be another cluster's, which nobody believes.
-    if (settings.begun || settings.origin != Origin::Init) && !layout.pki().join("ca.crt").exists() {
-        bail!(
-            "{} is gone, and with it what the others know this server by: bring it back from a backup of this folder, or empty the \
-             folder and join the cluster anew",
-            layout.pki().display()
-        );
+    if settings.begun || settings.origin != Origin::Init {
+        must_be_whole(layout)?;
     }
     if arguments.init && settings.origin != Origin::Init {
         bail!("--init, but {here} holds a server that joined another one's cluster: start it without --init");
@@ -212,6 +207,36 @@ async fn stands(
     match cancel.run_until_cancelled(guard::watch(plane, layout, settings)).await {
         None => Ok(()),
         Some(ended) => ended,
+    }
+}
+
+/// All servers of a cluster have the same of these. Made anew they would be another cluster's, which nobody believes.
+fn must_be_whole(layout: &Layout) -> Result<()> {
+    let (pki, tokens) = (layout.pki(), layout.tokens());
+    let authority = pki.join("ca.crt");
+    if !authority.exists() {
+        bail!(
+            "{} is gone, and with it what the others know this server by: bring it back from a backup of this folder, or empty the \
+             folder and join the cluster anew",
+            pki.display()
+        );
+    }
+    let keys = ["sa.key", "front-proxy-ca.key", "front-proxy-ca.crt"].map(|name| pki.join(name));
+    let tokens = [JoinRole::Server, JoinRole::Agent].map(|role| tokens.join(role.name()));
+    match keys.iter().chain(&tokens).find(|path| !path.exists()) {
+        None => Ok(()),
+        Some(gone) => bail!(
+            "{} is gone: all servers of a cluster have the same; copy it from another one, or from a backup of this folder",
+            gone.display()
+        ),
+    }
+}
+
+/// The survivor of a lost cluster founds the one that it goes on as: from those that are lost it wants to hear nothing.
+pub fn found_anew(layout: &Layout) -> Result<()> {
+    match Settings::read_alone(layout)? {
+        None => Ok(()),
+        Some(settings) => Settings { origin: Origin::Init, ..settings }.write(layout),
     }
 }
 

@@ -87,7 +87,7 @@ fn a_server_whose_log_is_damaged_refuses_to_start_and_learns_it_again() {
 
 #[test]
 fn one_server_goes_on_when_the_others_are_lost_for_good() {
-    let mut servers = Servers::start(&["a", "b", "c"]);
+    let mut servers = Servers::start(&["b", "a", "c"]);
     succeed(&mut servers.kubectl("b", &["create", "configmap", "kept"]));
     let kept = servers.configmap("a", "kept");
     let running = servers.kontiki(&["recover", "--data-dir", "a", "--yes"]).output().unwrap();
@@ -101,6 +101,12 @@ fn one_server_goes_on_when_the_others_are_lost_for_good() {
     let told = succeed(&mut servers.kontiki(&["recover", "--data-dir", "a", "--yes"]));
     assert!(told.contains("a cluster of its own") && told.contains("are skipped"), "{told}");
 
+    let (key, away) = (servers.data("a").join("pki/sa.key"), servers.data("a").join("away"));
+    fs::rename(&key, &away).unwrap();
+    let said = servers.refuses("a", &[]);
+    assert!(said.contains("sa.key is gone"), "another key's tokens are nobody's: {said}");
+    fs::rename(&away, &key).unwrap();
+
     servers.spawn("a", &[]);
     servers.wait_ready("a");
     assert_eq!(servers.configmap("a", "kept"), kept);
@@ -108,14 +114,23 @@ fn one_server_goes_on_when_the_others_are_lost_for_good() {
     assert!(revision(&servers.configmap("a", "after")) > revision(&kept));
     assert!(servers.tells("a", "kontiki recover").contains("recover"));
 
-    // Somebody starts one of the lost ones after all: it is not heard, and the cluster stays as it is.
+    // Somebody starts the lost ones after all, a majority of what was: they are not heard, and the cluster stays as it is. A server
+    // that starts asks those that it knows whether it is a member still.
     servers.spawn("b", &[]);
+    servers.spawn("c", &[]);
+    servers.wait_ready("b");
+    servers.signal("a", "-9");
+    servers.again("a");
+    servers.wait_ready("a");
     wait("the lost one to be refused", || {
         let log = servers.log("a");
         if log.contains("refused a connection") { Ok(()) } else { Err(log) }
     });
     assert_eq!(servers.members("a").unwrap().len(), 1);
+    let settings: Value = serde_json::from_slice(&fs::read(servers.data("a").join("server.json")).unwrap()).unwrap();
+    assert_eq!(settings["origin"]["from"], "init", "it asks none of the old cluster whether it is a member");
     servers.signal("b", "-9");
+    servers.signal("c", "-9");
     fs::remove_dir_all(servers.data("b")).unwrap();
     servers.join("b");
     servers.wait_ready("b");
