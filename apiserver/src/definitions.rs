@@ -15,7 +15,7 @@ use kontiki_kinds::{
     Kind, KindRef, Kinds, custom,
     customresourcedefinition::{CLEANUP, KIND, settle},
 };
-use kontiki_model::{Key, Revision, Scope, Status};
+use kontiki_model::{Revision, Scope, Status};
 use kontiki_raft::{ListOptions, ReadError, Stored};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -79,7 +79,7 @@ pub(crate) fn resource() -> String {
     KIND.storage_resource()
 }
 
-fn scope() -> Scope {
+pub(crate) fn scope() -> Scope {
     Scope { resource: resource(), namespace: None }
 }
 
@@ -142,8 +142,16 @@ impl Definitions {
         Some(one.map_or_else(cancelled, |one| one.serving.clone()))
     }
 
+    /// All definitions in outline, and which revisions of them these are.
+    pub(crate) fn known(&self) -> (Vec<Value>, Vec<(String, Revision)>) {
+        let compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut revisions: Vec<_> = compiled.iter().map(|(name, one)| (name.clone(), one.revision)).collect();
+        revisions.sort();
+        (compiled.values().map(|one| one.outline.clone()).collect(), revisions)
+    }
+
     /// All definitions in outline, in the order of their names.
-    fn outlines(&self) -> Vec<Value> {
+    pub(crate) fn outlines(&self) -> Vec<Value> {
         let compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
         let mut all: Vec<_> = compiled.iter().map(|(name, one)| (name.clone(), one.outline.clone())).collect();
         all.sort_by(|(one, _), (other, _)| one.cmp(other));
@@ -231,24 +239,16 @@ struct Pass {
 async fn settle_once(core: &Arc<Core>) -> Result<Pass, Status> {
     refresh_apart(core).await?;
     let mut pass = Pass::default();
-    let mut all = core.definitions.outlines();
-    for index in 0..all.len() {
-        let now = rest::now_text();
-        let goes = Edition::of(&all[index]).goes;
-        if !goes && settle(&all[index], &all, &now).is_none() {
-            continue;
-        }
-        let key = Key::new(KIND.storage_resource(), "", object::text(&all[index], "/metadata/name"));
-        let Some(stored) = core.stored(&key)? else { continue };
-        let definition = object::open(&stored)?;
-        if goes {
-            let removed = removed(core, &definition).await?;
+    let all = core.definitions.outlines();
+    for definition in &all {
+        let name = object::text(definition, "/metadata/name");
+        if Edition::of(definition).goes {
+            let Some(stored) = core.stored(&rest::definition::key(name))? else { continue };
+            let removed = removed(core, &object::open(&stored)?).await?;
             pass.wrote |= removed;
             pass.waiting |= !removed;
-        } else if let Some(settled) = settle(&definition, &all, &now) {
-            write(core, &settled.definition, Some("status")).await?;
-            all[index] = outline(settled.definition);
-            pass.wrote = true;
+        } else if settle(definition, &all, &rest::now_text()).is_some() {
+            pass.wrote |= rest::definition::settle(core, name).boxed().await? == rest::Effect::Updated;
         }
     }
     Ok(pass)
@@ -267,7 +267,7 @@ async fn removed(core: &Arc<Core>, definition: &Value) -> Result<bool, Status> {
     let plural = object::text(definition, "/status/acceptedNames/plural");
     let resource = format!("{plural}.{group}");
     if let Some(kind) = core.kinds().by_storage_resource(&resource) {
-        empty(core, kind).await?;
+        empty(core, kind, cause(definition)).await?;
     }
     let scope = Scope { resource, namespace: None };
     let left = core.log.list(&scope, ListOptions { limit: Some(1), ..ListOptions::default() });
@@ -276,22 +276,27 @@ async fn removed(core: &Arc<Core>, definition: &Value) -> Result<bool, Status> {
     }
     let mut last = definition.clone();
     last["metadata"]["finalizers"] = finalizers.into_iter().filter(|one| one != CLEANUP).collect();
-    write(core, &last, None).await?;
+    write(core, &last).await?;
     Ok(true)
 }
 
+/// What is done about a definition is done because it is as it is.
+fn cause(definition: &Value) -> Option<Revision> {
+    object::text(definition, "/metadata/resourceVersion").parse().ok()
+}
+
 /// Deletes all objects of a kind, in all namespaces.
-async fn empty(core: &Arc<Core>, kind: KindRef) -> Result<(), Status> {
-    let request = bootstrap::own_request(Method::DELETE, String::new());
-    let route = route(kind, None, None, "deletecollection");
+async fn empty(core: &Arc<Core>, kind: KindRef, cause: Option<Revision>) -> Result<(), Status> {
+    let request = bootstrap::own_request(Method::DELETE, String::new()).caused_by(cause);
+    let route = route(kind, None, "deletecollection");
     rest::remove_all(core, route, request).boxed().await
 }
 
 /// One write of a definition as this server itself. That somebody else was faster is no fault: their write is looked at next.
-async fn write(core: &Arc<Core>, definition: &Value, subresource: Option<&str>) -> Result<(), Status> {
+async fn write(core: &Arc<Core>, definition: &Value) -> Result<(), Status> {
     let name = object::text(definition, "/metadata/name");
-    let request = bootstrap::own_request(Method::PUT, definition.to_string());
-    let route = route((&KIND).into(), Some(name), subresource, "update");
+    let request = bootstrap::own_request(Method::PUT, definition.to_string()).caused_by(cause(definition));
+    let route = route((&KIND).into(), Some(name), "update");
     // As in `empty`, not by way of `handle`, which would come back here.
     match rest::dispatch(core, route, request).boxed().await {
         Ok(_) => Ok(()),
@@ -300,12 +305,12 @@ async fn write(core: &Arc<Core>, definition: &Value, subresource: Option<&str>) 
     }
 }
 
-fn route(kind: KindRef, name: Option<&str>, subresource: Option<&str>, verb: &'static str) -> ResourceRequest {
+fn route(kind: KindRef, name: Option<&str>, verb: &'static str) -> ResourceRequest {
     ResourceRequest {
         kind,
         namespace: None,
         name: name.map(str::to_owned),
-        subresource: subresource.map(str::to_owned),
+        subresource: None,
         rest: String::new(),
         verb,
     }

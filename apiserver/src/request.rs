@@ -14,6 +14,9 @@ use kontiki_model::{Revision, Status};
 
 use crate::{audit::Annotations, authn::MASTERS, failure, fairness::Seat};
 
+/// The revision that a write reacts to.
+const CAUSE: header::HeaderName = header::HeaderName::from_static("kontiki-cause");
+
 /// A body that breaks off.
 ///
 /// A type of its own, not a boxed `dyn Error`: a future that holds one of those behind hyper's `Into` bounds cannot be
@@ -143,6 +146,11 @@ pub(crate) fn is_true(value: &str) -> bool {
     value != "0" && !value.eq_ignore_ascii_case("false")
 }
 
+/// A number as it stands in a request: digits and nothing else.
+pub(crate) fn number(text: &str) -> Option<u64> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+}
+
 impl ApiRequest {
     /// The same request once more; one whose body is passed on as it comes cannot be repeated.
     pub(crate) fn repeated(&self) -> Option<Self> {
@@ -191,10 +199,18 @@ impl ApiRequest {
         self.header(header::USER_AGENT).unwrap_or("")
     }
 
+    /// The same request as a reaction to a revision.
+    pub(crate) fn caused_by(mut self, revision: Option<Revision>) -> Self {
+        if let Some(revision) = revision {
+            self.headers.insert(CAUSE, revision.into());
+        }
+        self
+    }
+
     /// The revision this write reacts to, from the `Kontiki-Cause` header.
     pub fn cause(&self) -> Result<Option<Revision>, Status> {
-        let Some(value) = self.headers.get("kontiki-cause") else { return Ok(None) };
-        let revision = value.to_str().ok().and_then(|text| text.parse().ok());
+        let Some(value) = self.headers.get(CAUSE) else { return Ok(None) };
+        let revision = value.to_str().ok().and_then(number);
         let refused = || failure::bad_request(format!("the Kontiki-Cause header is not a revision: {value:?}"));
         revision.map(Some).ok_or_else(refused)
     }

@@ -209,27 +209,152 @@ fn what_is_no_transaction_is_refused() {
     });
 }
 
+/// A definition of Gadgets whose schema has a default and a rule.
+fn gadgets(names: Value, columns: Value) -> Value {
+    let size = json!({"type": "integer", "default": 3, "x-kubernetes-validations": [{"rule": "self < 10"}]});
+    let schema = json!({"type": "object", "properties": {"spec": {
+        "type": "object", "default": {}, "properties": {"size": size}}}});
+    let version = json!({
+        "name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema},
+        "additionalPrinterColumns": columns,
+    });
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "gadgets.ap.io"},
+        "spec": {"group": "ap.io", "scope": "Namespaced", "names": names, "versions": [version]},
+    })
+}
+
+fn gadget(name: &str, spec: Value) -> Value {
+    json!({"apiVersion": "ap.io/v1", "kind": "Gadget", "metadata": {"name": name}, "spec": spec})
+}
+
 #[test]
-fn a_definition_and_its_objects_are_two_transactions() {
+fn a_definition_and_its_objects_are_one_transaction() {
     run(async {
         let server = Running::start().await;
         let mut admin = server.admin().await;
-        let schema = json!({"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}});
+        let names = json!({"kind": "Gadget", "plural": "gadgets", "shortNames": ["gd"]});
+        let both = |spec: Value| [apply(gadgets(names.clone(), json!([]))), apply(gadget("g", spec))];
+        let before = server.log.revision();
+        // What the definition says of them holds for its objects, and nothing is left where one is refused.
+        let (code, blamed, message) = failure(&transact(&mut admin, &both(json!({"size": 10}))).await);
+        assert_eq!((code, blamed.as_str()), (422, "operations[1]"), "{message}");
+        assert!(message.contains("failed rule: self < 10"), "{message}");
+        let (code, _, message) = failure(&transact(&mut admin, &[both(json!({})), both(json!({}))].concat()).await);
+        assert!(code == 400 && message.contains("operations[2] and operations[0] both write"), "{message}");
+        let mut turned = both(json!({}));
+        turned.reverse();
+        let (code, blamed, message) = failure(&transact(&mut admin, &turned).await);
+        assert_eq!((code, blamed.as_str()), (404, "operations[0]"), "{message}");
+        let body = json!({"kind": "Transaction", "apiVersion": "kontiki.dev/v1", "operations": both(json!({}))});
+        let tried = admin.post(&format!("{PATH}?dryRun=All"), &body).await;
+        assert_eq!(results(&tried), ["created"; 2]);
+        assert_eq!(server.log.revision(), before);
+
+        let answer = transact(&mut admin, &both(json!({}))).await;
+        assert_eq!(results(&answer), ["created"; 2]);
+        let told = &answer.json()["results"];
+        let accepted = told[0].pointer("/object/status/acceptedNames/shortNames").cloned();
+        assert_eq!(accepted, Some(json!(["gd"])), "the definition is served from its first revision");
+        assert_eq!(told[1].pointer("/object/spec"), Some(&json!({"size": 3})));
+        // Served when it is answered, as it was told.
+        let path = "/apis/ap.io/v1/namespaces/default/gadgets/g";
+        assert_eq!(admin.get(path).await.json(), told[1]["object"]);
+        let definition = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/gadgets.ap.io";
+        assert_eq!(admin.get(definition).await.json(), told[0]["object"]);
+        let events: Vec<_> =
+            (before + 1..=revision(&told[1]["object"])).map(|at| server.log.event(at).unwrap()).collect();
+        assert!(events.iter().all(|event| event.index == events[0].index), "one entry");
+        assert_eq!(results(&transact(&mut admin, &both(json!({}))).await), ["unchanged"; 2]);
+        server.stop().await;
+    });
+}
+
+#[test]
+fn what_a_definition_becomes_counts_for_what_comes_after_it() {
+    run(async {
+        let server = Running::start().await;
+        let mut admin = server.admin().await;
         let names = json!({"kind": "Gadget", "plural": "gadgets"});
-        let versions = json!([{"name": "v1", "served": true, "storage": true, "schema": schema}]);
-        let definition = json!({
-            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-            "metadata": {"name": "gadgets.ap.io"},
-            "spec": {"group": "ap.io", "scope": "Namespaced", "names": names, "versions": versions},
-        });
-        let gadget = json!({"apiVersion": "ap.io/v1", "kind": "Gadget", "metadata": {"name": "g"}});
-        let both = [apply(definition.clone()), apply(gadget.clone())];
-        let (code, blamed, message) = failure(&transact(&mut admin, &both).await);
-        assert_eq!((code, blamed.as_str()), (404, "operations[1]"));
-        assert!(message.contains("its definition \"gadgets.ap.io\" is in the same transaction"), "{message}");
-        for one in [definition, gadget] {
-            assert_eq!(results(&transact(&mut admin, &[apply(one)]).await), ["created"]);
-        }
+        let definition = gadgets(names.clone(), json!([]));
+        let widgets = json!({"kind": "Widget", "plural": "widgets", "shortNames": ["gd"]});
+        let mut other = gadgets(widgets, json!([]));
+        other["metadata"]["name"] = "widgets.ap.io".into();
+        assert_eq!(results(&transact(&mut admin, &[apply(other), apply(definition.clone())]).await), ["created"; 2]);
+        // A stricter schema, and an object that it refuses.
+        let mut stricter = definition;
+        let rules = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/size/x-kubernetes-validations";
+        *stricter.pointer_mut(rules).unwrap() = json!([{"rule": "self < 5"}]);
+        let both = |size: u64| [apply(stricter.clone()), apply(gadget("g", json!({"size": size})))];
+        let (code, blamed, message) = failure(&transact(&mut admin, &both(6)).await);
+        assert_eq!((code, blamed.as_str()), (422, "operations[1]"), "{message}");
+        assert!(message.contains("failed rule: self < 5"), "{message}");
+        assert_eq!(results(&transact(&mut admin, &both(4)).await), ["configured", "created"]);
+        // Names that another definition has are not had.
+        let mut late = gadgets(json!({"kind": "Gizmo", "plural": "gizmos", "shortNames": ["gd"]}), json!([]));
+        late["metadata"]["name"] = "gizmos.ap.io".into();
+        let gizmo = json!({"apiVersion": "ap.io/v1", "kind": "Gizmo", "metadata": {"name": "z"}});
+        let (code, blamed, message) = failure(&transact(&mut admin, &[apply(late), apply(gizmo)]).await);
+        assert_eq!((code, blamed.as_str()), (404, "operations[1]"), "{message}");
+        let why = "no matches for kind \"Gizmo\" in version \"ap.io/v1\": its definition \"gizmos.ap.io\" is not served: \"gd\" is already in use";
+        assert!(message.ends_with(why), "{message}");
+        // Nor is a kind of another definition taken for one's own.
+        let mut same = gadgets(json!({"kind": "Gadget", "plural": "gizmos"}), json!([]));
+        same["metadata"]["name"] = "gizmos.ap.io".into();
+        let (code, blamed, message) =
+            failure(&transact(&mut admin, &[apply(same), apply(gadget("i", json!({})))]).await);
+        assert_eq!((code, blamed.as_str()), (404, "operations[1]"), "{message}");
+        assert!(message.contains("its definition \"gizmos.ap.io\" is not served"), "{message}");
+        // One that goes takes nothing new.
+        let crd = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "name": "gadgets.ap.io"});
+        let going = [json!({"verb": "delete", "target": crd}), apply(gadget("h", json!({})))];
+        let (code, blamed, message) = failure(&transact(&mut admin, &going).await);
+        assert_eq!((code, blamed.as_str()), (405, "operations[1]"), "{message}");
+        server.stop().await;
+    });
+}
+
+#[test]
+fn a_namespace_comes_with_its_account_and_its_bounds() {
+    run(async {
+        let server = Running::start().await;
+        let mut admin = server.admin().await;
+        let within = |api_version: &str, kind: &str, name: &str, spec: Value| {
+            let metadata = json!({"name": name, "namespace": "aq"});
+            apply(json!({"apiVersion": api_version, "kind": kind, "metadata": metadata, "spec": spec}))
+        };
+        let namespace = apply(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "aq"}}));
+        let pod = |name: &str| within("v1", "Pod", name, json!({"containers": [{"name": "c", "image": "i"}]}));
+        let quota = within("v1", "ResourceQuota", "q", json!({"hard": {"pods": "1", "count/configmaps": "5"}}));
+        let all = [namespace.clone(), quota.clone(), pod("one"), pod("two")];
+        let (code, blamed, message) = failure(&transact(&mut admin, &all).await);
+        assert_eq!((code, blamed.as_str()), (403, "operations[3]"), "{message}");
+        assert!(message.contains("exceeded quota: q, requested: pods=1, used: pods=1, limited: pods=1"), "{message}");
+        let answer = transact(&mut admin, &all[..3]).await;
+        assert_eq!(results(&answer), ["created"; 3]);
+        let told = answer.json()["results"].clone();
+        let used = json!({"pods": "1", "count/configmaps": "0"});
+        assert_eq!(told[1].pointer("/object/status/used"), Some(&used));
+        assert_eq!(told[2].pointer("/object/spec/serviceAccountName"), Some(&json!("default")));
+        assert_eq!(admin.get("/api/v1/namespaces/aq/resourcequotas/q").await.json(), told[1]["object"]);
+        // One that is there already has the account if it has it.
+        let (code, _, message) = failure(&transact(&mut admin, &[pod("two")]).await);
+        assert!(code == 403 && message.contains("serviceaccount \"default\" not found"), "{message}");
+        let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
+        assert_eq!(admin.post("/api/v1/namespaces/aq/serviceaccounts", &account).await.status, 201);
+        // Bounds that are changed count what is there.
+        let wider = within("v1", "ResourceQuota", "q", json!({"hard": {"pods": "2"}}));
+        let (code, blamed, message) = failure(&transact(&mut admin, &[wider.clone(), pod("two"), pod("three")]).await);
+        assert_eq!((code, blamed.as_str()), (403, "operations[2]"), "{message}");
+        assert_eq!(results(&transact(&mut admin, &[wider, pod("two")]).await), ["configured", "created"]);
+        // No namespace brings other accounts.
+        let spec = json!({"serviceAccountName": "x", "containers": [{"name": "c", "image": "i"}]});
+        let mut elsewhere = within("v1", "Pod", "p", spec);
+        elsewhere["object"]["metadata"]["namespace"] = "ar".into();
+        let mut namespace = namespace;
+        namespace["object"]["metadata"]["name"] = "ar".into();
+        let (code, _, message) = failure(&transact(&mut admin, &[namespace, elsewhere]).await);
+        assert!(code == 403 && message.contains("serviceaccount \"x\" not found"), "{message}");
         server.stop().await;
     });
 }

@@ -246,6 +246,15 @@ pub struct Lookup {
     pub resource: &'static str,
     pub namespace: String,
     pub name: String,
+    /// Every namespace is given such an object soon after it is made: in one that is just being made, it counts as there.
+    pub comes_with_namespace: bool,
+}
+
+impl Lookup {
+    /// An object of the whole cluster; without a name, all of them.
+    pub fn of_cluster(resource: &'static str, name: impl Into<String>) -> Self {
+        Lookup { resource, namespace: String::new(), name: name.into(), comes_with_namespace: false }
+    }
 }
 
 /// What admission may use besides the object itself, all chosen before the command is proposed.

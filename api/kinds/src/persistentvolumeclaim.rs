@@ -228,11 +228,7 @@ const RESIZE_STATUSES: [&str; 5] = [
 static GROWTH: Review = Review {
     plugin: "PersistentVolumeClaimResize",
     lookups: |new, old| {
-        let class = || Lookup {
-            resource: storageclass::RESOURCE,
-            namespace: String::new(),
-            name: volumes::class(new).to_owned(),
-        };
+        let class = || Lookup::of_cluster(storageclass::RESOURCE, volumes::class(new));
         old.filter(|old| grows(new, old) && !volumes::class(new).is_empty()).map(|_| class()).into_iter().collect()
     },
     check: |new, old, found| {

@@ -65,7 +65,7 @@ pub static DEFAULT: DefaultClass = DefaultClass {
 static ONE_DEFAULT: Review = Review {
     plugin: "Priority",
     lookups: |new, _| {
-        let all = || Lookup { resource: RESOURCE, namespace: String::new(), name: String::new() };
+        let all = || Lookup::of_cluster(RESOURCE, "");
         flag(new, "/globalDefault").then(all).into_iter().collect()
     },
     check: |new, old, found| {

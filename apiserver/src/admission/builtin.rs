@@ -3,11 +3,12 @@
 
 use kontiki_kinds::{AdmitFacts, Author, DefaultClass};
 use kontiki_model::{Key, Scope};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     Attributes, Operation,
     metrics::{Phase, Step},
+    namespace,
 };
 use crate::{
     authz,
@@ -20,9 +21,11 @@ pub fn admit(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Refu
     let Attributes { kind, view, .. } = attributes;
     let mut found = Vec::new();
     for lookup in (kind.lookups)(object) {
+        let is_to_come = lookup.comes_with_namespace && namespace::is_new(attributes);
         let key = Key::new(lookup.resource, lookup.namespace, lookup.name);
         let stored = view.get(&key).map_err(|error| read_failed(&error))?;
-        found.push(stored.as_ref().map(object::open).transpose()?);
+        let known = stored.as_ref().map(object::open).transpose()?;
+        found.push(known.or_else(|| is_to_come.then(|| json!({"metadata": {"name": key.name}}))));
     }
     let suffix = rest::suffix();
     let Identity { user, uid, groups, extra, .. } = attributes.identity;

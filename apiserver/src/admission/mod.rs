@@ -26,7 +26,7 @@ pub use config::{AdmissionConfig, AdmissionConfigError};
 pub(crate) use metrics::AdmissionMetrics;
 pub(crate) use namespace::NAMESPACES;
 pub(crate) use policy::{Policies, keep_statuses};
-pub(crate) use quota::has_quotas;
+pub(crate) use quota::{has_quotas, take_over_bounds};
 pub(crate) use webhooks::Hooks;
 
 use matching::Objects;

@@ -30,6 +30,11 @@ pub fn stays(attributes: &Attributes<'_>, change: &mut Change) -> Result<(), Ref
     Ok(())
 }
 
+/// Whether the namespace is made by the same transaction.
+pub fn is_new(attributes: &Attributes<'_>) -> bool {
+    attributes.view.is_new(&Key::new(NAMESPACES.resource, "", attributes.namespace))
+}
+
 /// What bounds writes in the namespace must stay until this one is applied.
 pub fn bounds_stay(attributes: &Attributes<'_>, change: &mut Change) {
     let key = Key::new(NAMESPACES.resource, "", attributes.namespace);

@@ -3,15 +3,18 @@
 //! is used where nobody was asked, the quota controller counts.
 
 use kontiki_kinds::{
-    by_storage_resource,
-    quota::{self, Charge},
+    Kind, by_storage_resource,
+    quota::{self, Charge, Look, Tally},
 };
-use kontiki_model::Scope;
+use kontiki_model::{Key, Scope};
 use kontiki_raft::{Expect, Stored};
 use serde_json::Value;
 
 use super::{Attributes, Operation, namespace};
-use crate::rest::{Change, Refusal, View, object, read_failed};
+use crate::{
+    Core,
+    rest::{Change, Refusal, View, object, read_failed},
+};
 
 const QUOTAS: &str = "resourcequotas";
 
@@ -23,6 +26,37 @@ pub(crate) fn has_quotas(view: &View<'_>, namespace: &str) -> Result<bool, Refus
 fn stored(view: &View<'_>, namespace: &str) -> Result<Vec<Stored>, Refusal> {
     let scope = Scope { resource: QUOTAS.to_owned(), namespace: Some(namespace.to_owned()) };
     view.list(&scope).map_err(|error| read_failed(&error).into())
+}
+
+/// What the quota controller does with new bounds, done at once to a quota that a transaction has written: what is there is counted,
+/// so that what the transaction goes on to write is charged.
+pub(crate) fn take_over_bounds(core: &Core, view: &View<'_>, kind: &Kind, key: &Key) -> Result<Change, Refusal> {
+    let mut change = Change::default();
+    let Some(written) = view.pending_at(key) else { return Ok(change) };
+    // Most kinds bound nothing, and nothing of theirs is parsed.
+    if !(kind.rebounds)(&Value::Null, None) {
+        return Ok(change);
+    }
+    let mut quota = object::open(written)?;
+    let mut tally = Tally::new(&quota, chrono::Utc::now());
+    let kinds = view.kinds(core);
+    for counted in kinds.iter().filter(|counted| counted.namespaced && counted.spelling.is_none()) {
+        let Some(look) = quota::look(&counted, &quota) else { continue };
+        let scope = Scope { resource: counted.storage_resource(), namespace: Some(key.namespace.clone()) };
+        let there = view.list(&scope).map_err(|error| read_failed(&error))?;
+        match look {
+            Look::Number => tally.count(&counted, there.len()),
+            Look::Objects => {
+                let objects = there.iter().map(object::open).collect::<Result<Vec<_>, _>>()?;
+                tally.measure(&counted, &objects);
+            }
+        }
+    }
+    if let Some(status) = tally.finish() {
+        quota["status"] = status;
+        change.put(key, &object::seal(kind, quota)?);
+    }
+    Ok(change)
 }
 
 /// The quotas that bound anything of the object's kind.

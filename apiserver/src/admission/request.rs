@@ -54,7 +54,7 @@ impl<'a> Request<'a> {
         let mut kinds = vec![kind.clone()];
         // Most custom kinds have one version: nothing to look for.
         if kind.custom.as_ref().is_none_or(|custom| !custom.only_version) {
-            let alike = attributes.call.core.kinds().stored_alike(kind);
+            let alike = attributes.view.kinds(attributes.call.core).stored_alike(kind);
             kinds.extend(alike.into_iter().filter(|other| has(other)));
         }
         let body = known.and_then(|one| one.response_kind()).map(|(group, version, name)| {

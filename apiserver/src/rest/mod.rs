@@ -5,13 +5,14 @@
 //! fresh state when another write came first.
 
 mod apply;
+mod bundle;
 mod call;
 pub(crate) mod claims;
 mod computed;
 pub(crate) mod conversion;
 mod create;
 mod decode;
-mod definition;
+pub(crate) mod definition;
 mod delete;
 mod deletion;
 mod frames;
@@ -60,7 +61,7 @@ pub(crate) use options::delete_options;
 pub(crate) use plan::{Change, Effect};
 pub(crate) use store::{Refusal, read_failed};
 pub(crate) use subresource::scale;
-pub(crate) use transaction::{Failed, Operation, Verb, transact};
+pub(crate) use transaction::{Failed, Operation, Operations, Verb, transact};
 pub(crate) use turns::Turns;
 pub(crate) use view::View;
 

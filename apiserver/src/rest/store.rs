@@ -98,8 +98,14 @@ pub async fn commit(
     // It stays in memory for as long as its entry does, and most have one mutation.
     change.preconditions.shrink_to_fit();
     change.mutations.shrink_to_fit();
+    let command = command(core, request, verb, change).await?;
+    Ok(core.log.propose(command).await.map_err(refused)?.events)
+}
+
+/// A change in the name of who asks for it.
+pub async fn command(core: &Core, request: &ApiRequest, verb: &str, change: Change) -> Result<Command, Status> {
     let identity = &request.identity;
-    let command = Command {
+    Ok(Command {
         author: Author {
             user: identity.user.clone(),
             impersonator: identity.impersonator.clone().unwrap_or_default(),
@@ -107,13 +113,25 @@ pub async fn commit(
             verb: verb.to_owned(),
             request_id: request.request_id.clone(),
         },
-        cause: request.cause()?,
+        cause: cause(core, request).await?,
         term: identity.term,
         time_ms: chrono::Utc::now().timestamp_millis(),
         preconditions: change.preconditions,
         mutations: change.mutations,
-    };
-    Ok(core.log.propose(command).await.map_err(refused)?.events)
+    })
+}
+
+/// What a write reacts to. Its author may have heard of it from a server that is ahead of this one; what nobody has seen is no cause.
+async fn cause(core: &Core, request: &ApiRequest) -> Result<Option<Revision>, Status> {
+    let Some(cause) = request.cause()? else { return Ok(None) };
+    if cause > core.log.revision() {
+        let newest = barrier(core).await?;
+        if cause > newest {
+            let why = format!("the Kontiki-Cause header names revision {cause}, but the newest is {newest}");
+            return Err(failure::bad_request(why));
+        }
+    }
+    Ok(Some(cause))
 }
 
 /// The log's answer to a write does not mention its object: cannot be.

@@ -1,16 +1,15 @@
 //! Many writes as one: every one is decided by its own verb, on a state in which those before it have happened; then all
 //! are proposed as one command. Either all of them happen, at consecutive revisions, or none does.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
+use kontiki_kinds::Kinds;
 use kontiki_model::{Key, Status};
-use kontiki_raft::{Event, Expect, Mutation, Stored};
+use kontiki_raft::{Event, Stored};
 
 use super::{
     apply::Application,
+    bundle::{Bundle, Done, Refused},
     call::Call,
     create::Creation,
     definition,
@@ -26,7 +25,7 @@ use super::{
     view::View,
 };
 use crate::{
-    Core, admission,
+    Core,
     failure::{self, Qualified},
     request::{ApiRequest, ResourceRequest},
 };
@@ -84,15 +83,29 @@ impl TryFrom<String> for Verb {
     }
 }
 
-/// Why nothing happened, and which operation is the reason.
+/// The operations of a transaction, in order.
+pub struct Operations<'a> {
+    /// Those of kinds that there are; the others are of kinds that operations before them may define.
+    pub ready: Vec<Option<Operation>>,
+    /// One of the others, among the kinds that there are when it is its turn.
+    pub late: Late<'a>,
+}
+
+/// Why nothing happened, and which operation is the reason: its place, and what it does.
 #[derive(Debug)]
 pub struct Failed {
-    pub operation: Option<usize>,
+    pub operation: Option<(usize, String)>,
     pub status: Status,
 }
 
 impl Operation {
-    fn call<'a>(&'a self, core: &'a Arc<Core>) -> Call<'a> {
+    /// As in `apply configmap web`.
+    pub fn describe(&self) -> String {
+        let name = self.route.name.as_deref().unwrap_or("");
+        format!("{} {} {name}", self.verb.name(), self.route.kind.singular).trim_end().to_owned()
+    }
+
+    pub fn call<'a>(&'a self, core: &'a Arc<Core>) -> Call<'a> {
         Call::new(core, &self.route, &self.request)
     }
 
@@ -116,7 +129,7 @@ impl Operation {
     }
 
     /// What the operation relies on, whatever it does.
-    fn preconditions(&self, call: &Call<'_>, view: &View<'_>) -> Result<(), Refusal> {
+    pub fn preconditions(&self, call: &Call<'_>, view: &View<'_>) -> Result<(), Refusal> {
         if self.uid.is_none() && self.resource_version.is_none() {
             return Ok(());
         }
@@ -144,17 +157,24 @@ impl Write for Check<'_> {
     }
 }
 
+/// One that was read before anything was decided.
+type Ready<'a> = Option<(&'a Operation, Box<dyn Write + 'a>)>;
+
 /// Carries out all operations or none. The answers are in the order of the operations.
 pub async fn transact(
     core: &Arc<Core>,
     request: &ApiRequest,
-    operations: &[Operation],
+    operations: &Operations<'_>,
     dry_run: bool,
-) -> Result<Vec<Written>, Failed> {
-    let mut writes = Vec::with_capacity(operations.len());
-    for (index, operation) in operations.iter().enumerate() {
-        let write = operation.read(core).map_err(|status| Failed { operation: Some(index), status })?;
-        writes.push((operation, write));
+) -> Result<Vec<Done>, Failed> {
+    let mut writes: Vec<Ready<'_>> = Vec::with_capacity(operations.ready.len());
+    for (index, operation) in operations.ready.iter().enumerate() {
+        writes.push(match operation {
+            Some(operation) => {
+                Some((operation, operation.read(core).map_err(|status| failed(operations, index, status))?))
+            }
+            None => None,
+        });
     }
     let overtaken = failure::conflict(TRANSACTIONS, "", "its objects have been modified; please try again");
     let mut attempts = Attempts::new(core, overtaken);
@@ -165,7 +185,7 @@ pub async fn transact(
                 if charged {
                     attempts.are_charged();
                 }
-                attempt(core, request, &writes, &mut bundle).await
+                attempt(core, request, (&writes, operations.late), &mut bundle).await
             }
             Err(refusal) => Err((None, refusal)),
         };
@@ -176,128 +196,77 @@ pub async fn transact(
         };
         let raced = matches!(refusal, Refusal::Raced);
         attempts.again(refusal).await.map_err(|status| Failed { operation, status })?;
-        let over = |operation: &Operation| definition::is_over(core, &operation.route.kind);
-        if raced && let Some(index) = operations.iter().position(over) {
-            return Err(Failed { operation: Some(index), status: failure::definition_changed() });
+        let over = |operation: &Option<Operation>| {
+            operation.as_ref().is_some_and(|operation| definition::is_over(core, &operation.route.kind))
+        };
+        if raced && let Some(index) = operations.ready.iter().position(over) {
+            return Err(failed(operations, index, failure::definition_changed()));
         }
     }
 }
 
+fn failed(operations: &Operations<'_>, index: usize, status: Status) -> Failed {
+    let operation = operations.ready[index].as_ref().map(|operation| (index, operation.describe()));
+    Failed { operation, status }
+}
+
+pub type Late<'a> = &'a (dyn Fn(usize, &Kinds) -> Result<Operation, Status> + Sync);
+
 async fn attempt(
     core: &Arc<Core>,
     request: &ApiRequest,
-    writes: &[(&Operation, Box<dyn Write + '_>)],
+    (writes, late): (&[Ready<'_>], Late<'_>),
     bundle: &mut Bundle<'_>,
-) -> Result<Vec<Written>, (Option<usize>, Refusal)> {
+) -> Result<Vec<Done>, Refused> {
     let of_all = |refusal| (None, refusal);
-    for (index, (operation, write)) in writes.iter().enumerate() {
-        bundle.add(&operation.call(core), operation, &**write).await.map_err(|refusal| (Some(index), refusal))?;
+    for (index, ready) in writes.iter().enumerate() {
+        match ready {
+            Some((operation, write)) => bundle.decide(core, index, operation, &**write).await?,
+            None => {
+                let prepared = late(index, &bundle.view.kinds(core)).map_err(|mut status| {
+                    if status.code == 404 {
+                        status.message += &definition::unserved(&bundle.view, |_| true).unwrap_or_default();
+                    }
+                    // There may be a newer state, with other kinds.
+                    of_all(Refusal::Judged(status))
+                });
+                let operation = prepared?;
+                definition::is_own(&bundle.view, &operation.route.kind)
+                    .map_err(|status| (Some((index, operation.describe())), Refusal::Judged(status)))?;
+                let read = operation.read(core);
+                let write = read.map_err(|status| (Some((index, operation.describe())), Refusal::Final(status)))?;
+                bundle.decide(core, index, &operation, &*write).await?;
+            }
+        }
         if index % TRANSACTION_OPERATIONS_AT_ONCE == TRANSACTION_OPERATIONS_AT_ONCE - 1 {
             tokio::task::yield_now().await;
         }
     }
-    let (change, written) = (std::mem::take(&mut bundle.change), std::mem::take(&mut bundle.written));
+    let (change, done) = (std::mem::take(&mut bundle.change), bundle.done());
     if bundle.view.dry_run {
-        return Ok(written);
+        return Ok(done);
     }
     let events = match change.mutations.is_empty() {
         true => {
-            let keys: Vec<_> = written.iter().map(|one| (&one.stored.key, one.stored.revision)).collect();
+            let keys: Vec<_> = done.iter().map(|(_, one)| (&one.stored.key, one.stored.revision)).collect();
             store::confirm(core, &keys).await.map_err(of_all)?;
             Vec::new()
         }
         false => store::commit(core, request, VERB, change).await.map_err(of_all)?,
     };
-    dated(written, &events).map_err(|status| of_all(status.into()))
+    dated(done, &events).map_err(|status| of_all(status.into()))
 }
 
 /// What was written, at the revisions that it got.
-fn dated(written: Vec<Written>, events: &[Arc<Event>]) -> Result<Vec<Written>, Status> {
+fn dated(done: Vec<Done>, events: &[Arc<Event>]) -> Result<Vec<Done>, Status> {
     let revisions: HashMap<&Key, u64> = events.iter().map(|event| (&event.object.key, event.revision())).collect();
-    let dated = written.into_iter().map(|one| match one.effect {
-        Effect::Unchanged => {
-            let renewed = revisions.get(&one.stored.key).copied();
-            Ok(Written { stored: Stored { revision: renewed.unwrap_or(one.stored.revision), ..one.stored }, ..one })
-        }
-        Effect::Created | Effect::Updated | Effect::Deleted => {
-            let revision = *revisions.get(&one.stored.key).ok_or_else(|| store::lost(&one.stored.key))?;
-            Ok(Written { stored: Stored { revision, ..one.stored }, ..one })
-        }
+    let dated = done.into_iter().map(|(kind, one)| {
+        let known = revisions.get(&one.stored.key).copied();
+        let revision = match one.effect {
+            Effect::Unchanged => known.unwrap_or(one.stored.revision),
+            Effect::Created | Effect::Updated | Effect::Deleted => known.ok_or_else(|| store::lost(&one.stored.key))?,
+        };
+        Ok((kind, Written { stored: Stored { revision, ..one.stored }, ..one }))
     });
     dated.collect()
-}
-
-/// Plans that become one command.
-struct Bundle<'a> {
-    view: View<'a>,
-    change: Change,
-    /// Where in the command a key is written, and what is expected of a key.
-    places: HashMap<Key, usize>,
-    expected: HashMap<Key, Expect>,
-    written: Vec<Written>,
-}
-
-impl<'a> Bundle<'a> {
-    fn new(core: &'a Core, dry_run: bool) -> Self {
-        Bundle {
-            view: View::of(&core.log, dry_run),
-            change: Change::default(),
-            places: HashMap::new(),
-            expected: HashMap::new(),
-            written: Vec::new(),
-        }
-    }
-
-    /// Takes the turns of all namespaces whose quotas may be charged, in one order. Says whether there are any.
-    async fn take_turns(&self, core: &Core, operations: &[Operation]) -> Result<bool, Refusal> {
-        let mut namespaces = BTreeSet::new();
-        let writes = operations.iter().filter(|one| !self.view.dry_run && one.verb != Verb::Check);
-        for namespace in writes.filter_map(|one| one.route.namespace.as_deref()) {
-            if !namespaces.contains(namespace) && admission::has_quotas(&self.view, namespace)? {
-                namespaces.insert(namespace);
-            }
-        }
-        let charged = !namespaces.is_empty();
-        self.view.take_turns(&core.turns, namespaces).await;
-        Ok(charged)
-    }
-
-    async fn add(&mut self, call: &Call<'_>, operation: &Operation, write: &dyn Write) -> Result<(), Refusal> {
-        operation.preconditions(call, &self.view)?;
-        let Plan { effect, object, mut change, warnings } = write.plan(call, &self.view).await?;
-        if effect == Effect::Unchanged {
-            // Nor may it change until the others happen.
-            change.expect(&object.key, Expect::Revision(object.revision));
-        }
-        // What an earlier operation writes is as it was decided: nobody else can come between.
-        let foreign = change.preconditions.into_iter().filter(|one| !self.view.is_pending(&one.key));
-        for precondition in foreign {
-            let known = self.expected.insert(precondition.key.clone(), precondition.expect.clone());
-            if known.as_ref() != Some(&precondition.expect) {
-                self.change.preconditions.push(precondition);
-            }
-        }
-        // They are to the other operations what they are to everybody: as they were.
-        let renewals = change.renewals.into_iter().filter(|(key, _)| !self.view.is_pending(key));
-        for (key, present) in renewals {
-            self.change.renew(key, present);
-        }
-        for mutation in change.mutations {
-            self.view.pretend(&mutation);
-            self.write(mutation);
-        }
-        self.written.push(Written { effect, stored: object, warnings });
-        Ok(())
-    }
-
-    /// A key has one event in a command: what one object gives back and another one takes (an address) passes on.
-    fn write(&mut self, mutation: Mutation) {
-        match self.places.get(mutation.key()) {
-            Some(place) => self.change.mutations[*place] = mutation,
-            None => {
-                self.places.insert(mutation.key().clone(), self.change.mutations.len());
-                self.change.mutations.push(mutation);
-            }
-        }
-    }
 }

@@ -183,6 +183,7 @@ fn preconditions(call: &Call<'_>, update: &Update<'_>, new: &mut Value, old: &Va
     let given = text(new, "/metadata/resourceVersion").to_owned();
     let current = text(old, "/metadata/resourceVersion");
     match given.as_str() {
+        given if given == current => Ok(()),
         "" | "0" if call.kind.unconditional_update => {
             object::metadata(new).insert("resourceVersion".to_owned(), current.into());
             Ok(())
@@ -192,7 +193,6 @@ fn preconditions(call: &Call<'_>, update: &Update<'_>, new: &mut Value, old: &Va
             faults.invalid("metadata.resourceVersion", 0, "must be specified for an update");
             Err(Refusal::Final(failure::invalid(call.resource(), update.name, &faults)))
         }
-        given if given == current => Ok(()),
         given => match given.parse::<u64>() {
             Ok(_) => Err(Refusal::Judged(call.modified(update.name))),
             Err(error) => Err(Refusal::Final(failure::unexpected(go_number_error("ParseUint", given, &error)))),

@@ -6,6 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use kontiki_kinds::Kinds;
 use kontiki_model::{Head, Key, Revision, Scope};
 use kontiki_raft::{ListOptions, Log, Mutation, ReadError, Stored};
 
@@ -13,6 +14,7 @@ use super::{
     store::Refusal,
     turns::{Turn, Turns},
 };
+use crate::Core;
 
 /// What will be at a key. Pending objects have revision 0: they get theirs when the transaction is applied.
 pub struct View<'a> {
@@ -20,13 +22,25 @@ pub struct View<'a> {
     pub dry_run: bool,
     log: &'a Log,
     pending: HashMap<Key, Option<Stored>>,
+    /// What is served as the transaction has it, once it has written a definition.
+    kinds: Option<Kinds>,
     /// By namespace. They are held for as long as the view: until what was decided on it is applied or given up.
     turns: Mutex<HashMap<String, Turn>>,
 }
 
 impl<'a> View<'a> {
     pub fn of(log: &'a Log, dry_run: bool) -> Self {
-        View { dry_run, log, pending: HashMap::new(), turns: Mutex::default() }
+        View { dry_run, log, pending: HashMap::new(), kinds: None, turns: Mutex::default() }
+    }
+
+    /// The kinds that there are, those of this transaction's definitions among them.
+    pub fn kinds(&self, core: &Core) -> Kinds {
+        self.kinds.clone().unwrap_or_else(|| core.kinds())
+    }
+
+    /// From now on, these are the kinds.
+    pub fn define(&mut self, kinds: Kinds) {
+        self.kinds = Some(kinds);
     }
 
     pub fn get(&self, key: &Key) -> Result<Option<Stored>, ReadError> {
@@ -99,6 +113,22 @@ impl<'a> View<'a> {
             true => Ok(true),
             false => self.log.is_sealed_as_today(&stored.key, stored.revision),
         }
+    }
+
+    /// What this transaction makes of a resource's objects that it writes.
+    pub fn pending(&self, resource: &str) -> impl Iterator<Item = &Stored> {
+        let of = self.pending.iter().filter(move |(key, _)| key.resource == resource);
+        of.filter_map(|(_, stored)| stored.as_ref())
+    }
+
+    /// What this transaction puts at a key.
+    pub fn pending_at(&self, key: &Key) -> Option<&Stored> {
+        self.pending.get(key)?.as_ref()
+    }
+
+    /// Whether this transaction makes what is at the key.
+    pub fn is_new(&self, key: &Key) -> bool {
+        self.pending.get(key).is_some_and(Option::is_some) && self.log.head(key).is_none()
     }
 
     /// Whether this transaction changes the key.

@@ -152,6 +152,9 @@ fn paths_of_scale(scale: &Value) -> Scale {
 }
 
 impl Custom {
+    /// Stands for the revision of a definition that is about to be written: all objects that there are were written before.
+    pub const UNWRITTEN: Revision = Revision::MAX;
+
     /// What a selector may name, and what the object has there.
     pub fn field_values(&self, object: &Value) -> BTreeMap<String, String> {
         let value = |path: &JsonPath| match path.find(object).first() {

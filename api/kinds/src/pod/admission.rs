@@ -12,18 +12,21 @@ pub const TOKEN_MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccoun
 /// Tokens live an hour and seven seconds: an odd number tells these volumes from users' own.
 const TOKEN_SECONDS: i64 = 3607;
 const TOLERATION_SECONDS: i64 = 300;
+/// The account that a controller gives every namespace.
+const DEFAULT_ACCOUNT: &str = "default";
 
 /// The service account the pod runs as, and the classes it names.
 pub fn lookups(pod: &Value) -> Vec<Lookup> {
+    let account = text_or(pod, "/spec/serviceAccountName", DEFAULT_ACCOUNT);
     let mut all = vec![Lookup {
         resource: "serviceaccounts",
         namespace: text(pod, "/metadata/namespace").to_owned(),
-        name: text_or(pod, "/spec/serviceAccountName", "default").to_owned(),
+        name: account.to_owned(),
+        comes_with_namespace: account == DEFAULT_ACCOUNT,
     }];
     let class = text(pod, "/spec/priorityClassName");
     if !class.is_empty() {
-        let (resource, name) = ("priorityclasses.scheduling.k8s.io", class.to_owned());
-        all.push(Lookup { resource, namespace: String::new(), name });
+        all.push(Lookup::of_cluster("priorityclasses.scheduling.k8s.io", class));
     }
     all.extend(runtime::lookup(pod));
     all
@@ -100,7 +103,7 @@ fn service_account(pod: &mut Value, facts: &AdmitFacts<'_>) -> Result<(), String
     if pod.pointer("/metadata/annotations").and_then(|all| all.get(MIRROR)).is_some() {
         return Ok(());
     }
-    let name = text_or(pod, "/spec/serviceAccountName", "default").to_owned();
+    let name = text_or(pod, "/spec/serviceAccountName", DEFAULT_ACCOUNT).to_owned();
     let spec = object(pod, "spec");
     spec["serviceAccountName"] = name.as_str().into();
     spec["serviceAccount"] = name.as_str().into();

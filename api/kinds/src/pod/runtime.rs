@@ -8,7 +8,7 @@ use crate::tree::{at, int, list, members, missing, object, text};
 pub fn lookup(pod: &Value) -> Option<Lookup> {
     let name = text(pod, "/spec/runtimeClassName");
     let resource = "runtimeclasses.node.k8s.io";
-    (!name.is_empty()).then(|| Lookup { resource, namespace: String::new(), name: name.to_owned() })
+    (!name.is_empty()).then(|| Lookup::of_cluster(resource, name))
 }
 
 /// `class` is what was found for [`lookup`].

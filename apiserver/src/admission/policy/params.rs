@@ -17,7 +17,7 @@ pub(super) type Hindrance = String;
 /// The kind of a policy's parameters, if it has any.
 pub(super) fn kind(about: &About<'_>, wanted: Option<&ParamKind>) -> Result<Option<KindRef>, Hindrance> {
     let Some(ParamKind { group, version, kind }) = wanted else { return Ok(None) };
-    match about.attributes.call.core.kinds().by_gvk(group, version, kind) {
+    match about.attributes.view.kinds(about.attributes.call.core).by_gvk(group, version, kind) {
         Some(found) => Ok(Some(found)),
         None => Err(format!("failed to find resource referenced by paramKind: '{group}/{version}, Kind={kind}'")),
     }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use kontiki_model::{Revision, Status};
-use kontiki_raft::{Author, Command};
 
 use super::plan::Plan;
 use crate::{
@@ -25,22 +24,8 @@ pub struct Committed {
 
 /// True if all of it was committed; false if another write came first, and it must be compared again.
 pub async fn commit(core: &Arc<Core>, request: &ApiRequest, plan: &Plan, done: &mut Committed) -> Result<bool, Status> {
-    let identity = &request.identity;
     for change in plan.commands() {
-        let command = Command {
-            author: Author {
-                user: identity.user.clone(),
-                impersonator: identity.impersonator.clone().unwrap_or_default(),
-                user_agent: request.user_agent().to_owned(),
-                verb: VERB.to_owned(),
-                request_id: request.request_id.clone(),
-            },
-            cause: request.cause()?,
-            term: identity.term,
-            time_ms: chrono::Utc::now().timestamp_millis(),
-            preconditions: change.preconditions,
-            mutations: change.mutations,
-        };
+        let command = store::command(core, request, VERB, change).await?;
         match core.log.propose(command).await.map_err(store::refused) {
             Ok(applied) => {
                 done.commands += 1;

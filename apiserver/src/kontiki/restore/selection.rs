@@ -12,7 +12,7 @@ use kontiki_raft::{ReadError, backup::Archive};
 use crate::{
     bootstrap, definitions, failure,
     request::ApiRequest,
-    rest::{claims, store::read_failed},
+    rest::{claims, definition, store::read_failed},
 };
 
 #[derive(Clone)]
@@ -77,7 +77,7 @@ impl Selection {
     pub fn judge(&self, key: &Key) -> Judged {
         let Some(kind) = self.known.by_storage_resource(&key.resource) else {
             return match key.resource.contains('.') {
-                _ if claims::is_claim(key) => Judged::Outside,
+                _ if claims::is_claim(key) || definition::is_of_names(key) => Judged::Outside,
                 true => Judged::Left("custom objects whose definition is not there"),
                 false => Judged::Left("the cluster's own records"),
             };

@@ -50,7 +50,7 @@ pub struct TransactionOperation {
     pub grace_period_seconds: Option<i64>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Preconditions {
     pub uid: Option<String>,
@@ -84,23 +84,6 @@ pub struct TypeMeta {
 pub struct ObjectMeta {
     pub namespace: Option<String>,
     pub name: Option<String>,
-}
-
-/// The kinds that a definition is to define.
-#[derive(Deserialize)]
-pub struct Definition {
-    pub spec: Object<DefinitionSpec>,
-}
-
-#[derive(Deserialize)]
-pub struct DefinitionSpec {
-    pub group: String,
-    pub names: Object<DefinitionNames>,
-}
-
-#[derive(Deserialize)]
-pub struct DefinitionNames {
-    pub kind: String,
 }
 
 pub fn read(request: &ApiRequest, bytes: &[u8]) -> Result<Transaction, Status> {

@@ -5,20 +5,17 @@
 
 mod body;
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, header};
-use kontiki_kinds::{KindRef, customresourcedefinition};
+use kontiki_kinds::{KindRef, Kinds};
 use kontiki_model::{Cause, Status};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde_json::{json, value::RawValue};
 
-use self::body::{
-    Definition, DefinitionNames, DefinitionSpec, ObjectMeta, ObjectReference, Preconditions, Transaction,
-    TransactionOperation, TypeMeta,
-};
+use self::body::{ObjectMeta, ObjectReference, Preconditions, Transaction, TransactionOperation, TypeMeta};
 use super::{Asked, GROUP_VERSION, object::Object};
 use crate::{
     authn::AUTHENTICATED,
@@ -28,7 +25,7 @@ use crate::{
     definitions, failure, limits,
     negotiate::{Form, Media},
     request::{ApiRequest, ApiResponse, RequestBody, ResourceRequest},
-    rest::{self, Effect, Failed, Operation, Verb},
+    rest::{self, Effect, Failed, Operation, Operations, Verb},
     route::{RequestInfo, Target},
 };
 
@@ -72,18 +69,19 @@ pub async fn answer(core: Arc<Core>, asked: Asked) -> Result<ApiResponse, Status
     let transaction = body::read(&request, &bytes)?;
     // Any other value is refused by the first verb that writes.
     let dry_run = request.query_value("dryRun") == Some("All");
-    let operations = prepare(&core, &request, transaction)?;
-    let written = rest::transact(&core, &request, &operations, dry_run).await;
-    let mut written = written.map_err(|failed| told(failed, &operations))?;
-    if !dry_run && operations.iter().any(|operation| operation.route.kind.defines_kinds) {
+    let ready = prepare(&core, &request, &transaction)?;
+    let late = |index: usize, kinds: &Kinds| operation(&core, kinds, &request, &transaction, index);
+    let operations = Operations { ready, late: &late };
+    let mut done = rest::transact(&core, &request, &operations, dry_run).await.map_err(told)?;
+    if !dry_run && done.iter().any(|(kind, _)| kind.defines_kinds) {
         definitions::changed(&core).await?;
     }
-    for (one, operation) in written.iter_mut().zip(&operations) {
-        one.stored = rest::as_asked(&core, &operation.route.kind, &one.stored).await;
+    for (kind, one) in &mut done {
+        one.stored = rest::as_asked(&core, kind, &one.stored).await;
     }
-    let revision = written.iter().map(|one| one.stored.revision).max().unwrap_or_default();
-    let outcomes = written.into_iter().zip(&operations).map(|(one, operation)| {
-        let deprecated = operation.route.kind.deprecation.map(str::to_owned);
+    let revision = done.iter().map(|(_, one)| one.stored.revision).max().unwrap_or_default();
+    let outcomes = done.into_iter().map(|(kind, one)| {
+        let deprecated = kind.deprecation.map(str::to_owned);
         Ok(Outcome {
             result: match one.effect {
                 Effect::Created => "created",
@@ -119,15 +117,11 @@ struct Answer {
 }
 
 /// The failure of the whole, which is that of one operation.
-fn told(failed: Failed, operations: &[Operation]) -> Status {
+fn told(failed: Failed) -> Status {
     let Failed { operation, mut status } = failed;
-    let Some((index, operation)) = operation.and_then(|index| Some((index, operations.get(index)?))) else {
-        return status;
-    };
-    let route = &operation.route;
-    let name = route.name.as_deref().unwrap_or("");
-    let what = format!("{} {} {name}", operation.verb.name(), route.kind.singular);
-    blame(&mut status, index, what.trim_end());
+    if let Some((index, what)) = operation {
+        blame(&mut status, index, &what);
+    }
     status
 }
 
@@ -139,64 +133,63 @@ fn blame(status: &mut Status, index: usize, what: &str) {
     status.details.get_or_insert_default().causes.push(cause);
 }
 
-/// The requests that the operations are, each of them allowed.
-fn prepare(core: &Core, request: &ApiRequest, transaction: Transaction) -> Result<Vec<Operation>, Status> {
-    let namespace = transaction.namespace.as_deref().unwrap_or(NAMESPACE);
-    let mut operations = Vec::with_capacity(transaction.operations.len());
-    let defined = definitions(core, &transaction.operations);
-    let mut written: HashMap<(&'static str, &'static str, Option<String>, String), usize> = HashMap::new();
-    for (index, Object(asks)) in transaction.operations.into_iter().enumerate() {
-        let verb = asks.verb;
-        let operation = operation(core, request, (namespace, &defined), asks).map_err(|mut status| {
-            blame(&mut status, index, verb.name());
-            status
-        })?;
-        let ResourceRequest { kind, namespace, name, .. } = &operation.route;
-        if let (true, Some(name)) = (verb != Verb::Check, name) {
-            let place = (kind.group, kind.resource, namespace.clone(), name.clone());
-            if let Some(first) = written.insert(place, index) {
-                let message = format!(
-                    "operations[{index}] and operations[{first}] both write {} {name:?}; a transaction writes an object once",
-                    kind.singular
-                );
-                return Err(failure::bad_request(message));
-            }
-        }
-        operations.push(operation);
+/// The requests that the operations are, each of them allowed; none for those of kinds that a definition before them may define.
+fn prepare(core: &Core, request: &ApiRequest, transaction: &Transaction) -> Result<Vec<Option<Operation>>, Status> {
+    let kinds = core.kinds();
+    let mut defines = false;
+    let mut prepared = Vec::with_capacity(transaction.operations.len());
+    for (index, Object(asks)) in transaction.operations.iter().enumerate() {
+        let kind = kind_of(&kinds, asks);
+        let is_late = defines && kind.as_ref().is_none_or(|kind| kind.custom.is_some());
+        let ready = (!is_late).then(|| operation(core, &kinds, request, transaction, index));
+        prepared.push(ready.transpose()?);
+        defines |= asks.verb != Verb::Check && kind.is_some_and(|kind| kind.defines_kinds);
     }
-    Ok(operations)
+    Ok(prepared)
 }
 
-/// Kinds that definitions in the same transaction are about to define, and the definitions' names. They are served only once
-/// that is committed: what is written of them now would be stored by nobody's schema.
-type Defined = HashMap<(String, String), String>;
-
-fn definitions(core: &Core, operations: &[Object<TransactionOperation>]) -> Defined {
-    let kinds = core.kinds();
-    let defined = |Object(asks): &Object<TransactionOperation>| {
-        let text = asks.object.as_ref()?.get();
-        let Object(TypeMeta { api_version, kind, metadata }) = serde_json::from_str(text).ok()?;
-        let (group, version) = api_version.split_once('/')?;
-        let kind = kinds.by_gvk(group, version, &kind)?;
-        let definition = &customresourcedefinition::KIND;
-        if (kind.group, kind.resource) != (definition.group, definition.resource) {
-            return None;
+/// The kind that an operation is about, if there is one.
+fn kind_of(kinds: &Kinds, asks: &TransactionOperation) -> Option<KindRef> {
+    let (api_version, kind) = match (&asks.object, &asks.target) {
+        (Some(object), _) => {
+            let Object(TypeMeta { api_version, kind, .. }) = serde_json::from_str(object.get()).ok()?;
+            (api_version, kind)
         }
-        let Object(Definition { spec: Object(DefinitionSpec { group, names }) }) = serde_json::from_str(text).ok()?;
-        let Object(DefinitionNames { kind }) = names;
-        Some(((group, kind), metadata?.0.name?))
+        (None, Some(Object(target))) => (target.api_version.clone(), target.kind.clone()),
+        (None, None) => return None,
     };
-    operations.iter().filter_map(defined).collect()
+    let (group, version) = group_version(&api_version);
+    kinds.by_gvk(group, version, &kind)
+}
+
+fn group_version(api_version: &str) -> (&str, &str) {
+    api_version.split_once('/').unwrap_or(("", api_version))
 }
 
 fn operation(
     core: &Core,
+    kinds: &Kinds,
     request: &ApiRequest,
-    (namespace, defined): (&str, &Defined),
-    asks: TransactionOperation,
+    transaction: &Transaction,
+    index: usize,
 ) -> Result<Operation, Status> {
-    let place = place(core, &asks, namespace, defined)?;
-    let (method, content_type, body) = content(&asks)?;
+    let namespace = transaction.namespace.as_deref().unwrap_or(NAMESPACE);
+    let Object(asks) = &transaction.operations[index];
+    read(core, kinds, request, namespace, asks).map_err(|mut status| {
+        blame(&mut status, index, asks.verb.name());
+        status
+    })
+}
+
+fn read(
+    core: &Core,
+    kinds: &Kinds,
+    request: &ApiRequest,
+    namespace: &str,
+    asks: &TransactionOperation,
+) -> Result<Operation, Status> {
+    let place = place(kinds, asks, namespace)?;
+    let (method, content_type, body) = content(asks)?;
     let mut request = ApiRequest {
         method,
         path: String::new(),
@@ -229,11 +222,11 @@ fn operation(
     if name == Some("") {
         return Err(failure::bad_request("metadata.name: Required value"));
     }
-    let mut route = allowed(core, &request, &place, name, subresource)?;
+    let mut route = allowed(core, kinds, &request, &place, name, subresource)?;
     let may_create = match asks.verb {
         Verb::Apply => {
             let method = std::mem::replace(&mut request.method, Method::POST);
-            let created = allowed(core, &request, &place, None, "").map(drop);
+            let created = allowed(core, kinds, &request, &place, None, "").map(drop);
             request.method = method;
             created
         }
@@ -243,12 +236,12 @@ fn operation(
         // For the messages, and to find out what is written twice.
         route.name = Some(place.name).filter(|name| !name.is_empty());
     }
-    let Object(Preconditions { uid, resource_version }) = asks.preconditions;
+    let Object(Preconditions { uid, resource_version }) = asks.preconditions.clone();
     Ok(Operation { verb: asks.verb, route, request, may_create, uid, resource_version })
 }
 
 /// What the operation is about.
-fn place(core: &Core, asks: &TransactionOperation, namespace: &str, defined: &Defined) -> Result<Place, Status> {
+fn place(kinds: &Kinds, asks: &TransactionOperation, namespace: &str) -> Result<Place, Status> {
     let verb = asks.verb.name();
     let (api_version, kind, given, name) = match (asks.verb, &asks.object, &asks.target) {
         (Verb::Apply | Verb::Create | Verb::Update, Some(object), None) => {
@@ -268,18 +261,10 @@ fn place(core: &Core, asks: &TransactionOperation, namespace: &str, defined: &De
             return Err(failure::bad_request(format!("{verb} takes a target, and no object")));
         }
     };
-    let (group, version) = api_version.split_once('/').unwrap_or(("", &api_version));
-    let found = core.kinds().by_gvk(group, version, &kind);
-    let kind = found.ok_or_else(|| {
-        let mut status = failure::no_such_resource();
-        status.message = format!("no matches for kind {kind:?} in version {api_version:?}");
-        if let Some(definition) = defined.get(&(group.to_owned(), kind.clone())) {
-            status.message.push_str(&format!(
-                ": its definition {definition:?} is in the same transaction, and serves no object before that is done: apply \
-                 the definition first"
-            ));
-        }
-        status
+    let (group, version) = group_version(&api_version);
+    let kind = kinds.by_gvk(group, version, &kind).ok_or_else(|| {
+        let message = format!("no matches for kind {kind:?} in version {api_version:?}");
+        Status { message, ..failure::no_such_resource() }
     })?;
     let given = given.filter(|given| !given.is_empty()).unwrap_or_else(|| namespace.to_owned());
     let namespace = kind.namespaced.then_some(given);
@@ -321,6 +306,7 @@ fn content(asks: &TransactionOperation) -> Result<(Method, &str, Bytes), Status>
 /// The route of a request to a place, if its author may go there.
 fn allowed(
     core: &Core,
+    kinds: &Kinds,
     request: &ApiRequest,
     place: &Place,
     name: Option<&str>,
@@ -348,6 +334,6 @@ fn allowed(
     let question = Question { identity: &request.identity, verb, target: &target, field_selector: "" };
     authz::authorize(core, question)?;
     let Target::Resource(resource) = &target else { return Err(failure::no_such_resource()) };
-    let route = resource.resolve(&core.kinds(), verb, &request.method)?;
+    let route = resource.resolve(kinds, verb, &request.method)?;
     Ok(route)
 }

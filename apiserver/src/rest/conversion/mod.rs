@@ -9,7 +9,7 @@ mod review;
 
 use std::borrow::Cow;
 
-use kontiki_kinds::{Kind, KindRef};
+use kontiki_kinds::{Custom, Kind, KindRef};
 use kontiki_model::Status;
 use kontiki_raft::Stored;
 use serde_json::Value;
@@ -98,7 +98,11 @@ pub async fn told<'a>(core: &Core, kind: &Kind, stored: &'a Stored) -> Result<Co
         let converted = convert_one(core, kind, object, &kind.group_version()).await?;
         object::told_from(kind, stored, converted)
     };
-    core.conversions.once(kind, stored, converting).await.map(Cow::Owned)
+    match kind.custom.as_ref().is_some_and(|custom| custom.since == Custom::UNWRITTEN) {
+        // Another transaction may be about to write another one: nothing is remembered of it.
+        true => converting.await.map(Cow::Owned),
+        false => core.conversions.once(kind, stored, converting).await.map(Cow::Owned),
+    }
 }
 
 /// An object in the version of a kind, as a tree that is written as it would be stored.
