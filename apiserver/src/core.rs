@@ -26,7 +26,9 @@ use crate::{
     failure,
     fairness::Fairness,
     follow::Follower,
-    health, limits,
+    health,
+    kontiki::era::Eras,
+    limits,
     metrics::Metrics,
     peers::Peers,
     pki::{JoinTokens, Pki},
@@ -49,6 +51,8 @@ pub struct Core {
     pub metrics: Metrics,
     /// What was made of the definitions of kinds.
     pub(crate) definitions: Definitions,
+    /// The kinds that were served at moments that were asked about.
+    pub(crate) eras: Eras,
     /// The kinds that are served now.
     registry: RwLock<Arc<Registry>>,
     /// Watch events rendered once for many watchers.
@@ -122,6 +126,7 @@ impl Core {
             authentication,
             metrics,
             definitions: Definitions::default(),
+            eras: Eras::default(),
             registry: RwLock::new(Arc::new(Registry::new(Kinds::default(), Arc::default()))),
             frames: Frames::default(),
             static_tokens,

@@ -297,20 +297,28 @@ impl Handler {
             at::check(&request.method, &info.target)?;
         }
         let resource = match &info.target {
-            Target::Path(path) => return paths::answer(&self.core, path, &request).boxed().await,
+            Target::Path(path) => {
+                let registry = match past {
+                    Some(moment) => at::documents(&self.core, moment, path).boxed().await?,
+                    None => self.core.registry(),
+                };
+                return paths::answer(&self.core, &registry, path, &request).boxed().await;
+            }
             Target::Resource(resource) => resource,
         };
-        // An unknown version of a known group is told as a Status, as an unknown resource is.
-        if !self.core.registry().discovery().knows(&resource.group) {
-            return Ok(content::page_not_found());
-        }
         if let Some(review) = reviews::find(resource) {
             return reviews::answer(&self.core, review, info.verb, resource, &request).boxed().await;
         }
-        let route = resource.resolve(&self.core.kinds(), info.verb, &request.method)?;
         if let Some(moment) = past {
-            return self.answer_past(&moment?, route, request).boxed().await;
+            return self.answer_past(&moment?, (resource, info.verb), request).boxed().await;
         }
+        let registry = self.core.registry();
+        // An unknown version of a known group is told as a Status, as an unknown resource is.
+        if !registry.discovery().knows(&resource.group) {
+            return Ok(content::page_not_found());
+        }
+        let route = resource.resolve(&registry.kinds, info.verb, &request.method)?;
+        drop(registry);
         if serves(resource, &route, Subresource::Token) {
             return token_request::issue(&self.core, &route, &request).boxed().await;
         }
@@ -320,10 +328,16 @@ impl Handler {
     async fn answer_past(
         &self,
         moment: &Moment,
-        route: ResourceRequest,
+        (resource, verb): (&ResourceInfo, &'static str),
         request: ApiRequest,
     ) -> Result<ApiResponse, Status> {
         let revision = moment.resolve(&self.core).await?;
+        let registry = at::registry(&self.core, revision, resource, verb).await?;
+        if !registry.discovery().knows(&resource.group) {
+            return Ok(content::page_not_found());
+        }
+        let route = resource.resolve(&registry.kinds, verb, &request.method)?;
+        drop(registry);
         at::check_retained(&self.core, &route.kind, revision)?;
         let request = ApiRequest { at: Some(revision), ..request };
         let mut response = rest::handle(&self.core, route, request).await?;

@@ -11,6 +11,7 @@ use crate::{
     core::Core,
     failure, fairness, health, kontiki, metrics,
     negotiate::{self, Form, Offer, negotiate},
+    registry::Registry,
     request::{ApiRequest, ApiResponse},
     version,
 };
@@ -19,14 +20,18 @@ const KEY_SET: &str = "application/jwk-set+json";
 /// How long clients may keep what identifies the issuer of tokens.
 const KEYS_CACHED: &str = "public, max-age=3600";
 
-pub(crate) async fn answer(core: &Arc<Core>, path: &str, request: &ApiRequest) -> Result<ApiResponse, Status> {
+pub(crate) async fn answer(
+    core: &Arc<Core>,
+    registry: &Registry,
+    path: &str,
+    request: &ApiRequest,
+) -> Result<ApiResponse, Status> {
     if path.contains("//") {
         return Ok(content::page_not_found());
     }
-    let registry = core.registry();
     let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
     let answer = match segments.as_slice() {
-        [] => list(core, request)?,
+        [] => list(core, registry, request)?,
         ["api"] | ["apis"] | ["api", _] | ["apis", _] | ["apis", _, _] => {
             match registry.discovery().answer(core, &segments, request)? {
                 Some(found) => found,
@@ -62,16 +67,16 @@ pub(crate) async fn answer(core: &Arc<Core>, path: &str, request: &ApiRequest) -
     }
 }
 
-fn list(core: &Core, request: &ApiRequest) -> Result<ApiResponse, Status> {
+fn list(core: &Core, registry: &Registry, request: &ApiRequest) -> Result<ApiResponse, Status> {
     let mut paths = match discoverable(core) {
         true => ["/.well-known/openid-configuration", "/openid/v1/jwks"].map(str::to_owned).to_vec(),
         false => Vec::new(),
     };
-    paths.extend(core.registry().discovery().paths());
+    paths.extend(registry.discovery().paths());
     paths.extend(health::paths());
     paths.extend(kontiki::paths());
     paths.extend(["/metrics", "/openapi/v2", "/openapi/v3"].map(str::to_owned));
-    paths.extend(core.registry().openapi().documents().map(|name| format!("/openapi/v3/{name}")));
+    paths.extend(registry.openapi().documents().map(|name| format!("/openapi/v3/{name}")));
     paths.push("/version".to_owned());
     paths.sort();
     document(request, &json!({"paths": paths}))

@@ -137,7 +137,6 @@ fn the_past_is_not_written_and_moments_that_are_none_are_refused() {
             ("PATCH", format!("/at/{now}{MAPS}/a")),
             ("DELETE", format!("/at/{now}{MAPS}/a")),
             ("DELETE", format!("/at/{now}{MAPS}")),
-            ("POST", format!("/at/{now}/apis/authorization.k8s.io/v1/selfsubjectaccessreviews")),
             ("GET", format!("/at/{now}/api/v1/namespaces/default/pods/p/log")),
             ("POST", format!("/at/{now}/api/v1/namespaces/default/pods/p/exec")),
         ] {
@@ -152,6 +151,7 @@ fn the_past_is_not_written_and_moments_that_are_none_are_refused() {
         for (path, code, reason) in [
             (format!("/at/999999{MAPS}"), 400, "BadRequest"),
             (format!("/at/yesterday{MAPS}"), 400, "BadRequest"),
+            ("/at/api".to_owned(), 400, "BadRequest"),
             (format!("/at/2999-01-01T00:00:00Z{MAPS}"), 400, "BadRequest"),
             (format!("/at/{now}/api/v1/nosuch"), 404, "NotFound"),
             (format!("/at/{now}{OWN}/events"), 404, ""),
@@ -314,8 +314,10 @@ fn every_write_names_its_author_and_its_cause() {
                 assert_eq!(event["cause"], before, "{method} {path}");
             }
         }
-        let refused = sent(&mut admin, "POST", MAPS, &[("kontiki-cause", "yesterday")], &map("x", "1")).await;
-        assert_eq!(refused.status, 400, "{}", refused.message());
+        for cause in ["yesterday", "+1", "99999999999"] {
+            let refused = sent(&mut admin, "POST", MAPS, &[("kontiki-cause", cause)], &map("x", "1")).await;
+            assert_eq!(refused.status, 400, "{}", refused.message());
+        }
         server.stop().await;
     });
 }
@@ -470,6 +472,104 @@ fn the_paths_are_listed_and_the_group_is_not_taken_for_resources() {
         assert_eq!(admin.get(&format!("{OWN}/nosuch")).await.status, 404);
         let token = admin.service_account("robot").await;
         assert_eq!(server.bearer(&token).await.get(&format!("{OWN}/nosuch")).await.status, 403);
+        server.stop().await;
+    });
+}
+
+/// A definition of Crons with a column for one field.
+fn crons(field: &str) -> Value {
+    let properties = json!({"spec": {"type": "object", "properties": {field: {"type": "string"}}}});
+    let version = json!({
+        "name": "v1", "served": true, "storage": true,
+        "schema": {"openAPIV3Schema": {"type": "object", "properties": properties}},
+        "additionalPrinterColumns": [{"name": field, "type": "string", "jsonPath": format!(".spec.{field}")}],
+    });
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "crons.ex.io"},
+        "spec": {"group": "ex.io", "scope": "Namespaced", "versions": [version],
+            "names": {"kind": "Cron", "plural": "crons", "shortNames": ["cr"]}},
+    })
+}
+
+#[test]
+fn kinds_are_those_of_their_time() {
+    run(async {
+        const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+        const CRONS: &str = "/apis/ex.io/v1/namespaces/default/crons";
+        let server = Running::start().await;
+        let mut admin = server.admin().await;
+        let before = server.log.revision();
+        assert_eq!(admin.post(DEFINITIONS, &crons("when")).await.status, 201);
+        let cron =
+            json!({"apiVersion": "ex.io/v1", "kind": "Cron", "metadata": {"name": "c"}, "spec": {"when": "noon"}});
+        let first = revision(&admin.post(CRONS, &cron).await);
+        // Another schema, in which the field is not, and then none at all.
+        let path = format!("{DEFINITIONS}/crons.ex.io");
+        let mut other = admin.get(&path).await.json();
+        other["spec"]["versions"] = crons("how")["spec"]["versions"].clone();
+        assert_eq!(sent(&mut admin, "PUT", &path, &[], &other).await.status, 200);
+        let second = server.log.revision();
+        assert_eq!(admin.get(&format!("{CRONS}/c")).await.json()["spec"], json!({}));
+        assert_eq!(sent(&mut admin, "DELETE", &path, &[], &Value::Null).await.status, 200);
+        while server
+            .log
+            .head(&kontiki_model::Key::new("customresourcedefinitions.apiextensions.k8s.io", "", "crons.ex.io"))
+            .is_some()
+        {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(admin.get(CRONS).await.status, 404);
+
+        let at = |revision: u64, path: &str| format!("/at/{revision}{path}");
+        assert_eq!(admin.get(&at(first, &format!("{CRONS}/c"))).await.json()["spec"], json!({"when": "noon"}));
+        assert_eq!(admin.get(&at(second, &format!("{CRONS}/c"))).await.json()["spec"], json!({}));
+        assert_eq!(names(&admin.get(&at(first, "/apis/ex.io/v1/crons")).await.json()), ["c"]);
+        for (revision, column) in [(first, "when"), (second, "how")] {
+            let table = [("accept", "application/json;as=Table;v=v1;g=meta.k8s.io")];
+            let table = sent(&mut admin, "GET", &at(revision, CRONS), &table, &Value::Null).await.json();
+            assert_eq!(table["columnDefinitions"][1]["name"], column, "{table}");
+        }
+        // Documents tell of them, and other moments do not.
+        let resources = admin.get(&at(first, "/apis/ex.io/v1")).await.json();
+        assert_eq!(resources["resources"][0]["shortNames"], json!(["cr"]));
+        let schema = admin.get(&at(second, "/openapi/v3/apis/ex.io/v1")).await.text();
+        assert!(schema.contains("\"how\"") && !schema.contains("\"when\""), "{schema}");
+        for moment in [before, server.log.revision()] {
+            assert_eq!(admin.get(&at(moment, CRONS)).await.status, 404);
+            assert_eq!(admin.get(&at(moment, "/apis/ex.io/v1")).await.status, 404);
+        }
+        // Who may not read them today may not read them then.
+        let token = admin.service_account("robot").await;
+        let mut robot = server.bearer(&token).await;
+        assert_eq!(robot.get(&at(first, CRONS)).await.status, 403);
+        // What became of them is told to the end.
+        let watch = format!("{}?watch=true&resourceVersion={first}", at(first, CRONS));
+        let mut watcher = server.admin().await;
+        let told = lines(&mut watcher, &watch, |line| line["type"] == "DELETED").await;
+        assert_eq!(told.last().unwrap()["object"]["metadata"]["name"], "c");
+        let history = admin.get(&format!("{OWN}/history{CRONS}/c")).await.json();
+        assert_eq!(history["items"].as_array().unwrap().len(), 2, "{history}");
+        assert_eq!(history["items"][0]["resource"]["path"], format!("{CRONS}/c"));
+        let why = admin.get(&format!("{OWN}/why{CRONS}/c")).await.json();
+        assert_eq!(
+            (&why["items"][0]["about"], &why["items"][0]["end"]["reason"]),
+            (&"deleted".into(), &"person".into()),
+            "{why}"
+        );
+        server.stop().await;
+    });
+}
+
+#[test]
+fn what_may_be_done_is_asked_in_the_past_too() {
+    run(async {
+        let server = Running::start().await;
+        let mut admin = server.admin().await;
+        let attributes = json!({"verb": "get", "resource": "pods"});
+        let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": attributes}});
+        let answer = admin.post("/at/1/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", &review).await;
+        assert_eq!((answer.status.as_u16(), &answer.json()["status"]["allowed"]), (201, &json!(true)));
         server.stop().await;
     });
 }

@@ -1,9 +1,10 @@
 //! `/at/<revision or RFC 3339 time>/…`: every read path of the API as it would have answered then.
 //!
-//! Objects are those of the past; who may see them, which resources exist and how they are told is the present's business.
-//! So a request below `/at/` is authorized as the same request without the prefix. Discovery, OpenAPI, version and health
-//! answer as they do now, whatever the moment, even one that does not exist: plain clients ask them on their way to an
-//! object, and it is there that they show a refusal.
+//! Objects are those of the past, and so are the kinds that definitions made then; who may see them is the present's business.
+//! So a request below `/at/` is authorized as the same request without the prefix. Discovery and OpenAPI answer for a moment that
+//! does not exist, too, as they do now: plain clients ask them on their way to an object, and it is there that they show a refusal.
+
+use std::sync::Arc;
 
 use chrono::DateTime;
 use http::{HeaderName, HeaderValue, Method};
@@ -12,10 +13,13 @@ use kontiki_model::{Revision, Status};
 use kontiki_raft::ReadError;
 use percent_encoding::percent_decode_str;
 
+use super::era;
 use crate::{
     core::{Core, unreadable},
     failure, health, limits,
-    request::ApiResponse,
+    registry::Registry,
+    request::{ApiResponse, number},
+    reviews,
     route::{ResourceInfo, Target},
 };
 
@@ -34,7 +38,7 @@ pub enum Moment {
 
 /// The moment that a path begins with, and the path behind it; `None` for paths of the present.
 pub fn split(path: &str) -> Option<(Result<Moment, Status>, String)> {
-    let named = path.strip_prefix(PREFIX).filter(|named| !named.is_empty())?;
+    let named = path.strip_prefix(PREFIX)?;
     let (moment, rest) = named.split_once('/').unwrap_or((named, ""));
     Some((Moment::read(moment), format!("/{rest}")))
 }
@@ -46,9 +50,9 @@ impl Moment {
         if let Ok(time) = DateTime::parse_from_rfc3339(&decoded) {
             return Ok(Moment::Time { ms: time.timestamp_millis(), text: decoded.into_owned() });
         }
-        match decoded.parse() {
-            Ok(revision) if revision > 0 => Ok(Moment::Revision(revision)),
-            _ => Err(failure::bad_request(format!(
+        match number(&decoded) {
+            Some(revision) if revision > 0 => Ok(Moment::Revision(revision)),
+            Some(_) | None => Err(failure::bad_request(format!(
                 "{decoded:?} is no moment: a revision such as 123, or an RFC 3339 time such as 2026-01-31T12:00:00Z"
             ))),
         }
@@ -87,8 +91,11 @@ async fn newest(core: &Core) -> Result<Revision, Status> {
     reached.map_err(|error| failure::unavailable(error.to_string(), limits::RETRY_AFTER_S))
 }
 
-/// Refuses what cannot be done in the past.
+/// Refuses what cannot be done in the past. Reviews write nothing: they say what holds, which is today's rules.
 pub fn check(method: &Method, target: &Target) -> Result<(), Status> {
+    if matches!(target, Target::Resource(resource) if reviews::find(resource).is_some()) {
+        return Ok(());
+    }
     let refused = |why: String| Status { message: why, ..failure::method_not_allowed() };
     if !matches!(*method, Method::GET | Method::HEAD) {
         let why = format!("the past is read-only: {method} is not possible below {PREFIX}");
@@ -104,6 +111,31 @@ pub fn check(method: &Method, target: &Target) -> Result<(), Status> {
             let told = ["", "api", "apis", "openapi", "version"].contains(&first) || health::ENDPOINTS.contains(&first);
             if told { Ok(()) } else { Err(failure::no_such_resource()) }
         }
+    }
+}
+
+/// What the documents tell of at a moment. A moment that is none is refused where there is nothing behind it: `/at/api` has forgotten it.
+pub async fn documents(core: &Arc<Core>, moment: Result<Moment, Status>, path: &str) -> Result<Arc<Registry>, Status> {
+    let moment = match moment {
+        Err(status) if path == "/" => return Err(status),
+        moment => moment,
+    };
+    let then = async { era::registry(core, moment?.resolve(core).await?).await };
+    Ok(then.await.unwrap_or_else(|_: Status| core.registry()))
+}
+
+/// By which kinds a resource is told of at a revision. A watch goes on into the present: it is one of today's, if there is one.
+pub async fn registry(
+    core: &Arc<Core>,
+    revision: Revision,
+    resource: &ResourceInfo,
+    verb: &str,
+) -> Result<Arc<Registry>, Status> {
+    let today = core.registry();
+    let found = today.kinds.by_resource(&resource.group, &resource.version, &resource.resource);
+    match found.is_some_and(|kind| kind.custom.is_none() || verb == "watch") {
+        true => Ok(today),
+        false => era::registry(core, revision).await,
     }
 }
 
@@ -142,7 +174,8 @@ mod tests {
         let table = [
             ("/api/v1/pods", None),
             ("/at", None),
-            ("/at/", None),
+            ("/at/", Some("400 /")),
+            ("/at/+7/api", Some("400 /api")),
             ("/attach/1", None),
             ("/at/7", Some("7 /")),
             ("/at/7/", Some("7 /")),
@@ -172,6 +205,7 @@ mod tests {
             ("GET", "/openapi/v3", 200),
             ("GET", "/metrics", 404),
             ("GET", "/at/7/api", 404),
+            ("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", 200),
             ("POST", "/api/v1/namespaces/a/pods", 405),
             ("DELETE", "/api/v1/namespaces/a/pods/p", 405),
             ("GET", "/api/v1/namespaces/a/pods/p/log", 405),

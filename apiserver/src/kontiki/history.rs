@@ -11,7 +11,7 @@ use kontiki_model::{Key, Revision, Status};
 use serde::Serialize;
 
 use super::{
-    Asked,
+    Asked, era,
     limits::{HISTORY_BYTES_MAX, HISTORY_EVENTS_DEFAULT, HISTORY_EVENTS_MAX, HISTORY_STEP_EVENTS},
     told::{Detail, Told},
 };
@@ -20,7 +20,7 @@ use crate::{
     core::{Core, unreadable},
     failure::{self, Qualified},
     negotiate::{Offer, negotiate},
-    request::{ApiRequest, ApiResponse},
+    request::{self, ApiRequest, ApiResponse},
     route::ResourceInfo,
 };
 
@@ -39,13 +39,15 @@ struct History {
 
 pub(super) async fn answer(core: Arc<Core>, asked: Asked) -> Result<ApiResponse, Status> {
     let form = negotiate(&asked.request, Offer::Document)?;
-    let (kind, key) = key_of(&core.kinds(), asked.object.as_ref())?;
+    let kinds = era::ever(&core, asked.object.as_ref())?;
+    let (kind, key) = key_of(&kinds, asked.object.as_ref())?;
     let limit = number(&asked.request, "limit")?.and_then(|limit| usize::try_from(limit).ok());
     let limit = limit.unwrap_or(HISTORY_EVENTS_DEFAULT).clamp(1, HISTORY_EVENTS_MAX);
     let before = number(&asked.request, "before")?;
     let detail = Detail { objects: asked.request.query_flag("objects"), changes: true };
     core.log.barrier().await.map_err(|error| unreadable(&error))?;
-    let reading = tokio::task::spawn_blocking(move || read(&core, &key, before, limit, detail).map(|told| (key, told)));
+    let reading =
+        tokio::task::spawn_blocking(move || read(&core, &kinds, &key, before, limit, detail).map(|told| (key, told)));
     let (key, history) = reading.await.map_err(failure::internal)??;
     if history.items.is_empty() && before.is_none() {
         return Err(failure::not_found(Qualified { group: kind.group, resource: kind.resource }, &key.name));
@@ -54,7 +56,14 @@ pub(super) async fn answer(core: Arc<Core>, asked: Asked) -> Result<ApiResponse,
     content::answer(StatusCode::OK, form, value.into())
 }
 
-fn read(core: &Core, key: &Key, before: Option<Revision>, limit: usize, detail: Detail) -> Result<History, Status> {
+fn read(
+    core: &Core,
+    kinds: &Kinds,
+    key: &Key,
+    before: Option<Revision>,
+    limit: usize,
+    detail: Detail,
+) -> Result<History, Status> {
     let mut history = History {
         kind: "History",
         api_version: super::GROUP_VERSION,
@@ -62,7 +71,6 @@ fn read(core: &Core, key: &Key, before: Option<Revision>, limit: usize, detail: 
         items: Vec::new(),
         before,
     };
-    let kinds = core.kinds();
     let mut bytes = 0;
     while history.items.len() < limit && bytes < HISTORY_BYTES_MAX {
         let wanted = HISTORY_STEP_EVENTS.min(limit - history.items.len());
@@ -71,7 +79,7 @@ fn read(core: &Core, key: &Key, before: Option<Revision>, limit: usize, detail: 
         for event in events {
             bytes += event.bytes();
             history.before = Some(event.revision());
-            history.items.push(Told::of(&kinds, &event, detail)?);
+            history.items.push(Told::of(kinds, &event, detail)?);
         }
         if complete {
             history.before = None;
@@ -98,6 +106,6 @@ pub(super) fn key_of(kinds: &Kinds, object: Option<&ResourceInfo>) -> Result<(Ki
 /// A query parameter that is a number.
 pub(super) fn number(request: &ApiRequest, name: &str) -> Result<Option<u64>, Status> {
     let Some(text) = request.query_value(name).filter(|text| !text.is_empty()) else { return Ok(None) };
-    let refused = |_| failure::bad_request(format!("{name}={text:?} is not a number"));
-    text.parse().map(Some).map_err(refused)
+    let refused = || failure::bad_request(format!("{name}={text:?} is not a number"));
+    request::number(text).map(Some).ok_or_else(refused)
 }

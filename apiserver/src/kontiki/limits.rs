@@ -17,6 +17,8 @@ pub const LINKS_MAX: usize = 64;
 pub const CHANGES_MAX: usize = 64;
 /// Nesting beyond which a difference is told as a whole.
 pub const CHANGES_DEPTH_MAX: usize = 32;
+/// Sets of definitions that are no more whose kinds are kept at hand for requests of the past.
+pub const ERAS_MAX: usize = 4;
 /// How often a stream without events says that it lives.
 pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 /// How often the start of history is looked for while history is being dropped.

@@ -8,6 +8,7 @@
 pub(crate) mod at;
 mod chain;
 mod changes;
+pub(crate) mod era;
 mod events;
 mod history;
 pub mod join;

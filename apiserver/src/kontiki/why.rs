@@ -4,6 +4,7 @@
 use std::{cell::OnceCell, sync::Arc};
 
 use http::StatusCode;
+use kontiki_kinds::Kinds;
 use kontiki_model::{Key, Revision, Status};
 use kontiki_raft::{Event, EventKind, ReadError};
 use serde_json::{Value, json};
@@ -11,6 +12,7 @@ use serde_json::{Value, json};
 use super::{
     Asked,
     chain::{self, Because, Chain, End, Record},
+    era,
     history::{key_of, number},
     limits::{SEARCH_EVENTS_MAX, SEARCH_STEP_EVENTS},
     told::{self, Detail, Named, Told},
@@ -27,12 +29,13 @@ use crate::{
 
 pub(super) async fn answer(core: Arc<Core>, asked: Asked) -> Result<ApiResponse, Status> {
     let form = negotiate(&asked.request, Offer::Document)?;
-    let (kind, key) = key_of(&core.kinds(), asked.object.as_ref())?;
+    let kinds = era::ever(&core, asked.object.as_ref())?;
+    let (kind, key) = key_of(&kinds, asked.object.as_ref())?;
     let revision = number(&asked.request, "revision")?;
     let identity = asked.request.identity.clone();
     core.log.barrier().await.map_err(|error| unreadable(&error))?;
     let searching = tokio::task::spawn_blocking(move || {
-        let items = explain(&core, &identity, &key, revision)?;
+        let items = explain((&core, &kinds), &identity, &key, revision)?;
         Ok::<_, Status>((key, items))
     });
     let (key, items) = searching.await.map_err(failure::internal)??;
@@ -43,7 +46,12 @@ pub(super) async fn answer(core: Arc<Core>, asked: Asked) -> Result<ApiResponse,
     content::answer_value(StatusCode::OK, form, &value)
 }
 
-fn explain(core: &Core, identity: &Identity, key: &Key, revision: Option<Revision>) -> Result<Vec<Value>, Status> {
+fn explain(
+    (core, kinds): (&Core, &Kinds),
+    identity: &Identity,
+    key: &Key,
+    revision: Option<Revision>,
+) -> Result<Vec<Value>, Status> {
     let past = Past { core };
     let starts = match revision {
         Some(revision) => {
@@ -55,14 +63,14 @@ fn explain(core: &Core, identity: &Identity, key: &Key, revision: Option<Revisio
     };
     let tell = |(about, start): (&str, Arc<Event>)| {
         let chain = chain::chain(&past, start)?;
-        let links = chain.links.iter().map(|(because, event)| link(core, identity, *because, event));
+        let links = chain.links.iter().map(|(because, event)| link((core, kinds), identity, *because, event));
         let links = links.collect::<Result<Vec<_>, Status>>()?;
         Ok(json!({"about": about, "links": links, "end": end(&chain)}))
     };
     starts.into_iter().map(tell).collect()
 }
 
-fn link(core: &Core, identity: &Identity, because: Because, event: &Event) -> Result<Value, Status> {
+fn link((core, kinds): (&Core, &Kinds), identity: &Identity, because: Because, event: &Event) -> Result<Value, Status> {
     let because = match because {
         Because::Asked => "asked",
         Because::ReactedTo => "reactedTo",
@@ -70,10 +78,10 @@ fn link(core: &Core, identity: &Identity, because: Because, event: &Event) -> Re
         Because::Deletion => "deletion",
         Because::Owner => "owner",
     };
-    if !may_get(core, identity, &Named::of(&core.kinds(), &event.object.key, ""))? {
+    if !may_get(core, identity, &Named::of(kinds, &event.object.key, ""))? {
         return Ok(json!({"because": because, "hidden": true, "event": {"revision": event.revision()}}));
     }
-    let told = Told::of(&core.kinds(), event, Detail { objects: false, changes: true })?;
+    let told = Told::of(kinds, event, Detail { objects: false, changes: true })?;
     Ok(json!({"because": because, "event": serde_json::to_value(told).map_err(failure::internal)?}))
 }
 

@@ -2,6 +2,7 @@
 //! them knows a kind.
 
 mod diff;
+mod gone;
 mod history;
 mod names;
 mod object;

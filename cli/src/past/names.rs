@@ -22,6 +22,23 @@ pub struct Resource {
 }
 
 impl Resource {
+    /// What a CustomResourceDefinition defines, in the version that it stores.
+    pub fn defined(definition: &Value) -> Option<Resource> {
+        let text = |pointer: &str| definition.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+        let list = |pointer: &str| definition.pointer(pointer).and_then(Value::as_array);
+        let stored = list("/spec/versions")?.iter().find(|version| version["storage"] == true)?;
+        let short = list("/spec/names/shortNames").into_iter().flatten();
+        Some(Resource {
+            group: text("/spec/group")?,
+            version: stored["name"].as_str()?.to_owned(),
+            plural: text("/spec/names/plural")?,
+            kind: text("/spec/names/kind")?,
+            namespaced: definition.pointer("/spec/scope")? == "Namespaced",
+            singular: text("/spec/names/singular").unwrap_or_default(),
+            short: short.filter_map(Value::as_str).map(str::to_owned).collect(),
+        })
+    }
+
     /// As in `deployments.apps`.
     pub fn qualified(&self) -> String {
         if self.group.is_empty() { self.plural.clone() } else { format!("{}.{}", self.plural, self.group) }

@@ -3,7 +3,10 @@
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use super::names::{self, Resource, encode};
+use super::{
+    gone::{self, Gone},
+    names::{self, Resource, encode},
+};
 use crate::{
     args::ObjectTarget,
     client::{Client, Refused},
@@ -17,6 +20,8 @@ pub struct Object {
     pub client: Client,
     pub resources: Vec<Resource>,
     pub resource: Resource,
+    /// Set where the kind is no more.
+    pub gone: Option<Gone>,
     pub namespace: String,
     pub name: String,
 }
@@ -30,9 +35,15 @@ impl Object {
             .filter(|(kind, name)| !kind.is_empty() && !name.is_empty())
             .with_context(|| format!("{:?} is not KIND/NAME, as in deployment/web", target.object))?;
         let resources = names::resources(&client).await?;
-        let resource = names::find(&resources, kind)?.clone();
+        let (resource, gone) = match names::find(&resources, kind) {
+            Ok(resource) => (resource.clone(), None),
+            Err(unknown) => {
+                let gone = gone::find(&client, kind).await?.ok_or(unknown)?;
+                (gone.resource.clone(), Some(gone))
+            }
+        };
         let namespace = target.namespace.clone().unwrap_or_else(|| client.namespace.clone());
-        Ok(Object { client, resources, resource, namespace, name: name.to_owned() })
+        Ok(Object { client, resources, resource, gone, namespace, name: name.to_owned() })
     }
 
     /// As in `deployment.apps/web`.
@@ -50,12 +61,22 @@ impl Object {
 
     /// The object now; `None` if it is not there.
     pub async fn live(&self) -> Result<Option<Value>> {
-        there(self.client.get(&self.path()).await)
+        self.there(self.client.get(&self.path()).await)
     }
 
     /// The object at a revision or time; `None` if it was not there.
     pub async fn at(&self, moment: &str) -> Result<Option<Value>> {
-        there(self.client.get(&format!("/at/{}{}", encode(moment), self.path())).await)
+        self.there(self.client.get(&format!("/at/{}{}", encode(moment), self.path())).await)
+    }
+
+    /// Of a kind that is no more, nothing is there at moments that do not know it.
+    fn there(&self, answer: Result<Value>) -> Result<Option<Value>> {
+        match answer {
+            Err(error) if self.gone.is_some() && error.downcast_ref::<Refused>().is_some_and(|one| one.code == 404) => {
+                Ok(None)
+            }
+            answer => there(answer),
+        }
     }
 
     /// One page of its history, newest first.

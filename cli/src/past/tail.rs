@@ -178,7 +178,7 @@ impl Stream {
 }
 
 /// Reads on; false at the end of the stream.
-async fn chunk(body: &mut Incoming, pending: &mut BytesMut) -> Result<bool> {
+pub(super) async fn chunk(body: &mut Incoming, pending: &mut BytesMut) -> Result<bool> {
     let frame = tokio::time::timeout(SILENCE_MAX, body.frame()).await;
     let Some(frame) = frame.with_context(|| format!("the server was silent for {SILENCE_MAX:?}"))? else {
         return Ok(false);

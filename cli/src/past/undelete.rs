@@ -16,6 +16,10 @@ use crate::{args::Undelete, client::Payload};
 pub async fn undelete(arguments: Undelete) -> Result<()> {
     let object = Object::find(&arguments.target).await?;
     let shown = object.shown();
+    if let Some(gone) = &object.gone {
+        let (definition, revision) = (&gone.definition, gone.revision);
+        bail!("the definition of {shown} was deleted in revision {revision}: first kontiki undelete crd/{definition}");
+    }
     if let Some(live) = object.live().await? {
         match live["metadata"]["deletionTimestamp"].as_str() {
             Some(time) => bail!("{shown} is still being deleted, since {time}: wait until it is gone"),

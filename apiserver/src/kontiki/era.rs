@@ -1,0 +1,96 @@
+//! The kinds of another moment than now: those that the definitions of that moment served, as they told them.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use kontiki_kinds::{Kind, Kinds, custom, customresourcedefinition::KIND};
+use kontiki_model::{Key, Revision, Status};
+use kontiki_raft::{EventKind, ListOptions, ReadError, Stored};
+use serde_json::Value;
+
+use super::limits::ERAS_MAX;
+use crate::{
+    core::{Core, unreadable},
+    definitions, failure,
+    registry::Registry,
+    rest,
+    route::ResourceInfo,
+};
+
+/// Registries of the past, those that were asked for last.
+#[derive(Default)]
+pub(crate) struct Eras {
+    known: Mutex<VecDeque<Era>>,
+}
+
+/// What was served for as long as these definitions were.
+#[derive(Clone)]
+struct Era {
+    definitions: Vec<(String, Revision)>,
+    registry: Arc<Registry>,
+}
+
+/// What was served at a revision. The definitions of today are found as they are: requests of the past cost no more where nothing
+/// was defined otherwise.
+pub(crate) async fn registry(core: &Arc<Core>, revision: Revision) -> Result<Arc<Registry>, Status> {
+    let core = core.clone();
+    tokio::task::spawn_blocking(move || read(&core, revision)).await.map_err(failure::internal)?
+}
+
+fn read(core: &Core, revision: Revision) -> Result<Arc<Registry>, Status> {
+    let options = ListOptions { at: Some(revision), ..ListOptions::default() };
+    let page = core.log.list(&definitions::scope(), options).map_err(|error| match error {
+        ReadError::Compacted { floor, .. } => failure::expired(format!(
+            "which kinds there were at revision {revision} is no longer retained: their history begins at revision {floor}"
+        )),
+        error => unreadable(&error),
+    })?;
+    let signature = |stored: &Stored| (stored.key.name.clone(), stored.revision);
+    let then: Vec<_> = page.items.iter().map(signature).collect();
+    let (today, known) = core.definitions.known();
+    if then == known {
+        return Ok(core.registry());
+    }
+    let mut eras = core.eras.known.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(place) = eras.iter().position(|era| era.definitions == then) {
+        let era = eras.remove(place).expect("a position that was found");
+        eras.push_front(era.clone());
+        return Ok(era.registry);
+    }
+    let mut kinds: Vec<Arc<Kind>> = Vec::new();
+    for stored in &page.items {
+        kinds.extend(served(stored, &today)?);
+    }
+    let present = core.registry();
+    let registry = Arc::new(present.replaced(Kinds::with(kinds), present.apis().clone()));
+    eras.push_front(Era { definitions: then, registry: registry.clone() });
+    eras.truncate(ERAS_MAX);
+    Ok(registry)
+}
+
+/// The kinds that a past definition served. Where its webhook is to be found today, today's definition says.
+fn served(stored: &Stored, today: &[Value]) -> Result<Vec<Arc<Kind>>, Status> {
+    let mut definition = rest::object::open(stored)?;
+    let same = today.iter().find(|one| one["metadata"]["uid"] == definition["metadata"]["uid"]);
+    let asks = |definition: &Value| definition.pointer("/spec/conversion/webhook").is_some_and(Value::is_object);
+    if let Some(same) = same.filter(|same| asks(same) && asks(&definition)) {
+        definition["spec"]["conversion"] = same["spec"]["conversion"].clone();
+    }
+    Ok(custom::served(&definition, stored.revision))
+}
+
+/// The kinds by which an object can be told of: those of today, and one that is no more as its definition last had it.
+pub(super) fn ever(core: &Core, object: Option<&ResourceInfo>) -> Result<Kinds, Status> {
+    let kinds = core.kinds();
+    let Some(ResourceInfo { group, version, resource, .. }) = object else { return Ok(kinds) };
+    if kinds.by_resource(group, version, resource).is_some() {
+        return Ok(kinds);
+    }
+    let key = Key::new(KIND.storage_resource(), "", format!("{resource}.{group}"));
+    let newest = core.log.history(&key, None, 1).map_err(|error| unreadable(&error))?;
+    let Some(last) = newest.first().filter(|event| event.kind == EventKind::Deleted) else { return Ok(kinds) };
+    let gone = served(&last.object, &[])?;
+    Ok(Kinds::with(kinds.custom().iter().cloned().chain(gone).collect()))
+}
