@@ -6,14 +6,25 @@ mod manifests;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use crate::{args::Apply, client::Client};
+use crate::{
+    args::{Apply, DryRun, Validation},
+    client::Client,
+};
 
 const PATH: &str = "/apis/kontiki.dev/v1/transactions";
-/// What others in the same files may need is applied first; everything else keeps its order.
-const FIRST: [&str; 5] = ["Namespace", "CustomResourceDefinition", "PriorityClass", "ServiceAccount", "Secret"];
+/// What others in the same files may need, or are bounded by, is applied first; everything else keeps its order.
+const FIRST: [&str; 7] = [
+    "Namespace",
+    "CustomResourceDefinition",
+    "ResourceQuota",
+    "LimitRange",
+    "PriorityClass",
+    "ServiceAccount",
+    "Secret",
+];
 
 pub async fn apply(arguments: Apply) -> Result<()> {
-    let Apply { atomic: _, dry_run, filenames, namespace, recursive, cluster } = arguments;
+    let Apply { atomic: _, dry_run, validate, filenames, namespace, recursive, cluster } = arguments;
     let mut objects = manifests::read(&filenames, recursive)?;
     if objects.is_empty() {
         bail!("no objects passed to apply");
@@ -24,10 +35,18 @@ pub async fn apply(arguments: Apply) -> Result<()> {
     objects.sort_by_key(place);
     let client = Client::open(&cluster).await?;
     let namespace = namespace.unwrap_or_else(|| client.namespace.clone());
-    let query = if dry_run { "?dryRun=All&fieldManager=kontiki" } else { "?fieldManager=kontiki" };
-    let answer = client.post(&format!("{PATH}{query}"), &transaction(&namespace, &objects)).await?;
+    let (query, mode) = match dry_run {
+        DryRun::None => ("", ""),
+        DryRun::Server => ("&dryRun=All", " (server dry run)"),
+    };
+    let validation = match validate {
+        Validation::Strict => "Strict",
+        Validation::Warn => "Warn",
+        Validation::Ignore => "Ignore",
+    };
+    let path = format!("{PATH}?fieldManager=kontiki&fieldValidation={validation}{query}");
+    let answer = client.post(&path, &transaction(&namespace, &objects)).await?;
     let results = answer["results"].as_array().context("the server's answer has no results")?;
-    let mode = if dry_run { " (server dry run)" } else { "" };
     for result in results {
         for warning in result["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str) {
             eprintln!("Warning: {warning}");

@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use kontiki_apiserver::AdmissionConfig;
 
-pub use self::apply::Apply;
+pub use self::apply::{Apply, DryRun, Validation};
 pub use self::authentication::Authentication;
 pub use self::past::{Color, Diff, Form, History, ObjectTarget, Tail, TailForm, Undelete, Undo, Why, WhyForm};
 pub use self::requests::Requests;

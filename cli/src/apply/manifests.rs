@@ -19,6 +19,10 @@ pub fn read(paths: &[PathBuf], recursive: bool) -> Result<Vec<Value>> {
             let mut text = Vec::new();
             std::io::stdin().read_to_end(&mut text).context("reading standard input")?;
             objects.extend(parse(&text).context("standard input")?);
+        } else if let Some(url) =
+            path.to_str().filter(|path| path.starts_with("http://") || path.starts_with("https://"))
+        {
+            bail!("{url} is not read from here: curl -fsSL {url} | kontiki apply --atomic -f -");
         } else if path.is_dir() {
             let files = files(path, recursive)?;
             if files.is_empty() {
@@ -90,7 +94,7 @@ fn add(value: Value, objects: &mut Vec<Value>) -> Result<()> {
     }
 }
 
-/// The documents of a YAML stream: what stands between lines that begin with `---`. JSON is one document.
+/// The documents of a YAML stream: what stands between lines that begin with `---`. Objects in JSON may follow each other without.
 fn documents(text: &str) -> Vec<String> {
     let mut documents = vec![String::new()];
     for line in text.lines() {
@@ -105,7 +109,24 @@ fn documents(text: &str) -> Vec<String> {
     }
     let blank = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
     documents.retain(|document| !document.lines().all(blank));
-    documents
+    documents.into_iter().flat_map(apart).collect()
+}
+
+/// The values of a stream of JSON; YAML that begins as JSON does stays whole.
+fn apart(document: String) -> Vec<String> {
+    if !document.trim_start().starts_with('{') {
+        return vec![document];
+    }
+    let mut values = serde_json::Deserializer::from_str(&document).into_iter::<serde::de::IgnoredAny>();
+    let (mut parts, mut start) = (Vec::new(), 0);
+    while let Some(value) = values.next() {
+        if value.is_err() {
+            return vec![document];
+        }
+        parts.push(document[start..values.byte_offset()].to_owned());
+        start = values.byte_offset();
+    }
+    parts
 }
 
 #[cfg(test)]
@@ -131,6 +152,12 @@ mod tests {
                 vec!["x"],
             ),
             ("apiVersion: v1\nkind: List\nitems: []\n".to_owned(), vec![]),
+            (
+                r#"{"apiVersion":"v1","kind":"A","metadata":{"name":"x"}} {"apiVersion":"v1","kind":"A","metadata":{"name":"y"}}"#
+                    .to_owned(),
+                vec!["x", "y"],
+            ),
+            ("{apiVersion: v1, kind: A, metadata: {name: flow}}\n".to_owned(), vec!["flow"]),
             (format!("{}data:\n  text: |\n    a\n     ---\n", map("t")), vec!["t"]),
         ];
         for (text, expected) in table {

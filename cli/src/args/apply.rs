@@ -2,22 +2,26 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::ClusterTarget;
 
 #[derive(Args)]
 pub struct Apply {
-    /// All objects or none, as one entry of the log (kubectl applies one after the other); a CustomResourceDefinition goes
-    /// before its objects, by itself
+    /// All objects or none, as one entry of the log (kubectl applies one after the other)
     #[arg(long, required = true)]
     pub atomic: bool,
 
-    /// Say what would happen; change nothing
-    #[arg(long)]
-    pub dry_run: bool,
+    /// Say what would happen; change nothing (as `--dry-run=server` for kubectl)
+    #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true, default_value = "none", default_missing_value = "server")]
+    pub dry_run: DryRun,
 
-    /// A file or folder of objects (YAML or JSON), or - for standard input; may be given more than once
+    /// What becomes of fields that a kind does not have: refused, told as a warning, or dropped without a word
+    #[arg(long, value_name = "HOW", default_value = "strict")]
+    pub validate: Validation,
+
+    /// A file or folder of objects (YAML or JSON), or - for standard input; may be given more than once. What is elsewhere comes
+    /// in by a pipe: `kubectl kustomize DIR | kontiki apply --atomic -f -`
     #[arg(short, long = "filename", required = true, value_name = "FILE")]
     pub filenames: Vec<PathBuf>,
 
@@ -31,4 +35,17 @@ pub struct Apply {
 
     #[command(flatten)]
     pub cluster: ClusterTarget,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DryRun {
+    None,
+    Server,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Validation {
+    Strict,
+    Warn,
+    Ignore,
 }
