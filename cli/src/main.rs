@@ -32,6 +32,10 @@ use clap::Parser;
 
 use args::{Arguments, Command};
 
+/// Of RocksDB, too. A request makes some hundred allocations, many above a KiB, where the C library's fast path ends.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     // The shim calls libcontainer, which forks: there must be no other thread, so nothing else happens first.

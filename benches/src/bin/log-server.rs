@@ -22,6 +22,10 @@ use kontiki_model::{Head, Key};
 use kontiki_raft::{Command, Dial, Log, LogConfig, Member, Mutation, PeerStream, Start};
 use tokio::net::{TcpListener, TcpStream};
 
+/// As the `kontiki` binary has it.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 #[derive(Parser)]
 struct Arguments {
     #[arg(long)]
