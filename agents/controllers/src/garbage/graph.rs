@@ -53,6 +53,17 @@ struct Vertex {
     resource_version: Option<String>,
 }
 
+impl Vertex {
+    fn has(&self, finalizer: &str) -> bool {
+        self.finalizers.iter().any(|one| one == finalizer)
+    }
+
+    /// Whether the object is being deleted and goes after its dependents.
+    fn is_waiting(&self) -> bool {
+        self.deleting && self.has(FOREGROUND)
+    }
+}
+
 /// Objects by uid, and the dependents of each uid, known object or not.
 #[derive(Default)]
 pub struct Graph {
@@ -191,12 +202,11 @@ impl Graph {
 
     pub fn decide(&self, uid: &str) -> Decision {
         let Some(vertex) = self.vertices.get(uid) else { return Decision::Nothing };
-        let has = |finalizer: &str| vertex.finalizers.iter().any(|one| one == finalizer);
-        if vertex.deleting && has(ORPHAN) {
+        if vertex.deleting && vertex.has(ORPHAN) {
             let dependents = self.dependents_of(uid).map(|(uid, of)| (uid, of.identity.clone())).collect();
             return Decision::ReleaseDependents { object: vertex.identity.clone(), dependents };
         }
-        if vertex.deleting && has(FOREGROUND) {
+        if vertex.is_waiting() {
             return self.foreground(uid, vertex);
         }
         if vertex.deleting || vertex.owners.is_empty() {
@@ -209,7 +219,7 @@ impl Graph {
             let foreground = self.dependents_of(uid).any(|(_, dependent)| blocks(dependent, uid));
             return Decision::CheckOwners {
                 object: vertex.identity.clone(),
-                blocking_only_foreground: foreground && has(FOREGROUND),
+                blocking_only_foreground: foreground && vertex.has(FOREGROUND),
             };
         }
         Decision::Nothing
@@ -228,13 +238,37 @@ impl Graph {
         if !doomed.is_empty() {
             return Decision::DeleteDependents(doomed);
         }
-        let blocked = self
-            .dependents_of(uid)
-            .any(|(_, dependent)| blocks(dependent, uid) && is_only_owner(uid, &dependent.owners));
+        let circle = self.through_whom_waits_for_itself(uid);
+        let blocked = self.dependents_of(uid).any(|(of, dependent)| {
+            blocks(dependent, uid) && is_only_owner(uid, &dependent.owners) && circle != Some(of.as_str())
+        });
         if blocked {
             return Decision::Nothing;
         }
         Decision::DropFinalizer { object: vertex.identity.clone(), finalizer: FOREGROUND }
+    }
+
+    /// In a circle of owners each would wait for the next for ever, so none does: the dependent that is part of it with
+    /// this owner.
+    fn through_whom_waits_for_itself(&self, uid: &str) -> Option<&str> {
+        let (mut seen, mut dependent) = (BTreeSet::new(), uid);
+        while seen.insert(dependent) {
+            let (same, owner) = self.awaited(dependent)?;
+            if owner == uid {
+                return Some(same);
+            }
+            dependent = owner;
+        }
+        None
+    }
+
+    /// The object, and the owner whose deletion waits for it.
+    fn awaited(&self, uid: &str) -> Option<(&str, &str)> {
+        let (uid, dependent) = self.vertices.get_key_value(uid)?;
+        let [only] = &dependent.owners[..] else { return None };
+        let owner = self.vertices.get(&only.uid)?;
+        let waits = only.blocks && owner.is_waiting() && may_own(&owner.identity, &dependent.identity);
+        waits.then_some((uid, &only.uid))
     }
 
     fn dependents_of(&self, uid: &str) -> impl Iterator<Item = (String, &Vertex)> {

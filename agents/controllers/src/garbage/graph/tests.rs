@@ -133,3 +133,36 @@ fn what_a_list_does_not_name_is_gone() {
     let woken = graph.retain("", "configmaps", &BTreeSet::from(["child".to_owned()]));
     assert_eq!(woken, ["child"]);
 }
+
+#[test]
+fn a_circle_of_owners_goes_when_all_of_it_waits() {
+    let mut graph = Graph::default();
+    let owners = [("one", "three"), ("two", "one"), ("three", "two")];
+    for (uid, owner) in owners {
+        put(&mut graph, uid, &[owner], &[], false);
+    }
+    for (uid, owner) in &owners[..2] {
+        put(&mut graph, uid, &[owner], &[FOREGROUND], true);
+        assert!(matches!(graph.decide(uid), Decision::DeleteDependents(_)), "{uid}");
+    }
+    assert_eq!(put(&mut graph, "four", &["three"], &[], true), [""; 0]);
+    put(&mut graph, "three", &["two"], &[FOREGROUND], true);
+    assert_eq!(graph.decide("three"), Decision::Nothing, "it waits for what is not in the circle");
+    graph.remove("four", None);
+    for uid in ["three", "two", "one"] {
+        let expected = Decision::DropFinalizer { object: identity(uid), finalizer: FOREGROUND };
+        assert_eq!(graph.decide(uid), expected, "{uid}");
+        graph.remove(uid, None);
+    }
+}
+
+#[test]
+fn what_a_circle_owns_waits_for_its_own() {
+    let mut graph = Graph::default();
+    for (uid, owner) in [("one", "two"), ("two", "one"), ("tail", "one"), ("end", "tail")] {
+        put(&mut graph, uid, &[owner], &[FOREGROUND], true);
+    }
+    assert_eq!(graph.decide("tail"), Decision::Nothing);
+    assert_eq!(graph.decide("one"), Decision::Nothing);
+    assert!(matches!(graph.decide("two"), Decision::DropFinalizer { .. }));
+}
