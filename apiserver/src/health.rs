@@ -11,13 +11,14 @@ use crate::{
     core::Core,
     limits,
     peers::Question,
+    pki::SERVERS,
     request::{ApiRequest, ApiResponse},
 };
 
 struct Check {
     name: &'static str,
     part: Part,
-    /// The error is for the log; clients are told that it failed, as Kubernetes tells them.
+    /// The error is for the log and for the other servers; clients are told that it failed, as Kubernetes tells them.
     passes: Passes,
 }
 
@@ -46,8 +47,8 @@ static CHECKS: &[Check] = &[
         passes: |core| async { bootstrapped(core) }.boxed(),
     },
     Check { name: "shutdown", part: Part::Readiness, passes: |core| async { not_stopping(core) }.boxed() },
-    Check { name: "controller-manager", part: Part::Leadership, passes: |core| async { controls(core) }.boxed() },
-    Check { name: "scheduler", part: Part::Leadership, passes: |core| async { controls(core) }.boxed() },
+    Check { name: "controller-manager", part: Part::Leadership, passes: |core| controls(core).boxed() },
+    Check { name: "scheduler", part: Part::Leadership, passes: |core| controls(core).boxed() },
 ];
 
 /// The disk takes writes and Raft runs.
@@ -65,9 +66,13 @@ fn disk_has_room(core: &Core) -> Result<(), String> {
     core.log.status().shortage.map_or(Ok(()), |shortage| Err(shortage.to_string()))
 }
 
-/// A learner's promises count for nothing yet.
+/// A learner's promises count for nothing yet, and those of a server that has lost what it promised for nothing any more.
 fn is_member(core: &Core) -> Result<(), String> {
-    match core.log.status().role {
+    let status = core.log.status();
+    if let Some(lost) = status.lost {
+        return Err(lost.to_string());
+    }
+    match status.role {
         Role::Learner if core.is_caught_up() => Err("a learner, which is still catching up".to_owned()),
         Role::Learner => Err("not yet a member of the cluster".to_owned()),
         Role::Follower | Role::Candidate | Role::Leader | Role::Shutdown => Ok(()),
@@ -91,8 +96,12 @@ fn not_stopping(core: &Core) -> Result<(), String> {
     if core.is_draining() { Err("stopping".to_owned()) } else { Ok(()) }
 }
 
-fn controls(core: &Core) -> Result<(), String> {
-    if core.is_controlling() { Ok(()) } else { Err("controllers and scheduler do not run in this process".to_owned()) }
+/// They run, and what they decide can be written.
+async fn controls(core: &Arc<Core>) -> Result<(), String> {
+    if !core.is_controlling() {
+        return Err("controllers and scheduler do not run in this process".to_owned());
+    }
+    quorum(core).await
 }
 
 /// Whether a member is ready, asked of itself.
@@ -157,12 +166,13 @@ pub(crate) async fn answer(core: &Arc<Core>, endpoint: &str, check: &str, reques
     if !check.is_empty() {
         let leading = CHECKS.iter().filter(|check| check.part == Part::Leadership);
         return match checks(endpoint).chain(leading).find(|one| one.name == check) {
-            Some(found) => one(core, found).await,
+            Some(found) => one(core, found, Told::to(request)).await,
             None => content::page_not_found(),
         };
     }
     let excluded: Vec<&str> =
         request.query.iter().filter(|(key, _)| key == "exclude").map(|(_, value)| value.as_str()).collect();
+    let told = Told::to(request);
     let mut report = String::new();
     let mut failed = false;
     for check in checks(endpoint) {
@@ -176,7 +186,7 @@ pub(crate) async fn answer(core: &Arc<Core>, endpoint: &str, check: &str, reques
             Err(reason) => {
                 tracing::warn!(check = name, reason, "health check failed");
                 failed = true;
-                report.push_str(&format!("[-]{name} failed: reason withheld\n"));
+                report.push_str(&format!("[-]{name} failed: {}\n", told.reason(&reason)));
             }
         }
     }
@@ -200,12 +210,33 @@ pub(crate) async fn answer(core: &Arc<Core>, endpoint: &str, check: &str, reques
     content::text(StatusCode::OK, "ok")
 }
 
-async fn one(core: &Arc<Core>, check: &Check) -> ApiResponse {
+/// Who is told why a check failed: the other servers, which tell it to administrators.
+#[derive(Clone, Copy)]
+enum Told {
+    Reason,
+    Nothing,
+}
+
+impl Told {
+    fn to(request: &ApiRequest) -> Self {
+        if request.identity.in_group(SERVERS) { Told::Reason } else { Told::Nothing }
+    }
+
+    fn reason(self, reason: &str) -> String {
+        match self {
+            Told::Reason => reason.replace('\n', " "),
+            Told::Nothing => "reason withheld".to_owned(),
+        }
+    }
+}
+
+async fn one(core: &Arc<Core>, check: &Check, told: Told) -> ApiResponse {
     match (check.passes)(core).await {
         Ok(()) => content::text(StatusCode::OK, "ok"),
         Err(reason) => {
             tracing::warn!(check = check.name, reason, "health check failed");
-            content::text(StatusCode::INTERNAL_SERVER_ERROR, "internal server error: reason withheld\n")
+            let report = format!("internal server error: {}\n", told.reason(&reason));
+            content::text(StatusCode::INTERNAL_SERVER_ERROR, report)
         }
     }
 }

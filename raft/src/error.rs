@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use kontiki_model::Revision;
 
+use crate::consensus::NodeError;
 use crate::disk::{DiskError, Shortage, WAY_OUT};
 use crate::{Malformed, Rejection, SealFault, Unopened};
 
@@ -94,4 +95,30 @@ pub enum ReadError {
     Disk(#[from] DiskError),
     #[error("the log was shut down")]
     Closed,
+}
+
+impl From<NodeError> for ProposeError {
+    fn from(error: NodeError) -> Self {
+        match error {
+            NodeError::NotLeader { leader, address } => ProposeError::NotLeader { leader, address },
+            NodeError::Unknown => ProposeError::Unknown,
+            NodeError::Full(shortage) => ProposeError::DiskFull(shortage),
+            NodeError::Unavailable(reason) => ProposeError::Unavailable(reason),
+            NodeError::Refused(reason) => ProposeError::Refused(reason),
+            NodeError::Storage(reason) => ProposeError::Storage(reason),
+        }
+    }
+}
+
+impl From<NodeError> for ReadError {
+    fn from(error: NodeError) -> Self {
+        match error {
+            NodeError::NotLeader { leader, address } => ReadError::NotLeader { leader, address },
+            NodeError::Unknown => ReadError::Unavailable("the leader changed".into()),
+            NodeError::Full(shortage) => ReadError::Unavailable(shortage.to_string()),
+            NodeError::Unavailable(reason) | NodeError::Refused(reason) | NodeError::Storage(reason) => {
+                ReadError::Unavailable(reason)
+            }
+        }
+    }
 }

@@ -26,6 +26,10 @@ pub const DISK_RESERVE_SHARE: u64 = 6;
 /// Bytes that are held back, and given up so that what is under way gets to a full disk, or that share of a small one.
 pub const BALLAST_BYTES: u64 = 32 * MIB as u64;
 pub const BALLAST_SHARE: u64 = 16;
+/// That share of it is kept for the next start: databases cannot be opened without writing.
+pub const START_SHARE: u64 = 4;
+/// What RocksDB sets aside for the list of its files.
+pub const MANIFEST_PREALLOCATION_BYTES: usize = 64 * KIB;
 /// How often the free space is looked at, and how long what finds none waits before it tries again.
 pub const SPACE_INTERVAL: Duration = Duration::from_millis(250);
 pub const SPACE_RETRY: Duration = Duration::from_millis(100);

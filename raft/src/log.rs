@@ -1,6 +1,5 @@
 //! The door: one handle to the log, its state, its past and its stream.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,107 +9,23 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::codec::{self, LogPayload, LogRecord};
-use crate::consensus::{ClusterChange, LogStore, MemberStatus, Node, NodeError, NodeOptions, Start};
-use crate::limits::{
-    BARRIER_QUEUE, CLOCK_SLACK, ENTRY_BYTES_MAX, HOUSEKEEPING_INTERVAL, LEADER_WAIT, LOG_KEEP_ENTRIES, NODE_IDS,
-    PRUNE_STEPS, RING_EVENTS, SNAPSHOT_ENTRIES, SNAPSHOT_LOG_BYTES, SPACE_INTERVAL, STATE_FLUSH_ENTRIES,
-};
-use crate::seal::Door;
-use crate::shred::{Shredder, shred};
+use crate::config::{LogConfig, open_storage};
+use crate::consensus::{ClusterChange, MemberStatus, Node, NodeError, NodeOptions};
+use crate::housekeeping::{flush, keep_house, prune, take_snapshot, tend_space};
+use crate::limits::{BARRIER_QUEUE, ENTRY_BYTES_MAX, LEADER_WAIT};
+use crate::shred::shred;
 use crate::snapshot::SnapshotDir;
-use crate::store::{HistoryLimits, ListOptions, Outcome, Page, Store, StoreFigures};
-use crate::transport::{Dial, Identity, Member, PeerStream};
+use crate::status::{Leadership, Status};
+use crate::store::{ListOptions, Outcome, Page, Store, StoreFigures};
+use crate::transport::{Member, PeerStream};
 use crate::watch::Recent;
-use crate::{
-    Command, DiskError, Event, OpenError, ProposeError, ReadError, Seal, SealCensus, Shortage, Stored, Subject, Watch,
-};
-
-/// Where the log lies, how much it keeps, and which server this is.
-#[derive(Clone)]
-pub struct LogConfig {
-    /// Created if missing. One process at a time.
-    pub dir: PathBuf,
-    /// What the cluster calls this server, and where the others reach it. It may change from start to start.
-    pub member: Member,
-    pub start: Start,
-    /// How to reach the others; a cluster of one needs none.
-    pub dial: Option<Arc<dyn Dial>>,
-    pub history: HistoryLimits,
-    /// Recent events in memory, at most [`RING_EVENTS`].
-    pub ring_events: usize,
-    /// Entries after which a snapshot is taken and the log purged.
-    pub snapshot_entries: u64,
-    /// Entries that stay in the log behind a snapshot, for servers that are only a little late.
-    pub log_keep_entries: u64,
-    /// How far a command's time may be ahead of this server's clock, where this one leads. What is further ahead gets the clock's.
-    pub clock_slack: Duration,
-    /// Seals bodies before they are proposed, and opens those that are told. Without one they are stored as they are.
-    pub seal: Option<Arc<dyn Seal>>,
-}
-
-impl LogConfig {
-    pub fn new(dir: impl Into<PathBuf>) -> Self {
-        LogConfig {
-            dir: dir.into(),
-            member: Member::default(),
-            start: Start::Alone,
-            dial: None,
-            history: HistoryLimits::default(),
-            ring_events: RING_EVENTS,
-            snapshot_entries: SNAPSHOT_ENTRIES,
-            log_keep_entries: LOG_KEEP_ENTRIES,
-            clock_slack: CLOCK_SLACK,
-            seal: None,
-        }
-    }
-}
+use crate::{Command, Event, OpenError, ProposeError, ReadError, SealCensus, Stored, Subject, Watch};
 
 /// A committed command: the index of its entry, and its events, in revision order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Applied {
     pub index: u64,
     pub events: Vec<Arc<Event>>,
-}
-
-/// Whether this server leads, and in which term: what a controller stamps its writes with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Leadership {
-    pub leader: bool,
-    pub term: u64,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Role {
-    Learner,
-    Follower,
-    Candidate,
-    Leader,
-    #[default]
-    Shutdown,
-}
-
-/// How the log is, for health checks and metrics.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Status {
-    pub node: u64,
-    pub role: Role,
-    pub term: u64,
-    pub leader: Option<u64>,
-    pub leader_name: Option<String>,
-    /// As this server knows them.
-    pub members: Vec<MemberStatus>,
-    pub last_index: u64,
-    pub applied_index: u64,
-    pub snapshot_index: u64,
-    pub purged_index: u64,
-    pub revision: Revision,
-    pub floor: Revision,
-    pub objects: usize,
-    pub history_bytes: u64,
-    /// Why this server takes no writes for now: its disk is full. Reads go on, and writes do once there is room.
-    pub shortage: Option<Shortage>,
-    /// Why this server no longer takes part: a failed disk, above all. It is healthy while this is `None`.
-    pub failure: Option<String>,
 }
 
 /// A handle to the log; clones share it. Reads block on the disk only for bodies, and never wait for a write.
@@ -161,6 +76,7 @@ impl Log {
             spawn(&cancel, node.clone().follow_leadership(leadership_now)),
             spawn(&cancel, node.clone().follow_members()),
             spawn(&cancel, node.clone().watch_leader()),
+            spawn(&cancel, node.clone().regain()),
             spawn(&cancel, node.clone().announce(member)),
         ];
         let tasks = Mutex::new(tasks);
@@ -344,8 +260,8 @@ impl Log {
     }
 
     /// The last revision at or before a time in milliseconds since the epoch; `Compacted` if history begins later, `Future` if
-    /// the time has not come, `ClockAhead` if the log's time got ahead of the clock before it. A write that is under way may still get an earlier time than the one asked for: who must not miss
-    /// it asks for a moment that is past.
+    /// the time has not come, `ClockAhead` if the log's time got ahead of the clock before it. A write that is under way may
+    /// still get an earlier time than the one asked for: who must not miss it asks for a moment that is past.
     pub fn revision_at(&self, time_ms: i64) -> Result<Revision, ReadError> {
         self.inner.store.revision_at(time_ms, now_ms())
     }
@@ -398,38 +314,6 @@ impl Log {
     }
 }
 
-fn open_storage(config: &LogConfig) -> Result<(Identity, LogStore, Arc<Store>), OpenError> {
-    crate::disk::private_dir(&config.dir).map_err(DiskError::io("create the log's directory"))?;
-    let log = LogStore::open(&config.dir.join("log"))?;
-    let node = log.claim(rand::random_range(1..NODE_IDS))?;
-    let me = Identity::new(node, log.cluster()?);
-    let door = Door::new(config.seal.clone());
-    let store = Store::open_behind(door, &config.dir.join("state"), config.history, config.ring_events)?;
-    check_log_reaches(config, &log, &store)?;
-    // RocksDB syncs what is in its directories, not their names.
-    crate::disk::sync_dir(&config.dir)?;
-    if let Some(parent) = config.dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        crate::disk::sync_dir(parent)?;
-    }
-    Ok((me, log, store))
-}
-
-/// The state never runs ahead of the durable log, except by a snapshot that came from the leader.
-fn check_log_reaches(config: &LogConfig, log: &LogStore, store: &Store) -> Result<(), OpenError> {
-    let (applied, purged) = (store.applied_record().index, log.purged()?);
-    let snapshot = store.snapshot().and_then(|snapshot| snapshot.manifest().index);
-    if applied.max(snapshot) < purged {
-        let (applied, purged) = (applied.unwrap_or_default(), purged.unwrap_or_default());
-        return Err(OpenError::StateLost { dir: config.dir.join("state"), applied, purged });
-    }
-    let Some(applied) = applied else { return Ok(()) };
-    let last = log.last()?.map(|id| id.index);
-    if last.max(snapshot) >= Some(applied) {
-        return Ok(());
-    }
-    Err(OpenError::LogLost { dir: config.dir.clone(), log: last.unwrap_or_default(), applied })
-}
-
 fn check_size(command: &Arc<Command>) -> Result<(), ProposeError> {
     let payload = LogPayload::Command(command.clone());
     let bytes = codec::encoded_bytes(&LogRecord { term: u64::MAX, index: u64::MAX, payload });
@@ -455,112 +339,8 @@ async fn answer_barriers(node: Node, mut waiting: mpsc::Receiver<oneshot::Sender
     }
 }
 
-/// Looks after the free space on the disk, so that writes stop in time and go on soon.
-async fn tend_space(node: Node) {
-    let mut round = tokio::time::interval(SPACE_INTERVAL);
-    round.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut was_short = false;
-    loop {
-        round.tick().await;
-        let tended = node.clone();
-        if let Err(error) = tokio::task::spawn_blocking(move || tended.tend_space()).await {
-            tracing::error!(%error, "the free space is no longer looked after");
-        }
-        let short = node.shortage().is_some();
-        // Once each time: where all servers share a disk, leadership does not go round.
-        if short && !was_short {
-            node.step_aside().await;
-        }
-        was_short = short;
-    }
-}
-
-/// Drops old history, takes snapshots and flushes, so that history, log and the next start's work stay bounded.
-async fn keep_house(node: Node, store: Arc<Store>, snapshot_entries: u64) {
-    let mut round = tokio::time::interval(HOUSEKEEPING_INTERVAL);
-    round.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let (mut bytes_at_snapshot, mut flushed) = (node.appended_bytes(), node.status().applied_index);
-    let mut shredder = Shredder::new(node.clone(), store.clone());
-    loop {
-        round.tick().await;
-        // All of this writes before it frees anything.
-        if node.shortage().is_some() {
-            continue;
-        }
-        forget(&store).await;
-        shredder.round().await;
-        let (bytes, Status { applied_index, snapshot_index, .. }) = (node.appended_bytes(), node.status());
-        let entries = applied_index.saturating_sub(snapshot_index);
-        if entries >= snapshot_entries || bytes - bytes_at_snapshot >= SNAPSHOT_LOG_BYTES {
-            (bytes_at_snapshot, flushed) = (bytes, applied_index);
-            if let Err(error) = take_snapshot(&node, &store).await {
-                tracing::error!(%error, "no snapshot can be taken; the log grows");
-            }
-        } else if applied_index.saturating_sub(flushed) >= STATE_FLUSH_ENTRIES {
-            flushed = applied_index;
-            if let Err(error) = flush(&node, &store).await {
-                tracing::error!(%error, "the state cannot be flushed; the next start takes longer");
-            }
-        }
-    }
-}
-
-async fn forget(store: &Arc<Store>) {
-    for _ in 0..PRUNE_STEPS {
-        match prune(store, now_ms()).await {
-            Ok(true) => {}
-            Ok(false) => return,
-            Err(error) => return tracing::error!(%error, "old history cannot be dropped"),
-        }
-    }
-}
-
-/// Flushes first, beside apply, so that the checkpoint, which stops apply, has little left to write.
-async fn take_snapshot(node: &Node, store: &Arc<Store>) -> Result<(), ReadError> {
-    flush(node, store).await?;
-    Ok(node.snapshot().await?)
-}
-
-/// The log first: a state that is ahead of it cannot be opened.
-async fn flush(node: &Node, store: &Arc<Store>) -> Result<(), ReadError> {
-    node.log_synced().await?;
-    let store = store.clone();
-    Ok(tokio::task::spawn_blocking(move || store.flush()).await.map_err(|_| ReadError::Closed)??)
-}
-
-async fn prune(store: &Arc<Store>, now_ms: i64) -> Result<bool, ReadError> {
-    let store = store.clone();
-    Ok(tokio::task::spawn_blocking(move || store.prune(now_ms)).await.map_err(|_| ReadError::Closed)??)
-}
-
 /// The clock decides what this server forgets and how far ahead a command's time may be, never what is applied.
 pub(crate) fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}
-
-impl From<NodeError> for ProposeError {
-    fn from(error: NodeError) -> Self {
-        match error {
-            NodeError::NotLeader { leader, address } => ProposeError::NotLeader { leader, address },
-            NodeError::Unknown => ProposeError::Unknown,
-            NodeError::Full(shortage) => ProposeError::DiskFull(shortage),
-            NodeError::Unavailable(reason) => ProposeError::Unavailable(reason),
-            NodeError::Refused(reason) => ProposeError::Refused(reason),
-            NodeError::Storage(reason) => ProposeError::Storage(reason),
-        }
-    }
-}
-
-impl From<NodeError> for ReadError {
-    fn from(error: NodeError) -> Self {
-        match error {
-            NodeError::NotLeader { leader, address } => ReadError::NotLeader { leader, address },
-            NodeError::Unknown => ReadError::Unavailable("the leader changed".into()),
-            NodeError::Full(shortage) => ReadError::Unavailable(shortage.to_string()),
-            NodeError::Unavailable(reason) | NodeError::Refused(reason) | NodeError::Storage(reason) => {
-                ReadError::Unavailable(reason)
-            }
-        }
-    }
 }

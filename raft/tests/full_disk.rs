@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use kontiki_model::{Head, Key, Scope};
-use kontiki_raft::{Command, Log, LogConfig, Mutation, ProposeError, WatchItem};
+use kontiki_raft::{Command, DiskError, Log, LogConfig, Mutation, OpenError, ProposeError, WatchItem};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 
@@ -108,6 +108,53 @@ async fn reads_go_on(log: &Log) {
     let scope = Scope { resource: "configmaps".into(), namespace: None };
     let mut watch = log.watch(scope, revision - 1).unwrap();
     assert!(matches!(watch.next().await.unwrap(), WatchItem::Event(event) if event.revision() == revision));
+}
+
+/// Takes what the ballast leaves, too.
+async fn fill_to_the_brim(dir: &Path, log: &Log) {
+    let ballast = || fs::metadata(dir.join("log/ballast")).unwrap().len();
+    let whole = ballast();
+    fill(dir);
+    eventually("the ballast is given up", || ballast() < whole).await;
+    assert!(log.status().shortage.is_some() && ballast() > 0);
+    let (mut file, zeros) = (File::create(dir.join("rest")).unwrap(), vec![0; 4096]);
+    while file.write_all(&zeros).is_ok() {}
+}
+
+/// Opens it once the handles of whoever was killed are gone.
+async fn reopen(dir: &Path) -> Log {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match Log::open(LogConfig::new(dir.join("log"))).await {
+            Err(OpenError::Disk(DiskError::Locked { .. })) if Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            opened => return opened.unwrap(),
+        }
+    }
+}
+
+#[test]
+fn a_server_that_is_killed_on_a_full_disk_comes_back_to_be_read_and_writes_when_there_is_room() {
+    on_a_small_disk(async |dir| {
+        let log = Log::open(LogConfig::new(dir.join("log"))).await.unwrap();
+        for number in 1..=5_000 {
+            log.propose(put("0", number)).await.unwrap();
+        }
+        fill_to_the_brim(dir, &log).await;
+        log.abort().await;
+        drop(log);
+
+        let log = reopen(dir).await;
+        reads_go_on(&log).await;
+        assert_eq!(number(&log, "0"), 5_000);
+        assert!(matches!(log.propose(put("0", 1)).await, Err(ProposeError::DiskFull(_))));
+        free(dir);
+        fs::remove_file(dir.join("rest")).unwrap();
+        eventually("writes go on", || log.status().shortage.is_none()).await;
+        log.propose(put("0", 5_001)).await.unwrap();
+        log.shutdown().await;
+    });
 }
 
 #[test]

@@ -41,6 +41,9 @@ impl Node {
     }
 
     async fn replace(&self, leader: u64) {
+        if !self.lost.is_none() {
+            return;
+        }
         let (vote, voters) = {
             let metrics = self.raft.server_metrics();
             let now = metrics.borrow_watched();

@@ -4,6 +4,7 @@
 //! does not lead. If the connection breaks after it was sent, nobody knows; the answer is `Unknown`, never a second attempt.
 //! A former leader that lives answers all it was sent; of one that hangs or is cut off nothing is waited for once another leads.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Proposal;
+use super::membership::MemberStatus;
 use super::node::{Node, NodeError, fatal_error};
 use super::wire::{self, Forwarded, Written};
 use crate::Command;
@@ -71,7 +73,6 @@ impl Drop for Begun {
 impl Node {
     /// Commits a command, wherever the leader is, and waits until it is applied here: its log index and what became of it.
     pub async fn write(&self, command: Arc<Command>) -> Result<(u64, Outcome), NodeError> {
-        self.has_room()?;
         let _begun = self.in_flight.begin();
         let Written { index, outcome } = self.with_leader(LEADER_WAIT, || self.try_write(&command)).await?;
         // It is committed: whoever cannot see it here yet must not be told that it is not.
@@ -92,18 +93,11 @@ impl Node {
         if command.validate().is_err() {
             return Forwarded::Unavailable("the command is malformed".into());
         }
-        if let Err(full) = self.has_room() {
-            return to_wire(Err(full));
-        }
         to_wire(self.leading(|| self.write_here(&command)).await)
     }
 
     pub(super) async fn read_index_for_another(&self) -> Forwarded<u64> {
         to_wire(self.leading(|| self.read_index_here()).await)
-    }
-
-    fn has_room(&self) -> Result<(), NodeError> {
-        self.shortage().map_or(Ok(()), |shortage| Err(NodeError::Full(shortage)))
     }
 
     async fn try_write(&self, command: &Arc<Command>) -> Attempt<Written> {
@@ -134,6 +128,10 @@ impl Node {
         if let Err(stopped) = &self.raft.metrics().borrow_watched().running_state {
             return Attempt::Failed(fatal_error(stopped.clone()));
         }
+        // The leader's disk alone decides: a follower's reserve is for what it is sent.
+        if let Some(shortage) = self.shortage().filter(|_| self.raft.is_leader()) {
+            return Attempt::Failed(NodeError::Full(shortage));
+        }
         let written = self.raft.client_write(Proposal(in_time(command, now_ms(), self.clock_slack)));
         let Ok(written) = tokio::time::timeout(WRITE_TIMEOUT, written).await else {
             return Attempt::Failed(NodeError::Unknown);
@@ -162,7 +160,8 @@ impl Node {
                 Attempt::Retry(not_leader(forward.leader_id, forward.leader_node))
             }
             Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(few))) => {
-                Attempt::Retry(NodeError::Unavailable(few.to_string()))
+                let confirmed: BTreeSet<u64> = few.got.into_iter().collect();
+                Attempt::Retry(NodeError::Unavailable(no_majority(&self.status().members, &confirmed)))
             }
         }
     }
@@ -277,6 +276,18 @@ fn in_time(command: &Arc<Command>, now_ms: i64, slack: Duration) -> Arc<Command>
     Arc::new(Command { time_ms: now_ms, ..Command::clone(command) })
 }
 
+/// Why what a leader knows may be old, for whoever has to do something about it.
+fn no_majority(members: &[MemberStatus], confirmed: &BTreeSet<u64>) -> String {
+    let voters = || members.iter().filter(|member| member.voter);
+    let silent: Vec<&str> =
+        voters().filter(|voter| !confirmed.contains(&voter.id)).map(|voter| voter.name.as_str()).collect();
+    let (heard, of) = (voters().count() - silent.len(), voters().count());
+    format!(
+        "only {heard} of {of} servers take part, which is no majority; the leader hears nothing of {}",
+        silent.join(", ")
+    )
+}
+
 fn not_leader(leader: Option<u64>, member: Option<crate::Member>) -> NodeError {
     NodeError::NotLeader { leader, address: member.map(|member| member.address) }
 }
@@ -314,6 +325,21 @@ pub(super) fn from_wire<T>(answer: Result<Forwarded<T>, CallError>, lost: NodeEr
 mod tests {
     use super::*;
     use crate::limits::CLOCK_SLACK;
+
+    #[test]
+    fn a_leader_without_a_majority_names_who_is_missing() {
+        let member = |(id, name): (u64, &str)| MemberStatus {
+            id,
+            name: name.into(),
+            voter: name != "learner",
+            ..MemberStatus::default()
+        };
+        let members: Vec<_> = [(7, "a"), (9, "b"), (11, "learner"), (12, "c")].map(member).into();
+        assert_eq!(
+            no_majority(&members, &BTreeSet::from([9])),
+            "only 1 of 3 servers take part, which is no majority; the leader hears nothing of a, c"
+        );
+    }
 
     #[test]
     fn a_command_from_the_future_gets_the_leaders_time() {

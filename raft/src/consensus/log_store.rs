@@ -1,31 +1,34 @@
 //! openraft's log storage over the log's database: what is appended is readable at once, and is written and synced in groups by
 //! one thread. So Raft never waits for the disk, not even for a full one.
 
-use std::collections::VecDeque;
+mod recent;
+mod sink;
+
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, Range, RangeBounds};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::{LogState, OptionalSend, RaftLogReader};
 use tokio::sync::{Notify, oneshot};
 
+use self::recent::Recent;
+use self::sink::LogSink;
 use super::{Entry, LogId, Types, Vote, decode_entry, encode_entry, log_id};
 use crate::OpenError;
 use crate::codec::{self, Tag};
-use crate::disk::{DiskError, EndMark, Flush, Flusher, LogDb, LogOp, Shortage, Sink, Space};
-use crate::limits::{
-    APPEND_BYTES, COMMITTED_NOTE_DELAY, LOG_CACHE_BYTES, LOG_CACHE_ENTRIES, LOG_READ_ENTRIES, SPACE_RETRY,
-};
+use crate::disk::{DiskError, Flush, Flusher, LogDb, LogOp, Shortage, Space};
+use crate::limits::{APPEND_BYTES, COMMITTED_NOTE_DELAY};
 
 pub(super) const VOTE: &str = "vote";
 pub(super) const PURGED: &str = "purged";
 pub(super) const COMMITTED: &str = "committed";
 pub(super) const IDENTITY: &str = "identity";
 pub(super) const CLUSTER: &str = "cluster";
+const LOST: &str = "lost";
 
 /// A handle to the log; clones share it.
 #[derive(Clone)]
@@ -41,119 +44,6 @@ struct Shared {
     recent: Arc<Mutex<Recent>>,
     committed_news: Notify,
     appended_bytes: AtomicU64,
-}
-
-/// The newest entries, as they came: apply and replication read them without decoding. Those that are not in the database yet are
-/// always here.
-#[derive(Default)]
-struct Recent {
-    /// Consecutive indexes.
-    entries: VecDeque<Cached>,
-    bytes: usize,
-    /// Appends so far, and how many of them are in the database.
-    appends: u64,
-    written: u64,
-    /// What is committed, as far as Raft has told.
-    committed: Option<LogId>,
-    /// That is not in the database yet.
-    committed_is_news: bool,
-}
-
-struct Cached {
-    entry: Entry,
-    /// Its size on disk.
-    bytes: usize,
-    /// Which append it came with.
-    append: u64,
-}
-
-/// The log reaches as far as it was synced, or it is damaged. Looked at without changing it: opening it to write would drop
-/// what lies behind the damage.
-fn check_end(path: &Path, mark: &EndMark) -> Result<(), OpenError> {
-    if mark.end() == 0 {
-        return Ok(());
-    }
-    let found = if path.join("CURRENT").exists() { end_of(&LogDb::open_to_read(path)?)? } else { 0 };
-    match found < mark.end() {
-        true => Err(OpenError::LogCut { path: path.to_owned(), end: found, synced: mark.end() }),
-        false => Ok(()),
-    }
-}
-
-/// The index behind the last entry, or behind the last that was purged.
-fn end_of(db: &LogDb) -> Result<u64, DiskError> {
-    match db.last()? {
-        Some((index, _)) => Ok(index + 1),
-        None => Ok(read_mark(db, PURGED)?.map_or(0, |id| id.index + 1)),
-    }
-}
-
-fn read_mark(db: &LogDb, name: &str) -> Result<Option<LogId>, DiskError> {
-    let Some(frame) = db.mark(name)? else { return Ok(None) };
-    let (term, index): (u64, u64) = codec::decode(Tag::LogMark, &frame).map_err(DiskError::record("a mark"))?;
-    Ok(Some(log_id(term, index)))
-}
-
-/// The database as the flusher's thread sees it.
-struct LogSink<F> {
-    db: Arc<LogDb>,
-    space: Arc<Space>,
-    sync: F,
-    mark: Mutex<EndMark>,
-    /// The index behind the last entry written.
-    end: AtomicU64,
-}
-
-impl<F> LogSink<F> {
-    fn open(path: &Path, space: Space, sync: F) -> Result<Self, OpenError> {
-        let mark = EndMark::open(&path.with_file_name("log-end"))?;
-        check_end(path, &mark)?;
-        let end = AtomicU64::new(mark.end());
-        Ok(LogSink { db: Arc::new(LogDb::open(path)?), space: Arc::new(space), sync, mark: Mutex::new(mark), end })
-    }
-
-    fn mark(&self) -> MutexGuard<'_, EndMark> {
-        self.mark.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl<F: Fn(&LogDb) -> Result<(), DiskError> + Send + 'static> Sink for LogSink<F> {
-    fn write(&self, ops: &[LogOp]) -> Result<(), DiskError> {
-        self.space.glance();
-        let mut end = self.end.load(Ordering::Relaxed);
-        for op in ops {
-            match op {
-                LogOp::Entry(index, _) => end = index + 1,
-                LogOp::TruncateFrom(index) => {
-                    self.mark().lower(*index)?;
-                    end = *index;
-                }
-                LogOp::Mark(..) | LogOp::PurgeTo(_) => {}
-            }
-        }
-        self.end.store(end, Ordering::Relaxed);
-        self.db.write(ops)
-    }
-
-    fn sync(&self) -> Result<(), DiskError> {
-        (self.sync)(&self.db)?;
-        self.mark().set(self.end.load(Ordering::Relaxed))
-    }
-
-    fn make_room(&self, bytes: u64, closing: &AtomicBool) -> Result<(), DiskError> {
-        let wait = || {
-            std::thread::sleep(SPACE_RETRY);
-            !closing.load(Ordering::SeqCst)
-        };
-        self.space.release();
-        while !self.space.has_room_for(bytes) {
-            if !wait() {
-                let message = "the log is being closed".into();
-                return Err(DiskError::Io { step: "wait for room on the disk", message });
-            }
-        }
-        self.db.reopen(wait)
-    }
 }
 
 impl LogStore {
@@ -218,8 +108,11 @@ impl LogStore {
         }
     }
 
-    /// The last entry, or the last one purged.
+    /// The last entry, or the last one purged. It may not be durable yet; whatever is persisted after this call will be after it.
     pub fn last(&self) -> Result<Option<LogId>, DiskError> {
+        if let Some(last) = self.recent().last() {
+            return Ok(Some(last));
+        }
         match self.shared.db.last()? {
             Some((_, frame)) => Ok(Some(decode_entry(&frame)?.log_id)),
             None => self.mark(PURGED),
@@ -229,6 +122,18 @@ impl LogStore {
     /// The last entry that was purged.
     pub fn purged(&self) -> Result<Option<u64>, DiskError> {
         Ok(self.mark(PURGED)?.map(|id| id.index))
+    }
+
+    /// The last entry that was acknowledged and found missing, whether it has come back since or not.
+    pub fn lost(&self) -> Result<Option<LogId>, DiskError> {
+        self.mark(LOST)
+    }
+
+    pub async fn note_lost(&self, acknowledged: LogId) -> io::Result<()> {
+        if self.lost()? >= Some(acknowledged) {
+            return Ok(());
+        }
+        self.persist(vec![LogOp::Mark(LOST, mark_frame(&acknowledged))]).await
     }
 
     /// Bytes appended since the log was opened.
@@ -341,6 +246,16 @@ impl LogStore {
     }
 }
 
+fn read_mark(db: &LogDb, name: &str) -> Result<Option<LogId>, DiskError> {
+    let Some(frame) = db.mark(name)? else { return Ok(None) };
+    let (term, index): (u64, u64) = codec::decode(Tag::LogMark, &frame).map_err(DiskError::record("a mark"))?;
+    Ok(Some(log_id(term, index)))
+}
+
+fn mark_frame(id: &LogId) -> Vec<u8> {
+    codec::encode(Tag::LogMark, &(id.committed_leader_id().term, id.index))
+}
+
 /// How many entries one message to a follower takes: one of any size, or several small ones.
 fn fitting(entries: &[Entry]) -> usize {
     let mut bytes = 0;
@@ -353,80 +268,6 @@ fn fitting(entries: &[Entry]) -> usize {
 
 fn entries_end(entries: &[Entry]) -> u64 {
     entries.last().map_or(0, |entry| entry.log_id.index + 1)
-}
-
-fn mark_frame(id: &LogId) -> Vec<u8> {
-    codec::encode(Tag::LogMark, &(id.committed_leader_id().term, id.index))
-}
-
-impl Recent {
-    fn first(&self) -> Option<u64> {
-        self.entries.front().map(|cached| cached.entry.log_id.index)
-    }
-
-    /// Takes the entries of one append, and numbers it.
-    fn append(&mut self, entries: Vec<(Entry, usize)>) -> u64 {
-        self.appends += 1;
-        for (entry, bytes) in entries {
-            let follows = |last: &Cached| last.entry.log_id.index + 1 == entry.log_id.index;
-            if !self.entries.back().is_none_or(follows) {
-                self.entries.clear();
-                self.bytes = 0;
-            }
-            self.bytes += bytes;
-            self.entries.push_back(Cached { entry, bytes, append: self.appends });
-        }
-        self.evict();
-        self.appends
-    }
-
-    /// The mark of what is committed, once: whoever takes it writes it.
-    fn news_of_committed(&mut self) -> Option<LogOp> {
-        let news = std::mem::take(&mut self.committed_is_news);
-        self.committed.filter(|_| news).map(|id| LogOp::Mark(COMMITTED, mark_frame(&id)))
-    }
-
-    fn written(&mut self, append: u64) {
-        self.written = self.written.max(append);
-        self.evict();
-    }
-
-    fn evict(&mut self) {
-        let full = |recent: &Recent| recent.entries.len() > LOG_CACHE_ENTRIES || recent.bytes > LOG_CACHE_BYTES;
-        while full(self) && self.entries.front().is_some_and(|oldest| oldest.append <= self.written) {
-            self.pop_front();
-        }
-    }
-
-    fn pop_front(&mut self) {
-        if let Some(Cached { bytes, .. }) = self.entries.pop_front() {
-            self.bytes -= bytes;
-        }
-    }
-
-    fn truncate_from(&mut self, index: u64) {
-        while self.entries.back().is_some_and(|last| last.entry.log_id.index >= index) {
-            if let Some(Cached { bytes, .. }) = self.entries.pop_back() {
-                self.bytes -= bytes;
-            }
-        }
-    }
-
-    fn purge_to(&mut self, index: u64) {
-        while self.first().is_some_and(|first| first <= index) {
-            self.pop_front();
-        }
-    }
-
-    /// The start of a range, if it is here.
-    fn read(&self, range: &Range<u64>) -> Option<Vec<Entry>> {
-        let skip = usize::try_from(range.start.checked_sub(self.first()?)?).ok()?;
-        if range.is_empty() || skip >= self.entries.len() {
-            return None;
-        }
-        let wanted = usize::try_from(range.end - range.start).unwrap_or(usize::MAX).min(LOG_READ_ENTRIES);
-        Some(self.entries.range(skip..).take(wanted).map(|cached| cached.entry.clone()).collect())
-    }
 }
 
 fn to_range(bounds: impl RangeBounds<u64>) -> Range<u64> {

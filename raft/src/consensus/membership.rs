@@ -200,7 +200,10 @@ impl Node {
             Some(to) => self.fit_to_lead(&metrics, to),
             None => match self.successor(&metrics) {
                 Some(successor) => Attempt::Done(successor),
-                None => Attempt::Failed(NodeError::Refused("no other voter can be reached".into())),
+                None if metrics.membership_config.voter_ids().count() == 1 => {
+                    Attempt::Failed(NodeError::Refused("this is the only server: no other one could lead".into()))
+                }
+                None => Attempt::Failed(NodeError::Refused("no other voter can be reached: none could lead".into())),
             },
         };
         let (asked, to) = match chosen {

@@ -3,6 +3,7 @@
 mod failover;
 mod forward;
 mod log_store;
+mod lost;
 mod machine;
 mod membership;
 mod network;

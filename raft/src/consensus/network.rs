@@ -1,7 +1,8 @@
 //! The calling side of Raft: openraft's requests over the channels to each server.
 
+use std::collections::HashMap;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bincode::{Decode, Encode};
@@ -10,8 +11,8 @@ use openraft::base::{BoxFuture, BoxStream};
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{Backoff, RPCOption};
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
-    TransferLeaderResponse, VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError, StreamAppendResult,
+    TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{OptionalSend, RaftNetworkFactory, RaftNetworkV2};
 use tokio::sync::mpsc;
@@ -19,30 +20,93 @@ use tokio::sync::mpsc;
 use super::wire::{
     self, AppendAnswer, AppendMessage, SnapshotMessage, TransferAnswer, VoteAnswer, VoteMessage, WireVote,
 };
-use super::{Member, Snapshot, TypeConfig, Vote};
+use super::{LogId, Member, Snapshot, TypeConfig, Vote};
 use crate::limits::{
-    APPENDS_IN_FLIGHT, CHUNKS_IN_FLIGHT, RECONNECT_DELAY_MAX, RECONNECT_DELAY_MIN, SNAPSHOT_BYTES_PER_SECOND,
-    SNAPSHOT_TIMEOUT,
+    APPENDS_IN_FLIGHT, CHUNKS_IN_FLIGHT, PEER_SILENCE, RECONNECT_DELAY_MAX, RECONNECT_DELAY_MIN,
+    SNAPSHOT_BYTES_PER_SECOND, SNAPSHOT_TIMEOUT,
 };
 use crate::snapshot::{Chunk, SnapshotDir, SnapshotError};
-use crate::transport::{CallError, Channel, Frame, Peer, Peers};
+use crate::transport::{CallError, Channel, Frame, Peer, Peers, Pending};
 
 type RpcError = RPCError<TypeConfig>;
 
 /// Makes the clients that openraft talks to the other servers through.
 pub struct Network {
     peers: Peers,
+    acknowledged: HashMap<u64, Arc<Acknowledged>>,
 }
 
 /// What openraft says to one server. It makes one of these for each of replication, heartbeats, votes and snapshots.
 pub struct Client {
-    peer: Arc<Peer>,
+    replica: Replica,
     heartbeat: bool,
 }
 
+/// One server, and what this one knows of its log.
+#[derive(Clone)]
+struct Replica {
+    peer: Arc<Peer>,
+    acknowledged: Arc<Acknowledged>,
+}
+
+/// The term in which this server leads, and the last entry that the other one has acknowledged in it.
+#[derive(Default)]
+struct Acknowledged(Mutex<(u64, Option<LogId>)>);
+
 impl Network {
     pub fn new(peers: Peers) -> Self {
-        Network { peers }
+        Network { peers, acknowledged: HashMap::new() }
+    }
+
+    fn replica(&mut self, target: u64, member: &Member) -> Replica {
+        Replica {
+            peer: self.peers.get(target, member),
+            acknowledged: self.acknowledged.entry(target).or_default().clone(),
+        }
+    }
+}
+
+impl Acknowledged {
+    fn in_term(&self, vote: &Vote) -> MutexGuard<'_, (u64, Option<LogId>)> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.0 != vote.leader_id.term {
+            *known = (vote.leader_id.term, None);
+        }
+        known
+    }
+
+    fn raise(&self, vote: &Vote, acknowledged: Option<LogId>) {
+        let mut known = self.in_term(vote);
+        known.1 = known.1.max(acknowledged);
+    }
+
+    fn forget(&self, vote: &Vote) {
+        self.in_term(vote).1 = None;
+    }
+}
+
+impl Replica {
+    /// Takes note of an answer before Raft does. An entry that is missing although it was acknowledged is lost: the other server
+    /// is told so, and Raft only when that one knows.
+    async fn note(&self, vote: &Vote, answer: &StreamAppendResult<TypeConfig>) -> Result<(), RpcError> {
+        let lost = match answer {
+            Ok(matching) => return Ok(self.acknowledged.raise(vote, *matching)),
+            Err(StreamAppendError::HigherVote(_)) => return Ok(()),
+            Err(StreamAppendError::Conflict(missing)) => {
+                self.acknowledged.in_term(vote).1.filter(|acknowledged| missing <= acknowledged)
+            }
+        };
+        let Some(lost) = lost else { return Ok(()) };
+        let told = self.peer.control.call(wire::LOST, wire::encode(&wire::wire_id(&lost)), PEER_SILENCE).await;
+        decode_answer::<()>(told.map_err(|error| rpc_error(&error))?)?;
+        self.acknowledged.forget(vote);
+        let name = &self.peer.member.name;
+        tracing::warn!(
+            name,
+            entry = lost.index,
+            "a server has lost entries that it had acknowledged; it gets them again"
+        );
+        Ok(())
     }
 }
 
@@ -50,17 +114,17 @@ impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Client;
 
     async fn new_client(&mut self, target: u64, member: &Member) -> Client {
-        Client { peer: self.peers.get(target, member), heartbeat: false }
+        Client { replica: self.replica(target, member), heartbeat: false }
     }
 
     async fn new_heartbeat_client(&mut self, target: u64, member: &Member) -> Client {
-        Client { peer: self.peers.get(target, member), heartbeat: true }
+        Client { replica: self.replica(target, member), heartbeat: true }
     }
 }
 
 impl Client {
     async fn ask<T: Decode<()>>(&self, kind: u8, message: &impl Encode, option: &RPCOption) -> Result<T, RpcError> {
-        let answer = self.peer.control.call(kind, wire::encode(message), option.soft_ttl()).await;
+        let answer = self.replica.peer.control.call(kind, wire::encode(message), option.soft_ttl()).await;
         decode_answer(answer.map_err(|error| rpc_error(&error))?)
     }
 }
@@ -75,9 +139,11 @@ impl RaftNetworkV2<TypeConfig> for Client {
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RpcError> {
         let message = encode_append(&request)?;
-        let answer = self.peer.control.call(wire::HEARTBEAT, message, option.soft_ttl()).await;
+        let answer = self.replica.peer.control.call(wire::HEARTBEAT, message, option.soft_ttl()).await;
         let answer: AppendAnswer = decode_answer(answer.map_err(|error| rpc_error(&error))?)?;
-        Ok(StreamAppendResult::<TypeConfig>::from(answer).into())
+        let answer = StreamAppendResult::<TypeConfig>::from(answer);
+        self.replica.note(&request.vote, &answer).await?;
+        Ok(answer.into())
     }
 
     /// Many appends on their way at a time, answered in order. It ends with the first that is not a success.
@@ -92,7 +158,7 @@ impl RaftNetworkV2<TypeConfig> for Client {
         if self.heartbeat {
             return openraft::network::stream_append_sequential(self, input, option);
         }
-        let answers: BoxStream<'s, _> = Box::pin(pipeline(self.peer.replicate.clone(), input));
+        let answers: BoxStream<'s, _> = Box::pin(pipeline(self.replica.clone(), input));
         Box::pin(async move { Ok(answers) })
     }
 
@@ -122,10 +188,13 @@ impl RaftNetworkV2<TypeConfig> for Client {
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
         tokio::select! {
-            sent = tokio::time::timeout(SNAPSHOT_TIMEOUT, send_snapshot(&self.peer.snapshot, &vote, &snapshot.snapshot)) => {
+            sent = tokio::time::timeout(SNAPSHOT_TIMEOUT, send_snapshot(&self.replica.peer.snapshot, &vote, &snapshot.snapshot)) => {
                 let late = || Unreachable::from_string(format!("no snapshot was sent within {SNAPSHOT_TIMEOUT:?}"));
-                let vote = sent.unwrap_or_else(|_| Err(RPCError::Unreachable(late())))?;
-                Ok(SnapshotResponse::new(vote))
+                let answer = sent.unwrap_or_else(|_| Err(RPCError::Unreachable(late())))?;
+                if answer == vote {
+                    self.replica.acknowledged.raise(&vote, snapshot.meta.last_log_id);
+                }
+                Ok(SnapshotResponse::new(answer))
             }
             closed = cancel => Err(StreamingError::Closed(closed)),
         }
@@ -138,7 +207,7 @@ impl RaftNetworkV2<TypeConfig> for Client {
     ) -> Result<TransferLeaderResponse<TypeConfig>, RpcError> {
         // The receiver waits for its disk before it answers; the caller of this sets the time.
         let message = wire::encode(&wire::TransferMessage::from(&request));
-        let answer = self.peer.control.call(wire::TRANSFER, message, SNAPSHOT_TIMEOUT).await;
+        let answer = self.replica.peer.control.call(wire::TRANSFER, message, SNAPSHOT_TIMEOUT).await;
         let answer: TransferAnswer = decode_answer(answer.map_err(|error| rpc_error(&error))?)?;
         Ok(answer.into())
     }
@@ -150,19 +219,23 @@ impl RaftNetworkV2<TypeConfig> for Client {
 }
 
 fn pipeline(
-    channel: Channel,
+    replica: Replica,
     input: impl Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
 ) -> impl Stream<Item = Result<StreamAppendResult<TypeConfig>, RpcError>> + Send {
     let started = input.enumerate().then(move |(position, request)| {
-        let channel = channel.clone();
+        let replica = replica.clone();
         async move {
             let kind = if position == 0 { wire::APPEND_FIRST } else { wire::APPEND };
-            channel.start(kind, encode_append(&request)?).await.map_err(|error| rpc_error(&error))
+            let started = replica.peer.replicate.start(kind, encode_append(&request)?).await;
+            Ok((started.map_err(|error| rpc_error(&error))?, replica, request.vote))
         }
     });
-    let answers = started.map(|started| async {
-        let answer = started?.answer().await.map_err(|error| rpc_error(&error))?;
-        Ok(StreamAppendResult::from(decode_answer::<AppendAnswer>(answer)?))
+    let answers = started.map(|started: Result<_, RpcError>| async {
+        let (pending, replica, vote): (Pending, Replica, Vote) = started?;
+        let answer = pending.answer().await.map_err(|error| rpc_error(&error))?;
+        let answer = StreamAppendResult::from(decode_answer::<AppendAnswer>(answer)?);
+        replica.note(&vote, &answer).await?;
+        Ok(answer)
     });
     // `then` starts them in order; `buffered` hands the answers on in that order.
     answers.buffered(APPENDS_IN_FLIGHT).scan(false, |ended, result| {
@@ -207,7 +280,7 @@ async fn send_snapshot(channel: &Channel, vote: &Vote, snapshot: &Arc<SnapshotDi
     Ok(Vote::from(decode_answer::<WireVote>(answer)?))
 }
 
-async fn answered(pending: crate::transport::Pending) -> Result<(), RpcError> {
+async fn answered(pending: Pending) -> Result<(), RpcError> {
     decode_answer(pending.answer().await.map_err(|error| rpc_error(&error))?)
 }
 

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::forward::{InFlight, REMOVED};
+use super::lost::Lost;
 use super::machine::Machine;
 use super::membership::members;
 use super::network::Network;
@@ -25,7 +26,7 @@ use crate::limits::{
     APPLY_BATCH_ENTRIES, ELECTION_TIMEOUT_MS_MAX, ELECTION_TIMEOUT_MS_MIN, HEARTBEAT_MS, LOG_READ_ENTRIES,
     OPEN_TIMEOUT, PURGE_TIMEOUT, SNAPSHOT_POLL, SNAPSHOT_RETRY, SNAPSHOT_TIMEOUT,
 };
-use crate::log::{Leadership, Role, Status};
+use crate::status::{Leadership, Role, Status};
 use crate::store::Store;
 use crate::transport::{self, Dial, Identity, Member, PeerStream, Peers};
 use crate::{DiskError, OpenError};
@@ -45,6 +46,7 @@ pub struct Node {
     /// Connections that others made.
     pub(super) connections: InFlight,
     pub(super) clock_slack: Duration,
+    pub(super) lost: Lost,
 }
 
 /// How a node is to be.
@@ -93,7 +95,14 @@ impl Node {
         dial: Option<Arc<dyn Dial>>,
         (log, store): (LogStore, Arc<Store>),
     ) -> Result<Self, OpenError> {
-        let config = Config { max_in_snapshot_log_to_keep: keep_entries, ..config()? };
+        let lost = Lost::open(&log)?;
+        let config = Config {
+            max_in_snapshot_log_to_keep: keep_entries,
+            enable_elect: lost.is_none(),
+            // Who has lost what it acknowledged gets it again; `network` tells it so before Raft hears of it.
+            allow_log_reversion: Some(true),
+            ..config()?
+        };
         let machine = Machine::new(store.clone());
         let applied = machine.applied();
         let id = me.node;
@@ -101,7 +110,8 @@ impl Node {
         let raft = Raft::new(id, Arc::new(config), Network::new(peers.clone()), log.clone(), machine).await;
         let raft = raft.map_err(|error| OpenError::Raft(error.to_string()))?;
         let (receiving, in_flight, removed, connections) = Default::default();
-        let node = Node { raft, log, store, peers, applied, receiving, in_flight, removed, connections, clock_slack };
+        let node =
+            Node { raft, log, store, peers, applied, receiving, in_flight, removed, connections, clock_slack, lost };
         let initialized = node.raft.is_initialized().await.map_err(|error| OpenError::Raft(error.to_string()))?;
         if !initialized && start == Start::Alone {
             let members = BTreeMap::from([(id, member)]);
@@ -326,6 +336,7 @@ impl Node {
             snapshot_index: index(&metrics.snapshot),
             purged_index: index(&metrics.purged),
             shortage: self.log.shortage(),
+            lost: self.lost_entries(),
             failure: self.log.failure().map(str::to_owned).or(stopped).or(removed),
             ..Status::default()
         }

@@ -19,7 +19,7 @@ use super::node::Node;
 use super::wire::{
     self, AppendAnswer, AppendMessage, Forwarded, SnapshotMessage, TransferAnswer, VoteAnswer, VoteMessage, WireVote,
 };
-use super::{LogId, Snapshot, TypeConfig, Vote};
+use super::{LogId, Snapshot, TypeConfig, Vote, log_id};
 use crate::limits::{APPENDS_IN_FLIGHT, CALLS_IN_FLIGHT, MIB, SNAPSHOT_TIMEOUT};
 use crate::snapshot::{Chunk, SnapshotDir, SnapshotReceiver};
 use crate::transport::{Frame, Incoming, Purpose};
@@ -51,7 +51,7 @@ impl Node {
                     })
                     .await
             }
-            Purpose::Replicate => incoming.run(closing, |asked, told| replicate(&self.raft, asked, told)).await,
+            Purpose::Replicate => incoming.run(closing, |asked, told| self.replicate(from, asked, told)).await,
             Purpose::Snapshot => incoming.run(closing, |asked, told| self.receive_snapshots(asked, told)).await,
         };
         if let Err(error) = ended {
@@ -132,6 +132,38 @@ impl Node {
         }
     }
 
+    /// Appends come in sessions, each begun by a first request. A session ends with its first refusal; what was sent behind that
+    /// gets no answer, and the sender begins anew.
+    async fn replicate(&self, from: u64, mut requests: mpsc::Receiver<Frame>, answers: mpsc::Sender<Frame>) {
+        let mut begun = false;
+        let mut session: Option<Session> = None;
+        while let Some(Frame { id, kind, payload }) = requests.recv().await {
+            // As good a sign of life as a heartbeat.
+            self.peers.heard(from);
+            if kind == wire::APPEND_FIRST {
+                begun = true;
+                session = Some(Session::begin(&self.raft, answers.clone()));
+            }
+            let request = decode::<AppendMessage>(&payload)
+                .and_then(|message| message.into_request().map_err(|error| error.to_string()));
+            match (request, &session) {
+                (Ok(request), Some(Session { appends, ids, .. })) => {
+                    if ids.send(id).await.is_err() || appends.send(request).await.is_err() {
+                        session = None;
+                    }
+                }
+                // Behind a refusal.
+                (Ok(_), None) if begun => (),
+                // The rest of a session whose connection broke.
+                (Ok(_), None) => _ = answers.send(to_frame(id, Err("no session was begun".into()))).await,
+                (Err(why), _) => {
+                    session = None;
+                    _ = answers.send(to_frame(id, Err(why))).await;
+                }
+            }
+        }
+    }
+
     pub(super) async fn install(&self, vote: WireVote, received: Arc<SnapshotDir>) -> Result<WireVote, String> {
         let meta = machine::describe(received.manifest()).map_err(|error| error.to_string())?;
         if let Some(covered) = meta.last_log_id {
@@ -175,7 +207,7 @@ struct Arrival {
     _place: tokio::sync::OwnedMutexGuard<()>,
 }
 
-async fn control(node: Node, kind: u8, payload: Bytes) -> Answer {
+pub(super) async fn control(node: Node, kind: u8, payload: Bytes) -> Answer {
     match kind {
         wire::HEARTBEAT => {
             let request = decode::<AppendMessage>(&payload)?.into_request().map_err(|error| error.to_string())?;
@@ -183,6 +215,8 @@ async fn control(node: Node, kind: u8, payload: Bytes) -> Answer {
             let response = node.raft.append_entries(request.clone()).await.map_err(|error| error.to_string())?;
             done(&AppendAnswer::from(response.into_stream_result(request.prev_log_id, sent)))
         }
+        // Raft counts on what a voter had.
+        wire::VOTE | wire::PRE_VOTE | wire::TRANSFER if let Some(lost) = node.lost_entries() => Err(lost.to_string()),
         wire::VOTE | wire::PRE_VOTE => {
             let request = decode::<VoteMessage>(&payload)?.into();
             let voted =
@@ -193,6 +227,11 @@ async fn control(node: Node, kind: u8, payload: Bytes) -> Answer {
             let request = decode::<wire::TransferMessage>(&payload)?.into();
             let response = node.raft.handle_transfer_leader(request).await.map_err(|error| error.to_string())?;
             done(&TransferAnswer::from(response))
+        }
+        wire::LOST => {
+            let (term, index) = decode(&payload)?;
+            node.reminded(log_id(term, index)).await.map_err(|error| error.to_string())?;
+            done(&())
         }
         other => Err(format!("a request of kind {other} among votes and heartbeats")),
     }
@@ -208,40 +247,6 @@ async fn forward(node: Node, from: u64, kind: u8, payload: Bytes) -> Answer {
         wire::READ_INDEX => done(&node.read_index_for_another().await),
         wire::CHANGE => done(&node.change_for_another(decode(&payload)?).await),
         other => Err(format!("a request of kind {other} among forwarded ones")),
-    }
-}
-
-/// Appends come in sessions, each begun by a first request. A session ends with its first refusal; what was sent behind that
-/// gets no answer, and the sender begins anew.
-async fn replicate(
-    raft: &Raft<TypeConfig, Machine>,
-    mut requests: mpsc::Receiver<Frame>,
-    answers: mpsc::Sender<Frame>,
-) {
-    let mut begun = false;
-    let mut session: Option<Session> = None;
-    while let Some(Frame { id, kind, payload }) = requests.recv().await {
-        if kind == wire::APPEND_FIRST {
-            begun = true;
-            session = Some(Session::begin(raft, answers.clone()));
-        }
-        let request = decode::<AppendMessage>(&payload)
-            .and_then(|message| message.into_request().map_err(|error| error.to_string()));
-        match (request, &session) {
-            (Ok(request), Some(Session { appends, ids, .. })) => {
-                if ids.send(id).await.is_err() || appends.send(request).await.is_err() {
-                    session = None;
-                }
-            }
-            // Behind a refusal.
-            (Ok(_), None) if begun => (),
-            // The rest of a session whose connection broke.
-            (Ok(_), None) => _ = answers.send(to_frame(id, Err("no session was begun".into()))).await,
-            (Err(why), _) => {
-                session = None;
-                _ = answers.send(to_frame(id, Err(why))).await;
-            }
-        }
     }
 }
 

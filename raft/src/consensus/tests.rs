@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use kontiki_model::{Head, Key};
-use openraft::raft::AppendEntriesRequest;
+use openraft::raft::{AppendEntriesRequest, VoteRequest};
 use tempfile::TempDir;
 
 use super::log_store::COMMITTED;
@@ -16,6 +16,7 @@ use super::{
 use crate::codec::{LogPayload, LogRecord};
 use crate::disk::DiskError;
 use crate::limits::CLOCK_SLACK;
+use crate::status::LostEntries;
 use crate::store::{HistoryLimits, Outcome, Store};
 use crate::{Command, Mutation};
 
@@ -88,6 +89,50 @@ fn entries_survive_disk_and_wire() {
         let wire: super::Entry = serde_json::from_slice(&serde_json::to_vec(&entry).unwrap()).unwrap();
         assert_eq!(format!("{wire:?}"), format!("{entry:?}"));
     }
+}
+
+/// A server that started on an older copy of its folder.
+#[tokio::test]
+async fn who_has_lost_what_it_acknowledged_votes_for_nobody_until_it_has_it_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let record = |index: u64| LogRecord { term: 1, index, payload: LogPayload::Command(put(&format!("o{index}"))) };
+    let append = |from: u64, to: u64| AppendEntriesRequest {
+        vote: super::Vote::new_committed(1, 9),
+        prev_log_id: from.checked_sub(1).map(|before| log_id(1, before)),
+        entries: (from..to).map(|index| super::from_record(record(index)).unwrap()).collect(),
+        leader_commit: Some(log_id(1, to - 1)),
+    };
+    let open = async || {
+        let log = LogStore::open(&dir.path().join("log")).unwrap();
+        let store = Store::open(&dir.path().join("state"), HistoryLimits::default(), 16).unwrap();
+        let me = crate::transport::Identity::new(2, 0);
+        Node::start(me, Member::default(), options(Start::Join), None, (log, store)).await.unwrap()
+    };
+    let node = open().await;
+    assert!(node.raft.append_entries(append(0, 10)).await.unwrap().is_success());
+    node.reminded(log_id(1, 5)).await.unwrap();
+    assert_eq!(node.status().lost, None, "it has that one");
+    node.reminded(log_id(1, 19)).await.unwrap();
+    let lost = Some(LostEntries { acknowledged: 19, end: 9 });
+    assert_eq!(node.status().lost, lost);
+    node.shutdown().await;
+    drop(node);
+
+    let node = open().await;
+    assert_eq!(node.status().lost, lost, "a restart makes it no better");
+    let vote = super::wire::VoteMessage::from(&VoteRequest::new(super::Vote::new(2, 9), Some(log_id(1, 9))));
+    for kind in [super::wire::PRE_VOTE, super::wire::VOTE, super::wire::TRANSFER] {
+        let refused = super::service::control(node.clone(), kind, super::wire::encode(&vote).into()).await;
+        assert!(refused.is_err_and(|why| why.contains("it had acknowledged all up to 19")), "{kind}");
+    }
+    let regaining = tokio::spawn(node.clone().regain());
+    assert!(node.raft.append_entries(append(10, 20)).await.unwrap().is_success());
+    while node.status().lost.is_some() {
+        tokio::task::yield_now().await;
+    }
+    assert!(super::service::control(node.clone(), super::wire::VOTE, super::wire::encode(&vote).into()).await.is_ok());
+    regaining.abort();
+    node.shutdown().await;
 }
 
 /// A leader's snapshot arrives at a server that has entries of that leader and was not told that they are committed.

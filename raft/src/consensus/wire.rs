@@ -25,11 +25,14 @@ pub const SNAPSHOT_END: u8 = 9;
 pub const PROPOSE: u8 = 10;
 pub const READ_INDEX: u8 = 11;
 pub const CHANGE: u8 = 12;
+/// The receiver acknowledged an entry that it does not have.
+pub const LOST: u8 = 13;
 /// Kinds of answers.
 pub const DONE: u8 = 0x80;
 /// The request was understood and could not be served; the payload says why, for people.
 pub const FAILED: u8 = 0x81;
 
+/// Term and index.
 pub type WireLogId = (u64, u64);
 
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
@@ -138,7 +141,7 @@ pub fn decode<T: Decode<()>>(payload: &[u8]) -> Result<T, CodecError> {
     codec::decode(Tag::Message, payload)
 }
 
-fn wire_id(id: &LogId) -> WireLogId {
+pub fn wire_id(id: &LogId) -> WireLogId {
     (id.committed_leader_id().term, id.index)
 }
 

@@ -143,8 +143,15 @@ impl LogDb {
     }
 }
 
+/// What the write-ahead log holds is written to a table when it is opened; where there is no room for that, it stays where it is.
 fn open(path: &Path) -> Result<DB, DiskError> {
-    DB::open(&log_options(), path).map_err(|error| open_error(path, error))
+    let opened = DB::open(&log_options(), path).map_err(|error| open_error(path, error));
+    if !opened.as_ref().is_err_and(DiskError::is_full) {
+        return opened;
+    }
+    let sparing = log_options().get_options_from_string("avoid_flush_during_recovery=true");
+    let sparing = sparing.map_err(DiskError::rocks("set a database's options"))?;
+    DB::open(&sparing, path).map_err(|error| open_error(path, error))
 }
 
 fn log_options() -> Options {

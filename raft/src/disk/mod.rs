@@ -126,6 +126,7 @@ fn options(write_buffer_bytes: usize) -> Options {
     options.set_max_write_buffer_number(3);
     options.set_max_background_jobs(2);
     options.set_max_open_files(limits::OPEN_FILES_MAX);
+    options.set_manifest_preallocation_size(limits::MANIFEST_PREALLOCATION_BYTES);
     options.set_compression_type(DBCompressionType::Lz4);
     options.set_log_level(LogLevel::Warn);
     options.set_keep_log_file_num(2);

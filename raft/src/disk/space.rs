@@ -1,8 +1,9 @@
 //! Room on the file system: when too little is left, writes are refused before the disk refuses them.
 //!
 //! Two things keep what was admitted safe. A **reserve** of free bytes, below which no new write is taken; and a **ballast**, a
-//! file that holds blocks of its own and is given up when the disk is all but full, so that what is under way gets to the disk.
-//! Once there is room for both again, the ballast is laid down anew and writes go on.
+//! file that holds blocks of its own and is given up when the disk is all but full, so that what is under way gets to the disk;
+//! all but a part without which a server that is killed then could not be started, not even to be read. Once there is room for
+//! both again, the ballast is laid down anew and writes go on.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -15,7 +16,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
 
 use super::DiskError;
-use crate::limits::{BALLAST_BYTES, BALLAST_SHARE, DISK_RESERVE_BYTES, DISK_RESERVE_SHARE, MIB};
+use crate::limits::{BALLAST_BYTES, BALLAST_SHARE, DISK_RESERVE_BYTES, DISK_RESERVE_SHARE, MIB, START_SHARE};
 
 /// What a file system has, in bytes; `free` is what this process may still use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,8 +100,8 @@ impl Space {
         let Ok(room) = (self.probe)(&self.dir) else { return };
         let mut held = self.ballast();
         let needs = Needs::of(room);
-        if *held > 0 && room.free < needs.critical {
-            self.drop_ballast(&mut held);
+        if room.free < needs.critical {
+            self.lighten(&mut held, needs.start);
         }
         if !self.low.load(Ordering::Relaxed) || room.free < needs.to_resume(*held) {
             return;
@@ -120,9 +121,17 @@ impl Space {
     /// Gives the ballast up, for something that has to be written.
     pub fn release(&self) {
         self.low.store(true, Ordering::Relaxed);
-        let mut held = self.ballast();
-        if *held > 0 {
-            self.drop_ballast(&mut held);
+        if let Ok(room) = (self.probe)(&self.dir) {
+            self.lighten(&mut self.ballast(), Needs::of(room).start);
+        }
+    }
+
+    /// Gives up all of the ballast below a directory, for without it nothing can be opened there. False if there was none.
+    pub fn give_up(dir: &Path) -> io::Result<bool> {
+        match fs::remove_file(ballast_path(dir)) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
         }
     }
 
@@ -149,9 +158,14 @@ impl Space {
         Ok(())
     }
 
-    fn drop_ballast(&self, held: &mut u64) {
-        match fs::remove_file(ballast_path(&self.dir)) {
-            Ok(()) => *held = 0,
+    fn lighten(&self, held: &mut u64, left: u64) {
+        if *held <= left {
+            return;
+        }
+        let lightened =
+            OpenOptions::new().write(true).open(ballast_path(&self.dir)).and_then(|file| file.set_len(left));
+        match lightened {
+            Ok(()) => *held = left,
             Err(error) => tracing::error!(%error, dir = %self.dir.display(), "the ballast cannot be given up"),
         }
     }
@@ -168,12 +182,15 @@ struct Needs {
     /// Below this, the ballast is given up.
     critical: u64,
     ballast: u64,
+    /// What is left of the ballast when it is given up.
+    start: u64,
 }
 
 impl Needs {
     fn of(room: Room) -> Self {
         let reserve = DISK_RESERVE_BYTES.min(room.total / DISK_RESERVE_SHARE);
-        Needs { reserve, critical: reserve / 4, ballast: BALLAST_BYTES.min(room.total / BALLAST_SHARE) }
+        let ballast = BALLAST_BYTES.min(room.total / BALLAST_SHARE);
+        Needs { reserve, critical: reserve / 4, ballast, start: ballast / START_SHARE }
     }
 
     /// Free bytes from which writes go on, when so much ballast is still there.
@@ -236,10 +253,10 @@ mod tests {
             (needs.reserve, false, needs.ballast),
             (needs.reserve - 1, true, needs.ballast),
             (needs.reserve, false, needs.ballast),
-            (0, true, 0),
-            (needs.reserve, true, 0),
-            (needs.reserve + needs.ballast - 1, true, 0),
-            (needs.reserve + needs.ballast, false, needs.ballast),
+            (0, true, needs.start),
+            (needs.reserve, true, needs.start),
+            (needs.to_resume(needs.start) - 1, true, needs.start),
+            (needs.to_resume(needs.start), false, needs.ballast),
         ];
         for (at, (bytes, refused, held)) in steps.into_iter().enumerate() {
             free.store(bytes, Ordering::SeqCst);
@@ -247,12 +264,14 @@ mod tests {
             assert_eq!((space.shortage().is_some(), ballast()), (refused, held), "step {at}");
         }
         space.release();
-        assert_eq!((space.shortage().is_some(), ballast()), (true, 0));
+        assert_eq!((space.shortage().is_some(), ballast()), (true, needs.start));
         let spare = TOTAL - needs.reserve;
         free.store(TOTAL, Ordering::SeqCst);
         assert_eq!(space.shortage_for(spare), None);
         let short = space.shortage_for(spare + 1).unwrap();
         assert_eq!((short.free, short.needed), (TOTAL, TOTAL + 1), "the reserve is the log's");
+        assert_eq!([(); 2].map(|()| Space::give_up(dir.path()).unwrap()), [true, false]);
+        assert_eq!(ballast(), 0);
     }
 
     #[test]

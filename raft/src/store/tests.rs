@@ -1,5 +1,7 @@
-//! The store alone, without Raft: history's end, the past while it is retained, snapshots from one store to another.
+//! The store alone, without Raft: history's end, the past while it is retained, those who watch.
 #![allow(clippy::unwrap_used)]
+mod moments;
+mod snapshots;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +12,8 @@ use tempfile::TempDir;
 use super::{HistoryLimits, ListOptions, Outcome, Retain, Store};
 use crate::codec::{LogPayload, LogRecord};
 use crate::limits::PRUNE_STEP_RECORDS;
-use crate::snapshot::{Chunk, SnapshotDir, SnapshotError, SnapshotReceiver};
-use crate::{Command, Mutation, ReadError, Subject, WatchItem};
+use crate::snapshot::SnapshotDir;
+use crate::{Command, Mutation, ReadError, Subject, Watch, WatchItem};
 
 const FOREVER: Retain = Retain { bytes: u64::MAX, age: Duration::from_secs(1 << 40) };
 const HOUR_MS: i64 = 3_600_000;
@@ -90,6 +92,14 @@ impl Bench {
 
 fn show(stored: &crate::Stored) -> String {
     format!("{}={}", stored.key.name, String::from_utf8_lossy(&stored.body))
+}
+
+/// The revision of a watch's next event.
+async fn next(watch: &mut Watch) -> Revision {
+    match watch.next().await.unwrap() {
+        WatchItem::Event(event) => event.revision(),
+        WatchItem::Progress(at) => panic!("progress at {at} where an event should be"),
+    }
 }
 
 fn by_age(normal_hours: u64, short_hours: u64) -> HistoryLimits {
@@ -221,167 +231,7 @@ async fn a_watcher_that_history_left_behind_is_told_so() {
     bench.prune(10 * HOUR_MS);
     assert!(matches!(behind.next().await, Err(ReadError::Compacted { requested: 0, floor: 11 })));
     bench.put(0, "pods", "a", "3");
-    assert!(matches!(abreast.next().await.unwrap(), WatchItem::Event(event) if event.revision() == 12));
-}
-
-/// Sends a snapshot to another store's directory, chunk by chunk.
-fn send(snapshot: &SnapshotDir, to: &Store) -> Result<SnapshotDir, SnapshotError> {
-    let mut receiver = SnapshotReceiver::begin(&to.snapshots_dir(), snapshot.manifest().clone())?;
-    for chunk in snapshot.chunks() {
-        receiver.accept(&chunk?)?;
-    }
-    receiver.finish()
-}
-
-#[tokio::test]
-async fn a_snapshot_carries_state_history_and_watchers_to_another_store() {
-    let mut source = Bench::new(by_age(100, 100));
-    let mut target = Bench::new(by_age(100, 100));
-    for bench in [&mut source, &mut target] {
-        bench.put(0, "pods", "a", "1");
-        bench.put(0, "pods", "b", "1");
-    }
-    let mut watch = target.store.watch(scope("pods").into(), 1).unwrap();
-    assert!(matches!(watch.next().await.unwrap(), WatchItem::Event(event) if event.revision() == 2));
-    for number in 0..500 {
-        source.put(0, "pods", "a", &format!("{number}").repeat(1_000));
-    }
-    source.delete(0, "pods", "b");
-    let snapshot = source.snapshot();
-    source.put(0, "pods", "a", "later");
-
-    let received = send(&snapshot, &target.store).unwrap();
-    target.store.install(&received).unwrap();
-    target.store.set_snapshot(Arc::new(received));
-    assert_eq!((target.store.revision(), target.store.applied_record().index), (503, Some(503)));
-    for revision in 3..=503 {
-        match watch.next().await.unwrap() {
-            WatchItem::Event(event) => assert_eq!(event.revision(), revision),
-            WatchItem::Progress(at) => panic!("progress at {at} before {revision}"),
-        }
-    }
-    for at in [2, 3, 250, 502, 503] {
-        assert_eq!(target.at("pods", at), source.at("pods", at), "{at}");
-    }
-    target.index = source.index;
-    assert_eq!(target.put(0, "pods", "c", "1"), 504);
-    drop(watch);
-
-    let target = target.reopen(by_age(100, 100));
-    assert_eq!(target.at("pods", 503), source.at("pods", 503));
-    assert!(target.store.snapshot().is_some(), "what was installed is the current snapshot");
-    let states = std::fs::read_dir(target.dir.path()).unwrap();
-    let names = states.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    assert_eq!(names.filter(|name| name.starts_with("state-")).count(), 1, "the replaced state is gone");
-}
-
-#[test]
-fn a_damaged_or_incomplete_snapshot_is_refused() {
-    let mut source = Bench::new(by_age(100, 100));
-    source.put(0, "pods", "a", &"x".repeat(100_000));
-    let snapshot = source.snapshot();
-    let chunks: Vec<_> = snapshot.chunks().map(Result::unwrap).collect();
-    let full = chunks.iter().position(|chunk| !chunk.bytes.is_empty()).unwrap();
-    let target = Bench::new(by_age(100, 100));
-    let begin = || SnapshotReceiver::begin(&target.store.snapshots_dir(), snapshot.manifest().clone()).unwrap();
-    let accept = |chunks: &[Chunk]| {
-        let mut receiver = begin();
-        chunks.iter().try_for_each(|chunk| receiver.accept(chunk)).map(|()| receiver)
-    };
-
-    let mut damaged = chunks.clone();
-    damaged[full].bytes[0] ^= 1;
-    assert!(matches!(accept(&damaged), Err(SnapshotError::Chunk { .. })));
-    damaged[full].crc32 = crc32fast::hash(&damaged[full].bytes);
-    assert!(matches!(accept(&damaged), Err(SnapshotError::File(_))), "consistent in itself, but not what the file was");
-    assert!(matches!(accept(&chunks[1..]), Err(SnapshotError::Chunk { .. })), "out of order");
-    let incomplete = accept(&chunks[..chunks.len() - 1]).map(SnapshotReceiver::finish);
-    assert!(matches!(incomplete, Ok(Err(SnapshotError::File(_)))));
-    let drafts = || std::fs::read_dir(target.store.snapshots_dir()).unwrap().count();
-    assert_eq!(drafts(), 0, "what did not become a snapshot takes no room");
-    let mut evil = snapshot.manifest().clone();
-    evil.files[0].name = "../escape".into();
-    let refused = SnapshotReceiver::begin(&target.store.snapshots_dir(), evil);
-    assert!(matches!(refused, Err(SnapshotError::Name(_))));
-    drop(target.store.checkpoint().unwrap());
-    assert_eq!(drafts(), 0, "nor does a checkpoint that was not completed");
-    let killed = begin();
-    std::mem::forget(killed);
-    assert_eq!(drafts(), 1);
-    let target = target.reopen(by_age(100, 100));
-    assert!(target.store.snapshot().is_none(), "drafts do not survive a restart");
-}
-
-#[test]
-fn a_retired_snapshot_goes_with_its_last_reader() {
-    let mut bench = Bench::new(by_age(100, 100));
-    bench.put(0, "pods", "a", "1");
-    bench.store.set_snapshot(Arc::new(bench.snapshot()));
-    let reader = bench.store.snapshot().unwrap();
-    bench.put(0, "pods", "a", "2");
-    bench.store.set_snapshot(Arc::new(bench.snapshot()));
-    assert!(reader.path().exists());
-    let path = reader.path().to_owned();
-    drop(reader);
-    assert!(!path.exists());
-    assert!(bench.store.snapshot().unwrap().path().exists());
-}
-
-/// Revision 3 is told as of 20: a clock that goes back does not take time back.
-fn put_at_moments(bench: &mut Bench) {
-    for (time_ms, resource) in [(10, "pods"), (20, "leases"), (5, "pods"), (30, "leases"), (30, "pods"), (50, "pods")] {
-        bench.put(time_ms, resource, "a", "1");
-    }
-}
-
-/// The revisions that are found at moments then.
-const FOUND: [(i64, Revision); 9] = [(9, 0), (10, 1), (19, 1), (20, 3), (29, 3), (30, 5), (49, 5), (50, 6), (60, 6)];
-
-#[track_caller]
-fn found_at(bench: &Bench, cases: &[(i64, Revision)]) {
-    for (time_ms, expected) in cases {
-        assert_eq!(bench.store.revision_at(*time_ms, 60).unwrap(), *expected, "at {time_ms}");
-    }
-}
-
-#[test]
-fn a_moment_is_found_in_the_past_though_clocks_go_back_or_ahead() {
-    let mut bench = Bench::new(by_age(100, 1));
-    assert_eq!(bench.store.revision_at(7, 7).unwrap(), 0, "nothing happened yet");
-    put_at_moments(&mut bench);
-    found_at(&bench, &FOUND);
-    let later = bench.store.revision_at(61, 60);
-    assert!(matches!(later, Err(ReadError::Future { requested: 7, revision: 6 })), "{later:?}");
-    let times: Vec<_> = (1..=6).map(|revision| bench.store.event(revision).unwrap().time_ms).collect();
-    assert_eq!(times, [10, 20, 20, 30, 30, 50]);
-
-    // What stands behind an event from the future may have been at any time since the one before it.
-    bench.put(9 * HOUR_MS, "pods", "a", "2");
-    bench.put(60, "pods", "a", "3");
-    found_at(&bench, &FOUND[..7]);
-    for now in [50, 60] {
-        let ahead = bench.store.revision_at(now, 60);
-        assert!(matches!(ahead, Err(ReadError::ClockAhead { since: 7 })), "{ahead:?}");
-    }
-    assert_eq!(bench.store.revision_at(60, 9 * HOUR_MS).unwrap(), 6);
-    assert_eq!(bench.store.revision_at(9 * HOUR_MS, 9 * HOUR_MS).unwrap(), 8);
-}
-
-#[test]
-fn a_moment_is_found_though_history_was_dropped() {
-    let mut bench = Bench::new(by_age(100, 1));
-    put_at_moments(&mut bench);
-    // The lease's first version and the event of it are gone; revision 3 is still known.
-    bench.prune(HOUR_MS + 40);
-    found_at(&bench, &FOUND);
-    bench.prune(100 * HOUR_MS + 21);
-    assert_eq!(bench.store.floor(), 3);
-    let too_early = bench.store.revision_at(19, 60);
-    assert!(matches!(too_early, Err(ReadError::Compacted { requested: 2, floor: 3 })), "{too_early:?}");
-    found_at(&bench, &FOUND[3..]);
-    let bench = bench.reopen(by_age(100, 1));
-    assert!(matches!(bench.store.revision_at(19, 60), Err(ReadError::Compacted { .. })));
-    found_at(&bench, &FOUND[3..]);
+    assert_eq!(next(&mut abreast).await, 12);
 }
 
 #[tokio::test]
@@ -393,16 +243,16 @@ async fn everything_is_followed_from_disk_then_live_without_a_gap() {
     let mut everything = bench.store.watch(Subject::Everything, 0).unwrap();
     let mut lasting = bench.store.watch(Subject::Lasting, 0).unwrap();
     for revision in 1..=300 {
-        assert!(matches!(everything.next().await.unwrap(), WatchItem::Event(event) if event.revision() == revision));
+        assert_eq!(next(&mut everything).await, revision);
     }
     for revision in (1..=300).filter(|revision| (revision - 1) % 3 != 0) {
-        assert!(matches!(lasting.next().await.unwrap(), WatchItem::Event(event) if event.revision() == revision));
+        assert_eq!(next(&mut lasting).await, revision);
     }
     for watch in [&mut everything, &mut lasting] {
         assert_eq!(watch.next().await.unwrap(), WatchItem::Progress(300));
     }
-    let (told, _) = tokio::join!(everything.next(), async { bench.put(2 * HOUR_MS, "leases", "a", "live") });
-    assert!(matches!(told.unwrap(), WatchItem::Event(event) if event.revision() == 301));
+    let (told, _) = tokio::join!(next(&mut everything), async { bench.put(2 * HOUR_MS, "leases", "a", "live") });
+    assert_eq!(told, 301);
     bench.prune(2 * HOUR_MS);
     let refused = bench.store.watch(Subject::Everything, 290).map(|_| ());
     assert!(matches!(refused, Err(ReadError::Compacted { requested: 290, floor: 298 })), "{refused:?}");

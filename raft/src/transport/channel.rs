@@ -73,6 +73,8 @@ type Waiting = HashMap<u64, oneshot::Sender<Result<Frame, CallError>>>;
 struct Task {
     me: Identity,
     peer: u64,
+    /// What people call the peer.
+    name: String,
     purpose: Purpose,
     connect: Connect,
     queue: mpsc::Receiver<Call>,
@@ -85,12 +87,18 @@ struct Task {
 }
 
 impl Channel {
-    pub fn new(me: Identity, (peer, heard): (u64, Heard), purpose: Purpose, connect: Connect, keep: bool) -> Self {
+    pub fn new(
+        me: Identity,
+        (peer, name, heard): (u64, String, Heard),
+        purpose: Purpose,
+        connect: Connect,
+        keep: bool,
+    ) -> Self {
         let (sender, queue) = mpsc::channel(CALLS_IN_FLIGHT);
         let (reach_now, reach) = watch::channel(Reach::Unknown);
         let cancel = CancellationToken::new();
         let waiting = Mutex::default();
-        let task = Task { me, peer, purpose, connect, queue, reach: reach_now, heard, waiting, next_id: 1, keep };
+        let task = Task { me, peer, name, purpose, connect, queue, reach: reach_now, heard, waiting, next_id: 1, keep };
         tokio::spawn(cancel.clone().run_until_cancelled_owned(task.run()));
         let window = Arc::new(Semaphore::new(CALLS_IN_FLIGHT));
         Channel { queue: sender, reach, window, _end_on_drop: Arc::new(cancel.drop_guard()) }
@@ -141,7 +149,10 @@ impl Task {
             match self.open().await {
                 Ok(stream) => {
                     delay = RECONNECT_DELAY_MIN;
-                    self.reach.send_replace(Reach::Up);
+                    let lost = [Reach::Refused, Reach::Unreachable].contains(&self.reach.send_replace(Reach::Up));
+                    if lost && self.purpose == Purpose::Control {
+                        tracing::info!(name = self.name, "a server can be reached again");
+                    }
                     let why = self.converse(stream, first).await;
                     tracing::debug!(peer = self.peer, purpose = ?self.purpose, %why, "connection ended");
                     self.give_up_waiting(&why);
@@ -149,8 +160,9 @@ impl Task {
                 Err(error) => {
                     let refused = error.kind() == io::ErrorKind::ConnectionRefused;
                     let found = if refused { Reach::Refused } else { Reach::Unreachable };
-                    if self.reach.send_replace(found) != found {
-                        tracing::info!(peer = self.peer, purpose = ?self.purpose, %error, "cannot be reached");
+                    // Once each time, by the connection that there always is.
+                    if self.reach.send_replace(found) != found && self.purpose == Purpose::Control {
+                        tracing::warn!(name = self.name, %error, "a server cannot be reached");
                     }
                     if !self.fail_for(delay, first, &error).await {
                         return;

@@ -86,8 +86,9 @@ impl Peers {
         });
         let heard = Heard::default();
         // Votes and forwarded writes cannot wait for a handshake.
-        let channel =
-            |purpose, keep| Channel::new(self.me.clone(), (id, heard.clone()), purpose, connect.clone(), keep);
+        let channel = |purpose, keep| {
+            Channel::new(self.me.clone(), (id, member.name.clone(), heard.clone()), purpose, connect.clone(), keep)
+        };
         Peer {
             member: member.clone(),
             heard: heard.clone(),

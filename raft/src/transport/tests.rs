@@ -29,7 +29,7 @@ fn channel() -> (Channel, mpsc::UnboundedReceiver<DuplexStream>) {
         let answer = dialed.send(theirs).map_err(|_| std::io::ErrorKind::ConnectionRefused.into());
         Box::pin(async move { answer.map(|()| Box::new(ours) as Box<dyn PeerStream>) })
     });
-    (Channel::new(Identity::new(1, 7), (2, Heard::default()), Purpose::Forward, connect, false), streams)
+    (Channel::new(Identity::new(1, 7), (2, "b".into(), Heard::default()), Purpose::Forward, connect, false), streams)
 }
 
 /// Server 2: answers echoes, and nothing else.
@@ -111,7 +111,7 @@ async fn who_is_slow_to_answer_is_not_silent() {
         Box::pin(async move { Ok(Box::new(ours) as Box<dyn PeerStream>) })
     });
     let heard = Heard::default();
-    let channel = Channel::new(Identity::new(1, 7), (2, heard.clone()), Purpose::Forward, connect, false);
+    let channel = Channel::new(Identity::new(1, 7), (2, "b".into(), heard.clone()), Purpose::Forward, connect, false);
     let call = channel.start(HANG, Bytes::new()).await.unwrap();
     let server = tokio::spawn(echo(streams.recv().await.unwrap()));
     let silence = tokio::time::timeout(5 * FORMER_LEADER_SILENCE, heard.silence(FORMER_LEADER_SILENCE)).await;

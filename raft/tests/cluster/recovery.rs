@@ -1,5 +1,7 @@
 //! A majority is lost for good: one server becomes a cluster of its own, and the lost ones never mix with it again.
 
+use std::path::Path;
+
 use kontiki_raft::backup::{BackupError, Founded, Founding, Stopped};
 use kontiki_raft::{Author, Command, ReadError, Role, Start};
 
@@ -8,6 +10,52 @@ use super::harness::{Cluster, body, configmaps, member, open_log, put, until};
 fn note(founded: &Founded) -> Command {
     let author = Author { user: "root".into(), verb: "recover".into(), ..Author::default() };
     Command { author, ..put("note", &founded.restored.to_string()) }
+}
+
+/// Every folder of a server, as a file system's snapshot has it.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        if source.is_dir() {
+            copy(&source, &target);
+        } else {
+            std::fs::copy(&source, &target).unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_on_an_older_copy_of_its_folder_gets_again_what_it_lost() {
+    // With the log still there, and with a snapshot in its place.
+    for snapshot in [false, true] {
+        let mut cluster = Cluster::start_with(&["a", "b", "c"], 10).await;
+        let (leader, follower) = (cluster.leader().await, cluster.follower().await);
+        for number in 0..20 {
+            cluster.log(&leader).propose(put(&format!("n{number}"), "1")).await.unwrap();
+        }
+        cluster.converged().await;
+        cluster.stop(&follower).await;
+        let (folder, older) = (cluster.path(&follower), cluster.path("older"));
+        copy(&folder, &older);
+        cluster.open(&follower, Start::Join).await.ready().await.unwrap();
+        for number in 20..50 {
+            cluster.log(&leader).propose(put(&format!("n{number}"), "1")).await.unwrap();
+        }
+        cluster.converged().await;
+        cluster.stop(&follower).await;
+        std::fs::rename(&folder, cluster.path("newer")).unwrap();
+        std::fs::rename(&older, &folder).unwrap();
+        if snapshot {
+            cluster.log(&leader).snapshot().await.unwrap();
+        }
+        let term = cluster.log(&leader).status().term;
+        cluster.open(&follower, Start::Join).await.ready().await.unwrap();
+        assert_eq!(cluster.converged().await.len(), 50);
+        until("it votes again", || cluster.log(&follower).status().lost.is_none().then_some(())).await;
+        cluster.log(&follower).propose(put("after", "1")).await.unwrap();
+        assert_eq!((cluster.leader().await, cluster.log(&leader).status().term), (leader, term));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

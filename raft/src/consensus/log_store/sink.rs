@@ -1,0 +1,93 @@
+//! The log's database as the thread that writes it sees it: where it ends, and what to do when there is no room.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{PURGED, read_mark};
+use crate::OpenError;
+use crate::disk::{DiskError, EndMark, LogDb, LogOp, Sink, Space};
+use crate::limits::SPACE_RETRY;
+
+/// The database as the flusher's thread sees it.
+pub struct LogSink<F> {
+    pub db: Arc<LogDb>,
+    pub space: Arc<Space>,
+    sync: F,
+    mark: Mutex<EndMark>,
+    /// The index behind the last entry written.
+    end: AtomicU64,
+}
+
+impl<F> LogSink<F> {
+    pub fn open(path: &Path, space: Space, sync: F) -> Result<Self, OpenError> {
+        let mark = EndMark::open(&path.with_file_name("log-end"))?;
+        check_end(path, &mark)?;
+        let end = AtomicU64::new(mark.end());
+        Ok(LogSink { db: Arc::new(LogDb::open(path)?), space: Arc::new(space), sync, mark: Mutex::new(mark), end })
+    }
+
+    fn mark(&self) -> MutexGuard<'_, EndMark> {
+        self.mark.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<F: Fn(&LogDb) -> Result<(), DiskError> + Send + 'static> Sink for LogSink<F> {
+    fn write(&self, ops: &[LogOp]) -> Result<(), DiskError> {
+        self.space.glance();
+        let mut end = self.end.load(Ordering::Relaxed);
+        for op in ops {
+            match op {
+                LogOp::Entry(index, _) => end = index + 1,
+                LogOp::TruncateFrom(index) => {
+                    self.mark().lower(*index)?;
+                    end = *index;
+                }
+                LogOp::Mark(..) | LogOp::PurgeTo(_) => {}
+            }
+        }
+        self.end.store(end, Ordering::Relaxed);
+        self.db.write(ops)
+    }
+
+    fn sync(&self) -> Result<(), DiskError> {
+        (self.sync)(&self.db)?;
+        self.mark().set(self.end.load(Ordering::Relaxed))
+    }
+
+    fn make_room(&self, bytes: u64, closing: &AtomicBool) -> Result<(), DiskError> {
+        let wait = || {
+            std::thread::sleep(SPACE_RETRY);
+            !closing.load(Ordering::SeqCst)
+        };
+        self.space.release();
+        while !self.space.has_room_for(bytes) {
+            if !wait() {
+                let message = "the log is being closed".into();
+                return Err(DiskError::Io { step: "wait for room on the disk", message });
+            }
+        }
+        self.db.reopen(wait)
+    }
+}
+
+/// The log reaches as far as it was synced, or it is damaged. Looked at without changing it: opening it to write would drop
+/// what lies behind the damage.
+fn check_end(path: &Path, mark: &EndMark) -> Result<(), OpenError> {
+    if mark.end() == 0 {
+        return Ok(());
+    }
+    let found = if path.join("CURRENT").exists() { end_of(&LogDb::open_to_read(path)?)? } else { 0 };
+    match found < mark.end() {
+        true => Err(OpenError::LogCut { path: path.to_owned(), end: found, synced: mark.end() }),
+        false => Ok(()),
+    }
+}
+
+/// The index behind the last entry, or behind the last that was purged.
+fn end_of(db: &LogDb) -> Result<u64, DiskError> {
+    match db.last()? {
+        Some((index, _)) => Ok(index + 1),
+        None => Ok(read_mark(db, PURGED)?.map_or(0, |id| id.index + 1)),
+    }
+}
