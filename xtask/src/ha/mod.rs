@@ -5,21 +5,21 @@ mod processes;
 
 use std::{
     fs::{self, OpenOptions},
-    net::TcpStream,
+    net::{SocketAddr, TcpStream},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use serde_json::Value;
 
 pub use self::processes::wait_for;
 use self::{
     place::Place,
-    processes::{Process, end, holder},
+    processes::{Found, Process, end, holder, wait_while},
 };
 use crate::{
     build,
@@ -52,7 +52,8 @@ static MACHINES: &[Machine] = &[
 ];
 
 const START_TIME_MAX: Duration = Duration::from_secs(60);
-const LISTEN_TIME_MAX: Duration = Duration::from_secs(10);
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
+const ASK_TIME_MAX: Duration = Duration::from_secs(1);
 const CONNECT_TIME_MAX: Duration = Duration::from_millis(500);
 
 pub fn machines() -> &'static [Machine] {
@@ -183,6 +184,19 @@ pub fn down(of: &Of) -> Result<bool> {
     Ok(true)
 }
 
+/// A server answers when its log is open, whether it has found the others or not; an agent's server is there at once.
+fn answers(role: Role, address: SocketAddr) -> Result<()> {
+    match role {
+        Role::Agent => Ok(TcpStream::connect_timeout(&address, CONNECT_TIME_MAX).map(drop)?),
+        Role::Server => {
+            let mut curl = Command::new("curl");
+            curl.args(["--silent", "--show-error", "--fail", "--insecure", "--noproxy", "*", "--output", "/dev/null"]);
+            curl.args(["--max-time", &ASK_TIME_MAX.as_secs().to_string(), &format!("https://{address}/livez")]);
+            output(&mut curl).map(drop)
+        }
+    }
+}
+
 impl Of {
     /// Not this checkout's own cluster.
     pub fn is_elsewhere(&self) -> bool {
@@ -255,7 +269,7 @@ impl Trial {
         Ok(arguments)
     }
 
-    /// Starts a machine's process in the background; its pid, once it runs and, where it can be reached, listens.
+    /// Starts a machine's process in the background; its pid, once it runs and, where it can be reached, answers.
     fn spawn(&self, machine: &Machine, arguments: &[&str]) -> Result<u32> {
         let data = self.data(machine);
         fs::create_dir_all(&data)?;
@@ -267,21 +281,29 @@ impl Trial {
         let mut child = command.spawn().with_context(|| format!("starting {}", machine.name))?;
         let pid = child.id();
         let address = self.place.address(machine);
-        wait_for(&format!("{} to start", machine.name), START_TIME_MAX, self.log(machine), || {
-            if let Some(status) = child.try_wait()? {
-                bail!("it ended at once ({status})");
-            }
-            if holder(&data) != Some(pid) {
-                bail!("it does not hold its data folder yet");
-            }
-            Ok(())
+        let log = self.log(machine);
+        let mut lives = move || match child.try_wait() {
+            Ok(None) => Ok(()),
+            Ok(Some(status)) => Err(anyhow!("{} ended at once ({status})", machine.name)),
+            Err(error) => Err(error.into()),
+        };
+        wait_while(&format!("{} to start", machine.name), START_TIME_MAX, &log, || match lives() {
+            Err(ended) => Found::Never(ended),
+            Ok(()) if holder(&data) == Some(pid) => Found::It(()),
+            Ok(()) => Found::NotYet(anyhow!("it does not hold its data folder yet")),
         })?;
-        // Where the network to it is cut, it runs all the same.
-        let listens = || Ok(TcpStream::connect_timeout(&address, CONNECT_TIME_MAX).map(drop)?);
-        if let Err(error) = wait_for("it to listen", LISTEN_TIME_MAX, self.log(machine), listens) {
-            println!("{} runs (process {pid}) but cannot be reached at {address}: {error:#}", machine.name);
+        // It listens before it has read its data. Where the network to it is cut, it runs all the same.
+        let reached = wait_while("it to answer", ANSWER_TIME_MAX, &log, || match lives() {
+            Err(ended) => Found::Never(ended),
+            Ok(()) => answers(machine.role, address).map_or_else(Found::NotYet, Found::It),
+        });
+        match reached {
+            Err(error) if lives().is_ok() => {
+                println!("{} runs (process {pid}) but cannot be reached at {address}: {error:#}", machine.name);
+                Ok(pid)
+            }
+            reached => reached.map(|()| pid),
         }
-        Ok(pid)
     }
 
     /// Starts an agent and leaves the waiting for its Ready node to the returned process.
@@ -299,7 +321,7 @@ impl Trial {
 
     /// Waits until the server votes and is ready, by its own word.
     fn wait_ready(&self, machine: &Machine) -> Result<()> {
-        wait_for(&format!("{} to be ready", machine.name), START_TIME_MAX, self.log(machine), || {
+        wait_for(&format!("{} to be ready", machine.name), START_TIME_MAX, &self.log(machine), || {
             let members = self.members(machine)?;
             let own = members.iter().find(|member| member["name"] == machine.name);
             let own = own.context("it is no member yet")?;
@@ -314,7 +336,7 @@ impl Trial {
     fn write_kubeconfig(&self) -> Result<()> {
         let servers = self.servers();
         let first = servers.first().context("there are no servers")?;
-        let text = wait_for("a kubeconfig with all servers", START_TIME_MAX, self.log(first), || {
+        let text = wait_for("a kubeconfig with all servers", START_TIME_MAX, &self.log(first), || {
             let text = fs::read_to_string(self.data(first).join("kubeconfig"))?;
             let missing = servers.iter().find(|server| !text.contains(&self.place.address(server).to_string()));
             match missing {

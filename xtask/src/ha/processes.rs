@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     process::Command,
     thread,
     time::{Duration, Instant},
@@ -82,19 +82,52 @@ fn signal(pid: u32, name: &str) -> Result<()> {
     if Path::new(&format!("/proc/{pid}")).exists() { sent } else { Ok(()) }
 }
 
+/// What somebody who waits for a condition finds.
+pub enum Found<T> {
+    It(T),
+    NotYet(anyhow::Error),
+    /// It will never be.
+    Never(anyhow::Error),
+}
+
 /// Waits for a condition; its last objection is the error, with the last lines of the log.
-pub fn wait_for<T>(what: &str, patience: Duration, log: PathBuf, mut look: impl FnMut() -> Result<T>) -> Result<T> {
+pub fn wait_for<T>(what: &str, patience: Duration, log: &Path, mut look: impl FnMut() -> Result<T>) -> Result<T> {
+    wait_while(what, patience, log, || look().map_or_else(Found::NotYet, Found::It))
+}
+
+/// The same, of something that can become impossible.
+pub fn wait_while<T>(what: &str, patience: Duration, log: &Path, mut look: impl FnMut() -> Found<T>) -> Result<T> {
     let deadline = Instant::now() + patience;
     loop {
         match look() {
-            Ok(value) => return Ok(value),
-            Err(error) if Instant::now() > deadline => {
-                let text = fs::read_to_string(&log).unwrap_or_default();
-                let lines: Vec<&str> = text.lines().collect();
-                let tail = lines[lines.len().saturating_sub(20)..].join("\n");
-                bail!("waited {patience:?} for {what}: {error:#}\nlast lines of {}:\n{tail}", log.display());
+            Found::It(value) => return Ok(value),
+            Found::Never(error) => bail!("{error:#}\n{}", last_words(log)),
+            Found::NotYet(error) if Instant::now() > deadline => {
+                bail!("waited {patience:?} for {what}: {error:#}\n{}", last_words(log))
             }
-            Err(_) => thread::sleep(POLL),
+            Found::NotYet(_) => thread::sleep(POLL),
         }
+    }
+}
+
+fn last_words(log: &Path) -> String {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    format!("last lines of {}:\n{}", log.display(), lines[lines.len().saturating_sub(20)..].join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_waits_for_what_will_never_be() {
+        let mut looks = 0;
+        let waited = wait_while::<()>("it", Duration::from_secs(3600), Path::new("/no/log"), || {
+            looks += 1;
+            if looks == 1 { Found::NotYet(anyhow::anyhow!("soon")) } else { Found::Never(anyhow::anyhow!("it ended")) }
+        });
+        let why = waited.map_err(|error| error.to_string());
+        assert_eq!(why.as_ref().map_err(|why| why.lines().next()), Err(Some("it ended")));
     }
 }

@@ -40,7 +40,8 @@ impl<'a> Servers<'a> {
         let mut servers = Servers { binary, key, dir, running: Vec::new() };
         for number in 0..count {
             servers.spawn(number, controllers)?;
-            wait_for("a server to be ready", START_TIME_MAX, servers.log(number), || servers.look(number))?;
+            let log = servers.log(number);
+            wait_for("a server to be ready", START_TIME_MAX, &log, || servers.look(number))?;
         }
         Ok(servers)
     }
