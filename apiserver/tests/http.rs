@@ -247,7 +247,12 @@ fn health_metrics_and_the_list_of_paths() {
             "{metrics}"
         );
         server.log.shutdown().await;
-        assert_eq!(server.client(None).await.get("/livez").await.status, 500, "a log that was shut down");
+        let failed = server.client(None).await.get("/livez").await;
+        assert_eq!(failed.status, 500, "a log that was shut down");
+        assert!(failed.text().contains("[-]log failed: reason withheld\n"), "{}", failed.text());
+        let peer = server.api.core().pki.peer("b", 7).unwrap();
+        let told = server.client(Some(&peer)).await.get("/livez").await.text();
+        assert!(told.contains("[-]log failed: ") && !told.contains("withheld"), "{told}");
         server.api.shutdown().await;
     });
 }

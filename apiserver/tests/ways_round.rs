@@ -88,6 +88,23 @@ async fn a_name_exempts_nobody_from_policies_and_webhooks() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_server_becomes_no_member() {
+    let server = Running::start().await;
+    let mut admin = server.admin().await;
+    let wanted = json!({"id": 7, "name": "b", "address": "127.0.0.1:1"});
+    let refused = admin.post("/apis/kontiki.dev/v1/members", &wanted).await;
+    assert_eq!(refused.status, 503, "{}", refused.text());
+    assert!(refused.message().starts_with("\"b\" is no server that could be a member: "), "{}", refused.message());
+    assert_eq!(server.log.members().len(), 1);
+    let alone = admin.post("/apis/kontiki.dev/v1/leadership", &json!({})).await;
+    assert_eq!(
+        (alone.status.as_u16(), alone.message()),
+        (409, "this is the only server: no other one could lead".into())
+    );
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_removed_server_does_not_add_itself_again() {
     let server = Running::start().await;
     // What `kontiki members remove` leaves behind.

@@ -89,6 +89,9 @@ async fn a_write_says_who_and_why() {
     assert_eq!((event.author.verb.as_str(), event.cause), ("create", Some(2)));
     let wrong = server.on("ConfigMap", "default").header(HeaderName::from_static("kontiki-cause"), "x");
     assert_eq!(wrong.create(&json!({"metadata": {"name": "b"}})).await.code, 400);
+    let ahead = server.on("ConfigMap", "default").header(HeaderName::from_static("kontiki-cause"), "99999999999");
+    let refused = ahead.create(&json!({"metadata": {"name": "b"}})).await.expect(400);
+    assert!(refused["message"].as_str().unwrap().contains("but the newest is"), "{refused}");
 }
 
 #[tokio::test]

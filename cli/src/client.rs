@@ -5,6 +5,7 @@
 //! refused with 503 before doing anything) goes on to the next server; a write whose connection broke does not, because
 //! nobody knows whether it was done.
 
+mod abrupt;
 mod connection;
 #[cfg(test)]
 mod tests;

@@ -26,6 +26,7 @@ const TAIL_LINES: usize = 20;
 
 pub async fn start(arguments: &Up) -> Result<()> {
     let layout = Layout::open(&arguments.data.data_dir)?;
+    crate::server::must_be_no_server(&layout)?;
     let with_node = node::preflight(arguments, &layout).is_none();
     run_until(&layout, || usable(&layout, arguments, with_node)).await?;
     greet(&layout, arguments);

@@ -64,7 +64,8 @@ struct NewLeader {
 async fn list(core: &Arc<Core>, request: &ApiRequest) -> Result<ApiResponse, Status> {
     // Without a quorum this server tells what it knows, and that it may be old.
     let current = health::quorum(core).await;
-    let members = core.log.members();
+    let mut members = core.log.members();
+    members.sort_by(|one, other| one.name.cmp(&other.name));
     let mut items: Vec<Value> = members.iter().map(shown).collect();
     if request.query_value("states") != Some("false") {
         let states = join_all(members.iter().map(|member| health::of_member(core, member))).await;
@@ -104,12 +105,32 @@ async fn add(core: &Arc<Core>, request: &ApiRequest) -> Result<ApiResponse, Stat
         let why = "this server was removed: only an administrator can add it again, or it joins anew with empty data";
         return Err(failure::conflict(OF, &wanted.name, why));
     }
+    if !core.log.members().iter().any(|member| member.id == wanted.id) {
+        answers(core, &wanted).await?;
+    }
     let member = Member { name: wanted.name.clone(), address: wanted.address };
     tracing::info!(name = wanted.name, id = wanted.id, user = request.identity.user, "a server is to join");
     let added = tokio::time::timeout(limits::MEMBER_CHANGE_TIME_MAX, core.log.add_member(wanted.id, member)).await;
     let late = || failure::timeout("the new server has not caught up yet: ask again", limits::RETRY_AFTER_S);
     added.map_err(|_| late())?.map_err(|error| refused(&error, Some(&wanted.name)))?;
     of_id(core, wanted.id)
+}
+
+/// A member that was never there would be waited for, and would have to be removed again.
+async fn answers(core: &Arc<Core>, wanted: &NewMember) -> Result<(), Status> {
+    let asked = MemberStatus {
+        id: wanted.id,
+        name: wanted.name.clone(),
+        address: wanted.address.clone(),
+        ..MemberStatus::default()
+    };
+    let why = |reason| {
+        format!(
+            "{:?} is no server that could be a member: {reason}; one joins by itself, as `kontiki members add` tells",
+            wanted.name
+        )
+    };
+    health::reaches(core, &asked).await.map_err(|reason| failure::unavailable(why(reason), limits::RETRY_AFTER_S))
 }
 
 /// Refuses a name or an address that another member has.
@@ -203,6 +224,7 @@ fn read<T: serde::de::DeserializeOwned>(request: &ApiRequest) -> Result<T, Statu
 fn refused(error: &ProposeError, name: Option<&str>) -> Status {
     match (error, name) {
         (ProposeError::Refused(why), Some(name)) => failure::conflict(OF, name, why),
+        (ProposeError::Refused(why), None) => Status { message: why.clone(), ..failure::conflict(OF, "", why) },
         _ => failure::unavailable(error.to_string(), limits::RETRY_AFTER_S),
     }
 }

@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tower::{BoxError, ServiceBuilder, ServiceExt, service_fn, util::BoxCloneService};
 
-use super::Body;
+use super::{Body, abrupt::Abrupt};
 
 /// TCP and TLS, together.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(3);
@@ -72,7 +72,7 @@ impl Server {
             let name = self.name.clone().unwrap_or_else(|| host.to_owned());
             let name = ServerName::try_from(name).context("the server's name")?;
             let stream = TlsConnector::from(self.tls.clone()).connect(name, stream).await?;
-            handshake(TokioIo::new(stream)).await?
+            handshake(TokioIo::new(Abrupt(stream))).await?
         } else {
             handshake(TokioIo::new(stream)).await?
         };
