@@ -90,7 +90,10 @@ impl Replica {
     /// is told so, and Raft only when that one knows.
     async fn note(&self, vote: &Vote, answer: &StreamAppendResult<TypeConfig>) -> Result<(), RpcError> {
         let lost = match answer {
-            Ok(matching) => return Ok(self.acknowledged.raise(vote, *matching)),
+            Ok(matching) => {
+                self.acknowledged.raise(vote, *matching);
+                return Ok(());
+            }
             Err(StreamAppendError::HigherVote(_)) => return Ok(()),
             Err(StreamAppendError::Conflict(missing)) => {
                 self.acknowledged.in_term(vote).1.filter(|acknowledged| missing <= acknowledged)
