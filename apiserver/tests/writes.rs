@@ -296,3 +296,29 @@ async fn an_owner_named_twice_counts_once() {
     assert_eq!(patched.at("/metadata/ownerReferences"), &json!([owner]));
     assert_eq!(patched.warnings, [words]);
 }
+
+#[tokio::test]
+async fn finalizers_that_a_change_brings_are_looked_at() {
+    let server = Server::start().await;
+    let maps = || server.on("ConfigMap", "default").name("m");
+    let held = |finalizers: Value| json!({"metadata": {"finalizers": finalizers}});
+    server.on("ConfigMap", "default").create(&json!({"metadata": {"name": "m"}})).await.expect(201);
+    for (finalizers, field) in [(json!(["hold"]), "metadata.finalizers[0]"), (json!(["a b/c"]), "metadata.finalizers")]
+    {
+        let refused = maps().merge(&held(finalizers)).await;
+        assert_eq!((refused.code, refused.at("/details/causes/0/field")), (422, &json!(field)), "{:#}", refused.body);
+    }
+    maps().merge(&held(json!(["example.com/hold"]))).await.expect(200);
+    maps().delete(&Value::Null).await.expect(200);
+    let late = maps().merge(&held(json!(["example.com/hold", "example.com/late"]))).await;
+    assert_eq!((late.code, late.at("/details/causes/0/reason")), (422, &json!("FieldValueForbidden")));
+    let namespaces = || server.on("Namespace", "").name("default");
+    let finalizers = |names: Value| json!({"metadata": {"name": "default"}, "spec": {"finalizers": names}});
+    let refused = namespaces().sub("finalize").update(&finalizers(json!(["kubernetes", "hold"]))).await;
+    assert_eq!((refused.code, refused.at("/details/causes/0/field")), (422, &json!("spec.finalizers[1]")));
+    let ignored = namespaces().update(&finalizers(json!(["kubernetes", "example.com/a"]))).await.expect(200);
+    assert_eq!(ignored["spec"]["finalizers"], json!(["kubernetes"]));
+    let named =
+        namespaces().sub("finalize").update(&finalizers(json!(["kubernetes", "example.com/a"]))).await.expect(200);
+    assert_eq!(named["spec"]["finalizers"], json!(["kubernetes", "example.com/a"]));
+}

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::column::{self, text_column};
 use crate::names::{path_segment, report, rfc1035_label, subdomain};
 use crate::tree::{at, fill, flag, int, keep, list, list_mut, missing, object, object_mut, text};
-use crate::{Column, KINDS, Kind, NameRule, Subresource, fields, metadata};
+use crate::{Column, FinalizerRule, KINDS, Kind, NameRule, Subresource, fields, metadata};
 
 pub static KIND: Kind = Kind {
     group: "apiregistration.k8s.io",
@@ -18,6 +18,7 @@ pub static KIND: Kind = Kind {
     namespaced: false,
     type_name: "apiregistration.v1.APIService",
     name_rule: NameRule::PathSegment,
+    finalizers: FinalizerRule::Qualified,
     subresources: &[Subresource::Status],
     status_resets: Kind::ALL_BUT_STATUS,
     unconditional_update: false,

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::column::{self, number_column, text_column};
 use crate::podsecurity::PodSecurity;
 use crate::tree::{at, fill, fill_text, int, keep, object, text};
-use crate::{Column, Kind, Subresource, int_or_percent, metadata, pod, selector, workload};
+use crate::{Column, FinalizerRule, Kind, Subresource, int_or_percent, metadata, pod, selector, workload};
 
 pub static KIND: Kind = Kind {
     group: "apps",
@@ -16,6 +16,7 @@ pub static KIND: Kind = Kind {
     short_names: &["ds"],
     categories: &["all"],
     type_name: "apps.v1.DaemonSet",
+    finalizers: FinalizerRule::KnownAtFirst,
     generation: true,
     subresources: &[Subresource::Status],
     columns: COLUMNS,

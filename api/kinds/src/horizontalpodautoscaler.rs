@@ -7,7 +7,7 @@ mod validation;
 use serde_json::{Value, json};
 
 use crate::tree::{fill, keep, list, missing, object};
-use crate::{Kind, Subresource};
+use crate::{FinalizerRule, Kind, Subresource};
 
 pub static KIND: Kind = DECLARED;
 
@@ -21,6 +21,7 @@ const DECLARED: Kind = Kind {
     short_names: &["hpa"],
     categories: &["all"],
     type_name: "autoscaling.v2.HorizontalPodAutoscaler",
+    finalizers: FinalizerRule::KnownAtFirst,
     subresources: &[Subresource::Status],
     columns: table::COLUMNS,
     cells: table::cells,

@@ -36,6 +36,7 @@ pub struct Kind {
     pub type_name: &'static str,
     pub verbs: &'static [&'static str],
     pub name_rule: NameRule,
+    pub finalizers: FinalizerRule,
     /// `metadata.generation` is kept; changes of anything but metadata and status raise it, and `prepare_update` may.
     pub generation: bool,
     pub subresources: &'static [Subresource],
@@ -213,6 +214,17 @@ pub enum NameRule {
     Any,
 }
 
+/// What `metadata.finalizers` may name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FinalizerRule {
+    /// Any qualified name.
+    Qualified,
+    /// New objects: names with a domain, and Kubernetes' own. Later any qualified name.
+    KnownAtFirst,
+    /// Names with a domain, and Kubernetes' own.
+    Known,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deletion {
     /// Gone at once unless finalizers hold it.
@@ -309,6 +321,7 @@ impl Kind {
         type_name: "",
         verbs: Kind::ALL_VERBS,
         name_rule: NameRule::Subdomain,
+        finalizers: FinalizerRule::Known,
         generation: false,
         subresources: &[],
         status_resets: &[&["spec"]],

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::column::{self, text_column};
 use crate::tree::{at, int, text};
-use crate::{Column, Kind, Restore, Retention, metadata};
+use crate::{Column, FinalizerRule, Kind, Restore, Retention, metadata};
 
 pub static KIND: Kind = Kind {
     group: "coordination.k8s.io",
@@ -13,6 +13,7 @@ pub static KIND: Kind = Kind {
     resource: "leases",
     singular: "lease",
     type_name: "coordination.v1.Lease",
+    finalizers: FinalizerRule::Qualified,
     create_on_update: true,
     unconditional_update: false,
     columns: COLUMNS,

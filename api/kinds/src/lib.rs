@@ -72,8 +72,8 @@ pub use age::{age, human_duration};
 pub use claim::{Claim, Holder, Ledger, Pool};
 pub use custom::Custom;
 pub use kind::{
-    AdmitFacts, Author, Column, Deletion, Field, Grants, Kind, Lookup, NameRule, Orphans, Protected, Restore, Signed,
-    Spelling,
+    AdmitFacts, Author, Column, Deletion, Field, FinalizerRule, Grants, Kind, Lookup, NameRule, Orphans, Protected,
+    Restore, Signed, Spelling,
 };
 pub use kontiki_model::Retention;
 pub use registry::{KindRef, Kinds};

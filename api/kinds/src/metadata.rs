@@ -1,27 +1,45 @@
 //! `metadata` is the same for every kind; what differs is the rule for names, and that is in the declaration.
 //! The rules of a new object are the model's; here is what an update must satisfy besides (`ValidateObjectMetaUpdate`).
 
-use kontiki_model::{Faults, metadata};
+use std::collections::BTreeSet;
+
+use kontiki_model::{Faults, metadata, names};
 use serde_json::Value;
 
-use crate::Kind;
 use crate::names::{validate_annotations, validate_labels};
-use crate::tree::{at, int, list, missing};
+use crate::tree::{at, int, list, missing, texts};
+use crate::{FinalizerRule, Kind};
 
 /// Checks the metadata of a new object.
 pub fn validate(kind: &Kind, object: &Value, faults: &mut Faults) {
     metadata::validate(at(object, "/metadata"), kind.name_rule.rule(), kind.namespaced, faults);
+    match kind.finalizers {
+        FinalizerRule::Qualified => {}
+        FinalizerRule::KnownAtFirst | FinalizerRule::Known => known_finalizers(object, faults),
+    }
+}
+
+/// Checks what holds for an object whenever it is written itself.
+pub fn validate_again(kind: &Kind, object: &Value, faults: &mut Faults) {
+    match kind.finalizers {
+        FinalizerRule::Qualified | FinalizerRule::KnownAtFirst => {}
+        FinalizerRule::Known => known_finalizers(object, faults),
+    }
+}
+
+fn known_finalizers(object: &Value, faults: &mut Faults) {
+    for (index, name) in texts(object, "/metadata/finalizers").enumerate() {
+        metadata::known_finalizer(name, format!("metadata.finalizers[{index}]"), faults);
+    }
 }
 
 /// Checks what an update does to metadata; the server has checked the resource version. `new` and `old` are whole objects.
 pub fn validate_update(new: &Value, old: &Value, faults: &mut Faults) {
+    if list(new, "/metadata/finalizers") != list(old, "/metadata/finalizers") {
+        metadata::finalizers(list(new, "/metadata/finalizers"), faults);
+    }
     if !missing(old, "/metadata/deletionTimestamp") {
-        let had = list(old, "/metadata/finalizers");
-        let added: Vec<&str> = list(new, "/metadata/finalizers")
-            .iter()
-            .filter(|one| !had.contains(one))
-            .filter_map(Value::as_str)
-            .collect();
+        let added = added_finalizers(new, Some(old));
         if !added.is_empty() {
             let added = added.iter().map(|one| format!("{one:?}")).collect::<Vec<_>>().join(", ");
             let detail = format!(
@@ -43,6 +61,26 @@ pub fn validate_update(new: &Value, old: &Value, faults: &mut Faults) {
     validate_labels(at(new, "/metadata/labels"), "metadata.labels", faults);
     validate_annotations(at(new, "/metadata/annotations"), "metadata.annotations", faults);
     metadata::owner_references(list(new, "/metadata/ownerReferences"), faults);
+}
+
+/// The finalizers that an object did not have before, in order of their names.
+fn added_finalizers<'a>(new: &'a Value, old: Option<&'a Value>) -> BTreeSet<&'a str> {
+    let had: BTreeSet<&str> = old.into_iter().flat_map(|old| texts(old, "/metadata/finalizers")).collect();
+    texts(new, "/metadata/finalizers").filter(|one| !had.contains(one)).collect()
+}
+
+/// Advice about finalizers that custom objects may have, but had better not.
+pub fn finalizer_warnings(new: &Value, old: Option<&Value>) -> Vec<String> {
+    const ADVICE: &str = "prefer a domain-qualified finalizer name including a path (/) to avoid accidental conflicts with \
+                          other finalizer writers";
+    let about = |name: &str| {
+        let mut wrong = names::qualified(name);
+        if !metadata::is_known_finalizer(name) {
+            wrong.push(ADVICE.to_owned());
+        }
+        wrong.into_iter().map(|wrong| format!("metadata.finalizers: {name:?}: {wrong}")).collect::<Vec<_>>()
+    };
+    added_finalizers(new, old).into_iter().flat_map(about).collect()
 }
 
 /// Raises the generation for kinds where part of the metadata counts as content. `member` is that part.
@@ -96,5 +134,73 @@ mod tests {
         let mut faults = Faults::default();
         validate_update(&new, &old, &mut faults);
         assert_eq!(fields(&faults), ["metadata.uid: Invalid value: \"v\": field is immutable"]);
+    }
+
+    #[test]
+    fn finalizers_that_an_update_brings() {
+        let held = |finalizers: Value| json!({"metadata": {"finalizers": finalizers}});
+        let mut going = held(json!(["x/a", "-old"]));
+        going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+        let mut later = going.clone();
+        later["metadata"]["finalizers"] = json!(["x/c", "x/a", "x/b", "x/c"]);
+        let both = "finalizer orphan and foregroundDeletion cannot be both set";
+        let cases: [(Value, &Value, Vec<String>); 5] = [
+            (held(json!(["x/a", "-old"])), &held(json!(["x/a", "-old"])), vec![]),
+            (held(json!(["x/a"])), &held(json!(["x/a", "-old"])), vec![]),
+            (held(json!(["a b"])), &held(json!([])), vec!["metadata.finalizers: Invalid value: \"a b\": name part".into()]),
+            (
+                held(json!(["orphan", "foregroundDeletion"])),
+                &held(json!(["orphan"])),
+                vec![format!("metadata.finalizers: Invalid value: [\"orphan\",\"foregroundDeletion\"]: {both}")],
+            ),
+            (
+                later,
+                &going,
+                vec![
+                    "metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found new \
+                     finalizers []string{\"x/b\", \"x/c\"}"
+                        .into(),
+                ],
+            ),
+        ];
+        for (new, old, expected) in cases {
+            let mut faults = Faults::default();
+            validate_update(&new, old, &mut faults);
+            let told = fields(&faults);
+            assert_eq!(told.len(), expected.len(), "{told:?}");
+            assert!(told.iter().zip(&expected).all(|(told, start)| told.starts_with(start)), "{told:?}");
+        }
+    }
+
+    #[test]
+    fn whose_a_finalizer_is_must_be_told_to_most_kinds() {
+        let unknown = "metadata.finalizers[1]: Invalid value: \"hold\": name is neither a standard finalizer name nor is it \
+                       fully qualified";
+        let object = json!({"metadata": {"name": "a", "namespace": "b", "finalizers": ["kubernetes", "hold"]}});
+        let cases = [
+            (("", "v1", "ConfigMap"), vec![unknown], vec![unknown]),
+            (("apps", "v1", "Deployment"), vec![unknown], vec![]),
+            (("coordination.k8s.io", "v1", "Lease"), vec![], vec![]),
+        ];
+        for ((group, version, kind), at_first, again) in cases {
+            let kind = by_gvk(group, version, kind).unwrap();
+            let (mut first, mut later) = (Faults::default(), Faults::default());
+            validate(kind, &object, &mut first);
+            validate_again(kind, &object, &mut later);
+            assert_eq!(
+                (fields(&first), fields(&later)),
+                (at_first.into_iter().map(str::to_owned).collect(), again.into_iter().map(str::to_owned).collect())
+            );
+        }
+    }
+
+    #[test]
+    fn custom_objects_are_advised() {
+        let object = json!({"metadata": {"finalizers": ["x/a", "old.example.com", "new.example.com"]}});
+        let old = json!({"metadata": {"finalizers": ["old.example.com"]}});
+        let expected = "metadata.finalizers: \"new.example.com\": prefer a domain-qualified finalizer name including a path (/) to \
+                        avoid accidental conflicts with other finalizer writers";
+        assert_eq!(finalizer_warnings(&object, Some(&old)), [expected]);
+        assert_eq!(finalizer_warnings(&object, None).len(), 2);
     }
 }

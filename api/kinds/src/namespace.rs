@@ -1,13 +1,15 @@
 //! Namespace.
 
 use kontiki_model::Faults;
+use kontiki_model::metadata::known_finalizer;
+use kontiki_schema::managed::Reach;
 use serde_json::{Value, json};
 
 use crate::column::{self, text_column};
 use crate::names::{qualified, report};
 use crate::podsecurity::PodSecurity;
-use crate::tree::{fill, keep, list, missing, object, text};
-use crate::{Column, Deletion, Field, Kind, NameRule, Protected, Subresource, metadata};
+use crate::tree::{fill, keep, list, missing, object, text, texts};
+use crate::{Column, Deletion, Edit, Field, Kind, NameRule, Protected, Subresource, metadata};
 
 pub static KIND: Kind = Kind {
     kind: "Namespace",
@@ -38,9 +40,22 @@ pub static KIND: Kind = Kind {
     validate,
     validate_update: |new, old, faults| metadata::validate_update(new, old, faults),
     validate_status,
+    edits: &[FINALIZE],
     pod_security: Some(PodSecurity::Policy),
     is_scope: true,
     ..Kind::BASE
+};
+
+const FINALIZE: Edit = Edit {
+    subresource: Subresource::Finalize,
+    reach: Reach::Only(&[&["spec", "finalizers"]]),
+    prepare: |new, old| keep(new, old, "status"),
+    validate: |new, old, faults| {
+        metadata::validate_update(new, old, faults);
+        for (index, finalizer) in texts(new, "/spec/finalizers").enumerate() {
+            validate_finalizer(finalizer, &format!("spec.finalizers[{index}]"), faults);
+        }
+    },
 };
 
 const COLUMNS: &[Column] = &[column::NAME, text_column("Status", 0, "The status of the namespace."), column::AGE];
@@ -66,16 +81,12 @@ fn prepare_create(namespace: &mut Value) {
 }
 
 fn validate(namespace: &Value, faults: &mut Faults) {
-    for finalizer in list(namespace, "/spec/finalizers").iter().filter_map(Value::as_str) {
-        report(qualified(finalizer), finalizer, "spec.finalizers", faults);
-        if !finalizer.contains('/') && !matches!(finalizer, "kubernetes" | "orphan" | "foregroundDeletion") {
-            faults.invalid(
-                "spec.finalizers",
-                finalizer,
-                "name is neither a standard finalizer name nor is it fully qualified",
-            );
-        }
-    }
+    texts(namespace, "/spec/finalizers").for_each(|one| validate_finalizer(one, "spec.finalizers", faults));
+}
+
+fn validate_finalizer(finalizer: &str, field: &str, faults: &mut Faults) {
+    report(qualified(finalizer), finalizer, field, faults);
+    known_finalizer(finalizer, field, faults);
 }
 
 fn validate_status(new: &Value, old: &Value, faults: &mut Faults) {

@@ -9,7 +9,7 @@ pub use eviction::{Objection, Verdict, judge};
 
 use crate::column::{self, number_column, text_column};
 use crate::tree::{at, int, keep, list, missing, object};
-use crate::{Column, Kind, Subresource, condition, int_or_percent, metadata, selector, workload};
+use crate::{Column, FinalizerRule, Kind, Subresource, condition, int_or_percent, metadata, selector, workload};
 
 pub static KIND: Kind = Kind {
     group: "policy",
@@ -18,6 +18,7 @@ pub static KIND: Kind = Kind {
     singular: "poddisruptionbudget",
     short_names: &["pdb"],
     type_name: "policy.v1.PodDisruptionBudget",
+    finalizers: FinalizerRule::Qualified,
     generation: true,
     subresources: &[Subresource::Status],
     unconditional_update: false,

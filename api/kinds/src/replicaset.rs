@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::column::{self, number_column};
 use crate::podsecurity::PodSecurity;
 use crate::tree::{at, fill, int, keep, object};
-use crate::{Column, Kind, Subresource, metadata, pod, selector, workload};
+use crate::{Column, FinalizerRule, Kind, Subresource, metadata, pod, selector, workload};
 
 pub static KIND: Kind = Kind {
     group: "apps",
@@ -16,6 +16,7 @@ pub static KIND: Kind = Kind {
     short_names: &["rs"],
     categories: &["all"],
     type_name: "apps.v1.ReplicaSet",
+    finalizers: FinalizerRule::KnownAtFirst,
     generation: true,
     subresources: &[Subresource::Scale, Subresource::Status],
     scale: Some(workload::SCALE),

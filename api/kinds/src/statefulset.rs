@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 use crate::column::{self, text_column};
 use crate::podsecurity::PodSecurity;
 use crate::tree::{at, fill, fill_text, int, keep, list_mut, missing, object, text};
-use crate::{Column, Kind, NameRule, Subresource, int_or_percent, metadata, persistentvolumeclaim, pod, workload};
+use crate::{
+    Column, FinalizerRule, Kind, NameRule, Subresource, int_or_percent, metadata, persistentvolumeclaim, pod, workload,
+};
 
 pub static KIND: Kind = Kind {
     group: "apps",
@@ -18,6 +20,7 @@ pub static KIND: Kind = Kind {
     type_name: "apps.v1.StatefulSet",
     // Pods are called after it.
     name_rule: NameRule::Label,
+    finalizers: FinalizerRule::KnownAtFirst,
     generation: true,
     subresources: &[Subresource::Scale, Subresource::Status],
     scale: Some(workload::SCALE),

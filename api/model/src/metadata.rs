@@ -2,11 +2,12 @@
 
 use serde_json::{Map, Value};
 
-use crate::{Fault, FaultKind, Faults, names};
+use crate::{Faults, names};
 
 /// Bytes that the keys and values of all annotations may have together.
 pub const ANNOTATIONS_BYTES_MAX: usize = 256 * 1024;
 
+/// Finalizers that need no domain.
 const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
 
 /// Checks `metadata` of an object. `name_rule` is the kind's rule for names.
@@ -111,7 +112,8 @@ pub fn owner_references(owners: &[Value], faults: &mut Faults) {
     }
 }
 
-fn finalizers(list: &[Value], faults: &mut Faults) {
+/// Checks `metadata.finalizers`.
+pub fn finalizers(list: &[Value], faults: &mut Faults) {
     let names: Vec<&str> = list.iter().filter_map(Value::as_str).collect();
     for name in &names {
         for wrong in names::qualified(name) {
@@ -122,16 +124,17 @@ fn finalizers(list: &[Value], faults: &mut Faults) {
         let detail = "finalizer orphan and foregroundDeletion cannot be both set";
         faults.invalid("metadata.finalizers", Value::Array(list.to_vec()), detail);
     }
-    for (index, name) in names.iter().enumerate() {
-        if !name.contains('/') && !STANDARD_FINALIZERS.contains(name) {
-            let detail = "name is neither a standard finalizer name nor is it fully qualified";
-            faults.push(Fault {
-                kind: FaultKind::Invalid,
-                field: format!("metadata.finalizers[{index}]"),
-                value: Some(Value::from(*name)),
-                detail: detail.to_owned(),
-            });
-        }
+}
+
+/// Whether a finalizer tells whose it is.
+pub fn is_known_finalizer(name: &str) -> bool {
+    name.contains('/') || STANDARD_FINALIZERS.contains(&name)
+}
+
+/// Checks that the finalizer found at `field` tells whose it is.
+pub fn known_finalizer(name: &str, field: impl Into<String>, faults: &mut Faults) {
+    if !is_known_finalizer(name) {
+        faults.invalid(field, name, "name is neither a standard finalizer name nor is it fully qualified");
     }
 }
 
@@ -161,7 +164,7 @@ mod tests {
     fn every_fault_is_named() {
         assert_eq!(check(&json!({}), false), ["metadata.name: Required value: name or generateName is required"]);
         let metadata = json!({
-            "name": "a", "namespace": "n", "annotations": {"a": "x".repeat(ANNOTATIONS_BYTES_MAX)}, "finalizers": ["hold"],
+            "name": "a", "namespace": "n", "annotations": {"a": "x".repeat(ANNOTATIONS_BYTES_MAX)}, "finalizers": ["hold", "-hold"],
             "ownerReferences": [
                 {"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u", "controller": true},
                 {"apiVersion": "apps/", "kind": "Pod", "name": "q", "uid": "", "controller": true},
@@ -174,7 +177,7 @@ mod tests {
             "metadata.ownerReferences.apiVersion: Invalid value: \"apps/\": version must not be empty",
             "metadata.ownerReferences.uid: Invalid value: \"\": must not be empty",
             "metadata.ownerReferences: Invalid value: [",
-            "metadata.finalizers[0]: Invalid value: \"hold\": name is neither a standard finalizer name nor is it fully qualified",
+            "metadata.finalizers: Invalid value: \"-hold\": name part must consist of",
         ];
         assert_eq!(faults.len(), starts.len(), "{faults:#?}");
         for (fault, start) in faults.iter().zip(starts) {

@@ -307,12 +307,14 @@ fn check(call: &Call<'_>, rules: Rules, new: &Value, old: &Value) -> Result<(), 
 
 /// What is wrong with an object and was not before: one that was stored before a rule was known can still be changed.
 fn new_faults(kind: &Kind, new: &Value, old: &Value) -> Faults {
-    let (mut faults, mut before) = (Faults::default(), Faults::default());
-    (kind.validate)(new, &mut faults);
-    if !faults.is_empty() {
-        (kind.validate)(old, &mut before);
-    }
-    faults.without(&before)
+    let judge = |object: &Value| {
+        let mut faults = Faults::default();
+        metadata::validate_again(kind, object, &mut faults);
+        (kind.validate)(object, &mut faults);
+        faults
+    };
+    let faults = judge(new);
+    if faults.is_empty() { faults } else { faults.without(&judge(old)) }
 }
 
 /// An object that is being deleted goes with its last finalizer.

@@ -2,7 +2,7 @@
 
 use super::{GROUP, REINVOCATION_POLICIES, webhook};
 use crate::tree::{fill, list, list_mut, text};
-use crate::{Kind, fields};
+use crate::{FinalizerRule, Kind, fields};
 
 pub static KIND: Kind = Kind {
     group: GROUP,
@@ -12,6 +12,7 @@ pub static KIND: Kind = Kind {
     categories: &["api-extensions"],
     namespaced: false,
     type_name: "admissionregistration.v1.MutatingWebhookConfiguration",
+    finalizers: FinalizerRule::Qualified,
     generation: true,
     unconditional_update: false,
     columns: webhook::COLUMNS,

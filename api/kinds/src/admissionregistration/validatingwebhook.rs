@@ -1,7 +1,7 @@
 //! ValidatingWebhookConfiguration.
 
 use super::{GROUP, webhook};
-use crate::Kind;
+use crate::{FinalizerRule, Kind};
 
 pub static KIND: Kind = Kind {
     group: GROUP,
@@ -11,6 +11,7 @@ pub static KIND: Kind = Kind {
     categories: &["api-extensions"],
     namespaced: false,
     type_name: "admissionregistration.v1.ValidatingWebhookConfiguration",
+    finalizers: FinalizerRule::Qualified,
     generation: true,
     unconditional_update: false,
     columns: webhook::COLUMNS,

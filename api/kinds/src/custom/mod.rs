@@ -14,7 +14,7 @@ use kontiki_schema::Structural;
 use serde_json::{Value, json};
 
 use crate::tree::{self, at, flag, list, text};
-use crate::{Kind, Scale, SelectorForm, Subresource};
+use crate::{FinalizerRule, Kind, Scale, SelectorForm, Subresource};
 
 pub use jsonpath::JsonPath;
 pub use printer::Printer;
@@ -115,6 +115,8 @@ fn kind(definition: &Value, version: &Value, storage: &str, revision: Revision) 
         unconditional_update: false,
         prepare_create: if has_status { |object| _ = tree::remove(object, "status") } else { |_| {} },
         prepare_update: if has_status { |new, old| tree::keep(new, old, "status") } else { |_, _| {} },
+        finalizers: FinalizerRule::Qualified,
+        warnings: crate::metadata::finalizer_warnings,
         deprecation: deprecation.map(|text| intern::name(&text)),
         status_resets: Kind::ALL_BUT_STATUS,
         restore_keeps: if has_status { &["/status"] } else { &[] },

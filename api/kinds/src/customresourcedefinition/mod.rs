@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::column::{self, text_column};
 use crate::tree::{at, fill, fill_text, flag, keep, list, object, object_mut, text};
-use crate::{Column, Kind, Restore, Subresource, metadata};
+use crate::{Column, FinalizerRule, Kind, Restore, Subresource, metadata};
 
 pub use names::{Settled, settle};
 
@@ -23,6 +23,7 @@ pub static KIND: Kind = Kind {
     categories: &["api-extensions"],
     namespaced: false,
     type_name: "apiextensions.v1.CustomResourceDefinition",
+    finalizers: FinalizerRule::Qualified,
     generation: true,
     unconditional_update: false,
     subresources: &[Subresource::Status],
