@@ -322,3 +322,44 @@ async fn finalizers_that_a_change_brings_are_looked_at() {
         namespaces().sub("finalize").update(&finalizers(json!(["kubernetes", "example.com/a"]))).await.expect(200);
     assert_eq!(named["spec"]["finalizers"], json!(["kubernetes", "example.com/a"]));
 }
+
+#[tokio::test]
+async fn a_patch_is_held_against_its_own_fields_and_the_objects() {
+    let server = Server::start().await;
+    server.on("ConfigMap", "default").create(&json!({"metadata": {"name": "m"}})).await.expect(201);
+    let patch = |content_type, body: &str, validation| {
+        let call = server.on("ConfigMap", "default").name("m").query("fieldValidation", validation);
+        call.header(header::CONTENT_TYPE, content_type).text(body).send("patch")
+    };
+    let cases = [
+        (
+            "application/json-patch+json",
+            r#"[{"op": "add", "path": "/z", "value": 1, "foo": 1}, {"op": "add", "path": "/b", "path": "/c", "value": 1}]"#,
+            [
+                r#"json patch unknown field "[0].foo""#,
+                r#"json patch duplicate field "[1].path""#,
+                r#"unknown field "c""#,
+                r#"unknown field "z""#,
+            ],
+        ),
+        (
+            "application/merge-patch+json",
+            r#"{"z": 1, "z": 2, "metadata": {"x": 1}, "data": {"a": "1", "a": "2"}}"#,
+            [
+                r#"duplicate field "z""#,
+                r#"duplicate field "data.a""#,
+                r#"unknown field "metadata.x""#,
+                r#"unknown field "z""#,
+            ],
+        ),
+    ];
+    for (content_type, body, expected) in cases {
+        let refused = patch(content_type, body, "Strict").await.expect(422);
+        let told = format!("strict decoding error: {}", expected.join(", "));
+        assert!(refused["message"].as_str().unwrap().ends_with(&told), "{refused:#}");
+        let warned = patch(content_type, body, "Warn").await;
+        let warnings: Vec<String> = warned.warnings.iter().map(|one| one.replace("\\\"", "\"")).collect();
+        assert_eq!(warnings, expected.map(|one| format!("299 - \"{one}\"")), "{:#}", warned.body);
+        assert!(patch(content_type, body, "Ignore").await.warnings.is_empty());
+    }
+}

@@ -3,14 +3,10 @@
 use kontiki_model::Quantity;
 use serde_json::{Map, Value};
 
-use crate::decode::{DEPTH_MAX, DecodeError, Document, StrictErrors, nests_deeper};
+use crate::decode::{DEPTH_MAX, DecodeError, Document, nests_deeper};
+use crate::strict::{Objections, StrictErrors};
 use crate::table::{Field, Form, Item, Shape, Table, TypeId};
 use crate::{go, scalar};
-
-/// One message of what strict field validation refuses: `strict decoding error: unknown field "x", duplicate field "y"`.
-pub fn strict_error(messages: &[String]) -> String {
-    format!("strict decoding error: {}", messages.join(", "))
-}
 
 impl Table {
     /// The paths of unknown fields (`spec.foo`), or the first value that does not fit.
@@ -32,18 +28,12 @@ impl Table {
         }
     }
 
-    /// What field validation warns of or, when strict, refuses: keys given twice, then unknown fields.
-    pub fn check_document(&self, id: TypeId, document: &Document) -> Result<Vec<String>, DecodeError> {
+    /// What field validation warns of or, when strict, refuses.
+    pub fn check_document(&self, id: TypeId, document: &Document) -> Result<Objections, DecodeError> {
         if nests_deeper(&document.value, DEPTH_MAX) {
             return Err(DecodeError("exceeded max depth".to_owned()));
         }
-        let unknown = self.check(id, &document.value)?;
-        let below_unknown = |path: &str| {
-            unknown.iter().any(|one| path.strip_prefix(one.as_str()).is_some_and(|rest| rest.starts_with(['.', '['])))
-        };
-        let duplicates = document.duplicates.iter().filter(|one| !below_unknown(&one.path));
-        let duplicates = duplicates.map(|one| one.message.clone());
-        Ok(duplicates.chain(unknown.iter().map(|path| format!("unknown field {path:?}"))).collect())
+        Ok(Objections::in_order(document, self.check(id, &document.value)?))
     }
 }
 
@@ -266,8 +256,8 @@ mod tests {
         let document = decode_json(body).unwrap();
         let messages = builtin().check_document(ids::CORE_V1_CONFIGMAP, &document).unwrap();
         assert_eq!(
-            strict_error(&messages),
-            r#"strict decoding error: duplicate field "metadata.name", duplicate field "data.a", unknown field "x""#
+            messages.to_string(),
+            r#"strict decoding error: duplicate field "metadata.name", unknown field "x", duplicate field "data.a""#
         );
     }
 

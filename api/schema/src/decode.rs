@@ -5,6 +5,8 @@ use std::{borrow::Cow, fmt};
 use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value, map::Entry};
 
+use crate::strict::StrictErrors;
+use crate::structural::sorted;
 use crate::syntax;
 
 /// A decoded body.
@@ -21,18 +23,9 @@ pub struct Duplicate {
     pub path: String,
     /// The warning: `duplicate field "data.a"`.
     pub message: String,
-}
-
-/// Kubernetes stops listing strict decoding errors here.
-const STRICT_ERRORS_MAX: usize = 100;
-/// Nor does the list grow beyond this: a path may be as long as the request.
-const STRICT_ERROR_BYTES_MAX: usize = 64 * 1024;
-
-/// What strict field validation has to say: the first of each list.
-#[derive(Debug)]
-pub struct StrictErrors<T = String> {
-    told: Vec<T>,
-    bytes: usize,
+    /// How many other keys of the document come before it.
+    pub(crate) behind: usize,
+    pub(crate) source: Source,
 }
 
 /// Values nest no deeper: what is stored is read back by serde_json, which gives up on the next level.
@@ -42,33 +35,6 @@ const YAML_DEPTH_MAX: usize = 64;
 /// Values of a YAML document, and those of them that its aliases may stand for.
 const YAML_VALUES_MAX: usize = 250_000;
 const YAML_ALIASED_VALUES_MAX: usize = 50_000;
-
-impl<T> Default for StrictErrors<T> {
-    fn default() -> Self {
-        StrictErrors { told: Vec::new(), bytes: 0 }
-    }
-}
-
-impl<T> StrictErrors<T> {
-    pub fn is_full(&self) -> bool {
-        self.told.len() >= STRICT_ERRORS_MAX || self.bytes >= STRICT_ERROR_BYTES_MAX
-    }
-
-    pub fn told(self) -> Vec<T> {
-        self.told
-    }
-}
-
-impl StrictErrors {
-    /// Makes the path only if it is told.
-    pub fn add(&mut self, path: impl FnOnce() -> String) {
-        if !self.is_full() {
-            let path = path();
-            self.bytes += path.len();
-            self.told.push(path);
-        }
-    }
-}
 
 /// Whether a value nests deeper than so many levels of objects and lists.
 pub fn nests_deeper(value: &Value, levels: usize) -> bool {
@@ -85,8 +51,9 @@ pub fn nests_deeper(value: &Value, levels: usize) -> bool {
 #[error("{0}")]
 pub struct DecodeError(pub String);
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Source {
+/// What a document is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
     Json,
     Yaml,
 }
@@ -95,14 +62,14 @@ enum Source {
 pub fn decode_json(bytes: &[u8]) -> Result<Document, DecodeError> {
     // Nearly all of it is right: told at once, where the search for what is not goes byte by byte.
     let text = std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed);
-    let mut reader = Reader { source: Source::Json, path: String::new(), duplicates: StrictErrors::default() };
+    let mut reader = Reader::new(Source::Json);
     let mut deserializer = serde_json::Deserializer::from_str(&text);
     let value = Node(&mut reader).deserialize(&mut deserializer).and_then(|value| {
         deserializer.end()?;
         Ok(value)
     });
     match value {
-        Ok(value) => Ok(Document { value, duplicates: reader.duplicates.told() }),
+        Ok(value) => Ok(Document { value, duplicates: reader.duplicates() }),
         Err(error) => Err(DecodeError(syntax::error(&text).unwrap_or_else(|| parser_words(&error)))),
     }
 }
@@ -123,12 +90,13 @@ pub fn decode_yaml(bytes: &[u8]) -> Result<Document, DecodeError> {
         budget: serde_saphyr::budget! { max_depth: YAML_DEPTH_MAX, flow_nesting_limit: YAML_DEPTH_MAX, max_nodes: YAML_VALUES_MAX },
         alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: YAML_ALIASED_VALUES_MAX },
     };
-    let mut reader = Reader { source: Source::Yaml, path: String::new(), duplicates: StrictErrors::default() };
+    let mut reader = Reader::new(Source::Yaml);
     let value = serde_saphyr::with_deserializer_from_str_with_options(text, options, |deserializer| {
         Node(&mut reader).deserialize(deserializer)
     });
     match value {
-        Ok(value) => Ok(Document { value, duplicates: reader.duplicates.told() }),
+        // Kubernetes makes JSON of it, where members stand by name.
+        Ok(value) => Ok(Document { value: sorted(value), duplicates: reader.duplicates() }),
         Err(error) => Err(words(yaml_words(&error))),
     }
 }
@@ -176,11 +144,24 @@ struct Reader {
     source: Source,
     /// Where the reader is, in the notation of strict decoding errors.
     path: String,
+    /// How many different keys it has read.
+    keys: usize,
     duplicates: StrictErrors<Duplicate>,
 }
 
 impl Reader {
-    fn report(&mut self, key: &str, line: Option<u64>) {
+    fn new(source: Source) -> Self {
+        Reader { source, path: String::new(), keys: 0, duplicates: StrictErrors::default() }
+    }
+
+    /// In the order of the document: a key comes before what is below it.
+    fn duplicates(self) -> Vec<Duplicate> {
+        let mut duplicates = self.duplicates.told();
+        duplicates.sort_by_key(|one| one.behind);
+        duplicates
+    }
+
+    fn report(&mut self, key: &str, line: Option<u64>, behind: usize) {
         if self.duplicates.is_full() {
             return;
         }
@@ -188,10 +169,9 @@ impl Reader {
             Some(line) => format!("line {line}: key {key:?} already set in map"),
             None => format!("duplicate field {:?}", self.path),
         };
-        let duplicate = Duplicate { path: self.path.clone(), message };
-        if !self.duplicates.told.contains(&duplicate) {
-            self.duplicates.bytes += duplicate.path.len();
-            self.duplicates.told.push(duplicate);
+        if self.duplicates.iter().all(|one| one.message != message) {
+            let duplicate = Duplicate { path: self.path.clone(), message, behind, source: self.source };
+            self.duplicates.push(duplicate, self.path.len());
         }
     }
 }
@@ -286,13 +266,16 @@ impl<'de> Visitor<'de> for Node<'_> {
                 self.0.path.push('.');
             }
             self.0.path.push_str(&key);
+            let behind = self.0.keys;
+            self.0.keys += 1;
             if line.is_some() && out.contains_key(&key) {
-                self.0.report(&key, line);
+                self.0.report(&key, line, behind);
             }
             let value = map.next_value_seed(Node(self.0))?;
             match (out.entry(key), self.0.source) {
                 (Entry::Occupied(mut old), Source::Json) => {
-                    self.0.report(old.key(), line);
+                    self.0.keys -= 1;
+                    self.0.report(old.key(), line, behind);
                     overlay(old.get_mut(), value);
                 }
                 (Entry::Occupied(mut old), Source::Yaml) => _ = old.insert(value),
@@ -319,6 +302,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::strict::STRICT_ERRORS_MAX;
 
     fn messages(document: &Document) -> Vec<&str> {
         document.duplicates.iter().map(|one| one.message.as_str()).collect()

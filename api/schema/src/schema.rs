@@ -6,6 +6,7 @@ use serde_json::{Map, Number, Value};
 
 use crate::decode::{DecodeError, Document};
 use crate::ids;
+use crate::strict::Objections;
 use crate::structural::{Ratchet, Structural, sorted};
 use crate::table::{Table, TypeId, builtin};
 
@@ -40,14 +41,13 @@ impl<'a> Schema<'a> {
         self.structural.is_some()
     }
 
-    /// What field validation warns of or, when strict, refuses: keys given twice, then unknown fields.
-    pub fn check_document(&self, document: &Document) -> Result<Vec<String>, DecodeError> {
+    /// What field validation warns of or, when strict, refuses.
+    pub fn check_document(&self, document: &Document) -> Result<Objections, DecodeError> {
         let Some(structural) = self.structural else { return self.table.check_document(self.id, document) };
         if let Some(metadata) = document.value.get("metadata") {
             builtin().check(ids::META_V1_OBJECTMETA, metadata)?;
         }
-        let unknown = structural.unknown(&document.value).into_iter().map(|path| format!("unknown field {path:?}"));
-        Ok(document.duplicates.iter().map(|one| one.message.clone()).chain(unknown).collect())
+        Ok(Objections::in_turn(&document.duplicates, &structural.unknown(&document.value)))
     }
 
     /// Removes unknown fields.

@@ -20,7 +20,7 @@ fn recorded_objects_are_already_canonical() {
     for object in lines(include_str!("fixtures/objects.jsonl")) {
         let id = type_of(&object);
         let document = Document { value: object.clone(), duplicates: Vec::new() };
-        assert_eq!(builtin().check_document(id, &document).expect("types fit"), Vec::<String>::new(), "{object}");
+        assert!(builtin().check_document(id, &document).expect("types fit").is_empty(), "{object}");
         let mut written = object.clone();
         builtin().prune(id, &mut written);
         builtin().default(id, &mut written);

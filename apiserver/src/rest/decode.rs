@@ -1,7 +1,7 @@
 //! Request bodies: bytes to a checked tree of the expected type, refused in Kubernetes' words.
 
 use kontiki_model::{Faults, Status};
-use kontiki_schema::{DecodeError, Document, builtin, strict_error};
+use kontiki_schema::{DecodeError, Document, Objections, builtin};
 use serde_json::Value;
 
 use super::{
@@ -62,11 +62,15 @@ pub fn checked(expected: Expected<'_>, document: Document, validation: FieldVali
 
 /// The warnings, or why it is refused.
 pub fn check(expected: Expected<'_>, document: &Document, validation: FieldValidation) -> Result<Vec<String>, String> {
-    let messages = expected.schema.check_document(document).map_err(|error| error.0)?;
+    judge(expected.schema.check_document(document).map_err(|error| error.0)?, validation)
+}
+
+/// What field validation makes of objections: warnings, or the reason of a refusal.
+pub fn judge(objections: Objections, validation: FieldValidation) -> Result<Vec<String>, String> {
     match validation {
-        FieldValidation::Strict if !messages.is_empty() => Err(strict_error(&messages)),
+        FieldValidation::Strict if !objections.is_empty() => Err(objections.to_string()),
         FieldValidation::Strict | FieldValidation::Ignore => Ok(Vec::new()),
-        FieldValidation::Warn => Ok(messages),
+        FieldValidation::Warn => Ok(objections.warnings()),
     }
 }
 

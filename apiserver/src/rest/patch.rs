@@ -3,7 +3,9 @@
 
 use http::StatusCode;
 use kontiki_model::{Faults, Status};
-use kontiki_schema::{Document, PatchError, decode_patch, go_print, json_patch, merge_patch, strict_error};
+use kontiki_schema::{
+    Document, Objections, PatchError, decode_patch, go_print, json_patch, json_patch_objections, merge_patch,
+};
 use serde_json::{Map, Value};
 
 use super::{
@@ -107,26 +109,20 @@ impl<'a> Patch<'a> {
                 merged.map_err(refused)?
             }
         };
-        let duplicates = match self {
-            Patch::Json(_) => Vec::new(),
-            Patch::Merge(patch) | Patch::Strategic(patch) => {
-                patch.duplicates.iter().map(|one| one.message.clone()).collect()
-            }
+        let of_patch = match self {
+            Patch::Json(_) if validation == FieldValidation::Ignore => Objections::default(),
+            Patch::Json(body) => json_patch_objections(body),
+            Patch::Merge(patch) | Patch::Strategic(patch) => Objections::in_turn(&patch.duplicates, &[]),
         };
         let told = |patched: &Value| match self {
             Patch::Json(_) => sorted(patched, &Value::Null).to_string(),
             Patch::Merge(patch) => sorted(patched, &patch.value).to_string(),
             Patch::Strategic(patch) => go_print(&patch.value),
         };
-        if validation == FieldValidation::Strict && !duplicates.is_empty() {
-            return Err(does_not_fit(told(&patched), &strict_error(&duplicates)));
-        }
         let document = Document { value: patched, duplicates: Vec::new() };
-        let fits = decode::check(expected, &document, validation);
-        let mut warnings = fits.map_err(|why| does_not_fit(told(&document.value), &why))?;
-        if validation == FieldValidation::Warn {
-            warnings.splice(0..0, duplicates);
-        }
+        let fits = expected.schema.check_document(&document).map_err(|error| error.0);
+        let judged = fits.and_then(|of_object| decode::judge(of_object.behind(of_patch), validation));
+        let warnings = judged.map_err(|why| does_not_fit(told(&document.value), &why))?;
         Ok(decode::pruned(expected, document, warnings))
     }
 }

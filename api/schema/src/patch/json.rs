@@ -1,12 +1,15 @@
 //! RFC 6902, through the json-patch crate.
 
 use json_patch::{PatchErrorKind, PatchOperation};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::PatchError;
-use crate::decode::{DEPTH_MAX, decode_json};
+use crate::decode::{DEPTH_MAX, Document, decode_json};
 use crate::go;
+use crate::strict::{Objections, StrictErrors};
 
+/// What an operation may say.
+const MEMBERS: [&str; 4] = ["op", "path", "from", "value"];
 /// Operations one JSON patch may hold.
 const OPERATIONS_MAX: usize = 10_000;
 /// What all its copies may add, as in Kubernetes; and what may be moved, which is looked at each time.
@@ -28,6 +31,22 @@ pub fn json_patch(original: &Value, body: &[u8]) -> Result<Value, PatchError> {
     }
     let changed = operate(original, list)?;
     changed.ok_or_else(|| PatchError::Unprocessable("value did not match".to_owned()))
+}
+
+/// What strict field validation has against the operations themselves, of a body that is a patch.
+pub fn json_patch_objections(body: &[u8]) -> Objections {
+    let document = decode_json(body).unwrap_or_default();
+    let mut unknown = StrictErrors::default();
+    for (index, operation) in document.value.as_array().into_iter().flatten().enumerate() {
+        let members = operation.as_object().into_iter().flat_map(Map::keys);
+        let strange = members.filter(|member| !MEMBERS.contains(&member.as_str()));
+        strange.for_each(|member| unknown.add(|| format!("[{index}].{member}")));
+    }
+    // Values are taken as they are.
+    let own = |path: &str| path.split_once("].").is_some_and(|(_, member)| MEMBERS.contains(&member));
+    let duplicates = document.duplicates.iter().filter(|one| own(&one.path)).cloned().collect();
+    let document = Document { value: document.value, duplicates };
+    Objections::in_order(&document, unknown.told()).about("json patch ")
 }
 
 /// `original` after some operations, or nothing changed; nothing at all where a `test` does not hold.
@@ -170,6 +189,17 @@ mod tests {
         );
         let many = format!("[{}{{}}]", "{},".repeat(OPERATIONS_MAX));
         assert!(matches!(refuse(&many), PatchError::TooLarge(_)));
+    }
+
+    #[test]
+    fn operations_are_validated_too() {
+        let body =
+            br#"[{"op":"add","path":"/a","value":{"x":1,"x":2},"foo":"bar"},{"op":"add","path":"/a","path":"/b"}]"#;
+        assert_eq!(
+            json_patch_objections(body).warnings(),
+            [r#"json patch unknown field "[0].foo""#, r#"json patch duplicate field "[1].path""#]
+        );
+        assert!(json_patch_objections(b"[{}]").is_empty());
     }
 
     #[test]

@@ -6,7 +6,7 @@ mod merge;
 mod strategic;
 mod three_way;
 
-pub use json::{json_operations, json_patch};
+pub use json::{json_operations, json_patch, json_patch_objections};
 pub use merge::merge_patch;
 
 use serde_json::{Map, Value};

@@ -3,18 +3,22 @@
 use serde_json::Value;
 
 use super::{Node, Structural, is_envelope, path::Path};
-use crate::decode::StrictErrors;
 use crate::ids;
+use crate::strict::StrictErrors;
 use crate::table::builtin;
 
 impl Structural {
-    /// The paths of unknown members, as strict field validation names them, in order.
+    /// The paths of unknown members, as strict field validation names them: of its metadata, its own, and of metadata of objects in it.
     pub fn unknown(&self, object: &Value) -> Vec<String> {
-        let mut out = StrictErrors::default();
-        unknown(&self.root, object, &Path::ROOT, true, &mut out);
-        let mut out = out.told();
-        out.sort_unstable();
-        out
+        let mut out = Unknown::default();
+        out.look(&self.root, object, &Path::ROOT, true);
+        let [mut metadata, mut own] = [out.metadata, out.own].map(StrictErrors::told);
+        metadata.sort_unstable();
+        own.sort_unstable();
+        let (mut all, embedded): (Vec<_>, Vec<_>) =
+            metadata.into_iter().partition(|path| path.starts_with("metadata."));
+        all.extend(own.into_iter().chain(embedded));
+        all
     }
 
     /// Removes unknown members.
@@ -23,32 +27,40 @@ impl Structural {
     }
 }
 
-fn unknown(node: &Node, value: &Value, path: &Path<'_>, resource: bool, out: &mut StrictErrors) {
-    match value {
-        Value::Object(members) => {
-            for (name, value) in members {
-                let path = path.field(name);
-                if resource && is_envelope(name) {
-                    if name == "metadata" {
-                        let below = builtin().check(ids::META_V1_OBJECTMETA, value).unwrap_or_default();
-                        below.into_iter().for_each(|below| out.add(|| format!("{path}.{below}")));
+#[derive(Default)]
+struct Unknown {
+    own: StrictErrors,
+    metadata: StrictErrors,
+}
+
+impl Unknown {
+    fn look(&mut self, node: &Node, value: &Value, path: &Path<'_>, resource: bool) {
+        match value {
+            Value::Object(members) => {
+                for (name, value) in members {
+                    let path = path.field(name);
+                    if resource && is_envelope(name) {
+                        if name == "metadata" {
+                            let below = builtin().check(ids::META_V1_OBJECTMETA, value).unwrap_or_default();
+                            below.into_iter().for_each(|below| self.metadata.add(|| format!("{path}.{below}")));
+                        }
+                        continue;
                     }
-                    continue;
-                }
-                match node.member(name) {
-                    Some(below) => unknown(below, value, &path, below.embedded, out),
-                    None if node.preserve_unknown || node.knows(name) => {}
-                    None => out.add(|| path.to_string()),
+                    match node.member(name) {
+                        Some(below) => self.look(below, value, &path, below.embedded),
+                        None if node.preserve_unknown || node.knows(name) => {}
+                        None => self.own.add(|| path.to_string()),
+                    }
                 }
             }
-        }
-        Value::Array(items) => {
-            let Some(below) = &node.items else { return };
-            for (index, item) in items.iter().enumerate() {
-                unknown(below, item, &path.item(index), below.embedded, out);
+            Value::Array(items) => {
+                let Some(below) = &node.items else { return };
+                for (index, item) in items.iter().enumerate() {
+                    self.look(below, item, &path.item(index), below.embedded);
+                }
             }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
         }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 

@@ -79,8 +79,8 @@ fn sound(changed: Value, before: &Value, schema: Schema<'_>) -> Result<Value, St
     }
     let document = Document { value: changed, duplicates: Vec::new() };
     match schema.check_document(&document) {
-        Ok(unknown) if unknown.is_empty() => Ok(document.value),
-        Ok(unknown) => Err(format!("strict decoding error: {}", unknown.join(", "))),
+        Ok(objections) if objections.is_empty() => Ok(document.value),
+        Ok(objections) => Err(objections.to_string()),
         Err(error) => Err(error.to_string()),
     }
 }
