@@ -47,9 +47,11 @@ pub struct Form {
 pub enum Offer {
     /// One object: as it is, Table, or PartialObjectMetadata.
     Object,
+    /// One object that is stored nowhere, and has no Table.
+    Posted,
     /// A collection, or a watch on it: the same, and the stream media type.
     Collection,
-    /// A document with one shape: legacy discovery, `/version`, reviews.
+    /// A document with one shape: legacy discovery, `/version`.
     Document,
     /// The roots of discovery: a document, or the aggregated form.
     DiscoveryRoot,
@@ -102,14 +104,14 @@ impl Form {
 impl Offer {
     fn types(self) -> &'static [&'static str] {
         match self {
-            Offer::Object | Offer::Document | Offer::DiscoveryRoot => OBJECT_TYPES,
+            Offer::Object | Offer::Posted | Offer::Document | Offer::DiscoveryRoot => OBJECT_TYPES,
             Offer::Collection | Offer::Failure => COLLECTION_TYPES,
         }
     }
 
     /// The shape that `as`, `g` and `v` ask for, if this route has it in this media type.
     fn shape(self, media: Media, kind: &str, group: &str, version: &str) -> Option<(Shape, MetaVersion)> {
-        let objects = matches!(self, Offer::Object | Offer::Collection);
+        let objects = matches!(self, Offer::Object | Offer::Posted | Offer::Collection);
         let meta = match (group, version) {
             ("meta.k8s.io", "v1") => Some(MetaVersion::V1),
             ("meta.k8s.io", "v1beta1") => Some(MetaVersion::V1beta1),
@@ -118,7 +120,7 @@ impl Offer {
         let meta = meta.filter(|_| objects);
         match kind {
             // Tables have no protobuf form.
-            "Table" if media != Media::Protobuf => Some((Shape::Table, meta?)),
+            "Table" if media != Media::Protobuf && self != Offer::Posted => Some((Shape::Table, meta?)),
             "PartialObjectMetadata" => Some((Shape::PartialMetadata, meta?)),
             "PartialObjectMetadataList" => Some((Shape::PartialMetadataList, meta?)),
             "APIGroupDiscoveryList" if self == Offer::DiscoveryRoot => {
@@ -308,6 +310,13 @@ mod tests {
             ("application/json;as=Chair;v=v1;g=meta.k8s.io", Offer::Collection, Err(406)),
             ("application/*", Offer::Collection, Err(4060)),
             ("application/xml", Offer::Collection, Err(4060)),
+            (table, Offer::Posted, json(Shape::Object)),
+            ("application/json;as=Table;v=v1;g=meta.k8s.io", Offer::Posted, Err(406)),
+            (
+                "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io",
+                Offer::Posted,
+                json(Shape::PartialMetadata),
+            ),
             ("text/html;q=0.9, application/json;q=0.1", Offer::Collection, json(Shape::Object)),
             ("application/vnd.kubernetes.protobuf, application/json", Offer::Object, protobuf(Shape::Object)),
             ("application/vnd.kubernetes.protobuf", Offer::Object, protobuf(Shape::Object)),

@@ -15,6 +15,7 @@ use crate::{
     failure::{self, Qualified},
     negotiate::{Offer, negotiate},
     request::{ApiRequest, ApiResponse, Identity},
+    rest,
     route::{ResourceInfo, Target},
 };
 
@@ -118,7 +119,7 @@ pub(crate) async fn answer(
     if verb != "create" || asked.named {
         return Err(failure::method_not_allowed());
     }
-    let form = negotiate(request, Offer::Object)?;
+    let form = negotiate(request, Offer::Posted)?;
     let body = read(review, request)?;
     let spec = &body["spec"];
     match review.asks {
@@ -149,7 +150,7 @@ pub(crate) async fn answer(
         _ => answer["spec"] = if spec.is_null() { json!({}) } else { spec.clone() },
     }
     answer["status"] = status;
-    content::answer_value(StatusCode::CREATED, form, &answer)
+    rest::posted(form, StatusCode::CREATED, review.group, &answer)
 }
 
 /// The question, checked against its type and without unknown fields.

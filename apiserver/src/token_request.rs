@@ -36,7 +36,7 @@ pub(crate) async fn issue(
     route: &ResourceRequest,
     request: &ApiRequest,
 ) -> Result<ApiResponse, Status> {
-    let form = negotiate(request, Offer::Object)?;
+    let form = negotiate(request, Offer::Posted)?;
     let mut body = content::typed_value(request, GROUP, "v1", KIND)?;
     let (namespace, name) = (route.namespace.as_deref().unwrap_or(""), route.name.as_deref().unwrap_or(""));
     body["kind"] = KIND.into();
@@ -81,7 +81,7 @@ pub(crate) async fn issue(
         "spec": {"audiences": audiences, "expirationSeconds": lifetime_s, "boundObjectRef": spec["boundObjectRef"]},
         "status": {"token": token, "expirationTimestamp": expiration},
     });
-    let mut response = content::answer_value(StatusCode::CREATED, form, &answer)?;
+    let mut response = rest::posted(form, StatusCode::CREATED, GROUP, &answer)?;
     warnings.iter().for_each(|warning| content::warn(&mut response, warning));
     Ok(response)
 }

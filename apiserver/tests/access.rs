@@ -304,6 +304,32 @@ fn reviews_tell_what_rules_say() {
     });
 }
 
+#[test]
+fn a_question_has_no_table() {
+    run(async {
+        let server = Running::start().await;
+        let mut admin = server.admin().await;
+        let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+        let asks = json!({"spec": {"resourceAttributes": {"verb": "get", "resource": "configmaps"}}}).to_string();
+        let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+        let metadata = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io";
+        let list = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
+        let cases = [
+            (table.to_owned(), 406, "Status"),
+            (format!("{table},application/json"), 201, "SelfSubjectAccessReview"),
+            (metadata.to_owned(), 201, "PartialObjectMetadata"),
+            (list.to_owned(), 406, "Status"),
+        ];
+        for (accept, code, kind) in cases {
+            let request =
+                Request::post(path).header(header::ACCEPT, accept.as_str()).body(Full::new(asks.clone().into()));
+            let answer = wire::read(admin.send(request.unwrap()).await).await;
+            assert_eq!((answer.status.as_u16(), &answer.json()["kind"]), (code, &json!(kind)), "{accept}");
+        }
+        server.stop().await;
+    });
+}
+
 /// Each would show or touch another namespace, were its boundary anything but the path that was authorized.
 #[test]
 fn nothing_leaks_from_another_namespace() {

@@ -9,7 +9,7 @@ use kontiki_kinds::Kind;
 use kontiki_model::{Revision, Status};
 use kontiki_raft::Stored;
 use kontiki_schema::{ListWriter, Source, builtin};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     call::Call,
@@ -65,6 +65,22 @@ pub fn object(call: &Call<'_>, form: Form, code: StatusCode, stored: &Stored) ->
         Shape::PartialMetadataList | Shape::AggregatedDiscovery => return Err(no_list(&internal_name(call.kind))),
     }
     finish(code, form, out)
+}
+
+/// Answers with an object that is stored nowhere.
+pub fn posted(form: Form, code: StatusCode, group: &str, object: &Value) -> Result<ApiResponse, Status> {
+    match form.shape {
+        Shape::Object => content::answer_value(code, form, object),
+        Shape::PartialMetadata => {
+            let version = form.meta.api_version();
+            let metadata =
+                json!({"kind": "PartialObjectMetadata", "apiVersion": version, "metadata": object["metadata"]});
+            content::answer_value(code, form, &metadata)
+        }
+        Shape::Table | Shape::PartialMetadataList | Shape::AggregatedDiscovery => {
+            Err(no_list(&format!("{}.{}", decode::internal_name(group), object::text(object, "/kind"))))
+        }
+    }
 }
 
 /// Lists of metadata are no form of one object.
