@@ -13,7 +13,7 @@ use super::{
     deletion::{self, Verdict},
     limits::{DELETE_COLLECTION_PAGE, DELETE_COLLECTION_WIDTH},
     object::{self, text},
-    options::{DeleteOptions, ListOptions, Propagation},
+    options::{DeleteOptions, ListOptions},
     plan::{self, Change, Effect, Plan, Planned, Write, Written},
     read::{self, Unread, Window},
     render::{self, IncludeObject},
@@ -60,8 +60,7 @@ async fn answer(
     deleted: &Written,
 ) -> Result<ApiResponse, Status> {
     let gone = deleted.effect == Effect::Deleted;
-    let waits = !gone && options.propagation == Some(Propagation::Foreground);
-    let code = if waits { StatusCode::ACCEPTED } else { StatusCode::OK };
+    let code = if !gone && options.cascades { StatusCode::ACCEPTED } else { StatusCode::OK };
     if !gone || call.kind.delete_returns_object {
         let mut left = [deleted.stored.clone()];
         conversion::prepare(call.core, call.kind, &mut left).await?;

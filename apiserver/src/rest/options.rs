@@ -62,6 +62,8 @@ pub struct DeleteOptions {
     /// Negative values were turned into one second.
     pub grace_period_s: Option<i64>,
     pub propagation: Option<Propagation>,
+    /// `orphanDependents` is said to be false: of an object that stays for now, whoever says so is told.
+    pub cascades: bool,
     pub uid: Option<String>,
     pub resource_version: Option<String>,
 }
@@ -209,6 +211,7 @@ impl DeleteOptions {
             dry_run,
             grace_period_s: grace.map(|seconds| if seconds < 0 { 1 } else { seconds }),
             propagation,
+            cascades: orphan == Some(false),
             uid: text("/preconditions/uid"),
             resource_version: text("/preconditions/resourceVersion"),
         })
