@@ -15,6 +15,7 @@ use crate::{
     failure, limits,
     negotiate::{self, Form, Media},
     request::{ApiBody, ApiRequest, ApiResponse},
+    yaml,
 };
 
 /// Content types of an object in a request.
@@ -165,7 +166,7 @@ pub fn answer(code: StatusCode, form: Form, json: Bytes) -> Result<ApiResponse, 
 pub fn answer_value(code: StatusCode, form: Form, value: &Value) -> Result<ApiResponse, Status> {
     let bytes = match form.media {
         Media::Json { pretty } => json_text(value, pretty)?,
-        Media::Yaml => serde_saphyr::to_string(value).map_err(failure::internal)?.into_bytes(),
+        Media::Yaml => yaml::text(value).map_err(failure::internal)?.into_bytes(),
         Media::Protobuf => protobuf(&Source::of(value))?,
     };
     Ok(response(code, form.media.content_type(), bytes))
@@ -189,7 +190,10 @@ fn json_text(value: &Value, pretty: bool) -> Result<Vec<u8>, Status> {
         false => kontiki_schema::json::text(value),
     };
     let mut text = text.map_err(failure::internal)?;
-    text.push(b'\n');
+    // Go's encoder ends a document, its indenter does not.
+    if !pretty {
+        text.push(b'\n');
+    }
     Ok(text)
 }
 
@@ -234,10 +238,10 @@ pub fn response(code: StatusCode, content_type: &str, body: impl Into<Bytes>) ->
 }
 
 /// A failure as the client will see it, in the form it accepts.
-pub fn failed(headers: &HeaderMap, status: &Status) -> ApiResponse {
+pub fn failed(headers: &HeaderMap, pretty: bool, status: &Status) -> ApiResponse {
     let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let value = status_value(status);
-    let form = negotiate::failure_form(headers);
+    let form = negotiate::failure_form(headers, pretty);
     let mut response = answer_value(code, form, &value).unwrap_or_else(|_| text(code, status.message.clone()));
     status.warnings.iter().for_each(|warning| warn(&mut response, warning));
     if let Some(seconds) = status.details.as_ref().and_then(|details| details.retry_after_seconds) {

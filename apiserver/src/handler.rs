@@ -32,7 +32,7 @@ use crate::{
     kontiki::at::{self, Moment},
     limits,
     metrics::RequestLabels,
-    paths,
+    negotiate, paths,
     present::Known,
     proxy::Tunnel,
     request::{ApiBody, ApiRequest, ApiResponse, Identity, RequestBody, ResourceRequest},
@@ -41,6 +41,8 @@ use crate::{
     streaming::Guarded,
     token_request, websocket,
 };
+
+const AUDIT_ID: header::HeaderName = header::HeaderName::from_static("audit-id");
 
 /// A request as a transport hands it over.
 pub(crate) struct Incoming {
@@ -117,10 +119,11 @@ impl Handler {
     /// Answers any request; failures and panics become answers too.
     pub async fn answer(&self, mut incoming: Incoming) -> ApiResponse {
         let started = Instant::now();
-        let request_id = uuid::Uuid::new_v4().to_string();
+        let request_id = request_id(&incoming.headers);
         let accept = kept(&incoming.headers, &[header::ACCEPT]);
         let encoding = kept(&incoming.headers, &[header::ACCEPT_ENCODING]);
         let query: Vec<(String, String)> = form_urlencoded::parse(incoming.raw_query.as_bytes()).into_owned().collect();
+        let pretty = negotiate::wants_pretty(&query, &incoming.headers);
         let mut noted = Noted { arrived: self.core.audit.as_ref().map(|_| incoming.arrived()), ..Noted::default() };
         let asks = bounds::check_head(&incoming).and_then(|()| {
             authn::take_token(&mut incoming.headers)?;
@@ -144,7 +147,7 @@ impl Handler {
             content::drain(unread).boxed().await;
         }
         let failed = outcome.as_ref().err().filter(|_| noted.entry.is_some()).cloned();
-        let response = outcome.unwrap_or_else(|status| content::failed(&accept, &status));
+        let response = outcome.unwrap_or_else(|status| content::failed(&accept, pretty, &status));
         if let Some(entry) = noted.entry.take() {
             entry.complete(&response, failed.as_ref());
         }
@@ -350,6 +353,13 @@ fn serves(resource: &ResourceInfo, route: &ResourceRequest, subresource: Subreso
     resource.subresource == subresource.name() && route.kind.has(subresource)
 }
 
+/// What the request is called in the audit and by the log's authors: as its client calls it, or by a name of its own.
+fn request_id(headers: &HeaderMap) -> String {
+    let given = headers.get(AUDIT_ID).and_then(|value| value.to_str().ok());
+    let given = given.filter(|id| (1..=limits::AUDIT_ID_BYTES_MAX).contains(&id.len()));
+    given.map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned)
+}
+
 fn kept(headers: &HeaderMap, names: &[header::HeaderName]) -> HeaderMap {
     let values =
         names.iter().flat_map(|name| headers.get_all(name).iter().map(move |value| (name.clone(), value.clone())));
@@ -362,7 +372,7 @@ fn finish(response: &mut ApiResponse, request_id: &str, flow: Option<&Flow>) {
         flow.mark(headers);
     }
     if let Ok(value) = HeaderValue::from_str(request_id) {
-        headers.insert("audit-id", value);
+        headers.insert(AUDIT_ID, value);
     }
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
 }

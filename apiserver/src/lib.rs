@@ -47,6 +47,7 @@ mod token_request;
 mod version;
 mod webhook;
 mod websocket;
+mod yaml;
 
 pub use admission::{AdmissionConfig, AdmissionConfigError};
 pub use authn::{AuthenticationError, AuthenticationSource, OidcFlags, TokenSigner};

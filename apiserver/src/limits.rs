@@ -29,6 +29,8 @@ pub const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 pub const HEADER_TIME_MAX: Duration = Duration::from_secs(30);
 /// Headers of one request: room for the largest token, and for groups to act as. More is refused with 431.
 pub const HEADER_BYTES_MAX: usize = 64 * 1024;
+/// A client's own name of its request; a longer one is not taken over.
+pub const AUDIT_ID_BYTES_MAX: usize = 64;
 /// Path and query of one request. More is refused with 414.
 pub const URI_BYTES_MAX: usize = 32 * 1024;
 /// Beyond these, hyper refuses a head that nobody has seen: with the same codes, and without a word.

@@ -3,7 +3,7 @@
 //! Two refusals exist, as in Kubernetes: a media type that the route offers not at all, and one that it offers but not
 //! with the parameters asked for.
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 use kontiki_model::Status;
 
 use crate::{failure, request::ApiRequest};
@@ -139,7 +139,7 @@ pub fn negotiate(request: &ApiRequest, offer: Offer) -> Result<Form, Status> {
     if !clauses.iter().any(|clause| clause.names_any_of(offer.types())) {
         return Err(failure::not_representable(offer.types()));
     }
-    let pretty = wants_pretty(request);
+    let pretty = wants_pretty(&request.query, &request.headers);
     let form = clauses.iter().find_map(|clause| clause.form(offer, pretty));
     form.ok_or_else(|| failure::not_acceptable(OBJECT_TYPES))
 }
@@ -147,7 +147,7 @@ pub fn negotiate(request: &ApiRequest, offer: Offer) -> Result<Form, Status> {
 /// As [`negotiate`], of objects that have no type in protobuf: their metadata alone does.
 pub fn negotiate_untyped(request: &ApiRequest, offer: Offer) -> Result<Form, Status> {
     let accept = accept_header(&request.headers);
-    let pretty = wants_pretty(request);
+    let pretty = wants_pretty(&request.query, &request.headers);
     let form = parse_accept(&accept).iter().find_map(|clause| clause.untyped_form(offer, pretty));
     form.ok_or_else(|| failure::not_acceptable(OBJECT_TYPES))
 }
@@ -168,9 +168,10 @@ pub fn preferred(headers: &HeaderMap, offered: &[&str]) -> Option<usize> {
 }
 
 /// The form of a failure: what the client accepts without asking for another shape, or JSON.
-pub fn failure_form(headers: &HeaderMap) -> Form {
+pub fn failure_form(headers: &HeaderMap, pretty: bool) -> Form {
     let accept = accept_header(headers);
-    parse_accept(&accept).iter().find_map(|clause| clause.form(Offer::Failure, false)).unwrap_or(Form::JSON)
+    let form = parse_accept(&accept).iter().find_map(|clause| clause.form(Offer::Failure, pretty));
+    form.unwrap_or(Form { media: Media::Json { pretty }, ..Form::JSON })
 }
 
 /// All Accept headers as one; absent means anything.
@@ -190,10 +191,13 @@ pub fn parse_accept(accept: &str) -> Vec<Clause<'_>> {
 }
 
 /// As Kubernetes: `?pretty`, else a person's user agent.
-fn wants_pretty(request: &ApiRequest) -> bool {
-    match request.query_value("pretty") {
-        Some(value) => matches!(value, "" | "1" | "t" | "T" | "true" | "TRUE" | "True"),
-        None => ["curl", "Wget", "Mozilla/5.0"].iter().any(|agent| request.user_agent().starts_with(agent)),
+pub fn wants_pretty(query: &[(String, String)], headers: &HeaderMap) -> bool {
+    match query.iter().find(|(name, _)| name == "pretty") {
+        Some((_, value)) => matches!(value.as_str(), "" | "1" | "t" | "T" | "true" | "TRUE" | "True"),
+        None => {
+            let agent = headers.get(header::USER_AGENT).map_or(&b""[..], HeaderValue::as_bytes);
+            ["curl", "Wget", "Mozilla/5.0"].iter().any(|one| agent.starts_with(one.as_bytes()))
+        }
     }
 }
 
@@ -306,10 +310,6 @@ mod tests {
             ("*/*", Offer::Object, json(Shape::Object)),
             (table, Offer::Collection, json(Shape::Table)),
             (table, Offer::Document, json(Shape::Object)),
-            ("application/json;as=Table;v=v9;g=meta.k8s.io", Offer::Collection, Err(406)),
-            ("application/json;as=Chair;v=v1;g=meta.k8s.io", Offer::Collection, Err(406)),
-            ("application/*", Offer::Collection, Err(4060)),
-            ("application/xml", Offer::Collection, Err(4060)),
             (table, Offer::Posted, json(Shape::Object)),
             ("application/json;as=Table;v=v1;g=meta.k8s.io", Offer::Posted, Err(406)),
             (
@@ -317,6 +317,10 @@ mod tests {
                 Offer::Posted,
                 json(Shape::PartialMetadata),
             ),
+            ("application/json;as=Table;v=v9;g=meta.k8s.io", Offer::Collection, Err(406)),
+            ("application/json;as=Chair;v=v1;g=meta.k8s.io", Offer::Collection, Err(406)),
+            ("application/*", Offer::Collection, Err(4060)),
+            ("application/xml", Offer::Collection, Err(4060)),
             ("text/html;q=0.9, application/json;q=0.1", Offer::Collection, json(Shape::Object)),
             ("application/vnd.kubernetes.protobuf, application/json", Offer::Object, protobuf(Shape::Object)),
             ("application/vnd.kubernetes.protobuf", Offer::Object, protobuf(Shape::Object)),

@@ -54,6 +54,31 @@ fn everybody_is_known_by_certificate_token_or_not_at_all() {
 }
 
 #[test]
+fn a_failure_is_told_in_the_form_and_under_the_name_that_the_client_gives() {
+    run(async {
+        let server = Running::start().await;
+        let mut admin = server.admin().await;
+        let path = "/api/v1/namespaces/default/configmaps/none";
+        let plain = admin.get(path).await.text();
+        assert!(plain.starts_with("{\"kind\":\"Status\"") && plain.ends_with("}\n"), "{plain}");
+        let asked = admin.get(&format!("{path}?pretty=true")).await.text();
+        assert!(asked.starts_with("{\n  \"kind\": \"Status\"") && asked.ends_with("}"), "{asked}");
+        let person = admin.get_with(path, "user-agent", "curl/8.0").await;
+        assert_eq!((person.text(), person.status.as_u16()), (asked, 404));
+        let unasked = admin.get_with(&format!("{path}?pretty=false"), "user-agent", "curl/8.0").await.text();
+        assert_eq!(unasked, plain);
+
+        let named = admin.get_with(path, "audit-id", "mine-1").await;
+        assert_eq!(named.headers["audit-id"], "mine-1");
+        for other in ["".to_owned(), "x".repeat(65)] {
+            let named = admin.get_with(path, "audit-id", &other).await;
+            assert_eq!(named.headers["audit-id"].len(), 36, "{other:?}");
+        }
+        server.stop().await;
+    });
+}
+
+#[test]
 fn a_token_dies_with_its_account() {
     run(async {
         let server = Running::start().await;

@@ -252,7 +252,7 @@ impl Call<'_> {
         let headers = request.headers.clone();
         match rest::handle(&self.server.core, self.route, request).await {
             Ok(response) => response,
-            Err(status) => content::failed(&headers, &status),
+            Err(status) => content::failed(&headers, false, &status),
         }
     }
 }
