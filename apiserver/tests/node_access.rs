@@ -136,9 +136,14 @@ fn an_agent_that_is_not_there_is_a_failure_with_its_address() {
         // A port that was free a moment ago and is closed again.
         let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
         register(&mut admin, "n1", port).await;
-        let answer = admin.get("/api/v1/nodes/n1/proxy/healthz").await;
-        assert_eq!(answer.status, 503);
-        assert!(answer.message().contains(&format!("127.0.0.1:{port}")), "{}", answer.message());
+        for name in ["n1".to_owned(), format!("n1:{port}"), format!("https:n1:{port}"), "https:n1:".to_owned()] {
+            let answer = admin.get(&format!("/api/v1/nodes/{name}/proxy/healthz")).await;
+            assert_eq!(answer.status, 503, "{name}");
+            assert!(answer.message().contains(&format!("127.0.0.1:{port}")), "{}", answer.message());
+        }
+        for name in ["n1:22", "ftp:n1:1", "a:b:c:d"] {
+            assert_eq!(admin.get(&format!("/api/v1/nodes/{name}/proxy/healthz")).await.status, 400, "{name}");
+        }
         server.stop().await;
     });
 }

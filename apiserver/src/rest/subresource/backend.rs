@@ -1,6 +1,6 @@
 //! `pods/proxy` and `services/proxy`: any request, for whoever listens in a pod or behind a Service.
 //!
-//! A name is `[http:|https:]name[:port]`. Only addresses that pods of the cluster have are connected to, and none that would
+//! Only addresses that pods of the cluster have are connected to, and none that would
 //! lead to this machine itself: a path may not become a way into the network that this server stands in.
 
 use std::{net::IpAddr, sync::Arc};
@@ -19,6 +19,7 @@ use super::{
         store,
     },
     connection,
+    named::Named,
 };
 use crate::{
     Core, content,
@@ -32,29 +33,6 @@ use crate::{
 const PODS: Qualified<'static> = Qualified { group: "", resource: "pods" };
 const ENDPOINTS: Qualified<'static> = Qualified { group: "", resource: "endpoints" };
 
-/// A name in the path, in its parts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Named<'a> {
-    https: bool,
-    name: &'a str,
-    /// Empty if none is given.
-    port: &'a str,
-}
-
-impl<'a> Named<'a> {
-    fn read(name: &'a str) -> Option<Self> {
-        let parts: Vec<&str> = name.split(':').collect();
-        let (scheme, name, port) = match parts[..] {
-            [name] => ("", name, ""),
-            [name, port] => ("", name, port),
-            [scheme, name, port] => (scheme, name, port),
-            _ => return None,
-        };
-        let known = matches!(scheme, "" | "http" | "https");
-        (known && !name.is_empty()).then_some(Named { https: scheme == "https", name, port })
-    }
-}
-
 pub async fn forward(
     core: &Arc<Core>,
     route: &ResourceRequest,
@@ -62,10 +40,7 @@ pub async fn forward(
     subresource: Subresource,
 ) -> Result<ApiResponse, Status> {
     let call = Call::new(core, route, &request);
-    let wanted = call.name()?;
-    let named = Named::read(wanted);
-    let named =
-        named.ok_or_else(|| failure::bad_request(format!("invalid {} request {wanted:?}", call.kind.singular)))?;
+    let named = Named::of(&call)?;
     let warnings = connection::admit(&call, subresource).await?;
     let addresses = match subresource {
         Subresource::ServiceProxy => of_service(&call, named).await?,
@@ -229,23 +204,6 @@ fn clean(rest: &str, slash: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_have_up_to_three_parts() {
-        let named = |https, name, port| Some(Named { https, name, port });
-        for (text, expected) in [
-            ("p", named(false, "p", "")),
-            ("p:8080", named(false, "p", "8080")),
-            ("https:p:", named(true, "p", "")),
-            ("http:p:web", named(false, "p", "web")),
-            (":p:1", named(false, "p", "1")),
-            ("ftp:p:1", None),
-            (":1", None),
-            ("a:b:c:d", None),
-        ] {
-            assert_eq!(Named::read(text), expected, "{text}");
-        }
-    }
 
     #[test]
     fn only_addresses_of_pods_are_led_to() {

@@ -6,6 +6,7 @@ mod condition;
 mod connection;
 mod eviction;
 mod finalize;
+mod named;
 mod node;
 pub(crate) mod scale;
 

@@ -19,6 +19,7 @@ use super::{
         store,
     },
     connection,
+    named::Named,
 };
 use crate::{
     Core, content,
@@ -47,7 +48,9 @@ pub async fn forward(
     let name = call.name()?;
     let warnings = connection::admit(&call, subresource).await?;
     if subresource == Subresource::NodeProxy {
-        let address = address(core, name).await?;
+        let named = Named::of(&call)?;
+        let address = address(core, named.name).await?;
+        is_agent(named, &address)?;
         let path = if route.rest.is_empty() { "/" } else { route.rest.as_str() };
         let target = with_query(path, &request.raw_query);
         return proxy::forward(core, &address, &target, request).await;
@@ -104,6 +107,16 @@ async fn address(core: &Core, name: &str) -> Result<NodeAddress, Status> {
         Some(address) => Ok(NodeAddress { node: name.to_owned(), address, port }),
         None => Err(failure::internal(format!("no preferred addresses found; known addresses: {}", addresses.len()))),
     }
+}
+
+/// A node is asked through its agent: a path may not become a way to whatever else listens there.
+fn is_agent(named: Named<'_>, address: &NodeAddress) -> Result<(), Status> {
+    let port = address.port;
+    if named.port.is_empty() || named.port == port.to_string() {
+        return Ok(());
+    }
+    let message = format!("of node {:?}, port {port} alone can be reached: its agent's", named.name);
+    Err(failure::bad_request(message))
 }
 
 fn with_query(path: &str, query: &str) -> String {

@@ -1,4 +1,4 @@
-//! Exec and attach over WebSocket: channels 0 to 4 of `v4.channel.k8s.io` and `v5.channel.k8s.io`.
+//! Exec and attach over WebSocket: channels 0 to 4 of `channel.k8s.io`, in all its versions.
 
 use bytes::Bytes;
 use hyper::upgrade::Upgraded;
@@ -55,6 +55,7 @@ async fn send(writing: &mut Writing, mut from_process: mpsc::Receiver<Output>) {
         let (channel, bytes) = match output {
             Output::Stdout(bytes) => (STDOUT, bytes),
             Output::Stderr(bytes) => (STDERR, bytes),
+            Output::Status(bytes) if bytes.is_empty() => continue,
             Output::Status(bytes) => (ERROR, bytes),
         };
         if let Err(error) = writing.send(channel, &bytes).await {

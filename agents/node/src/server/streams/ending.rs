@@ -1,12 +1,11 @@
 //! How a session ended, as the client is told: a `metav1.Status`, with the exit code where there is one.
 
-use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::containers::Refusal;
 
-pub fn exec_status(args: &[String], outcome: &Result<i32, Refusal>) -> Bytes {
-    encode(&match outcome {
+pub fn exec_status(args: &[String], outcome: &Result<i32, Refusal>) -> Value {
+    match outcome {
         Ok(0) => success(),
         Ok(code) => json!({
             "metadata": {},
@@ -19,14 +18,19 @@ pub fn exec_status(args: &[String], outcome: &Result<i32, Refusal>) -> Bytes {
             "details": { "causes": [{ "reason": "ExitCode", "message": code.to_string() }] },
         }),
         Err(refusal) => internal(&format!("error executing command in container: {refusal}")),
-    })
+    }
 }
 
-pub fn attach_status(outcome: &Result<i32, Refusal>) -> Bytes {
-    encode(&match outcome {
+pub fn attach_status(outcome: &Result<i32, Refusal>) -> Value {
+    match outcome {
         Ok(_) => success(),
         Err(refusal) => internal(&format!("error attaching to container: {refusal}")),
-    })
+    }
+}
+
+/// What went wrong, in words; nothing if nothing did.
+pub fn failure(status: &Value) -> String {
+    status["message"].as_str().unwrap_or_default().to_owned()
 }
 
 fn success() -> Value {
@@ -44,17 +48,13 @@ fn internal(error: &str) -> Value {
     })
 }
 
-fn encode(status: &Value) -> Bytes {
-    Bytes::from(status.to_string())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn told(outcome: Result<i32, Refusal>) -> Value {
         let args = ["sh", "-c", "exit 3"].map(str::to_owned);
-        serde_json::from_slice(&exec_status(&args, &outcome)).expect("JSON")
+        exec_status(&args, &outcome)
     }
 
     #[test]

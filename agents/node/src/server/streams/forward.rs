@@ -39,8 +39,8 @@ pub fn ports(query: &Query<'_>) -> Result<Vec<u16>, Refused> {
 type Outgoing = mpsc::Sender<(u8, Bytes)>;
 
 /// Carries until the client leaves or all connections have ended.
-pub async fn serve(upgraded: Upgraded, backend: &dyn Backend, pod: &Pod, ports: &[u16]) {
-    let (mut writing, mut reading) = websocket::split(websocket::socket(upgraded).await, Codec::Binary);
+pub async fn serve(upgraded: Upgraded, codec: Codec, backend: &dyn Backend, pod: &Pod, ports: &[u16]) {
+    let (mut writing, mut reading) = websocket::split(websocket::socket(upgraded).await, codec);
     let (outgoing, to_client) = mpsc::channel(limits::STREAM_PIECES_MAX);
     let mut incoming = Vec::new();
     let forwarding = FuturesUnordered::new();

@@ -15,6 +15,7 @@ use http::{Request, Response};
 use hyper::{body::Incoming, upgrade::Upgraded};
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Container;
+use serde_json::Value;
 
 use self::{
     process::{Until, Wanted},
@@ -33,13 +34,18 @@ use super::{
 };
 use crate::{containers, pod};
 
+/// Who names no sub-protocol speaks the first one.
+const UNNAMED: &str = "";
+const V1: &str = "channel.k8s.io";
+const V1_BASE64: &str = "base64.channel.k8s.io";
 const V4: &str = "v4.channel.k8s.io";
 const V4_BASE64: &str = "v4.base64.channel.k8s.io";
 const V5: &str = "v5.channel.k8s.io";
 const PORT_FORWARD_SPDY: &str = "portforward.k8s.io";
 const PORT_FORWARD_TUNNEL: &str = "SPDY/3.1+portforward.k8s.io";
-const COMMAND: Offer = Offer { websocket: &[V5, V4, V4_BASE64], spdy: &[V4] };
-const PORT_FORWARD: Offer = Offer { websocket: &[PORT_FORWARD_TUNNEL, V4], spdy: &[PORT_FORWARD_SPDY] };
+const COMMAND: Offer = Offer { websocket: &[V5, V4, V4_BASE64, V1, V1_BASE64, UNNAMED], spdy: &[V4] };
+const PORT_FORWARD: Offer =
+    Offer { websocket: &[PORT_FORWARD_TUNNEL, V4, V4_BASE64, UNNAMED], spdy: &[PORT_FORWARD_SPDY] };
 
 /// Runs a command in a container and gives its streams to the client.
 pub async fn exec(
@@ -67,7 +73,7 @@ pub async fn exec(
             Ok(session) => process::carry(session, client, Until::Exit).await?,
             Err(refusal) => Err(refusal),
         };
-        Some(ending::exec_status(&args, &outcome))
+        Some(told(agreed, &ending::exec_status(&args, &outcome)))
     };
     upgrade::switch(service, agreed, request, move |upgraded| carry(upgraded, agreed, wanted, session))
 }
@@ -93,7 +99,7 @@ pub async fn attach(
             Ok(session) => process::carry(session, client, Until::OutputEnds).await?,
             Err(refusal) => Err(refusal),
         };
-        Some(ending::attach_status(&outcome))
+        Some(told(agreed, &ending::attach_status(&outcome)))
     };
     upgrade::switch(service, agreed, request, move |upgraded| carry(upgraded, agreed, wanted, session))
 }
@@ -112,16 +118,16 @@ pub async fn port_forward(
     let agreed = PORT_FORWARD.agree(request.headers())?;
     // Over SPDY each connection names its own port.
     let ports = match agreed {
-        Agreed::WebSocket(V4) => forward::ports(&Query::parse(request.uri().query()))?,
-        Agreed::WebSocket(_) | Agreed::Spdy(_) => Vec::new(),
+        Agreed::WebSocket(PORT_FORWARD_TUNNEL) | Agreed::Spdy(_) => Vec::new(),
+        Agreed::WebSocket(_) => forward::ports(&Query::parse(request.uri().query()))?,
     };
     let backend = service.backend.clone();
     upgrade::switch(service, agreed, request, move |upgraded| async move {
         match agreed {
-            Agreed::WebSocket(V4) => forward::serve(upgraded, &*backend, &pod, &ports).await,
-            Agreed::WebSocket(_) => {
+            Agreed::WebSocket(PORT_FORWARD_TUNNEL) => {
                 tunnel::serve(upgraded, |inside| spdy_forward::serve(inside, backend, pod)).await;
             }
+            Agreed::WebSocket(protocol) => forward::serve(upgraded, codec(protocol), &*backend, &pod, &ports).await,
             Agreed::Spdy(_) => spdy_forward::serve(TokioIo::new(upgraded), backend, pod).await,
         }
     })
@@ -134,9 +140,20 @@ async fn carry(
     session: impl AsyncFnOnce(&mut process::Client) -> Option<Bytes>,
 ) {
     match agreed {
-        Agreed::WebSocket(V4_BASE64) => command::serve(upgraded, Codec::Base64, wanted, session).await,
-        Agreed::WebSocket(_) => command::serve(upgraded, Codec::Binary, wanted, session).await,
+        Agreed::WebSocket(protocol) => command::serve(upgraded, codec(protocol), wanted, session).await,
         Agreed::Spdy(_) => spdy_command::serve(TokioIo::new(upgraded), wanted, session).await,
+    }
+}
+
+fn codec(protocol: &str) -> Codec {
+    if matches!(protocol, V1_BASE64 | V4_BASE64) { Codec::Base64 } else { Codec::Binary }
+}
+
+/// How a session ended, in the form of the protocol. The first one tells failures alone.
+fn told(agreed: Agreed, status: &Value) -> Bytes {
+    match agreed {
+        Agreed::WebSocket(UNNAMED | V1 | V1_BASE64) => ending::failure(status).into(),
+        Agreed::WebSocket(_) | Agreed::Spdy(_) => status.to_string().into(),
     }
 }
 

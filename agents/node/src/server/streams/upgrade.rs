@@ -27,7 +27,7 @@ pub struct Offer {
 }
 
 impl Offer {
-    /// The client's order of preference counts.
+    /// The client's order of preference counts; one that names none means the sub-protocol without a name.
     pub fn agree(&self, headers: &HeaderMap) -> Result<Agreed, Refused> {
         let asks = |protocol: &str| words(headers, &header::UPGRADE).any(|word| word.eq_ignore_ascii_case(protocol));
         let (name, ours) = match (asks("websocket"), asks("spdy/3.1")) {
@@ -39,12 +39,14 @@ impl Offer {
                 return Err(failure::bad_request(message));
             }
         };
-        let common = words(headers, name).find_map(|theirs| ours.iter().find(|ours| **ours == theirs));
-        match common {
+        let mut theirs: Vec<&str> = words(headers, name).collect();
+        if theirs.is_empty() {
+            theirs.push("");
+        }
+        match theirs.iter().find_map(|theirs| ours.iter().find(|ours| *ours == theirs)) {
             Some(protocol) if name == SPDY_PROTOCOL => Ok(Agreed::Spdy(protocol)),
             Some(protocol) => Ok(Agreed::WebSocket(protocol)),
             None => {
-                let theirs: Vec<&str> = words(headers, name).collect();
                 let message = format!(
                     "unable to upgrade: unable to negotiate protocol: client supports {theirs:?}, server accepts {ours:?}"
                 );
@@ -71,7 +73,9 @@ pub fn switch<W: Future<Output = ()> + Send + 'static>(
             let key = key.ok_or_else(|| failure::bad_request("unable to upgrade: no Sec-WebSocket-Key"))?;
             let accept = HeaderValue::from_str(&derive_accept_key(key.as_bytes()));
             headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept.map_err(|error| failure::internal(&error))?);
-            headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
+            if !protocol.is_empty() {
+                headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
+            }
             headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         }
         Agreed::Spdy(protocol) => {
@@ -99,7 +103,7 @@ fn words<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = 
 mod tests {
     use super::*;
 
-    const OFFER: Offer = Offer { websocket: &["v5", "v4"], spdy: &["v4", "v3"] };
+    const OFFER: Offer = Offer { websocket: &["v5", "v4", ""], spdy: &["v4", "v3"] };
 
     fn agree(headers: &[(&HeaderName, &'static str)]) -> Option<Agreed> {
         let headers = headers.iter().map(|(name, value)| ((*name).clone(), HeaderValue::from_static(value)));
@@ -109,11 +113,12 @@ mod tests {
     #[test]
     fn the_client_s_first_choice_is_taken() {
         let (upgrade, websocket, spdy) = (&header::UPGRADE, &header::SEC_WEBSOCKET_PROTOCOL, &SPDY_PROTOCOL);
-        let table: [(&[_], _); 8] = [
+        let table: [(&[_], _); 9] = [
             (&[(upgrade, "websocket"), (websocket, "v4, v5")], Some(Agreed::WebSocket("v4"))),
             (&[(upgrade, "WebSocket"), (websocket, "v9,v5")], Some(Agreed::WebSocket("v5"))),
             (&[(upgrade, "websocket"), (websocket, "v9")], None),
-            (&[(upgrade, "websocket"), (spdy, "v4")], None),
+            (&[(upgrade, "websocket"), (spdy, "v4")], Some(Agreed::WebSocket(""))),
+            (&[(upgrade, "SPDY/3.1")], None),
             (&[(upgrade, "SPDY/3.1"), (spdy, "v3")], Some(Agreed::Spdy("v3"))),
             (&[(upgrade, "SPDY/3.1"), (websocket, "v4")], None),
             (&[(upgrade, "h2c"), (websocket, "v4")], None),

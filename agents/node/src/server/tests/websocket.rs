@@ -18,10 +18,13 @@ impl Client {
     async fn open(node: &Node, path: &str, protocol: &'static str) -> Result<Client, Error> {
         let stream = node.connect(Some(&node.api_server())).await.unwrap();
         let mut request = format!("wss://localhost{path}").into_client_request().unwrap();
-        request.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
+        if !protocol.is_empty() {
+            request.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
+        }
         let (socket, response) = client_async(request, stream).await?;
-        let agreed = response.headers()[header::SEC_WEBSOCKET_PROTOCOL].to_str().unwrap();
-        assert!(protocol.contains(agreed), "{agreed}");
+        let agreed = response.headers().get(header::SEC_WEBSOCKET_PROTOCOL);
+        let agreed = agreed.map_or("", |agreed| agreed.to_str().unwrap());
+        assert!(protocol.split(", ").any(|offered| offered == agreed), "{agreed}");
         Ok(Client(socket))
     }
 
@@ -65,6 +68,26 @@ async fn a_command_s_streams_are_kept_apart() {
     assert_eq!(client.rest().await, [(1, "to stdout".into()), (2, "to stderr".into()), success()]);
     let client = Client::open(&node, &format!("{EXEC}?command=both&error=1"), "v4.channel.k8s.io").await.unwrap();
     assert_eq!(client.rest().await, [(2, "to stderr".into()), success()], "the kubelet's own name of the parameter");
+}
+
+#[tokio::test]
+async fn of_the_oldest_protocol_only_failures_are_told() {
+    let node = Node::start().await;
+    for protocol in ["", "channel.k8s.io"] {
+        let client =
+            Client::open(&node, &format!("{EXEC}?command=both&stdout=true&stderr=true"), protocol).await.unwrap();
+        assert_eq!(client.rest().await, [(1, "to stdout".into()), (2, "to stderr".into())], "{protocol:?}");
+        let client = Client::open(&node, &format!("{EXEC}?command=exit&command=3&stdout=1"), protocol).await.unwrap();
+        let why = "command terminated with non-zero exit code: error executing command [exit 3], exit code 3";
+        assert_eq!(client.rest().await, [(1, String::new()), (3, why.to_owned())], "{protocol:?}");
+    }
+    let mut client =
+        Client::open(&node, &format!("{EXEC}?command=both&stdout=1"), "base64.channel.k8s.io").await.unwrap();
+    let mut told = Vec::new();
+    while let Some(Ok(message)) = client.0.next().await {
+        told.extend(message.is_text().then(|| message.into_text().unwrap().to_string()));
+    }
+    assert_eq!(told, ["1", "1dG8gc3Rkb3V0"]);
 }
 
 #[tokio::test]
