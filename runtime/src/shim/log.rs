@@ -64,12 +64,12 @@ impl LineCutter {
         count
     }
 
-    /// The last line of a stream needs no line feed.
+    /// What comes behind the last line feed is a piece of a line, to which no end came.
     pub fn finish(&mut self, now: DateTime<Utc>, entries: &mut Vec<u8>) -> u64 {
         if self.line.is_empty() {
             return 0;
         }
-        self.emit(b'F', now, entries);
+        self.emit(b'P', now, entries);
         self.line = Vec::new();
         1
     }
@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn lines_are_full_entries() {
         assert_eq!(cut(&[b"one\ntwo\n"]), ["F one", "F two"]);
-        assert_eq!(cut(&[b"on", b"e\n\nla", b"st"]), ["F one", "F ", "F last"]);
+        assert_eq!(cut(&[b"on", b"e\n\nla", b"st"]), ["F one", "F ", "P last"]);
         assert_eq!(cut(&[]), Vec::<String>::new());
     }
 
@@ -221,7 +221,7 @@ mod tests {
         assert_eq!(cut(&[&long, b"\nnext\n"]), ["P 16384 bytes", "P 16384 bytes", "F 200 bytes", "F next"]);
         for split in [1, 16_383, 16_384, 16_385, 32_768] {
             let (a, b) = long.split_at(split);
-            assert_eq!(cut(&[a, b]), ["P 16384 bytes", "P 16384 bytes", "F 200 bytes"], "split at {split}");
+            assert_eq!(cut(&[a, b]), ["P 16384 bytes", "P 16384 bytes", "P 200 bytes"], "split at {split}");
         }
     }
 

@@ -14,6 +14,8 @@ use super::{
 
 /// The `progressDeadlineSeconds` that stands for none, as Kubernetes has it.
 const NO_DEADLINE: i32 = i32::MAX;
+/// Why a Deployment without its new ReplicaSet does not get on.
+pub const NOT_CREATED: &str = "ReplicaSetCreateError";
 
 /// The status, and in how many seconds it may change by time alone.
 pub fn status(
@@ -62,6 +64,15 @@ pub fn status(
     let again_in_s = progress(view.deployment, spec, limits, &old, &status, new, created, &mut conditions);
     status.conditions = Some(conditions.list);
     (status, again_in_s)
+}
+
+/// The conditions once the new set could not be made; `None` where nobody waits for it, or they say so already.
+pub fn not_created(deployment: &Deployment, message: &str, now: Timestamp) -> Option<Vec<DeploymentCondition>> {
+    deployment.spec.as_ref()?.progress_deadline_seconds.filter(|seconds| *seconds != NO_DEADLINE)?;
+    let old = deployment.status.clone().unwrap_or_default().conditions.unwrap_or_default();
+    let mut conditions = Conditions { list: old.clone(), now };
+    conditions.set("Progressing", false, NOT_CREATED, message, false);
+    (conditions.list != old).then_some(conditions.list)
 }
 
 #[allow(clippy::too_many_arguments)]

@@ -13,7 +13,7 @@ use k8s_openapi::{
     },
     jiff::Timestamp,
 };
-use kontiki_informer::{Change, Informer, Note, ObjectKey, Queue, Recorder};
+use kontiki_informer::{Change, Informer, Note, ObjectKey, Queue, Recorder, message};
 use kube::{
     ResourceExt,
     api::{DeleteParams, Patch, PatchParams, PostParams},
@@ -148,7 +148,12 @@ impl Controller {
                     self.name_taken(key, deployment, &set.name_any()).await?;
                     return Err(kube::Error::Api(status).into());
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) if is_of_ending_namespace(&error) => return Err(error.into()),
+                Err(error) => {
+                    let message = format!("Failed to create new replica set {:?}: {}", set.name_any(), message(&error));
+                    self.tell_not_created(key, deployment, &message).await?;
+                    return Err(error.into());
+                }
             },
             Action::Scale { name, from, to, annotations } => {
                 let patch = json!({"metadata": {"annotations": annotations}, "spec": {"replicas": to}});
@@ -197,6 +202,21 @@ impl Controller {
         Ok(())
     }
 
+    async fn tell_not_created(
+        &self,
+        key: &ObjectKey,
+        deployment: &Deployment,
+        message: &str,
+    ) -> Result<(), ControllerError> {
+        let note = Note { warning: true, reason: conditions::NOT_CREATED, message };
+        self.recorder.record(&reference(deployment), note).await;
+        let Some(conditions) = conditions::not_created(deployment, message, Timestamp::now()) else { return Ok(()) };
+        let api = self.context.api::<Deployment, _>(&key.namespace, deployment);
+        let patch = json!({"metadata": {"uid": deployment.uid()}, "status": {"conditions": conditions}});
+        gone_is_fine(api.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(&patch)).await)?;
+        Ok(())
+    }
+
     async fn tell_scaled(&self, deployment: &Deployment, set: &str, from: i32, to: i32) {
         let Some(message) = scaled(set, from, to) else { return };
         let note = Note { warning: false, reason: "ScalingReplicaSet", message: &message };
@@ -215,6 +235,13 @@ impl Controller {
         gone_is_fine(api.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(&patch)).await)?;
         Ok(())
     }
+}
+
+/// Nothing comes into its namespace any more, events neither.
+fn is_of_ending_namespace(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else { return false };
+    let causes = status.details.as_ref().map_or(&[][..], |details| &details.causes);
+    causes.iter().any(|cause| cause.reason == "NamespaceTerminating")
 }
 
 /// `None` where nothing was scaled: a set may also be made for no pod, or only annotated.
@@ -251,6 +278,53 @@ mod tests {
         assert_eq!(told(0, 0), None);
     }
 
+    fn controller(context: Context) -> Controller {
+        Controller {
+            deployments: context.informer(Vec::new()),
+            sets: context.informer(Vec::new()),
+            pods: context.informer(Vec::new()),
+            writes: OwnWrites::default(),
+            queue: Queue::default(),
+            recorder: context.recorder("deployment-controller"),
+            context,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_set_that_cannot_be_made_is_told() {
+        let refused = |reason: &'static str| {
+            crate::scripted::context(move |method, _| {
+                let (code, mut status) = crate::scripted::failure(403, "Forbidden", "web-1");
+                status["details"]["causes"] = json!([{"reason": reason}]);
+                if method == "PATCH" { (200, json!({"metadata": {"name": "web"}})) } else { (code, status) }
+            })
+        };
+        let deployment: Deployment = serde_json::from_value(json!({
+            "metadata": {"name": "web", "namespace": "a", "uid": "d"},
+            "spec": {"selector": {}, "template": {}, "progressDeadlineSeconds": 600},
+        }))
+        .unwrap();
+        let set: ReplicaSet = serde_json::from_value(json!({"metadata": {"name": "web-1", "namespace": "a"}})).unwrap();
+        let key = ObjectKey::new("a", "web");
+        for (reason, told) in
+            [("", &["/apis/apps/v1/namespaces/a/deployments/web/status"][..]), ("NamespaceTerminating", &[])]
+        {
+            let (context, asked) = refused(reason);
+            let outcome = controller(context).perform(&key, &deployment, &Action::Create(Box::new(set.clone()))).await;
+            assert!(matches!(outcome, Err(ControllerError::Api(_))));
+            assert_eq!(asked.with("PATCH"), told, "{reason}");
+        }
+        let conditions = conditions::not_created(&deployment, "why", Timestamp::now()).unwrap();
+        let told = serde_json::to_value(&conditions[0]).unwrap();
+        assert_eq!((&told["type"], &told["status"]), (&json!("Progressing"), &json!("False")));
+        assert_eq!((&told["reason"], &told["message"]), (&json!("ReplicaSetCreateError"), &json!("why")));
+        let mut known = deployment.clone();
+        known.status = serde_json::from_value(json!({"conditions": conditions})).unwrap();
+        assert_eq!(conditions::not_created(&known, "why", Timestamp::now()), None);
+        known.spec.as_mut().unwrap().progress_deadline_seconds = None;
+        assert_eq!(conditions::not_created(&known, "why", Timestamp::now()), None);
+    }
+
     #[tokio::test]
     async fn a_set_whose_label_was_taken_off_is_released() {
         let owner =
@@ -271,15 +345,7 @@ mod tests {
             ("GET", _) => (200, list("List", Vec::new())),
             _ => (200, set("taken", "debug")),
         });
-        let controller = Controller {
-            deployments: context.informer(Vec::new()),
-            sets: context.informer(Vec::new()),
-            pods: context.informer(Vec::new()),
-            writes: OwnWrites::default(),
-            queue: Queue::default(),
-            recorder: context.recorder("deployment-controller"),
-            context,
-        };
+        let controller = controller(context);
         assert!(controller.sets.synced().await);
         let deployment: Deployment = serde_json::from_value(json!({
             "metadata": {"name": "web", "namespace": "a", "uid": "d"},

@@ -16,8 +16,15 @@ pub struct Start {
 
 /// Finds the last `count` lines; `files` are oldest first.
 pub fn last_lines(files: &[File], count: u64, stream: Option<Stream>) -> io::Result<Start> {
-    let mut search =
-        Search { count, stream, found: 0, passed: 0, passed_bytes: 0, open: [true; 2], start: Start::default() };
+    let mut search = Search {
+        count,
+        stream,
+        found: 0,
+        passed: 0,
+        passed_bytes: 0,
+        lines: [Line::Unseen; 2],
+        start: Start::default(),
+    };
     for (file, content) in files.iter().enumerate().rev() {
         let mut backward = Backward::new(content)?;
         if file + 1 == files.len() {
@@ -42,9 +49,18 @@ struct Search {
     /// Lines seen that are not, and the bytes seen since all were found.
     passed: u64,
     passed_bytes: u64,
-    /// By stream: whether an earlier piece may belong to one of the lines found, or to one that has no end yet.
-    open: [bool; 2],
+    /// By stream: the line that was seen last.
+    lines: [Line; 2],
     start: Start,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Line {
+    /// There was none: a piece is the last of a line without an end.
+    Unseen,
+    /// It is among the last ones: pieces belong to it.
+    Wanted,
+    Passed,
 }
 
 impl Search {
@@ -56,26 +72,29 @@ impl Search {
         if self.stream.is_some_and(|stream| stream != entry.stream) {
             return;
         }
-        let open = match entry.stream {
-            Stream::Stdout => &mut self.open[0],
-            Stream::Stderr => &mut self.open[1],
+        let line = match entry.stream {
+            Stream::Stdout => &mut self.lines[0],
+            Stream::Stderr => &mut self.lines[1],
         };
-        if entry.partial {
-            if *open {
-                self.start = Start { file, offset, skip: self.passed };
+        match (entry.partial, *line) {
+            (true, Line::Wanted) => self.start = Start { file, offset, skip: self.passed },
+            (true, Line::Passed) => {}
+            (true, Line::Unseen) | (false, _) if self.found < self.count => {
+                self.found += 1;
+                *line = Line::Wanted;
+                self.start = Start { file, offset, skip: 0 };
             }
-        } else if self.found < self.count {
-            self.found += 1;
-            *open = true;
-            self.start = Start { file, offset, skip: 0 };
-        } else {
-            *open = false;
-            self.passed += 1;
+            (true, Line::Unseen) => *line = Line::Passed,
+            (false, _) => {
+                *line = Line::Passed;
+                self.passed += 1;
+            }
         }
     }
 
     fn is_done(&self) -> bool {
-        self.found == self.count && (self.open == [false; 2] || self.passed_bytes > limits::LOG_TAIL_LOOKBACK_BYTES)
+        let is_whole = self.lines.iter().all(|line| *line != Line::Wanted);
+        self.found == self.count && (is_whole || self.passed_bytes > limits::LOG_TAIL_LOOKBACK_BYTES)
     }
 }
 
@@ -205,10 +224,13 @@ mod tests {
             (&["oOeOo"], 1, "OeOo", 1),
             (&["oOeOo"], 2, "OeOo", 0),
             (&["oOeeOo"], 2, "OeeOo", 1),
-            // A line without an end is shown too, and is not counted.
-            (&["ooO"], 1, "oO", 0),
-            (&["ooO"], 0, "O", 0),
-            (&["oOe"], 1, "Oe", 0),
+            // A line without an end is one too.
+            (&["ooO"], 1, "O", 0),
+            (&["ooOO"], 1, "OO", 0),
+            (&["ooO"], 2, "oO", 0),
+            (&["ooO"], 0, "", 0),
+            (&["oOe"], 1, "e", 0),
+            (&["oOe"], 2, "Oe", 0),
         ];
         for (files, count, expected, skip) in table {
             assert_eq!(tail(files, *count, None), ((*expected).to_owned(), *skip), "{count} of {files:?}");
