@@ -129,7 +129,7 @@ impl Handler {
             authn::take_token(&mut incoming.headers)?;
             Asks::read(&mut incoming, &query)
         });
-        let labels = asks.as_ref().map(|asks| asks.labels(&self.core)).unwrap_or_default();
+        let labels = asks.as_ref().map(|asks| asks.labels(&self.core, &query, &incoming.headers)).unwrap_or_default();
         let long = asks.as_ref().is_ok_and(Asks::is_long);
         let served = self.serve(asks, query, &mut incoming, request_id.clone(), labels.clone(), &mut noted).boxed();
         let outcome = AssertUnwindSafe(served).catch_unwind().await.unwrap_or_else(|_| {

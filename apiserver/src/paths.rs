@@ -88,7 +88,7 @@ fn document(request: &ApiRequest, value: &Value) -> Result<ApiResponse, Status> 
 
 /// In OpenMetrics' text for whoever prefers it, else in the older format.
 fn metrics(core: &Core, request: &ApiRequest) -> Result<ApiResponse, Status> {
-    let text = core.metrics.expose(&core.log).map_err(failure::internal)?;
+    let text = core.metrics.expose(&core.log, &core.kinds()).map_err(failure::internal)?;
     Ok(match negotiate::preferred(&request.headers, &["text/plain", "application/openmetrics-text"]) {
         Some(1) => {
             content::response(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", text)

@@ -266,11 +266,27 @@ fn health_metrics_and_the_list_of_paths() {
         let newer = admin.get_with("/metrics", "accept", newer).await;
         assert_eq!(newer.headers[header::CONTENT_TYPE], "application/openmetrics-text; version=1.0.0; charset=utf-8");
         assert!(newer.text().ends_with("# EOF\n") && !plain.text().contains("# EOF"));
+        admin.get("/api/v1/namespaces/default/configmaps/none").await;
+        admin.get("/api/v1/namespaces/default/configmaps").await;
         let metrics = admin.get("/metrics").await.text();
-        assert!(
-            metrics.contains("apiserver_request_total{") && metrics.contains("kontiki_raft_is_leader 1"),
-            "{metrics}"
-        );
+        let of_maps = r#"dry_run="",group="",version="v1",resource="configmaps",subresource="""#;
+        for line in [
+            format!(
+                r#"apiserver_request_total{{verb="LIST",{of_maps},scope="namespace",component="apiserver",code="200"}} 1"#
+            ),
+            format!(
+                r#"apiserver_request_total{{verb="GET",{of_maps},scope="resource",component="apiserver",code="404"}} 1"#
+            ),
+            format!(
+                r#"apiserver_request_duration_seconds_bucket{{le="1.0",verb="LIST",{of_maps},scope="namespace",component="apiserver"}} 1"#
+            ),
+            r#"apiserver_resource_objects{group="",resource="namespaces"}"#.to_owned(),
+            r#"kubernetes_build_info{major="1",minor="36","#.to_owned(),
+            "process_resident_memory_bytes ".to_owned(),
+            "kontiki_raft_is_leader 1".to_owned(),
+        ] {
+            assert!(metrics.contains(&line), "{line} is not in {metrics}");
+        }
         server.log.shutdown().await;
         let failed = server.client(None).await.get("/livez").await;
         assert_eq!(failed.status, 500, "a log that was shut down");

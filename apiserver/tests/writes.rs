@@ -298,6 +298,32 @@ async fn an_owner_named_twice_counts_once() {
 }
 
 #[tokio::test]
+async fn a_deletion_says_whether_it_is_done() {
+    let server = Server::start().await;
+    let maps = || server.on("ConfigMap", "default");
+    let cases = [
+        (json!([]), json!(null), 200, "Status"),
+        (json!([]), json!({"orphanDependents": false}), 200, "Status"),
+        (json!(["example.com/hold"]), json!(null), 200, "ConfigMap"),
+        (json!(["example.com/hold"]), json!({"propagationPolicy": "Background"}), 200, "ConfigMap"),
+        (json!([]), json!({"propagationPolicy": "Foreground"}), 200, "ConfigMap"),
+        (json!([]), json!({"orphanDependents": true}), 200, "ConfigMap"),
+        // Whoever says so, in the word of old, is told that it goes on.
+        (json!(["example.com/hold"]), json!({"orphanDependents": false}), 202, "ConfigMap"),
+    ];
+    for (index, (finalizers, options, code, kind)) in cases.into_iter().enumerate() {
+        let name = format!("m{index}");
+        let made = maps().create(&json!({"metadata": {"name": name, "finalizers": finalizers}})).await.expect(201);
+        let answer = maps().name(&name).delete(&options).await;
+        assert_eq!((answer.code, answer.at("/kind")), (code, &json!(kind)), "{finalizers} {options}");
+        if kind == "Status" {
+            let details = json!({"name": name, "kind": "configmaps", "uid": made["metadata"]["uid"]});
+            assert_eq!((answer.at("/status"), answer.at("/details")), (&json!("Success"), &details));
+        }
+    }
+}
+
+#[tokio::test]
 async fn finalizers_that_a_change_brings_are_looked_at() {
     let server = Server::start().await;
     let maps = || server.on("ConfigMap", "default").name("m");
@@ -361,31 +387,5 @@ async fn a_patch_is_held_against_its_own_fields_and_the_objects() {
         let warnings: Vec<String> = warned.warnings.iter().map(|one| one.replace("\\\"", "\"")).collect();
         assert_eq!(warnings, expected.map(|one| format!("299 - \"{one}\"")), "{:#}", warned.body);
         assert!(patch(content_type, body, "Ignore").await.warnings.is_empty());
-    }
-}
-
-#[tokio::test]
-async fn a_deletion_says_whether_it_is_done() {
-    let server = Server::start().await;
-    let maps = || server.on("ConfigMap", "default");
-    let cases = [
-        (json!([]), json!(null), 200, "Status"),
-        (json!([]), json!({"orphanDependents": false}), 200, "Status"),
-        (json!(["example.com/hold"]), json!(null), 200, "ConfigMap"),
-        (json!(["example.com/hold"]), json!({"propagationPolicy": "Background"}), 200, "ConfigMap"),
-        (json!([]), json!({"propagationPolicy": "Foreground"}), 200, "ConfigMap"),
-        (json!([]), json!({"orphanDependents": true}), 200, "ConfigMap"),
-        // Whoever says so, in the word of old, is told that it goes on.
-        (json!(["example.com/hold"]), json!({"orphanDependents": false}), 202, "ConfigMap"),
-    ];
-    for (index, (finalizers, options, code, kind)) in cases.into_iter().enumerate() {
-        let name = format!("m{index}");
-        let made = maps().create(&json!({"metadata": {"name": name, "finalizers": finalizers}})).await.expect(201);
-        let answer = maps().name(&name).delete(&options).await;
-        assert_eq!((answer.code, answer.at("/kind")), (code, &json!(kind)), "{finalizers} {options}");
-        if kind == "Status" {
-            let details = json!({"name": name, "kind": "configmaps", "uid": made["metadata"]["uid"]});
-            assert_eq!((answer.at("/status"), answer.at("/details")), (&json!("Success"), &details));
-        }
     }
 }

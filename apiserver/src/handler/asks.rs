@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use http::HeaderMap;
 use kontiki_model::Status;
 
 use super::Incoming;
 use crate::{
-    aggregation,
+    aggregation, content,
     core::Core,
     kontiki::{
         self,
@@ -16,6 +17,10 @@ use crate::{
     reviews,
     route::{RequestInfo, ResourceInfo, Target},
 };
+
+/// Paths that are no resource, and are counted by themselves.
+const COUNTED_PATHS: &[&str] =
+    &["/api", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"];
 
 /// What a request asks for, and the endpoint of kontiki's own API that it is for, if it is.
 pub(super) struct Asks {
@@ -83,25 +88,35 @@ impl Asks {
         self.own.as_ref().map_or_else(proxied, kontiki::Found::passes_through)
     }
 
-    pub fn labels(&self, core: &Core) -> RequestLabels {
-        let Some(own) = &self.own else { return labels(core, &self.info) };
-        let (verb, topic) = (self.info.verb.to_owned(), own.topic().unwrap_or_default().to_owned());
-        RequestLabels { verb, group: kontiki::GROUP.to_owned(), resource: topic, ..RequestLabels::default() }
+    pub fn labels(&self, core: &Core, query: &[(String, String)], headers: &HeaderMap) -> RequestLabels {
+        let applies = content::media_type(headers) == "application/apply-patch+yaml";
+        let dry_run = if query.iter().any(|(name, _)| name == "dryRun") { "All" } else { "" };
+        let plain = RequestLabels { dry_run, ..RequestLabels::of(&self.info, applies) };
+        let Some(own) = &self.own else { return labels(core, &self.info, plain) };
+        let topic = own.topic().unwrap_or_default().to_owned();
+        RequestLabels { group: kontiki::GROUP.to_owned(), resource: topic, ..plain }
     }
 }
 
 /// Labels name resources that exist: what clients make up must not fill memory.
-fn labels(core: &Core, info: &RequestInfo) -> RequestLabels {
-    let verb = info.verb.to_owned();
+fn labels(core: &Core, info: &RequestInfo, plain: RequestLabels) -> RequestLabels {
     match &info.target {
         Target::Resource(resource) if is_known(core, resource) => RequestLabels {
-            verb,
             group: resource.group.clone(),
             version: resource.version.clone(),
             resource: resource.resource.clone(),
             subresource: resource.subresource.clone(),
+            scope: match resource {
+                ResourceInfo { name, .. } if !name.is_empty() || info.verb == "create" => "resource",
+                ResourceInfo { namespace, .. } if !namespace.is_empty() => "namespace",
+                _ => "cluster",
+            },
+            ..plain
         },
-        _ => RequestLabels { verb, ..RequestLabels::default() },
+        Target::Path(path) if COUNTED_PATHS.contains(&path.as_str()) => {
+            RequestLabels { subresource: path.clone(), ..plain }
+        }
+        _ => plain,
     }
 }
 

@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use chrono::{SecondsFormat, Utc};
 use http::{Response, StatusCode};
-use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod, PodStatus};
+use k8s_openapi::{
+    api::core::v1::{ContainerState, ContainerStatus, Pod, PodStatus},
+    apimachinery::pkg::apis::meta::v1::Time,
+    jiff::Timestamp,
+};
 use kontiki_runtime::Usage;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -14,9 +18,10 @@ use prometheus_client::{
 use serde_json::{Value, json};
 
 use super::{
-    backend::Backend,
+    backend::{Backend, Place},
     body::{self, Body},
     failure::{self, Refused},
+    host::HostUsage,
 };
 use crate::containers::Refusal;
 
@@ -69,6 +74,16 @@ fn container_statuses(status: &PodStatus) -> impl Iterator<Item = &ContainerStat
     lists.into_iter().flatten().flatten()
 }
 
+/// The containers of a pod that run, since when, and where.
+pub fn running(backend: &dyn Backend, pod: &Pod) -> Vec<(ContainerStatus, Option<Timestamp>, Place)> {
+    let statuses = pod.status.iter().flat_map(container_statuses).filter_map(|status| {
+        let running = status.state.as_ref()?.running.as_ref()?;
+        let place = backend.place(pod, status.container_id.as_deref()?)?;
+        Some((status.clone(), running.started_at.as_ref().map(|time| time.0), place))
+    });
+    statuses.collect()
+}
+
 fn state_name(state: Option<&ContainerState>) -> &'static str {
     match state {
         Some(ContainerState { running: Some(_), .. }) => "running",
@@ -85,18 +100,40 @@ pub async fn summary(backend: &dyn Backend) -> Response<Body> {
             pods.push(stats);
         }
     }
-    body::json(StatusCode::OK, &json!({ "node": { "nodeName": backend.node_name() }, "pods": pods }))
+    body::json(StatusCode::OK, &json!({ "node": node_stats(backend.node_name()), "pods": pods }))
+}
+
+fn node_stats(name: &str) -> Value {
+    let time = now();
+    match HostUsage::measure() {
+        Ok(host) => json!({
+            "nodeName": name,
+            "cpu": { "time": time, "usageCoreNanoSeconds": (host.cpu_seconds * 1e9) as u64 },
+            "memory": {
+                "time": time,
+                "availableBytes": host.memory_available_bytes,
+                "usageBytes": host.memory_bytes,
+                "workingSetBytes": host.memory_working_set_bytes,
+            },
+        }),
+        Err(error) => {
+            tracing::debug!(%error, "no figures");
+            json!({ "nodeName": name })
+        }
+    }
+}
+
+fn now() -> String {
+    Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 async fn pod_stats(backend: &dyn Backend, pod: &Pod) -> Option<Value> {
     let whole = measured(backend.usage(pod, None).await)?;
     let mut containers = Vec::new();
-    for status in pod.status.iter().flat_map(container_statuses) {
-        let Some(running) = status.state.as_ref().and_then(|state| state.running.as_ref()) else { continue };
-        let Some(place) = status.container_id.as_deref().and_then(|id| backend.place(pod, id)) else { continue };
+    for (status, started, place) in running(backend, pod) {
         if let Some(mut stats) = measured(backend.usage(pod, Some(&place)).await) {
             stats["name"] = json!(status.name);
-            stats["startTime"] = json!(running.started_at);
+            stats["startTime"] = json!(started.map(Time));
             containers.push(stats);
         }
     }
@@ -111,7 +148,7 @@ async fn pod_stats(backend: &dyn Backend, pod: &Pod) -> Option<Value> {
 fn measured(usage: Result<Usage, Refusal>) -> Option<Value> {
     match usage {
         Ok(usage) => {
-            let time = Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true);
+            let time = now();
             Some(json!({
                 "cpu": { "time": time, "usageCoreNanoSeconds": usage.cpu_nanoseconds },
                 "memory": {

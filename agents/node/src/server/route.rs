@@ -9,6 +9,7 @@ pub enum Route {
     Health,
     Pods,
     Metrics,
+    Resource,
     Summary,
     ListImages,
     ImportImage,
@@ -47,6 +48,7 @@ pub fn route(method: &Method, path: &str) -> Result<Route, NoRoute> {
         ["healthz"] => (Route::Health, read),
         ["pods"] => (Route::Pods, read),
         ["metrics"] => (Route::Metrics, read),
+        ["metrics", "resource"] => (Route::Resource, read),
         ["stats", "summary"] => (Route::Summary, read),
         ["images"] => match *method {
             Method::POST => (Route::ImportImage, &[Method::POST][..]),
@@ -83,6 +85,7 @@ mod tests {
             ("GET", "/pods", Ok(Route::Pods)),
             ("GET", "/pods/", Err(NoRoute::Path)),
             ("GET", "/stats/summary", Ok(Route::Summary)),
+            ("GET", "/metrics/resource", Ok(Route::Resource)),
             ("GET", "/stats", Err(NoRoute::Path)),
             ("GET", "/", Err(NoRoute::Path)),
             ("GET", "/images", Ok(Route::ListImages)),

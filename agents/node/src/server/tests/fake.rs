@@ -103,7 +103,9 @@ impl Backend for Fake {
 
     fn usage<'a>(&'a self, _: &'a Pod, place: Option<&'a Place>) -> Answer<'a, Usage> {
         let memory_bytes = if place.is_some() { 1_000 } else { 2_000 };
-        async move { Ok(Usage { memory_bytes, ..Usage::default() }) }.boxed()
+        let usage =
+            Usage { memory_bytes, memory_working_set_bytes: 500, cpu_nanoseconds: 1_500_000_000, ..Usage::default() };
+        async move { Ok(usage) }.boxed()
     }
 
     fn images(&self) -> Answer<'_, Vec<Image>> {

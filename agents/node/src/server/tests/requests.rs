@@ -66,10 +66,22 @@ async fn figures() {
     ] {
         assert!(metrics.contains(line), "{line} is not in {metrics}");
     }
+    let (_, resource) = node.get("/metrics/resource").await;
+    for line in [
+        "container_memory_working_set_bytes{container=\"app\",pod=\"web\",namespace=\"default\"} 500",
+        "container_cpu_usage_seconds_total{container=\"app\",pod=\"web\",namespace=\"default\"} 1.5",
+        "pod_memory_working_set_bytes{pod=\"web\",namespace=\"default\"} 500",
+        "resource_scrape_error 0",
+        "node_cpu_usage_seconds_total ",
+        "node_memory_working_set_bytes ",
+    ] {
+        assert!(resource.contains(line), "{line} is not in {resource}");
+    }
     let (_, summary) = node.get("/stats/summary").await;
     let summary: Value = serde_json::from_str(&summary).unwrap();
     let pod = &summary["pods"][0];
     assert_eq!(summary["node"]["nodeName"], "node-1");
+    assert!(summary["node"]["memory"]["workingSetBytes"].is_u64(), "{summary}");
     assert_eq!((&pod["podRef"]["uid"], &pod["memory"]["usageBytes"]), (&"uid-1".into(), &2_000.into()));
     assert_eq!(pod["containers"].as_array().unwrap().len(), 1, "those that run");
     assert_eq!(pod["containers"][0]["memory"]["usageBytes"], 1_000);
