@@ -165,6 +165,17 @@ pub struct ApiServer {
 
     #[command(flatten)]
     pub authentication: Authentication,
+
+    /// Where Services of type LoadBalancer without a class have their addresses from: the cluster's nodes, or none because
+    /// another program gives them; the same on every server
+    #[arg(long, value_enum, default_value_t = LoadBalancers::Nodes)]
+    pub load_balancers: LoadBalancers,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LoadBalancers {
+    Nodes,
+    None,
 }
 
 /// What judges writes besides who may write.

@@ -13,9 +13,22 @@ use kontiki_scheduler::SchedulerConfig;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-/// Runs controllers and scheduler for as long as this server leads, anew in each term; returns when cancelled, or when the
-/// log has ended.
-pub async fn run(server: ApiServer, log: Log, root_ca: String, enabled: bool, cancel: CancellationToken) {
+/// What controllers are told to do besides what they always do.
+#[derive(Clone, Copy, Debug)]
+pub struct Controllers {
+    /// Give Services of type LoadBalancer addresses of nodes.
+    pub balance: bool,
+}
+
+/// Runs controllers and scheduler, if they are to run here, for as long as this server leads, anew in each term; returns when
+/// cancelled, or when the log has ended.
+pub async fn run(
+    server: ApiServer,
+    log: Log,
+    root_ca: String,
+    controllers: Option<Controllers>,
+    cancel: CancellationToken,
+) {
     let mut leadership = log.leadership();
     while !cancel.is_cancelled() {
         let now = *leadership.borrow_and_update();
@@ -27,10 +40,15 @@ pub async fn run(server: ApiServer, log: Log, root_ca: String, enabled: bool, ca
             in_term.cancel();
             log_lives
         };
-        let log_lives = if now.leader && enabled {
+        let log_lives = if let Some(controllers) = controllers.filter(|_| now.leader) {
             info!(term = now.term, "leading: controllers start");
             server.core().set_controlling(true);
-            let work = lead(&server, now.term, root_ca.clone(), in_term.clone());
+            let config = ControllerConfig {
+                root_ca: root_ca.clone(),
+                balance: controllers.balance,
+                authority: Arc::new(Authority(server.core().clone())),
+            };
+            let work = lead(&server, now.term, config, in_term.clone());
             let log_lives = tokio::join!(cancel.run_until_cancelled(changed), work).0;
             server.core().set_controlling(false);
             log_lives
@@ -43,7 +61,7 @@ pub async fn run(server: ApiServer, log: Log, root_ca: String, enabled: bool, ca
     }
 }
 
-async fn lead(server: &ApiServer, term: u64, root_ca: String, cancel: CancellationToken) {
+async fn lead(server: &ApiServer, term: u64, config: ControllerConfig, cancel: CancellationToken) {
     // Before the default roles are there, nothing would be allowed.
     if cancel.run_until_cancelled(server.ready()).await.is_none() {
         return;
@@ -54,7 +72,7 @@ async fn lead(server: &ApiServer, term: u64, root_ca: String, cancel: Cancellati
     };
     let controllers = kontiki_controllers::run(
         clients("system:kube-controller-manager", "kontiki-controllers"),
-        ControllerConfig { root_ca, authority: Arc::new(Authority(server.core().clone())) },
+        config,
         cancel.clone(),
     );
     let scheduler = kontiki_scheduler::run(

@@ -13,7 +13,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
-    args, authentication, control,
+    args, authentication,
+    control::{self, Controllers},
     encryption::{self, EncryptionFile},
     layout::{self, Layout},
 };
@@ -29,8 +30,8 @@ pub struct Plan {
     pub encryption: Option<EncryptionFile>,
     /// The file that names further issuers of tokens, to be read again when it changes.
     pub issuers: Option<PathBuf>,
-    /// Whether controllers and scheduler run here while this server leads.
-    pub controllers: bool,
+    /// What controllers do here while this server leads, if they run.
+    pub controllers: Option<Controllers>,
 }
 
 impl Plan {
@@ -41,6 +42,8 @@ impl Plan {
         flags.requests.configure(&mut config)?;
         config.authentication = authentication::source(&flags.authentication)?;
         let encryption = EncryptionFile::open(&flags.encryption)?;
+        let controllers =
+            controllers.then_some(Controllers { balance: flags.load_balancers == args::LoadBalancers::Nodes });
         Ok(Plan { config, log, encryption, issuers: flags.authentication.config.clone(), controllers })
     }
 }
@@ -50,7 +53,7 @@ pub struct ControlPlane {
     pub server: ApiServer,
     encryption: Option<EncryptionFile>,
     issuers: Option<PathBuf>,
-    controllers: bool,
+    controllers: Option<Controllers>,
 }
 
 impl ControlPlane {

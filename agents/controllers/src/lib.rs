@@ -9,6 +9,7 @@ mod deployment;
 mod endpoints;
 mod garbage;
 mod ipaddress;
+mod loadbalancer;
 mod namespace;
 mod node;
 mod podgc;
@@ -38,6 +39,8 @@ pub use context::ControllerError;
 pub struct ControllerConfig {
     /// PEM of the cluster's CA, published to every namespace as ConfigMap `kube-root-ca.crt`.
     pub root_ca: String,
+    /// Whether Services of type LoadBalancer get addresses of nodes.
+    pub balance: bool,
     /// What signs for Kubernetes' signers.
     pub authority: Arc<dyn CertificateAuthority>,
 }
@@ -52,6 +55,9 @@ pub async fn run(clients: Clients, config: ControllerConfig, cancel: Cancellatio
     running.spawn(endpoints::run(context.clone()));
     running.spawn(garbage::run(context.clone()));
     running.spawn(ipaddress::run(context.clone()));
+    if context.config.balance {
+        running.spawn(loadbalancer::run(context.clone()));
+    }
     running.spawn(namespace::run(context.clone()));
     running.spawn(node::run(context.clone()));
     running.spawn(podgc::run(context.clone()));

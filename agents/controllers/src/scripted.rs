@@ -51,7 +51,7 @@ pub fn context(answer: impl Fn(&str, &str) -> (u16, Value) + Clone + Send + Sync
         let response = Response::builder().status(code).body(Body::from(body.to_string().into_bytes())).unwrap();
         async move { Ok::<_, Infallible>(response) }
     });
-    let config = ControllerConfig { root_ca: String::new(), authority: Arc::new(SignsNothing) };
+    let config = ControllerConfig { root_ca: String::new(), balance: true, authority: Arc::new(SignsNothing) };
     (Context::new(Clients::new(transport, "test"), config, CancellationToken::new()), asked)
 }
 

@@ -61,7 +61,7 @@ fn fronts(view: &View) -> BTreeSet<(Option<Ipv4Addr>, u16)> {
             continue;
         }
         fronts.insert((Some(port.cluster_ip), port.port));
-        fronts.extend(port.external_ips.iter().map(|address| (Some(*address), port.port)));
+        fronts.extend(port.external_ips.iter().chain(&port.balancer_ips).map(|address| (Some(*address), port.port)));
         fronts.extend(port.node_port.map(|node_port| (None, node_port)));
     }
     let host_ports = view.host_ports.iter().filter(|port| port.protocol == Protocol::Udp);

@@ -1,6 +1,6 @@
 //! What of Services, EndpointSlices and pods matters to packets. Pure: objects in, plain values out.
 
-use std::{collections::BTreeMap, fmt, net::Ipv4Addr};
+use std::{collections::BTreeMap, fmt, net::Ipv4Addr, str::FromStr};
 
 use k8s_openapi::api::{
     core::v1::{Pod, Service, ServicePort as ApiServicePort},
@@ -28,6 +28,10 @@ pub struct ServicePort {
     pub port: u16,
     pub node_port: Option<u16>,
     pub external_ips: Vec<Ipv4Addr>,
+    /// Addresses that a load balancer has put before this node: what comes for them is the node's to deliver.
+    pub balancer_ips: Vec<Ipv4Addr>,
+    /// Who may use these; nobody is kept out where it is empty.
+    pub source_ranges: Vec<Network>,
     /// `externalTrafficPolicy: Local`.
     pub external_local: bool,
     /// `internalTrafficPolicy: Local`.
@@ -66,6 +70,36 @@ pub struct HostPort {
     pub address: Ipv4Addr,
     pub port: u16,
 }
+
+/// An IPv4 network (`10.0.0.0/8`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    base: Ipv4Addr,
+    length: u8,
+}
+
+impl FromStr for Network {
+    type Err = NotANetwork;
+
+    /// What is written behind the prefix does not count.
+    fn from_str(text: &str) -> Result<Network, NotANetwork> {
+        let (address, length) = text.trim().split_once('/').ok_or(NotANetwork)?;
+        let address: Ipv4Addr = address.parse().map_err(|_| NotANetwork)?;
+        let length: u8 = length.parse().ok().filter(|length| *length <= 32).ok_or(NotANetwork)?;
+        let mask = u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0);
+        Ok(Network { base: Ipv4Addr::from(u32::from(address) & mask), length })
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.base, self.length)
+    }
+}
+
+/// Not an IPv4 network.
+#[derive(Debug)]
+pub struct NotANetwork;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Protocol {
@@ -164,12 +198,27 @@ fn read_service(
             port: number,
             node_port: port.node_port.and_then(port_number),
             external_ips: spec.external_ips.iter().flatten().filter_map(|address| address.parse().ok()).collect(),
+            balancer_ips: balancer_ips(service),
+            source_ranges: spec
+                .load_balancer_source_ranges
+                .iter()
+                .flatten()
+                .filter_map(|one| one.parse().ok())
+                .collect(),
             external_local: spec.external_traffic_policy.as_deref() == Some("Local"),
             internal_local: spec.internal_traffic_policy.as_deref() == Some("Local"),
             affinity_s: affinity,
             endpoints: endpoints(node, port, protocol, slices),
         });
     }
+}
+
+/// Of a balancer in `Proxy` mode the packets come with other addresses.
+fn balancer_ips(service: &Service) -> Vec<Ipv4Addr> {
+    let balancer = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
+    let given = balancer.into_iter().flat_map(|balancer| balancer.ingress.iter().flatten());
+    let ours = given.filter(|ingress| ingress.ip_mode.as_deref() != Some("Proxy"));
+    ours.filter_map(|ingress| ingress.ip.as_ref()?.parse().ok()).collect()
 }
 
 fn endpoints(

@@ -20,6 +20,8 @@ const MASQUERADE_MARK: &str = "0x4000";
 const POD_LINKS: &str = "\"kt*\"";
 /// Before all else: a pod's host port, or a service's external address, must not cut the cluster's servers and agents off.
 const OWN: &str = "fib daddr type local meta l4proto tcp th dport @own-ports return";
+/// Before any address is changed: who may not use a balancer's address at all.
+const FIREWALL: &str = "ip daddr . meta l4proto . th dport vmap @firewall";
 /// Clients that one endpoint remembers.
 const AFFINITY_CLIENTS_MAX: u32 = 65_536;
 
@@ -63,9 +65,13 @@ impl Rules<'_> {
         let lines = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>();
         // A pod's link accepts packets to 127.0.0.0/8, for services whose endpoint is there. What is sent there without being
         // a service's is dropped before any address is changed (CVE-2020-8558).
-        let guard =
-            lines(&["iifname != \"lo\" ip daddr 127.0.0.0/8 drop", "iifname != \"lo\" ip saddr 127.0.0.0/8 drop"]);
+        let guard = lines(&[
+            "iifname != \"lo\" ip daddr 127.0.0.0/8 drop",
+            "iifname != \"lo\" ip saddr 127.0.0.0/8 drop",
+            FIREWALL,
+        ]);
         self.chain("guard", Some("type filter hook prerouting priority raw;"), guard);
+        self.chain("guard-output", Some("type filter hook output priority raw;"), lines(&[FIREWALL]));
         self.chain("nat-prerouting", Some("type nat hook prerouting priority dstnat;"), lines(&["jump services"]));
         self.chain("nat-output", Some("type nat hook output priority -100;"), lines(&["jump services"]));
         let services = lines(&[
@@ -116,6 +122,7 @@ impl Rules<'_> {
         self.map("node-ports", MapKind::Map, PORT_KEY);
         self.map("unserved-ips", MapKind::Map, KEY);
         self.map("unserved-ports", MapKind::Map, PORT_KEY);
+        self.map("firewall", MapKind::Map, KEY);
         self.map("cluster-ips", MapKind::Set, "type ipv4_addr;");
         self.map("own-ports", MapKind::Set, "type inet_service;");
         self.map("hairpins", MapKind::Set, "type ipv4_addr . ipv4_addr;");
@@ -149,7 +156,7 @@ impl Rules<'_> {
         let all = usable(port.endpoints.iter());
         let local = usable(port.endpoints.iter().filter(|endpoint| endpoint.local));
         let name = format!("{}/{}/{}/{}", port.namespace, port.service, port.protocol, port.port);
-        let is_external = port.node_port.is_some() || !port.external_ips.is_empty();
+        let is_external = port.node_port.is_some() || !port.external_ips.is_empty() || !port.balancer_ips.is_empty();
         let internal = if port.internal_local { &local } else { &all };
 
         if !all.is_empty() && (!port.internal_local || is_external) {
@@ -171,6 +178,7 @@ impl Rules<'_> {
         }
         if is_external {
             self.external(port, &name, &all, &local);
+            self.firewall(port, &name);
         }
     }
 
@@ -192,8 +200,8 @@ impl Rules<'_> {
             }
             self.chain(format!("ext/{name}"), None, rules);
         }
-        let addresses = port.external_ips.iter().map(|address| key(*address, port.protocol, port.port));
-        for address in addresses {
+        let addresses = port.external_ips.iter().chain(&port.balancer_ips);
+        for address in addresses.map(|address| key(*address, port.protocol, port.port)) {
             if !all.is_empty() {
                 self.element("service-ips", address.clone(), format!("goto ext/{name}"));
             }
@@ -209,6 +217,19 @@ impl Rules<'_> {
             if unserved {
                 self.element("unserved-ports", number, verdict_without_endpoints(all));
             }
+        }
+    }
+
+    /// `loadBalancerSourceRanges`: whoever is in none of them has no business at the balancer's addresses.
+    fn firewall(&mut self, port: &ServicePort, name: &str) {
+        if port.source_ranges.is_empty() || port.balancer_ips.is_empty() {
+            return;
+        }
+        let allowed = port.source_ranges.iter().map(|range| format!("ip saddr {range} return"));
+        let rules = allowed.chain(["drop".to_owned()]).collect();
+        self.chain(format!("fw/{name}"), None, rules);
+        for address in &port.balancer_ips {
+            self.element("firewall", key(*address, port.protocol, port.port), format!("goto fw/{name}"));
         }
     }
 

@@ -189,6 +189,8 @@ fn service(endpoints: &[Ipv4Addr]) -> ServicePort {
         port: 80,
         node_port: Some(30080),
         external_ips: Vec::new(),
+        balancer_ips: Vec::new(),
+        source_ranges: Vec::new(),
         external_local: false,
         internal_local: false,
         affinity_s: None,
@@ -312,6 +314,27 @@ fn no_host_port_or_external_address_takes_the_node_s_own_ports() {
         }
         assert!(net.node.ask(Ipv4Addr::LOCALHOST, 6443).starts_with("api "));
     }
+}
+
+#[test]
+fn a_balancers_address_answers_those_whom_its_ranges_name() {
+    let Some(net) = Net::new("a_balancers_address_answers_those_whom_its_ranges_name") else { return };
+    let for_ranges = |ranges: &[&str]| ServicePort {
+        balancer_ips: vec![NODE, Ipv4Addr::LOCALHOST],
+        source_ranges: ranges.iter().map(|range| range.parse().unwrap()).collect(),
+        ..service(&[A])
+    };
+    net.load(&view(vec![for_ranges(&[])]));
+    for client in [&net.b, &net.node, &net.outside] {
+        assert!(client.ask(NODE, 80).starts_with("a "));
+    }
+    assert!(net.node.ask(Ipv4Addr::LOCALHOST, 80).starts_with("a "));
+    net.load(&view(vec![for_ranges(&["198.51.100.0/24", &format!("{OUTSIDE}/32")])]));
+    assert!(net.outside.ask(NODE, 80).starts_with("a "));
+    for client in [&net.b, &net.node] {
+        assert_eq!(client.ask_within(NODE, 80, PATIENCE).unwrap_err().kind(), ErrorKind::TimedOut);
+    }
+    assert!(net.node.ask(NODE, 30080).starts_with("a "), "node ports are for everybody");
 }
 
 #[test]

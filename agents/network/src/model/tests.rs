@@ -114,6 +114,19 @@ fn affinity_and_policies() {
 }
 
 #[test]
+fn addresses_of_a_balancer_and_who_may_use_them() {
+    let mut service = service(json!({"clusterIP": "10.96.0.5", "ports": [{"port": 80}], "type": "LoadBalancer",
+        "loadBalancerSourceRanges": ["10.1.2.3/8", " 0.0.0.0/0", "2001:db8::/32"]}));
+    service.status = Some(object(json!({"loadBalancer": {"ingress": [
+        {"ip": "192.0.2.1", "ipMode": "VIP"}, {"ip": "192.0.2.2"}, {"ip": "192.0.2.3", "ipMode": "Proxy"},
+        {"hostname": "example.com"}]}})));
+    let port = seen(&[service], &[]).ports.remove(0);
+    assert_eq!(port.balancer_ips, ["192.0.2.1", "192.0.2.2"].map(|text| text.parse::<Ipv4Addr>().unwrap()));
+    let ranges: Vec<String> = port.source_ranges.iter().map(Network::to_string).collect();
+    assert_eq!(ranges, ["10.0.0.0/8", "0.0.0.0/0"]);
+}
+
+#[test]
 fn host_ports_of_living_pods() {
     let pod = |phase: &str, host_network: bool| -> Pod {
         object(json!({

@@ -27,6 +27,8 @@ fn port(endpoints: Vec<Endpoint>) -> ServicePort {
         port: 80,
         node_port: None,
         external_ips: Vec::new(),
+        balancer_ips: Vec::new(),
+        source_ranges: Vec::new(),
         external_local: false,
         internal_local: false,
         affinity_s: None,
@@ -55,6 +57,7 @@ fn the_table_of_an_empty_cluster() {
         delete table ip kontiki
         add table ip kontiki
         add set ip kontiki cluster-ips { type ipv4_addr; }
+        add map ip kontiki firewall { type ipv4_addr . inet_proto . inet_service : verdict; }
         add set ip kontiki hairpins { type ipv4_addr . ipv4_addr; }
         add map ip kontiki host-ports { type inet_proto . inet_service : ipv4_addr . inet_service; }
         add map ip kontiki host-ports-at { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }
@@ -67,6 +70,7 @@ fn the_table_of_an_empty_cluster() {
         add chain ip kontiki filter-input { type filter hook input priority filter; }
         add chain ip kontiki filter-output { type filter hook output priority filter; }
         add chain ip kontiki guard { type filter hook prerouting priority raw; }
+        add chain ip kontiki guard-output { type filter hook output priority raw; }
         add chain ip kontiki mark-masquerade
         add chain ip kontiki nat-output { type nat hook output priority -100; }
         add chain ip kontiki nat-postrouting { type nat hook postrouting priority srcnat; }
@@ -79,6 +83,8 @@ fn the_table_of_an_empty_cluster() {
         add rule ip kontiki filter-output ct state new jump unserved
         add rule ip kontiki guard iifname != "lo" ip daddr 127.0.0.0/8 drop
         add rule ip kontiki guard iifname != "lo" ip saddr 127.0.0.0/8 drop
+        add rule ip kontiki guard ip daddr . meta l4proto . th dport vmap @firewall
+        add rule ip kontiki guard-output ip daddr . meta l4proto . th dport vmap @firewall
         add rule ip kontiki mark-masquerade meta mark set meta mark or 0x4000
         add rule ip kontiki nat-output jump services
         add rule ip kontiki nat-postrouting meta mark and 0x4000 == 0x4000 meta mark set meta mark xor 0x4000 masquerade fully-random
@@ -184,6 +190,34 @@ fn node_ports_and_external_addresses() {
             add element ip kontiki hairpins { 10.244.0.2 . 10.244.0.2 }
             add element ip kontiki node-ports { tcp . 30080 : goto ext/default/web/tcp/80 }
             add element ip kontiki service-ips { 10.96.0.5 . tcp . 80 : goto int/default/web/tcp/80, 203.0.113.7 . tcp . 80 : goto ext/default/web/tcp/80 }
+        "#]],
+    );
+}
+
+#[test]
+fn a_balancers_address_is_an_external_one_with_a_fence() {
+    let mut service = port(two());
+    service.balancer_ips = vec![ip("192.0.2.1")];
+    service.source_ranges = vec!["198.51.100.7/24".parse().unwrap(), "10.0.0.0/8".parse().unwrap()];
+    check(
+        &view(vec![service]),
+        expect![[r#"
+            add chain ip kontiki all/default/web/tcp/80
+            add chain ip kontiki ext/default/web/tcp/80
+            add chain ip kontiki fw/default/web/tcp/80
+            add chain ip kontiki int/default/web/tcp/80
+            add rule ip kontiki all/default/web/tcp/80 meta l4proto tcp dnat ip to numgen random mod 2 map { 0 : 10.244.0.2 . 8080, 1 : 10.244.1.3 . 8080 }
+            add rule ip kontiki ext/default/web/tcp/80 jump mark-masquerade
+            add rule ip kontiki ext/default/web/tcp/80 goto all/default/web/tcp/80
+            add rule ip kontiki fw/default/web/tcp/80 ip saddr 198.51.100.0/24 return
+            add rule ip kontiki fw/default/web/tcp/80 ip saddr 10.0.0.0/8 return
+            add rule ip kontiki fw/default/web/tcp/80 drop
+            add rule ip kontiki int/default/web/tcp/80 ip saddr != 10.244.0.0/16 jump mark-masquerade
+            add rule ip kontiki int/default/web/tcp/80 goto all/default/web/tcp/80
+            add element ip kontiki cluster-ips { 10.96.0.5 }
+            add element ip kontiki firewall { 192.0.2.1 . tcp . 80 : goto fw/default/web/tcp/80 }
+            add element ip kontiki hairpins { 10.244.0.2 . 10.244.0.2 }
+            add element ip kontiki service-ips { 10.96.0.5 . tcp . 80 : goto int/default/web/tcp/80, 192.0.2.1 . tcp . 80 : goto ext/default/web/tcp/80 }
         "#]],
     );
 }
