@@ -3,13 +3,17 @@
 mod mirror;
 mod slices;
 mod subsets;
+mod trigger;
 mod view;
 
 use std::sync::Arc;
 
-use k8s_openapi::api::{
-    core::v1::{Endpoints, Pod, Service},
-    discovery::v1::EndpointSlice,
+use k8s_openapi::{
+    api::{
+        core::v1::{Endpoints, Pod, Service},
+        discovery::v1::EndpointSlice,
+    },
+    apimachinery::pkg::apis::meta::v1::Time,
 };
 use kontiki_informer::{Change, Informer, ObjectKey, Queue};
 use kube::{
@@ -36,6 +40,7 @@ struct Controller {
     slices: Informer<EndpointSlice>,
     endpoints_written: OwnWrites,
     slices_written: OwnWrites,
+    triggers: trigger::Triggers,
 }
 
 pub async fn run(context: Context) {
@@ -79,8 +84,17 @@ pub async fn run(context: Context) {
         return;
     }
     let (endpoints_written, slices_written) = (OwnWrites::default(), OwnWrites::default());
-    let controller =
-        Arc::new(Controller { context, services, pods, endpoints, slices, endpoints_written, slices_written });
+    let triggers = trigger::Triggers::default();
+    let controller = Arc::new(Controller {
+        context,
+        services,
+        pods,
+        endpoints,
+        slices,
+        endpoints_written,
+        slices_written,
+        triggers,
+    });
     let cancel = controller.context.cancel.clone();
     queue
         .drain(WORKERS, cancel, move |key| {
@@ -104,12 +118,15 @@ impl Controller {
         let selected: Vec<Arc<Pod>> =
             self.pods.list(Some(&key.namespace)).into_iter().filter(|pod| view::selects(&service, pod)).collect();
         let found = view::endpoints(&service, &selected);
+        let trigger = self.triggers.since_last_look(key, &service, &selected);
         let client = self.context.clients.caused_by(view::newest(&service, &selected).as_deref());
-        self.write_endpoints(key, &client, &service, &found).await?;
-        self.write_slices(key, &client, &service, &found).await
+        let reaction = Reaction { client, trigger };
+        self.write_endpoints(key, &reaction, &service, &found).await?;
+        self.write_slices(key, &reaction, &service, &found).await
     }
 
     async fn forget(&self, key: &ObjectKey) -> Result<(), ControllerError> {
+        self.triggers.forget(key);
         let Some(endpoints) = self.endpoints.get(key) else { return Ok(()) };
         if !endpoints.labels().contains_key(subsets::MANAGED_BY) {
             return Ok(());
@@ -122,19 +139,23 @@ impl Controller {
     async fn write_endpoints(
         &self,
         key: &ObjectKey,
-        client: &Client,
+        reaction: &Reaction,
         service: &Service,
         found: &[view::Endpoint],
     ) -> Result<(), ControllerError> {
-        let wanted = subsets::object(service, found);
-        let api: Api<Endpoints> = Api::namespaced(client.clone(), &key.namespace);
+        let mut wanted = subsets::object(service, found);
+        let api: Api<Endpoints> = Api::namespaced(reaction.client.clone(), &key.namespace);
         let written = match self.endpoints.get(key) {
-            None => api.create(&PostParams::default(), &wanted).await?,
+            None => {
+                trigger::note(&mut wanted.metadata, reaction.trigger.as_ref());
+                api.create(&PostParams::default(), &wanted).await?
+            }
             Some(old) if subsets::same(&old, &wanted) => return Ok(()),
             Some(old) => {
                 let mut new = (*old).clone();
                 new.subsets = wanted.subsets;
                 new.metadata.labels = wanted.metadata.labels;
+                trigger::note(&mut new.metadata, reaction.trigger.as_ref());
                 api.replace(&key.name, &PostParams::default(), &new).await?
             }
         };
@@ -145,12 +166,20 @@ impl Controller {
     async fn write_slices(
         &self,
         key: &ObjectKey,
-        client: &Client,
+        reaction: &Reaction,
         service: &Service,
         found: &[view::Endpoint],
     ) -> Result<(), ControllerError> {
-        let existing = self.slices_by(key, MANAGER);
-        self.change_slices(key, client, slices::plan(service, found, &existing)).await
+        let mut changes = slices::plan(service, found, &self.slices_by(key, MANAGER));
+        for change in &mut changes {
+            match change {
+                slices::Change::Create(slice) | slices::Change::Replace(slice) => {
+                    trigger::note(&mut slice.metadata, reaction.trigger.as_ref());
+                }
+                slices::Change::Delete(_) => {}
+            }
+        }
+        self.change_slices(key, &reaction.client, changes).await
     }
 
     /// Keeps slices of Endpoints that somebody wrote.
@@ -198,6 +227,13 @@ impl Controller {
         }
         Ok(())
     }
+}
+
+/// What a write reacts to.
+struct Reaction {
+    client: Client,
+    /// When that happened, as far as it is known.
+    trigger: Option<Time>,
 }
 
 /// Whether a pod can be reached at all.
