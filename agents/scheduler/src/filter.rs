@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{Node, NodeSelectorRequirement, NodeSelectorTerm
 use crate::{
     cluster::{self, HostPort, NodeState},
     quantity::{self, Amounts},
+    storage::PodClaims,
 };
 
 /// A pod with what filters and scores read again and again.
@@ -14,12 +15,13 @@ pub struct Candidate<'a> {
     pub pod: &'a Pod,
     pub requests: Amounts,
     pub ports: Vec<HostPort>,
+    pub claims: PodClaims,
 }
 
 impl<'a> Candidate<'a> {
-    pub fn new(pod: &'a Pod) -> Self {
+    pub fn new(pod: &'a Pod, claims: PodClaims) -> Self {
         let requests = quantity::requests(pod);
-        Candidate { pod, requests, ports: cluster::host_ports(pod) }
+        Candidate { pod, requests, ports: cluster::host_ports(pod), claims }
     }
 }
 
@@ -27,11 +29,19 @@ impl<'a> Candidate<'a> {
 type Filter = fn(&Candidate<'_>, &NodeState) -> Vec<String>;
 
 /// In the order they are asked; the first that objects is what users are told.
-const FILTERS: &[Filter] = &[unschedulable, taints, node_affinity, ports, resources, claims];
+const FILTERS: &[Filter] = &[unschedulable, taints, node_affinity, ports, resources, volumes, devices];
 
 /// Why the pod may not run on the node; empty if it may.
 pub fn objections(candidate: &Candidate<'_>, node: &NodeState) -> Vec<String> {
     FILTERS.iter().map(|filter| filter(candidate, node)).find(|objections| !objections.is_empty()).unwrap_or_default()
+}
+
+/// `0/2 nodes are available: persistentvolumeclaim "a" not found.`: no node is asked about a pod that waits for something else.
+pub fn explain_wait(nodes: usize, why: &str) -> String {
+    match nodes {
+        0 => explain(0, &BTreeMap::new()),
+        _ => format!("0/{nodes} nodes are available: {why}."),
+    }
 }
 
 /// `0/2 nodes are available: 1 Insufficient cpu, 1 node(s) were unschedulable. …`
@@ -75,14 +85,8 @@ fn unschedulable(candidate: &Candidate<'_>, node: &NodeState) -> Vec<String> {
 
 fn taints(candidate: &Candidate<'_>, node: &NodeState) -> Vec<String> {
     let hard = |taint: &&Taint| matches!(taint.effect.as_str(), "NoSchedule" | "NoExecute");
-    let untolerated = node.taints.iter().filter(hard).find(|taint| !tolerated(tolerations(candidate), taint));
-    untolerated
-        .map(|taint| {
-            let value = taint.value.as_deref().unwrap_or("");
-            format!("node(s) had untolerated taint {{{}: {value}}}", taint.key)
-        })
-        .into_iter()
-        .collect()
+    let untolerated = node.taints.iter().filter(hard).any(|taint| !tolerated(tolerations(candidate), taint));
+    if untolerated { vec!["node(s) had untolerated taint(s)".to_owned()] } else { Vec::new() }
 }
 
 fn node_affinity(candidate: &Candidate<'_>, node: &NodeState) -> Vec<String> {
@@ -143,8 +147,12 @@ fn resources(candidate: &Candidate<'_>, node: &NodeState) -> Vec<String> {
     objections
 }
 
+fn volumes(candidate: &Candidate<'_>, node: &NodeState) -> Vec<String> {
+    candidate.claims.objections(node)
+}
+
 /// Nothing here allocates devices: a pod that needs some never runs without them.
-fn claims(candidate: &Candidate<'_>, _: &NodeState) -> Vec<String> {
+fn devices(candidate: &Candidate<'_>, _: &NodeState) -> Vec<String> {
     let claims = candidate.pod.spec.as_ref().and_then(|spec| spec.resource_claims.as_ref());
     match claims.is_some_and(|claims| !claims.is_empty()) {
         true => vec!["cannot allocate all claims".to_owned()],
@@ -173,7 +181,7 @@ mod tests {
         let mut cluster = Cluster::default();
         cluster.put_node(&serde_json::from_value(node).unwrap());
         let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "p"}, "spec": pod})).unwrap();
-        objections(&Candidate::new(&pod), cluster.nodes().next().unwrap())
+        objections(&Candidate::new(&pod, PodClaims::default()), cluster.nodes().next().unwrap())
     }
 
     #[test]
@@ -198,7 +206,7 @@ mod tests {
         let table = [
             (none.clone(), plain.clone(), vec![]),
             (none.clone(), with(json!({"unschedulable": true})), vec!["node(s) were unschedulable"]),
-            (none.clone(), with(taint.clone()), vec!["node(s) had untolerated taint {k: v}"]),
+            (none.clone(), with(taint.clone()), vec!["node(s) had untolerated taint(s)"]),
             (json!({"containers": [], "tolerations": [{"key": "k", "operator": "Exists"}]}), with(taint), vec![]),
             (none, with(json!({"taints": [{"key": "k", "effect": "PreferNoSchedule"}]})), vec![]),
             (json!({"containers": [], "nodeSelector": {"disk": "ssd"}}), plain.clone(), vec![]),
@@ -233,7 +241,7 @@ mod tests {
         let node = cluster.nodes().next().unwrap();
         let pod = tests::pod("two", "", "100m");
         let taken = ["node(s) didn't have free ports for the requested pod ports"];
-        assert_eq!(objections(&Candidate::new(&pod), node), taken);
+        assert_eq!(objections(&Candidate::new(&pod, PodClaims::default()), node), taken);
     }
 
     #[test]

@@ -5,5 +5,6 @@ mod filter;
 mod quantity;
 mod run;
 mod score;
+mod storage;
 
 pub use run::{SchedulerConfig, run};

@@ -2,11 +2,15 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt::Debug,
     sync::{Arc, Mutex, MutexGuard},
 };
 
 use k8s_openapi::{
-    api::core::v1::{Binding, Node, ObjectReference, Pod},
+    api::{
+        core::v1::{Binding, Node, ObjectReference, PersistentVolume, PersistentVolumeClaim, Pod},
+        storage::v1::StorageClass,
+    },
     jiff::Timestamp,
 };
 use kontiki_informer::{Change, Clients, Informer, Note, ObjectKey, Queue, Recorder, reference};
@@ -15,14 +19,16 @@ use kube::{
     api::{ObjectMeta, Patch, PatchParams, PostParams},
     runtime::watcher,
 };
+use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::{
-    cluster::{Cluster, is_waiting},
-    filter::{Candidate, explain, may_help, objections},
+    cluster::{Cluster, NodeState, is_waiting},
+    filter::{Candidate, explain, explain_wait, may_help, objections},
     score::score,
+    storage::{self, Storage},
 };
 
 /// Binds in flight at a time: the cycle itself is one at a time, so that each sees the last one's choice.
@@ -45,6 +51,7 @@ impl Default for SchedulerConfig {
 #[derive(Default)]
 struct View {
     cluster: Cluster,
+    storage: Storage,
     /// Pods that found no place; tried again when something makes room.
     parked: BTreeSet<ObjectKey>,
 }
@@ -70,7 +77,14 @@ pub async fn run(clients: Clients, config: SchedulerConfig, cancel: Cancellation
     let of_node = move |change: &Change<Node>| follow_node(&shared, &waiting, change);
     let all = Api::<Node>::all(clients.plain());
     let nodes = Informer::start(all, watcher::Config::default(), vec![Box::new(of_node)], cancel.clone());
-    if !pods.synced().await || !nodes.synced().await {
+    let claims = follow_storage::<PersistentVolumeClaim>(&clients, &view, &queue, &cancel, Storage::follow_claim);
+    let volumes = follow_storage::<PersistentVolume>(&clients, &view, &queue, &cancel, Storage::follow_volume);
+    let classes = follow_storage::<StorageClass>(&clients, &view, &queue, &cancel, Storage::follow_class);
+    let synced = async {
+        let storage = claims.synced().await && volumes.synced().await && classes.synced().await;
+        storage && pods.synced().await && nodes.synced().await
+    };
+    if !synced.await {
         return;
     }
     let recorder = Recorder::new(clients.plain(), config.name, None);
@@ -128,29 +142,60 @@ fn follow_node(view: &Mutex<View>, queue: &Queue<ObjectKey>, change: &Change<Nod
     }
 }
 
+/// Follows a kind that decides where pods with volumes may be put.
+fn follow_storage<K>(
+    clients: &Clients,
+    view: &Arc<Mutex<View>>,
+    queue: &Queue<ObjectKey>,
+    cancel: &CancellationToken,
+    note: fn(&mut Storage, &Change<K>),
+) -> Informer<K>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+{
+    let (view, queue) = (view.clone(), queue.clone());
+    let follow = move |change: &Change<K>| {
+        let mut view = lock(&view);
+        note(&mut view.storage, change);
+        unpark(&mut view, &queue);
+    };
+    Informer::start(Api::all(clients.plain()), watcher::Config::default(), vec![Box::new(follow)], cancel.clone())
+}
+
 /// Something made room: pods that found none are tried again.
 fn unpark(view: &mut View, queue: &Queue<ObjectKey>) {
     std::mem::take(&mut view.parked).into_iter().for_each(|key| queue.add(key));
 }
 
-/// `(pod, cluster) → node, or why there is none`. Ties go to the node with fewest pods, then by name.
-fn choose(pod: &Pod, cluster: &Cluster) -> Result<String, String> {
-    let candidate = Candidate::new(pod);
+/// Where a pod is put.
+#[derive(Debug)]
+struct Choice {
+    node: String,
+    /// What its claims lack there: until they have it, the pod waits.
+    bindings: Vec<storage::Binding>,
+}
+
+/// `(pod, cluster, storage) → node, or why there is none`. Ties go to the node with fewest pods, then by name.
+fn choose(pod: &Pod, cluster: &Cluster, storage: &Storage) -> Result<Choice, String> {
+    let claims = storage.of_pod(pod).map_err(|why| explain_wait(cluster.nodes().len(), &why))?;
+    let candidate = Candidate::new(pod, claims);
     let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
-    let mut best: Option<(i64, i64, &str)> = None;
+    let mut best: Option<((i64, i64), &NodeState)> = None;
     for node in cluster.nodes() {
         let objections = objections(&candidate, node);
         if objections.is_empty() {
-            let rank = (score(&candidate, node), -node.pods, node.name.as_str());
-            if best.is_none_or(|best| (rank.0, rank.1) > (best.0, best.1)) {
-                best = Some(rank);
+            let rank = (score(&candidate, node), -node.pods);
+            if best.is_none_or(|(best, _)| rank > best) {
+                best = Some((rank, node));
             }
         }
         for objection in objections {
             *reasons.entry(objection).or_insert(0) += 1;
         }
     }
-    best.map(|(_, _, name)| name.to_owned()).ok_or_else(|| explain(cluster.nodes().len(), &reasons))
+    let Some((_, node)) = best else { return Err(explain(cluster.nodes().len(), &reasons)) };
+    let bindings = candidate.claims.bindings(node).unwrap_or_default();
+    Ok(Choice { node: node.name.clone(), bindings })
 }
 
 impl Scheduler {
@@ -159,21 +204,55 @@ impl Scheduler {
         let Some(pod) = self.pods.get(key).filter(|pod| is_waiting(pod, self.name)) else { return true };
         let choice = {
             let mut view = lock(&self.view);
-            let choice = choose(&pod, &view.cluster);
+            let choice = choose(&pod, &view.cluster, &view.storage);
             match &choice {
-                Ok(node) => view.cluster.assume(&pod, node),
-                Err(_) => drop(view.parked.insert(key.clone())),
+                Ok(Choice { node, bindings }) if bindings.is_empty() => view.cluster.assume(&pod, node),
+                Ok(_) | Err(_) => drop(view.parked.insert(key.clone())),
             }
             choice
         };
         match choice {
-            Ok(node) => self.bind(key, &pod, &node).await,
+            Ok(Choice { node, bindings }) if bindings.is_empty() => self.bind(key, &pod, &node).await,
+            // It is parked until its claims are bound.
+            Ok(Choice { node, bindings }) => self.ask_for_volumes(&node, bindings).await,
             // It is parked: whatever makes room brings it back, time alone does not.
             Err(reason) => {
                 self.refuse(key, &pod, &reason).await;
                 true
             }
         }
+    }
+
+    /// Says where the volumes of claims are wanted; `false` if that has to be said again.
+    async fn ask_for_volumes(&self, node: &str, bindings: Vec<storage::Binding>) -> bool {
+        let mut said = true;
+        for binding in bindings.iter().filter(|binding| !binding.is_asked_for(node)) {
+            let written = match binding {
+                storage::Binding::Provision(claim) => {
+                    let api: Api<PersistentVolumeClaim> =
+                        Api::namespaced(self.clients.plain(), &claim.namespace().unwrap_or_default());
+                    let patch = json!({"metadata": {
+                        "resourceVersion": claim.resource_version(), "annotations": {storage::SELECTED_NODE: node}}});
+                    api.patch(&claim.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await.map(drop)
+                }
+                storage::Binding::Volume(claim, volume) => {
+                    let api: Api<PersistentVolume> = Api::all(self.clients.plain());
+                    let patch = json!({
+                        "metadata": {
+                            "resourceVersion": volume.resource_version(),
+                            "annotations": {storage::BOUND_BY_CONTROLLER: "yes"},
+                        },
+                        "spec": {"claimRef": reference(&**claim)},
+                    });
+                    api.patch(&volume.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await.map(drop)
+                }
+            };
+            if let Err(error) = written {
+                debug!(node, %error, "a volume was not asked for");
+                said = false;
+            }
+        }
+        said
     }
 
     async fn bind(&self, key: &ObjectKey, pod: &Pod, node: &str) -> bool {
@@ -307,8 +386,8 @@ mod tests {
         for name in ["one", "two", "three"] {
             let mut pod = tests::pod(name, "", "600m");
             pod.spec.as_mut().unwrap().containers[0].ports = None;
-            match choose(&pod, &cluster) {
-                Ok(node) => {
+            match choose(&pod, &cluster, &Storage::default()) {
+                Ok(Choice { node, .. }) => {
                     cluster.assume(&pod, &node);
                     chosen.push(node);
                 }

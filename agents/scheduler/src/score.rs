@@ -69,6 +69,7 @@ fn soft_taints(candidate: &Candidate<'_>, node: &NodeState) -> i64 {
 mod tests {
     use super::*;
     use crate::cluster::{Cluster, tests};
+    use crate::storage::PodClaims;
 
     #[test]
     fn the_emptier_node_wins() {
@@ -77,7 +78,8 @@ mod tests {
         cluster.put_node(&tests::node("idle", "4"));
         cluster.put_pod(&tests::pod("one", "busy", "1"));
         let pod = tests::pod("two", "", "1");
-        let scores: Vec<i64> = cluster.nodes().map(|node| score(&Candidate::new(&pod), node)).collect();
+        let scores: Vec<i64> =
+            cluster.nodes().map(|node| score(&Candidate::new(&pod, PodClaims::default()), node)).collect();
         assert!(scores[0] < scores[1], "{scores:?}");
     }
 
@@ -91,7 +93,8 @@ mod tests {
         cluster.put_node(&tainted);
         cluster.put_node(&tests::node("b", "4"));
         let pod = tests::pod("two", "", "1");
-        let scores: Vec<i64> = cluster.nodes().map(|node| score(&Candidate::new(&pod), node)).collect();
+        let scores: Vec<i64> =
+            cluster.nodes().map(|node| score(&Candidate::new(&pod, PodClaims::default()), node)).collect();
         assert!(scores[0] < scores[1], "{scores:?}");
     }
 }
