@@ -14,7 +14,8 @@ use kube::{
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+
+use crate::Outage;
 
 /// Namespace and name; the namespace is empty for cluster-scoped objects.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -151,10 +152,16 @@ where
 {
     async fn run(mut self, api: Api<K>, config: watcher::Config) {
         let mut stream = std::pin::pin!(watcher(api, config).default_backoff());
+        let (mut outage, resource) = (Outage::default(), std::any::type_name::<K>());
         while let Some(event) = stream.next().await {
             match event {
-                Ok(event) => self.follow(event),
-                Err(error) => warn!(resource = std::any::type_name::<K>(), %error, "watch interrupted"),
+                // Every attempt begins with this, also one that fails.
+                Ok(event @ watcher::Event::Init) => self.follow(event),
+                Ok(event) => {
+                    outage.over(resource);
+                    self.follow(event);
+                }
+                Err(error) => outage.failed("watch interrupted", resource, &error),
             }
         }
     }

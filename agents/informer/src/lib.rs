@@ -4,11 +4,13 @@
 mod clients;
 mod failure;
 mod informer;
+mod outage;
 mod queue;
 mod recorder;
 
 pub use clients::{Clients, caused_by};
 pub use failure::message;
 pub use informer::{Change, Informer, ObjectKey, Subscription};
+pub use outage::Outage;
 pub use queue::Queue;
 pub use recorder::{Note, Recorder, reference};

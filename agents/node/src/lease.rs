@@ -9,12 +9,12 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{MicroTime, OwnerReference},
     jiff::Timestamp,
 };
+use kontiki_informer::Outage;
 use kube::{
     Api, Client,
     api::{Patch, PatchParams, PostParams},
     core::ObjectMeta,
 };
-use tracing::warn;
 
 use crate::{
     limits::{API_RETRY_FIRST, API_RETRY_MAX, LEASE_DURATION_S, LEASE_PERIOD},
@@ -26,14 +26,16 @@ const NAMESPACE: &str = "kube-node-lease";
 /// Renews the lease of the node `name` for ever.
 pub async fn keep(client: Client, name: &str) {
     let mut retry = Retry::new(API_RETRY_FIRST, API_RETRY_MAX);
+    let mut outage = Outage::default();
     loop {
         match renew(&client, name).await {
             Ok(()) => {
                 retry.reset();
+                outage.over(name);
                 tokio::time::sleep(LEASE_PERIOD).await;
             }
             Err(error) => {
-                warn!(%error, "cannot renew the node's lease");
+                outage.failed("cannot renew the node's lease", name, &error);
                 tokio::time::sleep(retry.next()).await;
             }
         }

@@ -6,8 +6,9 @@ use std::{
     time::Duration,
 };
 
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
+use kontiki_informer::Outage;
 use kontiki_runtime::spec::{ContainerState, SandboxStatus};
 use kube::{
     Api,
@@ -68,15 +69,21 @@ impl Dispatcher {
         let fields = format!("spec.nodeName={}", self.node.config.name);
         let api: Api<Pod> = Api::all(self.node.client.clone());
         let stream = watcher(api, watcher::Config::default().fields(&fields)).default_backoff();
-        let mut events = std::pin::pin!(stream.inspect_err(|error| warn!(%error, "the watch of pods broke off")));
+        let mut events = std::pin::pin!(stream);
+        let mut outage = Outage::default();
         let mut runtime = self.node.containers.changes();
         let mut objects = self.node.objects.changes();
         loop {
             tokio::select! {
                 () = cancel.cancelled() => return,
                 event = events.next() => match event {
-                    Some(Ok(event)) => self.take(event).await,
-                    Some(Err(_)) => {}
+                    Some(Ok(event)) => {
+                        if !matches!(event, watcher::Event::Init) {
+                            outage.over("pods");
+                        }
+                        self.take(event).await;
+                    }
+                    Some(Err(error)) => outage.failed("the watch of pods broke off", "pods", &error),
                     None => return,
                 },
                 changed = runtime.recv() => match changed {

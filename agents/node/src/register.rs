@@ -9,7 +9,7 @@ use k8s_openapi::{
     },
     apimachinery::pkg::apis::meta::v1::Time,
 };
-use kontiki_informer::Change;
+use kontiki_informer::Outage;
 use kube::{
     Api, Client,
     api::{Patch, PatchParams, PostParams},
@@ -50,6 +50,7 @@ impl Registrar {
     /// Makes the Node object or brings its labels and pod addresses up to date; tries until it works.
     pub async fn register(&self) -> Node {
         let mut retry = Retry::new(API_RETRY_FIRST, API_RETRY_MAX);
+        let mut outage = Outage::default();
         loop {
             match self.try_register().await {
                 Ok(node) => {
@@ -57,7 +58,7 @@ impl Registrar {
                     return node;
                 }
                 Err(error) => {
-                    warn!(%error, "cannot register the node");
+                    outage.failed("cannot register the node", &self.config.name, &error);
                     tokio::time::sleep(retry.next()).await;
                 }
             }
@@ -114,7 +115,7 @@ impl Registrar {
     /// Keeps the status true for ever: told when it changes, and now and then when it does not.
     pub async fn keep_status(&self) {
         let mut retry = Retry::new(API_RETRY_FIRST, API_RETRY_MAX);
-        let mut pressures = Pressures::default();
+        let (mut pressures, mut outage) = (Pressures::default(), Outage::default());
         let mut told: Option<Millis> = None;
         loop {
             let state_dir = self.config.state_dir.clone();
@@ -127,11 +128,12 @@ impl Registrar {
             let pause = match self.tell(pressures, due).await {
                 Ok(sent) => {
                     retry.reset();
+                    outage.over(&self.config.name);
                     told = if sent { Some(now_ms) } else { told };
                     NODE_STATUS_CHECK
                 }
                 Err(error) => {
-                    warn!(%error, "cannot tell the node's status");
+                    outage.failed("cannot tell the node's status", &self.config.name, &error);
                     retry.next()
                 }
             };

@@ -8,7 +8,7 @@ use std::{
     io,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -24,6 +24,8 @@ use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 use tower::{BoxError, Service};
 use tracing::{debug, info, warn};
+
+use super::reach::Reach;
 
 /// TCP and TLS, together.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(2);
@@ -59,6 +61,9 @@ struct Current {
     connection: Option<Connection>,
     /// Raised with each connection: who finds one broken must not end its successor.
     generation: u64,
+    /// The connection has brought an answer. Over TLS it seems good until then, also to who is not let in.
+    proven: bool,
+    reach: Reach,
 }
 
 struct Connection {
@@ -70,6 +75,20 @@ impl Drop for Connection {
     fn drop(&mut self) {
         self.driver.abort();
     }
+}
+
+impl Current {
+    fn fail(&mut self, servers: usize, why: &str) {
+        if self.reach.failed(servers, why, Instant::now()) {
+            warn!(why, "no server answers this agent; it tries again, now and then");
+        }
+    }
+}
+
+/// What hyper says, and what is behind it: a refusal of the certificate is its cause's cause.
+fn reason(error: &hyper::Error) -> String {
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 impl Failover {
@@ -94,7 +113,7 @@ impl Failover {
                 match tokio::time::timeout(CHECK_PATIENCE, self.send(sender, request)).await {
                     Ok(Ok(answer)) if answer.status() == StatusCode::OK => {}
                     Ok(Ok(answer)) => self.leave(generation, &format!("it is not ready ({})", answer.status())).await,
-                    Ok(Err(error)) => self.leave(generation, &error.to_string()).await,
+                    Ok(Err(error)) => self.leave(generation, &reason(&error)).await,
                     Err(_) => self.leave(generation, "it does not answer").await,
                 }
             }
@@ -111,6 +130,9 @@ impl Failover {
         {
             return Ok((connection.sender.clone(), current.generation));
         }
+        if let Some(why) = current.reach.pausing(Instant::now()) {
+            return Err(io::Error::new(io::ErrorKind::NotConnected, why));
+        }
         current.connection = None;
         let servers = self.shared.servers.lock().unwrap_or_else(PoisonError::into_inner).clone();
         // Agents begin anywhere, so that they do not all sit on the first server, and go on in turn.
@@ -125,11 +147,12 @@ impl Failover {
             let opened = tokio::time::timeout(CONNECT_TIME_MAX, self.open(server)).await.map_err(late);
             match opened.and_then(|opened| opened) {
                 Ok(connection) => {
-                    info!(server, "connected");
+                    debug!(server, "connected");
                     let sender = connection.sender.clone();
                     current.server.clone_from(server);
                     current.connection = Some(connection);
                     current.generation += 1;
+                    current.proven = false;
                     return Ok((sender, current.generation));
                 }
                 Err(error) => {
@@ -138,6 +161,8 @@ impl Failover {
                 }
             }
         }
+        // All were tried: as good as so many failures.
+        current.fail(1, &last.to_string());
         Err(last)
     }
 
@@ -150,7 +175,7 @@ impl Failover {
         let server = server.to_owned();
         let driver = tokio::spawn(async move {
             if let Err(error) = connection.await {
-                warn!(server, %error, "connection ended");
+                debug!(server, %error, "connection ended");
             }
         });
         Ok(Connection { sender, driver: driver.abort_handle() })
@@ -158,9 +183,27 @@ impl Failover {
 
     /// Gives up a connection, and with it everything that runs on it.
     async fn leave(&self, generation: u64, why: &str) {
+        let servers = self.shared.servers.lock().unwrap_or_else(PoisonError::into_inner).len();
         let mut current = self.shared.state.lock().await;
-        if current.generation == generation && current.connection.take().is_some() {
-            warn!(server = current.server, why, "leaving this server");
+        if current.generation != generation || current.connection.take().is_none() {
+            return;
+        }
+        match current.proven {
+            true => warn!(server = current.server, why, "leaving this server"),
+            false => {
+                let why = format!("{}: {why}", current.server);
+                current.fail(servers, &why);
+            }
+        }
+    }
+
+    /// The connection has brought an answer.
+    async fn prove(&self, generation: u64) {
+        let mut current = self.shared.state.lock().await;
+        if current.generation == generation && !current.proven {
+            current.proven = true;
+            current.reach.answered();
+            info!(server = current.server, "connected");
         }
     }
 
@@ -198,13 +241,16 @@ impl Failover {
                     self.leave(generation, "it answers 503").await;
                     tokio::time::sleep(ROUND_PAUSE).await;
                 }
-                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Ok(answer)) => {
+                    self.prove(generation).await;
+                    return Ok(answer);
+                }
                 // Never sent: as good as not asked.
                 Ok(Err(error)) if (reads || error.is_canceled()) && !last => {
-                    self.leave(generation, &error.to_string()).await;
+                    self.leave(generation, &reason(&error)).await;
                 }
                 Ok(Err(error)) => {
-                    self.leave(generation, &error.to_string()).await;
+                    self.leave(generation, &reason(&error)).await;
                     return Err(error.into());
                 }
                 Err(_) => {

@@ -1,6 +1,7 @@
 //! `kontiki agent`: node agent and Service network as a process of their own, for a machine that is no server.
 
 mod failover;
+mod reach;
 mod settings;
 
 use std::{

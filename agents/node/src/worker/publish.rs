@@ -1,13 +1,13 @@
 //! Telling the API server a pod's status: only what has changed, only if nobody else has written meanwhile.
 
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
-use kontiki_informer::caused_by;
+use kontiki_informer::{Outage, caused_by};
 use kube::{
     Api,
     api::{Patch, PatchParams},
 };
 use std::sync::Arc;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::{Worker, jobs::Outcome};
 use crate::{
@@ -22,6 +22,7 @@ use crate::{
 pub struct Publication {
     in_flight: bool,
     retry: Retry,
+    outage: Outage,
     not_before_ms: Millis,
     /// The highest version of the pod that is known.
     version: u64,
@@ -42,6 +43,7 @@ impl Publication {
         Publication {
             in_flight: false,
             retry: Retry::new(API_RETRY_FIRST, API_RETRY_MAX),
+            outage: Outage::default(),
             not_before_ms: 0,
             version: version(pod),
         }
@@ -88,12 +90,13 @@ impl Worker {
         match told {
             Told::Accepted(pod) => {
                 self.publication.retry.reset();
+                self.publication.outage.over(&self.id.full_name());
                 self.take(Arc::new(*pod));
             }
             Told::Overtaken(pod) => self.take(Arc::new(*pod)),
             Told::Vanished => self.publication.not_before_ms = clock::now() + pause(&mut self.publication.retry),
             Told::Failed(error) => {
-                warn!(pod = self.id.full_name(), %error, "cannot tell the pod's status");
+                self.publication.outage.failed("cannot tell the pod's status", &self.id.full_name(), &error);
                 self.publication.not_before_ms = clock::now() + pause(&mut self.publication.retry);
             }
         }
