@@ -128,7 +128,8 @@ pub struct ImageConfig {
 /// How to identify to one registry.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
-    pub registry: String,
+    /// Its host, or host and path, as secrets name them: parts of the host may be patterns.
+    pub place: String,
     pub username: String,
     pub password: String,
 }

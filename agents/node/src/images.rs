@@ -3,18 +3,15 @@
 
 use std::collections::BTreeSet;
 
-use base64::{Engine, engine::general_purpose::STANDARD};
-use k8s_openapi::api::core::v1::{Container, Pod, Secret};
+use k8s_openapi::api::core::v1::{Container, Pod};
 use tracing::{info, warn};
 
 use crate::{
     clock,
     containers::{Credentials, Image, RefusalKind, SharedContainers},
-    env::Objects,
     events::{Events, Severity},
     facts::disk_use,
     limits::{IMAGE_AGE_MIN_MS, IMAGE_GC_FREE_PERCENT, IMAGE_GC_FREE_PERCENT_MIN, IMAGE_GC_PERIOD},
-    pod,
 };
 
 /// Why a container has no image yet, as its status shows it.
@@ -92,10 +89,10 @@ impl Puller<'_> {
         let began_ms = clock::now();
         match self.containers.pull(name, self.credentials).await {
             Ok(image) => {
-                let took = (clock::now() - began_ms) as f64 / 1000.0;
+                let took = clock::go_duration(clock::now() - began_ms);
                 let size = image.size_bytes;
                 let message = format!(
-                    "Successfully pulled image {name:?} in {took:.3}s ({took:.3}s including waiting). \
+                    "Successfully pulled image {name:?} in {took} ({took} including waiting). \
                      Image size: {size} bytes."
                 );
                 self.tell(Severity::Normal, "Pulled", message);
@@ -117,39 +114,6 @@ impl Puller<'_> {
     fn tell(&self, severity: Severity, reason: &'static str, message: String) {
         self.events.of_container(self.pod, &self.container.name, severity, reason, message);
     }
-}
-
-/// The credentials in a pod's `imagePullSecrets`, in their order.
-pub fn credentials(pod: &Pod, objects: &dyn Objects) -> Vec<Credentials> {
-    let spec = pod::spec(pod);
-    let secrets = spec.image_pull_secrets.unwrap_or_default();
-    secrets.iter().filter_map(|reference| objects.secret(&reference.name)).flat_map(|s| of_secret(&s)).collect()
-}
-
-fn of_secret(secret: &Secret) -> Vec<Credentials> {
-    let data = secret.data.clone().unwrap_or_default();
-    let parse = |key: &str| serde_json::from_slice::<serde_json::Value>(&data.get(key)?.0).ok();
-    let registries = parse(".dockerconfigjson")
-        .and_then(|mut config| Some(config.get_mut("auths")?.take()))
-        .or_else(|| parse(".dockercfg"));
-    let Some(serde_json::Value::Object(registries)) = registries else { return Vec::new() };
-    registries.iter().filter_map(|(registry, entry)| of_entry(registry, entry)).collect()
-}
-
-fn of_entry(registry: &str, entry: &serde_json::Value) -> Option<Credentials> {
-    let field = |name: &str| entry.get(name)?.as_str().map(str::to_owned);
-    let (username, password) = match (field("username"), field("password")) {
-        (Some(username), Some(password)) => (username, password),
-        _ => {
-            let decoded = String::from_utf8(STANDARD.decode(field("auth")?).ok()?).ok()?;
-            let (username, password) = decoded.split_once(':')?;
-            (username.to_owned(), password.to_owned())
-        }
-    };
-    let registry = registry.trim_start_matches("https://").trim_start_matches("http://");
-    let registry = registry.split('/').next().unwrap_or_default();
-    let registry = if registry == "index.docker.io" { "docker.io" } else { registry };
-    Some(Credentials { registry: registry.to_owned(), username, password })
 }
 
 /// Removes unused images, the oldest first, while the disk is too full; for ever.
@@ -214,23 +178,5 @@ mod tests {
                 serde_json::from_value(json!({"name": "c", "image": image, "imagePullPolicy": given})).unwrap();
             assert_eq!(policy(&container), expected, "{image}");
         }
-    }
-
-    #[test]
-    fn pull_secrets_of_both_forms_are_read() {
-        let config = json!({"auths": {"https://index.docker.io/v1/": {"auth": STANDARD.encode("me:pa:ss")}}});
-        let secret = |key: &str, value: &serde_json::Value| -> Secret {
-            serde_json::from_value(json!({"data": {key: STANDARD.encode(value.to_string())}})).unwrap()
-        };
-        let show = |secret: &Secret| {
-            of_secret(secret)
-                .iter()
-                .map(|c| format!("{} {} {}", c.registry, c.username, c.password))
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(show(&secret(".dockerconfigjson", &config)), ["docker.io me pa:ss"]);
-        let old = json!({"host:5000": {"username": "u", "password": "p"}});
-        assert_eq!(show(&secret(".dockercfg", &old)), ["host:5000 u p"]);
-        assert_eq!(show(&Secret::default()), Vec::<String>::new());
     }
 }

@@ -16,6 +16,7 @@ mod host_files;
 mod images;
 mod lease;
 mod ledger;
+mod keyring;
 mod limits;
 mod machine;
 mod node;

@@ -8,7 +8,7 @@ use std::{
 
 use kontiki_runtime::{
     AttachSession, ExecSession, ExecSpec, FailureKind, Runtime, RuntimeError, Terminal, Usage,
-    image::{self, ImageError, ImageErrorKind, ImageInfo, ImageName, ImportSource},
+    image::{ImageError, ImageErrorKind, ImageInfo, ImportSource},
     podnet::AddressPool,
     spec::{ContainerSpec, SandboxSpec, SandboxStatus},
 };
@@ -21,6 +21,8 @@ use tokio::{
 use crate::{
     containers::{Answer, Command, Containers, Credentials, Image, ImageConfig, Limits, Refusal, RefusalKind, Session},
     error::NodeError,
+    keyring,
+    volumes::usage_bytes,
 };
 
 /// Window sizes that wait for a terminal to take them.
@@ -196,22 +198,7 @@ impl Containers for RuntimeContainers {
     }
 
     fn pull<'a>(&'a self, reference: &'a str, credentials: &'a [Credentials]) -> Answer<'a, Image> {
-        Box::pin(async move {
-            let registry = ImageName::parse(reference)?.registry().to_owned();
-            let mut refused = None;
-            for own in credentials.iter().filter(|own| own.registry == registry) {
-                let basic =
-                    image::Credentials::Basic { username: own.username.clone(), password: own.password.clone() };
-                match self.runtime.images().pull(reference, Some(&basic), None).await {
-                    Err(error) if error.kind() == ImageErrorKind::Unauthorized => refused = Some(error),
-                    answer => return Ok(image(answer?)),
-                }
-            }
-            match refused {
-                Some(error) => Err(error.into()),
-                None => Ok(image(self.runtime.images().pull(reference, None, None).await?)),
-            }
-        })
+        Box::pin(async move { Ok(image(keyring::pull(self.runtime.images(), reference, credentials).await?)) })
     }
 
     fn import<'a>(&'a self, name: Option<&'a str>, archive: Box<dyn AsyncRead + Send + Unpin>) -> Answer<'a, Image> {

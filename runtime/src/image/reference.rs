@@ -52,7 +52,8 @@ impl ImageName {
         self.0.registry()
     }
 
-    fn repository(&self) -> String {
+    /// `registry/repository`.
+    pub fn repository(&self) -> String {
         format!("{}/{}", self.0.registry(), self.0.repository())
     }
 

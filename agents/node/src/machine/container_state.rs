@@ -11,7 +11,7 @@ use super::{
     resize,
 };
 use crate::{
-    clock::api_time,
+    clock::{api_time, go_duration},
     limits::ERROR_SHOWN_MS,
     pod::{self, PodId},
 };
@@ -190,13 +190,4 @@ fn shown(container: &Container, error: &Waiting, now_ms: i64) -> ContainerState 
 fn waiting(reason: &str, message: Option<String>) -> ContainerState {
     let waiting = ContainerStateWaiting { reason: Some(reason.to_owned()), message };
     ContainerState { waiting: Some(waiting), ..ContainerState::default() }
-}
-
-/// A duration as Go prints it: `10s`, `1m20s`, `5m0s`.
-pub fn go_duration(ms: i64) -> String {
-    let seconds = ms / 1000;
-    match (seconds / 60, seconds % 60) {
-        (0, seconds) => format!("{seconds}s"),
-        (minutes, seconds) => format!("{minutes}m{seconds}s"),
-    }
 }

@@ -12,7 +12,8 @@ use crate::{
     containers::{Image, Refusal, RefusalKind},
     events::Severity,
     hooks,
-    images::{Puller, credentials},
+    images::Puller,
+    keyring::Keyring,
     limits::{PULL_BACKOFF_FIRST_MS, PULL_BACKOFF_MAX_MS, RETRY_MS},
     machine::{Attempt, AttemptState, Backoff, Exit, Job, Stop, Waiting},
     node::NodeContext,
@@ -176,13 +177,20 @@ impl Start {
     async fn image(&self) -> Result<Image, StartResult> {
         let id = PodId::of(&self.pod);
         self.node.objects.synced(&id.uid).await;
-        let credentials = credentials(&self.pod, &self.node.objects.in_namespace(&id.namespace));
+        let keyring = Keyring::of(&self.pod, &self.node.objects.in_namespace(&id.namespace));
+        if !keyring.missing.is_empty() {
+            let names = keyring.missing.join(", ");
+            let message = format!(
+                "Unable to retrieve some image pull secrets ({names}); attempting to pull the image may not succeed."
+            );
+            self.node.events.of_pod(&self.pod, Severity::Warning, "FailedToRetrieveImagePullSecret", message);
+        }
         let puller = Puller {
             containers: &self.node.containers,
             events: &self.node.events,
             pod: &self.pod,
             container: &self.container,
-            credentials: &credentials,
+            credentials: &keyring.credentials,
         };
         let image = puller.get().await.map_err(|problem| StartResult::Waiting {
             reason: problem.reason,
