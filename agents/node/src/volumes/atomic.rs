@@ -58,7 +58,7 @@ fn new_version(folder: &Path) -> io::Result<PathBuf> {
 }
 
 fn fill(folder: &Path, files: &Files, ownership: Ownership) -> io::Result<()> {
-    for (path, File { content, mode }) in files {
+    for (path, File { content, mode, owner }) in files {
         let target = folder.join(path);
         if let Some(parent) = target.parent() {
             fs::create_dir_all(parent)?;
@@ -67,8 +67,8 @@ fn fill(folder: &Path, files: &Files, ownership: Ownership) -> io::Result<()> {
         // A group that owns a file must be able to read it.
         let mode = if ownership.fs_group.is_some() { mode | 0o440 } else { *mode };
         fs::set_permissions(&target, fs::Permissions::from_mode(mode))?;
-        if let Some(group) = ownership.fs_group {
-            chown(&target, None, Some(group))?;
+        if owner.is_some() || ownership.fs_group.is_some() {
+            chown(&target, *owner, ownership.fs_group)?;
         }
     }
     Ok(())
@@ -145,7 +145,9 @@ mod tests {
 
     fn files(list: &[(&str, &str)]) -> Files {
         list.iter()
-            .map(|(path, content)| (path.into(), File { content: content.as_bytes().to_vec(), mode: 0o644 }))
+            .map(|(path, content)| {
+                (path.into(), File { content: content.as_bytes().to_vec(), mode: 0o644, owner: None })
+            })
             .collect()
     }
 
@@ -171,6 +173,24 @@ mod tests {
         assert_eq!(names(folder), ["..data", "a", "c"]);
         assert_eq!(fs::read_to_string(folder.join("a")).unwrap(), "changed");
         assert!(!folder.join(first).exists(), "the old version is gone");
+    }
+
+    #[test]
+    fn files_have_their_modes_and_the_group_may_read_them() {
+        let scratch = tempfile::tempdir().unwrap();
+        let file = |mode| File { content: Vec::new(), mode, owner: None };
+        let files: Files =
+            [("token".into(), file(0o600)), ("open".into(), file(0o644)), ("own".into(), file(0o400))].into();
+        let modes = |ownership: Ownership| {
+            let folder = scratch.path().join(format!("{:?}", ownership.fs_group));
+            fs::create_dir(&folder).unwrap();
+            write(&folder, &files, ownership).unwrap();
+            ["token", "open", "own"].map(|name| fs::metadata(folder.join(name)).unwrap().permissions().mode() & 0o7777)
+        };
+        assert_eq!(modes(Ownership::default()), [0o600, 0o644, 0o400]);
+        // Root may give to any group; others may give to their own.
+        let group = nix::unistd::getgid().as_raw();
+        assert_eq!(modes(Ownership { fs_group: Some(group) }), [0o640, 0o644, 0o440]);
     }
 
     #[test]

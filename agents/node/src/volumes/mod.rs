@@ -65,20 +65,6 @@ fn one(pod: &Pod, volume: &Volume, place: &Place, sources: &Sources<'_>, ownersh
     atomic::write(&folder, &payload.files, ownership).map_err(|error| format!("writing {}: {error}", folder.display()))
 }
 
-/// Disk-backed `emptyDir`s with a size limit: name, folder, bytes.
-pub fn limited_empty_dirs(pod: &Pod, place: &Place) -> Vec<(String, PathBuf, i64)> {
-    let spec = crate::pod::spec(pod);
-    let mut found = Vec::new();
-    for volume in spec.volumes.iter().flatten() {
-        let Some(empty) = &volume.empty_dir else { continue };
-        let (Some(limit), None | Some("")) = (&empty.size_limit, empty.medium.as_deref()) else { continue };
-        if let (bytes @ 1.., Ok(folder)) = (quantity::value(&limit.0), place.volume(volume)) {
-            found.push((volume.name.clone(), folder, bytes));
-        }
-    }
-    found
-}
-
 /// Names of the ConfigMaps and Secrets that a pod refers to anywhere.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct References {
@@ -120,4 +106,6 @@ pub type Files = BTreeMap<PathBuf, File>;
 pub struct File {
     pub content: Vec<u8>,
     pub mode: u32,
+    /// Whose it is, where that is not root.
+    pub owner: Option<u32>,
 }

@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use k8s_openapi::api::core::v1::{
-    ConfigMap, ConfigMapProjection, DownwardAPIVolumeFile, KeyToPath, Pod, SecretProjection, Volume, VolumeProjection,
+    ConfigMap, ConfigMapProjection, DownwardAPIVolumeFile, KeyToPath, Pod, PodSpec, SecretProjection, Volume,
+    VolumeProjection,
 };
 
 use super::{File, Files};
@@ -111,11 +112,8 @@ fn projection(
     if let Some(token) = &source.service_account_token {
         let key = token_key(token);
         let found = sources.tokens.get(&key).ok_or("the service account token has not been issued yet")?;
-        // Only its owner reads a token; a pod that runs as somebody else has a group for that.
-        let spec = pod::spec(pod);
-        let shared = spec.security_context.as_ref().is_some_and(|context| context.fs_group.is_some());
-        let mode = if shared || runs_as_other(pod) { default_mode } else { 0o600 & default_mode };
-        files.insert(PathBuf::from(&token.path), File { content: found.text.clone().into_bytes(), mode });
+        let content = found.text.clone().into_bytes();
+        files.insert(PathBuf::from(&token.path), token_file(pod, content, default_mode));
     }
     if source.cluster_trust_bundle.is_some() || source.pod_certificate.is_some() {
         return Err("clusterTrustBundle and podCertificate projections are not supported on this node".to_owned());
@@ -123,14 +121,25 @@ fn projection(
     Ok(())
 }
 
-/// Some container runs as a user that is not root, or as one the image names.
-fn runs_as_other(pod: &Pod) -> bool {
+/// A pod that says as whom it runs, or what its group is, gets a token that nobody else reads; the group may, as it may read
+/// every file of a volume.
+fn token_file(pod: &Pod, content: Vec<u8>, default_mode: u32) -> File {
     let spec = pod::spec(pod);
+    let fs_group = spec.security_context.as_ref().and_then(|context| context.fs_group);
+    let owner = only_user(&spec);
+    let mode = if owner.is_some() || fs_group.is_some() { 0o600 } else { default_mode };
+    File { content, mode, owner }
+}
+
+/// The user that all containers say they run as.
+fn only_user(spec: &PodSpec) -> Option<u32> {
     let of_pod = spec.security_context.as_ref().and_then(|context| context.run_as_user);
-    pod::containers(&spec).any(|container| {
+    let mut users = pod::containers(spec).map(|container| {
         let own = container.security_context.as_ref().and_then(|context| context.run_as_user);
-        own.or(of_pod) != Some(0)
-    })
+        own.or(of_pod)
+    });
+    let first = users.next()??;
+    users.all(|user| user == Some(first)).then(|| u32::try_from(first).ok())?
 }
 
 fn config_map(
@@ -178,13 +187,15 @@ fn select(
     files: &mut Files,
 ) -> Result<(), String> {
     let Some(items) = items.filter(|items| !items.is_empty()) else {
-        files.extend(contents.into_iter().map(|(key, content)| (key.into(), File { content, mode: default_mode })));
+        files.extend(
+            contents.into_iter().map(|(key, content)| (key.into(), File { content, mode: default_mode, owner: None })),
+        );
         return Ok(());
     };
     for item in items {
         let mode = item.mode.map_or(default_mode, |mode| mode.unsigned_abs() & 0o777);
         match contents.remove(&item.key) {
-            Some(content) => drop(files.insert(PathBuf::from(&item.path), File { content, mode })),
+            Some(content) => drop(files.insert(PathBuf::from(&item.path), File { content, mode, owner: None })),
             None if optional => {}
             None => return Err(missing(&item.key)),
         }
@@ -212,7 +223,37 @@ fn downward_files(
             String::new()
         };
         let mode = item.mode.map_or(default_mode, |mode| mode.unsigned_abs() & 0o777);
-        files.insert(PathBuf::from(&item.path), File { content: text.into_bytes(), mode });
+        files.insert(PathBuf::from(&item.path), File { content: text.into_bytes(), mode, owner: None });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn a_token_is_for_the_one_user_or_the_group_or_everybody() {
+        let user = |user: Value| json!({"securityContext": {"runAsUser": user}});
+        let table = [
+            (json!({}), [json!({}), json!({})], (0o644, None)),
+            (json!({"runAsUser": 0}), [json!({}), json!({})], (0o600, Some(0))),
+            (json!({"runAsUser": 1000}), [json!({}), json!({})], (0o600, Some(1000))),
+            (json!({}), [user(json!(7)), user(json!(7))], (0o600, Some(7))),
+            (json!({}), [user(json!(7)), user(json!(8))], (0o644, None)),
+            (json!({}), [user(json!(7)), json!({})], (0o644, None)),
+            (json!({"fsGroup": 10000}), [json!({}), json!({})], (0o600, None)),
+            (json!({"fsGroup": 10000, "runAsUser": 7}), [json!({}), json!({})], (0o600, Some(7))),
+        ];
+        for (context, containers, expected) in table {
+            let [mut first, mut second] = containers;
+            (first["name"], second["name"]) = ("a".into(), "b".into());
+            let spec = json!({"securityContext": context, "initContainers": [first], "containers": [second]});
+            let pod: Pod = serde_json::from_value(json!({"spec": spec})).unwrap();
+            let file = token_file(&pod, Vec::new(), 0o644);
+            assert_eq!((file.mode, file.owner), expected, "{spec}");
+        }
+    }
 }
