@@ -49,6 +49,11 @@ pub async fn run(arguments: &Up, layout: &Layout, server: &ApiServer, cancel: Ca
     let config = NodeConfig {
         name: name.clone(),
         address: arguments.node_address,
+        host_pods_address: if arguments.node_address.is_loopback() {
+            pod_network.gateway().into()
+        } else {
+            arguments.node_address
+        },
         kubelet_address: arguments.node_address,
         kubelet_port: arguments.node_port,
         own_ports: own_ports.clone(),

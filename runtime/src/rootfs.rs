@@ -93,6 +93,13 @@ fn mount_new(layers: &[PathBuf], container_dir: &Path) -> Result<PathBuf, Rootfs
     Ok(rootfs)
 }
 
+/// The folder of what the container writes, once its root is mounted.
+pub fn upper(container_dir: &Path) -> PathBuf {
+    let scratch = container_dir.join("scratch");
+    let writable = if scratch.exists() { scratch } else { container_dir.to_owned() };
+    writable.join("upper")
+}
+
 /// Mounts from a thread that has its own current directory, so that the process' is left alone.
 fn mount_at(container_dir: &Path, options: String) -> Result<(), RootfsError> {
     let directory = container_dir.to_path_buf();

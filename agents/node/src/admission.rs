@@ -28,9 +28,8 @@ pub struct Room<'a> {
 /// `None` if the pod may run here.
 pub fn refuse(pod: &Pod, room: &Room<'_>) -> Option<Rejection> {
     let spec = pod::spec(pod);
-    let rejection = |reason: &str, message: String| {
-        Some(Rejection { reason: reason.to_owned(), message: format!("Pod was rejected: {message}") })
-    };
+    let rejection =
+        |reason: &str, message: String| Some(Rejection::new(reason, format!("Pod was rejected: {message}")));
     if let Some(forbidden) = room.sysctls.forbidden(&spec) {
         return rejection("SysctlForbidden", format!("forbidden sysctl: {forbidden}"));
     }

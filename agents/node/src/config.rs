@@ -9,6 +9,8 @@ pub struct NodeConfig {
     pub name: String,
     /// The machine's address: `InternalIP` of the node, `hostIP` of its pods.
     pub address: IpAddr,
+    /// What pods on the machine's own network are told to have: `address`, unless no other pod could reach that.
+    pub host_pods_address: IpAddr,
     /// Where the kubelet API listens; 0 takes a free port, which the Node object then tells.
     pub kubelet_address: IpAddr,
     pub kubelet_port: u16,

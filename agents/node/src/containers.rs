@@ -42,6 +42,9 @@ pub trait Containers: Send + Sync + 'static {
     /// What one container, or with `None` the whole sandbox, has used.
     fn usage<'a>(&'a self, sandbox: &'a str, container: Option<&'a str>) -> Answer<'a, Usage>;
 
+    /// Bytes that a container has written to its root filesystem.
+    fn written<'a>(&'a self, sandbox: &'a str, container: &'a str) -> Answer<'a, u64>;
+
     /// Takes an address for the sandbox; the same one again while the sandbox has it.
     fn take_address(&self, sandbox: &str) -> Result<Ipv4Addr, Refusal>;
     fn release_address(&self, sandbox: &str);

@@ -65,8 +65,8 @@ pub const TOKEN_AGE_MAX_MS: Millis = 24 * 3_600 * 1_000;
 /// Rotated files the runtime keeps of one log.
 pub const LOG_FILES_MAX: usize = 5;
 
-/// Volumes of one object's files, as the API bounds ConfigMaps and Secrets.
-pub const EMPTY_DIR_CHECK: Duration = Duration::from_secs(60);
+/// How often it is looked at what bounded pods have on the node's disk.
+pub const STORAGE_CHECK: Duration = Duration::from_secs(10);
 pub const IMAGE_GC_PERIOD: Duration = Duration::from_secs(300);
 /// Images that can be pulled again go when less than this is free, until this is.
 pub const IMAGE_GC_FREE_PERCENT_MIN: u64 = 15;

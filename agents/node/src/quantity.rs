@@ -10,6 +10,32 @@ pub fn value(text: &str) -> i64 {
     scaled(text, 1)
 }
 
+/// How a quantity is written: by powers of 1024 or of 1000.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notation {
+    Binary,
+    Decimal,
+}
+
+impl Notation {
+    pub fn of(text: &str) -> Notation {
+        if text.ends_with('i') { Notation::Binary } else { Notation::Decimal }
+    }
+}
+
+/// Whole units as the API writes them: with the largest suffix that leaves no fraction.
+pub fn text(value: i64, notation: Notation) -> String {
+    let (base, suffixes) = match notation {
+        Notation::Binary => (1024, ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"]),
+        Notation::Decimal => (1000, ["", "k", "M", "G", "T", "P", "E"]),
+    };
+    let (mut value, mut at) = (value, 0);
+    while value != 0 && value % base == 0 && at + 1 < suffixes.len() {
+        (value, at) = (value / base, at + 1);
+    }
+    format!("{value}{}", suffixes[at])
+}
+
 fn scaled(text: &str, scale: i128) -> i64 {
     let Some((number, suffix)) = split(text) else { return 0 };
     let Some((numerator, denominator)) = multiplier(suffix) else { return 0 };
@@ -65,6 +91,19 @@ fn multiplier(suffix: &str) -> Option<(i128, i128)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn writes_as_the_api_does() {
+        for (value, like, expected) in [
+            (3 << 20, "1Mi", "3Mi"),
+            (1536 << 20, "1Gi", "1536Mi"),
+            (1_500_000, "1M", "1500k"),
+            (1_000_001, "1Gi", "1000001"),
+            (0, "1Gi", "0"),
+        ] {
+            assert_eq!(text(value, Notation::of(like)), expected);
+        }
+    }
 
     #[test]
     fn reads_what_the_api_writes() {

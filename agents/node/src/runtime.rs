@@ -173,6 +173,14 @@ impl Containers for RuntimeContainers {
         })
     }
 
+    fn written<'a>(&'a self, sandbox: &'a str, container: &'a str) -> Answer<'a, u64> {
+        Box::pin(async move {
+            let layer = self.runtime.writable_layer(sandbox, container)?;
+            let sum = tokio::task::spawn_blocking(move || usage_bytes(&layer)).await;
+            sum.map_err(|error| Refusal::other(error.to_string()))
+        })
+    }
+
     fn take_address(&self, sandbox: &str) -> Result<Ipv4Addr, Refusal> {
         let mut addresses = self.addresses();
         if let Some(address) = addresses.taken.get(sandbox) {

@@ -180,6 +180,7 @@ async fn run(layout: &Layout, settings: &mut AgentSettings, pki: &NodePki, cance
     let config = NodeConfig {
         name: settings.name.clone(),
         address: settings.address,
+        host_pods_address: settings.address,
         kubelet_address: settings.address,
         kubelet_port: settings.port,
         own_ports: own_ports.clone(),

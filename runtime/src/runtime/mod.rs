@@ -34,6 +34,7 @@ use crate::{
     limits::{CHANGES_MAX, SHIM_ANSWER_TIME_MAX},
     oci::Machine,
     podnet::{self, Cidr, PodNetwork},
+    rootfs,
     shim::protocol::{Reply, Request},
     spec::{Resources, SandboxStatus},
 };
@@ -164,6 +165,12 @@ impl Runtime {
         }
         cgroups.limit(&own, resources).map_err(RuntimeError::io("limit cgroup", &own))?;
         cgroups.limit(whole, of_sandbox).map_err(RuntimeError::io("limit cgroup", whole))
+    }
+
+    /// The folder that holds what a container writes to its root filesystem.
+    pub fn writable_layer(&self, sandbox: &str, container: &str) -> Result<PathBuf, RuntimeError> {
+        let sandbox = self.0.sandbox(sandbox)?;
+        Ok(rootfs::upper(&sandbox.places.container(container)))
     }
 
     /// What all containers of a sandbox have used together.

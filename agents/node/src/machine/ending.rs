@@ -13,6 +13,9 @@ use crate::{
     pod::{self, grace_ms},
 };
 
+/// Reason of a pod that ran for longer than it may.
+pub const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
+
 /// Why a pod ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending {
@@ -55,10 +58,7 @@ impl Plan<'_> {
             self.wake(deadline_ms);
             return None;
         }
-        Some(Rejection {
-            reason: "DeadlineExceeded".to_owned(),
-            message: "Pod was active on the node longer than the specified deadline".to_owned(),
-        })
+        Some(Rejection::new(DEADLINE_EXCEEDED, "Pod was active on the node longer than the specified deadline"))
     }
 
     /// An init container has failed for good, or every container has ended for good.
@@ -70,9 +70,9 @@ impl Plan<'_> {
         !containers.is_empty() && containers.iter().all(|container| self.ended_for_good(container))
     }
 
-    /// One step towards the end; `true` when there is nothing more to do, ever.
-    pub fn end(&mut self, ending: &Ending) -> bool {
-        if self.stop_containers() {
+    /// One step towards the end; `true` when there is nothing more to do, ever. `told`: the API has the status as it is.
+    pub fn end(&mut self, ending: &Ending, told: bool) -> bool {
+        if self.stop_containers(ending) {
             return false;
         }
         let starting = self.observed.busy.iter().any(|job| matches!(job, Job::Start(_) | Job::Volumes | Job::Sandbox));
@@ -87,7 +87,7 @@ impl Plan<'_> {
             }
             return !dirty;
         }
-        if *ending != Ending::Over {
+        if *ending != Ending::Over || !told {
             // The exit codes live in the sandbox: it goes only after the API server has them.
             self.wake(self.now_ms + PUBLISH_RETRY_MS);
             return false;
@@ -101,12 +101,17 @@ impl Plan<'_> {
     }
 
     /// Stops what is alive, sidecars last; `true` while something is.
-    fn stop_containers(&mut self) -> bool {
+    fn stop_containers(&mut self, ending: &Ending) -> bool {
         if matches!(self.observed.sandbox, Sandbox::Lost | Sandbox::Absent) {
             return false;
         }
         let since_ms = self.observed.stopping_since_ms.unwrap_or(self.now_ms);
-        let kill_at_ms = since_ms + grace_ms(self.pod);
+        let own_ms = grace_ms(self.pod);
+        let grace_ms = match ending {
+            Ending::Failed(rejection) => rejection.grace_ms.map_or(own_ms, |grace_ms| grace_ms.min(own_ms)),
+            Ending::Over | Ending::Deleted | Ending::Gone | Ending::Completed => own_ms,
+        };
+        let kill_at_ms = since_ms + grace_ms;
         let init = self.spec.init_containers.iter().flatten();
         let sidecars: Vec<&str> = init.clone().filter(|c| pod::is_sidecar(c)).map(|c| c.name.as_str()).collect();
         let known: Vec<String> = self.observed.attempts.keys().cloned().collect();

@@ -24,6 +24,7 @@ pub use self::{
     action::Action,
     backoff::Backoff,
     conditions::{OWN as OWN_CONDITIONS, is_resizing},
+    ending::DEADLINE_EXCEEDED,
     observed::{
         Attempt, AttemptState, Exit, Health, Job, Memory, Observed, Pending, PendingReason, Rejection, ResizeFailed,
         Sandbox, Step, Waiting,
@@ -49,6 +50,8 @@ pub struct Decision {
 #[derive(Clone, Copy, Debug)]
 pub struct Host {
     pub address: IpAddr,
+    /// Of pods on the machine's own network.
+    pub pods_address: IpAddr,
 }
 
 /// What is to be done now, and what the pod's status is.
@@ -58,7 +61,7 @@ pub fn decide(pod: &Pod, host: Host, observed: &Observed, now_ms: Millis) -> Dec
     let ending = plan.ending();
     let status = status::compute(&plan, host, ending.as_ref());
     let finished = match &ending {
-        Some(ending) => plan.end(ending),
+        Some(ending) => plan.end(ending, status == observed.acknowledged),
         None => {
             plan.run();
             false

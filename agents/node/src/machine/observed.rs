@@ -42,6 +42,14 @@ pub struct Observed {
 pub struct Rejection {
     pub reason: String,
     pub message: String,
+    /// What its containers get to end in, where that is not the pod's own word.
+    pub grace_ms: Option<Millis>,
+}
+
+impl Rejection {
+    pub fn new(reason: &str, message: impl Into<String>) -> Rejection {
+        Rejection { reason: reason.to_owned(), message: message.into(), grace_ms: None }
+    }
 }
 
 /// A resize that waits: for room, or for ever.

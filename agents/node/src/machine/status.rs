@@ -17,7 +17,7 @@ use crate::{clock::api_time, pod};
 pub fn compute(plan: &Plan<'_>, host: Host, ending: Option<&Ending>) -> PodStatus {
     let acknowledged = &plan.observed.acknowledged;
     if ending == Some(&Ending::Over) {
-        return acknowledged.clone();
+        return over(plan);
     }
     let mut status = PodStatus {
         qos_class: Some(pod::qos_class(plan.pod)),
@@ -38,14 +38,29 @@ pub fn compute(plan: &Plan<'_>, host: Host, ending: Option<&Ending>) -> PodStatu
     }
     set_addresses(&mut status, plan, host);
     let stopped = ending.is_some() && !anything_alive(plan);
+    set_containers(&mut status, plan, stopped);
+    status.phase = Some(phase::of(plan, &status, ending, stopped).to_owned());
+    status.conditions = Some(conditions::of(plan, &status));
+    status
+}
+
+/// The API knows how the pod ended, by whoever's word: the phase stays. What becomes of containers that it did not know to
+/// have ended is told while the sandbox is there.
+fn over(plan: &Plan<'_>) -> PodStatus {
+    let mut status = plan.observed.acknowledged.clone();
+    if plan.observed.attempts.values().any(|attempts| !attempts.is_empty()) {
+        set_containers(&mut status, plan, !anything_alive(plan));
+        status.conditions = Some(conditions::of(plan, &status));
+    }
+    status
+}
+
+fn set_containers(status: &mut PodStatus, plan: &Plan<'_>, stopped: bool) {
     let states = States { plan, stopped };
     let ephemeral: Vec<Container> = pod::ephemeral_containers(plan.spec).collect();
     status.init_container_statuses = states.list(plan.spec.init_containers.as_deref().unwrap_or_default(), Role::Init);
     status.container_statuses = states.list(&plan.spec.containers, Role::Main);
     status.ephemeral_container_statuses = states.list(&ephemeral, Role::Ephemeral);
-    status.phase = Some(phase::of(plan, &status, ending, stopped).to_owned());
-    status.conditions = Some(conditions::of(plan, &status));
-    status
 }
 
 /// A container of the pod was made, or begins to be, or the API was told of one.
@@ -67,7 +82,7 @@ fn set_addresses(status: &mut PodStatus, plan: &Plan<'_>, host: Host) {
     status.host_ips = Some(vec![HostIP { ip: host_ip.clone() }]);
     let address: Option<IpAddr> = match &plan.observed.sandbox {
         Sandbox::Ready { address: Some(address), .. } => Some(*address),
-        Sandbox::Ready { address: None, .. } if pod::on_host_network(plan.spec) => Some(host.address),
+        Sandbox::Ready { address: None, .. } if pod::on_host_network(plan.spec) => Some(host.pods_address),
         Sandbox::Ready { address: None, .. } | Sandbox::Absent | Sandbox::Lost => None,
     };
     // An address that is being taken down stays in the status of a pod that has ended, as it does in Kubernetes.

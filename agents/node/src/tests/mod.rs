@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod api;
+mod ended;
 mod ephemeral;
 mod lease;
 mod pods;
@@ -99,6 +100,7 @@ impl Cluster {
         NodeConfig {
             name: NODE.into(),
             address: Ipv4Addr::LOCALHOST.into(),
+            host_pods_address: Ipv4Addr::new(10, 0, 0, 1).into(),
             kubelet_address: Ipv4Addr::LOCALHOST.into(),
             kubelet_port: 0,
             own_ports: vec![],

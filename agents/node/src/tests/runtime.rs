@@ -36,6 +36,8 @@ struct State {
     failing: BTreeSet<String>,
     /// What every container uses.
     memory_bytes: i64,
+    /// Bytes on disk by container.
+    written: BTreeMap<String, u64>,
 }
 
 impl FakeRuntime {
@@ -61,6 +63,10 @@ impl FakeRuntime {
 
     pub fn use_memory(&self, bytes: i64) {
         self.state.lock().unwrap().memory_bytes = bytes;
+    }
+
+    pub fn write(&self, container: &str, bytes: u64) {
+        self.state.lock().unwrap().written.insert(container.to_owned(), bytes);
     }
 
     /// The sandbox's shim dies, and everything with it.
@@ -240,6 +246,11 @@ impl Containers for FakeRuntime {
 
     fn usage<'a>(&'a self, _: &'a str, _: Option<&'a str>) -> Answer<'a, Usage> {
         Box::pin(async { Ok(Usage::default()) })
+    }
+
+    fn written<'a>(&'a self, _: &'a str, container: &'a str) -> Answer<'a, u64> {
+        let bytes = self.state.lock().unwrap().written.get(container).copied().unwrap_or(0);
+        Box::pin(async move { Ok(bytes) })
     }
 
     fn take_address(&self, _: &str) -> Result<Ipv4Addr, Refusal> {

@@ -16,15 +16,14 @@ use crate::{
     clock::{self, Millis},
     containers::SharedContainers,
     events::Severity,
-    limits::{EMPTY_DIR_CHECK, REMOVE_RETRY_MS, RETRY_MS},
+    limits::{REMOVE_RETRY_MS, RETRY_MS},
     machine::{Action, Job, Rejection, Sandbox, Step},
     node::NodeContext,
     pod::{self, PodId},
     spec::{SandboxNeeds, container_name, sandbox_spec},
     tokens,
     volumes::{
-        self, Place, Sources, Token, TokenKey, VolumeProblem, expiring_at_ms, limited_empty_dirs, release_container,
-        remove_pod_folder, usage_bytes,
+        self, Place, Sources, Token, TokenKey, VolumeProblem, expiring_at_ms, release_container, remove_pod_folder,
     },
 };
 
@@ -55,8 +54,8 @@ pub enum Outcome {
     },
     Deleted,
     Told(Told),
-    /// An `emptyDir` has outgrown its limit.
-    Overflowed(Option<Rejection>),
+    /// What the pod has on disk was looked at, and may be too much.
+    Measured(Option<Rejection>),
 }
 
 pub fn begin(worker: &mut Worker, action: Action, now_ms: Millis) {
@@ -152,11 +151,7 @@ impl Worker {
             },
             Outcome::Deleted => {}
             Outcome::Told(told) => self.learn_told(told),
-            Outcome::Overflowed(None) => {}
-            Outcome::Overflowed(Some(rejection)) => {
-                self.node.events.of_pod(&self.pod, Severity::Warning, "Evicted", rejection.message.clone());
-                self.observed.rejection = Some(rejection);
-            }
+            Outcome::Measured(over) => self.learn_measured(over),
         }
     }
 
@@ -165,7 +160,7 @@ impl Worker {
         self.observed.leftovers = true;
         let (node, pod, place) = (self.node.clone(), self.pod.clone(), self.place.clone());
         let pod_ip = match self.observed.sandbox {
-            Sandbox::Ready { .. } => self.address().to_string(),
+            Sandbox::Ready { .. } => self.pod_ip().to_string(),
             Sandbox::Absent | Sandbox::Lost => String::new(),
         };
         let mut tokens = self.tokens.clone();
@@ -195,7 +190,7 @@ impl Worker {
         }
     }
 
-    /// Refreshes volumes whose objects or tokens have changed, and looks at limited `emptyDir`s; returns when next.
+    /// Refreshes volumes whose objects or tokens have changed; returns when tokens have to be renewed.
     pub(super) fn keep_volumes(&mut self, now_ms: Millis) -> Option<Millis> {
         if self.observed.volumes != Step::Done || self.observed.is_busy(&Job::Volumes) {
             return None;
@@ -205,25 +200,6 @@ impl Worker {
             self.prepare_volumes();
             return None;
         }
-        let limited = limited_empty_dirs(&self.pod, &self.place);
-        if limited.is_empty() {
-            return renew_at_ms;
-        }
-        let check_at_ms = self.empty_dirs_checked_ms + EMPTY_DIR_CHECK.as_millis() as Millis;
-        if check_at_ms > now_ms {
-            return Some(renew_at_ms.map_or(check_at_ms, |renew| renew.min(check_at_ms)));
-        }
-        self.empty_dirs_checked_ms = now_ms;
-        self.jobs.spawn(async move {
-            let overflow = tokio::task::spawn_blocking(move || {
-                let over = limited.into_iter().find(|(_, folder, bytes)| usage_bytes(folder) > bytes.unsigned_abs());
-                over.map(|(name, _, bytes)| Rejection {
-                    reason: "Evicted".to_owned(),
-                    message: format!("Usage of EmptyDir volume {name:?} exceeds the limit \"{bytes}\". "),
-                })
-            });
-            Outcome::Overflowed(overflow.await.unwrap_or(None))
-        });
         renew_at_ms
     }
 

@@ -10,6 +10,7 @@ mod probing;
 mod publish;
 mod resize;
 mod start;
+mod storage;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -21,7 +22,7 @@ use std::{
     time::Duration,
 };
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use tokio::{
     sync::{Notify, mpsc, watch},
     task::JoinSet,
@@ -33,10 +34,11 @@ pub use self::jobs::clean;
 use self::{jobs::Outcome, kill::Kill, probing::Probes, publish::Publication};
 use crate::{
     clock::{self, Millis},
+    events::Severity,
     limits::{PROBE_RESULTS_MAX, RESYNC},
     machine::{self, Action, Attempt, Decision, Exit, Host, Job, Memory, Observed, Rejection, Step},
     node::NodeContext,
-    pod::PodId,
+    pod::{self, PodId},
     probes::Verdict,
     volumes::{Place, Token, TokenKey, references},
 };
@@ -105,7 +107,8 @@ pub struct Worker {
     resizing: bool,
     tokens: BTreeMap<TokenKey, Token>,
     refresh_volumes: bool,
-    empty_dirs_checked_ms: Millis,
+    /// When what the pod has on disk is looked at next; `None` while it is.
+    storage_due_ms: Option<Millis>,
 }
 
 impl Worker {
@@ -138,7 +141,7 @@ impl Worker {
             resizing: false,
             tokens: BTreeMap::new(),
             refresh_volumes: false,
-            empty_dirs_checked_ms: clock::now(),
+            storage_due_ms: Some(clock::now()),
         };
         (worker, Inbox { pod: sender, signals })
     }
@@ -167,14 +170,17 @@ impl Worker {
     }
 
     fn host(&self) -> Host {
-        Host { address: self.node.config.address }
+        Host { address: self.node.config.address, pods_address: self.node.config.host_pods_address }
     }
 
     /// Does what the machine has decided; returns when to look again.
     fn follow(&mut self, decision: Decision, now_ms: Millis) -> Option<Millis> {
         let Decision { actions, status, wake_at_ms, ending, finished: _ } = decision;
         if ending {
-            self.observed.stopping_since_ms.get_or_insert(now_ms);
+            if self.observed.stopping_since_ms.is_none() {
+                self.observed.stopping_since_ms = Some(now_ms);
+                self.tell_deadline(&status);
+            }
             self.starting.cancel();
         } else if self.observed.stopping_since_ms.take().is_some() {
             // A restore has taken the deletion back: what has been stopped meanwhile runs again.
@@ -193,14 +199,23 @@ impl Worker {
         if !ending {
             self.probe();
             also(self.keep_volumes(now_ms));
+            also(self.check_storage(now_ms));
         } else {
             self.probes.stop();
         }
         wake
     }
 
+    fn tell_deadline(&self, status: &PodStatus) {
+        if let (Some(machine::DEADLINE_EXCEEDED), Some(message)) = (status.reason.as_deref(), &status.message)
+            && !pod::is_terminal(self.observed.acknowledged.phase.as_deref())
+        {
+            self.node.events.of_pod(&self.pod, Severity::Normal, machine::DEADLINE_EXCEEDED, message.clone());
+        }
+    }
+
     /// The pod as it is now, for whoever asks this node.
-    fn show(&self, status: &k8s_openapi::api::core::v1::PodStatus) {
+    fn show(&self, status: &PodStatus) {
         let pod = Pod { status: Some(status.clone()), ..Pod::clone(&self.pod) };
         self.node.pods.show(&self.id.uid, Arc::new(pod));
     }
@@ -244,6 +259,7 @@ impl Worker {
                     warn!(pod = self.id.full_name(), ?job, %error, "a job of the pod has died; it is begun again");
                 }
                 self.publication.died();
+                self.storage_due_ms.get_or_insert(clock::now() + crate::limits::RETRY_MS);
             }
         }
         self.node.pods.changed();
@@ -293,7 +309,17 @@ impl Worker {
         self.observed.memory.entry(container.to_owned()).or_default()
     }
 
-    /// The pod's address; the machine's on the host's network.
+    /// What the pod is told to have for an address.
+    fn pod_ip(&self) -> IpAddr {
+        match self.observed.sandbox {
+            machine::Sandbox::Ready { address: Some(address), .. } => address,
+            machine::Sandbox::Ready { address: None, .. } | machine::Sandbox::Absent | machine::Sandbox::Lost => {
+                self.node.config.host_pods_address
+            }
+        }
+    }
+
+    /// Where the node reaches the pod; the machine's address on the host's network.
     fn address(&self) -> IpAddr {
         match self.observed.sandbox {
             machine::Sandbox::Ready { address: Some(address), .. } => address,

@@ -1,6 +1,6 @@
 //! The start of one attempt: image, files, mounts, container, process, post-start hook.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 use kontiki_runtime::spec::ContainerSpec;
@@ -59,6 +59,7 @@ struct Start {
     container: Container,
     attempt: u32,
     checker: Checker,
+    pod_ip: IpAddr,
     /// Whose processes it is to see, by the runtime's name; or why it cannot.
     process_namespace_of: Result<Option<String>, String>,
     cancel: CancellationToken,
@@ -76,6 +77,7 @@ impl Worker {
             container: checker.container.clone(),
             attempt,
             checker,
+            pod_ip: self.pod_ip(),
             process_namespace_of: self.process_namespace_of(&container),
             cancel: self.starting.clone(),
         };
@@ -203,7 +205,7 @@ impl Start {
 
     async fn spec(&self, image: Image) -> Result<ContainerSpec, StartResult> {
         let (node, pod, place) = (self.node.clone(), self.pod.clone(), self.place.clone());
-        let (container, attempt, address) = (self.container.clone(), self.attempt, self.checker.address);
+        let (container, attempt, address) = (self.container.clone(), self.attempt, self.pod_ip);
         let process_namespace_of = match &self.process_namespace_of {
             Ok(target) => target.clone(),
             Err(missing) => return Err(self.refused("CreateContainerConfigError", missing.clone())),
@@ -246,8 +248,9 @@ impl Start {
             None => Ok(()),
         };
         if let Err(problem) = &hook {
-            let message = format!("PostStartHook failed: {problem}");
-            self.tell(Severity::Warning, "FailedPostStartHook", message);
+            // Only for the node's own log: what a hook says may be secret.
+            tracing::warn!(container = self.checker.id, problem, "a post-start hook has failed");
+            self.tell(Severity::Warning, "FailedPostStartHook", "PostStartHook failed".to_owned());
         }
         StartResult::Running { hook }
     }

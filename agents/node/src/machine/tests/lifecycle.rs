@@ -165,7 +165,7 @@ fn a_start_in_flight_delays_the_end() {
 #[test]
 fn a_rejected_pod_fails_without_being_tried() {
     let mut world = World::new(json!({"containers": [{"name": "a"}]}));
-    world.observed.rejection = Some(Rejection { reason: "OutOfcpu".into(), message: "no".into() });
+    world.observed.rejection = Some(Rejection::new("OutOfcpu", "no"));
     let status = world.settle();
     assert_eq!((status.phase.as_deref(), status.reason.as_deref()), (Some("Failed"), Some("OutOfcpu")));
     assert_eq!(status.container_statuses, None, "of what never was there is nothing to tell");
@@ -182,6 +182,43 @@ fn a_deadline_ends_a_pod() {
     let status = world.pass(60);
     assert_eq!(world.take(), "kill a-0 PodEnds +30s, clean");
     assert_eq!(show(&status), "Failed | DeadlineExceeded | a Error(143)");
+}
+
+#[test]
+fn a_pod_that_somebody_else_has_failed_is_ended_and_tells_how() {
+    let mut world = World::new(json!({"containers": [{"name": "a"}, {"name": "b"}]}));
+    world.settle();
+    world.take();
+    let told = &mut world.observed.acknowledged;
+    (told.phase, told.reason) = (Some("Failed".into()), Some("Preempted".into()));
+    world.stubborn = vec!["b".into()];
+    assert_eq!(show(&world.settle()), "Failed | Preempted | a Error(143), b running ready");
+    let status = world.pass(30);
+    assert_eq!(show(&status), "Failed | Preempted | a Error(143), b Error(137)");
+    assert_eq!(condition(&status, "Ready"), "False PodFailed");
+    assert_eq!(world.take(), "kill a-0 PodEnds +30s, kill b-0 PodEnds +30s, kill b-0 PodEnds +0s, clean");
+    assert_eq!(world.settle(), status, "and stays so");
+}
+
+#[test]
+fn the_sandbox_of_a_failed_pod_waits_for_its_exit_codes_to_be_told() {
+    let mut world = World::new(json!({"containers": [{"name": "a"}]}));
+    world.settle();
+    world.observed.acknowledged.phase = Some("Failed".into());
+    world.exit("a", 3);
+    let decision = world.decide();
+    assert_eq!((show(&decision.status), decision.actions), ("Failed | a Error(3)".into(), vec![]));
+}
+
+#[test]
+fn an_eviction_does_not_wait_for_the_pods_own_grace() {
+    let mut world = World::new(json!({"terminationGracePeriodSeconds": 600, "containers": [{"name": "a"}]}));
+    world.settle();
+    world.take();
+    let evicted = Rejection { grace_ms: Some(1_000), ..Rejection::new("Evicted", "too much") };
+    world.observed.rejection = Some(evicted);
+    assert_eq!(show(&world.settle()), "Failed | Evicted | a Error(143)");
+    assert_eq!(world.take(), "kill a-0 PodEnds +1s, clean");
 }
 
 #[test]

@@ -34,7 +34,7 @@ impl World {
     }
 
     pub fn decide(&self) -> Decision {
-        let host = Host { address: "192.0.2.1".parse().unwrap() };
+        let host = Host { address: "192.0.2.1".parse().unwrap(), pods_address: "10.0.0.1".parse().unwrap() };
         decide(&self.pod, host, &self.observed, self.now_ms)
     }
 

@@ -1,0 +1,50 @@
+//! Looks now and then at what a bounded pod has on the node's disk.
+
+use super::{Worker, jobs::Outcome};
+use crate::{
+    clock::{self, Millis},
+    disk::Measure,
+    events::Severity,
+    eviction::{self, EVICTED},
+    limits::STORAGE_CHECK,
+    machine::Rejection,
+};
+
+impl Worker {
+    /// Begins to measure when it is time; returns when that is.
+    pub(super) fn check_storage(&mut self, now_ms: Millis) -> Option<Millis> {
+        // What is prepared for containers is ours; what there is too much of they write.
+        if self.observed.attempts.is_empty() || !eviction::is_bounded(&self.pod) {
+            return None;
+        }
+        // While one look is under way there is no time for the next.
+        let due_ms = self.storage_due_ms?;
+        if due_ms > now_ms {
+            return Some(due_ms);
+        }
+        self.storage_due_ms = None;
+        let attempts = self.observed.attempts.iter();
+        let last = attempts.filter_map(|(name, attempts)| Some((name.as_str(), attempts.last()?.number)));
+        let measure = Measure::new(&self.pod, &self.place, &self.id.uid, last);
+        let (pod, node) = (self.pod.clone(), self.node.clone());
+        self.jobs.spawn(async move {
+            let over = match measure.run(&node.containers).await {
+                Ok(written) => eviction::over_limit(&pod, &written),
+                Err(error) => {
+                    tracing::debug!(%error, "what the pod has written is not known");
+                    None
+                }
+            };
+            Outcome::Measured(over)
+        });
+        None
+    }
+
+    pub(super) fn learn_measured(&mut self, over: Option<Rejection>) {
+        self.storage_due_ms = Some(clock::now() + STORAGE_CHECK.as_millis() as Millis);
+        if let Some(rejection) = over {
+            self.node.events.of_pod(&self.pod, Severity::Warning, EVICTED, rejection.message.clone());
+            self.observed.rejection = Some(rejection);
+        }
+    }
+}
