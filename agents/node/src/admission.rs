@@ -131,8 +131,7 @@ pub fn request(spec: &PodSpec, name: &str) -> i64 {
         return 1;
     }
     let of = |container: &Container| resources::amount(container.resources.as_ref(), false, name);
-    let overhead = spec.overhead.as_ref().and_then(|overhead| overhead.get(name)).map_or(0, |q| amount(name, &q.0));
-    resources::pod_sum(spec, of).saturating_add(overhead)
+    resources::pod_sum(spec, of).saturating_add(resources::overhead(spec, name))
 }
 
 fn ports_conflict(a: &PodSpec, b: &PodSpec) -> bool {

@@ -33,6 +33,7 @@ mod retry;
 mod runtime;
 mod server;
 mod signals;
+mod runtime_class;
 mod spec;
 mod status_patch;
 mod sysctls;

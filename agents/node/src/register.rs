@@ -27,6 +27,7 @@ use crate::{
     limits::{
         API_RETRY_FIRST, API_RETRY_MAX, IMAGES_IN_STATUS_MAX, NODE_STATUS_CHECK, NODE_STATUS_PERIOD, PRESSURE_HOLD_MS,
     },
+    runtime_class::HANDLERS,
     retry::Retry,
     status_patch::difference,
 };
@@ -166,6 +167,16 @@ impl Registrar {
         self.api().patch_status(&self.config.name, &PatchParams::default(), &Patch::Merge(&patch)).await?;
         Ok(true)
     }
+    /// The default one has no name.
+    fn runtime_handlers(&self) -> Vec<NodeRuntimeHandler> {
+        let features = NodeRuntimeHandlerFeatures {
+            recursive_read_only_mounts: Some(self.facts.recursive_read_only()),
+            user_namespaces: Some(false),
+        };
+        let names = [None].into_iter().chain(HANDLERS.map(|name| Some(name.to_owned())));
+        names.map(|name| NodeRuntimeHandler { name, features: Some(features.clone()) }).collect()
+    }
+
 
     fn status(&self, old: Option<&NodeStatus>, images: &[Image], pressures: Pressures) -> NodeStatus {
         let address = |type_: &str, address: String| NodeAddress { type_: type_.to_owned(), address };
@@ -183,14 +194,7 @@ impl Registrar {
             conditions: Some(conditions(old, pressures, clock::now())),
             images: Some(container_images(images)),
             features: Some(NodeFeatures { supplemental_groups_policy: Some(true) }),
-            runtime_handlers: Some(vec![NodeRuntimeHandler {
-                // The default one; there is no other.
-                name: None,
-                features: Some(NodeRuntimeHandlerFeatures {
-                    recursive_read_only_mounts: Some(self.facts.recursive_read_only()),
-                    user_namespaces: Some(false),
-                }),
-            }]),
+            runtime_handlers: Some(self.runtime_handlers()),
             ..old.cloned().unwrap_or_default()
         }
     }

@@ -63,11 +63,12 @@ fn oom_score_adj(pod: &Pod, container: &Container, memory_capacity: i64) -> i32 
     }
 }
 
-/// The whole pod: what its containers ask together. A limit holds only if every container has one.
+/// The whole pod: what its containers ask together, and its overhead. A limit holds only if every container has one.
 pub fn of_pod(spec: &PodSpec) -> Resources {
     let cpu_request = pod_sum(spec, |c| {
         amount(c.resources.as_ref(), false, "cpu").or_else(|| amount(c.resources.as_ref(), true, "cpu"))
     });
+    let cpu_request = cpu_request.saturating_add(overhead(spec, "cpu"));
     let cpu_limit = all_limited(spec, "cpu");
     let memory_limit = all_limited(spec, "memory");
     Resources {
@@ -82,7 +83,14 @@ pub fn of_pod(spec: &PodSpec) -> Resources {
 
 fn all_limited(spec: &PodSpec, name: &str) -> Option<i64> {
     let all = pod::containers(spec).all(|container| amount(container.resources.as_ref(), true, name).is_some());
-    all.then(|| pod_sum(spec, |container| amount(container.resources.as_ref(), true, name)))
+    let sum = || pod_sum(spec, |container| amount(container.resources.as_ref(), true, name));
+    all.then(|| sum().saturating_add(overhead(spec, name)))
+}
+
+/// What the pod's runtime class says that its sandbox takes.
+pub fn overhead(spec: &PodSpec, name: &str) -> i64 {
+    let text = spec.overhead.as_ref().and_then(|overhead| overhead.get(name)).map_or("", |quantity| &quantity.0);
+    if name == "cpu" { quantity::milli(text) } else { quantity::value(text) }
 }
 
 /// The most that runs at one time: containers and sidecars together, or one init container with the sidecars before it.
@@ -132,6 +140,19 @@ mod tests {
         assert_eq!((b.cpu_shares, b.cpu_quota_us, b.memory_bytes, b.oom_score_adj), (Some(2), None, None, Some(999)));
         let whole = of_pod(spec);
         assert_eq!((whole.cpu_shares, whole.cpu_quota_us, whole.memory_bytes), (Some(256), None, None));
+    }
+
+    #[test]
+    fn overhead_is_added_to_requests_and_to_limits_that_there_are() {
+        let whole = |limits: serde_json::Value| {
+            let resources = serde_json::json!({"requests": {"cpu": "500m"}, "limits": limits});
+            let spec = serde_json::json!({"overhead": {"cpu": "500m", "memory": "64Mi"},
+                "containers": [{"name": "a", "resources": resources}]});
+            let whole = of_pod(pod(spec).spec.as_ref().unwrap());
+            (whole.cpu_shares, whole.cpu_quota_us, whole.memory_bytes)
+        };
+        assert_eq!(whole(serde_json::json!({"memory": "64Mi"})), (Some(1024), None, Some(128 << 20)));
+        assert_eq!(whole(serde_json::json!({"cpu": "1"})), (Some(1024), Some(150_000), None));
     }
 
     #[test]

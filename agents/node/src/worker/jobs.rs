@@ -20,6 +20,7 @@ use crate::{
     machine::{Action, Job, Rejection, Sandbox, Step},
     node::NodeContext,
     pod::{self, PodId},
+    runtime_class,
     spec::{SandboxNeeds, container_name, sandbox_spec},
     tokens,
     volumes::{
@@ -265,6 +266,7 @@ fn token_volume(pod: &Pod) -> String {
 async fn create_sandbox(node: &NodeContext, pod: &Pod) -> Result<(), String> {
     let id = PodId::of(pod);
     let spec = pod::spec(pod);
+    runtime_class::check(&node.client, pod).await?;
     if spec.host_users == Some(false) {
         // What was let in because root in it would be nobody outside must not run as root of the machine.
         return Err("can't set `spec.hostUsers: false`, runtime does not support user namespaces".to_owned());
