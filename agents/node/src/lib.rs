@@ -20,6 +20,7 @@ mod lease;
 mod ledger;
 mod keyring;
 mod limits;
+mod load;
 mod machine;
 mod node;
 mod objects;

@@ -7,7 +7,11 @@ use k8s_openapi::api::core::v1::Pod;
 use kontiki_runtime::Usage;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::containers::{Answer, Command, Image, Session};
+use crate::{
+    containers::{Answer, Command, Image, Refusal, Session},
+    disk::Written,
+    load::Load,
+};
 
 pub trait Backend: Send + Sync + 'static {
     fn node_name(&self) -> &str;
@@ -25,6 +29,9 @@ pub trait Backend: Send + Sync + 'static {
     fn attach<'a>(&'a self, place: &'a Place, stdin: bool) -> Answer<'a, Session>;
     /// A connection to a port on the pod's loopback.
     fn connect<'a>(&'a self, pod: &'a Pod, port: u16) -> Answer<'a, Box<dyn Connection>>;
+    fn load(&self) -> Result<Load, Refusal>;
+    /// What the pod has on the node's disk; takes its time.
+    fn written<'a>(&'a self, pod: &'a Pod) -> Answer<'a, Written>;
     /// What one container, or with `None` the whole pod, has used.
     fn usage<'a>(&'a self, pod: &'a Pod, place: Option<&'a Place>) -> Answer<'a, Usage>;
 

@@ -1,29 +1,21 @@
-//! What there is on this node, for people and for monitoring: pods, metrics, use of resources.
+//! What there is on this node, for people and for monitoring: pods, and how many in which state.
 
 use std::sync::Arc;
 
-use chrono::{SecondsFormat, Utc};
 use http::{Response, StatusCode};
-use k8s_openapi::{
-    api::core::v1::{ContainerState, ContainerStatus, Pod, PodStatus},
-    apimachinery::pkg::apis::meta::v1::Time,
-    jiff::Timestamp,
-};
-use kontiki_runtime::Usage;
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod, PodStatus};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{family::Family, gauge::Gauge},
     registry::Registry,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
-    backend::{Backend, Place},
+    backend::Backend,
     body::{self, Body},
     failure::{self, Refused},
-    host::HostUsage,
 };
-use crate::containers::Refusal;
 
 pub fn pods(backend: &dyn Backend) -> Response<Body> {
     let pods = backend.pods();
@@ -69,19 +61,9 @@ pub fn metrics(backend: &dyn Backend) -> Result<Response<Body>, Refused> {
     Ok(body::full("application/openmetrics-text; version=1.0.0; charset=utf-8", text))
 }
 
-fn container_statuses(status: &PodStatus) -> impl Iterator<Item = &ContainerStatus> {
+pub fn container_statuses(status: &PodStatus) -> impl Iterator<Item = &ContainerStatus> {
     let lists = [&status.container_statuses, &status.init_container_statuses, &status.ephemeral_container_statuses];
     lists.into_iter().flatten().flatten()
-}
-
-/// The containers of a pod that run, since when, and where.
-pub fn running(backend: &dyn Backend, pod: &Pod) -> Vec<(ContainerStatus, Option<Timestamp>, Place)> {
-    let statuses = pod.status.iter().flat_map(container_statuses).filter_map(|status| {
-        let running = status.state.as_ref()?.running.as_ref()?;
-        let place = backend.place(pod, status.container_id.as_deref()?)?;
-        Some((status.clone(), running.started_at.as_ref().map(|time| time.0), place))
-    });
-    statuses.collect()
 }
 
 fn state_name(state: Option<&ContainerState>) -> &'static str {
@@ -89,79 +71,5 @@ fn state_name(state: Option<&ContainerState>) -> &'static str {
         Some(ContainerState { running: Some(_), .. }) => "running",
         Some(ContainerState { terminated: Some(_), .. }) => "exited",
         Some(_) | None => "waiting",
-    }
-}
-
-/// `stats.alpha1.Summary`, of the pods and containers that run. What cannot be measured is left out.
-pub async fn summary(backend: &dyn Backend) -> Response<Body> {
-    let mut pods = Vec::new();
-    for pod in backend.pods() {
-        if let Some(stats) = pod_stats(backend, &pod).await {
-            pods.push(stats);
-        }
-    }
-    body::json(StatusCode::OK, &json!({ "node": node_stats(backend.node_name()), "pods": pods }))
-}
-
-fn node_stats(name: &str) -> Value {
-    let time = now();
-    match HostUsage::measure() {
-        Ok(host) => json!({
-            "nodeName": name,
-            "cpu": { "time": time, "usageCoreNanoSeconds": (host.cpu_seconds * 1e9) as u64 },
-            "memory": {
-                "time": time,
-                "availableBytes": host.memory_available_bytes,
-                "usageBytes": host.memory_bytes,
-                "workingSetBytes": host.memory_working_set_bytes,
-            },
-        }),
-        Err(error) => {
-            tracing::debug!(%error, "no figures");
-            json!({ "nodeName": name })
-        }
-    }
-}
-
-fn now() -> String {
-    Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true)
-}
-
-async fn pod_stats(backend: &dyn Backend, pod: &Pod) -> Option<Value> {
-    let whole = measured(backend.usage(pod, None).await)?;
-    let mut containers = Vec::new();
-    for (status, started, place) in running(backend, pod) {
-        if let Some(mut stats) = measured(backend.usage(pod, Some(&place)).await) {
-            stats["name"] = json!(status.name);
-            stats["startTime"] = json!(started.map(Time));
-            containers.push(stats);
-        }
-    }
-    let mut stats = whole;
-    let metadata = &pod.metadata;
-    stats["podRef"] = json!({ "name": metadata.name, "namespace": metadata.namespace, "uid": metadata.uid });
-    stats["startTime"] = json!(pod.status.as_ref().and_then(|status| status.start_time.as_ref()));
-    stats["containers"] = json!(containers);
-    Some(stats)
-}
-
-fn measured(usage: Result<Usage, Refusal>) -> Option<Value> {
-    match usage {
-        Ok(usage) => {
-            let time = now();
-            Some(json!({
-                "cpu": { "time": time, "usageCoreNanoSeconds": usage.cpu_nanoseconds },
-                "memory": {
-                    "time": time,
-                    "usageBytes": usage.memory_bytes,
-                    "workingSetBytes": usage.memory_working_set_bytes,
-                },
-                "process_stats": { "process_count": usage.pids },
-            }))
-        }
-        Err(error) => {
-            tracing::debug!(%error, "no figures");
-            None
-        }
     }
 }

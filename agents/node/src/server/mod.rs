@@ -1,5 +1,5 @@
 //! The node's own HTTPS API, which the API server calls: logs, exec, attach, port-forward, images, figures.
-//! It sees the node through [`Backend`] alone (and what the whole machine uses in `host`), and starts, stops and decides nothing. Whom it answers is settled by the
+//! It sees the node through [`Backend`] alone, and starts, stops and decides nothing. Whom it answers is settled by the
 //! client's certificate; what a user may do, the API server has decided before it asks.
 
 mod backend;
@@ -7,13 +7,11 @@ mod body;
 mod connection;
 mod failure;
 mod figures;
-mod host;
 mod images;
 mod limits;
 mod logs;
 mod node;
 mod query;
-mod resource;
 mod route;
 mod service;
 mod socket;
@@ -21,6 +19,7 @@ mod spdy;
 mod streams;
 mod target;
 mod tls;
+mod usage;
 
 #[cfg(test)]
 mod tests;

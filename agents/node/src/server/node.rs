@@ -7,7 +7,9 @@ use kontiki_runtime::{Usage, spec::ContainerState};
 
 use super::backend::{Archive, Backend, Connection, Place};
 use crate::{
-    containers::{Answer, Command, Image, Session},
+    containers::{Answer, Command, Image, Refusal, Session},
+    disk::{Measure, Written},
+    load::Load,
     node::NodeContext,
     pod::PodId,
     spec::attempt_of,
@@ -59,6 +61,26 @@ impl Backend for NodeContext {
         Box::pin(async move {
             let stream = self.containers.connect(&PodId::of(pod).uid, port).await?;
             Ok(Box::new(stream) as Box<dyn Connection>)
+        })
+    }
+
+    fn load(&self) -> Result<Load, Refusal> {
+        Load::read(&self.config.state_dir).map_err(|error| Refusal::other(error.to_string()))
+    }
+
+    fn written<'a>(&'a self, pod: &'a Pod) -> Answer<'a, Written> {
+        Box::pin(async move {
+            let id = PodId::of(pod);
+            let statuses = pod.status.iter().flat_map(|status| {
+                let lists = [&status.container_statuses, &status.init_container_statuses];
+                lists.into_iter().flatten().flatten()
+            });
+            let attempts = statuses.filter_map(|status| {
+                let (_, container) = status.container_id.as_deref()?.split_once('.')?;
+                attempt_of(container)
+            });
+            let place = volumes::Place::new(&self.config.state_dir, &id);
+            Measure::new(pod, &place, &id.uid, attempts).run(&self.containers).await
         })
     }
 

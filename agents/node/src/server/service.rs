@@ -11,10 +11,11 @@ use super::{
     backend::Backend,
     body::{self, Body},
     failure::{self, Refused},
-    figures, images, logs, resource,
+    figures, images, logs,
     route::{NoRoute, PodName, Route, route},
     streams,
     tls::{self, Caller},
+    usage,
 };
 
 /// What every request needs; one per connection.
@@ -72,8 +73,8 @@ impl Service {
             Route::Health => Ok(body::text("ok")),
             Route::Pods => Ok(figures::pods(&*backend)),
             Route::Metrics => figures::metrics(&*backend),
-            Route::Resource => resource::resource(&*backend).await,
-            Route::Summary => Ok(figures::summary(&*backend).await),
+            Route::Resource => Ok(usage::metrics(&*backend).await),
+            Route::Summary => Ok(usage::summary(&*backend, query).await),
             Route::ListImages => images::list(&*backend).await,
             Route::ImportImage => images::import(&*backend, query, request.into_body()).await,
             Route::RemoveImage => images::remove(&*backend, query).await,

@@ -19,6 +19,8 @@ use tokio::{
 
 use crate::{
     containers::{Answer, Command, Image, Refusal, RefusalKind, Session},
+    disk::{ContainerBytes, Written},
+    load::{Disk, Load, Memory},
     server::backend::{Archive, Backend, Connection, Place},
 };
 
@@ -59,7 +61,7 @@ impl Backend for Fake {
             "metadata": { "name": "web", "namespace": "default", "uid": "uid-1" },
             "spec": { "containers": [{ "name": "app", "stdin": true }, { "name": "slow" }] },
             "status": { "phase": "Running", "containerStatuses": [
-                container("app", json!({ "running": {} })),
+                container("app", json!({ "running": { "startedAt": "2026-01-01T00:00:00Z" } })),
                 container("slow", json!({ "waiting": { "reason": "ContainerCreating" } })),
             ] },
         });
@@ -101,10 +103,26 @@ impl Backend for Fake {
         .boxed()
     }
 
+    fn load(&self) -> Result<Load, Refusal> {
+        let memory = Memory { total: 8_000, free: 3_000, available: 6_000, inactive_files: 3_000, ..Memory::default() };
+        let disk = Disk { bytes: 50_000, available: 20_000, used: 30_000, ..Disk::default() };
+        Ok(Load { cpu_nanoseconds: 90_500_000_000, memory, disk, ..Load::default() })
+    }
+
+    fn written<'a>(&'a self, _: &'a Pod) -> Answer<'a, Written> {
+        let container = ContainerBytes { root: 300, logs: 20 };
+        let written = Written {
+            volumes: [("scratch".to_owned(), 1_000)].into(),
+            containers: [("app".to_owned(), container)].into(),
+        };
+        async move { Ok(written) }.boxed()
+    }
+
     fn usage<'a>(&'a self, _: &'a Pod, place: Option<&'a Place>) -> Answer<'a, Usage> {
         let memory_bytes = if place.is_some() { 1_000 } else { 2_000 };
-        let usage =
-            Usage { memory_bytes, memory_working_set_bytes: 500, cpu_nanoseconds: 1_500_000_000, ..Usage::default() };
+        let memory_working_set_bytes = memory_bytes / 2;
+        let cpu_nanoseconds = memory_bytes * 1_000_000;
+        let usage = Usage { memory_bytes, memory_working_set_bytes, cpu_nanoseconds, ..Usage::default() };
         async move { Ok(usage) }.boxed()
     }
 

@@ -66,25 +66,49 @@ async fn figures() {
     ] {
         assert!(metrics.contains(line), "{line} is not in {metrics}");
     }
-    let (_, resource) = node.get("/metrics/resource").await;
-    for line in [
-        "container_memory_working_set_bytes{container=\"app\",pod=\"web\",namespace=\"default\"} 500",
-        "container_cpu_usage_seconds_total{container=\"app\",pod=\"web\",namespace=\"default\"} 1.5",
-        "pod_memory_working_set_bytes{pod=\"web\",namespace=\"default\"} 500",
-        "resource_scrape_error 0",
-        "node_cpu_usage_seconds_total ",
-        "node_memory_working_set_bytes ",
-    ] {
-        assert!(resource.contains(line), "{line} is not in {resource}");
-    }
     let (_, summary) = node.get("/stats/summary").await;
     let summary: Value = serde_json::from_str(&summary).unwrap();
     let pod = &summary["pods"][0];
     assert_eq!(summary["node"]["nodeName"], "node-1");
-    assert!(summary["node"]["memory"]["workingSetBytes"].is_u64(), "{summary}");
     assert_eq!((&pod["podRef"]["uid"], &pod["memory"]["usageBytes"]), (&"uid-1".into(), &2_000.into()));
     assert_eq!(pod["containers"].as_array().unwrap().len(), 1, "those that run");
     assert_eq!(pod["containers"][0]["memory"]["usageBytes"], 1_000);
+    assert_eq!(pod["containers"][0]["rootfs"]["usedBytes"], 300);
+    assert_eq!(pod["containers"][0]["logs"]["usedBytes"], 20);
+    assert_eq!((&pod["volume"][0]["name"], &pod["volume"][0]["usedBytes"]), (&"scratch".into(), &1_000.into()));
+    assert_eq!(pod["ephemeral-storage"]["usedBytes"], 1_320);
+    assert_eq!(summary["node"]["memory"]["workingSetBytes"], 2_000);
+    assert_eq!(summary["node"]["fs"]["usedBytes"], 30_000);
+    let (_, summary) = node.get("/stats/summary?only_cpu_and_memory=true").await;
+    let summary: Value = serde_json::from_str(&summary).unwrap();
+    assert_eq!((&summary["node"]["fs"], &summary["pods"][0]["ephemeral-storage"]), (&Value::Null, &Value::Null));
+}
+
+#[tokio::test]
+async fn resource_metrics_tell_when_they_were_measured() {
+    let node = Node::start().await;
+    let (_, metrics) = node.get("/metrics/resource").await;
+    let of = |wanted: &str| {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(wanted)?.strip_prefix(' '));
+        let mut parts = line.unwrap_or_else(|| panic!("{wanted} is not in {metrics}")).split(' ');
+        (parts.next().unwrap().to_owned(), parts.next().is_some())
+    };
+    let app = "container=\"app\",namespace=\"default\",pod=\"web\"";
+    let web = "namespace=\"default\",pod=\"web\"";
+    for (wanted, value, timed) in [
+        ("node_cpu_usage_seconds_total".to_owned(), "90.5", true),
+        ("node_memory_working_set_bytes".to_owned(), "2000", true),
+        (format!("container_cpu_usage_seconds_total{{{app}}}"), "1", true),
+        (format!("container_memory_working_set_bytes{{{app}}}"), "500", true),
+        (format!("container_start_time_seconds{{{app}}}"), "1767225600", false),
+        (format!("pod_cpu_usage_seconds_total{{{web}}}"), "2", true),
+        (format!("pod_memory_working_set_bytes{{{web}}}"), "1000", true),
+        ("scrape_error".to_owned(), "0", false),
+        ("resource_scrape_error".to_owned(), "0", false),
+        ("# TYPE container_cpu_usage_seconds_total".to_owned(), "counter", false),
+    ] {
+        assert_eq!(of(&wanted), (value.to_owned(), timed), "{wanted}");
+    }
 }
 
 #[tokio::test]
