@@ -18,9 +18,10 @@ use crate::{
     facts::{Facts, KUBELET_VERSION},
     images, lease,
     node::{NodeContext, Pods},
+    node_events,
     objects::ObjectCache,
     pods::Dispatcher,
-    register::{self, Registrar},
+    register::Registrar,
     runtime::RuntimeContainers,
     server::{self, ServerConfig},
     sysctls::Sysctls,
@@ -70,7 +71,7 @@ pub(crate) async fn run_with(
     let own_node = watcher::Config::default().fields(&format!("metadata.name={}", config.name));
     let events = Events::start(recorder, stop.clone());
     let of_node = events.clone();
-    let cordons: Subscription<Node> = Box::new(move |change| register::tell_cordon(&of_node, change));
+    let told: Subscription<Node> = Box::new(move |change| node_events::tell(&of_node, change));
     let node = Arc::new(NodeContext {
         events,
         objects: ObjectCache::new(client.clone()),
@@ -80,7 +81,7 @@ pub(crate) async fn run_with(
             vec![],
             stop.clone(),
         ),
-        nodes: Informer::<Node>::start(Api::all(client.clone()), own_node, vec![cordons], stop.clone()),
+        nodes: Informer::<Node>::start(Api::all(client.clone()), own_node, vec![told], stop.clone()),
         allocatable: facts.allocatable_text(),
         pods: Pods::new(facts.allocatable_text()),
         sysctls,

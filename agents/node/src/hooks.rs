@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::LifecycleHandler;
 
 use crate::probes::{Checker, HttpRequest, exec, http_get};
 
-/// Runs the hook to its end; the message of a failure is what the event shows. Dropping the future ends its command.
+/// Runs the hook to its end. Dropping the future ends its command.
 pub async fn run(handler: &LifecycleHandler, checker: &Checker) -> Result<(), String> {
     if let Some(action) = &handler.exec {
         let command = action.command.clone().unwrap_or_default();

@@ -22,13 +22,12 @@ use crate::{
     clock::{self, Millis, api_time, millis},
     config::NodeConfig,
     containers::{Image, SharedContainers},
-    events::{Events, Severity},
     facts::{Facts, Pressure},
     limits::{
         API_RETRY_FIRST, API_RETRY_MAX, IMAGES_IN_STATUS_MAX, NODE_STATUS_CHECK, NODE_STATUS_PERIOD, PRESSURE_HOLD_MS,
     },
-    runtime_class::HANDLERS,
     retry::Retry,
+    runtime_class::HANDLERS,
     status_patch::difference,
 };
 
@@ -167,6 +166,7 @@ impl Registrar {
         self.api().patch_status(&self.config.name, &PatchParams::default(), &Patch::Merge(&patch)).await?;
         Ok(true)
     }
+
     /// The default one has no name.
     fn runtime_handlers(&self) -> Vec<NodeRuntimeHandler> {
         let features = NodeRuntimeHandlerFeatures {
@@ -176,7 +176,6 @@ impl Registrar {
         let names = [None].into_iter().chain(HANDLERS.map(|name| Some(name.to_owned())));
         names.map(|name| NodeRuntimeHandler { name, features: Some(features.clone()) }).collect()
     }
-
 
     fn status(&self, old: Option<&NodeStatus>, images: &[Image], pressures: Pressures) -> NodeStatus {
         let address = |type_: &str, address: String| NodeAddress { type_: type_.to_owned(), address };
@@ -197,24 +196,6 @@ impl Registrar {
             runtime_handlers: Some(self.runtime_handlers()),
             ..old.cloned().unwrap_or_default()
         }
-    }
-}
-
-/// Tells when pods are kept away from the node, and when they no longer are.
-pub fn tell_cordon(events: &Events, change: &Change<Node>) {
-    let (Some(old), Some(new)) = (&change.old, &change.new) else { return };
-    if let Some(reason) = cordon(old, new) {
-        let name = new.metadata.name.as_deref().unwrap_or_default();
-        events.of_node(new, Severity::Normal, reason, format!("Node {name} status is now: {reason}"));
-    }
-}
-
-fn cordon(old: &Node, new: &Node) -> Option<&'static str> {
-    let cordoned = |node: &Node| node.spec.as_ref().and_then(|spec| spec.unschedulable) == Some(true);
-    match (cordoned(old), cordoned(new)) {
-        (false, true) => Some("NodeNotSchedulable"),
-        (true, false) => Some("NodeSchedulable"),
-        (true, true) | (false, false) => None,
     }
 }
 
@@ -312,17 +293,6 @@ fn without_heartbeats(status: &NodeStatus) -> NodeStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_cordon_is_told_when_it_changes() {
-        let node = |cordoned: serde_json::Value| -> Node {
-            serde_json::from_value(serde_json::json!({"spec": {"unschedulable": cordoned}})).unwrap()
-        };
-        let (free, cordoned) = (node(serde_json::Value::Null), node(true.into()));
-        assert_eq!(cordon(&free, &cordoned), Some("NodeNotSchedulable"));
-        assert_eq!(cordon(&cordoned, &free), Some("NodeSchedulable"));
-        assert_eq!((cordon(&free, &free), cordon(&cordoned, &cordoned)), (None, None));
-    }
 
     #[test]
     fn a_pressure_is_held_and_others_conditions_stay() {

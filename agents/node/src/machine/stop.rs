@@ -21,7 +21,7 @@ impl Stop {
             Stop::PodEnds => format!("Stopping container {container}"),
             Stop::LivenessProbe => format!("Container {container} failed liveness probe, will be restarted"),
             Stop::StartupProbe => format!("Container {container} failed startup probe, will be restarted"),
-            Stop::PostStartHook => format!("FailedPostStartHook: stopping container {container}"),
+            Stop::PostStartHook => "FailedPostStartHook".to_owned(),
             Stop::Resized => format!("Container {container} resize requires restart"),
             Stop::DefinitionChanged => format!("Container {container} definition changed, will be restarted"),
         }

@@ -128,7 +128,9 @@ impl Prober {
             Outcome::Healthy => return,
             Outcome::Warning(text) => ("ProbeWarning", format!("{name} probe warning: {text}")),
             Outcome::Unhealthy(text) => ("Unhealthy", format!("{name} probe failed: {text}")),
-            Outcome::Error(text) => ("Unhealthy", format!("{name} probe errored: {text}")),
+            Outcome::Error(text) => {
+                ("Unhealthy", format!("{name} probe errored and resulted in unknown state: {text}"))
+            }
         };
         self.events.of_container(&self.pod, &self.container, Severity::Warning, reason, message);
     }

@@ -139,13 +139,15 @@ impl Stopping {
                 }
             }
         };
-        let problem = tokio::select! {
+        let failed = tokio::select! {
             result = hooks::run(hook, &checker) => result.err(),
-            () = out_of_time => Some("it took longer than the termination grace period".to_owned()),
+            () = out_of_time => None,
         };
-        if let Some(problem) = problem {
-            let message = format!("PreStopHook failed: {problem}");
-            self.node.events.of_container(&self.pod, name, Severity::Warning, "FailedPreStopHook", message);
+        if let Some(problem) = failed {
+            // Only for the node's own log: what a hook says may be secret.
+            warn!(container = self.checker.id, problem, "a pre-stop hook has failed");
+            let events = &self.node.events;
+            events.of_container(&self.pod, name, Severity::Warning, "FailedPreStopHook", "PreStopHook failed");
         }
     }
 
