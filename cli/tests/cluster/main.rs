@@ -18,6 +18,7 @@ mod images;
 mod issuer;
 mod lost;
 mod newcomer;
+mod nodes;
 mod oidc;
 mod past;
 mod podsecurity;
