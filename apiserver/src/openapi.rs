@@ -16,7 +16,7 @@ use kontiki_kinds::Kinds;
 use kontiki_model::Status;
 use kontiki_schema::{
     json::escaped,
-    openapi::{Part, Written, assembled},
+    openapi::{Part, Written, assembled, v3_protobuf},
 };
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -26,7 +26,7 @@ pub(crate) use described::Described;
 use crate::{
     aggregation::{Apis, Known, joining, v3_of},
     content, failure,
-    negotiate::{accepts, preferred},
+    negotiate::preferred,
     request::{ApiRequest, ApiResponse},
     reviews::REVIEWS,
 };
@@ -37,6 +37,11 @@ const PROTOBUF: &[&str] = &[
     "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
     "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
 ];
+const V3_PROTOBUF: &[&str] = &[
+    "application/com.github.proto-openapi.spec.v3@v1.0+protobuf",
+    "application/com.github.proto-openapi.spec.v3.v1.0+protobuf",
+];
+const V3_PROTOBUF_ANSWERED: &str = "application/com.github.proto-openapi.spec.v3.v1.0+protobuf";
 /// What HTTP takes for ever.
 const KEPT_FOR_EVER: TimeDelta = TimeDelta::days(365);
 const PROTOBUF_ANSWERED: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
@@ -52,6 +57,8 @@ const PLAIN_DOCUMENTS: &[(&str, &str)] = &[
 
 pub(crate) struct Document {
     bytes: Bytes,
+    /// The same, of a v3 document.
+    protobuf: OnceLock<Bytes>,
     etag: HeaderValue,
     hash: String,
 }
@@ -72,7 +79,7 @@ impl Document {
     fn new(bytes: Vec<u8>) -> Self {
         let bytes = Bytes::from(bytes);
         let hash = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02X}")).collect();
-        Document { etag: content::etag(&bytes), hash, bytes }
+        Document { etag: content::etag(&bytes), hash, bytes, protobuf: OnceLock::new() }
     }
 
     fn of(document: &Value) -> Self {
@@ -82,15 +89,26 @@ impl Document {
     fn answer(&self, request: &ApiRequest, content_type: &str) -> ApiResponse {
         let mut response = match content::is_current(&request.headers, &self.etag) {
             true => content::not_modified(),
-            false => content::response(StatusCode::OK, content_type, self.bytes.clone()),
+            false => content::response(StatusCode::OK, content_type, self.bytes_in(content_type)),
         };
         self.mark(&mut response);
         response
     }
 
+    fn bytes_in(&self, content_type: &str) -> Bytes {
+        if content_type != V3_PROTOBUF_ANSWERED {
+            return self.bytes.clone();
+        }
+        let write = || {
+            let document: Value = serde_json::from_slice(&self.bytes).expect("documents are written as JSON");
+            v3_protobuf(&document).into()
+        };
+        self.protobuf.get_or_init(write).clone()
+    }
+
     /// Under its hash it never is another one.
-    fn answer_for_ever(&self, request: &ApiRequest) -> ApiResponse {
-        let mut response = self.answer(request, JSON);
+    fn answer_for_ever(&self, request: &ApiRequest, content_type: &str) -> ApiResponse {
+        let mut response = self.answer(request, content_type);
         let year = (Utc::now() + KEPT_FOR_EVER).format("%a, %d %b %Y %H:%M:%S GMT").to_string();
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
@@ -174,12 +192,14 @@ impl OpenApi {
         if !self.names.iter().any(|one| one == name) {
             return Ok(None);
         }
-        if !accepts(&request.headers, &[JSON]) {
-            return Err(failure::not_representable(&[JSON]));
-        }
+        let content_type = match preferred(&request.headers, &[JSON, V3_PROTOBUF[0], V3_PROTOBUF[1]]) {
+            Some(0) => JSON,
+            Some(_) => V3_PROTOBUF_ANSWERED,
+            None => return Err(failure::not_representable(&[JSON, V3_PROTOBUF_ANSWERED])),
+        };
         Ok(self.document(name).map(|document| match request.query_value("hash").unwrap_or_default() {
-            "" => document.answer(request, JSON),
-            hash if hash == document.hash => document.answer_for_ever(request),
+            "" => document.answer(request, content_type),
+            hash if hash == document.hash => document.answer_for_ever(request, content_type),
             _ => document.moved(name),
         }))
     }

@@ -206,6 +206,16 @@ fn documents_carry_tags_and_are_not_sent_twice() {
         let plain = admin.get("/openapi/v3/apis/apps/v1").await;
         assert_eq!(plain.headers[header::CACHE_CONTROL], "no-cache, private");
         assert!(!plain.headers.contains_key(header::EXPIRES));
+        let protobuf = "application/com.github.proto-openapi.spec.v3.v1.0+protobuf";
+        for accept in [protobuf, "application/com.github.proto-openapi.spec.v3@v1.0+protobuf,application/json;q=0.1"] {
+            let packed = admin.get_with("/openapi/v3/apis/apps/v1", "accept", accept).await;
+            assert_eq!(
+                (packed.status.as_u16(), &packed.headers[header::CONTENT_TYPE]),
+                (200, &protobuf.parse().unwrap())
+            );
+            assert!(packed.body.starts_with(b"\x0a\x053.0.0"));
+        }
+        assert_eq!(admin.get_with("/openapi/v3/apis/apps/v1", "accept", "text/html").await.status, 406);
         let former = admin.get("/openapi/v3/apis/apps/v1?hash=00FF").await;
         assert_eq!((former.status, &former.body[..]), (StatusCode::MOVED_PERMANENTLY, &b""[..]));
         assert_eq!(former.headers[header::LOCATION], url.as_str());

@@ -162,6 +162,29 @@ mod tests {
     }
 
     #[test]
+    fn whatever_a_document_refers_to_is_in_it() {
+        fn references<'d>(value: &'d Value, found: &mut Vec<&'d str>) {
+            match value {
+                Value::Object(members) => {
+                    found.extend(members.get("$ref").and_then(Value::as_str));
+                    members.values().for_each(|member| references(member, found));
+                }
+                Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+            }
+        }
+        let described = Described::of(&Kinds::with(kinds("ones", 1)), &Described::default());
+        for (group, version) in [("example.com", "v1"), ("", "v1"), ("apps", "v1")] {
+            let document: Value = serde_json::from_slice(&described.version(group, version).bytes).unwrap();
+            let mut found = Vec::new();
+            references(&document, &mut found);
+            let dangling = found.iter().filter(|target| document.pointer(target.trim_start_matches('#')).is_none());
+            assert_eq!(dangling.collect::<Vec<_>>(), Vec::<&&str>::new(), "{group}/{version}");
+            assert!(found.iter().any(|target| target.ends_with(".ObjectMeta")));
+        }
+    }
+
+    #[test]
     fn what_did_not_change_is_written_once() {
         let (one, other) = (kinds("ones", 1), kinds("others", 2));
         let first = Described::of(&Kinds::with([one.clone(), other].concat()), &Described::default());

@@ -1,16 +1,19 @@
-//! The published description of the API: OpenAPI v3 per group version, and v2 for everything, in JSON and in protobuf.
+//! The published description of the API: OpenAPI v3 per group version, and v2 for everything, each in JSON and in protobuf.
 //! Built from the type table and a list of routes; it knows no kind. Descriptions are not in the facts, so there are none.
 
 mod definitions;
+mod message;
 mod operations;
 mod parts;
 mod proto;
+mod proto_v3;
 
 use serde_json::{Value, json};
 
 use crate::table::Table;
 
 pub use parts::{Members, Part, Written, assembled};
+pub use proto_v3::v3_protobuf;
 
 /// One resource, or one subresource, as far as its description needs it.
 #[derive(Clone, Copy, Debug)]

@@ -2,8 +2,9 @@
 //! Field numbers are those of google/gnostic, openapiv2/OpenAPIv2.proto. Members of the document that this server
 //! never writes have no code here.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+use super::message::Message;
 use super::parts::Borrowed;
 
 /// An item of `paths`.
@@ -120,107 +121,13 @@ fn schema(out: &mut Message, schema_value: &Value) {
     out.extensions(31, schema_value);
 }
 
-/// A protobuf message being written. Absent values write nothing.
-#[derive(Default)]
-struct Message {
-    bytes: Vec<u8>,
-}
-
-impl Message {
-    fn varint(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.bytes.push(value as u8 | 0x80);
-            value >>= 7;
-        }
-        self.bytes.push(value as u8);
-    }
-
-    fn block(&mut self, number: u32, bytes: &[u8]) {
-        self.varint(u64::from(number << 3 | 2));
-        self.varint(bytes.len() as u64);
-        self.bytes.extend_from_slice(bytes);
-    }
-
-    fn flag(&mut self, number: u32, value: &Value) {
-        if value.as_bool() == Some(true) {
-            self.varint(u64::from(number << 3));
-            self.bytes.push(1);
-        }
-    }
-
-    fn text(&mut self, number: u32, value: &Value) {
-        if let Some(text) = value.as_str().filter(|text| !text.is_empty()) {
-            self.block(number, text.as_bytes());
-        }
-    }
-
-    fn texts(&mut self, number: u32, value: &Value) {
-        for text in value.as_array().into_iter().flatten().filter_map(Value::as_str) {
-            self.block(number, text.as_bytes());
-        }
-    }
-
-    fn nested(&mut self, number: u32, write: impl FnOnce(&mut Message)) {
-        let mut inner = Message::default();
-        write(&mut inner);
-        self.block(number, &inner.bytes);
-    }
-
-    fn message(&mut self, number: u32, value: &Value, write: impl FnOnce(&mut Message, &Value)) {
-        if value.is_object() {
-            self.nested(number, |inner| write(inner, value));
-        }
-    }
-
-    fn messages(&mut self, number: u32, value: &Value, write: impl Fn(&mut Message, &Value)) {
-        for item in value.as_array().into_iter().flatten() {
-            self.message(number, item, &write);
-        }
-    }
-
-    /// A map as a list of (name, value) messages.
-    fn named(&mut self, number: u32, value: &Value, write: impl Fn(&mut Message, &Value)) {
-        for (name, value) in value.as_object().unwrap_or(&Map::new()) {
-            self.nested(number, |inner| {
-                inner.block(1, name.as_bytes());
-                inner.nested(2, |inner| write(inner, value));
-            });
-        }
-    }
-
-    /// As [`named`](Self::named), of values that are written.
-    fn written(&mut self, number: u32, values: &Borrowed<'_>) {
-        for (name, value) in values {
-            self.nested(number, |inner| {
-                inner.block(1, name.as_bytes());
-                inner.block(2, value);
-            });
-        }
-    }
-
-    /// An `Any`, which holds YAML; JSON is YAML.
-    fn yaml(&mut self, value: &Value) {
-        self.block(2, format!("{value}\n").as_bytes());
-    }
-
-    fn extensions(&mut self, number: u32, value: &Value) {
-        for (name, value) in value.as_object().unwrap_or(&Map::new()).iter().filter(|(name, _)| name.starts_with("x-"))
-        {
-            self.nested(number, |inner| {
-                inner.block(1, name.as_bytes());
-                inner.nested(2, |inner| inner.yaml(value));
-            });
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use serde_json::json;
 
     use super::super::{Part, Written, assembled};
 
-    /// Reads a message back: its fields in order, all of them length-delimited or small varints.
+    /// Reads a message back: its fields in order, all of them length-delimited, of eight bytes or small varints.
     fn fields(mut bytes: &[u8]) -> Vec<(u64, Vec<u8>)> {
         fn varint(bytes: &mut &[u8]) -> u64 {
             let (mut value, mut shift) = (0, 0);
@@ -237,20 +144,23 @@ mod tests {
         let mut out = Vec::new();
         while !bytes.is_empty() {
             let tag = varint(&mut bytes);
-            let number = varint(&mut bytes);
-            if tag & 7 == 0 {
-                out.push((tag >> 3, vec![number as u8]));
-            } else {
-                let (block, rest) = bytes.split_at(number as usize);
-                out.push((tag >> 3, block.to_vec()));
-                bytes = rest;
-            }
+            let length = match tag & 7 {
+                0 => {
+                    out.push((tag >> 3, vec![varint(&mut bytes) as u8]));
+                    continue;
+                }
+                1 => 8,
+                _ => varint(&mut bytes) as usize,
+            };
+            let (block, rest) = bytes.split_at(length);
+            out.push((tag >> 3, block.to_vec()));
+            bytes = rest;
         }
         out
     }
 
     /// The content at a path of field numbers, taking the first of each.
-    fn at(bytes: &[u8], path: &[u64]) -> Vec<u8> {
+    pub fn at(bytes: &[u8], path: &[u64]) -> Vec<u8> {
         path.iter().fold(bytes.to_vec(), |bytes, number| {
             fields(&bytes).into_iter().find(|(found, _)| found == number).map(|(_, block)| block).unwrap()
         })

@@ -99,7 +99,7 @@ fn narrowed(schema: &Value, root: bool) -> Value {
 }
 
 /// The built-in types, and for each custom kind (its name among types, its group, version and kind, and that of its lists) a type
-/// without members and one of its lists: enough for documents to refer to.
+/// of nothing but metadata and one of its lists: enough for documents to refer to.
 pub fn custom_types<'a>(kinds: impl Iterator<Item = (&'a str, (&'a str, &'a str, &'a str), String)>) -> Table {
     let mut types: Vec<Type> = builtin().iter().map(|(_, known)| known.clone()).collect();
     for (name, (group, version, kind), list_kind) in kinds {
@@ -112,7 +112,8 @@ pub fn custom_types<'a>(kinds: impl Iterator<Item = (&'a str, (&'a str, &'a str,
         };
         let own = u16::try_from(types.len()).ok().map(crate::table::TypeId);
         let Some(own) = own else { break };
-        types.push(named(name.to_owned(), gvk(kind.to_owned()), Vec::new()));
+        let metadata = Field::custom("metadata", Shape::One(Item::Of(ids::META_V1_OBJECTMETA)));
+        types.push(named(name.to_owned(), gvk(kind.to_owned()), vec![metadata]));
         let items = Field { required: true, ..Field::custom("items", Shape::List(Item::Of(own))) };
         let metadata = Field::custom("metadata", Shape::One(Item::Of(ids::META_V1_LISTMETA)));
         types.push(named(format!("{name}List"), gvk(list_kind), vec![metadata, items]));
