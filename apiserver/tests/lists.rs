@@ -3,6 +3,7 @@
 
 mod client;
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use client::{Answer, Server};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
@@ -99,6 +100,24 @@ async fn a_token_of_a_forgotten_revision_is_answered_with_one_that_goes_on() {
     assert_eq!((undeleted.code, undeleted.at("/reason")), (410, &json!("Expired")));
     let deleted = maps().query("continue", &token(&undeleted)).send("deletecollection").await;
     assert_eq!((deleted.code, names(&deleted)), (200, vec!["m3", "m4", "m5"]));
+}
+
+#[tokio::test]
+async fn a_token_is_too_old_after_five_minutes() {
+    let server = filled().await;
+    let maps = || server.on("ConfigMap", "default").query("limit", "3");
+    let first = maps().list().await;
+    let mut old: Value = serde_json::from_slice(&BASE64URL.decode(token(&first)).unwrap()).unwrap();
+    old["made"] = json!(old["made"].as_i64().unwrap() - 301);
+    let old = BASE64URL.encode(old.to_string());
+    for verb in ["list", "deletecollection"] {
+        let expired = maps().query("continue", &old).send(verb).await;
+        assert_eq!((expired.code, expired.at("/reason")), (410, &json!("Expired")), "{verb}");
+        let goes_on = maps().query("continue", &token(&expired)).list().await;
+        assert_eq!(names(&goes_on), ["m3", "m4", "m5"], "{verb}");
+    }
+    let past = maps().at_revision(first.revision()).query("continue", &old).list().await;
+    assert_eq!(names(&past), ["m3", "m4", "m5"], "what was does not change");
 }
 
 #[tokio::test]

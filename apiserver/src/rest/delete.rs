@@ -172,6 +172,9 @@ pub async fn delete_collection(call: &Call<'_>) -> Result<ApiResponse, Status> {
     let list = ListOptions::read(call.request, false)?;
     let selection = Selection::read(call, &list)?;
     let plan = read::Plan::new(call, &list)?;
+    if let Some(token) = plan.expired() {
+        return read::expired(form, token);
+    }
     let options = DeleteOptions::read(call.request)?;
     let after = plan.token.clone();
     let mut deleted = match remove_all(call, &selection, plan, &options).await {

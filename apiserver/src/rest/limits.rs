@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use chrono::TimeDelta;
+
 /// Attempts of one write that other writers keep overtaking; then it is a Conflict.
 pub const WRITE_ATTEMPTS_MAX: usize = 64;
 /// The same for a write that is charged to quotas. Writes of another server, which nothing keeps in line with this one's, may
@@ -27,6 +29,9 @@ pub const NAME_ATTEMPTS_MAX: usize = 8;
 /// Longest name that a `generateName` is cut to, and the length of its random suffix.
 pub const GENERATED_NAME_BYTES_MAX: usize = 63;
 pub const SUFFIX_BYTES: usize = 5;
+/// How long a `continue` token shows the state of its first page, as long as Kubernetes keeps one: clients are made to begin again
+/// behind that, or to go on in the present.
+pub const CONTINUE_TIME_MAX: TimeDelta = TimeDelta::minutes(5);
 /// Objects that a watch reads at once for its initial events.
 pub const INITIAL_EVENTS_PAGE: usize = 500;
 /// Objects that a DELETE of a collection lists at once, and deletes at the same time.

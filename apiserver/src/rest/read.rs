@@ -1,5 +1,6 @@
 //! GET of one object and of a collection, now or in the past.
 
+use chrono::Utc;
 use http::StatusCode;
 use kontiki_kinds::KindRef;
 use kontiki_model::{Head, Key, Revision, Scope, Status};
@@ -89,8 +90,14 @@ pub async fn list(call: &Call<'_>) -> Result<ApiResponse, Status> {
     let selection = Selection::read(call, &options)?;
     let include = render::check_list_form(call, form)?;
     let mut plan = Plan::new(call, &options)?;
-    if let Some(past) = call.request.at {
-        plan = plan.below(past)?;
+    match call.request.at {
+        // What was does not change any more.
+        Some(past) => plan = plan.below(past)?,
+        None => {
+            if let Some(token) = plan.expired() {
+                return expired(form, token);
+            }
+        }
     }
     reach(call, plan.as_of).await?;
     let (log, scope, kind) = (call.core.log.clone(), call.scope(), call.route.kind.clone());
@@ -271,6 +278,11 @@ impl Plan {
         Ok(Plan { as_of, at, token: None, limit })
     }
 
+    /// The token that it goes on from, if that is too old.
+    pub fn expired(&self) -> Option<Token> {
+        self.token.clone().filter(|token| token.is_expired(Utc::now()))
+    }
+
     /// The same of a past state, where there is no newer revision.
     fn below(self, past: Revision) -> Result<Self, Status> {
         let at = match self.as_of {
@@ -286,7 +298,9 @@ impl Plan {
 }
 
 pub fn list_meta(page: &Page) -> ListMeta {
-    let token = |rest: &raft::Rest| Token { rest: rest.clone(), revision: Some(page.revision) }.encode();
+    let token = |rest: &raft::Rest| {
+        Token { rest: rest.clone(), revision: Some(page.revision), made: Some(Utc::now()) }.encode()
+    };
     ListMeta {
         revision: page.revision,
         token: page.rest.as_ref().map(token).unwrap_or_default(),
@@ -294,7 +308,7 @@ pub fn list_meta(page: &Page) -> ListMeta {
     }
 }
 
-fn expired(form: Form, token: Token) -> Result<ApiResponse, Status> {
+pub fn expired(form: Form, token: Token) -> Result<ApiResponse, Status> {
     let message = "The provided continue parameter is too old to display a consistent list result. You can start a new \
                    list without the continue parameter, or use the continue token in this response to retrieve the \
                    remainder of the results. Continuing with the provided token results in an inconsistent list - \
@@ -302,6 +316,6 @@ fn expired(form: Form, token: Token) -> Result<ApiResponse, Status> {
                    now may show up in the list.";
     let mut status = content::status_value(&failure::expired(message));
     status["metadata"]["continue"] =
-        Token { revision: None, rest: raft::Rest { left: None, ..token.rest } }.encode().into();
+        Token { revision: None, rest: raft::Rest { left: None, ..token.rest }, made: None }.encode().into();
     content::answer_value(StatusCode::GONE, form, &status)
 }

@@ -2,11 +2,13 @@
 //! Kubernetes': base64url of a small JSON document.
 
 use base64::{Engine as _, alphabet, engine};
+use chrono::{DateTime, Utc};
 use kontiki_model::{Key, Revision, Scope, Status};
 use kontiki_raft::Rest;
 use kontiki_schema::decode_json;
 use serde::{Deserialize, Serialize};
 
+use super::limits::CONTINUE_TIME_MAX;
 use crate::failure;
 
 const VERSION: &str = "meta.k8s.io/v1";
@@ -25,6 +27,8 @@ pub struct Token {
     pub rest: Rest,
     /// The revision of the first page; `None` goes on with the present state (an inconsistent continuation).
     pub revision: Option<Revision>,
+    /// When it was given out.
+    pub made: Option<DateTime<Utc>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -38,15 +42,29 @@ struct Wire {
     /// How many objects are left: a member of this server's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     left: Option<u64>,
+    /// When it was given out, in Unix' seconds: another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    made: Option<i64>,
 }
 
 impl Token {
+    /// Whether the state that it shows counts as forgotten.
+    pub fn is_expired(&self, now: DateTime<Utc>) -> bool {
+        self.revision.is_some() && self.made.is_some_and(|made| now - made > CONTINUE_TIME_MAX)
+    }
+
     pub fn encode(&self) -> String {
         let Key { namespace, name, .. } = &self.rest.after;
         let place = if namespace.is_empty() { name.clone() } else { format!("{namespace}/{name}") };
         let revision = self.revision.map_or(-1, |revision| i64::try_from(revision).unwrap_or(-1));
         // The zero byte makes the start exclusive: the first key behind the last one told.
-        let wire = Wire { v: VERSION.to_owned(), rv: revision, start: format!("{place}\0"), left: self.rest.left };
+        let wire = Wire {
+            v: VERSION.to_owned(),
+            rv: revision,
+            start: format!("{place}\0"),
+            left: self.rest.left,
+            made: self.made.map(|made| made.timestamp()),
+        };
         BASE64.encode(serde_json::to_vec(&wire).expect("plain members serialize"))
     }
 
@@ -79,7 +97,8 @@ impl Token {
             return Err(refused(&format!("encoded start key does not belong to this list (version {VERSION})")));
         }
         let after = Key::new(scope.resource.as_str(), namespace, name);
-        Ok(Token { rest: Rest { after, left: wire.left.filter(|_| revision.is_some()) }, revision })
+        let made = wire.made.and_then(|seconds| DateTime::from_timestamp(seconds, 0));
+        Ok(Token { rest: Rest { after, left: wire.left.filter(|_| revision.is_some()) }, revision, made })
     }
 }
 
@@ -102,12 +121,28 @@ mod tests {
             |namespace: Option<&str>| Scope { resource: "pods".into(), namespace: namespace.map(str::to_owned) };
         for (namespace, name, revision) in [("a", "b.c", Some(7)), ("", "node", Some(1)), ("a", "b", None)] {
             let rest = Rest { after: Key::new("pods", namespace, name), left: revision.map(|_| 3) };
-            let token = Token { rest, revision };
+            let token = Token { rest, revision, made: revision.and_then(|_| DateTime::from_timestamp(1_000, 0)) };
             assert_eq!(Token::decode(&token.encode(), &scope(None)).unwrap(), token);
         }
         let rest = Rest { after: Key::new("pods", "a", "b"), left: None };
-        let other = Token { rest, revision: Some(7) }.encode();
+        let other = Token { rest, revision: Some(7), made: None }.encode();
         assert!(Token::decode(&other, &scope(Some("z"))).is_err());
+    }
+
+    #[test]
+    fn tokens_show_their_state_for_a_while() {
+        let at = |seconds: i64| DateTime::from_timestamp(seconds, 0).unwrap();
+        let rest = Rest { after: Key::new("pods", "a", "b"), left: None };
+        let token = |revision, made| Token { rest: rest.clone(), revision, made };
+        let minutes = CONTINUE_TIME_MAX.num_seconds();
+        for (token, now, expired) in [
+            (token(Some(7), Some(at(1_000))), at(1_000 + minutes), false),
+            (token(Some(7), Some(at(1_000))), at(1_001 + minutes), true),
+            (token(Some(7), None), at(1_000_000), false),
+            (token(None, Some(at(1_000))), at(1_000_000), false),
+        ] {
+            assert_eq!(token.is_expired(now), expired, "{token:?} at {now}");
+        }
     }
 
     #[test]
