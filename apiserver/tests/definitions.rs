@@ -354,6 +354,21 @@ async fn what_was_stored_before_gets_new_defaults_when_it_is_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn custom_objects_may_have_finalizers_without_a_domain() {
+    const FINALIZER: &str = "resources-finalizer.argocd.argoproj.io";
+    let server = with_widgets().await;
+    let mut held = widget("v1", "held", &json!({"size": 3}));
+    held["metadata"]["finalizers"] = json!([FINALIZER]);
+    let made = widgets(&server, "v1").create(&held).await;
+    assert_eq!(made.code, 201, "{:#}", made.body);
+    assert!(made.warnings[0].contains("prefer a domain-qualified finalizer name"), "{:?}", made.warnings);
+    let changed = widgets(&server, "v1").name("held").merge(&json!({"spec": {"size": 4}})).await;
+    assert_eq!((changed.code, changed.warnings.len()), (200, 0));
+    let refused = widgets(&server, "v1").name("held").merge(&json!({"metadata": {"finalizers": ["a b"]}})).await;
+    assert_eq!((refused.code, refused.at("/details/causes/0/field")), (422, &json!("metadata.finalizers")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_definition_goes_after_its_objects() {
     let server = with_widgets().await;
     let kind = || server.core.kinds().by_resource("example.com", "v1", "widgets");
