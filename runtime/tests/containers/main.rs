@@ -62,7 +62,7 @@ async fn a_container_runs_logs_and_exits(bench: Bench) -> Outcome {
     let entries = bench.log("main")?;
     let mut said: Vec<&str> = entries.iter().map(|entry| entry.split_once(' ').map_or("", |(_, rest)| rest)).collect();
     said.sort_unstable();
-    assert_eq!(said, ["stderr F to stderr", "stdout F no line feed", "stdout F to stdout"]);
+    assert_eq!(said, ["stderr F to stderr", "stdout F to stdout", "stdout P no line feed"]);
     assert!(entries.iter().all(|entry| entry.find(' ') == Some("2026-11-21T08:00:00.123456789Z".len())));
 
     // Asking again changes nothing; a container's name is taken until it is removed.
