@@ -152,16 +152,16 @@ where
 {
     async fn run(mut self, api: Api<K>, config: watcher::Config) {
         let mut stream = std::pin::pin!(watcher(api, config).default_backoff());
-        let (mut outage, resource) = (Outage::default(), std::any::type_name::<K>());
+        let mut outage = Outage::new("watch interrupted", std::any::type_name::<K>());
         while let Some(event) = stream.next().await {
             match event {
                 // Every attempt begins with this, also one that fails.
                 Ok(event @ watcher::Event::Init) => self.follow(event),
                 Ok(event) => {
-                    outage.over(resource);
+                    outage.over();
                     self.follow(event);
                 }
-                Err(error) => outage.failed("watch interrupted", resource, &error),
+                Err(error) => outage.failed(&error),
             }
         }
     }

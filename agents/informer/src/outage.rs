@@ -3,24 +3,31 @@
 use tracing::{debug, info, warn};
 
 /// Of one thing that is tried until it works.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Outage {
+    what: &'static str,
+    subject: String,
     failing: bool,
 }
 
 impl Outage {
-    /// `what` is the sentence for the log.
-    pub fn failed(&mut self, what: &str, subject: &str, error: &dyn std::fmt::Display) {
-        if std::mem::replace(&mut self.failing, true) {
+    /// `what` is what the log says while it fails, `subject` whose affair it is.
+    pub fn new(what: &'static str, subject: impl Into<String>) -> Outage {
+        Outage { what, subject: subject.into(), failing: false }
+    }
+
+    pub fn failed(&mut self, error: &dyn std::fmt::Display) {
+        let Outage { what, subject, failing } = self;
+        if std::mem::replace(failing, true) {
             debug!(subject, %error, "{what}");
         } else {
             warn!(subject, %error, "{what}");
         }
     }
 
-    pub fn over(&mut self, subject: &str) {
+    pub fn over(&mut self) {
         if std::mem::take(&mut self.failing) {
-            info!(subject, "works again");
+            info!(subject = self.subject, "no longer: {}", self.what);
         }
     }
 }
@@ -63,11 +70,11 @@ mod tests {
     fn only_the_beginning_and_the_end_are_told() {
         let levels = Levels::default();
         tracing::subscriber::with_default(levels.clone(), || {
-            let mut outage = Outage::default();
-            outage.over("x");
-            (0..3).for_each(|_| outage.failed("cannot", "x", &"no"));
-            (0..2).for_each(|_| outage.over("x"));
-            outage.failed("cannot", "x", &"no");
+            let mut outage = Outage::new("cannot", "x");
+            outage.over();
+            (0..3).for_each(|_| outage.failed(&"no"));
+            (0..2).for_each(|_| outage.over());
+            outage.failed(&"no");
         });
         let told: Vec<Level> = levels.0.lock().unwrap().iter().copied().filter(|level| *level < Level::DEBUG).collect();
         assert_eq!(told, [Level::WARN, Level::INFO, Level::WARN]);

@@ -26,16 +26,16 @@ const NAMESPACE: &str = "kube-node-lease";
 /// Renews the lease of the node `name` for ever.
 pub async fn keep(client: Client, name: &str) {
     let mut retry = Retry::new(API_RETRY_FIRST, API_RETRY_MAX);
-    let mut outage = Outage::default();
+    let mut outage = Outage::new("cannot renew the node's lease", name);
     loop {
         match renew(&client, name).await {
             Ok(()) => {
                 retry.reset();
-                outage.over(name);
+                outage.over();
                 tokio::time::sleep(LEASE_PERIOD).await;
             }
             Err(error) => {
-                outage.failed("cannot renew the node's lease", name, &error);
+                outage.failed(&error);
                 tokio::time::sleep(retry.next()).await;
             }
         }

@@ -70,7 +70,7 @@ impl Dispatcher {
         let api: Api<Pod> = Api::all(self.node.client.clone());
         let stream = watcher(api, watcher::Config::default().fields(&fields)).default_backoff();
         let mut events = std::pin::pin!(stream);
-        let mut outage = Outage::default();
+        let mut outage = Outage::new("the watch of pods broke off", &self.node.config.name);
         let mut runtime = self.node.containers.changes();
         let mut objects = self.node.objects.changes();
         loop {
@@ -79,11 +79,11 @@ impl Dispatcher {
                 event = events.next() => match event {
                     Some(Ok(event)) => {
                         if !matches!(event, watcher::Event::Init) {
-                            outage.over("pods");
+                            outage.over();
                         }
                         self.take(event).await;
                     }
-                    Some(Err(error)) => outage.failed("the watch of pods broke off", "pods", &error),
+                    Some(Err(error)) => outage.failed(&error),
                     None => return,
                 },
                 changed = runtime.recv() => match changed {

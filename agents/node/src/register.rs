@@ -50,7 +50,7 @@ impl Registrar {
     /// Makes the Node object or brings its labels and pod addresses up to date; tries until it works.
     pub async fn register(&self) -> Node {
         let mut retry = Retry::new(API_RETRY_FIRST, API_RETRY_MAX);
-        let mut outage = Outage::default();
+        let mut outage = Outage::new("cannot register the node", &self.config.name);
         loop {
             match self.try_register().await {
                 Ok(node) => {
@@ -58,7 +58,7 @@ impl Registrar {
                     return node;
                 }
                 Err(error) => {
-                    outage.failed("cannot register the node", &self.config.name, &error);
+                    outage.failed(&error);
                     tokio::time::sleep(retry.next()).await;
                 }
             }
@@ -115,7 +115,8 @@ impl Registrar {
     /// Keeps the status true for ever: told when it changes, and now and then when it does not.
     pub async fn keep_status(&self) {
         let mut retry = Retry::new(API_RETRY_FIRST, API_RETRY_MAX);
-        let (mut pressures, mut outage) = (Pressures::default(), Outage::default());
+        let mut pressures = Pressures::default();
+        let mut outage = Outage::new("cannot tell the node's status", &self.config.name);
         let mut told: Option<Millis> = None;
         loop {
             let state_dir = self.config.state_dir.clone();
@@ -128,12 +129,12 @@ impl Registrar {
             let pause = match self.tell(pressures, due).await {
                 Ok(sent) => {
                     retry.reset();
-                    outage.over(&self.config.name);
+                    outage.over();
                     told = if sent { Some(now_ms) } else { told };
                     NODE_STATUS_CHECK
                 }
                 Err(error) => {
-                    outage.failed("cannot tell the node's status", &self.config.name, &error);
+                    outage.failed(&error);
                     retry.next()
                 }
             };

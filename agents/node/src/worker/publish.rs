@@ -14,6 +14,7 @@ use crate::{
     clock::{self, Millis},
     limits::{API_RETRY_FIRST, API_RETRY_MAX, CONFLICTS_MAX},
     machine::OWN_CONDITIONS,
+    pod::PodId,
     retry::Retry,
     status_patch::difference,
 };
@@ -43,7 +44,7 @@ impl Publication {
         Publication {
             in_flight: false,
             retry: Retry::new(API_RETRY_FIRST, API_RETRY_MAX),
-            outage: Outage::default(),
+            outage: Outage::new("cannot tell the pod's status", PodId::of(pod).full_name()),
             not_before_ms: 0,
             version: version(pod),
         }
@@ -90,13 +91,13 @@ impl Worker {
         match told {
             Told::Accepted(pod) => {
                 self.publication.retry.reset();
-                self.publication.outage.over(&self.id.full_name());
+                self.publication.outage.over();
                 self.take(Arc::new(*pod));
             }
             Told::Overtaken(pod) => self.take(Arc::new(*pod)),
             Told::Vanished => self.publication.not_before_ms = clock::now() + pause(&mut self.publication.retry),
             Told::Failed(error) => {
-                self.publication.outage.failed("cannot tell the pod's status", &self.id.full_name(), &error);
+                self.publication.outage.failed(&error);
                 self.publication.not_before_ms = clock::now() + pause(&mut self.publication.retry);
             }
         }
