@@ -32,6 +32,7 @@ mod probes;
 mod quantity;
 mod register;
 mod retry;
+mod reviews;
 mod runtime;
 mod runtime_class;
 mod server;

@@ -97,6 +97,28 @@ fn a_node_serves_balances_counts_and_evicts() {
     ] {
         assert!(metrics.contains(wanted), "{wanted} is not in {metrics}");
     }
+    let token = cluster.k(&["create", "token", "default"]);
+    let ask = || {
+        let mut curl = cluster.netns.command("curl");
+        curl.args(["--silent", "--insecure", "-H", &format!("Authorization: Bearer {}", token.trim())]);
+        succeed(curl.arg("https://127.0.0.1:10250/metrics/resource"))
+    };
+    let user = "system:serviceaccount:default:default";
+    assert!(
+        ask().contains(&format!("Forbidden (user={user}, verb=get, resource=nodes/here, subresource(s)=[metrics])"))
+    );
+    cluster.k(&["create", "clusterrole", "figures", "--verb=get", "--resource=nodes/metrics"]);
+    cluster.k(&[
+        "create",
+        "clusterrolebinding",
+        "figures",
+        "--clusterrole=figures",
+        "--serviceaccount=default:default",
+    ]);
+    wait("figures for whoever may get them", || {
+        let said = ask();
+        if said.contains("node_cpu_usage_seconds_total ") { Ok(()) } else { Err(said) }
+    });
     let summary = cluster.k(&["get", "--raw", "/api/v1/nodes/here/proxy/stats/summary"]);
     let summary: serde_json::Value = serde_json::from_str(&summary).unwrap();
     assert!(summary["node"]["fs"]["usedBytes"].as_u64() > Some(0), "{summary}");

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kontiki_runtime::Usage;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::access::Verdict;
 use crate::{
     containers::{Answer, Command, Image, Refusal, Session},
     disk::Written,
@@ -34,6 +35,9 @@ pub trait Backend: Send + Sync + 'static {
     fn written<'a>(&'a self, pod: &'a Pod) -> Answer<'a, Written>;
     /// What one container, or with `None` the whole pod, has used.
     fn usage<'a>(&'a self, pod: &'a Pod, place: Option<&'a Place>) -> Answer<'a, Usage>;
+
+    /// Whether the holder of a token may get this subresource of the node.
+    fn review<'a>(&'a self, token: &'a str, subresource: &'a str) -> Answer<'a, Verdict>;
 
     fn images(&self) -> Answer<'_, Vec<Image>>;
     /// Reads the archive to its end; its failure fails the import.

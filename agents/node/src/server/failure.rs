@@ -44,11 +44,21 @@ pub fn bad_request(message: impl Into<String>) -> Refused {
 }
 
 pub fn unauthorized() -> Refused {
-    failure(StatusCode::UNAUTHORIZED, "Unauthorized", "a client certificate signed by the cluster's CA is required")
+    failure(
+        StatusCode::UNAUTHORIZED,
+        "Unauthorized",
+        "a client certificate signed by the cluster's CA is required, or for figures a token",
+    )
 }
 
 pub fn forbidden(user: &str) -> Refused {
     let message = format!("user {user:?} may not use the node's API: ask the API server");
+    failure(StatusCode::FORBIDDEN, "Forbidden", message)
+}
+
+/// In the kubelet's words.
+pub fn may_not_get(user: &str, node: &str, subresource: &str) -> Refused {
+    let message = format!("Forbidden (user={user}, verb=get, resource=nodes/{node}, subresource(s)=[{subresource}])");
     failure(StatusCode::FORBIDDEN, "Forbidden", message)
 }
 

@@ -1,7 +1,9 @@
 //! The node's own HTTPS API, which the API server calls: logs, exec, attach, port-forward, images, figures.
 //! It sees the node through [`Backend`] alone, and starts, stops and decides nothing. Whom it answers is settled by the
-//! client's certificate; what a user may do, the API server has decided before it asks.
+//! client's certificate, or for figures by the API server's word about a token; what a user may do besides, the API server has decided
+//! before it asks.
 
+mod access;
 mod backend;
 mod body;
 mod connection;
@@ -30,6 +32,7 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+pub use access::Verdict;
 use backend::Backend;
 
 /// Identity and address of the server. All PEM.

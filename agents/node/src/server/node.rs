@@ -5,13 +5,17 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Pod;
 use kontiki_runtime::{Usage, spec::ContainerState};
 
-use super::backend::{Archive, Backend, Connection, Place};
+use super::{
+    access::Verdict,
+    backend::{Archive, Backend, Connection, Place},
+};
 use crate::{
     containers::{Answer, Command, Image, Refusal, Session},
     disk::{Measure, Written},
     load::Load,
     node::NodeContext,
     pod::PodId,
+    reviews,
     spec::attempt_of,
     volumes,
 };
@@ -88,6 +92,13 @@ impl Backend for NodeContext {
         Box::pin(async move {
             let sandbox = PodId::of(pod).uid;
             self.containers.usage(&sandbox, place.map(|place| place.container.as_str())).await
+        })
+    }
+
+    fn review<'a>(&'a self, token: &'a str, subresource: &'a str) -> Answer<'a, Verdict> {
+        Box::pin(async move {
+            let answer = reviews::review(&self.client, &self.config.name, token, subresource).await;
+            answer.map_err(|error| Refusal::other(error.to_string()))
         })
     }
 

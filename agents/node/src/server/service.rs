@@ -8,13 +8,14 @@ use k8s_openapi::api::core::v1::Pod;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
+    access,
     backend::Backend,
     body::{self, Body},
     failure::{self, Refused},
     figures, images, logs,
     route::{NoRoute, PodName, Route, route},
     streams,
-    tls::{self, Caller},
+    tls::Caller,
     usage,
 };
 
@@ -62,7 +63,8 @@ impl Service {
             return Ok(body::text("ok"));
         }
         // Strangers do not learn which paths there are.
-        tls::authorize(self.caller.as_deref())?;
+        let caller = self.caller.as_deref();
+        access::decide(&*self.backend, caller, request.headers(), route.as_ref().ok()).await?;
         let route = route.map_err(|none| match none {
             NoRoute::Path => failure::no_such_path(),
             NoRoute::Method => failure::method_not_allowed(),

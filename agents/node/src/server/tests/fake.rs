@@ -21,7 +21,10 @@ use crate::{
     containers::{Answer, Command, Image, Refusal, RefusalKind, Session},
     disk::{ContainerBytes, Written},
     load::{Disk, Load, Memory},
-    server::backend::{Archive, Backend, Connection, Place},
+    server::{
+        access::Verdict,
+        backend::{Archive, Backend, Connection, Place},
+    },
 };
 
 pub struct Fake {
@@ -124,6 +127,16 @@ impl Backend for Fake {
         let cpu_nanoseconds = memory_bytes * 1_000_000;
         let usage = Usage { memory_bytes, memory_working_set_bytes, cpu_nanoseconds, ..Usage::default() };
         async move { Ok(usage) }.boxed()
+    }
+
+    /// A token is the name of its holder, and `reader` may get metrics.
+    fn review<'a>(&'a self, token: &'a str, subresource: &'a str) -> Answer<'a, Verdict> {
+        let verdict = match (token, subresource) {
+            ("reader", "metrics") => Verdict::Allowed,
+            ("reader" | "somebody", _) => Verdict::Refused { user: token.to_owned() },
+            _ => Verdict::Unknown,
+        };
+        async move { Ok(verdict) }.boxed()
     }
 
     fn images(&self) -> Answer<'_, Vec<Image>> {

@@ -39,6 +39,34 @@ async fn only_the_cluster_s_servers_and_masters_are_answered() {
 }
 
 #[tokio::test]
+async fn figures_are_for_whoever_shows_a_token_that_may_get_them() {
+    let node = Node::start().await;
+    let table = [
+        ("/metrics/resource", "Bearer reader", 200),
+        ("/metrics", "bearer  reader", 200),
+        ("/stats/summary", "Bearer reader", 403),
+        ("/metrics/resource", "Bearer somebody", 403),
+        ("/metrics/resource", "Bearer forged", 401),
+        ("/metrics/resource", "Basic reader", 401),
+        ("/metrics/resource", "Bearer ", 401),
+        ("/pods", "Bearer reader", 401),
+        ("/exec/default/web/app", "Bearer reader", 401),
+        ("/no/such/path", "Bearer reader", 401),
+    ];
+    for (path, shown, expected) in table {
+        let mut request = get(path);
+        request.headers_mut().insert("authorization", shown.parse().unwrap());
+        let (code, text) = read(node.request(None, request).await.unwrap()).await;
+        assert_eq!(code.as_u16(), expected, "{path} with {shown}: {text}");
+    }
+    let mut request = get("/stats/summary");
+    request.headers_mut().insert("authorization", "Bearer reader".parse().unwrap());
+    let client = node.authority.client("somebody", "system:nodes");
+    let (code, _) = read(node.request(Some(&client), request).await.unwrap()).await;
+    assert_eq!(code.as_u16(), 403, "a certificate decides alone");
+}
+
+#[tokio::test]
 async fn what_is_not_there_is_told_as_a_status() {
     let node = Node::start().await;
     let no_path = (404, "NotFound".into(), "the server could not find the requested resource".into());
