@@ -49,10 +49,7 @@ impl<'a> Plan<'a> {
             self.keep_running(&container);
         }
         if self.run_init_containers() {
-            let spec = self.spec;
-            for container in &spec.containers {
-                self.keep_running(container);
-            }
+            self.run_containers();
         }
     }
 
@@ -109,6 +106,25 @@ impl<'a> Plan<'a> {
             }
         }
         true
+    }
+
+    /// Starts containers one at a time, in their order: the hook of an earlier one may wait for a proxy that the later
+    /// ones go through.
+    fn run_containers(&mut self) {
+        let spec = self.spec;
+        if spec.containers.iter().any(|container| self.observed.is_busy(&Job::Start(container.name.clone()))) {
+            return;
+        }
+        for container in &spec.containers {
+            let before = self.actions.len();
+            self.keep_running(container);
+            let starts = self.actions[before..].iter().any(|action| matches!(action, Action::Start { .. }));
+            // Left by an agent that was killed meanwhile: it is removed, and made anew.
+            let half_made = self.observed.last(&container.name).map(|attempt| &attempt.state);
+            if starts || half_made == Some(&AttemptState::Created) {
+                return;
+            }
+        }
     }
 
     /// In this sandbox a container has been started, so initialisation was complete.

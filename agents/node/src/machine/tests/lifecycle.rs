@@ -29,6 +29,20 @@ fn a_pod_starts_in_order_and_is_ready() {
 }
 
 #[test]
+fn a_container_waits_for_the_hook_of_the_one_before_it_and_for_no_back_off() {
+    let mut world = World::new(json!({"containers": [{"name": "proxy"}, {"name": "a"}, {"name": "b"}]}));
+    world.observed.busy.insert(Job::Start("proxy".into()));
+    world.settle();
+    assert_eq!(world.take(), "volumes, sandbox");
+    world.observed.busy.clear();
+    world.waits("a", "ErrImagePull", "no such image", 10_000);
+    world.settle();
+    assert_eq!(world.take(), "start proxy-0, start b-0");
+    world.pass(10);
+    assert_eq!(world.take(), "pull back-off a, start a-0");
+}
+
+#[test]
 fn init_containers_run_one_after_the_other() {
     let mut world =
         World::new(json!({"initContainers": [{"name": "i"}, {"name": "j"}], "containers": [{"name": "a"}]}));
