@@ -16,8 +16,13 @@ use crate::{
 impl Inner {
     pub(super) async fn clean_up_sandbox(&self, id: &str) -> Result<(), RuntimeError> {
         let places = self.places(id);
-        if let Ok(Some(Record { shim: Some(shim), .. })) = read_json::<Record>(&places.record()) {
-            self.end_shim(shim.pid, &places).await?;
+        let shims = match read_json::<Record>(&places.record()) {
+            Ok(Some(Record { shim: Some(shim), .. })) => vec![shim.pid],
+            // An agent that was killed before it wrote the record may have started one.
+            _ => shims_of(&places.shim_config())?,
+        };
+        for pid in shims {
+            self.end_shim(pid, &places).await?;
         }
         self.end_processes(&places).await?;
         self.network.destroy(id).await?;
@@ -92,6 +97,11 @@ pub(super) fn is_shim(pid: i32, config: &Path) -> bool {
     let Ok(command_line) = std::fs::read(format!("/proc/{pid}/cmdline")) else { return false };
     let mut arguments = command_line.split(|&byte| byte == 0).skip(1);
     arguments.next() == Some(crate::shim::SHIM.as_bytes()) && arguments.next() == Some(config.as_os_str().as_bytes())
+}
+
+fn shims_of(config: &Path) -> Result<Vec<i32>, RuntimeError> {
+    let pids = folders(Path::new("/proc"))?.into_iter().filter_map(|name| name.parse::<i32>().ok());
+    Ok(pids.filter(|&pid| is_shim(pid, config)).collect())
 }
 
 async fn end_cgroup(cgroups: &Cgroups, path: &str) -> Result<(), RuntimeError> {

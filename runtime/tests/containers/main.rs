@@ -26,6 +26,9 @@ fn main() -> std::process::ExitCode {
         }),
         ("a_container_of_another_user", |bench| Box::pin(a_container_of_another_user(bench))),
         ("a_dead_shim_takes_its_containers_along", |bench| Box::pin(a_dead_shim_takes_its_containers_along(bench))),
+        ("a_sandbox_that_was_never_finished_leaves_no_shim", |bench| {
+            Box::pin(a_sandbox_that_was_never_finished_leaves_no_shim(bench))
+        }),
         ("a_killed_agent_changes_nothing", |bench| Box::pin(a_killed_agent_changes_nothing(bench))),
         ("a_container_among_the_processes_of_another", |bench| {
             Box::pin(a_container_among_the_processes_of_another(bench))
@@ -558,6 +561,19 @@ async fn a_killed_agent_changes_nothing(bench: Bench) -> Outcome {
     bench.runtime.remove_sandbox("pod").await?;
     assert!(!Path::new(&format!("/proc/{pid}")).exists());
     Ok(())
+}
+
+async fn a_sandbox_that_was_never_finished_leaves_no_shim(bench: Bench) -> Outcome {
+    let status = bench.runtime.run_sandbox(SandboxSpec { share_pid: true, ..bench.sandbox("pod") }).await?;
+    // As an agent leaves it that is killed while the shim starts.
+    let record = bench.folder.join("state/sandboxes/pod/sandbox.json");
+    let mut unfinished: serde_json::Value = serde_json::from_slice(&std::fs::read(&record)?)?;
+    unfinished["shim"] = serde_json::Value::Null;
+    std::fs::write(&record, unfinished.to_string())?;
+    let bench = bench.reopened().await?;
+    assert_eq!(bench.runtime.list().await?, []);
+    let shim = format!("/proc/{}", status.shim_pid);
+    harness::eventually("the shim is gone", async || Ok(!Path::new(&shim).exists())).await
 }
 
 async fn a_dead_shim_takes_its_containers_along(bench: Bench) -> Outcome {
