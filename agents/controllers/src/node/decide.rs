@@ -14,8 +14,13 @@ const NOT_READY: &str = "node.kubernetes.io/not-ready";
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 const NO_EXECUTE: &str = "NoExecute";
-/// Taints this controller sets and removes; all others are somebody else's.
-const OURS: &[&str] = &[NOT_READY, UNREACHABLE, UNSCHEDULABLE];
+/// Conditions that keep new pods away while they are True, and the taint that does.
+const KEEPING_AWAY: &[(&str, &str)] = &[
+    ("DiskPressure", "node.kubernetes.io/disk-pressure"),
+    ("MemoryPressure", "node.kubernetes.io/memory-pressure"),
+    ("NetworkUnavailable", "node.kubernetes.io/network-unavailable"),
+    ("PIDPressure", "node.kubernetes.io/pid-pressure"),
+];
 
 /// Of so many nodes that are not ready, and such a part of all, Kubernetes takes the network or the control plane for the
 /// cause, not the nodes.
@@ -95,8 +100,18 @@ pub fn told(node: &Node) -> Option<Timestamp> {
 }
 
 fn ready(node: &Node) -> Option<&NodeCondition> {
+    condition(node, "Ready")
+}
+
+fn condition<'a>(node: &'a Node, kind: &str) -> Option<&'a NodeCondition> {
     let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
-    conditions.into_iter().flatten().find(|condition| condition.type_ == "Ready")
+    conditions.into_iter().flatten().find(|condition| condition.type_ == kind)
+}
+
+/// Taints this controller sets and removes; all others are somebody else's.
+fn is_ours(taint: &Taint) -> bool {
+    let lasting = [NOT_READY, UNREACHABLE, UNSCHEDULABLE].into_iter();
+    lasting.chain(KEEPING_AWAY.iter().map(|(_, key)| *key)).any(|key| key == taint.key)
 }
 
 fn unknown(node: &Node, now: Timestamp) -> Vec<NodeCondition> {
@@ -129,7 +144,7 @@ enum Emptied {
 
 fn wanted_taints(node: &Node, ready: &str, emptied: Emptied, now: Timestamp) -> Vec<Taint> {
     let current = node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
-    let mut wanted: Vec<Taint> = current.iter().filter(|taint| !OURS.contains(&taint.key.as_str())).cloned().collect();
+    let mut wanted: Vec<Taint> = current.iter().filter(|taint| !is_ours(taint)).cloned().collect();
     let mut add = |key: &str, effect: &str| {
         let taint = Taint { key: key.into(), effect: effect.into(), value: None, time_added: None };
         let old = current.iter().find(|one| alike(one, &taint)).cloned();
@@ -153,6 +168,12 @@ fn wanted_taints(node: &Node, ready: &str, emptied: Emptied, now: Timestamp) -> 
         _ => {
             add(NOT_READY, "NoSchedule");
             add(NOT_READY, NO_EXECUTE);
+        }
+    }
+    for (kind, key) in KEEPING_AWAY {
+        // A silent node's conditions are Unknown: it has the taint of being unreachable instead.
+        if condition(node, kind).is_some_and(|condition| condition.status == "True") {
+            add(key, "NoSchedule");
         }
     }
     if node.spec.as_ref().and_then(|spec| spec.unschedulable) == Some(true) {
@@ -301,6 +322,27 @@ mod tests {
         assert_eq!(keys(&first), Some(vec![(UNSCHEDULABLE.to_owned(), "NoSchedule".to_owned())]));
         let settled = json!([{"key": UNSCHEDULABLE, "effect": "NoSchedule"}]);
         assert_eq!(verdict(&node("True", settled, true), 1, Disruption::None, now()), Verdict::default());
+    }
+
+    #[test]
+    fn a_node_under_pressure_gets_no_new_pods_until_it_is_over() {
+        for (kind, key) in KEEPING_AWAY {
+            let under = |status: &str, taints: serde_json::Value| -> Node {
+                let condition = json!({"type": kind, "status": status});
+                let mut node = node("True", taints, false);
+                let status = node.status.as_mut().unwrap();
+                status.conditions.as_mut().unwrap().push(serde_json::from_value(condition).unwrap());
+                node
+            };
+            let taint = json!([{"key": key, "effect": "NoSchedule"}]);
+            let told = |node: Node| keys(&verdict(&node, 1, Disruption::None, now()));
+            let wanted = vec![((*key).to_owned(), "NoSchedule".to_owned())];
+            assert_eq!(told(under("True", json!([]))), Some(wanted), "{kind}");
+            assert_eq!(told(under("True", taint.clone())), None, "{kind}");
+            for status in ["False", "Unknown"] {
+                assert_eq!(told(under(status, taint.clone())), Some(Vec::new()), "{kind} {status}");
+            }
+        }
     }
 
     #[test]
