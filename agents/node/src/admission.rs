@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use k8s_openapi::api::core::v1::{
-    Container, ContainerPort, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod, PodSpec,
+    ContainerPort, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod, PodSpec,
 };
 
 use crate::{machine::Rejection, pod, quantity, spec::resources, sysctls::Sysctls};
@@ -130,8 +130,7 @@ pub fn request(spec: &PodSpec, name: &str) -> i64 {
     if name == "pods" {
         return 1;
     }
-    let of = |container: &Container| resources::amount(container.resources.as_ref(), false, name);
-    resources::pod_sum(spec, of).saturating_add(resources::overhead(spec, name))
+    resources::request(spec, name).saturating_add(resources::overhead(spec, name))
 }
 
 fn ports_conflict(a: &PodSpec, b: &PodSpec) -> bool {

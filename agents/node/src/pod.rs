@@ -2,16 +2,16 @@
 
 use std::borrow::Cow;
 
-use k8s_openapi::{
-    api::core::v1::{Container, EphemeralContainer, Pod, PodSpec, Probe},
-    apimachinery::pkg::api::resource::Quantity,
-};
+use k8s_openapi::api::core::v1::{Container, EphemeralContainer, Pod, PodSpec, Probe, ResourceRequirements};
 
 use crate::{
     clock::Millis,
     limits::{GRACE_DEFAULT_S, GRACE_MIN_S},
-    quantity,
+    spec::resources::amount,
 };
+
+/// What decides on the class of service.
+const COMPUTE: [&str; 2] = ["cpu", "memory"];
 
 /// Who a pod is, for ever.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -208,18 +208,19 @@ pub fn qos_class(pod: &Pod) -> String {
         return class;
     }
     let Some(spec) = &pod.spec else { return "BestEffort".to_owned() };
-    let mut any = false;
-    let mut guaranteed = true;
-    for container in containers(spec) {
-        let resources = container.resources.clone().unwrap_or_default();
-        let (requests, limits) = (resources.requests.unwrap_or_default(), resources.limits.unwrap_or_default());
-        for name in ["cpu", "memory"] {
-            let amount = |quantity: Option<&Quantity>| quantity.map(|q| quantity::milli(&q.0)).filter(|m| *m > 0);
-            let (request, limit) = (amount(requests.get(name)), amount(limits.get(name)));
-            any |= request.is_some() || limit.is_some();
-            guaranteed &= limit.is_some() && request.unwrap_or(limit.unwrap_or_default()) == limit.unwrap_or_default();
-        }
-    }
+    let asks = |resources: &ResourceRequirements| {
+        COMPUTE.iter().any(|name| [false, true].iter().any(|limits| amount(Some(resources), *limits, name).is_some()))
+    };
+    let whole = spec.resources.as_ref().filter(|resources| asks(resources));
+    let own = || containers(spec).map(|container| container.resources.clone().unwrap_or_default());
+    let all: Vec<ResourceRequirements> = whole.map_or_else(|| own().collect(), |whole| vec![whole.clone()]);
+    let limited = |resources: &ResourceRequirements| {
+        COMPUTE.iter().all(|name| {
+            let limit = amount(Some(resources), true, name);
+            limit.is_some() && amount(Some(resources), false, name).or(limit) == limit
+        })
+    };
+    let (any, guaranteed) = (all.iter().any(asks), all.iter().all(limited));
     match (any, guaranteed) {
         (false, _) => "BestEffort",
         (true, true) => "Guaranteed",
@@ -230,4 +231,29 @@ pub fn qos_class(pod: &Pod) -> String {
 
 pub fn on_host_network(spec: &PodSpec) -> bool {
     spec.host_network == Some(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn what_is_said_of_the_whole_pod_decides_on_its_class() {
+        let both = json!({"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"cpu": "1000m", "memory": "1Gi"}});
+        let some = json!({"requests": {"cpu": "1"}});
+        for (whole, own, class) in [
+            (Value::Null, Value::Null, "BestEffort"),
+            (Value::Null, some.clone(), "Burstable"),
+            (Value::Null, both.clone(), "Guaranteed"),
+            (both.clone(), Value::Null, "Guaranteed"),
+            (both.clone(), some.clone(), "Guaranteed"),
+            (some, both, "Burstable"),
+        ] {
+            let spec = json!({"resources": whole, "containers": [{"name": "c", "resources": own}]});
+            let pod: Pod = serde_json::from_value(json!({"spec": spec})).unwrap();
+            assert_eq!(qos_class(&pod), class, "{spec}");
+        }
+    }
 }

@@ -37,16 +37,22 @@ fn quota_us(milli_cpu: i64) -> i64 {
 
 pub fn of_container(pod: &Pod, container: &Container, memory_capacity: i64) -> Resources {
     let asked = container.resources.as_ref();
-    let cpu_limit = amount(asked, true, "cpu");
+    let cpu_limit = bound(pod, container, "cpu");
     let cpu_request = amount(asked, false, "cpu").or(cpu_limit);
     Resources {
         cpu_shares: Some(cpu_request.map_or(CPU_SHARES_MIN, shares)),
         cpu_quota_us: cpu_limit.map(quota_us),
         cpu_period_us: cpu_limit.map(|_| CPU_PERIOD_US),
-        memory_bytes: amount(asked, true, "memory"),
+        memory_bytes: bound(pod, container, "memory"),
         pids: None,
         oom_score_adj: Some(oom_score_adj(pod, container, memory_capacity)),
     }
+}
+
+/// A container without a limit of its own is bounded by its pod's.
+fn bound(pod: &Pod, container: &Container, name: &str) -> Option<i64> {
+    let whole = || amount(pod.spec.as_ref()?.resources.as_ref(), true, name);
+    amount(container.resources.as_ref(), true, name).or_else(whole)
 }
 
 /// Who dies first when the machine runs out of memory: the more a container asked for, the later.
@@ -57,20 +63,27 @@ fn oom_score_adj(pod: &Pod, container: &Container, memory_capacity: i64) -> i32 
         _ => {
             let asked = container.resources.as_ref();
             let request = amount(asked, false, "memory").or_else(|| amount(asked, true, "memory")).unwrap_or(0);
+            let request = request.saturating_add(share_of_rest(&pod::spec(pod)));
             let score = 1000 - 1000 * i128::from(request) / i128::from(memory_capacity.max(1));
             score.clamp(3, 999) as i32
         }
     }
 }
 
-/// The whole pod: what its containers ask together, and its overhead. A limit holds only if every container has one.
+/// Memory that a pod asks for beyond what its containers do, in equal parts for each.
+fn share_of_rest(spec: &PodSpec) -> i64 {
+    let Some(whole) = amount(spec.resources.as_ref(), false, "memory") else { return 0 };
+    let own = pod_sum(spec, |container| amount(container.resources.as_ref(), false, "memory"));
+    let containers = spec.containers.len() + spec.init_containers.iter().flatten().count();
+    whole.saturating_sub(own).max(0) / i64::try_from(containers.max(1)).unwrap_or(i64::MAX)
+}
+
+/// The whole pod: what it asks itself or its containers do together, and its overhead. Without a limit of the pod's own
+/// there is one only if every container has one.
 pub fn of_pod(spec: &PodSpec) -> Resources {
-    let cpu_request = pod_sum(spec, |c| {
-        amount(c.resources.as_ref(), false, "cpu").or_else(|| amount(c.resources.as_ref(), true, "cpu"))
-    });
-    let cpu_request = cpu_request.saturating_add(overhead(spec, "cpu"));
-    let cpu_limit = all_limited(spec, "cpu");
-    let memory_limit = all_limited(spec, "memory");
+    let cpu_request = request(spec, "cpu").saturating_add(overhead(spec, "cpu"));
+    let cpu_limit = limit(spec, "cpu");
+    let memory_limit = limit(spec, "memory");
     Resources {
         cpu_shares: Some(shares(cpu_request)),
         cpu_quota_us: cpu_limit.map(quota_us),
@@ -81,10 +94,20 @@ pub fn of_pod(spec: &PodSpec) -> Resources {
     }
 }
 
-fn all_limited(spec: &PodSpec, name: &str) -> Option<i64> {
-    let all = pod::containers(spec).all(|container| amount(container.resources.as_ref(), true, name).is_some());
-    let sum = || pod_sum(spec, |container| amount(container.resources.as_ref(), true, name));
-    all.then(|| sum().saturating_add(overhead(spec, name)))
+/// What the pod asks for: by itself, or else its containers together, for which a limit is a request too.
+pub fn request(spec: &PodSpec, name: &str) -> i64 {
+    let of = |container: &Container| {
+        let asked = container.resources.as_ref();
+        amount(asked, false, name).or_else(|| amount(asked, true, name))
+    };
+    amount(spec.resources.as_ref(), false, name).unwrap_or_else(|| pod_sum(spec, of))
+}
+
+fn limit(spec: &PodSpec, name: &str) -> Option<i64> {
+    let of = |container: &Container| amount(container.resources.as_ref(), true, name);
+    let all = pod::containers(spec).all(|container| of(container).is_some());
+    let limit = amount(spec.resources.as_ref(), true, name).or_else(|| all.then(|| pod_sum(spec, of)))?;
+    Some(limit.saturating_add(overhead(spec, name)))
 }
 
 /// What the pod's runtime class says that its sandbox takes.
@@ -140,6 +163,26 @@ mod tests {
         assert_eq!((b.cpu_shares, b.cpu_quota_us, b.memory_bytes, b.oom_score_adj), (Some(2), None, None, Some(999)));
         let whole = of_pod(spec);
         assert_eq!((whole.cpu_shares, whole.cpu_quota_us, whole.memory_bytes), (Some(256), None, None));
+    }
+
+    #[test]
+    fn what_is_said_of_the_whole_pod_holds_for_it_and_bounds_its_containers() {
+        let pod = pod(serde_json::json!({
+            "resources": {"requests": {"cpu": "300m", "memory": "512Mi"}, "limits": {"cpu": "500m", "memory": "1Gi"}},
+            "containers": [
+                {"name": "a", "resources": {"requests": {"cpu": "250m", "memory": "256Mi"}, "limits": {"memory": "512Mi"}}},
+                {"name": "b"}]}));
+        let spec = pod.spec.as_ref().unwrap();
+        let whole = of_pod(spec);
+        let told = (whole.cpu_shares, whole.cpu_quota_us, whole.memory_bytes);
+        assert_eq!(told, (Some(307), Some(50_000), Some(1 << 30)));
+        for (container, shares, memory, score) in
+            [(&spec.containers[0], 256, 512 << 20, 625), (&spec.containers[1], 512, 1 << 30, 875)]
+        {
+            let own = of_container(&pod, container, 1 << 30);
+            let told = (own.cpu_shares, own.cpu_quota_us, own.memory_bytes, own.oom_score_adj);
+            assert_eq!(told, (Some(shares), Some(50_000), Some(memory), Some(score)), "{}", container.name);
+        }
     }
 
     #[test]
