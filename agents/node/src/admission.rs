@@ -61,7 +61,9 @@ pub fn refuse(pod: &Pod, room: &Room<'_>) -> Option<Rejection> {
         let requests = container.resources.clone().and_then(|resources| resources.requests).unwrap_or_default();
         requests.into_keys()
     });
-    for name in asked {
+    // As with the kubelet, what is no resource of this node is for somebody else to count.
+    let counted = |name: &String| !is_extended(name) || room.allocatable.contains_key(name);
+    for name in asked.filter(counted) {
         if !names.contains(&name) {
             names.push(name);
         }
@@ -131,6 +133,10 @@ pub fn request(spec: &PodSpec, name: &str) -> i64 {
         return 1;
     }
     resources::request(spec, name).saturating_add(resources::overhead(spec, name))
+}
+
+fn is_extended(name: &str) -> bool {
+    name.contains('/') && !name.contains("kubernetes.io/")
 }
 
 fn ports_conflict(a: &PodSpec, b: &PodSpec) -> bool {
@@ -210,7 +216,9 @@ mod tests {
     #[test]
     fn a_pod_that_does_not_fit_fails_with_the_kubelets_reason() {
         let allocatable: BTreeMap<String, String> =
-            [("cpu", "1"), ("memory", "1Gi"), ("pods", "2")].map(|(k, v)| (k.into(), v.into())).into();
+            [("cpu", "1"), ("memory", "1Gi"), ("pods", "2"), ("example.com/foo", "1")]
+                .map(|(k, v)| (k.into(), v.into()))
+                .into();
         let labels: BTreeMap<String, String> = [("disk".to_owned(), "ssd".to_owned())].into();
         let running =
             Arc::new(pod(json!({"containers": [{"name": "a", "ports": [{"containerPort": 80, "hostPort": 80}],
@@ -225,6 +233,7 @@ mod tests {
         let one = std::slice::from_ref(&running);
         for fits in [
             json!({"containers": [{"name": "b"}], "os": {"name": "linux"}}),
+            json!({"containers": [{"name": "b", "resources": {"requests": {"example.com/foo": "1", "example.com/gpu": "1"}}}]}),
             json!({"containers": [{"name": "b", "ports": [{"containerPort": 6443},
                 {"containerPort": 1, "hostPort": 6443, "protocol": "UDP"}]}]}),
             json!({"containers": [{"name": "b", "securityContext": {"appArmorProfile": {"type": "Unconfined"}}}],
@@ -282,9 +291,14 @@ mod tests {
                 "AppArmor",
             ),
             (
-                json!({"containers": [{"name": "b", "resources": {"requests": {"example.com/gpu": "1"}}}]}),
+                json!({"containers": [{"name": "b", "resources": {"requests": {"example.com/foo": "2"}}}]}),
                 vec![],
-                "OutOfexample.com/gpu",
+                "OutOfexample.com/foo",
+            ),
+            (
+                json!({"containers": [{"name": "b", "resources": {"requests": {"hugepages-2Mi": "2Mi"}}}]}),
+                vec![],
+                "OutOfhugepages-2Mi",
             ),
         ] {
             assert_eq!(with(spec, &pods).unwrap().reason, reason);

@@ -5,7 +5,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use k8s_openapi::api::core::v1::{Node, Pod, Service};
+use k8s_openapi::{
+    api::core::v1::{Node, Pod, Service},
+    apimachinery::pkg::api::resource::Quantity,
+};
 use kontiki_informer::{Informer, ObjectKey};
 use kube::Client;
 use tokio::sync::{Notify, watch};
@@ -43,6 +46,14 @@ impl NodeContext {
     pub fn labels(&self) -> Option<BTreeMap<String, String>> {
         let node = self.nodes.get(&ObjectKey::new("", &self.config.name))?;
         Some(node.metadata.labels.clone().unwrap_or_default())
+    }
+
+    /// What there is for pods: of the machine, and of what others have advertised in the Node's status.
+    pub fn offered(&self) -> BTreeMap<String, String> {
+        let node = self.nodes.get(&ObjectKey::new("", &self.config.name));
+        let told = node.and_then(|node| node.status.as_ref()?.allocatable.clone()).unwrap_or_default();
+        let told = told.into_iter().map(|(name, Quantity(amount))| (name, amount));
+        told.chain(self.allocatable.clone()).collect()
     }
 
     /// Of the whole machine, in bytes.

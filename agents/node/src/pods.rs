@@ -186,7 +186,7 @@ impl Dispatcher {
         let room = Room {
             own_ports: &self.node.config.own_ports,
             sysctls: &self.node.sysctls,
-            allocatable: &self.node.allocatable,
+            allocatable: &self.node.offered(),
             labels: labels.as_ref(),
             node_name: &self.node.config.name,
             pods: &pods,

@@ -7,7 +7,7 @@ use k8s_openapi::{
         ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeFeatures,
         NodeRuntimeHandler, NodeRuntimeHandlerFeatures, NodeSpec, NodeStatus,
     },
-    apimachinery::pkg::apis::meta::v1::Time,
+    apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::Time},
 };
 use kontiki_informer::Outage;
 use kube::{
@@ -181,8 +181,8 @@ impl Registrar {
     fn status(&self, old: Option<&NodeStatus>, images: &[Image], pressures: Pressures) -> NodeStatus {
         let address = |type_: &str, address: String| NodeAddress { type_: type_.to_owned(), address };
         NodeStatus {
-            capacity: Some(self.facts.capacity()),
-            allocatable: Some(self.facts.allocatable()),
+            capacity: Some(advertised(old, self.facts.capacity())),
+            allocatable: Some(advertised(old, self.facts.allocatable())),
             node_info: Some(self.facts.info.clone()),
             addresses: Some(vec![
                 address("InternalIP", self.config.address.to_string()),
@@ -198,6 +198,12 @@ impl Registrar {
             ..old.cloned().unwrap_or_default()
         }
     }
+}
+
+/// The machine's own resources, and those that others have put into the capacity: there is as much of them for pods.
+fn advertised(old: Option<&NodeStatus>, own: BTreeMap<String, Quantity>) -> BTreeMap<String, Quantity> {
+    let known = old.and_then(|status| status.capacity.clone()).unwrap_or_default();
+    known.into_iter().chain(own).collect()
 }
 
 /// When each pressure was last seen: it stays reported for a while, so that it does not flutter.
@@ -294,6 +300,18 @@ fn without_heartbeats(status: &NodeStatus) -> NodeStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_others_advertise_stays_in_the_capacity_and_may_be_given_away() {
+        let amounts = |list: &[(&str, &str)]| -> BTreeMap<String, Quantity> {
+            list.iter().map(|(name, amount)| ((*name).to_owned(), Quantity((*amount).to_owned()))).collect()
+        };
+        let capacity = Some(amounts(&[("cpu", "1"), ("example.com/foo", "3")]));
+        let allocatable = Some(amounts(&[("cpu", "1"), ("example.com/gone", "1")]));
+        let old = NodeStatus { capacity, allocatable, ..NodeStatus::default() };
+        let told = advertised(Some(&old), amounts(&[("cpu", "2")]));
+        assert_eq!(told, amounts(&[("cpu", "2"), ("example.com/foo", "3")]));
+    }
 
     #[test]
     fn a_pressure_is_held_and_others_conditions_stay() {
