@@ -159,8 +159,12 @@ impl std::fmt::Display for Resolver {
 
 fn hosts(address: IpAddr, host: &str, domain: Option<&str>, aliases: &[HostAlias]) -> String {
     let names = match domain {
-        Some(domain) if !host.ends_with(domain) => format!("{host}.{domain}\t{host}"),
-        Some(_) | None => host.to_owned(),
+        Some(domain) => {
+            // With setHostnameAsFQDN the host's name has the domain in it.
+            let short = host.strip_suffix(domain).and_then(|short| short.strip_suffix('.')).unwrap_or(host);
+            format!("{short}.{domain}\t{short}")
+        }
+        None => host.to_owned(),
     };
     let mut text = String::from("# Kubernetes-managed hosts file.\n");
     text.push_str("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
@@ -243,8 +247,10 @@ mod tests {
     fn hosts_name_the_pod_and_its_aliases() {
         let aliases: Vec<HostAlias> =
             serde_json::from_value(json!([{"ip": "1.2.3.4", "hostnames": ["a", "b"]}])).unwrap();
-        let text = hosts("10.1.0.2".parse().unwrap(), "web-0", Some("web.n.svc.cluster.local"), &aliases);
-        assert!(text.contains("10.1.0.2\tweb-0.web.n.svc.cluster.local\tweb-0\n"));
-        assert!(text.ends_with("\n# Entries added by HostAliases.\n1.2.3.4\ta\tb\n"));
+        for host in ["web-0", "web-0.web.n.svc.cluster.local"] {
+            let text = hosts("10.1.0.2".parse().unwrap(), host, Some("web.n.svc.cluster.local"), &aliases);
+            assert!(text.contains("10.1.0.2\tweb-0.web.n.svc.cluster.local\tweb-0\n"), "{text}");
+            assert!(text.ends_with("\n# Entries added by HostAliases.\n1.2.3.4\ta\tb\n"));
+        }
     }
 }

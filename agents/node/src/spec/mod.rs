@@ -7,5 +7,5 @@ mod security;
 
 pub use self::{
     container::{Problem, Surroundings, attempt_of, container_name, container_spec, stop_signal},
-    sandbox::{LABEL_GRACE_S, LABEL_NAME, LABEL_NAMESPACE, SandboxNeeds, hostname, sandbox_spec},
+    sandbox::{LABEL_GRACE_S, LABEL_NAME, LABEL_NAMESPACE, SandboxNeeds, hostname, refuse_hostname, sandbox_spec},
 };

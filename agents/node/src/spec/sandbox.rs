@@ -15,6 +15,8 @@ pub const LABEL_GRACE_S: &str = "grace-seconds";
 
 /// Longest name that the kernel takes for a host.
 const HOSTNAME_MAX: usize = 63;
+/// As the kernel takes it with its domain.
+const FQDN_MAX: usize = 64;
 
 /// What the node adds to the pod's own words.
 pub struct SandboxNeeds {
@@ -48,6 +50,17 @@ pub fn sandbox_spec(pod: &Pod, needs: &SandboxNeeds) -> SandboxSpec {
         ]),
         id: id.uid,
     }
+}
+
+/// Why a pod cannot have the host name it asks for, in the kubelet's words.
+pub fn refuse_hostname(hostname: &str) -> Result<(), String> {
+    let asked = hostname.len();
+    if asked <= FQDN_MAX {
+        return Ok(());
+    }
+    let problem =
+        format!("FQDN {hostname} is too long ({FQDN_MAX} characters is the max, {asked} characters requested)");
+    Err(format!("Failed to construct FQDN from Pod hostname and cluster domain, {problem}"))
 }
 
 /// Host name, and the domain it is in, if any.
@@ -93,5 +106,12 @@ mod tests {
             let (host, domain) = hostname(&pod, "machine", "cluster.local");
             assert_eq!((host.as_str(), domain.as_deref()), expected);
         }
+    }
+
+    #[test]
+    fn a_name_with_its_domain_that_the_kernel_does_not_take_is_refused_with_its_length() {
+        assert_eq!(refuse_hostname(&"a".repeat(64)), Ok(()));
+        let refused = refuse_hostname(&"a".repeat(65)).unwrap_err();
+        assert!(refused.ends_with("a is too long (64 characters is the max, 65 characters requested)"), "{refused}");
     }
 }

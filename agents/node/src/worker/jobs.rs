@@ -21,7 +21,7 @@ use crate::{
     node::NodeContext,
     pod::{self, PodId},
     runtime_class,
-    spec::{SandboxNeeds, container_name, sandbox_spec},
+    spec::{SandboxNeeds, container_name, hostname, refuse_hostname, sandbox_spec},
     tokens,
     volumes::{
         self, Place, Sources, Token, TokenKey, VolumeProblem, expiring_at_ms, release_container, remove_pod_folder,
@@ -271,6 +271,7 @@ async fn create_sandbox(node: &NodeContext, pod: &Pod) -> Result<(), String> {
         // What was let in because root in it would be nobody outside must not run as root of the machine.
         return Err("can't set `spec.hostUsers: false`, runtime does not support user namespaces".to_owned());
     }
+    refuse_hostname(&hostname(pod, &node.config.name, &node.config.cluster_domain).0)?;
     let address = match pod::on_host_network(&spec) {
         true => None,
         false => Some(node.containers.take_address(&id.uid).map_err(|refusal| refusal.message)?),
