@@ -1,5 +1,7 @@
 //! A Deployment's status: counts, and how its rollout is doing. Pure.
 
+use std::sync::Arc;
+
 use k8s_openapi::{
     api::apps::v1::{Deployment, DeploymentCondition, DeploymentSpec, DeploymentStatus, ReplicaSet},
     apimachinery::pkg::apis::meta::v1::Time,
@@ -38,7 +40,7 @@ pub fn status(
         observed_generation: view.deployment.metadata.generation,
         collision_count: old.collision_count,
         conditions: old.conditions.clone(),
-        terminating_replicas: None,
+        terminating_replicas: terminating(view.sets),
     };
     let mut conditions = Conditions { list: old.conditions.clone().unwrap_or_default(), now: view.now };
     if available_now >= limits.replicas - limits.max_unavailable {
@@ -146,6 +148,12 @@ fn progress(
         return None;
     }
     Some(deadline - waited)
+}
+
+/// `None` if one of the sets does not tell. One that was never looked at has no pods.
+fn terminating(sets: &[Arc<ReplicaSet>]) -> Option<i32> {
+    let told = sets.iter().filter_map(|set| set.status.as_ref()).filter(|status| status.observed_generation.is_some());
+    told.map(|status| status.terminating_replicas).sum()
 }
 
 fn old_replicas(status: &DeploymentStatus) -> i32 {

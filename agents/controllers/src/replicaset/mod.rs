@@ -230,8 +230,8 @@ fn decide(set: &ReplicaSet, selector: &Selector, candidates: &[Arc<Pod>], now: T
     }
     let ended = mine.iter().filter(|pod| !pods::is_active(pod)).filter_map(|pod| pod.resource_version()?.parse().ok());
     plan.ended = ended.max();
-    mine.retain(|pod| pods::is_active(pod));
     plan.status = status::counts(set, &mine, min_ready, now);
+    mine.retain(|pod| pods::is_active(pod));
     plan.again_in_s = mine.iter().filter_map(|pod| pods::available_in(pod, min_ready, now)).filter(|s| *s > 0).min();
     let have = mine.len();
     let wanted = usize::try_from(wanted).expect("clamped to zero above");
@@ -331,6 +331,19 @@ mod tests {
         let orphan = Named { name: "orphan".to_owned(), uid: Some("orphan-uid".to_owned()) };
         assert_eq!((plan.create, plan.adopt, plan.release), (1, vec![orphan], vec![]));
         assert_eq!((plan.status.replicas, plan.status.available_replicas), (2, Some(2)));
+    }
+
+    #[test]
+    fn pods_on_their_way_out_are_counted_apart() {
+        let going = |phase: &str| {
+            let mut pod = Pod::clone(&pod(phase, "web", true, true, true));
+            pod.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+            pod.status.as_mut().unwrap().phase = Some(phase.to_owned());
+            Arc::new(pod)
+        };
+        let plan = plan(&set(1), &[pod("stays", "web", true, true, true), going("Running"), going("Failed")]);
+        let told = (plan.status.replicas, plan.status.ready_replicas, plan.status.terminating_replicas);
+        assert_eq!((plan.create, told), (0, (1, Some(1), Some(1))));
     }
 
     #[test]

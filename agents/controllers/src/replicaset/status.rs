@@ -18,9 +18,9 @@ const FAILURE: &str = "ReplicaFailure";
 
 /// The numbers; conditions are left open.
 pub fn counts(set: &ReplicaSet, pods: &[&Arc<Pod>], min_ready: i32, now: Timestamp) -> ReplicaSetStatus {
-    let count = |holds: &dyn Fn(&Pod) -> bool| {
-        i32::try_from(pods.iter().filter(|pod| holds(pod)).count()).expect("fewer pods than two billion")
-    };
+    let number = |pods: usize| i32::try_from(pods).expect("fewer pods than two billion");
+    let active = |pod: &&&Arc<Pod>| pods::is_active(pod);
+    let count = |holds: &dyn Fn(&Pod) -> bool| number(pods.iter().filter(active).filter(|pod| holds(pod)).count());
     let template = set.spec.as_ref().and_then(|spec| spec.template.as_ref());
     let template_labels = template.and_then(|template| template.metadata.as_ref()?.labels.clone()).unwrap_or_default();
     ReplicaSetStatus {
@@ -32,7 +32,7 @@ pub fn counts(set: &ReplicaSet, pods: &[&Arc<Pod>], min_ready: i32, now: Timesta
         available_replicas: Some(count(&|pod| pods::available_in(pod, min_ready, now) == Some(0))),
         observed_generation: set.metadata.generation,
         conditions: None,
-        terminating_replicas: None,
+        terminating_replicas: Some(number(pods.iter().filter(|pod| pods::is_terminating(pod)).count())),
     }
 }
 
@@ -62,7 +62,12 @@ pub fn conditions(
 /// Whether two statuses tell the same, absent numbers being zero.
 pub fn same(old: &ReplicaSetStatus, new: &ReplicaSetStatus) -> bool {
     let numbers = |status: &ReplicaSetStatus| {
-        let optional = [status.fully_labeled_replicas, status.ready_replicas, status.available_replicas];
+        let optional = [
+            status.fully_labeled_replicas,
+            status.ready_replicas,
+            status.available_replicas,
+            status.terminating_replicas,
+        ];
         (status.replicas, optional.map(Option::unwrap_or_default), status.observed_generation)
     };
     numbers(old) == numbers(new) && old.conditions.iter().flatten().eq(new.conditions.iter().flatten())

@@ -200,3 +200,20 @@ fn a_recreated_deployment_is_available_once_all_its_pods_are() {
         assert_eq!(condition.status, told, "{available} of 3");
     }
 }
+
+#[test]
+fn pods_on_their_way_out_are_counted_over_all_sets_that_tell() {
+    let told = |terminating: &[Option<i32>]| {
+        let telling = |(number, terminating): (usize, &Option<i32>)| {
+            let mut set = ReplicaSet::clone(&set(&format!("s{number}"), "v1", 1, 1, 1, 1));
+            set.status.as_mut().unwrap().terminating_replicas = *terminating;
+            Arc::new(set)
+        };
+        let sets: Vec<Arc<ReplicaSet>> = terminating.iter().enumerate().map(telling).collect();
+        let deployment = deployment(1, rolling(), "v1");
+        let view = View { deployment: &deployment, sets: &sets, pods: &[], now: Timestamp::UNIX_EPOCH };
+        decide(&view).status.terminating_replicas
+    };
+    assert_eq!(told(&[Some(1), Some(2)]), Some(3));
+    assert_eq!(told(&[Some(1), None]), None);
+}
