@@ -26,7 +26,7 @@ use crate::{
     failure,
     fairness::Fairness,
     follow::Follower,
-    health,
+    health::{self, Failing},
     kontiki::era::Eras,
     limits,
     metrics::Metrics,
@@ -98,6 +98,7 @@ pub struct Core {
     draining: AtomicBool,
     /// Controllers and scheduler run in this process.
     controlling: AtomicBool,
+    pub(crate) failing: Failing,
 }
 
 impl Core {
@@ -150,6 +151,7 @@ impl Core {
             bootstrapped: watch::Sender::new(false),
             draining: AtomicBool::new(false),
             controlling: AtomicBool::new(false),
+            failing: Failing::default(),
         }))
     }
 

@@ -1,6 +1,9 @@
 //! `/healthz`, `/livez`, `/readyz`: is this process worth keeping, is it worth asking.
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use futures::{FutureExt as _, future::BoxFuture};
 use http::StatusCode;
@@ -22,6 +25,14 @@ struct Check {
     passes: Passes,
 }
 
+impl Check {
+    async fn ask(&self, core: &Arc<Core>) -> Result<(), String> {
+        let result = (self.passes)(core).await;
+        core.failing.note(self.name, &result);
+        result
+    }
+}
+
 /// What depends on a check.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Part {
@@ -33,6 +44,23 @@ enum Part {
 }
 
 type Passes = fn(&Arc<Core>) -> BoxFuture<'_, Result<(), String>>;
+
+/// The checks that failed when they were last asked for, and why: probes ask all the time, and the log is told what has changed.
+#[derive(Default)]
+pub(crate) struct Failing(Mutex<BTreeMap<&'static str, String>>);
+
+impl Failing {
+    fn note(&self, check: &'static str, result: &Result<(), String>) {
+        let mut failing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match result {
+            Ok(()) if failing.remove(check).is_some() => tracing::info!(check, "health check passes again"),
+            Err(reason) if failing.insert(check, reason.clone()).as_ref() != Some(reason) => {
+                tracing::warn!(check, reason, "health check failed");
+            }
+            Ok(()) | Err(_) => (),
+        }
+    }
+}
 
 /// In the order in which they are told.
 static CHECKS: &[Check] = &[
@@ -181,10 +209,9 @@ pub(crate) async fn answer(core: &Arc<Core>, endpoint: &str, check: &str, reques
             report.push_str(&format!("[+]{name} excluded: ok\n"));
             continue;
         }
-        match (check.passes)(core).await {
+        match check.ask(core).await {
             Ok(()) => report.push_str(&format!("[+]{name} ok\n")),
             Err(reason) => {
-                tracing::warn!(check = name, reason, "health check failed");
                 failed = true;
                 report.push_str(&format!("[-]{name} failed: {}\n", told.reason(&reason)));
             }
@@ -231,10 +258,9 @@ impl Told {
 }
 
 async fn one(core: &Arc<Core>, check: &Check, told: Told) -> ApiResponse {
-    match (check.passes)(core).await {
+    match check.ask(core).await {
         Ok(()) => content::text(StatusCode::OK, "ok"),
         Err(reason) => {
-            tracing::warn!(check = check.name, reason, "health check failed");
             let report = format!("internal server error: {}\n", told.reason(&reason));
             content::text(StatusCode::INTERNAL_SERVER_ERROR, report)
         }

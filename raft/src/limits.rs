@@ -33,6 +33,8 @@ pub const MANIFEST_PREALLOCATION_BYTES: usize = 64 * KIB;
 /// How often the free space is looked at, and how long what finds none waits before it tries again.
 pub const SPACE_INTERVAL: Duration = Duration::from_millis(250);
 pub const SPACE_RETRY: Duration = Duration::from_millis(100);
+/// How often the leader asks the others for the space they lack.
+pub const ROOM_INTERVAL: Duration = Duration::from_millis(500);
 /// How long what is committed waits for an append that notes it too.
 pub const COMMITTED_NOTE_DELAY: Duration = Duration::from_millis(10);
 /// Appends that wait for one `fdatasync`.
@@ -151,6 +153,8 @@ pub const WRITE_COALESCE_BYTES: usize = 64 * KIB;
 pub const DIAL_TIMEOUT: Duration = Duration::from_millis(1_000);
 pub const RECONNECT_DELAY_MIN: Duration = Duration::from_millis(10);
 pub const RECONNECT_DELAY_MAX: Duration = Duration::from_millis(100);
+/// A connection that is refused for the same reason again is told no sooner.
+pub const REFUSAL_INTERVAL: Duration = Duration::from_secs(10);
 /// How long a server that ends waits for the others to let go of their connections to it.
 pub const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 /// A connection over which nothing comes for so long has a hung peer behind it.

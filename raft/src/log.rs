@@ -77,6 +77,7 @@ impl Log {
             spawn(&cancel, node.clone().follow_members()),
             spawn(&cancel, node.clone().watch_leader()),
             spawn(&cancel, node.clone().regain()),
+            spawn(&cancel, node.clone().ask_for_room()),
             spawn(&cancel, node.clone().announce(member)),
         ];
         let tasks = Mutex::new(tasks);

@@ -238,38 +238,44 @@ async fn recover(world: &World) -> Result<(), Violation> {
 /// Waits until every member has applied everything, and compares them.
 async fn settle(world: &World) {
     let deadline = true_now() + RECOVERY;
-    loop {
+    while world.violation().is_none() {
         world.look();
         let revision = world.state().chronicle.revision();
-        let replicas: Vec<_> = world.running().into_iter().filter_map(|id| Some((id, world.server(id)?.1))).collect();
-        // Whoever was never made a member knows nothing.
-        let members: Vec<_> = replicas.iter().filter(|(_, replica)| !replica.voters().is_empty()).collect();
-        let behind = members.iter().find(|(_, replica)| replica.store().revision() < revision);
-        if world.violation().is_some() {
-            return;
-        }
-        let Some((id, replica)) = behind else {
-            for (id, replica) in &members {
-                let state = world.state();
-                let expected = state.chronicle.live_at(&scope(), revision);
-                let seen = replica.store().list(&scope(), ListOptions::default());
-                let verdict = match seen {
-                    Ok(page) => identical::check_state(*id, revision, &page.items, &expected),
-                    Err(error) => violated("a server can be read", error.to_string()),
-                };
-                drop(state);
-                let voters = (replica.voters(), members[0].1.voters());
-                world.judge(verdict.and_then(|()| identical::check_voters(*id, &voters.0, &voters.1)));
+        let members = members(world);
+        let at = |id| world.server(id).map_or(0, |(_, replica)| replica.store().revision());
+        match members.iter().find(|id| at(**id) < revision) {
+            None if !members.is_empty() => return world.judge(compare(world, &members)).unwrap_or_default(),
+            _ if true_now() < deadline => sleep(LOOK).await,
+            Some(id) => {
+                let seen = format!("server {id} is at {} of {revision}", at(*id));
+                world.judge::<()>(violated("every member catches up", seen));
             }
-            return;
-        };
-        if true_now() >= deadline {
-            let seen = format!("server {id} is at {} of {revision}", replica.store().revision());
-            world.judge::<()>(violated("every member catches up", seen));
-            return;
+            None => {
+                world.judge::<()>(violated("a cluster that is whole has a leader", format!("not within {RECOVERY:?}")));
+            }
         }
-        sleep(LOOK).await;
     }
+}
+
+/// As the leader knows them. Whoever was added by a leader that could not commit it is no member, whatever its own log says.
+fn members(world: &World) -> BTreeSet<u64> {
+    let running = world.running().into_iter().filter_map(|id| Some(world.server(id)?.1));
+    let leader = running.filter(|replica| replica.leads().0).max_by_key(|replica| replica.leads().1);
+    leader.map(|leader| leader.members()).unwrap_or_default()
+}
+
+fn compare(world: &World, members: &BTreeSet<u64>) -> Result<(), Violation> {
+    let revision = world.state().chronicle.revision();
+    let expected = world.state().chronicle.live_at(&scope(), revision);
+    let mut voters = None;
+    for (id, replica) in members.iter().filter_map(|id| Some((*id, world.server(*id)?.1))) {
+        match replica.store().list(&scope(), ListOptions::default()) {
+            Ok(page) => identical::check_state(id, revision, &page.items, &expected)?,
+            Err(error) => violated("a server can be read", error.to_string())?,
+        }
+        identical::check_voters(id, &replica.voters(), voters.get_or_insert_with(|| replica.voters()))?;
+    }
+    Ok(())
 }
 
 impl super::world::State {

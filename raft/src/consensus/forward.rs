@@ -128,8 +128,10 @@ impl Node {
         if let Err(stopped) = &self.raft.metrics().borrow_watched().running_state {
             return Attempt::Failed(fatal_error(stopped.clone()));
         }
-        // The leader's disk alone decides: a follower's reserve is for what it is sent.
-        if let Some(shortage) = self.shortage().filter(|_| self.raft.is_leader()) {
+        let shortage = || self.shortage().or_else(|| self.rooms.refused());
+        if self.raft.is_leader()
+            && let Some(shortage) = shortage()
+        {
             return Attempt::Failed(NodeError::Full(shortage));
         }
         let written = self.raft.client_write(Proposal(in_time(command, now_ms(), self.clock_slack)));

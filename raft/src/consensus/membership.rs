@@ -203,7 +203,9 @@ impl Node {
                 None if metrics.membership_config.voter_ids().count() == 1 => {
                     Attempt::Failed(NodeError::Refused("this is the only server: no other one could lead".into()))
                 }
-                None => Attempt::Failed(NodeError::Refused("no other voter can be reached: none could lead".into())),
+                None => Attempt::Failed(NodeError::Refused(
+                    "no other voter answers and has room on its disk: none could lead".into(),
+                )),
             },
         };
         let (asked, to) = match chosen {
@@ -236,6 +238,9 @@ impl Node {
         let Some(member) = members(metrics).into_iter().find(|member| member.id == id && member.voter) else {
             return refuse("it is not a voter".into());
         };
+        if let Some(shortage) = self.rooms.of(id) {
+            return refuse(format!("it cannot take writes: {shortage}"));
+        }
         match (self.answers(&member), member.silent_for, member.lag) {
             (true, _, Some(lag)) if lag <= CAUGHT_UP_ENTRIES => Attempt::Done(id),
             (true, _, lag) => {
@@ -261,8 +266,8 @@ impl Node {
     /// The voter that would lose least time as the next leader.
     fn successor(&self, metrics: &RaftMetrics<TypeConfig>) -> Option<u64> {
         let others = members(metrics).into_iter().filter(|member| member.voter && member.id != metrics.id);
-        let reached = others.filter(|member| self.answers(member));
-        reached.min_by_key(|member| member.lag.unwrap_or(u64::MAX)).map(|member| member.id)
+        let fit = others.filter(|member| self.answers(member) && self.rooms.of(member.id).is_none());
+        fit.min_by_key(|member| member.lag.unwrap_or(u64::MAX)).map(|member| member.id)
     }
 
     /// Before this server ends: leadership goes to another voter, and what is in flight is answered, by whoever leads then.

@@ -9,6 +9,7 @@ mod membership;
 mod network;
 mod node;
 mod offline;
+mod room;
 mod service;
 pub mod simulated;
 #[cfg(test)]

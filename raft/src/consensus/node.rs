@@ -19,6 +19,7 @@ use super::lost::Lost;
 use super::machine::Machine;
 use super::membership::members;
 use super::network::Network;
+use super::room::Rooms;
 use super::service::Receiving;
 use super::{LogStore, TypeConfig};
 use crate::disk::Shortage;
@@ -28,7 +29,7 @@ use crate::limits::{
 };
 use crate::status::{Leadership, Role, Status};
 use crate::store::Store;
-use crate::transport::{self, Dial, Identity, Member, PeerStream, Peers};
+use crate::transport::{self, Dial, Identity, Member, PeerStream, Peers, Refusals};
 use crate::{DiskError, OpenError};
 
 #[derive(Clone)]
@@ -47,6 +48,8 @@ pub struct Node {
     pub(super) connections: InFlight,
     pub(super) clock_slack: Duration,
     pub(super) lost: Lost,
+    pub(super) rooms: Rooms,
+    refusals: Refusals,
 }
 
 /// How a node is to be.
@@ -109,9 +112,22 @@ impl Node {
         let peers = Peers::new(me, dial);
         let raft = Raft::new(id, Arc::new(config), Network::new(peers.clone()), log.clone(), machine).await;
         let raft = raft.map_err(|error| OpenError::Raft(error.to_string()))?;
-        let (receiving, in_flight, removed, connections) = Default::default();
-        let node =
-            Node { raft, log, store, peers, applied, receiving, in_flight, removed, connections, clock_slack, lost };
+        let (receiving, in_flight, removed, connections, rooms, refusals) = Default::default();
+        let node = Node {
+            raft,
+            log,
+            store,
+            peers,
+            applied,
+            receiving,
+            in_flight,
+            removed,
+            connections,
+            clock_slack,
+            lost,
+            rooms,
+            refusals,
+        };
         let initialized = node.raft.is_initialized().await.map_err(|error| OpenError::Raft(error.to_string()))?;
         if !initialized && start == Start::Alone {
             let members = BTreeMap::from([(id, member)]);
@@ -155,7 +171,7 @@ impl Node {
         let was_member = proven.is_some_and(|node| self.is_member(node));
         let incoming = match transport::accept(stream, self.peers.me(), proven).await {
             Ok(incoming) => incoming,
-            Err(error) => return tracing::warn!(%error, "refused a connection"),
+            Err(error) => return self.refusals.tell(&error),
         };
         if self.peers.me().cluster() == 0
             && incoming.cluster() != 0
@@ -271,7 +287,7 @@ impl Node {
         self.log.synced().await.map_err(|error| NodeError::Storage(error.to_string()))
     }
 
-    /// Why writes are refused, if the disk is full.
+    /// What this server's disk lacks, if it is full.
     pub fn shortage(&self) -> Option<Shortage> {
         self.log.shortage()
     }

@@ -233,6 +233,7 @@ pub(super) async fn control(node: Node, kind: u8, payload: Bytes) -> Answer {
             node.reminded(log_id(term, index)).await.map_err(|error| error.to_string())?;
             done(&())
         }
+        wire::SHORTAGE => done(&node.shortage()),
         other => Err(format!("a request of kind {other} among votes and heartbeats")),
     }
 }

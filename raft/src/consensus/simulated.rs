@@ -194,6 +194,11 @@ impl<R: Runtime> Replica<R> {
         self.raft.voter_ids().collect()
     }
 
+    /// Voters and learners.
+    pub fn members(&self) -> BTreeSet<u64> {
+        self.raft.server_metrics().borrow_watched().membership_config.nodes().map(|(id, _)| *id).collect()
+    }
+
     /// Why it has stopped, if it has.
     pub fn failure(&self) -> Option<String> {
         let stopped = self.raft.metrics().borrow_watched().running_state.as_ref().err().map(ToString::to_string);

@@ -27,6 +27,8 @@ pub const READ_INDEX: u8 = 11;
 pub const CHANGE: u8 = 12;
 /// The receiver acknowledged an entry that it does not have.
 pub const LOST: u8 = 13;
+/// What the receiver's disk lacks.
+pub const SHORTAGE: u8 = 14;
 /// Kinds of answers.
 pub const DONE: u8 = 0x80;
 /// The request was understood and could not be served; the payload says why, for people.
@@ -106,7 +108,7 @@ pub enum Forwarded<T> {
     Storage(String),
     /// Whoever asked is no member (any more); nothing was done.
     NotMember,
-    /// The leader's disk is full; nothing was done.
+    /// The leader's disk is full, or those of too many others; nothing was done.
     Full(Shortage),
     /// What was asked for cannot be done; nothing was.
     Refused(String),

@@ -10,6 +10,7 @@ mod heard;
 mod hello;
 mod incoming;
 mod peers;
+mod refusals;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +19,7 @@ pub use frame::Frame;
 pub use hello::Identity;
 pub use incoming::{Incoming, accept};
 pub use peers::{Peer, Peers};
+pub use refusals::Refusals;
 
 use std::fmt;
 use std::io;

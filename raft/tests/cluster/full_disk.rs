@@ -83,10 +83,39 @@ async fn one_full_disk_after_another(root: &Path) {
     );
     fs::remove_file(root.join(NAMES[full]).join("filler")).unwrap();
     caught_up(&logs[full], &logs[third]).await;
+    without_a_majority_with_room(root, &logs, leader).await;
     for log in &logs {
         assert_eq!(log.status().failure, None);
         log.shutdown().await;
     }
+}
+
+/// Both followers' disks are full: the leader refuses writes before anybody's fate is in doubt, and takes them again by itself.
+async fn without_a_majority_with_room(root: &Path, logs: &[Log], leader: usize) {
+    let full = [(leader + 1) % 3, (leader + 2) % 3];
+    full.iter().for_each(|server| fill(&root.join(NAMES[*server])));
+    let refused = async |log: &Log, name: &str| match log.propose(put(name, "refused?")).await {
+        Ok(_) => None,
+        Err(ProposeError::DiskFull(shortage)) => Some(shortage),
+        Err(other) => panic!("{other:?}"),
+    };
+    let deadline = Instant::now() + PATIENCE;
+    let shortage = loop {
+        if let Some(shortage) = refused(&logs[leader], "before it is known").await {
+            break shortage;
+        }
+        assert!(Instant::now() < deadline, "the leader takes writes that no majority has room for");
+    };
+    assert!(full.iter().any(|server| shortage.dir.starts_with(&format!("{}:/", NAMES[*server]))), "{shortage}");
+    for log in logs {
+        assert!(refused(log, "afterwards").await.is_some());
+        log.barrier().await.unwrap();
+    }
+    assert_eq!(logs[leader].status().shortage, None, "its own disk has room");
+    fs::remove_file(root.join(NAMES[full[0]]).join("filler")).unwrap();
+    write(&logs[full[0]], "with one of them").await;
+    fs::remove_file(root.join(NAMES[full[1]]).join("filler")).unwrap();
+    caught_up(&logs[full[1]], &logs[leader]).await;
 }
 
 #[test]
