@@ -131,6 +131,8 @@ fn validate_status(new: &Value, old: &Value, faults: &mut Faults) {
         "readyReplicas",
         "availableReplicas",
         "unavailableReplicas",
+        "terminatingReplicas",
+        "collisionCount",
     ];
     for member in counts {
         workload::not_negative(new, &format!("/status/{member}"), faults);

@@ -7,7 +7,7 @@ use crate::column::{self, number_column};
 use crate::kind::Orphans;
 use crate::podsecurity::PodSecurity;
 use crate::quota::Measure;
-use crate::tree::{at, count, fill, int, keep, object};
+use crate::tree::{at, count, fill, int, keep, missing, object};
 use crate::{Column, Field, Kind, Scale, SelectorForm, Subresource, metadata, pod, selector, workload};
 
 pub static KIND: Kind = Kind {
@@ -60,7 +60,11 @@ const COLUMNS: &[Column] = &[
 
 /// Selector and labels are those of the template, where they are not given.
 fn default(controller: &mut Value) {
-    workload::default(controller);
+    if missing(controller, "/spec/template") {
+        fill(object(controller, "spec"), "replicas", 1);
+    } else {
+        workload::default(controller);
+    }
     fill(object(controller, "status"), "replicas", 0);
     let labels = at(controller, "/spec/template/metadata/labels").clone();
     if labels.as_object().is_none_or(serde_json::Map::is_empty) {
@@ -78,9 +82,15 @@ fn validate(controller: &Value, faults: &mut Faults) {
     workload::not_negative(controller, "/spec/minReadySeconds", faults);
     workload::not_negative(controller, "/spec/replicas", faults);
     let (chosen, template) = (at(controller, "/spec/selector"), at(controller, "/spec/template"));
-    if count(controller, "/spec/selector") == 0 {
+    let selects = count(controller, "/spec/selector") > 0;
+    if !selects {
         faults.required("spec.selector", "");
-    } else if !selector::matches(&json!({"matchLabels": chosen}), at(template, "/metadata/labels")) {
+    }
+    if template.is_null() {
+        faults.required("spec.template", "");
+        return;
+    }
+    if selects && !selector::matches(&json!({"matchLabels": chosen}), at(template, "/metadata/labels")) {
         workload::not_selected(at(template, "/metadata/labels"), "spec.template", faults);
     }
     workload::validate_pods(template, "spec.template", faults);

@@ -33,6 +33,11 @@ pub fn matches(selector: &Value, labels: &Value) -> bool {
     LabelSelector::from_json(selector).is_ok_and(|selector| selector.matches_by(label))
 }
 
+/// Whether it says what it selects.
+pub fn is_sound(selector: &Value) -> bool {
+    LabelSelector::from_json(selector).is_ok()
+}
+
 /// No requirement at all.
 pub fn is_empty(selector: &Value) -> bool {
     members(selector, "/matchLabels").next().is_none() && list(selector, "/matchExpressions").is_empty()

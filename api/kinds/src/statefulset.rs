@@ -4,8 +4,9 @@ use kontiki_model::Faults;
 use serde_json::{Value, json};
 
 use crate::column::{self, text_column};
+use crate::names::{label, report};
 use crate::podsecurity::PodSecurity;
-use crate::tree::{at, fill, fill_text, int, keep, list_mut, missing, object, text};
+use crate::tree::{at, fill, fill_text, int, keep, list, list_mut, missing, object, text};
 use crate::{
     Column, FinalizerRule, Kind, NameRule, Subresource, int_or_percent, metadata, persistentvolumeclaim, pod, workload,
 };
@@ -39,6 +40,7 @@ pub static KIND: Kind = Kind {
     prepare_create: |set| set["status"] = json!({}),
     prepare_update: |new, old| keep(new, old, "status"),
     validate,
+    validate_create,
     validate_update,
     validate_status,
     warnings,
@@ -78,7 +80,6 @@ fn default(set: &mut Value) {
     }
 }
 
-/// The pods' spec is not looked into: its volumes are only complete with the claims, when a pod is made.
 fn validate(set: &Value, faults: &mut Faults) {
     let spec = at(set, "/spec");
     match text(spec, "/podManagementPolicy") {
@@ -100,8 +101,43 @@ fn validate(set: &Value, faults: &mut Faults) {
     workload::validate_selector(set, "empty selector is invalid for statefulset", faults);
     let template = at(spec, "/template");
     workload::validate_selected(at(spec, "/selector"), template, faults);
-    workload::validate_template_metadata(template, "spec.template", faults);
+    workload::validate_pods(&with_claims(template, spec), "spec.template", faults);
     workload::validate_endless(template, "StatefulSet", faults);
+    for (index, claim) in list(spec, "/volumeClaimTemplates").iter().enumerate() {
+        let path = format!("spec.volumeClaimTemplates[{index}]");
+        let name = text(claim, "/metadata/name");
+        report(label(name), name, &format!("{path}.metadata.name"), faults);
+        persistentvolumeclaim::validate_spec(at(claim, "/spec"), &format!("{path}.spec"), faults);
+    }
+}
+
+/// The template that pods are made of: each claim is a volume, in the place of another one of its name.
+fn with_claims(template: &Value, spec: &Value) -> Value {
+    let mut template = template.clone();
+    let mut volumes = list(&template, "/spec/volumes").to_vec();
+    for claim in list(spec, "/volumeClaimTemplates") {
+        let name = text(claim, "/metadata/name");
+        // A fault of the name is the claim's.
+        if !label(name).is_empty() {
+            continue;
+        }
+        let volume = json!({"name": name, "persistentVolumeClaim": {"claimName": name}});
+        match volumes.iter_mut().find(|volume| text(volume, "/name") == name) {
+            Some(replaced) => *replaced = volume,
+            None => volumes.push(volume),
+        }
+    }
+    if !volumes.is_empty() {
+        object(&mut template, "spec")["volumes"] = volumes.into();
+    }
+    template
+}
+
+fn validate_create(set: &Value, faults: &mut Faults) {
+    let service = text(set, "/spec/serviceName");
+    if !service.is_empty() {
+        report(label(service), service, "spec.serviceName", faults);
+    }
 }
 
 fn validate_strategy(strategy: &Value, faults: &mut Faults) {

@@ -71,7 +71,11 @@ pub fn validate_template(workload: &Value, kind: &str, faults: &mut Faults) {
 /// The selector must match the labels of the template.
 pub fn validate_selected(chosen: &Value, template: &Value, faults: &mut Faults) {
     let labels = at(template, "/metadata/labels");
-    if !chosen.is_null() && !selector::is_empty(chosen) && !selector::matches(chosen, labels) {
+    if !chosen.is_null()
+        && !selector::is_empty(chosen)
+        && selector::is_sound(chosen)
+        && !selector::matches(chosen, labels)
+    {
         not_selected(labels, "spec.template", faults);
     }
 }
@@ -131,8 +135,9 @@ pub fn not_more_than(workload: &Value, members: &[&str], faults: &mut Faults) {
 
 /// How often names collided is never forgotten.
 pub fn validate_collisions(new: &Value, old: &Value, faults: &mut Faults) {
-    let count = int(new, "/status/collisionCount");
-    if count < int(old, "/status/collisionCount") {
+    const COUNT: &str = "/status/collisionCount";
+    let count = int(new, COUNT);
+    if !missing(new, COUNT) && !missing(old, COUNT) && count < int(old, COUNT) {
         faults.invalid("status.collisionCount", count, "cannot be decremented");
     }
 }

@@ -14,13 +14,13 @@ use tracing::warn;
 use super::subject::Subject;
 use crate::context::Context;
 
-/// Follows the metadata of the subject's objects until cancelled. `touched` is told the namespace, or none when something may have
+/// Follows the metadata of the subject's objects until cancelled, or until nobody serves them any more. `touched` is told the namespace, or none when something may have
 /// happened in any: when the watch begins, and after it was interrupted.
 pub async fn follow(
     context: Context,
     subject: Subject,
     selector: Option<&'static str>,
-    touched: impl Fn(Option<&str>) + Send,
+    touched: &(impl Fn(Option<&str>) + Send + Sync),
 ) {
     let api: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(context.clients.plain(), &subject.resource);
     let config = watcher::Config { field_selector: selector.map(str::to_owned), ..watcher::Config::default() };
@@ -49,8 +49,19 @@ pub async fn follow(
                 generations.forget(&object);
                 touched(object.namespace().as_deref());
             }
+            Some(Err(error)) if is_unserved(&error) => return touched(None),
             Some(Err(error)) => warn!(resource = subject.resource.plural, %error, "watch interrupted"),
         }
+    }
+}
+
+/// A kind whose definition is gone, or that has other versions now.
+fn is_unserved(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code == 404,
+        watcher::Error::WatchError(status) => status.code == 404,
+        _ => false,
     }
 }
 
@@ -67,6 +78,43 @@ impl Generations {
     fn forget(&mut self, object: &PartialObjectMeta<DynamicObject>) {
         if let Some(uid) = object.uid() {
             self.0.remove(&uid);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::scripted;
+
+    fn widgets() -> Subject {
+        let kind = kube::core::GroupVersionKind::gvk("example.com", "v1", "Widget");
+        Subject::named("count/widgets.example.com", kube::api::ApiResource::from_gvk_with_plural(&kind, "widgets"))
+    }
+
+    #[tokio::test]
+    async fn a_kind_that_is_gone_is_followed_no_more() {
+        let list = json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
+                          "metadata": {"resourceVersion": "9"}, "items": []});
+        let gone = scripted::failure(404, "NotFound", "");
+        // Gone before it was listed, and between list and watch.
+        for (answers, told) in [(vec![gone.clone()], 1), (vec![(200, list), gone], 2)] {
+            let asked = std::sync::Arc::new(AtomicUsize::new(0));
+            let (next, last) = (asked.clone(), answers.len() - 1);
+            let (context, _) = scripted::context(move |_, _| -> (u16, Value) {
+                answers[next.fetch_add(1, Ordering::SeqCst).min(last)].clone()
+            });
+            let touched = AtomicUsize::new(0);
+            let note = |namespace: Option<&str>| {
+                assert_eq!(namespace, None);
+                touched.fetch_add(1, Ordering::SeqCst);
+            };
+            follow(context, widgets(), None, &note).await;
+            assert_eq!(touched.into_inner(), told);
         }
     }
 }

@@ -51,7 +51,7 @@ struct Controller {
     quotas: Informer<ResourceQuota>,
     queue: Queue<ObjectKey>,
     /// What is followed, by a name that bounds its number.
-    followed: Mutex<BTreeSet<String>>,
+    followed: Arc<Mutex<BTreeSet<String>>>,
     followers: Mutex<JoinSet<()>>,
 }
 
@@ -67,7 +67,7 @@ pub async fn run(context: Context) {
         return;
     }
     let cancel = context.cancel.clone();
-    let (followed, followers) = (Mutex::default(), Mutex::default());
+    let (followed, followers) = (Arc::default(), Mutex::default());
     let controller = Arc::new(Controller { context, quotas, queue: queue.clone(), followed, followers });
     let reconciling = controller.clone();
     queue
@@ -147,6 +147,7 @@ impl Controller {
             return;
         }
         let mut followers = self.followers.lock().unwrap_or_else(PoisonError::into_inner);
+        while followers.try_join_next().is_some() {}
         for selector in subject.selectors() {
             let (quotas, queue, of) = (self.quotas.clone(), self.queue.clone(), subject.clone());
             let touched = move |namespace: Option<&str>| {
@@ -154,7 +155,12 @@ impl Controller {
                     queue.add_after(ObjectKey::of(&**quota), GATHER);
                 }
             };
-            followers.spawn(follow::follow(self.context.clone(), subject.clone(), selector, touched));
+            let (context, subject, followed) = (self.context.clone(), subject.clone(), self.followed.clone());
+            followers.spawn(async move {
+                follow::follow(context, subject.clone(), selector, &touched).await;
+                // The next count follows it again, if it is served then.
+                followed.lock().unwrap_or_else(PoisonError::into_inner).remove(&subject.counted_as);
+            });
         }
     }
 

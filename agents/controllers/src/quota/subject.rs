@@ -28,6 +28,11 @@ impl Subject {
         Subject { resource, counted_as: kind.count_name(), builtin: Some(kind) }
     }
 
+    /// One that is only counted.
+    pub fn named(counted_as: &str, resource: ApiResource) -> Self {
+        Subject { resource, counted_as: counted_as.to_owned(), builtin: None }
+    }
+
     /// Whether a quota bounds it.
     pub fn is_bounded_by(&self, quota: &ResourceQuota) -> bool {
         let mut names = quota.spec.iter().flat_map(|spec| spec.hard.iter().flatten()).map(|(name, _)| name);
@@ -60,5 +65,5 @@ pub async fn custom(client: &kube::Client, name: &str) -> Result<Option<Subject>
     };
     let served = found.into_iter().flat_map(|group| group.recommended_resources());
     let mut named = served.filter(|(one, of)| one.plural == plural && of.scope == Scope::Namespaced);
-    Ok(named.next().map(|(resource, _)| Subject { resource, counted_as: name.to_owned(), builtin: None }))
+    Ok(named.next().map(|(resource, _)| Subject::named(name, resource)))
 }

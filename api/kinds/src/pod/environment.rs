@@ -158,6 +158,12 @@ pub fn field_reference(source: &Value, supported: &[&str], path: &str, faults: &
     }
     let wanted = text(source, "/fieldPath");
     let subscript = wanted.strip_suffix("']").and_then(|rest| rest.split_once("['"));
+    let version = text(source, "/apiVersion");
+    if !wanted.is_empty() && version != "v1" {
+        let detail = format!("error converting fieldPath: unsupported pod version: {version}");
+        faults.invalid(format!("{path}.fieldPath"), wanted, detail);
+        return;
+    }
     let exists = [ENV_FIELDS, VOLUME_FIELDS, OTHER_FIELDS].concat().contains(&wanted);
     match (wanted, subscript) {
         ("", _) => faults.required(format!("{path}.fieldPath"), ""),

@@ -106,6 +106,38 @@ fn stateful_sets_are_checked() {
             ],
         ),
     ]);
+    let claim = |name: &str, storage: &str| {
+        let spec = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": storage}}});
+        json!({"metadata": {"name": name}, "spec": spec})
+    };
+    let mounting = |name: &str, claims: Value| {
+        let mount = json!({"name": name, "mountPath": "/data"});
+        let containers = json!([{"name": "c", "image": "i:1", "volumeMounts": [mount]}]);
+        set(json!({"volumeClaimTemplates": claims, "template": {"spec": {"containers": containers}}}))
+    };
+    let mut replaced = mounting("data", json!([claim("data", "1Gi")]));
+    replaced["spec"]["template"]["spec"]["volumes"] = json!([{"name": "data", "emptyDir": {}}]);
+    check_creates(vec![
+        (mounting("data", json!([claim("data", "1Gi")])), &[]),
+        (replaced, &[]),
+        (
+            mounting("other", json!([claim("data", "1Gi")])),
+            &["spec.template.spec.containers[0].volumeMounts[0].name: Not found: \"other\""],
+        ),
+        (
+            mounting("data", json!([claim("data", "-1")])),
+            &["spec.volumeClaimTemplates[0].spec.resources[storage]: Invalid value: \"-1\": must be greater than zero"],
+        ),
+        (set(json!({"template": {"spec": {"containers": []}}})), &["spec.template.spec.containers: Required value"]),
+        (
+            set(json!({"serviceName": "A"})),
+            &[
+                "spec.serviceName: Invalid value: \"A\": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', \
+                 and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is \
+                 '[a-z0-9]([-a-z0-9]*[a-z0-9])?')",
+            ],
+        ),
+    ]);
     check_updates(
         set(json!({"serviceName": "s"})),
         vec![
@@ -126,6 +158,32 @@ fn stateful_sets_are_checked() {
 }
 
 #[test]
+fn a_selector_that_says_nothing_is_all_that_is_told_of_it() {
+    let selector = json!({"matchLabels": null, "matchExpressions": [{"key": "a", "operator": "Near"}]});
+    check_creates(vec![(
+        of_apps("DaemonSet", json!({"selector": selector})),
+        &["spec.selector.matchExpressions[0].operator: Invalid value: \"Near\": not a valid selector operator"],
+    )]);
+}
+
+#[test]
+fn collisions_are_counted_upwards() {
+    let deployment = |count: Value| {
+        let mut object = stored(of_apps("Deployment", json!({})));
+        object["status"]["collisionCount"] = count;
+        object
+    };
+    let counts = [(json!(null), 1, false), (json!(2), 2, false), (json!(2), 1, true)];
+    for (old, new, refused) in counts {
+        let faults = update_status(&deployment(old), &json!({"status": {"collisionCount": new}})).1;
+        let told = format!("status.collisionCount: Invalid value: {new}: cannot be decremented");
+        assert_eq!(faults, Vec::from_iter(refused.then_some(told)));
+    }
+    let faults = update_status(&deployment(json!(null)), &json!({"status": {"terminatingReplicas": -1}})).1;
+    assert_eq!(faults, ["status.terminatingReplicas: Invalid value: -1: must be greater than or equal to 0"]);
+}
+
+#[test]
 fn replication_controllers_and_templates_are_checked() {
     let template =
         json!({"metadata": {"labels": {"app": "d"}}, "spec": {"containers": [{"name": "c", "image": "i:1"}]}});
@@ -143,6 +201,10 @@ fn replication_controllers_and_templates_are_checked() {
             ],
         ),
         (controller(json!({"template": {"metadata": null}})), &["spec.selector: Required value"]),
+        (
+            core("ReplicationController", json!({"spec": {"selector": {"app": "d"}}})),
+            &["spec.template: Required value"],
+        ),
         (
             controller(json!({"template": {"spec": {"restartPolicy": "OnFailure"}}})),
             &["spec.template.spec.restartPolicy: Unsupported value: \"OnFailure\": supported values: \"Always\""],

@@ -50,13 +50,16 @@ fn containers_are_checked() {
         ),
         (
             container(
-                json!({"env": [{"name": "A", "valueFrom": {}}, {"name": "B", "valueFrom": {"fieldRef": {"fieldPath": "spec.x"}}}]}),
+                json!({"env": [{"name": "A", "valueFrom": {}}, {"name": "B", "valueFrom": {"fieldRef": {"fieldPath": "spec.x"}}},
+                               {"name": "C", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName", "apiVersion": "v2"}}}]}),
             ),
             &[
                 "spec.containers[0].env[0].valueFrom: Invalid value: \"\": must specify one of: `fieldRef`, `resourceFieldRef`, \
                  `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`",
                 "spec.containers[0].env[1].valueFrom.fieldRef.fieldPath: Invalid value: \"spec.x\": error converting fieldPath: field \
                  label not supported: spec.x",
+                "spec.containers[0].env[2].valueFrom.fieldRef.fieldPath: Invalid value: \"spec.nodeName\": error converting fieldPath: \
+                 unsupported pod version: v2",
             ],
         ),
         (
