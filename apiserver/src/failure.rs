@@ -253,8 +253,14 @@ pub fn disk_full(message: impl Into<String>, retry_after_s: i32) -> Status {
     retry_after(plain(507, "InsufficientStorage", message), retry_after_s)
 }
 
-pub fn timeout(message: impl Into<String>, retry_after_s: i32) -> Status {
-    retry_after(plain(504, "Timeout", format!("Timeout: {}", message.into())), retry_after_s)
+/// What became of the request is not known, and clients repeat by themselves what they are told to try again.
+pub fn timeout(message: impl Into<String>) -> Status {
+    plain(504, "Timeout", format!("Timeout: {}", message.into()))
+}
+
+/// Nothing was done, or it may be done twice.
+pub fn timeout_to_repeat(message: impl Into<String>, retry_after_s: i32) -> Status {
+    retry_after(timeout(message), retry_after_s)
 }
 
 fn retry_after(status: Status, seconds: i32) -> Status {

@@ -235,9 +235,8 @@ impl Handler {
         }
         let _gauge = self.core.metrics.short_request(writes);
         let outcome = tokio::time::timeout(allowed.saturating_sub(started.elapsed()), work).await;
-        let mut response = outcome.unwrap_or_else(|_| {
-            Err(failure::timeout("request did not complete within the allotted timeout", limits::RETRY_AFTER_S))
-        })?;
+        let mut response = outcome
+            .unwrap_or_else(|_| Err(failure::timeout("request did not complete within the allotted timeout")))?;
         // What nobody took for long becomes so by a switch of protocols.
         let Some(tunnel) = Tunnel::take(&mut response) else { return Ok(response) };
         let held = (self.admit(true)?, self.core.metrics.long_request(&labels));

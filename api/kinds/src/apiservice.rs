@@ -5,7 +5,7 @@ use kontiki_model::Faults;
 use serde_json::{Value, json};
 
 use crate::column::{self, text_column};
-use crate::names::{path_segment, report, rfc1035_label, subdomain};
+use crate::names::{path_segment, port_number, report, rfc1035_label, subdomain};
 use crate::tree::{at, fill, flag, int, keep, list, list_mut, missing, object, object_mut, text};
 use crate::{Column, FinalizerRule, KINDS, Kind, NameRule, Subresource, fields, metadata};
 
@@ -201,6 +201,10 @@ fn validate_service(spec: &Value, faults: &mut Faults) {
         if text(spec, &format!("/service/{member}")).is_empty() {
             faults.required(format!("spec.service.{member}"), "");
         }
+    }
+    let port = int(spec, "/service/port");
+    for wrong in port_number(port) {
+        faults.invalid("spec.service.port", port, format!("port is not valid: {wrong}"));
     }
     if insecure && !bundle.is_empty() {
         faults.invalid(INSECURE, insecure, "may not be true if caBundle is present");

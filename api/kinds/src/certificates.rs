@@ -23,7 +23,7 @@ pub static KIND: Kind = Kind {
     short_names: &["csr"],
     namespaced: false,
     type_name: "certificates.v1.CertificateSigningRequest",
-    name_rule: NameRule::Any,
+    name_rule: NameRule::PathSegment,
     subresources: &[Subresource::Approval, Subresource::Status],
     fields: &[Field { path: "spec.signerName", get: |request| text(request, "/spec/signerName").to_owned() }],
     columns: COLUMNS,

@@ -3,8 +3,8 @@
 use kontiki_model::Faults;
 use serde_json::Value;
 
-use crate::names::{label, path_segment, report, subdomain};
-use crate::tree::at;
+use crate::names::{label, path_segment, report, subdomain, validate_annotations, validate_labels};
+use crate::tree::{at, members};
 
 /// `[A-Za-z0-9/\-._~%!$&'()*+,;=:]+`
 const PATH_BYTES: &[u8] = b"/-._~%!$&'()*+,;=:";
@@ -106,6 +106,17 @@ pub fn signer_name(value: &str, path: &str, faults: &mut Faults) {
     first_wrong(rest, subdomain);
     if !domain.contains('.') {
         faults.invalid(path, domain, "should be a domain with at least two segments separated by dots");
+    }
+}
+
+/// The metadata of what is made from a template: only labels and annotations are used.
+pub fn template_metadata(metadata: &Value, path: &str, faults: &mut Faults) {
+    validate_annotations(at(metadata, "/annotations"), &format!("{path}.annotations"), faults);
+    validate_labels(at(metadata, "/labels"), &format!("{path}.labels"), faults);
+    for (member, value) in members(metadata, "") {
+        if !matches!(member.as_str(), "annotations" | "labels") && !value.is_null() {
+            faults.forbidden(format!("{path}.{member}"), "cannot be set");
+        }
     }
 }
 

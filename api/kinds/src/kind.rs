@@ -206,12 +206,10 @@ pub enum NameRule {
     Label,
     /// RFC 1035 label (Services before 1.34).
     Rfc1035Label,
-    /// Any path segment (RBAC).
+    /// Any path segment (RBAC, requests for certificates).
     PathSegment,
     /// An address in its canonical form.
     IpAddress,
-    /// Anything that is not empty.
-    Any,
 }
 
 /// What `metadata.finalizers` may name.

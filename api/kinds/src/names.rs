@@ -20,7 +20,6 @@ impl NameRule {
             NameRule::Rfc1035Label => rfc1035_label,
             NameRule::PathSegment => path_segment,
             NameRule::IpAddress => canonical_ip,
-            NameRule::Any => |_| Vec::new(),
         }
     }
 }
@@ -65,29 +64,53 @@ pub fn port_number(value: i64) -> Vec<String> {
     if (1..=65535).contains(&value) { Vec::new() } else { vec!["must be between 1 and 65535, inclusive".to_owned()] }
 }
 
-/// An IPv4 or IPv6 address.
+/// An IPv4 or IPv6 address, of which no two readers make different ones.
 pub fn ip(value: &str) -> Vec<String> {
-    match value.parse::<IpAddr>() {
-        Ok(_) => Vec::new(),
-        Err(_) => vec!["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)".to_owned()],
-    }
+    let wrong = match (value.parse::<IpAddr>(), without_leading_zeros(value).parse::<IpAddr>()) {
+        (Ok(address), _) if is_mapped(address) => "must not be an IPv4-mapped IPv6 address",
+        (Ok(_), _) => return Vec::new(),
+        (Err(_), Ok(_)) => "must not have leading 0s",
+        (Err(_), Err(_)) => "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+    };
+    vec![wrong.to_owned()]
 }
 
-/// An address range.
+/// An address range, of which no two readers make different ones.
 pub fn cidr(value: &str) -> Vec<String> {
-    match parse_cidr(value) {
-        Some(_) => Vec::new(),
-        None => vec!["must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)".to_owned()],
-    }
+    let padded = value.split_once('/').is_some_and(|(_, length)| length.len() > 1 && length.starts_with('0'));
+    let wrong = match (parse_cidr(value), parse_cidr(&without_leading_zeros(value))) {
+        (None, None) => "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)",
+        (None, Some(_)) => "must not have leading 0s in IP or prefix length",
+        (Some(_), _) if padded => "must not have leading 0s in IP or prefix length",
+        (Some((address, _)), _) if is_mapped(address) => "must not have an IPv4-mapped IPv6 address",
+        (Some((address, length)), _) if network(address, length) != address => {
+            "must not have bits set beyond the prefix length"
+        }
+        (Some(_), _) => return Vec::new(),
+    };
+    vec![wrong.to_owned()]
+}
+
+/// Some read octets with leading zeros as decimal, some as octal, and most not at all.
+fn without_leading_zeros(value: &str) -> String {
+    let octets: Vec<&str> = value.split('.').collect();
+    let bare = octets.iter().map(|octet| match octet.trim_start_matches('0') {
+        "" if !octet.is_empty() => "0".to_owned(),
+        rest if rest.starts_with('/') => format!("0{rest}"),
+        rest => rest.to_owned(),
+    });
+    bare.collect::<Vec<_>>().join(".")
+}
+
+fn is_mapped(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.to_ipv4_mapped().is_some())
 }
 
 /// An address as it is printed: one text for each address, so that texts can be compared.
 pub fn canonical_ip(value: &str) -> Vec<String> {
     match value.parse::<IpAddr>() {
         Err(_) => ip(value),
-        Ok(IpAddr::V6(address)) if address.to_ipv4_mapped().is_some() => {
-            vec!["must not be an IPv4-mapped IPv6 address".to_owned()]
-        }
+        Ok(address) if is_mapped(address) => ip(value),
         Ok(address) if address.to_string() != value => vec![format!("must be in canonical form (\"{address}\")")],
         Ok(_) => Vec::new(),
     }
@@ -97,10 +120,6 @@ pub fn canonical_ip(value: &str) -> Vec<String> {
 pub fn canonical_cidr(value: &str) -> Vec<String> {
     let wrong = cidr(value);
     let Some((address, length)) = parse_cidr(value).filter(|_| wrong.is_empty()) else { return wrong };
-    let base = network(address, length);
-    if base != address {
-        return vec!["must not have bits set beyond the prefix length".to_owned()];
-    }
     let canonical = format!("{address}/{length}");
     if canonical == value { Vec::new() } else { vec![format!("must be in canonical form (\"{canonical}\")")] }
 }
@@ -180,13 +199,34 @@ mod tests {
     use super::*;
 
     #[test]
+    fn addresses_say_what_is_wrong_with_them() {
+        let cases: &[(fn(&str) -> Vec<String>, &str, &str)] = &[
+            (ip, "1.2.03.4", "must not have leading 0s"),
+            (ip, "::ffff:1.2.3.4", "must not be an IPv4-mapped IPv6 address"),
+            (ip, "1.2.3.x", "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"),
+            (cidr, "10.0.0.5/8", "must not have bits set beyond the prefix length"),
+            (cidr, "10.0.00/8", "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"),
+            (cidr, "10.0.0.00/8", "must not have leading 0s in IP or prefix length"),
+            (cidr, "10.0.0.0/08", "must not have leading 0s in IP or prefix length"),
+            (cidr, "::ffff:10.0.0.0/104", "must not have an IPv4-mapped IPv6 address"),
+        ];
+        for (rule, value, told) in cases {
+            assert_eq!(rule(value), [*told], "{value}");
+        }
+    }
+
+    #[test]
     fn rules_accept_and_refuse() {
         type Rule = fn(&str) -> Vec<String>;
         let cases: &[(Rule, &[&str], &[&str])] = &[
             (env_name, &["A", "a b", "my.env-name"], &["", "a=b", "ä", "a\n"]),
             (port_name, &["http", "a-1"], &["", "-a", "a--b", "123", "UPPER", "sixteen-letters-x"]),
-            (ip, &["10.0.0.1", "::1"], &["", "10.0.0", "010.0.0.1", "zzz"]),
-            (cidr, &["10.0.0.0/8", "::/0"], &["10.0.0.0", "10.0.0.0/33", "x/1"]),
+            (ip, &["10.0.0.1", "::1", "0.0.0.0"], &["", "10.0.0", "010.0.0.1", "zzz", "::ffff:1.2.3.4"]),
+            (
+                cidr,
+                &["10.0.0.0/8", "::/0", "0.0.0.0/0"],
+                &["10.0.0.0", "10.0.0.0/33", "x/1", "10.0.0.5/8", "10.0.0.0/08", "10.00.0.0/8", "::ffff:10.0.0.0/104"],
+            ),
             (canonical_ip, &["10.0.0.1", "2001:db8::1"], &["010.0.0.1", "2001:DB8::1", "::ffff:10.0.0.1", "x"]),
             (canonical_cidr, &["10.0.0.0/8", "::/0", "10.0.0.1/32"], &["10.0.0.1/8", "2001:DB8::/64", "x"]),
             (wildcard_subdomain, &["*.a.b"], &["*", "a.*", "*.*.a", "*.A"]),

@@ -7,7 +7,7 @@ use kontiki_model::{FaultKind, Faults};
 use serde_json::{Value, json};
 
 use crate::column::{self, text_column};
-use crate::names::{cidr, label_value, qualified, report};
+use crate::names::{cidr, label_value, parse_cidr, qualified, report};
 use crate::tree::{at, fill, flag, keep, list, members, object, single_and_list, text};
 use crate::{Admit, AdmitFacts, Column, Field, Kind, Restore, Subresource, metadata, pod};
 
@@ -156,6 +156,12 @@ fn validate(node: &Value, faults: &mut Faults) {
     }
     for (index, range) in list(node, "/spec/podCIDRs").iter().filter_map(Value::as_str).enumerate() {
         report(cidr(range), range, &format!("spec.podCIDRs[{index}]"), faults);
+    }
+    let ranges = list(node, "/spec/podCIDRs").iter().filter_map(|range| parse_cidr(range.as_str()?));
+    let (of_four, of_six): (Vec<_>, Vec<_>) = ranges.partition(|(address, _)| address.is_ipv4());
+    if of_four.len() > 1 || of_six.len() > 1 {
+        let detail = "may specify no more than one CIDR for each IP family";
+        faults.invalid("spec.podCIDRs", at(node, "/spec/podCIDRs").clone(), detail);
     }
     validate_resources(node, faults);
 }

@@ -1,6 +1,7 @@
 //! resource.k8s.io: devices that pods can claim, and the rules its kinds share. That CEL expressions compile is not checked
 //! here.
 
+mod adminaccess;
 mod capacity;
 pub mod claim;
 pub mod claimtemplate;

@@ -45,5 +45,11 @@ fn validate(class: &Value, faults: &mut Faults) {
     }
     let scheduling = at(class, "/scheduling");
     validate_labels(at(scheduling, "/nodeSelector"), "scheduling.nodeSelector", faults);
-    validate_tolerations(list(scheduling, "/tolerations"), "scheduling.tolerations", faults);
+    let tolerations = list(scheduling, "/tolerations");
+    validate_tolerations(tolerations, "scheduling.tolerations", faults);
+    for (index, toleration) in tolerations.iter().enumerate() {
+        if tolerations[..index].contains(toleration) {
+            faults.duplicate(format!("scheduling.tolerations[{index}]"), toleration.clone());
+        }
+    }
 }

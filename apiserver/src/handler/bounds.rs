@@ -40,7 +40,7 @@ pub(super) fn time_allowed(query: &[(String, String)], long: bool) -> Result<Dur
 /// The whole body. Of one that is refused, the rest is left.
 pub(super) async fn read_body(headers: &HeaderMap, body: &mut ApiBody) -> Result<Bytes, Status> {
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    let late = |_| failure::timeout("the body of the request did not arrive in time", limits::RETRY_AFTER_S);
+    let late = |_| failure::timeout("the body of the request did not arrive in time");
     match announced {
         Some(length) if length > limits::REQUEST_BODY_BYTES_MAX => {
             Err(failure::too_large(limits::REQUEST_BODY_BYTES_MAX))

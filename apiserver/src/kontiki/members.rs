@@ -111,7 +111,7 @@ async fn add(core: &Arc<Core>, request: &ApiRequest) -> Result<ApiResponse, Stat
     let member = Member { name: wanted.name.clone(), address: wanted.address };
     tracing::info!(name = wanted.name, id = wanted.id, user = request.identity.user, "a server is to join");
     let added = tokio::time::timeout(limits::MEMBER_CHANGE_TIME_MAX, core.log.add_member(wanted.id, member)).await;
-    let late = || failure::timeout("the new server has not caught up yet: ask again", limits::RETRY_AFTER_S);
+    let late = || failure::timeout_to_repeat("the new server has not caught up yet: ask again", limits::RETRY_AFTER_S);
     added.map_err(|_| late())?.map_err(|error| refused(&error, Some(&wanted.name)))?;
     of_id(core, wanted.id)
 }
@@ -184,7 +184,7 @@ async fn let_go(core: &Arc<Core>, request: &ApiRequest, member: &MemberStatus) -
     tracing::info!(name = member.name, id = member.id, user = request.identity.user, "a server is to go");
     former::note(core, request, member).await?;
     let removed = tokio::time::timeout(limits::MEMBER_CHANGE_TIME_MAX, core.log.remove_member(member.id)).await;
-    let late = || failure::timeout("the removal is not committed yet: ask again", limits::RETRY_AFTER_S);
+    let late = || failure::timeout_to_repeat("the removal is not committed yet: ask again", limits::RETRY_AFTER_S);
     removed.map_err(|_| late())?.map_err(|error| refused(&error, Some(&member.name)))
 }
 
@@ -192,7 +192,7 @@ async fn transfer(core: &Arc<Core>, request: &ApiRequest) -> Result<ApiResponse,
     let NewLeader { to } = read(request)?;
     let target = to.map(|to| find(core, &to)).transpose()?;
     let handed = core.log.transfer_leadership(target.as_ref().map(|member| member.id));
-    let late = || failure::timeout("leadership was not handed over in time", limits::RETRY_AFTER_S);
+    let late = || failure::timeout_to_repeat("leadership was not handed over in time", limits::RETRY_AFTER_S);
     let handed = tokio::time::timeout(limits::MEMBER_CHANGE_TIME_MAX, handed).await.map_err(|_| late())?;
     handed.map_err(|error| refused(&error, target.as_ref().map(|member| member.name.as_str())))?;
     core.log.barrier().await.map_err(|error| crate::core::unreadable(&error))?;

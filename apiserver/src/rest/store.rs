@@ -154,7 +154,7 @@ pub fn refused(error: ProposeError) -> Refusal {
         ProposeError::Malformed(error) => failure::bad_request(error.to_string()),
         ProposeError::TooLarge { max, .. } => failure::too_large(max),
         ProposeError::DiskFull(shortage) => failure::disk_full(shortage.to_string(), RETRY_AFTER_S),
-        ProposeError::Unknown => failure::timeout(error.to_string(), RETRY_AFTER_S),
+        ProposeError::Unknown => failure::timeout(error.to_string()),
         ProposeError::NotLeader { .. } | ProposeError::Unavailable(_) => {
             failure::unavailable(error.to_string(), RETRY_AFTER_S)
         }
@@ -183,7 +183,7 @@ pub fn read_failed(error: &ReadError) -> Status {
 /// A revision that does not exist yet.
 pub fn too_large(asked: Revision, current: Revision) -> Status {
     let message = format!("Too large resource version: {asked}, current: {current}");
-    let mut status = failure::timeout(message, TOO_LARGE_RETRY_S);
+    let mut status = failure::timeout_to_repeat(message, TOO_LARGE_RETRY_S);
     let cause = kontiki_model::Cause {
         reason: "ResourceVersionTooLarge".to_owned(),
         message: "Too large resource version".to_owned(),

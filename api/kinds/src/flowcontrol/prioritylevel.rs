@@ -67,6 +67,13 @@ fn default(level: &mut Value) {
             fill(form, "lendablePercent", 0);
         }
     }
+    if let Some(queuing) = object_mut(level, "/spec/limited/limitResponse/queuing") {
+        for (member, number) in [("queues", 64), ("handSize", 8), ("queueLengthLimit", 50)] {
+            if int(queuing, &format!("/{member}")) == 0 {
+                queuing[member] = number.into();
+            }
+        }
+    }
 }
 
 fn validate(level: &Value, faults: &mut Faults) {

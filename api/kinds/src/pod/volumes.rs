@@ -9,9 +9,10 @@ use super::containers;
 use super::projection::{config_map, downward_api, projected, secret};
 use super::resources::quantity;
 use super::spec::Holder;
-use crate::names::{label, report, subdomain, validate_annotations, validate_labels};
+use crate::fields;
+use crate::names::{label, report, subdomain};
 use crate::persistentvolumeclaim;
-use crate::tree::{at, list, members, text};
+use crate::tree::{at, list, text};
 use crate::volumes::rules::{self, required};
 use crate::volumes::source::{self, Source};
 
@@ -88,13 +89,7 @@ fn ephemeral(source: &Value, path: &str, faults: &mut Faults) {
         faults.required(path, "");
         return;
     }
-    validate_annotations(at(template, "/metadata/annotations"), &format!("{path}.metadata.annotations"), faults);
-    validate_labels(at(template, "/metadata/labels"), &format!("{path}.metadata.labels"), faults);
-    for (member, _) in members(template, "/metadata")
-        .filter(|(member, value)| !matches!(member.as_str(), "annotations" | "labels") && !value.is_null())
-    {
-        faults.forbidden(format!("{path}.metadata.{member}"), "cannot be set");
-    }
+    fields::template_metadata(at(template, "/metadata"), &format!("{path}.metadata"), faults);
     persistentvolumeclaim::validate_spec(at(template, "/spec"), &format!("{path}.spec"), faults);
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{GROUP, request, status, usage};
+use super::{GROUP, adminaccess, request, status, usage};
 use crate::column::{self, text_column};
 use crate::tree::{keep, list, missing, object};
 use crate::{Column, Kind, Subresource, fields, metadata};
@@ -32,6 +32,7 @@ pub static KIND: Kind = Kind {
     },
     validate_status: status::validate,
     measure: Some(&usage::MEASURE),
+    review: Some(&adminaccess::OF_CLAIM),
     ..Kind::BASE
 };
 

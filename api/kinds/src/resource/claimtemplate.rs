@@ -1,7 +1,6 @@
 //! ResourceClaimTemplate.
 
-use super::{GROUP, request};
-use crate::names::{validate_annotations, validate_labels};
+use super::{GROUP, adminaccess, request};
 use crate::tree::{at, object};
 use crate::{Kind, fields, metadata};
 
@@ -18,13 +17,13 @@ pub static KIND: Kind = Kind {
         request::default(object(spec, "spec"));
     },
     validate_create: |template, faults| {
-        validate_annotations(at(template, "/spec/metadata/annotations"), "spec.metadata.annotations", faults);
-        validate_labels(at(template, "/spec/metadata/labels"), "spec.metadata.labels", faults);
+        fields::template_metadata(at(template, "/spec/metadata"), "spec.metadata", faults);
         request::validate(at(template, "/spec/spec"), "spec.spec", faults);
     },
     validate_update: |new, old, faults| {
         metadata::validate_update(new, old, faults);
         fields::immutable(new, old, "/spec", faults);
     },
+    review: Some(&adminaccess::OF_TEMPLATE),
     ..Kind::BASE
 };

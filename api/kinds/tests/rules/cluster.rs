@@ -65,6 +65,10 @@ fn runtime_classes_are_checked() {
                 "scheduling.tolerations[0].operator: Invalid value: \"x\": value must be empty when `operator` is 'Exists'",
             ],
         ),
+        (
+            class(json!({"scheduling": {"tolerations": [{"operator": "Exists"}, {"operator": "Exists"}]}})),
+            &["scheduling.tolerations[1]: Duplicate value: {\"operator\":\"Exists\"}"],
+        ),
     ]);
     check_updates(
         class(json!({})),
@@ -86,6 +90,10 @@ fn api_services_are_checked() {
     let by = json!({"namespace": "a", "name": "s"});
     check_creates(vec![
         (service(json!({"service": by, "caBundle": "eA=="})), &[]),
+        (
+            service(json!({"service": {"namespace": "a", "name": "s", "port": 65536}})),
+            &["spec.service.port: Invalid value: 65536: port is not valid: must be between 1 and 65535, inclusive"],
+        ),
         (
             service(json!({"version": "v2"})),
             &[

@@ -75,7 +75,7 @@ fn claims_are_checked() {
                 VERSION,
                 "ResourceClaimTemplate",
                 json!({"spec": {
-                    "metadata": {"labels": {"-": "x"}},
+                    "metadata": {"labels": {"-": "x"}, "name": "n"},
                     "spec": {"devices": {"requests": [request(json!({"name": "R"}))]}},
                 }}),
             ),
@@ -83,6 +83,7 @@ fn claims_are_checked() {
                 "spec.metadata.labels: Invalid value: \"-\": name part must consist of alphanumeric characters, '-', '_' or '.', and must start \
                  and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is \
                  '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')",
+                "spec.metadata.name: Forbidden: cannot be set",
                 "spec.spec.devices.requests[0].name: Invalid value: \"R\": a lowercase RFC 1123 label must consist of lower case alphanumeric \
                  characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for \
                  validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')",

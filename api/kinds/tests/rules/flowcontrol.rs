@@ -95,6 +95,7 @@ fn priority_levels_are_checked() {
     };
     check_creates(vec![
         (queuing(64, 6, 50), &[]),
+        (queuing(0, 0, 0), &[]),
         (level(json!({"type": "Limited"})), &["spec.limited: Required value: must not be empty when type is Limited"]),
         (
             level(json!({"type": "Exempt", "limited": {"limitResponse": {"type": "Reject"}}})),
@@ -121,11 +122,11 @@ fn priority_levels_are_checked() {
             ],
         ),
         (
-            queuing(0, 0, 0),
+            queuing(-1, -1, -1),
             &[
-                "spec.limited.limitResponse.queuing.queueLengthLimit: Invalid value: 0: must be positive",
-                "spec.limited.limitResponse.queuing.queues: Invalid value: 0: must be positive",
-                "spec.limited.limitResponse.queuing.handSize: Invalid value: 0: must be positive",
+                "spec.limited.limitResponse.queuing.queueLengthLimit: Invalid value: -1: must be positive",
+                "spec.limited.limitResponse.queuing.queues: Invalid value: -1: must be positive",
+                "spec.limited.limitResponse.queuing.handSize: Invalid value: -1: must be positive",
             ],
         ),
         (

@@ -143,6 +143,13 @@ fn the_rest_is_checked() {
             core("Endpoints", json!({"subsets": [{"ports": [{"port": 1}]}]})),
             &["subsets[0]: Required value: must specify `addresses` or `notReadyAddresses`"],
         ),
+        (core("Node", json!({"spec": {"podCIDRs": ["10.0.0.0/24", "fd00::/64"]}})), &[]),
+        (
+            core("Node", json!({"spec": {"podCIDRs": ["10.0.0.0/24", "10.0.1.0/24"]}})),
+            &[
+                "spec.podCIDRs: Invalid value: [\"10.0.0.0/24\",\"10.0.1.0/24\"]: may specify no more than one CIDR for each IP family",
+            ],
+        ),
         (
             core("Node", json!({"spec": {"taints": [{"key": "k", "effect": "Sometimes"}]}})),
             &[

@@ -176,6 +176,10 @@ mod tests {
     fn schemas_that_are_not_structural_are_refused() {
         let table = [
             (json!({}), "s.type: Required value: must not be empty at the root"),
+            (
+                json!({"type": "object", "properties": {"apiVersion": {"type": "object"}}}),
+                "s.properties[apiVersion].type: Invalid value: \"object\": must be string",
+            ),
             (json!({"type": "string"}), "s.type: Invalid value: \"string\": must be object at the root"),
             (
                 json!({"type": "object", "properties": {"a": {}}}),

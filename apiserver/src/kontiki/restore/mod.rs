@@ -113,7 +113,7 @@ async fn restore(
         core.log.barrier().await.map_err(|error| unreadable(&error))?;
     }
     let message = format!("others wrote faster than could be compared; {} commands were committed", done.commands);
-    Err(failure::timeout(message, limits::RETRY_AFTER_S))
+    Err(failure::timeout_to_repeat(message, limits::RETRY_AFTER_S))
 }
 
 /// A snapshot that cannot be used is the client's; a disk that cannot be written is the server's.

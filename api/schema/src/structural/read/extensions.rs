@@ -38,6 +38,15 @@ impl Reader<'_> {
                 self.faults.forbidden(format!("{path}.x-kubernetes-embedded-resource"), "must be false at the root");
             }
         }
+        if place == Place::Root || node.embedded {
+            for name in ["apiVersion", "kind"] {
+                let Some(found) = node.properties.get(name).filter(|node| node.r#type != Some(JsonType::String)) else {
+                    continue;
+                };
+                let found = found.r#type.map_or("", JsonType::name);
+                self.faults.invalid(format!("{path}.properties[{name}].type"), found, "must be string");
+            }
+        }
         if (place == Place::Root || node.embedded)
             && let Some(metadata) = node.properties.get("metadata")
         {
