@@ -1,5 +1,7 @@
 //! Kinds that are questions, not objects: who am I, may I, may they, is this token good. Answered and forgotten.
 
+mod attributes;
+
 use std::sync::Arc;
 
 use chrono::{SecondsFormat, Utc};
@@ -161,10 +163,8 @@ fn read(review: &Review, request: &ApiRequest) -> Result<Value, Status> {
 fn may(core: &Core, identity: &Identity, spec: &Value) -> Result<Value, Status> {
     let text = |value: &Value| value.as_str().unwrap_or("").to_owned();
     let (resource, path) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
-    if resource.is_null() == path.is_null() {
-        let mut faults = Faults::default();
-        let detail = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
-        faults.invalid("spec.resourceAttributes", Value::Null, detail);
+    let faults = attributes::validate(spec);
+    if !faults.is_empty() {
         return Err(failure::invalid(Qualified { group: AUTHORIZATION, resource: "" }, "", &faults));
     }
     let (verb, target) = if resource.is_null() {

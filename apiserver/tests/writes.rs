@@ -27,6 +27,17 @@ async fn patches_of_one_object_all_count() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_version_of_anything_does_not_keep_an_object_from_being_made() {
+    let server = Server::start().await;
+    let map = || server.on("ConfigMap", "default");
+    for (name, version, code) in [("a", "0", 201), ("b", "abc", 201), ("c", "1", 500)] {
+        let made = map().create(&json!({"metadata": {"name": name, "resourceVersion": version}})).await;
+        assert_eq!(made.code, code, "{version}");
+        assert_ne!(made.at("/metadata/resourceVersion"), &json!(version));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_two_services_get_one_address_or_port() {
     const SERVICES: usize = 24;
     let server = Server::start().await;

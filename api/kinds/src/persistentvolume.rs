@@ -9,6 +9,8 @@ use crate::column::{self, text_column};
 use crate::tree::{at, fill, fill_text, keep, list, object, set, text};
 use crate::{Admit, Column, Kind, Restore, Subresource, metadata, pod, volumes};
 
+pub use validation::validate_inline;
+
 pub static KIND: Kind = Kind {
     kind: "PersistentVolume",
     resource: "persistentvolumes",

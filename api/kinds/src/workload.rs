@@ -71,11 +71,10 @@ pub fn validate_template(workload: &Value, kind: &str, faults: &mut Faults) {
 /// The selector must match the labels of the template.
 pub fn validate_selected(chosen: &Value, template: &Value, faults: &mut Faults) {
     let labels = at(template, "/metadata/labels");
-    if !chosen.is_null()
-        && !selector::is_empty(chosen)
-        && selector::is_sound(chosen)
-        && !selector::matches(chosen, labels)
-    {
+    // One that is not there selects nothing, one that is empty everything.
+    let selects = !chosen.is_null() && selector::matches(chosen, labels);
+    let can_be_told = chosen.is_null() || selector::is_sound(chosen);
+    if can_be_told && !selects {
         not_selected(labels, "spec.template", faults);
     }
 }

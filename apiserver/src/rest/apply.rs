@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     call::Call,
-    create::Creation,
+    create::{Creation, refuse_version},
     decode::{self, Decoded},
     object::{self, text},
     options::WriteOptions,
@@ -44,9 +44,7 @@ impl<'a> Application<'a> {
     }
 
     fn creation(&self) -> Result<Creation, Status> {
-        if !text(&self.wanted.object, "/metadata/resourceVersion").is_empty() {
-            return Err(failure::unexpected("resourceVersion should not be set on objects to be created"));
-        }
+        refuse_version(&self.wanted.object)?;
         let Decoded { object, warnings } = self.wanted.clone();
         Ok(Creation { object, warnings, managed: Managed::ByChange, allowed: self.may_create.clone() })
     }

@@ -53,10 +53,16 @@ impl Creation {
     pub fn read(call: &Call<'_>, options: WriteOptions) -> Result<Self, Status> {
         let Decoded { mut object, warnings } = decode::body(call, call.expected(), options.field_validation)?;
         decode::place(call, &mut object)?;
-        if !text(&object, "/metadata/resourceVersion").is_empty() {
-            return Err(failure::unexpected("resourceVersion should not be set on objects to be created"));
-        }
+        refuse_version(&object)?;
         Ok(Creation { object, warnings, managed: Managed::ByChange, allowed: Ok(()) })
+    }
+}
+
+/// Only what is a version of something says that the object is there already.
+pub fn refuse_version(object: &Value) -> Result<(), Status> {
+    match text(object, "/metadata/resourceVersion").parse::<u64>() {
+        Ok(1..) => Err(failure::unexpected("resourceVersion should not be set on objects to be created")),
+        Ok(0) | Err(_) => Ok(()),
     }
 }
 

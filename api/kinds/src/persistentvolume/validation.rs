@@ -67,6 +67,33 @@ pub fn validate(volume: &Value, faults: &mut Faults) {
     }
 }
 
+/// The spec of a volume that no PersistentVolume stands for: a driver and how it mounts, nothing of claims and classes.
+pub fn validate_inline(spec: &Value, path: &str, faults: &mut Faults) {
+    for member in ["claimRef", "capacity"] {
+        forbidden_inline(spec, member, path, faults);
+    }
+    if missing(spec, "/csi") {
+        faults.required(format!("{path}.csi"), "has to be specified in the context of inline volumes");
+    }
+    volumes::validate_access_modes(spec, "", path, faults);
+    for member in ["persistentVolumeReclaimPolicy", "nodeAffinity"] {
+        forbidden_inline(spec, member, path, faults);
+    }
+    source::validate(spec, SOURCES, path, faults);
+    forbidden_inline(spec, "storageClassName", path, faults);
+    if !matches!(text(spec, "/volumeMode"), "" | "Filesystem") {
+        let detail = "may not specify volumeMode other than Filesystem in the context of inline volumes";
+        faults.forbidden(format!("{path}.volumeMode"), detail);
+    }
+}
+
+fn forbidden_inline(spec: &Value, member: &str, path: &str, faults: &mut Faults) {
+    let value = at(spec, &format!("/{member}"));
+    if !value.is_null() && value != "" && !value.as_object().is_some_and(serde_json::Map::is_empty) {
+        faults.forbidden(format!("{path}.{member}"), "may not be specified in the context of inline volumes");
+    }
+}
+
 fn validate_capacity(capacity: &Value, faults: &mut Faults) {
     const PATH: &str = "spec.capacity";
     let all = capacity.as_object().map_or(0, serde_json::Map::len);

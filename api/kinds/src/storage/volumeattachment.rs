@@ -7,7 +7,7 @@ use super::{GROUP, bytes};
 use crate::column::{self, text_column};
 use crate::names::{report, subdomain};
 use crate::tree::{at, fill, flag, keep, missing, object, text};
-use crate::{Column, Kind, Subresource, fields};
+use crate::{Column, Kind, Subresource, fields, persistentvolume};
 
 pub static KIND: Kind = Kind {
     group: GROUP,
@@ -90,6 +90,11 @@ fn validate_source(source: &Value, faults: &mut Faults) {
         (true, Some("")) => {
             faults.required(format!("{PATH}.persistentVolumeName"), "must specify non empty persistentVolumeName");
         }
-        (true, Some(_)) | (false, None) => {}
+        (false, None) => persistentvolume::validate_inline(
+            at(source, "/inlineVolumeSpec"),
+            &format!("{PATH}.inlineVolumeSpec"),
+            faults,
+        ),
+        (true, Some(_)) => {}
     }
 }

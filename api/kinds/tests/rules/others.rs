@@ -44,7 +44,13 @@ fn config_maps_and_secrets() {
 #[test]
 fn workloads_are_checked() {
     check_creates(vec![
-        (deployment(json!({"selector": null})), &["spec.selector: Required value"]),
+        (
+            deployment(json!({"selector": null})),
+            &[
+                "spec.selector: Required value",
+                "spec.template.metadata.labels: Invalid value: {\"app\":\"d\"}: `selector` does not match template `labels`",
+            ],
+        ),
         (
             deployment(json!({"replicas": -1})),
             &["spec.replicas: Invalid value: -1: must be greater than or equal to 0"],

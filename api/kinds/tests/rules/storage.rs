@@ -150,6 +150,25 @@ fn attachments_and_capacities_are_checked() {
             attachment(json!({"persistentVolumeName": "p", "inlineVolumeSpec": {}})),
             &["spec.source: Forbidden: must specify exactly one of inlineVolumeSpec and persistentVolumeName"],
         ),
+        (
+            attachment(json!({"inlineVolumeSpec": {
+                "accessModes": ["ReadWriteOnce"], "csi": {"driver": "d.example.com", "volumeHandle": "v"}, "volumeMode": "Filesystem",
+            }})),
+            &[],
+        ),
+        (
+            attachment(json!({"inlineVolumeSpec": {
+                "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/x"}, "storageClassName": "c", "volumeMode": "Block",
+                "capacity": {"storage": "1Gi"},
+            }})),
+            &[
+                "spec.source.inlineVolumeSpec.capacity: Forbidden: may not be specified in the context of inline volumes",
+                "spec.source.inlineVolumeSpec.csi: Required value: has to be specified in the context of inline volumes",
+                "spec.source.inlineVolumeSpec.storageClassName: Forbidden: may not be specified in the context of inline volumes",
+                "spec.source.inlineVolumeSpec.volumeMode: Forbidden: may not specify volumeMode other than Filesystem in the context of \
+                 inline volumes",
+            ],
+        ),
         (capacity(json!({"capacity": "-1"})), &["capacity: Invalid value: \"-1\": must be greater than or equal to 0"]),
     ]);
     check_updates(
