@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::io;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use kontiki_model::{Key, Revision, Scope};
 use kontiki_raft::{
-    Command, HistoryLimits, ListOptions, Log, LogConfig, OpenError, ProposeError, ReadError, Retain, Watch, WatchItem,
+    Command, DiskError, HistoryLimits, ListOptions, Log, LogConfig, OpenError, ProposeError, ReadError, Retain, Watch,
+    WatchItem,
 };
 use tempfile::TempDir;
 
@@ -21,6 +22,8 @@ use crate::plan::{Plan, RESOURCES, Step};
 
 /// The ring holds less than a watcher may lag, so that watches fall back to disk all the time.
 const RING_EVENTS: usize = 8;
+/// How long a log that was closed may hold its files.
+const LET_GO: Duration = Duration::from_secs(30);
 const AGES: Ages = Ages { normal_ms: 1_500, short_ms: 300 };
 
 /// What a run came to.
@@ -329,7 +332,17 @@ async fn open(dir: &Path) -> Result<Log, OpenError> {
     let retain = |age_ms: i64| Retain { bytes: u64::MAX, age: Duration::from_millis(age_ms.unsigned_abs()) };
     let history =
         HistoryLimits { normal: retain(AGES.normal_ms), short: retain(AGES.short_ms), ..HistoryLimits::default() };
-    Log::open(LogConfig { history, ring_events: RING_EVENTS, clock_slack: Duration::MAX, ..LogConfig::new(dir) }).await
+    let config = LogConfig { history, ring_events: RING_EVENTS, clock_slack: Duration::MAX, ..LogConfig::new(dir) };
+    let deadline = Instant::now() + LET_GO;
+    loop {
+        match Log::open(config.clone()).await {
+            // What the former one did beside its work holds its files until it is done.
+            Err(OpenError::Disk(DiskError::Locked { .. })) if Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            opened => return opened,
+        }
+    }
 }
 
 fn name(step: &Step) -> &'static str {

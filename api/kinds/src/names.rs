@@ -200,7 +200,8 @@ mod tests {
 
     #[test]
     fn addresses_say_what_is_wrong_with_them() {
-        let cases: &[(fn(&str) -> Vec<String>, &str, &str)] = &[
+        type Rule = fn(&str) -> Vec<String>;
+        let cases: &[(Rule, &str, &str)] = &[
             (ip, "1.2.03.4", "must not have leading 0s"),
             (ip, "::ffff:1.2.3.4", "must not be an IPv4-mapped IPv6 address"),
             (ip, "1.2.3.x", "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"),

@@ -132,7 +132,9 @@ fn saturate(value: i128) -> i64 {
 /// The nearest multiple of `unit` that is not nearer to zero.
 fn round_away(nanos: i128, unit: i128) -> i128 {
     let rest = nanos % unit;
-    if rest == 0 { nanos } else { nanos - rest + unit * nanos.signum() }
+    let nearer = nanos - rest;
+    // The largest there is stays that.
+    if rest == 0 { nanos } else { nearer.checked_add(unit * nanos.signum()).unwrap_or(nearer) }
 }
 
 fn binary(mut units: i128) -> String {
@@ -329,6 +331,19 @@ mod tests {
         for (text, canonical) in cases {
             let quantity: Quantity = text.parse().unwrap();
             assert_eq!(quantity.rounded_to_milli().to_string(), canonical, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_larger_than_anything_stays_large() {
+        let largest = |text: &str| text.parse::<Quantity>().unwrap().rounded_to_milli();
+        for text in ["1e30", "1e400", "999999999999999999999999999999"] {
+            assert!(largest(text) > largest("1e28"), "{text}");
+            assert!(largest(&format!("-{text}")) < largest("-1e28"), "-{text}");
+            assert_eq!(
+                largest(text).rounded_to_units().to_string().parse::<Quantity>().unwrap(),
+                largest(text).rounded_to_units()
+            );
         }
     }
 

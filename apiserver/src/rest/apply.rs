@@ -9,7 +9,7 @@ use super::{
     call::Call,
     create::{Creation, refuse_version},
     decode::{self, Decoded},
-    object::{self, text},
+    object,
     options::WriteOptions,
     ownership::Managed,
     patch,

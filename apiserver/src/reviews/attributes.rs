@@ -109,7 +109,8 @@ mod tests {
         ];
         for (spec, told) in table {
             let faults = validate(&spec);
-            let seen: Vec<String> = faults.iter().map(ToString::to_string).collect();
+            let seen: Vec<String> =
+                faults.iter().map(|fault| format!("{}: {}", fault.field, fault.message())).collect();
             assert_eq!(seen.join("\n"), told.replace("AT", AT), "{spec}");
         }
     }

@@ -83,7 +83,12 @@ fn validate(driver: &Value, faults: &mut Faults) {
         let policies = ["File", "None", "ReadWriteOnceWithFSType"];
         fields::one_of(text(spec, "/fsGroupPolicy"), "spec.fsGroupPolicy", &policies, faults);
     }
-    validate_tokens(list(spec, "/tokenRequests"), faults);
+    let tokens = list(spec, "/tokenRequests");
+    validate_tokens(tokens, faults);
+    if flag(spec, "/serviceAccountTokenInSecrets") && tokens.is_empty() {
+        let detail = "serviceAccountTokenInSecrets is set but no tokenRequests are specified";
+        faults.invalid("spec.serviceAccountTokenInSecrets", true, detail);
+    }
     for mode in texts(spec, "/volumeLifecycleModes") {
         fields::one_of(mode, "spec.volumeLifecycleModes", &["Persistent", "Ephemeral"], faults);
     }

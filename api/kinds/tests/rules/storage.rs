@@ -83,6 +83,12 @@ fn drivers_and_their_nodes_are_checked() {
             ],
         ),
         (
+            driver(json!({"serviceAccountTokenInSecrets": true})),
+            &[
+                "spec.serviceAccountTokenInSecrets: Invalid value: true: serviceAccountTokenInSecrets is set but no tokenRequests are specified",
+            ],
+        ),
+        (
             driver(
                 json!({"fsGroupPolicy": "X", "volumeLifecycleModes": ["Y"], "nodeAllocatableUpdatePeriodSeconds": 9}),
             ),
