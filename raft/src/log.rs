@@ -116,6 +116,11 @@ impl Log {
         self.inner.node.id()
     }
 
+    /// The number of the cluster, which a restored or recovered one does not share; zero until this server is let in.
+    pub fn cluster(&self) -> u64 {
+        self.inner.node.cluster()
+    }
+
     /// Returns once a leader is known and this server has all that was acknowledged before.
     pub async fn ready(&self) -> Result<(), ReadError> {
         loop {
@@ -130,6 +135,11 @@ impl Log {
     /// Serves one connection that another server made, until it ends or the log is shut down.
     pub async fn accept_peer(&self, stream: Box<dyn PeerStream>, proven: Option<u64>) {
         Box::pin(self.inner.node.accept(stream, proven, &self.inner.cancel)).await;
+    }
+
+    /// Tells that a connection was refused before it came here; the same is told once in a while.
+    pub fn refuse_peer(&self, why: &str) {
+        self.inner.node.refuse(why);
     }
 
     /// The cluster as this server knows it.

@@ -74,7 +74,9 @@ async fn list(core: &Arc<Core>, request: &ApiRequest) -> Result<ApiResponse, Sta
             item["message"] = json!(state.err().unwrap_or_default());
         }
     }
-    let mut answer = json!({"apiVersion": "kontiki.dev/v1", "kind": "MemberList", "items": items});
+    let cluster = core.log.cluster().to_string();
+    let mut answer =
+        json!({"apiVersion": "kontiki.dev/v1", "kind": "MemberList", "metadata": {"cluster": cluster}, "items": items});
     if let Err(reason) = current {
         answer["stale"] = json!(reason);
     }

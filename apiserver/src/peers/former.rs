@@ -57,6 +57,11 @@ pub fn is_noted(core: &Core, node: u64) -> bool {
     core.log.head(&key(node)).is_some()
 }
 
+/// Whether a key says that a server was removed.
+pub fn is_note(key: &Key) -> bool {
+    key.resource == RESOURCE
+}
+
 fn key(node: u64) -> Key {
     Key::new(RESOURCE, "", node.to_string())
 }

@@ -135,11 +135,9 @@ impl Connections {
                 let log = core.log.clone();
                 core.peer_connections.spawn(async move { log.accept_peer(stream, Some(node)).await });
             }
-            Standing::Removed => {
-                tracing::warn!(peer, "a server that was removed asked for the log's protocol: refused")
-            }
+            Standing::Removed => core.log.refuse_peer(&format!("{peer} was removed from the cluster")),
             Standing::Nobody => {
-                tracing::warn!(peer, "a client without a server's certificate asked for the log's protocol: refused");
+                core.log.refuse_peer(&format!("{peer:?} asked for the log's protocol without a server's certificate"));
             }
         }
     }

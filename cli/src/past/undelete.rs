@@ -43,6 +43,7 @@ pub async fn undelete(arguments: Undelete) -> Result<()> {
         false => format!("the content of {shown} before its deletion is no longer retained"),
     })?;
     let mut content = restore::content(&last);
+    drop_generated(&mut content);
     for dropped in drop_lost_owners(&object, &mut content).await? {
         println!("{shown}: its owner {dropped} is gone too; it is made without that owner");
     }
@@ -59,6 +60,22 @@ pub async fn undelete(arguments: Undelete) -> Result<()> {
         show::text(&made, "/metadata/uid"),
     );
     Ok(())
+}
+
+/// The selector that a Job was given names its uid; the new one gets its own.
+fn drop_generated(content: &mut Value) {
+    const OF_UID: [&str; 2] = ["batch.kubernetes.io/controller-uid", "controller-uid"];
+    if content["kind"] != "Job" || content["spec"]["manualSelector"] == true {
+        return;
+    }
+    if let Some(spec) = content["spec"].as_object_mut() {
+        spec.remove("selector");
+    }
+    for labels in ["/metadata/labels", "/spec/template/metadata/labels"] {
+        if let Some(labels) = content.pointer_mut(labels).and_then(Value::as_object_mut) {
+            OF_UID.iter().for_each(|label| _ = labels.remove(*label));
+        }
+    }
 }
 
 /// An object whose owner is gone would be collected at once.
@@ -82,4 +99,36 @@ async fn drop_lost_owners(object: &Object, content: &mut Value) -> Result<Vec<St
     }
     content["metadata"]["ownerReferences"] = Value::Array(kept);
     Ok(dropped)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_job_that_is_made_again_selects_its_own_pods() {
+        let labels =
+            json!({"app": "a", "controller-uid": "u", "batch.kubernetes.io/controller-uid": "u", "job-name": "j"});
+        let job = |manual: bool| {
+            json!({"kind": "Job", "metadata": {"labels": labels}, "spec": {
+                "manualSelector": manual, "selector": {"matchLabels": {"batch.kubernetes.io/controller-uid": "u"}},
+                "template": {"metadata": {"labels": labels}},
+            }})
+        };
+        let mut generated = job(false);
+        drop_generated(&mut generated);
+        let left = json!({"app": "a", "job-name": "j"});
+        assert_eq!(
+            (&generated["metadata"]["labels"], &generated["spec"]["template"]["metadata"]["labels"]),
+            (&left, &left)
+        );
+        assert!(generated["spec"].get("selector").is_none());
+        for mut other in [job(true), json!({"kind": "Deployment", "spec": {"selector": {}}})] {
+            let before = other.clone();
+            drop_generated(&mut other);
+            assert_eq!(other, before);
+        }
+    }
 }

@@ -20,8 +20,6 @@ const ANNOUNCE_PATIENCE: Duration = Duration::from_secs(60);
 const ANNOUNCE_PAUSE: Duration = Duration::from_millis(500);
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 const LOOK_PATIENCE: Duration = Duration::from_secs(2);
-/// Every so many looks the others are asked although nothing is suspicious.
-const LOOKS_BETWEEN_QUESTIONS: u32 = 15;
 
 /// Asks the members in turn to let this server in, until it has caught up and votes.
 ///
@@ -55,7 +53,6 @@ fn is_final(answer: &Answer) -> bool {
 /// servers, too.
 pub async fn watch(plane: &ControlPlane, layout: &Layout, settings: &Settings) -> Result<()> {
     let mut shown = String::new();
-    let mut looks = 0;
     loop {
         if !plane.log.members().is_empty() {
             // On a full disk it waits for room; the server serves all the same.
@@ -63,15 +60,13 @@ pub async fn watch(plane: &ControlPlane, layout: &Layout, settings: &Settings) -
                 warn!(error = format!("{error:#}"), "the kubeconfig was not written");
             }
         }
-        let suspicious = is_suspicious(plane).await;
-        if (suspicious || looks % LOOKS_BETWEEN_QUESTIONS == 0) && is_removed(plane, settings).await {
+        if is_suspicious(plane).await && is_removed(plane, settings).await {
             bail!(
                 "this server ({}) is no member of its cluster any more: it was removed. To let it in again, remove {} and join anew",
                 settings.name,
                 layout.root().display()
             );
         }
-        looks += 1;
         tokio::time::sleep(LOOK_INTERVAL).await;
     }
 }
@@ -84,7 +79,16 @@ async fn is_suspicious(plane: &ControlPlane) -> bool {
     !member || !matches!(answered, Ok(Ok(_)))
 }
 
-/// Whether a server that has a majority behind it says that this one is not a member.
+/// Whether a list of members, of today and of this cluster, has a server; nothing, if it is no such list.
+fn lists(list: &Value, cluster: u64, server: u64) -> Option<bool> {
+    let items = list["items"].as_array()?;
+    let is_of_today = list.get("stale").is_none();
+    let is_of_the_cluster = list["metadata"]["cluster"] == cluster.to_string();
+    (is_of_today && is_of_the_cluster).then(|| items.iter().any(|item| item["id"] == server))
+}
+
+/// Whether a server of this one's own cluster that has a majority behind it says that this one is not a member. What was made of a
+/// backup, or recovered, may answer at a member's address: it is another cluster, and knows nothing of this one.
 async fn is_removed(plane: &ControlPlane, settings: &Settings) -> bool {
     let own = plane.log.node_id();
     let known = plane.log.members().into_iter().filter(|member| member.id != own).map(|member| member.address);
@@ -99,8 +103,10 @@ async fn is_removed(plane: &ControlPlane, settings: &Settings) -> bool {
         match plane.server.core().peers.ask(question).await {
             Ok(answer) if answer.status == StatusCode::OK => {
                 let list: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-                let Some(items) = list["items"].as_array().filter(|_| list.get("stale").is_none()) else { continue };
-                return !items.iter().any(|item| item["id"] == own);
+                match lists(&list, plane.log.cluster(), own) {
+                    Some(listed) => return !listed,
+                    None => debug!(server, "does not know who is a member"),
+                }
             }
             // No other certificate of this cluster is refused so.
             Ok(answer) if answer.status == StatusCode::UNAUTHORIZED => return true,
@@ -109,4 +115,26 @@ async fn is_removed(plane: &ControlPlane, settings: &Settings) -> bool {
         }
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_its_own_cluster_says_who_is_a_member() {
+        let list = |cluster: &str| json!({"metadata": {"cluster": cluster}, "items": [{"id": 1}, {"id": 2}]});
+        let mut stale = list("7");
+        stale["stale"] = json!("no majority");
+        for (list, server, told) in [
+            (list("7"), 2, Some(true)),
+            (list("7"), 3, Some(false)),
+            (list("8"), 3, None),
+            (json!({"items": []}), 3, None),
+            (stale, 3, None),
+            (json!("what?"), 3, None),
+        ] {
+            assert_eq!(lists(&list, 7, server), told, "{server} in {list}");
+        }
+    }
 }

@@ -155,6 +155,17 @@ fn resume(arguments: &Server, layout: &Layout, settings: Settings, bound: Socket
             settings.address
         );
     }
+    if arguments.advertise.is_none()
+        && leads_to(settings.listen, settings.address)
+        && !leads_to(bound, settings.address)
+    {
+        bail!(
+            "--listen: the others find the server in {here} at {}; to move it, remove it from the cluster and join anew. If what comes \
+             there is sent on to {bound}, say so by --advertise {}",
+            settings.address,
+            settings.address
+        );
+    }
     if arguments.service_cidr.as_ref().is_some_and(|cidr| *cidr != settings.cluster.service_cidr) {
         bail!("--service-cidr: this cluster was founded with {}", settings.cluster.service_cidr);
     }
@@ -271,6 +282,11 @@ fn name(arguments: &Server) -> Result<String> {
     Ok(name)
 }
 
+/// Whether who listens so is found at the address.
+fn leads_to(listen: SocketAddr, address: SocketAddr) -> bool {
+    listen.port() == address.port() && (listen.ip().is_unspecified() || listen.ip() == address.ip())
+}
+
 /// Where others reach a server that listens there.
 fn advertised(arguments: &Server, bound: SocketAddr) -> Result<SocketAddr> {
     if let Some(address) = arguments.advertise {
@@ -288,4 +304,22 @@ fn uplink() -> Result<IpAddr> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9))?;
     Ok(socket.local_addr()?.ip())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::leads_to;
+
+    #[test]
+    fn who_moves_is_found_no_more() {
+        let table = [
+            ("10.0.0.1:6443", "10.0.0.1:6443", true),
+            ("0.0.0.0:6443", "10.0.0.1:6443", true),
+            ("0.0.0.0:7443", "10.0.0.1:6443", false),
+            ("10.0.0.2:6443", "10.0.0.1:6443", false),
+        ];
+        for (listen, address, found) in table {
+            assert_eq!(leads_to(listen.parse().unwrap(), address.parse().unwrap()), found, "{listen} {address}");
+        }
+    }
 }

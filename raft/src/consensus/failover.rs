@@ -17,6 +17,8 @@ use crate::transport::Reach;
 impl Node {
     pub async fn watch_leader(self) {
         let mut news = self.raft.server_metrics();
+        // Whoever is refused by a leader that lives (by a firewall, say) finds that out again and again.
+        let mut told = None;
         loop {
             let (leader, member) = {
                 let now = news.borrow_and_update();
@@ -30,7 +32,13 @@ impl Node {
                 continue;
             };
             let mut reach = self.peers.get(leader, &member).reach();
+            if *reach.borrow() == Reach::Up {
+                told = None;
+            }
             if *reach.borrow_and_update() == Reach::Refused {
+                if told.replace(leader) != Some(leader) {
+                    tracing::info!(leader = member.name, "the leader's machine answers, and its process is gone");
+                }
                 self.replace(leader).await;
             }
             tokio::select! {
@@ -50,7 +58,6 @@ impl Node {
             (now.vote, now.membership_config.voter_ids().filter(|voter| *voter != leader).collect::<Vec<_>>())
         };
         let Some(rank) = voters.iter().position(|voter| *voter == self.id()) else { return };
-        tracing::info!(leader, "the leader's process is gone");
         // As if the leader had asked somebody else to take over: it only ends the lease here.
         let gone = TransferLeaderRequest::new(vote, leader, None);
         if self.raft.handle_transfer_leader(gone).await.is_err() {

@@ -1,5 +1,6 @@
 //! Raft, by openraft; the only module that knows its types.
 //! Refuses to know what a command means: entries go to the log's database, committed ones to the store.
+mod accept;
 mod failover;
 mod forward;
 mod log_store;

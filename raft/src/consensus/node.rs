@@ -1,7 +1,6 @@
 //! One Raft node: started on its storage, asked for writes and read indexes, told to take snapshots.
 
 use std::collections::BTreeMap;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,7 +11,6 @@ use openraft::metrics::{RaftServerMetrics, WaitError};
 use openraft::{Config, Raft, ServerState, SnapshotPolicy};
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::forward::{InFlight, REMOVED};
 use super::lost::Lost;
@@ -29,7 +27,7 @@ use crate::limits::{
 };
 use crate::status::{Leadership, Role, Status};
 use crate::store::Store;
-use crate::transport::{self, Dial, Identity, Member, PeerStream, Peers, Refusals};
+use crate::transport::{Dial, Identity, Member, Peers, Refusals};
 use crate::{DiskError, OpenError};
 
 #[derive(Clone)]
@@ -49,7 +47,7 @@ pub struct Node {
     pub(super) clock_slack: Duration,
     pub(super) lost: Lost,
     pub(super) rooms: Rooms,
-    refusals: Refusals,
+    pub(super) refusals: Refusals,
 }
 
 /// How a node is to be.
@@ -161,55 +159,8 @@ impl Node {
         }
     }
 
-    /// Serves a connection that another server made.
-    pub async fn accept(&self, stream: Box<dyn PeerStream>, proven: Option<u64>, closing: &CancellationToken) {
-        if closing.is_cancelled() {
-            return;
-        }
-        let _connected = self.connections.begin();
-        // Looked up before the hello: whoever is removed while it keeps its own back is dismissed, too.
-        let was_member = proven.is_some_and(|node| self.is_member(node));
-        let incoming = match transport::accept(stream, self.peers.me(), proven).await {
-            Ok(incoming) => incoming,
-            Err(error) => return self.refusals.tell(&error),
-        };
-        if self.peers.me().cluster() == 0
-            && incoming.cluster() != 0
-            && let Err(error) = self.join_cluster(incoming.cluster()).await
-        {
-            return tracing::error!(%error, "the cluster's number cannot be kept");
-        }
-        let (from, leaving) = (incoming.from(), closing.child_token());
-        let mut served = pin!(self.serve(incoming, &leaving));
-        tokio::select! {
-            () = served.as_mut() => return,
-            () = self.dismissed(from, was_member) => leaving.cancel(),
-        }
-        served.await;
-    }
-
-    /// Until a server that is a member, or is about to become one, is none any more.
-    async fn dismissed(&self, node: u64, mut was_member: bool) {
-        let mut news = self.raft.server_metrics();
-        loop {
-            news.borrow_and_update();
-            let is_member = self.is_member(node);
-            if was_member && !is_member {
-                return tracing::info!(node, "a server was removed: it is heard out");
-            }
-            was_member = is_member;
-            if news.changed().await.is_err() {
-                return std::future::pending().await;
-            }
-        }
-    }
-
-    fn is_member(&self, node: u64) -> bool {
-        self.raft.server_metrics().borrow_watched().membership_config.membership().get_node(&node).is_some()
-    }
-
     /// Keeps to a cluster from now on: other clusters' servers are not heard.
-    async fn join_cluster(&self, cluster: u64) -> Result<(), DiskError> {
+    pub(super) async fn join_cluster(&self, cluster: u64) -> Result<(), DiskError> {
         let log = self.log.clone();
         let kept = tokio::task::spawn_blocking(move || log.join_cluster(cluster));
         let cluster = kept.await.map_err(|error| DiskError::io("keep the cluster's number")(error.into()))??;
@@ -219,6 +170,10 @@ impl Node {
 
     pub fn id(&self) -> u64 {
         *self.raft.node_id()
+    }
+
+    pub fn cluster(&self) -> u64 {
+        self.peers.me().cluster()
     }
 
     /// Waits until there is a complete snapshot of at least what is applied now; the log is purged behind it.

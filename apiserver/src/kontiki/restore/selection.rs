@@ -11,6 +11,7 @@ use kontiki_raft::{ReadError, backup::Archive};
 
 use crate::{
     bootstrap, definitions, failure,
+    peers::former,
     request::ApiRequest,
     rest::{claims, definition, store::read_failed},
 };
@@ -77,7 +78,7 @@ impl Selection {
     pub fn judge(&self, key: &Key) -> Judged {
         let Some(kind) = self.known.by_storage_resource(&key.resource) else {
             return match key.resource.contains('.') {
-                _ if claims::is_claim(key) || definition::is_of_names(key) => Judged::Outside,
+                _ if claims::is_claim(key) || definition::is_of_names(key) || former::is_note(key) => Judged::Outside,
                 true => Judged::Left("custom objects whose definition is not there"),
                 false => Judged::Left("the cluster's own records"),
             };
