@@ -83,7 +83,7 @@ async fn is_suspicious(plane: &ControlPlane) -> bool {
 fn lists(list: &Value, cluster: u64, server: u64) -> Option<bool> {
     let items = list["items"].as_array()?;
     let is_of_today = list.get("stale").is_none();
-    let is_of_the_cluster = list["metadata"]["cluster"] == cluster.to_string();
+    let is_of_the_cluster = list["metadata"]["cluster"].as_str().is_some_and(|told| told.parse() == Ok(cluster));
     (is_of_today && is_of_the_cluster).then(|| items.iter().any(|item| item["id"] == server))
 }
 
