@@ -37,6 +37,13 @@ pub enum OpenError {
     NoLeader(Duration),
 }
 
+fn who_leads(leader: Option<u64>) -> String {
+    match leader {
+        Some(leader) => format!("this server is not the leader; server {leader} is"),
+        None => "no server leads: a majority of them must be there and reach each other".to_owned(),
+    }
+}
+
 /// Why a command was not acknowledged.
 #[derive(Debug, thiserror::Error)]
 pub enum ProposeError {
@@ -48,7 +55,7 @@ pub enum ProposeError {
     Malformed(#[from] Malformed),
     #[error("the command takes {bytes} bytes; the limit is {max}")]
     TooLarge { bytes: usize, max: usize },
-    #[error("this server is not the leader{}", leader.map(|id| format!("; server {id} is")).unwrap_or_default())]
+    #[error("{}", who_leads(*leader))]
     NotLeader { leader: Option<u64>, address: Option<String> },
     /// It may still be committed: the leader changed while it was on its way.
     #[error("the leader changed; whether the command was committed is not known")]
@@ -84,7 +91,7 @@ pub enum ReadError {
          only by its revision"
     )]
     ClockAhead { since: Revision },
-    #[error("this server is not the leader{}", leader.map(|id| format!("; server {id} is")).unwrap_or_default())]
+    #[error("{}", who_leads(*leader))]
     NotLeader { leader: Option<u64>, address: Option<String> },
     #[error("no leader can confirm what the newest state is: {0}")]
     Unavailable(String),

@@ -23,6 +23,11 @@ pub static KIND: Kind = Kind {
         ]
     },
     validate,
+    validate_create: |revision, faults| {
+        if !missing(revision, "/data") && !at(revision, "/data").is_object() {
+            faults.required("data", "data must be a valid JSON object");
+        }
+    },
     validate_update: |new, old, faults| {
         metadata::validate_update(new, old, faults);
         if at(new, "/data") != at(old, "/data") {

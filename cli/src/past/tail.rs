@@ -83,6 +83,8 @@ enum Ended {
 impl Stream {
     async fn run(&mut self, client: &Client) -> Result<()> {
         let mut outage: Option<Instant> = None;
+        // It is tried many times a second, and told when it becomes another thing.
+        let mut told = None;
         loop {
             let error = match self.follow(client).await {
                 Ended::Final(error) => return Err(error),
@@ -93,7 +95,7 @@ impl Stream {
             }
             // On a cluster where nothing happens the revision stays the same.
             if std::mem::take(&mut self.heard) {
-                outage = None;
+                (outage, told) = (None, None);
             }
             let since = *outage.get_or_insert_with(Instant::now);
             if since.elapsed() > OUTAGE_TIME_MAX {
@@ -102,7 +104,11 @@ impl Stream {
                     self.at()
                 )));
             }
-            eprintln!("kontiki tail: {error:#}; going on from revision {}", self.at());
+            let why = format!("{error:#}");
+            if told.as_ref() != Some(&why) {
+                eprintln!("kontiki tail: {why}; going on from revision {}", self.at());
+                told = Some(why);
+            }
             tokio::time::sleep(PAUSE).await;
         }
     }

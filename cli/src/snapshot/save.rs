@@ -75,6 +75,15 @@ fn write(source: impl Read, file: &Path) -> Result<Saved> {
         let verified = source::pass_on(source, io::stdout().lock())?;
         return Ok(Saved { verified, file: None });
     }
+    // Whoever gives a link means what it leads to; a device or a pipe is written to, and stays what it is.
+    let shown = file;
+    let file = &fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
+    if fs::metadata(file).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+        let stream = OpenOptions::new().write(true).open(file);
+        let stream = stream.with_context(|| format!("opening {}", file.display()))?;
+        let verified = source::pass_on(source, stream).context("the snapshot was not saved")?;
+        return Ok(Saved { verified, file: Some(shown.to_owned()) });
+    }
     let name = file.file_name().with_context(|| format!("{} names no file", file.display()))?;
     let mut partial = name.to_owned();
     partial.push(".partial");
@@ -87,7 +96,7 @@ fn write(source: impl Read, file: &Path) -> Result<Saved> {
     fs::rename(&partial.0, file).with_context(|| format!("naming {}", file.display()))?;
     let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(parent).and_then(|folder| folder.sync_all()).with_context(|| format!("syncing {}", parent.display()))?;
-    Ok(Saved { verified, file: Some(file.to_owned()) })
+    Ok(Saved { verified, file: Some(shown.to_owned()) })
 }
 
 /// What is not complete does not stay.

@@ -2,7 +2,9 @@
 
 use std::{
     fs,
-    process::{Child, Stdio},
+    os::unix::fs::{FileTypeExt, symlink},
+    process::{Child, Command, Stdio},
+    thread,
 };
 
 use serde_json::Value;
@@ -60,6 +62,18 @@ fn a_cluster_is_saved_taken_back_and_made_anew() {
     assert!(said.contains("saved to all.snapshot"), "{said}");
     let told = json(&snapshot(&cluster, &["inspect", "all.snapshot", "-o", "json"]));
     assert!(told["verified"] == true && told["objects"]["configmaps"].as_u64().unwrap() >= 3, "{told}");
+
+    // What a link leads to is written; what is no file stays what it is.
+    let at = |name: &str| cluster.dir.path().join(name);
+    symlink("all.snapshot", at("link")).unwrap();
+    snapshot(&cluster, &["save", "link", KUBECONFIG[0], KUBECONFIG[1]]);
+    assert!(fs::symlink_metadata(at("link")).unwrap().is_symlink());
+    assert!(Command::new("mkfifo").arg(at("pipe")).status().unwrap().success());
+    let (pipe, whole) = (at("pipe"), fs::metadata(at("all.snapshot")).unwrap().len());
+    let read = thread::spawn(move || fs::read(pipe).unwrap().len() as u64);
+    snapshot(&cluster, &["save", "pipe", KUBECONFIG[0], KUBECONFIG[1]]);
+    assert!(read.join().unwrap() > whole / 2);
+    assert!(fs::metadata(at("pipe")).unwrap().file_type().is_fifo());
 
     let watch = Process(watching(&cluster, "watch.txt"));
     wait(

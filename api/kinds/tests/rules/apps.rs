@@ -227,10 +227,18 @@ fn revisions_never_change() {
         json!({"apiVersion": "apps/v1", "kind": "ControllerRevision", "metadata": {}, "revision": 1, "data": {"a": 1}});
     let mut empty = revision.clone();
     merge(&mut empty, &json!({"data": null, "revision": -1}));
-    check_creates(vec![(
-        empty,
-        &["data: Required value: data is mandatory", "revision: Invalid value: -1: must be greater than or equal to 0"],
-    )]);
+    let mut list = revision.clone();
+    list["data"] = json!([]);
+    check_creates(vec![
+        (
+            empty,
+            &[
+                "data: Required value: data is mandatory",
+                "revision: Invalid value: -1: must be greater than or equal to 0",
+            ],
+        ),
+        (list, &["data: Required value: data must be a valid JSON object"]),
+    ]);
     check_updates(
         revision,
         vec![
