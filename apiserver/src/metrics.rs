@@ -3,7 +3,10 @@
 pub(crate) mod plain;
 mod process;
 
-use std::time::Duration;
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use kontiki_kinds::Kinds;
 use kontiki_model::Scope;
@@ -82,6 +85,7 @@ pub struct Metrics {
     in_flight: Family<KindLabels, Gauge>,
     long: Family<LongLabels, Gauge>,
     objects: Family<ObjectLabels, Gauge>,
+    exposing: Mutex<()>,
     process: ProcessGauges,
     connections: Gauge,
     panics: Counter,
@@ -153,6 +157,7 @@ impl Metrics {
             in_flight: Family::default(),
             long: Family::default(),
             objects: Family::default(),
+            exposing: Mutex::default(),
             process: ProcessGauges::default(),
             connections: Gauge::default(),
             panics: Counter::default(),
@@ -224,6 +229,8 @@ impl Metrics {
 
     /// The exposition in OpenMetrics' text format, with how many objects there are of these kinds.
     pub fn expose(&self, log: &Log, kinds: &Kinds) -> Result<String, std::fmt::Error> {
+        // One at a time: figures of two would be added up, or cleared under the other.
+        let _exposing = self.exposing.lock().unwrap_or_else(PoisonError::into_inner);
         self.process.measure();
         self.objects.clear();
         for kind in kinds.iter().filter(|kind| kind.computed.is_none()) {

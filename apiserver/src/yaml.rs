@@ -1,7 +1,5 @@
 //! Objects as YAML: members stand in the order in which Go's encoder writes them.
 
-use std::cmp::Ordering;
-
 use serde_json::{Map, Value};
 
 pub fn text(value: &Value) -> Result<String, serde_saphyr::SerializeError> {
@@ -12,7 +10,7 @@ fn ordered(value: &Value) -> Value {
     match value {
         Value::Object(members) => {
             let mut members: Vec<_> = members.iter().collect();
-            members.sort_by(|(one, _), (other, _)| in_order(one, other));
+            members.sort_by_cached_key(|(name, _)| parts(name));
             Value::Object(
                 members.into_iter().map(|(name, value)| (name.clone(), ordered(value))).collect::<Map<_, _>>(),
             )
@@ -22,28 +20,31 @@ fn ordered(value: &Value) -> Value {
     }
 }
 
-/// Letters come behind all else, and numbers by their value.
-fn in_order(one: &str, other: &str) -> Ordering {
-    let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
-    let Some(at) = one.iter().zip(&other).position(|(one, other)| one != other) else {
-        return one.len().cmp(&other.len());
-    };
-    match (one[at].is_alphabetic(), other[at].is_alphabetic()) {
-        (true, false) => Ordering::Greater,
-        (false, true) => Ordering::Less,
-        (true, true) => one[at].cmp(&other[at]),
-        (false, false) => number(&one, at).cmp(&number(&other, at)).then(one[at].cmp(&other[at])),
-    }
+/// A part of a name, in the order of parts: letters come behind all else, and numbers by their value, then by their zeros.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Part<'a> {
+    Other(char),
+    Number { length: usize, digits: &'a str, zeros: usize },
+    Letter(char),
 }
 
-/// The number that a place is in or behind: its value, as the digits that count, and where it ends.
-fn number(text: &[char], at: usize) -> (usize, &[char], usize) {
-    let is_other = |character: &char| !character.is_ascii_digit();
-    let begin = text[..at].iter().rposition(is_other).map_or(0, |other| other + 1);
-    let end = text[at..].iter().position(is_other).map_or(text.len(), |other| at + other);
-    let zeros = text[begin..end].iter().take_while(|digit| **digit == '0').count();
-    let digits = &text[begin + zeros..end];
-    (digits.len(), digits, end)
+fn parts(name: &str) -> Vec<Part<'_>> {
+    let mut parts = Vec::new();
+    let mut rest = name;
+    while let Some(first) = rest.chars().next() {
+        let end = rest.find(|character: char| !character.is_ascii_digit()).unwrap_or(rest.len());
+        let (part, length) = match end {
+            0 if first.is_alphabetic() => (Part::Letter(first), first.len_utf8()),
+            0 => (Part::Other(first), first.len_utf8()),
+            end => {
+                let digits = rest[..end].trim_start_matches('0');
+                (Part::Number { length: digits.len(), digits, zeros: end - digits.len() }, end)
+            }
+        };
+        parts.push(part);
+        rest = &rest[length..];
+    }
+    parts
 }
 
 #[cfg(test)]
@@ -61,6 +62,19 @@ mod tests {
         let names: Vec<&str> = told.lines().skip(1).map(|line| line.trim().split(':').next().unwrap()).collect();
         let bare: Vec<&str> = names.iter().map(|name| name.trim_matches(['\'', '"'])).collect();
         assert_eq!(bare, ["-", "1", "B", "a", "a-1", "a9", "a09", "a10", "a12", "a100x", "b", "kind"]);
+    }
+
+    #[test]
+    fn any_names_have_one_order() {
+        let characters = ["a", "b", "0", "1", "00", "-"];
+        let mut names: Vec<String> = vec![String::new()];
+        for _ in 0..4 {
+            names = names.iter().flat_map(|name| characters.map(|character| format!("{name}{character}"))).collect();
+        }
+        let members = |names: &[String]| names.iter().map(|name| (name.clone(), json!(1))).collect::<Map<_, _>>();
+        let forwards = text(&members(&names).into()).unwrap();
+        names.reverse();
+        assert_eq!(text(&members(&names).into()).unwrap(), forwards);
     }
 
     #[test]

@@ -68,10 +68,11 @@ impl Rules<'_> {
         let guard = lines(&[
             "iifname != \"lo\" ip daddr 127.0.0.0/8 drop",
             "iifname != \"lo\" ip saddr 127.0.0.0/8 drop",
+            OWN,
             FIREWALL,
         ]);
         self.chain("guard", Some("type filter hook prerouting priority raw;"), guard);
-        self.chain("guard-output", Some("type filter hook output priority raw;"), lines(&[FIREWALL]));
+        self.chain("guard-output", Some("type filter hook output priority raw;"), lines(&[OWN, FIREWALL]));
         self.chain("nat-prerouting", Some("type nat hook prerouting priority dstnat;"), lines(&["jump services"]));
         self.chain("nat-output", Some("type nat hook output priority -100;"), lines(&["jump services"]));
         let services = lines(&[

@@ -306,8 +306,14 @@ fn no_host_port_or_external_address_takes_the_node_s_own_ports() {
     net.node.serve("api", 6443);
     let host_ports = vec![HostPort { protocol: Protocol::Tcp, host_ip: None, host_port: 6443, address: A, port: 8080 }];
     let external = |endpoints: &[Ipv4Addr]| ServicePort { port: 6443, external_ips: vec![NODE], ..service(endpoints) };
-    for endpoints in [&[A][..], &[]] {
-        let ports = vec![external(endpoints)];
+    let balanced = |endpoints: &[Ipv4Addr]| ServicePort {
+        port: 6443,
+        balancer_ips: vec![NODE, Ipv4Addr::LOCALHOST],
+        source_ranges: vec!["198.51.100.0/24".parse().unwrap()],
+        ..service(endpoints)
+    };
+    for port in [external(&[A]), external(&[]), balanced(&[A]), balanced(&[])] {
+        let ports = vec![port];
         net.load(&View { own_ports: vec![6443], host_ports: host_ports.clone(), ..view(ports) });
         for client in [&net.a, &net.node, &net.outside] {
             assert!(client.ask(NODE, 6443).starts_with("api "));

@@ -61,6 +61,8 @@ pub fn refuse(pod: &Pod, room: &Room<'_>) -> Option<Rejection> {
         let requests = container.resources.clone().and_then(|resources| resources.requests).unwrap_or_default();
         requests.into_keys()
     });
+    let of_pod = spec.resources.clone().and_then(|resources| resources.requests).unwrap_or_default();
+    let asked = asked.chain(of_pod.into_keys());
     // As with the kubelet, what is no resource of this node is for somebody else to count.
     let counted = |name: &String| !is_extended(name) || room.allocatable.contains_key(name);
     for name in asked.filter(counted) {

@@ -241,6 +241,8 @@ impl Failover {
                     self.leave(generation, "it answers 503").await;
                     tokio::time::sleep(ROUND_PAUSE).await;
                 }
+                // It cannot serve, and says why: no proof that it does.
+                Ok(Ok(answer)) if answer.status() == StatusCode::SERVICE_UNAVAILABLE => return Ok(answer),
                 Ok(Ok(answer)) => {
                     self.prove(generation).await;
                     return Ok(answer);

@@ -65,7 +65,8 @@ pub async fn undelete(arguments: Undelete) -> Result<()> {
 /// The selector that a Job was given names its uid; the new one gets its own.
 fn drop_generated(content: &mut Value) {
     const OF_UID: [&str; 2] = ["batch.kubernetes.io/controller-uid", "controller-uid"];
-    if content["kind"] != "Job" || content["spec"]["manualSelector"] == true {
+    let is_job = content["kind"] == "Job" && content["apiVersion"].as_str().is_some_and(|it| it.starts_with("batch/"));
+    if !is_job || content["spec"]["manualSelector"] == true {
         return;
     }
     if let Some(spec) = content["spec"].as_object_mut() {
@@ -112,7 +113,7 @@ mod tests {
         let labels =
             json!({"app": "a", "controller-uid": "u", "batch.kubernetes.io/controller-uid": "u", "job-name": "j"});
         let job = |manual: bool| {
-            json!({"kind": "Job", "metadata": {"labels": labels}, "spec": {
+            json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"labels": labels}, "spec": {
                 "manualSelector": manual, "selector": {"matchLabels": {"batch.kubernetes.io/controller-uid": "u"}},
                 "template": {"metadata": {"labels": labels}},
             }})
@@ -125,7 +126,8 @@ mod tests {
             (&left, &left)
         );
         assert!(generated["spec"].get("selector").is_none());
-        for mut other in [job(true), json!({"kind": "Deployment", "spec": {"selector": {}}})] {
+        let theirs = json!({"apiVersion": "batch.example.com/v1", "kind": "Job", "spec": {"selector": {}}});
+        for mut other in [job(true), theirs, json!({"kind": "Deployment", "spec": {"selector": {}}})] {
             let before = other.clone();
             drop_generated(&mut other);
             assert_eq!(other, before);

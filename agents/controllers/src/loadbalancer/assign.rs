@@ -11,7 +11,7 @@ use std::{
 
 use k8s_openapi::{
     api::{
-        core::v1::{LoadBalancerIngress, Node, Service},
+        core::v1::{LoadBalancerIngress, Node, Service, ServicePort},
         discovery::v1::EndpointSlice,
     },
     apimachinery::pkg::apis::meta::v1::Time,
@@ -29,27 +29,65 @@ pub type Assignment = BTreeMap<ObjectKey, Vec<LoadBalancerIngress>>;
 pub fn assign(services: &[Arc<Service>], nodes: &[Arc<Node>], slices: &[Arc<EndpointSlice>]) -> Assignment {
     let mut balanced: Vec<&Arc<Service>> = services.iter().filter(|service| is_balanced(service)).collect();
     balanced.sort_by_key(|service| rank(service));
+    let all_nodes = nodes;
     let nodes: Vec<(String, Vec<Ipv4Addr>)> =
         nodes.iter().filter(|node| serves(node)).map(|node| (node.name_any(), addresses(node))).collect();
-    let mut taken: BTreeSet<(Ipv4Addr, String, i32)> = BTreeSet::new();
+    let mut taken = reserved(all_nodes, slices);
+    let node_ports = node_ports(services);
     let mut assignment = Assignment::new();
     for service in balanced {
         let wanted = wanted_address(service);
-        let ports = ports(service);
+        let (key, ports) = (ObjectKey::of(&**service), ports(service));
+        let is_free = |address: &Ipv4Addr, (protocol, port): &(String, i32)| {
+            let of_another = node_ports.get(&(protocol.clone(), *port)).is_some_and(|owner| *owner != key);
+            !of_another && !taken.contains(&(*address, protocol.clone(), *port))
+        };
         let local = stays_local(service).then(|| nodes_of(service, slices));
         let serving = nodes.iter().filter(|(name, _)| local.as_ref().is_none_or(|local| local.contains(name)));
         let candidates: BTreeSet<Ipv4Addr> = serving.flat_map(|(_, addresses)| addresses).copied().collect();
         let free = candidates.into_iter().filter(|address| {
             wanted.as_ref().is_none_or(|wanted| *wanted == address.to_string())
-                && ports.iter().all(|(protocol, port)| !taken.contains(&(*address, protocol.clone(), *port)))
+                && ports.iter().all(|port| is_free(address, port))
         });
         let given: Vec<Ipv4Addr> = free.collect();
         for address in &given {
             taken.extend(ports.iter().map(|(protocol, port)| (*address, protocol.clone(), *port)));
         }
-        assignment.insert(ObjectKey::of(&**service), given.into_iter().map(ingress).collect());
+        assignment.insert(key, given.into_iter().map(ingress).collect());
     }
     assignment
+}
+
+/// What the cluster itself is reached by on its nodes: their agents, and the API servers.
+fn reserved(nodes: &[Arc<Node>], slices: &[Arc<EndpointSlice>]) -> BTreeSet<(Ipv4Addr, String, i32)> {
+    let of_api = slices.iter().filter(|slice| {
+        slice.namespace().as_deref() == Some("default")
+            && slice.labels().get(SERVICE_LABEL).is_some_and(|of| of == "kubernetes")
+    });
+    let api: BTreeSet<i32> =
+        of_api.flat_map(|slice| slice.ports.iter().flatten().filter_map(|port| port.port)).collect();
+    let agent = |node: &Node| Some(node.status.as_ref()?.daemon_endpoints.as_ref()?.kubelet_endpoint.as_ref()?.port);
+    let of_node = |node: &Arc<Node>| {
+        let ports: Vec<i32> = agent(node).into_iter().chain(api.iter().copied()).collect();
+        let pairs = addresses(node)
+            .into_iter()
+            .flat_map(move |address| ports.clone().into_iter().map(move |port| (address, port)));
+        pairs.map(|(address, port)| (address, "TCP".to_owned(), port)).collect::<Vec<_>>()
+    };
+    nodes.iter().flat_map(of_node).collect()
+}
+
+/// Ports of all nodes, and the Services they lead to.
+fn node_ports(services: &[Arc<Service>]) -> BTreeMap<(String, i32), ObjectKey> {
+    let ports = services.iter().flat_map(|service| {
+        let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
+        ports.filter_map(|port| Some(((protocol(port), port.node_port?), ObjectKey::of(&**service))))
+    });
+    ports.collect()
+}
+
+fn protocol(port: &ServicePort) -> String {
+    port.protocol.clone().unwrap_or_else(|| "TCP".to_owned())
 }
 
 /// Whether the cluster's own balancing is asked for; one of a class is somebody else's.
@@ -77,7 +115,7 @@ fn wanted_address(service: &Service) -> Option<String> {
 
 fn ports(service: &Service) -> Vec<(String, i32)> {
     let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
-    ports.map(|port| (port.protocol.clone().unwrap_or_else(|| "TCP".to_owned()), port.port)).collect()
+    ports.map(|port| (protocol(port), port.port)).collect()
 }
 
 /// Whether its traffic from outside goes to the endpoints of the node where it arrives.
@@ -141,7 +179,8 @@ mod tests {
 
     fn node(name: &str, addresses: Value, ready: &str, labels: Value) -> Arc<Node> {
         let conditions = json!([{"type": "Ready", "status": ready}]);
-        let status = json!({"addresses": addresses, "conditions": conditions});
+        let agent = json!({"kubeletEndpoint": {"Port": 10250}});
+        let status = json!({"addresses": addresses, "conditions": conditions, "daemonEndpoints": agent});
         object(json!({"metadata": {"name": name, "labels": labels}, "status": status}))
     }
 
@@ -191,6 +230,26 @@ mod tests {
         holder.status =
             Some(serde_json::from_value(json!({"loadBalancer": {"ingress": [{"ip": "10.1.0.1"}]}})).unwrap());
         assert_eq!(given(&[old, Arc::new(holder)], &[]), ["a: ", "b: 10.1.0.1 VIP, 192.0.2.2 VIP"]);
+    }
+
+    #[test]
+    fn what_leads_to_the_cluster_itself_or_to_another_service_is_nobodys() {
+        let metadata = json!({"name": "kubernetes", "namespace": "default", "labels": {SERVICE_LABEL: "kubernetes"}});
+        let api: Arc<EndpointSlice> =
+            object(json!({"metadata": metadata, "addressType": "IPv4", "endpoints": [], "ports": [{"port": 6443}]}));
+        let other = service("other", json!({"type": "NodePort", "ports": [{"port": 1, "nodePort": 30080}]}));
+        let all = "s: 10.1.0.1 VIP, 192.0.2.2 VIP";
+        let table = [
+            (json!({"port": 10250}), "s: "),
+            (json!({"port": 6443}), "s: "),
+            (json!({"port": 30080}), "s: "),
+            (json!({"port": 6443, "protocol": "UDP"}), all),
+            (json!({"port": 30081, "nodePort": 30081}), all),
+        ];
+        for (port, expected) in table {
+            let wanted = service("s", json!({"ports": [port]}));
+            assert_eq!(given(&[wanted, other.clone()], std::slice::from_ref(&api)), [expected], "{port}");
+        }
     }
 
     #[test]

@@ -83,7 +83,9 @@ fn the_table_of_an_empty_cluster() {
         add rule ip kontiki filter-output ct state new jump unserved
         add rule ip kontiki guard iifname != "lo" ip daddr 127.0.0.0/8 drop
         add rule ip kontiki guard iifname != "lo" ip saddr 127.0.0.0/8 drop
+        add rule ip kontiki guard fib daddr type local meta l4proto tcp th dport @own-ports return
         add rule ip kontiki guard ip daddr . meta l4proto . th dport vmap @firewall
+        add rule ip kontiki guard-output fib daddr type local meta l4proto tcp th dport @own-ports return
         add rule ip kontiki guard-output ip daddr . meta l4proto . th dport vmap @firewall
         add rule ip kontiki mark-masquerade meta mark set meta mark or 0x4000
         add rule ip kontiki nat-output jump services

@@ -7,7 +7,7 @@ use crate::{
     events::Severity,
     eviction::{self, EVICTED},
     limits::STORAGE_CHECK,
-    machine::Rejection,
+    machine::{Attempt, Rejection},
 };
 
 impl Worker {
@@ -24,7 +24,9 @@ impl Worker {
         }
         self.storage_due_ms = None;
         let attempts = self.observed.attempts.iter();
-        let last = attempts.filter_map(|(name, attempts)| Some((name.as_str(), attempts.last()?.number)));
+        let running = |attempt: &&Attempt| attempt.is_running();
+        let last =
+            attempts.filter_map(|(name, attempts)| Some((name.as_str(), attempts.last().filter(running)?.number)));
         let measure = Measure::new(&self.pod, &self.place, &self.id.uid, last);
         let (pod, node) = (self.pod.clone(), self.node.clone());
         self.jobs.spawn(async move {
