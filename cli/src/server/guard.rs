@@ -54,13 +54,15 @@ fn is_final(answer: &Answer) -> bool {
 pub async fn watch(plane: &ControlPlane, layout: &Layout, settings: &Settings) -> Result<()> {
     let mut shown = String::new();
     loop {
+        // First: where a majority answers, this server then knows who is a member, itself among them.
+        let suspicious = is_suspicious(plane).await;
         if !plane.log.members().is_empty() {
             // On a full disk it waits for room; the server serves all the same.
             if let Err(error) = plane.write_kubeconfig(layout, &settings.name, &mut shown) {
                 warn!(error = format!("{error:#}"), "the kubeconfig was not written");
             }
         }
-        if is_suspicious(plane).await && is_removed(plane, settings).await {
+        if suspicious && is_removed(plane, settings).await {
             bail!(
                 "this server ({}) is no member of its cluster any more: it was removed. To let it in again, remove {} and join anew",
                 settings.name,
@@ -74,8 +76,8 @@ pub async fn watch(plane: &ControlPlane, layout: &Layout, settings: &Settings) -
 /// No majority answers, or the log itself says that this server is not in it.
 async fn is_suspicious(plane: &ControlPlane) -> bool {
     let own = plane.log.node_id();
-    let member = plane.log.members().iter().any(|member| member.id == own);
     let answered = tokio::time::timeout(LOOK_PATIENCE, plane.log.barrier()).await;
+    let member = plane.log.members().iter().any(|member| member.id == own);
     !member || !matches!(answered, Ok(Ok(_)))
 }
 

@@ -75,6 +75,17 @@ fn secrets_are_in_no_file_in_clear_and_their_keys_are_changed_while_three_server
         succeed(&mut servers.kubectl(name, &["get", "secret", "object", "-o", "jsonpath={.data.v}"]))
     };
     for name in NAMES {
+        let named = || {
+            let kubeconfig = fs::read_to_string(servers.data(name).join("kubeconfig")).unwrap_or_default();
+            if kubeconfig.contains(&format!("current-context: {name}"))
+                || kubeconfig.contains(&format!("- name: {name}"))
+            {
+                Ok(())
+            } else {
+                Err(kubeconfig)
+            }
+        };
+        wait("a server's kubeconfig to name it", named);
         assert_eq!(read(&servers, name), HIDDEN, "{name}");
     }
     let kubeconfig = servers.data("one").join("kubeconfig");
