@@ -108,11 +108,16 @@ impl Cluster {
 
     /// Forgets a pod; says whether this made room for others.
     pub fn remove_pod(&mut self, key: &ObjectKey) -> bool {
-        let Some(old) = self.placed.remove(key) else { return false };
+        self.give_up(key).is_some()
+    }
+
+    /// Frees what a pod holds; says on which node.
+    pub fn give_up(&mut self, key: &ObjectKey) -> Option<String> {
+        let old = self.placed.remove(key)?;
         if let Some(node) = self.nodes.get_mut(&old.node) {
             node.give_back(&old);
         }
-        true
+        Some(old.node)
     }
 
     fn place(&mut self, key: ObjectKey, placed: Placed) -> bool {

@@ -2,6 +2,7 @@
 //! Who makes volumes and binds claims to them is somebody else; the scheduler says where.
 
 mod fit;
+mod helps;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -16,6 +17,7 @@ use kontiki_informer::{Change, ObjectKey};
 use kube::ResourceExt;
 
 pub use fit::{BOUND_BY_CONTROLLER, Binding, SELECTED_NODE};
+pub use helps::Helps;
 
 const BIND_COMPLETED: &str = "pv.kubernetes.io/bind-completed";
 const CLASS_ANNOTATION: &str = "volume.beta.kubernetes.io/storage-class";
@@ -47,29 +49,30 @@ pub struct Unbound {
 }
 
 impl Storage {
-    pub fn follow_claim(&mut self, change: &Change<PersistentVolumeClaim>) {
+    pub fn follow_claim(&mut self, change: &Change<PersistentVolumeClaim>) -> Helps {
         match (&change.old, &change.new) {
             (_, Some(claim)) => drop(self.claims.insert(ObjectKey::of(&**claim), claim.clone())),
             (Some(claim), None) => drop(self.claims.remove(&ObjectKey::of(&**claim))),
             (None, None) => {}
         }
+        helps::of_claim(change)
     }
 
-    pub fn follow_volume(&mut self, change: &Change<PersistentVolume>) {
+    pub fn follow_volume(&mut self, change: &Change<PersistentVolume>) -> Helps {
         follow(&mut self.volumes, change);
+        helps::of_volume(change)
     }
 
-    pub fn follow_class(&mut self, change: &Change<StorageClass>) {
+    pub fn follow_class(&mut self, change: &Change<StorageClass>) -> Helps {
         follow(&mut self.classes, change);
+        helps::of_class(change)
     }
 
     /// What the pod's claims ask of its node; or why it is put nowhere yet, in Kubernetes' words.
     pub fn of_pod(&self, pod: &Pod) -> Result<PodClaims, String> {
         let mut found = Vec::new();
-        for volume in pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
-            if let Some(claim) = self.claim(pod, volume)? {
-                found.push(claim);
-            }
+        for (volume, key) in claims_of(pod) {
+            found.push(self.claim(pod, volume, key)?);
         }
         let mut claims = PodClaims::default();
         for claim in found {
@@ -91,15 +94,12 @@ impl Storage {
         Ok(claims)
     }
 
-    /// The claim behind a volume, if it has one.
-    fn claim(&self, pod: &Pod, volume: &Volume) -> Result<Option<Arc<PersistentVolumeClaim>>, String> {
-        let (name, ephemeral) = match (&volume.persistent_volume_claim, &volume.ephemeral) {
-            (Some(source), _) => (source.claim_name.clone(), false),
-            (None, Some(_)) => (format!("{}-{}", pod.name_any(), volume.name), true),
-            (None, None) => return Ok(None),
-        };
-        let namespace = pod.namespace().unwrap_or_default();
-        let Some(claim) = self.claims.get(&ObjectKey::new(namespace.clone(), name.clone())) else {
+    /// The claim behind a volume.
+    fn claim(&self, pod: &Pod, volume: &Volume, key: ObjectKey) -> Result<Arc<PersistentVolumeClaim>, String> {
+        let ephemeral = volume.ephemeral.is_some();
+        let claim = self.claims.get(&key);
+        let ObjectKey { namespace, name } = key;
+        let Some(claim) = claim else {
             return Err(match ephemeral {
                 true => format!("waiting for ephemeral volume controller to create the persistentvolumeclaim {name:?}"),
                 false => format!("persistentvolumeclaim {name:?} not found"),
@@ -117,8 +117,21 @@ impl Storage {
             let pod = pod.name_any();
             return Err(format!("PVC {namespace}/{name} was not created for pod {namespace}/{pod} (pod is not owner)"));
         }
-        Ok(Some(claim.clone()))
+        Ok(claim.clone())
     }
+}
+
+/// Volumes of a pod that have a claim, and which.
+pub fn claims_of(pod: &Pod) -> impl Iterator<Item = (&Volume, ObjectKey)> {
+    let namespace = pod.namespace().unwrap_or_default();
+    pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()).filter_map(move |volume| {
+        let name = match (&volume.persistent_volume_claim, &volume.ephemeral) {
+            (Some(source), _) => source.claim_name.clone(),
+            (None, Some(_)) => format!("{}-{}", pod.name_any(), volume.name),
+            (None, None) => return None,
+        };
+        Some((volume, ObjectKey::new(namespace.clone(), name)))
+    })
 }
 
 fn follow<K: ResourceExt>(known: &mut BTreeMap<String, Arc<K>>, change: &Change<K>) {

@@ -32,8 +32,8 @@ fn volume(name: &str, size: &str, node: &str, spec: Value) -> Arc<PersistentVolu
 
 fn storage(claims: &[Arc<PersistentVolumeClaim>], volumes: &[Arc<PersistentVolume>], provisioner: &str) -> Storage {
     let mut storage = Storage::default();
-    claims.iter().for_each(|claim| storage.follow_claim(&new(claim)));
-    volumes.iter().for_each(|volume| storage.follow_volume(&new(volume)));
+    claims.iter().for_each(|claim| drop(storage.follow_claim(&new(claim))));
+    volumes.iter().for_each(|volume| drop(storage.follow_volume(&new(volume))));
     for (name, mode) in [("late", "WaitForFirstConsumer"), ("now", "Immediate")] {
         let class = json!({"metadata": {"name": name}, "provisioner": provisioner, "volumeBindingMode": mode});
         storage.follow_class(&new(&object(class)));
