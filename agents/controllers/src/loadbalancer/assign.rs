@@ -11,29 +11,47 @@ use std::{
 
 use k8s_openapi::{
     api::{
-        core::v1::{LoadBalancerIngress, Node, Service, ServicePort},
+        core::v1::{LoadBalancerIngress, Node, Pod, Service},
         discovery::v1::EndpointSlice,
     },
-    apimachinery::pkg::apis::meta::v1::Time,
+    apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, Time},
 };
 use kontiki_informer::ObjectKey;
 use kube::ResourceExt;
 
+use super::taken;
+
 const EXCLUDED: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
+/// What versions of this cluster's own agents contain.
+const AGENT_VERSION: &str = "+kontiki.";
+/// In whose name addresses are written.
+pub const MANAGER: &str = "kontiki-controllers";
 pub const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 
 /// The addresses of each Service that is to have some, in order. A list that is empty is of one that found none.
 pub type Assignment = BTreeMap<ObjectKey, Vec<LoadBalancerIngress>>;
 
-/// What is given to whom. `slices` tells where the endpoints of Services are whose traffic stays on its node.
-pub fn assign(services: &[Arc<Service>], nodes: &[Arc<Node>], slices: &[Arc<EndpointSlice>]) -> Assignment {
-    let mut balanced: Vec<&Arc<Service>> = services.iter().filter(|service| is_balanced(service)).collect();
+/// What there is to share out, and among whom.
+pub struct Cluster<'a> {
+    pub services: &'a [Arc<Service>],
+    pub nodes: &'a [Arc<Node>],
+    /// Where the endpoints of Services are whose traffic stays on its node.
+    pub slices: &'a [Arc<EndpointSlice>],
+    pub pods: &'a [Arc<Pod>],
+}
+
+/// What is given to whom.
+pub fn assign(cluster: &Cluster<'_>) -> Assignment {
+    let Cluster { services, nodes: all_nodes, slices, pods } = *cluster;
+    let known: BTreeSet<String> = all_nodes.iter().flat_map(|node| every_address(node)).collect();
+    let ours = |service: &&Arc<Service>| is_balanced(service) && !is_anothers(service, &known);
+    let mut balanced: Vec<&Arc<Service>> = services.iter().filter(ours).collect();
     balanced.sort_by_key(|service| rank(service));
-    let all_nodes = nodes;
     let nodes: Vec<(String, Vec<Ipv4Addr>)> =
-        nodes.iter().filter(|node| serves(node)).map(|node| (node.name_any(), addresses(node))).collect();
-    let mut taken = reserved(all_nodes, slices);
-    let node_ports = node_ports(services);
+        all_nodes.iter().filter(|node| serves(node)).map(|node| (node.name_any(), addresses(node))).collect();
+    let mut taken = taken::by_cluster(all_nodes, slices);
+    taken.extend(taken::by_pods(all_nodes, pods));
+    let node_ports = taken::node_ports(services);
     let mut assignment = Assignment::new();
     for service in balanced {
         let wanted = wanted_address(service);
@@ -58,36 +76,8 @@ pub fn assign(services: &[Arc<Service>], nodes: &[Arc<Node>], slices: &[Arc<Endp
     assignment
 }
 
-/// What the cluster itself is reached by on its nodes: their agents, and the API servers.
-fn reserved(nodes: &[Arc<Node>], slices: &[Arc<EndpointSlice>]) -> BTreeSet<(Ipv4Addr, String, i32)> {
-    let of_api = slices.iter().filter(|slice| {
-        slice.namespace().as_deref() == Some("default")
-            && slice.labels().get(SERVICE_LABEL).is_some_and(|of| of == "kubernetes")
-    });
-    let api: BTreeSet<i32> =
-        of_api.flat_map(|slice| slice.ports.iter().flatten().filter_map(|port| port.port)).collect();
-    let agent = |node: &Node| Some(node.status.as_ref()?.daemon_endpoints.as_ref()?.kubelet_endpoint.as_ref()?.port);
-    let of_node = |node: &Arc<Node>| {
-        let ports: Vec<i32> = agent(node).into_iter().chain(api.iter().copied()).collect();
-        let pairs = addresses(node)
-            .into_iter()
-            .flat_map(move |address| ports.clone().into_iter().map(move |port| (address, port)));
-        pairs.map(|(address, port)| (address, "TCP".to_owned(), port)).collect::<Vec<_>>()
-    };
-    nodes.iter().flat_map(of_node).collect()
-}
-
-/// Ports of all nodes, and the Services they lead to.
-fn node_ports(services: &[Arc<Service>]) -> BTreeMap<(String, i32), ObjectKey> {
-    let ports = services.iter().flat_map(|service| {
-        let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
-        ports.filter_map(|port| Some(((protocol(port), port.node_port?), ObjectKey::of(&**service))))
-    });
-    ports.collect()
-}
-
-fn protocol(port: &ServicePort) -> String {
-    port.protocol.clone().unwrap_or_else(|| "TCP".to_owned())
+pub fn protocol(named: Option<&str>) -> String {
+    named.unwrap_or("TCP").to_owned()
 }
 
 /// Whether the cluster's own balancing is asked for; one of a class is somebody else's.
@@ -103,6 +93,23 @@ pub fn told(service: &Service) -> &[LoadBalancerIngress] {
     balancer.and_then(|balancer| balancer.ingress.as_deref()).unwrap_or_default()
 }
 
+/// Another balancer has served it: its addresses are no node's, and were not written here. They are ours if they are of a node
+/// that is gone.
+fn is_anothers(service: &Service, known: &BTreeSet<String>) -> bool {
+    let is_known = |one: &LoadBalancerIngress| one.ip.as_ref().is_some_and(|ip| known.contains(ip));
+    !told(service).iter().all(is_known) && writer(service).is_some_and(|writer| writer != MANAGER)
+}
+
+/// Who has written the addresses.
+fn writer(service: &Service) -> Option<&str> {
+    let entries = service.metadata.managed_fields.iter().flatten();
+    let writes = |entry: &&ManagedFieldsEntry| {
+        let fields = entry.fields_v1.as_ref();
+        fields.is_some_and(|fields| fields.0.pointer("/f:status/f:loadBalancer/f:ingress").is_some())
+    };
+    entries.into_iter().find(writes)?.manager.as_deref()
+}
+
 /// Whoever has addresses comes before those that wait, and else who is older.
 fn rank(service: &Service) -> (bool, Option<Time>, ObjectKey) {
     (told(service).is_empty(), service.creation_timestamp(), ObjectKey::of(service))
@@ -115,7 +122,7 @@ fn wanted_address(service: &Service) -> Option<String> {
 
 fn ports(service: &Service) -> Vec<(String, i32)> {
     let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
-    ports.map(|port| (protocol(port), port.port)).collect()
+    ports.map(|port| (protocol(port.protocol.as_deref()), port.port)).collect()
 }
 
 /// Whether its traffic from outside goes to the endpoints of the node where it arrives.
@@ -134,14 +141,23 @@ fn nodes_of(service: &Service, slices: &[Arc<EndpointSlice>]) -> BTreeSet<String
     ready.filter_map(|endpoint| endpoint.node_name.clone()).collect()
 }
 
+/// Ready, meant for it, and its agent knows of balancers' addresses: those that do tell of their runtime's handlers, older ones of neither.
 fn serves(node: &Node) -> bool {
+    let status = node.status.clone().unwrap_or_default();
+    let version = status.node_info.map(|info| info.kubelet_version).unwrap_or_default();
+    let able = version.contains(AGENT_VERSION) && status.runtime_handlers.is_some_and(|handlers| !handlers.is_empty());
     let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
     let ready = conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
-    ready && node.metadata.deletion_timestamp.is_none() && !node.labels().contains_key(EXCLUDED)
+    able && ready && node.metadata.deletion_timestamp.is_none() && !node.labels().contains_key(EXCLUDED)
+}
+
+fn every_address(node: &Node) -> impl Iterator<Item = String> {
+    let addresses = node.status.as_ref().and_then(|status| status.addresses.clone()).unwrap_or_default();
+    addresses.into_iter().map(|one| one.address)
 }
 
 /// Those by which the node is reached from outside, or else its own.
-fn addresses(node: &Node) -> Vec<Ipv4Addr> {
+pub fn addresses(node: &Node) -> Vec<Ipv4Addr> {
     let of = |type_: &str| {
         let all = node.status.iter().flat_map(|status| status.addresses.iter().flatten());
         all.filter(|one| one.type_ == type_).filter_map(|one| one.address.parse().ok()).collect::<Vec<_>>()
@@ -160,107 +176,4 @@ fn ingress(address: Ipv4Addr) -> LoadBalancerIngress {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    fn object<K: serde::de::DeserializeOwned>(value: Value) -> Arc<K> {
-        Arc::new(serde_json::from_value(value).unwrap())
-    }
-
-    fn service(name: &str, spec: Value) -> Arc<Service> {
-        let mut whole = json!({"type": "LoadBalancer", "ports": [{"port": 80}]});
-        spec.as_object().unwrap().iter().for_each(|(key, value)| whole[key] = value.clone());
-        let metadata = json!({"name": name, "namespace": "a", "creationTimestamp": "2026-01-01T00:00:00Z"});
-        object(json!({"metadata": metadata, "spec": whole}))
-    }
-
-    fn node(name: &str, addresses: Value, ready: &str, labels: Value) -> Arc<Node> {
-        let conditions = json!([{"type": "Ready", "status": ready}]);
-        let agent = json!({"kubeletEndpoint": {"Port": 10250}});
-        let status = json!({"addresses": addresses, "conditions": conditions, "daemonEndpoints": agent});
-        object(json!({"metadata": {"name": name, "labels": labels}, "status": status}))
-    }
-
-    fn nodes() -> [Arc<Node>; 4] {
-        let internal = |address: &str| json!([{"type": "InternalIP", "address": address}]);
-        let both =
-            json!([{"type": "InternalIP", "address": "10.1.0.2"}, {"type": "ExternalIP", "address": "192.0.2.2"}]);
-        [
-            node("one", internal("10.1.0.1"), "True", json!({})),
-            node("two", both, "True", json!({})),
-            node("out", internal("10.1.0.3"), "True", json!({EXCLUDED: ""})),
-            node("dead", internal("10.1.0.4"), "Unknown", json!({})),
-        ]
-    }
-
-    fn given(services: &[Arc<Service>], slices: &[Arc<EndpointSlice>]) -> Vec<String> {
-        let assignment = assign(services, &nodes(), slices);
-        let show = |(key, all): (ObjectKey, Vec<LoadBalancerIngress>)| {
-            let all: Vec<String> =
-                all.into_iter().map(|one| format!("{} {}", one.ip.unwrap(), one.ip_mode.unwrap())).collect();
-            format!("{}: {}", key.name, all.join(", "))
-        };
-        assignment.into_iter().map(show).collect()
-    }
-
-    #[test]
-    fn a_service_gets_the_addresses_of_the_nodes_that_serve() {
-        let table = [
-            (json!({}), vec!["s: 10.1.0.1 VIP, 192.0.2.2 VIP"]),
-            (json!({"loadBalancerIP": "192.0.2.2"}), vec!["s: 192.0.2.2 VIP"]),
-            (json!({"loadBalancerIP": "203.0.113.1"}), vec!["s: "]),
-            (json!({"loadBalancerClass": "example.com/other"}), vec![]),
-            (json!({"type": "NodePort"}), vec![]),
-        ];
-        for (spec, expected) in table {
-            assert_eq!(given(&[service("s", spec.clone())], &[]), expected, "{spec}");
-        }
-    }
-
-    #[test]
-    fn one_port_of_an_address_is_one_services_and_who_has_it_keeps_it() {
-        let (old, new) = (service("a", json!({})), service("b", json!({})));
-        let other_port = service("c", json!({"ports": [{"port": 80, "protocol": "UDP"}, {"port": 81}]}));
-        let all = ["a: 10.1.0.1 VIP, 192.0.2.2 VIP", "b: ", "c: 10.1.0.1 VIP, 192.0.2.2 VIP"];
-        assert_eq!(given(&[new.clone(), old.clone(), other_port], &[]), all);
-        let mut holder = Service::clone(&new);
-        holder.status =
-            Some(serde_json::from_value(json!({"loadBalancer": {"ingress": [{"ip": "10.1.0.1"}]}})).unwrap());
-        assert_eq!(given(&[old, Arc::new(holder)], &[]), ["a: ", "b: 10.1.0.1 VIP, 192.0.2.2 VIP"]);
-    }
-
-    #[test]
-    fn what_leads_to_the_cluster_itself_or_to_another_service_is_nobodys() {
-        let metadata = json!({"name": "kubernetes", "namespace": "default", "labels": {SERVICE_LABEL: "kubernetes"}});
-        let api: Arc<EndpointSlice> =
-            object(json!({"metadata": metadata, "addressType": "IPv4", "endpoints": [], "ports": [{"port": 6443}]}));
-        let other = service("other", json!({"type": "NodePort", "ports": [{"port": 1, "nodePort": 30080}]}));
-        let all = "s: 10.1.0.1 VIP, 192.0.2.2 VIP";
-        let table = [
-            (json!({"port": 10250}), "s: "),
-            (json!({"port": 6443}), "s: "),
-            (json!({"port": 30080}), "s: "),
-            (json!({"port": 6443, "protocol": "UDP"}), all),
-            (json!({"port": 30081, "nodePort": 30081}), all),
-        ];
-        for (port, expected) in table {
-            let wanted = service("s", json!({"ports": [port]}));
-            assert_eq!(given(&[wanted, other.clone()], std::slice::from_ref(&api)), [expected], "{port}");
-        }
-    }
-
-    #[test]
-    fn traffic_that_stays_on_its_node_comes_where_endpoints_are() {
-        let slice = |ready: bool| {
-            let endpoint = json!({"addresses": ["10.244.0.2"], "nodeName": "one", "conditions": {"ready": ready}});
-            let metadata = json!({"name": "x", "namespace": "a", "labels": {SERVICE_LABEL: "s"}});
-            object(json!({"metadata": metadata, "addressType": "IPv4", "endpoints": [endpoint]}))
-        };
-        let local = [service("s", json!({"externalTrafficPolicy": "Local"}))];
-        assert_eq!(given(&local, &[slice(true)]), ["s: 10.1.0.1 VIP"]);
-        assert_eq!(given(&local, &[slice(false)]), ["s: "]);
-    }
-}
+mod tests;

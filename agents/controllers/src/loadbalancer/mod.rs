@@ -2,6 +2,7 @@
 //! `loadBalancerClass` is left to whoever serves that class.
 
 mod assign;
+mod taken;
 
 use std::{
     collections::BTreeSet,
@@ -9,7 +10,7 @@ use std::{
 };
 
 use k8s_openapi::api::{
-    core::v1::{LoadBalancerIngress, Node, Service},
+    core::v1::{LoadBalancerIngress, Node, Pod, Service},
     discovery::v1::EndpointSlice,
 };
 use kontiki_informer::{Change, Informer, Note, ObjectKey, Queue, Recorder, reference};
@@ -19,6 +20,7 @@ use kube::{
 };
 use serde_json::json;
 
+use self::assign::{Cluster, MANAGER};
 use crate::{
     ControllerError,
     context::{Context, OwnWrites, each, gone_is_fine, settled},
@@ -31,6 +33,7 @@ struct Controller {
     services: Informer<Service>,
     nodes: Informer<Node>,
     slices: Informer<EndpointSlice>,
+    pods: Informer<Pod>,
     written: OwnWrites,
     recorder: Recorder,
     /// Services that wait, and that were told so.
@@ -65,12 +68,21 @@ pub async fn run(context: Context) {
             of_slice.add(all());
         }
     })]);
-    if !services.synced().await || !nodes.synced().await || !slices.synced().await {
+    let of_pod = queue.clone();
+    let pods = context.informer::<Pod>(vec![Box::new(move |change: &Change<Pod>| {
+        let ports = |pod: Option<&Pod>| pod.map(taken::host_ports).unwrap_or_default();
+        if ports(change.old.as_deref()) != ports(change.new.as_deref()) {
+            of_pod.add(all());
+        }
+    })]);
+    let synced =
+        async { services.synced().await && nodes.synced().await && slices.synced().await && pods.synced().await };
+    if !synced.await {
         return;
     }
     let recorder = context.recorder(COMPONENT);
     let (written, waiting) = (OwnWrites::default(), Mutex::default());
-    let controller = Arc::new(Controller { context, services, nodes, slices, written, recorder, waiting });
+    let controller = Arc::new(Controller { context, services, nodes, slices, pods, written, recorder, waiting });
     let cancel = controller.context.cancel.clone();
     queue
         .drain(1, cancel, move |key| {
@@ -89,14 +101,20 @@ fn facts(node: &Node) -> impl PartialEq + use<> {
         .filter(|condition| condition.type_ == "Ready")
         .map(|condition| condition.status)
         .collect();
-    (node.labels().clone(), status.addresses, ready, node.metadata.deletion_timestamp.clone())
+    let agent = (status.node_info.map(|info| info.kubelet_version), status.runtime_handlers);
+    (node.labels().clone(), status.addresses, ready, agent, node.metadata.deletion_timestamp.clone())
 }
 
 impl Controller {
     async fn reconcile(&self, key: &ObjectKey) -> Result<(), ControllerError> {
         self.written.seen(key, &self.services).await;
         let services = self.services.list(None);
-        let assignment = assign::assign(&services, &self.nodes.list(None), &self.slices.list(None));
+        let assignment = assign::assign(&Cluster {
+            services: &services,
+            nodes: &self.nodes.list(None),
+            slices: &self.slices.list(None),
+            pods: &self.pods.list(None),
+        });
         self.forget_others(&assignment);
         each(services.iter().filter_map(|service| {
             let given = assignment.get(&ObjectKey::of(&**service));
@@ -118,7 +136,8 @@ impl Controller {
             let balancer = if given.is_empty() { json!({"ingress": null}) } else { json!({"ingress": given}) };
             let metadata = json!({"uid": service.uid(), "resourceVersion": service.resource_version()});
             let patch = json!({"metadata": metadata, "status": {"loadBalancer": balancer}});
-            let patched = api.patch_status(&name, &PatchParams::default(), &Patch::Merge(patch)).await;
+            let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+            let patched = api.patch_status(&name, &parameters, &Patch::Merge(patch)).await;
             if let Some(service) = gone_is_fine(patched)? {
                 self.written.note(key, &service);
             }
