@@ -8,6 +8,7 @@ use super::{
     failure::{self, Refused},
     route::Route,
     tls::{self, Caller},
+    verdicts::Verdicts,
 };
 
 /// What the API server makes of a token.
@@ -23,6 +24,7 @@ pub enum Verdict {
 
 pub async fn decide(
     backend: &dyn Backend,
+    verdicts: &Verdicts,
     caller: Option<&Caller>,
     headers: &HeaderMap,
     route: Option<&Route>,
@@ -30,14 +32,10 @@ pub async fn decide(
     let (None, Some(token), Some(subresource)) = (caller, token(headers), route.and_then(figures)) else {
         return tls::authorize(caller);
     };
-    match backend.review(token, subresource).await {
-        Ok(Verdict::Allowed) => Ok(()),
-        Ok(Verdict::Refused { user }) => Err(failure::may_not_get(&user, backend.node_name(), subresource)),
-        Ok(Verdict::Unknown) => Err(failure::unauthorized()),
-        Err(error) => {
-            tracing::warn!(%error, "the API server does not say whose a token is");
-            Err(failure::unauthorized())
-        }
+    match verdicts.of(backend, token, subresource).await? {
+        Verdict::Allowed => Ok(()),
+        Verdict::Refused { user } => Err(failure::may_not_get(&user, backend.node_name(), subresource)),
+        Verdict::Unknown => Err(failure::unauthorized()),
     }
 }
 

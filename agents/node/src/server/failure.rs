@@ -2,7 +2,7 @@
 
 use super::body::{self, Body};
 use crate::containers::{Refusal, RefusalKind};
-use http::{Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode, header};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Status, StatusCause, StatusDetails};
 
 /// Why a request is not done.
@@ -32,7 +32,11 @@ impl Refused {
 }
 
 pub fn response(refused: &Refused) -> Response<Body> {
-    body::json(refused.code, &refused.status())
+    let mut response = body::json(refused.code, &refused.status());
+    if let Some(seconds) = refused.details.as_deref().and_then(|details| details.retry_after_seconds) {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
 }
 
 fn failure(code: StatusCode, reason: &'static str, message: impl Into<String>) -> Refused {
@@ -54,6 +58,12 @@ pub fn unauthorized() -> Refused {
 pub fn forbidden(user: &str) -> Refused {
     let message = format!("user {user:?} may not use the node's API: ask the API server");
     failure(StatusCode::FORBIDDEN, "Forbidden", message)
+}
+
+pub fn too_many_reviews() -> Refused {
+    let details = StatusDetails { retry_after_seconds: Some(1), ..StatusDetails::default() };
+    let message = "too many tokens at a time that the node does not know yet, please try again later";
+    failure(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message).with(details)
 }
 
 /// In the kubelet's words.

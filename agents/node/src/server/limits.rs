@@ -8,8 +8,15 @@ pub const HEADER_READ_MAX: Duration = Duration::from_secs(10);
 /// A connection is probed after this much silence, and again: a command without output is no reason to keep one whose caller's machine
 /// is gone.
 pub const PROBE_INTERVAL: Duration = Duration::from_secs(30);
-/// What a connection without a certificate is kept for: whoever has none is told little, and must not hold a place.
+/// What a connection without a certificate is kept for, unless a token lets its caller in: a stranger must not hold a place.
 pub const STRANGER_MAX: Duration = Duration::from_secs(10);
+/// Questions to the API server about tokens at a time: they share its attention with the node's own lease and statuses.
+pub const REVIEWS_MAX: usize = 4;
+pub const VERDICTS_MAX: usize = 256;
+/// As long as the kubelet takes a token's word.
+pub const VERDICT_ALLOWED_TTL: Duration = Duration::from_secs(120);
+/// Shorter: whoever is given a permission does not wait for long.
+pub const VERDICT_REFUSED_TTL: Duration = Duration::from_secs(10);
 /// Pause after the system refused to accept (out of file descriptors, for instance).
 pub const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// What requests in work get to end when the server stops.
@@ -56,6 +63,7 @@ pub const PORTS_MAX: usize = 127;
 /// Arguments of one command.
 pub const COMMAND_ARGS_MAX: usize = 4_096;
 
+const _: () = assert!(VERDICT_REFUSED_TTL.as_secs() < VERDICT_ALLOWED_TTL.as_secs());
 const _: () = assert!(LOG_READ_BYTES <= LOG_ENTRY_BYTES_MAX);
 const _: () = assert!(LOG_ENTRY_BYTES_MAX <= LOG_LINE_BYTES_MAX);
 const _: () = assert!(LOG_POLL_MIN.as_millis() < LOG_POLL_MAX.as_millis());

@@ -22,6 +22,7 @@ mod streams;
 mod target;
 mod tls;
 mod usage;
+mod verdicts;
 
 #[cfg(test)]
 mod tests;

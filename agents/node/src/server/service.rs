@@ -1,8 +1,11 @@
 //! One request: who asks, for what, and who answers.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
-use http::{HeaderValue, Method, Request, Response, header};
+use http::{HeaderValue, Method, Request, Response, Version, header};
 use hyper::body::Incoming;
 use k8s_openapi::api::core::v1::Pod;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -17,6 +20,7 @@ use super::{
     streams,
     tls::Caller,
     usage,
+    verdicts::Verdicts,
 };
 
 /// What every request needs; one per connection.
@@ -26,27 +30,49 @@ pub struct Service {
     pub stopping: CancellationToken,
     /// Streams that outlive their request.
     pub tasks: TaskTracker,
+    verdicts: Arc<Verdicts>,
     caller: Option<Arc<Caller>>,
+    /// It has a certificate, or has shown a token that counts.
+    is_let_in: Arc<AtomicBool>,
 }
 
 impl Service {
-    pub fn new(backend: Arc<dyn Backend>, stopping: CancellationToken, tasks: TaskTracker) -> Service {
-        Service { backend, stopping, tasks, caller: None }
+    pub fn new(
+        backend: Arc<dyn Backend>,
+        verdicts: Arc<Verdicts>,
+        stopping: CancellationToken,
+        tasks: TaskTracker,
+    ) -> Service {
+        Service { backend, verdicts, stopping, tasks, caller: None, is_let_in: Arc::default() }
     }
 
     pub fn called_by(mut self, caller: Option<Caller>) -> Service {
+        self.is_let_in = Arc::new(AtomicBool::new(caller.is_some()));
         self.caller = caller.map(Arc::new);
         self
     }
 
+    /// Whether its connection is more than a stranger's.
+    pub fn is_let_in(&self) -> bool {
+        self.is_let_in.load(Ordering::Acquire)
+    }
+
+    pub fn let_in(&self) {
+        self.is_let_in.store(true, Ordering::Release);
+    }
+
     pub async fn answer(self, request: Request<Incoming>) -> Response<Body> {
         let head_only = request.method() == Method::HEAD;
-        let mut response = match self.route(request).await {
+        let persists = request.version() != Version::HTTP_2;
+        let mut response = match self.clone().route(request).await {
             Ok(response) => response,
             Err(refused) => failure::response(&refused),
         };
         response.headers_mut().insert("x-content-type-options", HeaderValue::from_static("nosniff"));
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+        if persists && !self.is_let_in() {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         if head_only {
             *response.body_mut() = body::empty();
         }
@@ -64,7 +90,9 @@ impl Service {
         }
         // Strangers do not learn which paths there are.
         let caller = self.caller.as_deref();
-        access::decide(&*self.backend, caller, request.headers(), route.as_ref().ok()).await?;
+        let asked = route.as_ref().ok();
+        access::decide(&*self.backend, &self.verdicts, caller, request.headers(), asked).await?;
+        self.let_in();
         let route = route.map_err(|none| match none {
             NoRoute::Path => failure::no_such_path(),
             NoRoute::Method => failure::method_not_allowed(),

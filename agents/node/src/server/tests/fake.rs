@@ -4,7 +4,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -31,12 +31,14 @@ pub struct Fake {
     pub logs: tempfile::TempDir,
     pub alive: AtomicBool,
     pub images: Mutex<Vec<Image>>,
+    /// How often it was asked about tokens.
+    pub reviews: AtomicUsize,
 }
 
 impl Fake {
     pub fn new() -> Arc<Fake> {
         let logs = tempfile::tempdir().unwrap();
-        Arc::new(Fake { logs, alive: AtomicBool::new(true), images: Mutex::default() })
+        Arc::new(Fake { logs, alive: AtomicBool::new(true), images: Mutex::default(), reviews: AtomicUsize::new(0) })
     }
 
     pub fn log(&self) -> PathBuf {
@@ -129,9 +131,11 @@ impl Backend for Fake {
         async move { Ok(usage) }.boxed()
     }
 
-    /// A token is the name of its holder, and `reader` may get metrics.
+    /// A token is the name of its holder, and `reader` may get metrics. Nothing is ever said of `unheard`.
     fn review<'a>(&'a self, token: &'a str, subresource: &'a str) -> Answer<'a, Verdict> {
+        self.reviews.fetch_add(1, Ordering::SeqCst);
         let verdict = match (token, subresource) {
+            ("unheard", _) => return std::future::pending().boxed(),
             ("reader", "metrics") => Verdict::Allowed,
             ("reader" | "somebody", _) => Verdict::Refused { user: token.to_owned() },
             _ => Verdict::Unknown,

@@ -3,7 +3,7 @@
 
 mod certificates;
 mod client;
-mod fake;
+pub mod fake;
 mod requests;
 mod spdy;
 mod websocket;

@@ -1,6 +1,9 @@
 //! Who is answered, and what.
 
-use std::io::Write;
+use std::{
+    io::Write,
+    sync::{Arc, atomic::Ordering},
+};
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
@@ -11,6 +14,7 @@ use super::{
     certificates::Authority,
     client::{Node, read, refusal},
 };
+use crate::server::limits::REVIEWS_MAX;
 
 fn get(path: &str) -> Request<Full<Bytes>> {
     Request::builder().uri(path).header("host", "node").body(Full::default()).unwrap()
@@ -59,11 +63,55 @@ async fn figures_are_for_whoever_shows_a_token_that_may_get_them() {
         let (code, text) = read(node.request(None, request).await.unwrap()).await;
         assert_eq!(code.as_u16(), expected, "{path} with {shown}: {text}");
     }
-    let mut request = get("/stats/summary");
-    request.headers_mut().insert("authorization", "Bearer reader".parse().unwrap());
+    let request = with_token("/stats/summary", "reader");
     let client = node.authority.client("somebody", "system:nodes");
     let (code, _) = read(node.request(Some(&client), request).await.unwrap()).await;
     assert_eq!(code.as_u16(), 403, "a certificate decides alone");
+}
+
+fn with_token(path: &str, token: &str) -> Request<Full<Bytes>> {
+    let mut request = get(path);
+    request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    request
+}
+
+#[tokio::test]
+async fn the_api_server_is_asked_about_a_token_once() {
+    let node = Node::start().await;
+    for (token, code) in [("reader", 200), ("somebody", 403), ("forged", 401)] {
+        for _ in 0..3 {
+            let answer = node.request(None, with_token("/metrics/resource", token)).await.unwrap();
+            assert_eq!(answer.status().as_u16(), code, "{token}");
+            let kept = answer.headers().get("connection").is_none();
+            assert_eq!(kept, code == 200, "only who is let in keeps a place");
+        }
+    }
+    assert_eq!(node.fake.reviews.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
+async fn only_so_many_tokens_are_asked_about_at_a_time() {
+    let node = Arc::new(Node::start().await);
+    let ask = |token| {
+        let node = node.clone();
+        async move { node.request(None, with_token("/metrics/resource", token)).await.unwrap() }
+    };
+    assert_eq!(ask("reader").await.status(), StatusCode::OK);
+    for _ in 0..REVIEWS_MAX {
+        tokio::spawn(ask("unheard"));
+    }
+    let asked = async {
+        while node.fake.reviews.load(Ordering::SeqCst) <= REVIEWS_MAX {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), asked).await.expect("all are asked about");
+    let refused = ask("somebody").await;
+    assert_eq!(
+        (refused.status(), &refused.headers()["retry-after"]),
+        (StatusCode::TOO_MANY_REQUESTS, &"1".parse().unwrap())
+    );
+    assert_eq!(ask("reader").await.status(), StatusCode::OK, "what is known is not asked");
 }
 
 #[tokio::test]
