@@ -5,6 +5,7 @@
 //! <container>/upper      what the container writes
 //! <container>/work       overlayfs' own
 //! <container>/l/<n>      links to the layers, lowest first
+//! <container>/empty      layers of nothing, where overlayfs wants more than there are
 //! <container>/scratch    a tmpfs for upper and work where the state directory is itself on overlayfs
 //! ```
 
@@ -47,6 +48,31 @@ fn failed(what: impl Into<String>) -> impl FnOnce(io::Error) -> RootfsError {
 /// the root's path. The mount is always writable: mount points must be makeable in it, and a read-only root is the runtime
 /// spec's `root.readonly`. What an earlier mount of the same container left is replaced. Blocking, a few milliseconds.
 pub fn mount(layers: &[PathBuf], container_dir: &Path) -> Result<PathBuf, RootfsError> {
+    mount_anew(layers, container_dir, mount_writable)
+}
+
+/// As [`mount`], but nobody can write to it, and nothing in it is executed.
+pub fn mount_read_only(layers: &[PathBuf], container_dir: &Path) -> Result<PathBuf, RootfsError> {
+    mount_anew(layers, container_dir, mount_layers)
+}
+
+/// Where the root is, once it is mounted.
+pub fn root(container_dir: &Path) -> PathBuf {
+    container_dir.join("rootfs")
+}
+
+/// Whether a root is mounted below the directory.
+pub fn is_mounted(container_dir: &Path) -> bool {
+    let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev()).ok();
+    let root = device(&root(container_dir));
+    root.is_some() && root != device(container_dir)
+}
+
+fn mount_anew(
+    layers: &[PathBuf],
+    container_dir: &Path,
+    mount_new: fn(&[PathBuf], &Path) -> Result<PathBuf, RootfsError>,
+) -> Result<PathBuf, RootfsError> {
     if layers.len() > LAYERS_MAX {
         return Err(RootfsError::TooManyLayers(layers.len()));
     }
@@ -63,34 +89,49 @@ pub fn mount(layers: &[PathBuf], container_dir: &Path) -> Result<PathBuf, Rootfs
     result
 }
 
-fn mount_new(layers: &[PathBuf], container_dir: &Path) -> Result<PathBuf, RootfsError> {
+fn mount_writable(layers: &[PathBuf], container_dir: &Path) -> Result<PathBuf, RootfsError> {
     let writable = writable_dir(container_dir)?;
+    let upper = container_dir.join(&writable).join("upper");
+    make_folder(&upper)?;
+    make_folder(&container_dir.join(&writable).join("work"))?;
+    // An image of no layers is an empty root.
+    let lower = link_layers(layers, container_dir, 1)?;
+    if let Some(top) = layers.last() {
+        copy_root_attributes(top, &upper)?;
+    }
+    let writable = writable.display();
+    let options = format!("lowerdir={lower},upperdir={writable}/upper,workdir={writable}/work");
+    // `volatile`: what a container writes to its root dies with it, so unmounting need not sync a whole disk.
+    mount_at(container_dir, MsFlags::empty(), vec![format!("{options},volatile"), options])
+}
+
+fn mount_layers(layers: &[PathBuf], container_dir: &Path) -> Result<PathBuf, RootfsError> {
+    // Overlayfs without an upper directory is read-only, and wants two others.
+    let lower = link_layers(layers, container_dir, 2)?;
+    let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    mount_at(container_dir, flags, vec![format!("lowerdir={lower}")])
+}
+
+fn make_folder(folder: &Path) -> Result<(), RootfsError> {
+    fs::create_dir_all(folder).map_err(failed(format!("making {}", folder.display())))
+}
+
+/// The layers as overlayfs' option names them, the highest first; empty ones make up the number that it wants.
+/// Relative names: mount(2) takes 4096 bytes of options, full paths of some tens of layers are longer than that.
+fn link_layers(layers: &[PathBuf], container_dir: &Path, least: usize) -> Result<String, RootfsError> {
     let links = container_dir.join("l");
-    let rootfs = container_dir.join("rootfs");
-    for folder in
-        [&container_dir.join(&writable).join("upper"), &container_dir.join(&writable).join("work"), &links, &rootfs]
-    {
-        fs::create_dir_all(folder).map_err(failed(format!("making {}", folder.display())))?;
-    }
-    // An image of no layers is an empty root; overlayfs wants at least one.
-    let empty = container_dir.join("empty");
-    if layers.is_empty() {
-        fs::create_dir_all(&empty).map_err(failed("making an empty layer"))?;
-    }
-    let layers = if layers.is_empty() { std::slice::from_ref(&empty) } else { layers };
+    make_folder(&links)?;
     for (number, layer) in layers.iter().enumerate() {
         let layer = fs::canonicalize(layer).map_err(failed(format!("opening {}", layer.display())))?;
         symlink(layer, links.join(number.to_string())).map_err(failed("linking a layer"))?;
     }
-    if let Some(top) = layers.last() {
-        copy_root_attributes(top, &container_dir.join(&writable).join("upper"))?;
+    let mut lower: Vec<String> = (0..layers.len()).rev().map(|number| format!("l/{number}")).collect();
+    for number in layers.len()..least {
+        let name = format!("empty/{number}");
+        make_folder(&container_dir.join(&name))?;
+        lower.push(name);
     }
-    // Relative names: mount(2) takes 4096 bytes of options, full paths of some tens of layers are longer than that.
-    let lower: Vec<String> = (0..layers.len()).rev().map(|number| format!("l/{number}")).collect();
-    let writable = writable.display();
-    let options = format!("lowerdir={},upperdir={writable}/upper,workdir={writable}/work", lower.join(":"));
-    mount_at(container_dir, options)?;
-    Ok(rootfs)
+    Ok(lower.join(":"))
 }
 
 /// The folder of what the container writes, once its root is mounted.
@@ -100,22 +141,21 @@ pub fn upper(container_dir: &Path) -> PathBuf {
     writable.join("upper")
 }
 
-/// Mounts from a thread that has its own current directory, so that the process' is left alone.
-fn mount_at(container_dir: &Path, options: String) -> Result<(), RootfsError> {
+/// Mounts from a thread that has its own current directory, so that the process' is left alone. Options that this kernel does not know are left out by the next ones.
+fn mount_at(container_dir: &Path, flags: MsFlags, options: Vec<String>) -> Result<PathBuf, RootfsError> {
+    make_folder(&root(container_dir))?;
     let directory = container_dir.to_path_buf();
     let mounting = thread::Builder::new().name("mount-rootfs".into()).spawn(move || -> Result<(), Errno> {
         unshare(CloneFlags::CLONE_FS)?;
         chdir(&directory)?;
         let overlay =
-            |options: &str| mount_syscall(Some("overlay"), "rootfs", Some("overlay"), MsFlags::empty(), Some(options));
-        // `volatile`: what a container writes to its root dies with it, so unmounting need not sync a whole disk.
-        match overlay(&format!("{options},volatile")) {
-            Err(Errno::EINVAL) => overlay(&options),
-            other => other,
-        }
+            |options: &String| mount_syscall(Some("overlay"), "rootfs", Some("overlay"), flags, Some(options.as_str()));
+        let unknown = |mounted: &Result<(), Errno>| *mounted == Err(Errno::EINVAL);
+        let mut tried = options.iter().map(overlay);
+        tried.find(|mounted| !unknown(mounted)).unwrap_or(Err(Errno::EINVAL))
     });
     let mounted = mounting.map_err(failed("starting a thread"))?.join().expect("the thread does not panic");
-    mounted.map_err(|errno| match errno {
+    mounted.map(|()| root(container_dir)).map_err(|errno| match errno {
         Errno::EPERM => RootfsError::NotRoot(errno.into()),
         _ => RootfsError::Io { what: format!("mounting {}/rootfs", container_dir.display()), source: errno.into() },
     })

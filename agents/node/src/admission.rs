@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{
     ContainerPort, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod, PodSpec,
 };
 
-use crate::{machine::Rejection, pod, quantity, spec::resources, sysctls::Sysctls};
+use crate::{machine::Rejection, pod, pressure, quantity, spec::resources, sysctls::Sysctls};
 
 /// As Kubernetes names it.
 const OS: &str = "linux";
@@ -17,6 +17,8 @@ pub struct Room<'a> {
     /// TCP ports that the node's own parts listen on.
     pub own_ports: &'a [u16],
     pub sysctls: &'a Sysctls,
+    /// What the node is short of.
+    pub pressures: &'a [&'a str],
     pub allocatable: &'a BTreeMap<String, String>,
     /// `None` while the Node object is not known.
     pub labels: Option<&'a BTreeMap<String, String>>,
@@ -30,6 +32,9 @@ pub fn refuse(pod: &Pod, room: &Room<'_>) -> Option<Rejection> {
     let spec = pod::spec(pod);
     let rejection =
         |reason: &str, message: String| Some(Rejection::new(reason, format!("Pod was rejected: {message}")));
+    if let Some(rejection) = pressure::refuse(pod, &spec, room.pressures) {
+        return Some(rejection);
+    }
     if let Some(forbidden) = room.sysctls.forbidden(&spec) {
         return rejection("SysctlForbidden", format!("forbidden sysctl: {forbidden}"));
     }
@@ -228,8 +233,15 @@ mod tests {
         let with = |spec: serde_json::Value, pods: &[Arc<Pod>]| {
             let sysctls = Sysctls::default();
             let (labels, own_ports) = (Some(&labels), &[6443, 10250]);
-            let room =
-                Room { own_ports, sysctls: &sysctls, allocatable: &allocatable, labels, node_name: "here", pods };
+            let room = Room {
+                own_ports,
+                sysctls: &sysctls,
+                pressures: &[],
+                allocatable: &allocatable,
+                labels,
+                node_name: "here",
+                pods,
+            };
             refuse(&pod(spec), &room)
         };
         let one = std::slice::from_ref(&running);

@@ -1,6 +1,11 @@
 //! What the node agent needs of whatever runs containers. The runtime implements it; tests use a fake.
 
-use std::{collections::BTreeSet, net::Ipv4Addr, path::PathBuf, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashSet},
+    net::Ipv4Addr,
+    path::PathBuf,
+    sync::Arc,
+};
 
 use futures::future::BoxFuture;
 use kontiki_runtime::{
@@ -54,6 +59,12 @@ pub trait Containers: Send + Sync + 'static {
     fn pull<'a>(&'a self, reference: &'a str, credentials: &'a [Credentials]) -> Answer<'a, Image>;
     fn import<'a>(&'a self, name: Option<&'a str>, archive: Box<dyn AsyncRead + Send + Unpin>) -> Answer<'a, Image>;
     fn images(&self) -> Answer<'_, Vec<Image>>;
+    /// Ids of the images that containers run or see as volumes.
+    fn used_images(&self) -> Answer<'_, HashSet<String>>;
+    /// Where an image is mounted under this name in the sandbox, if one is.
+    fn mounted_image<'a>(&'a self, sandbox: &'a str, name: &'a str) -> Answer<'a, Option<PathBuf>>;
+    /// Mounts an image under this name in the sandbox, read-only; it stays until the sandbox goes.
+    fn mount_image<'a>(&'a self, sandbox: &'a str, name: &'a str, image: &'a str) -> Answer<'a, PathBuf>;
     fn remove_image<'a>(&'a self, reference: &'a str) -> Answer<'a, ()>;
 }
 

@@ -4,11 +4,14 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::{
-    api::core::v1::{ConfigMap, Container, EnvVar, EnvVarSource, Pod, Secret, Service},
+    api::core::v1::{ConfigMap, Container, EnvVar, EnvVarSource, FileKeySelector, Pod, Secret, Service},
     apimachinery::pkg::util::intstr::IntOrString,
 };
 
-use crate::downward;
+use crate::{
+    downward, env_file,
+    limits::{ENV_FILE_KEY_MAX, ENV_FILE_VALUE_MAX},
+};
 
 /// Where ConfigMaps and Secrets of the pod's namespace come from.
 pub trait Objects {
@@ -25,6 +28,13 @@ pub struct Surroundings<'a> {
     pub pod_ip: String,
     pub allocatable: &'a BTreeMap<String, String>,
     pub services: BTreeMap<String, String>,
+    pub files: &'a dyn Files,
+}
+
+/// Where files of the pod's volumes come from.
+pub trait Files {
+    /// The file's content, or why it cannot be read; `None` if there is no such volume.
+    fn read(&self, volume: &str, path: &str) -> Option<Result<String, String>>;
 }
 
 /// The environment in the order it was declared; the message of a failure is what Kubernetes shows.
@@ -137,7 +147,34 @@ fn from_source(
             },
         };
     }
+    if let Some(key) = &source.file_key_ref {
+        return from_file(key, around.files);
+    }
     Err(format!("environment variable {:?} has a source that this node does not know", variable.name))
+}
+
+/// An empty value is none, as for the kubelet.
+fn from_file(key: &FileKeySelector, files: &dyn Files) -> Result<Option<String>, String> {
+    let FileKeySelector { key, optional, path, volume_name: volume } = key;
+    let read = files.read(volume, path);
+    let text = read.ok_or_else(|| format!("cannot find the volume {volume:?} referenced by FileKeyRef"))?;
+    if key.len() > ENV_FILE_KEY_MAX {
+        return Err(format!(
+            "environment variable key {key:?} exceeds maximum length of {ENV_FILE_KEY_MAX} characters"
+        ));
+    }
+    let found = text.and_then(|text| env_file::value(&text, key)).map_err(|error| {
+        // Only for the node's own log: what is in the file may be secret.
+        tracing::warn!(volume, path, error, "a file of variables cannot be read");
+        "couldn't parse env file".to_owned()
+    })?;
+    match found.filter(|value| !value.is_empty()) {
+        Some(value) if value.len() > ENV_FILE_VALUE_MAX => {
+            Err("environment variable value exceeds maximum size of 32KB".to_owned())
+        }
+        None if *optional != Some(true) => Err(format!("environment variable key {key:?} not found in file {path:?}")),
+        found => Ok(found),
+    }
 }
 
 fn text(bytes: Vec<u8>, key: &str, secret: &str, namespace: &str) -> Result<String, String> {
@@ -289,6 +326,41 @@ mod tests {
         ] {
             assert_eq!(expand(text, &variables), expected, "{text}");
         }
+    }
+
+    struct OneFile(&'static str);
+
+    impl Files for OneFile {
+        fn read(&self, volume: &str, path: &str) -> Option<Result<String, String>> {
+            let read = if path == "vars" { Ok(self.0.to_owned()) } else { Err("no such file".to_owned()) };
+            (volume == "v").then_some(read)
+        }
+    }
+
+    #[test]
+    fn a_variable_comes_from_a_file_of_a_volume() {
+        let none = "couldn't parse env file";
+        for (text, volume, path, optional, expected) in [
+            ("KEY='x'", "v", "vars", false, Ok(Some("x"))),
+            ("OTHER='x'", "v", "vars", false, Err("environment variable key \"KEY\" not found in file \"vars\"")),
+            ("KEY=''", "v", "vars", false, Err("environment variable key \"KEY\" not found in file \"vars\"")),
+            ("OTHER='x'", "v", "vars", true, Ok(None)),
+            ("KEY=x", "v", "vars", true, Err(none)),
+            ("", "v", "missing", true, Err(none)),
+            ("", "w", "vars", true, Err("cannot find the volume \"w\" referenced by FileKeyRef")),
+        ] {
+            let key = FileKeySelector {
+                key: "KEY".into(),
+                optional: Some(optional),
+                path: path.into(),
+                volume_name: volume.into(),
+            };
+            let expected = expected.map(|value| value.map(str::to_owned)).map_err(str::to_owned);
+            assert_eq!(from_file(&key, &OneFile(text)), expected, "{text} {volume}/{path}");
+        }
+        let long =
+            FileKeySelector { key: "K".repeat(129), path: "vars".into(), volume_name: "v".into(), optional: None };
+        assert!(from_file(&long, &OneFile("")).unwrap_err().ends_with("exceeds maximum length of 128 characters"));
     }
 
     #[test]

@@ -1,9 +1,7 @@
 //! Getting the image of a container by its pull policy, with the reasons, messages and events of Kubernetes; and giving
 //! back disk space that unused images take.
 
-use std::collections::BTreeSet;
-
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::Pod;
 use tracing::{info, warn};
 
 use crate::{
@@ -13,6 +11,9 @@ use crate::{
     facts::disk_use,
     limits::{IMAGE_AGE_MIN_MS, IMAGE_GC_FREE_PERCENT, IMAGE_GC_FREE_PERCENT_MIN, IMAGE_GC_PERIOD},
 };
+
+/// The reason that leads to a back-off.
+pub const ERR_IMAGE_PULL: &str = "ErrImagePull";
 
 /// Why a container has no image yet, as its status shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,9 +29,8 @@ enum PullPolicy {
     Never,
 }
 
-fn policy(container: &Container) -> PullPolicy {
-    let image = container.image.as_deref().unwrap_or_default();
-    match container.image_pull_policy.as_deref() {
+fn policy(image: &str, named: Option<&str>) -> PullPolicy {
+    match named {
         Some("Always") => PullPolicy::Always,
         Some("Never") => PullPolicy::Never,
         Some("IfNotPresent") => PullPolicy::IfNotPresent,
@@ -43,18 +43,22 @@ fn policy(container: &Container) -> PullPolicy {
     }
 }
 
+#[derive(Clone, Copy)]
 pub struct Puller<'a> {
     pub containers: &'a SharedContainers,
     pub events: &'a Events,
     pub pod: &'a Pod,
-    pub container: &'a Container,
     pub credentials: &'a [Credentials],
+    pub image: &'a str,
+    pub policy: Option<&'a str>,
+    /// The container that is to run it; none for what is a volume.
+    pub container: Option<&'a str>,
 }
 
 impl Puller<'_> {
     /// The image, pulled if the policy wants that.
     pub async fn get(&self) -> Result<Image, PullProblem> {
-        let name = self.container.image.as_deref().unwrap_or_default();
+        let name = self.image;
         let present = match self.containers.resolve(name).await {
             Ok(present) => present,
             Err(refusal) if refusal.kind == RefusalKind::InvalidReference => {
@@ -68,7 +72,7 @@ impl Puller<'_> {
                 return Err(self.fail("ImageInspectError", message));
             }
         };
-        match (policy(self.container), present) {
+        match (policy(name, self.policy), present) {
             (PullPolicy::IfNotPresent | PullPolicy::Never, Some(image)) => {
                 let message =
                     format!("Container image {name:?} already present on machine and can be accessed by the pod");
@@ -101,7 +105,7 @@ impl Puller<'_> {
             Err(refusal) => {
                 let message = format!("failed to pull image {name:?}: {refusal}");
                 self.tell(Severity::Warning, "Failed", format!("Failed to pull image {name:?}: {refusal}"));
-                Err(self.fail("ErrImagePull", message))
+                Err(self.fail(ERR_IMAGE_PULL, message))
             }
         }
     }
@@ -112,7 +116,10 @@ impl Puller<'_> {
     }
 
     fn tell(&self, severity: Severity, reason: &'static str, message: String) {
-        self.events.of_container(self.pod, &self.container.name, severity, reason, message);
+        match self.container {
+            Some(container) => self.events.of_container(self.pod, container, severity, reason, message),
+            None => self.events.of_pod(self.pod, severity, reason, message),
+        }
     }
 }
 
@@ -144,14 +151,12 @@ pub async fn collect_garbage(containers: SharedContainers, state_dir: std::path:
 }
 
 async fn unused(containers: &SharedContainers) -> Result<Vec<Image>, crate::containers::Refusal> {
-    let sandboxes = containers.list().await?;
-    let used: BTreeSet<&str> =
-        sandboxes.iter().flat_map(|sandbox| &sandbox.containers).map(|container| container.image.as_str()).collect();
+    let used = containers.used_images().await?;
     let now_ms = clock::now();
     let mut images = containers.images().await?;
     // One without a registry's digest was imported, and cannot be had again.
     images.retain(|image| {
-        let in_use = used.contains(image.id.as_str());
+        let in_use = used.contains(&image.id);
         !in_use && !image.digests.is_empty() && now_ms - image.created_ms > IMAGE_AGE_MIN_MS
     });
     images.sort_by_key(|image| image.created_ms);
@@ -161,7 +166,6 @@ async fn unused(containers: &SharedContainers) -> Result<Vec<Image>, crate::cont
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn the_policy_defaults_by_the_tag() {
@@ -174,9 +178,7 @@ mod tests {
             ("web@sha256:0", None, PullPolicy::IfNotPresent),
             ("web", Some("Never"), PullPolicy::Never),
         ] {
-            let container =
-                serde_json::from_value(json!({"name": "c", "image": image, "imagePullPolicy": given})).unwrap();
-            assert_eq!(policy(&container), expected, "{image}");
+            assert_eq!(policy(image, given), expected, "{image}");
         }
     }
 }

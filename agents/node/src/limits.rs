@@ -58,6 +58,12 @@ pub const TERMINATION_MESSAGE_MAX: usize = 4_096;
 pub const TERMINATION_LOG_LINES_MAX: usize = 80;
 pub const TERMINATION_LOG_BYTES_MAX: u64 = 2_048;
 
+/// What is read of a file of variables.
+pub const ENV_FILE_BYTES_MAX: u64 = 1 << 20;
+/// Bounds of one variable of it, as Kubernetes has them.
+pub const ENV_FILE_KEY_MAX: usize = 128;
+pub const ENV_FILE_VALUE_MAX: usize = 32 * 1024;
+
 /// A token is renewed when this share of its life is over, or after a day.
 pub const TOKEN_RENEW_AT: f64 = 0.8;
 pub const TOKEN_AGE_MAX_MS: Millis = 24 * 3_600 * 1_000;

@@ -23,6 +23,7 @@ use crate::{
     facts::Facts,
     ledger::{Ledger, Standing},
     objects::ObjectCache,
+    pressure,
     sysctls::Sysctls,
 };
 
@@ -46,6 +47,12 @@ impl NodeContext {
     pub fn labels(&self) -> Option<BTreeMap<String, String>> {
         let node = self.nodes.get(&ObjectKey::new("", &self.config.name))?;
         Some(node.metadata.labels.clone().unwrap_or_default())
+    }
+
+    /// What the node is short of, as it has told the API.
+    pub fn pressures(&self) -> Vec<&'static str> {
+        let node = self.nodes.get(&ObjectKey::new("", &self.config.name));
+        node.map(|node| pressure::told(&node)).unwrap_or_default()
     }
 
     /// What there is for pods: of the machine, and of what others have advertised in the Node's status.

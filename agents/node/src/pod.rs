@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
-use k8s_openapi::api::core::v1::{Container, EphemeralContainer, Pod, PodSpec, Probe, ResourceRequirements};
+use k8s_openapi::api::core::v1::{
+    Container, ContainerRestartRule, EphemeralContainer, Pod, PodSpec, Probe, ResourceRequirements,
+};
 
 use crate::{
     clock::Millis,
@@ -108,17 +110,34 @@ pub fn init_restarts(spec: &PodSpec, container: &Container, exit_code: i32) -> b
 }
 
 fn rule_restarts(container: &Container, exit_code: i32) -> bool {
-    container.restart_policy_rules.iter().flatten().any(|rule| {
-        rule.action == "Restart"
-            && rule.exit_codes.as_ref().is_some_and(|codes| {
-                let listed = codes.values.iter().flatten().any(|value| *value == exit_code);
-                match codes.operator.as_str() {
-                    "In" => listed,
-                    "NotIn" => !listed,
-                    _ => false,
-                }
-            })
-    })
+    rule_action(container, exit_code) == Some("Restart")
+}
+
+/// Whether the end of the container restarts all of the pod's.
+pub fn restarts_all(container: &Container, exit_code: i32) -> bool {
+    rule_action(container, exit_code) == Some(RESTART_ALL)
+}
+
+/// Whether some end of the container does.
+pub fn may_restart_all(container: &Container) -> bool {
+    container.restart_policy_rules.iter().flatten().any(|rule| rule.action == RESTART_ALL)
+}
+
+const RESTART_ALL: &str = "RestartAllContainers";
+
+/// What the first rule that knows the code wants done.
+fn rule_action(container: &Container, exit_code: i32) -> Option<&str> {
+    let knows = |rule: &&ContainerRestartRule| {
+        rule.exit_codes.as_ref().is_some_and(|codes| {
+            let listed = codes.values.iter().flatten().any(|value| *value == exit_code);
+            match codes.operator.as_str() {
+                "In" => listed,
+                "NotIn" => !listed,
+                _ => false,
+            }
+        })
+    };
+    container.restart_policy_rules.iter().flatten().find(knows).map(|rule| rule.action.as_str())
 }
 
 /// Grace in milliseconds when the pod ends: the deleter's word first, then the spec's; at least a second.

@@ -186,6 +186,7 @@ impl Dispatcher {
         let room = Room {
             own_ports: &self.node.config.own_ports,
             sysctls: &self.node.sysctls,
+            pressures: &self.node.pressures(),
             allocatable: &self.node.offered(),
             labels: labels.as_ref(),
             node_name: &self.node.config.name,

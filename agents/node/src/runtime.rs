@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashSet},
     net::Ipv4Addr,
+    path::PathBuf,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -64,12 +65,6 @@ impl RuntimeContainers {
 
     fn addresses(&self) -> MutexGuard<'_, Addresses> {
         self.addresses.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn used_images(&self) -> Result<HashSet<String>, Refusal> {
-        let sandboxes = self.runtime.list().await?;
-        let containers = sandboxes.into_iter().flat_map(|sandbox| sandbox.containers);
-        Ok(containers.map(|container| container.image).collect())
     }
 
     fn attached(&self, sandbox: &str, container: &str, mut session: AttachSession) -> Session {
@@ -218,6 +213,23 @@ impl Containers for RuntimeContainers {
 
     fn images(&self) -> Answer<'_, Vec<Image>> {
         Box::pin(async { Ok(self.runtime.images().list().await?.into_iter().map(image).collect()) })
+    }
+
+    fn used_images(&self) -> Answer<'_, HashSet<String>> {
+        Box::pin(async {
+            let mut used = self.runtime.mounted_images().await?;
+            let containers = self.runtime.list().await?.into_iter().flat_map(|sandbox| sandbox.containers);
+            used.extend(containers.map(|container| container.image));
+            Ok(used)
+        })
+    }
+
+    fn mounted_image<'a>(&'a self, sandbox: &'a str, name: &'a str) -> Answer<'a, Option<PathBuf>> {
+        Box::pin(async move { Ok(self.runtime.mounted_image(sandbox, name).await?) })
+    }
+
+    fn mount_image<'a>(&'a self, sandbox: &'a str, name: &'a str, image: &'a str) -> Answer<'a, PathBuf> {
+        Box::pin(async move { Ok(self.runtime.mount_image(sandbox, name, image).await?) })
     }
 
     fn remove_image<'a>(&'a self, reference: &'a str) -> Answer<'a, ()> {

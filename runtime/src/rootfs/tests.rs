@@ -51,6 +51,30 @@ fn upper_layers_win_and_leave_nothing_behind() {
 }
 
 #[test]
+fn a_read_only_root_is_nobody_s_to_change() {
+    if !root_only("a_read_only_root_is_nobody_s_to_change") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let layers = [
+        layer(dir.path(), "a", &[("data/who", "lower"), ("data/only-a", "a")]),
+        layer(dir.path(), "b", &[("data/who", "upper")]),
+    ];
+    let folder = dir.path().join("image");
+    fs::create_dir(&folder).unwrap();
+    for (layers, who) in [(&layers[..], Some("upper")), (&layers[..1], Some("lower")), (&[], None)] {
+        assert!(!is_mounted(&folder));
+        let root = mount_read_only(layers, &folder).unwrap();
+        assert!(is_mounted(&folder));
+        assert_eq!(fs::read_to_string(root.join("data/who")).ok().as_deref(), who);
+        let error = fs::write(root.join("new"), "").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ReadOnlyFilesystem);
+        unmount(&folder).unwrap();
+    }
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+}
+
+#[test]
 fn as_many_layers_as_images_may_have() {
     if !root_only("as_many_layers_as_images_may_have") {
         return;

@@ -29,6 +29,9 @@ impl Inner {
         for container in folders(&places.containers())? {
             provision::unmount_rootfs(&places.container(&container)).await?;
         }
+        for image in folders(&places.images())? {
+            provision::unmount_rootfs(&places.image(&image)).await?;
+        }
         provision::unmount(&places.shared_memory())?;
         retry(|| self.cgroups.remove(&places.cgroup))
             .await
@@ -128,7 +131,7 @@ async fn retry(mut act: impl FnMut() -> io::Result<()>) -> io::Result<()> {
     act()
 }
 
-fn folders(path: &Path) -> Result<Vec<String>, RuntimeError> {
+pub(super) fn folders(path: &Path) -> Result<Vec<String>, RuntimeError> {
     let entries = match std::fs::read_dir(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(RuntimeError::io("read", path))?,

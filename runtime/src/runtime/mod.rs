@@ -4,6 +4,7 @@
 mod cleanup;
 mod connection;
 mod containers;
+mod images;
 mod machine;
 mod provision;
 mod record;

@@ -31,6 +31,13 @@ pub async fn mount_rootfs(layers: Vec<PathBuf>, folder: &Path) -> Result<PathBuf
     Ok(mounted.expect("mounting does not panic")?)
 }
 
+/// Mounts an image that nobody writes to; returns where. Its folder is there already.
+pub async fn mount_read_only(layers: Vec<PathBuf>, folder: &Path) -> Result<PathBuf, RuntimeError> {
+    let folder = folder.to_owned();
+    let mounted = tokio::task::spawn_blocking(move || rootfs::mount_read_only(&layers, &folder)).await;
+    Ok(mounted.expect("mounting does not panic")?)
+}
+
 pub async fn unmount_rootfs(folder: &Path) -> Result<(), RuntimeError> {
     let folder = folder.to_owned();
     let unmounted = tokio::task::spawn_blocking(move || rootfs::unmount(&folder)).await;

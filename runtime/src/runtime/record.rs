@@ -7,6 +7,7 @@
 //!                        shm/                  a tmpfs, bound to /dev/shm of the containers
 //!                        libcontainer/         its state
 //!                        containers/<id>/      config.json and the root filesystem's own folder
+//!                        images/<name>/        an image that containers see as a volume, and which
 //! <run>/<id>.sock                              the shim's socket
 //! ```
 
@@ -90,6 +91,14 @@ impl Places {
 
     pub fn container(&self, id: &str) -> PathBuf {
         self.containers().join(id)
+    }
+
+    pub fn images(&self) -> PathBuf {
+        self.folder.join("images")
+    }
+
+    pub fn image(&self, name: &str) -> PathBuf {
+        self.images().join(name)
     }
 
     pub fn container_cgroup(&self, id: &str) -> String {

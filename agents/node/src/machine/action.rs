@@ -13,6 +13,8 @@ pub enum Action {
         attempt: u32,
         /// The back-off as it is once this start has begun.
         backoff: Option<Backoff>,
+        /// How often all containers of the pod have been restarted.
+        round: u32,
     },
     /// Pre-stop hook, stop signal, and SIGKILL at the deadline. Repeated with an earlier deadline it hastens.
     Kill {

@@ -2,12 +2,20 @@
 
 use k8s_openapi::api::core::v1::{ContainerStatus, PodCondition, PodStatus};
 
-use super::{observed::Sandbox, plan::Plan};
+use super::{observed::Sandbox, plan::Plan, renewal};
 use crate::{clock::api_time, pod};
 
 /// The conditions that only the node sets, and takes away.
-pub const OWN: [&str; 6] =
-    [RESIZE_PENDING, RESIZE_IN_PROGRESS, "PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady"];
+pub const OWN: [&str; 7] = [
+    RESIZE_PENDING,
+    RESIZE_IN_PROGRESS,
+    ALL_RESTARTING,
+    "PodReadyToStartContainers",
+    "Initialized",
+    "Ready",
+    "ContainersReady",
+];
+const ALL_RESTARTING: &str = "AllContainersRestarting";
 const RESIZE_PENDING: &str = "PodResizePending";
 const RESIZE_IN_PROGRESS: &str = "PodResizeInProgress";
 
@@ -46,7 +54,7 @@ pub fn of(plan: &Plan<'_>, status: &PodStatus) -> Vec<PodCondition> {
         ("Ready", ready),
         ("ContainersReady", containers_ready),
     ];
-    let own = resizes(plan, status).into_iter().chain(own);
+    let own = resizes(plan, status).into_iter().chain(own).chain(all_restarting(plan, status));
     let mut conditions: Vec<PodCondition> = own.map(|(type_, verdict)| condition(plan, &old, type_, verdict)).collect();
     let scheduled = old.iter().find(|condition| condition.type_ == "PodScheduled").cloned();
     conditions.push(scheduled.unwrap_or_else(|| condition(plan, &old, "PodScheduled", Verdict::TRUE)));
@@ -92,6 +100,22 @@ fn resizes(plan: &Plan<'_>, status: &PodStatus) -> Vec<(&'static str, Verdict)> 
     });
     let pending = pending.map(|verdict| (RESIZE_PENDING, verdict));
     pending.into_iter().chain(in_progress.map(|verdict| (RESIZE_IN_PROGRESS, verdict))).collect()
+}
+
+/// Told of pods whose rules may restart all containers.
+fn all_restarting(plan: &Plan<'_>, status: &PodStatus) -> Option<(&'static str, Verdict)> {
+    let told = match status.phase.as_deref() {
+        _ if !renewal::may_happen(plan.spec) => return None,
+        Some("Succeeded") => Verdict::refuse("PodCompleted", None),
+        Some("Failed") => Verdict::refuse("PodFailed", None),
+        _ if plan.renewal.leaving.is_empty() => Verdict { holds: false, ..Verdict::TRUE },
+        _ => Verdict {
+            holds: true,
+            reason: Some("RestartAllContainersStarted"),
+            message: Some("container exited with restart policy rule".to_owned()),
+        },
+    };
+    Some((ALL_RESTARTING, told))
 }
 
 fn initialized(plan: &Plan<'_>, status: &PodStatus) -> Verdict {

@@ -114,7 +114,7 @@ impl States<'_> {
             return ContainerState { terminated: Some(lost), ..ContainerState::default() };
         }
         match self.plan.observed.memory(&container.name).waiting {
-            Some(waiting) => shown(container, &waiting, self.plan.now_ms),
+            Some(waiting) => shown(&waiting, self.plan.now_ms),
             None => self.preparing(),
         }
     }
@@ -133,12 +133,12 @@ impl States<'_> {
             return None;
         }
         let name = &container.name;
-        let backoff = plan.backoff(name);
+        let backoff = plan.backoff(container);
         let error = plan.observed.memory(name).waiting;
         if let Some(error) =
             error.filter(|error| plan.now_ms < error.since_ms + ERROR_SHOWN_MS || !error.is_start_error())
         {
-            return Some(shown(container, &error, plan.now_ms));
+            return Some(shown(&error, plan.now_ms));
         }
         if Backoff::remaining(backoff, exit.finished_ms, plan.now_ms).is_some() {
             let delay = go_duration(backoff.map_or(0, |backoff| backoff.delay_ms));
@@ -178,9 +178,8 @@ pub fn container_id(pod: &PodId, container: &str, attempt: u32) -> String {
 }
 
 /// A pull error is shown as such first, then as the back-off it has led to.
-fn shown(container: &Container, error: &Waiting, now_ms: i64) -> ContainerState {
-    if error.is_pull_error() && now_ms >= error.since_ms + ERROR_SHOWN_MS {
-        let image = container.image.as_deref().unwrap_or_default();
+fn shown(error: &Waiting, now_ms: i64) -> ContainerState {
+    if let Some(image) = error.pulling.as_ref().filter(|_| now_ms >= error.since_ms + ERROR_SHOWN_MS) {
         let message = format!("Back-off pulling image \"{image}\": {}: {}", error.reason, error.message);
         return waiting("ImagePullBackOff", Some(message));
     }

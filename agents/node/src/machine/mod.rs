@@ -9,6 +9,7 @@ mod ending;
 mod observed;
 mod phase;
 mod plan;
+mod renewal;
 mod resize;
 mod status;
 mod stop;
@@ -57,12 +58,15 @@ pub struct Host {
 /// What is to be done now, and what the pod's status is.
 pub fn decide(pod: &Pod, host: Host, observed: &Observed, now_ms: Millis) -> Decision {
     let spec = pod.spec.clone().unwrap_or_default();
-    let mut plan = plan::Plan::new(pod, &spec, observed, now_ms);
+    let renewal = renewal::Renewal::of(&spec, observed);
+    let view = renewal.view(&spec, observed);
+    let mut plan = plan::Plan::new(pod, &spec, &view, renewal, now_ms);
     let ending = plan.ending();
     let status = status::compute(&plan, host, ending.as_ref());
     let finished = match &ending {
         Some(ending) => plan.end(ending, status == observed.acknowledged),
         None => {
+            plan.forget_old_attempts(observed);
             plan.run();
             false
         }

@@ -6,7 +6,7 @@ use std::{
     net::IpAddr,
 };
 
-use k8s_openapi::api::core::v1::{PodStatus, ResourceRequirements};
+use k8s_openapi::api::core::v1::{Container, PodStatus, ResourceRequirements};
 
 use super::{backoff::Backoff, stop::Stop};
 use crate::clock::Millis;
@@ -99,6 +99,8 @@ pub struct Attempt {
     pub image_asked: Option<String>,
     /// What it may use, as the pod asked for it, where that is known.
     pub resources: Option<ResourceRequirements>,
+    /// How often all containers of the pod had been restarted when this attempt began.
+    pub round: u32,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -150,6 +152,10 @@ pub struct Memory {
 /// Why a container is not being started, and until when.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiting {
+    /// The image that was to be run then; with another one nothing is waited for.
+    pub image: Option<String>,
+    /// The image that could not be fetched, if that is why: the container's own, or one that it mounts.
+    pub pulling: Option<String>,
     pub reason: String,
     pub message: String,
     pub since_ms: Millis,
@@ -226,6 +232,11 @@ impl Attempt {
         matches!(self.state, AttemptState::Running { .. })
     }
 
+    /// Whether it was made for another image than the container is to run now, as far as that is known.
+    pub fn is_of_another_image(&self, container: &Container) -> bool {
+        self.image_asked.as_ref().is_some_and(|asked| Some(asked) != container.image.as_ref())
+    }
+
     pub fn exit(&self) -> Option<&Exit> {
         match &self.state {
             AttemptState::Exited(exit) => Some(exit),
@@ -244,7 +255,7 @@ impl Memory {
 impl Waiting {
     /// The image could not be fetched: shown as a back-off after a while.
     pub fn is_pull_error(&self) -> bool {
-        self.reason == "ErrImagePull"
+        self.pulling.is_some()
     }
 
     /// The container was made but its process did not start: that counts as a run that ended at once.

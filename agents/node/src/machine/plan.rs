@@ -6,6 +6,7 @@ use super::{
     action::Action,
     backoff::Backoff,
     observed::{Attempt, AttemptState, Job, Observed, Sandbox, Step},
+    renewal::Renewal,
     resize::{self, Resize},
     stop::Stop,
 };
@@ -20,14 +21,15 @@ pub struct Plan<'a> {
     pub pod: &'a Pod,
     pub spec: &'a PodSpec,
     pub observed: &'a Observed,
+    pub renewal: Renewal,
     pub now_ms: Millis,
     pub actions: Vec<Action>,
     pub wake_at_ms: Option<Millis>,
 }
 
 impl<'a> Plan<'a> {
-    pub fn new(pod: &'a Pod, spec: &'a PodSpec, observed: &'a Observed, now_ms: Millis) -> Plan<'a> {
-        Plan { pod, spec, observed, now_ms, actions: Vec::new(), wake_at_ms: None }
+    pub fn new(pod: &'a Pod, spec: &'a PodSpec, observed: &'a Observed, renewal: Renewal, now_ms: Millis) -> Plan<'a> {
+        Plan { pod, spec, observed, renewal, now_ms, actions: Vec::new(), wake_at_ms: None }
     }
 
     pub fn wake(&mut self, at_ms: Millis) {
@@ -36,7 +38,9 @@ impl<'a> Plan<'a> {
 
     /// One step of a pod that is to run.
     pub fn run(&mut self) {
-        self.forget_old_attempts();
+        if self.end_earlier_round() {
+            return;
+        }
         self.stop_unwanted();
         self.resize();
         let volumes = self.step(&self.observed.volumes, Action::PrepareVolumes);
@@ -146,7 +150,7 @@ impl<'a> Plan<'a> {
         !self.containers_begun()
             && spec.init_containers.iter().flatten().filter(|container| !pod::is_sidecar(container)).any(|container| {
                 let exit = self.observed.last_ever(&container.name).and_then(Attempt::exit);
-                exit.is_some_and(|exit| exit.exit_code != 0 && !pod::init_restarts(spec, container, exit.exit_code))
+                exit.is_some_and(|exit| exit.exit_code != 0 && !self.restarts(container, exit.exit_code))
             })
     }
 
@@ -157,6 +161,9 @@ impl<'a> Plan<'a> {
 
     /// Whether the container runs again after its last attempt ended with this exit code.
     pub fn restarts(&self, container: &Container, exit_code: i32) -> bool {
+        if self.awaits_renewal(&container.name) {
+            return true;
+        }
         let plain_init = self.spec.init_containers.iter().flatten().any(|init| init.name == container.name)
             && !pod::is_sidecar(container);
         if !plain_init {
@@ -200,7 +207,7 @@ impl<'a> Plan<'a> {
     fn start_again(&mut self, container: &Container) {
         let name = &container.name;
         let memory = self.observed.memory(name);
-        if let Some(waiting) = &memory.waiting {
+        if let Some(waiting) = memory.waiting.as_ref().filter(|waiting| waiting.image == container.image) {
             let shown_until = waiting.since_ms + ERROR_SHOWN_MS;
             if waiting.is_start_error() && self.now_ms < shown_until {
                 self.wake(shown_until);
@@ -217,14 +224,15 @@ impl<'a> Plan<'a> {
             }
         }
         let Some((number, exit)) = self.observed.last_ever(name).and_then(|a| Some((a.number, a.exit()?))) else {
-            let start = Action::Start { container: name.clone(), attempt: 0, backoff: memory.backoff };
+            let (container, round) = (name.clone(), self.renewal.round);
+            let start = Action::Start { container, attempt: 0, backoff: memory.backoff, round };
             self.actions.push(start);
             return;
         };
         if !self.restarts(container, exit.exit_code) {
             return;
         }
-        let backoff = self.backoff(name);
+        let backoff = self.backoff(container);
         if let Some(left_ms) = Backoff::remaining(backoff, exit.finished_ms, self.now_ms) {
             self.wake(self.now_ms + left_ms);
             if memory.backoff_announced != Some(number) {
@@ -233,15 +241,18 @@ impl<'a> Plan<'a> {
             return;
         }
         let backoff = Some(Backoff::raised(backoff, exit.finished_ms, self.now_ms));
-        self.actions.push(Action::Start { container: name.clone(), attempt: number + 1, backoff });
+        let (container, round) = (name.clone(), self.renewal.round);
+        self.actions.push(Action::Start { container, attempt: number + 1, backoff, round });
     }
 
-    /// The back-off of a container: remembered, or assumed from its restarts.
-    pub fn backoff(&self, container: &str) -> Option<Backoff> {
-        self.observed.memory(container).backoff.or_else(|| {
-            let last = self.observed.last_ever(container)?;
-            Backoff::assumed(last.number, last.exit()?.started_ms)
-        })
+    /// The back-off of a container: remembered, or assumed from its restarts. With another image it begins anew.
+    pub fn backoff(&self, container: &Container) -> Option<Backoff> {
+        let last = self.observed.last_ever(&container.name);
+        if last.is_some_and(|last| last.is_of_another_image(container)) {
+            return None;
+        }
+        let assumed = || last.and_then(|last| Backoff::assumed(last.number, last.exit()?.started_ms));
+        self.observed.memory(&container.name).backoff.or_else(assumed)
     }
 
     /// Stops running containers that failed a probe or whose definition has changed.
@@ -254,14 +265,15 @@ impl<'a> Plan<'a> {
                 continue;
             }
             let asked = self.observed.memory(name).stop.filter(|(number, _)| *number == attempt.number);
-            let changed = attempt.image_asked.as_ref().is_some_and(|asked| Some(asked) != container.image.as_ref());
-            let changed = changed.then_some(Stop::DefinitionChanged);
+            let changed = attempt.is_of_another_image(container).then_some(Stop::DefinitionChanged);
             let resized = (resize::of(container, attempt) == Some(Resize::Restart)).then_some(Stop::Resized);
             let Some(why) = asked.map(|(_, why)| why).or(changed).or(resized) else { continue };
             let probe = match why {
                 Stop::LivenessProbe => container.liveness_probe.as_ref(),
                 Stop::StartupProbe => container.startup_probe.as_ref(),
-                Stop::PodEnds | Stop::PostStartHook | Stop::DefinitionChanged | Stop::Resized => None,
+                Stop::PodEnds | Stop::PostStartHook | Stop::DefinitionChanged | Stop::Resized | Stop::AllRestart => {
+                    None
+                }
             };
             let kill_at_ms = self.now_ms + probe_grace_ms(spec, probe);
             self.actions.push(Action::Kill { container: name.clone(), attempt: attempt.number, why, kill_at_ms });
@@ -299,8 +311,7 @@ impl<'a> Plan<'a> {
     }
 
     /// Keeps the last attempt and the one before it, whose log can still be asked for.
-    fn forget_old_attempts(&mut self) {
-        let observed = self.observed;
+    pub fn forget_old_attempts(&mut self, observed: &Observed) {
         for (name, attempts) in &observed.attempts {
             let Some(last) = attempts.last() else { continue };
             for attempt in attempts.iter().filter(|a| a.number + 1 < last.number && !a.is_alive()) {

@@ -12,13 +12,20 @@ pub enum Stop {
     DefinitionChanged,
     /// The pod now lets it use something else, and says that this takes a restart.
     Resized,
+    /// Another container has ended in a way that restarts all.
+    AllRestart,
 }
 
 impl Stop {
+    /// Whether the container may do something before it is told to end.
+    pub fn runs_hook(self) -> bool {
+        self != Stop::AllRestart
+    }
+
     /// The message of the `Killing` event.
     pub fn message(self, container: &str) -> String {
         match self {
-            Stop::PodEnds => format!("Stopping container {container}"),
+            Stop::PodEnds | Stop::AllRestart => format!("Stopping container {container}"),
             Stop::LivenessProbe => format!("Container {container} failed liveness probe, will be restarted"),
             Stop::StartupProbe => format!("Container {container} failed startup probe, will be restarted"),
             Stop::PostStartHook => "FailedPostStartHook".to_owned(),

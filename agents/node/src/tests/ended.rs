@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Cluster, running};
+use super::{Cluster, NODE, running};
 
 fn spec(container: Value) -> Value {
     let mut container = container;
@@ -54,6 +54,37 @@ async fn a_container_that_writes_too_much_is_evicted_with_its_pod() {
     assert_eq!(terminated(&pod)["exitCode"], 143);
     cluster.api.event(&format!("Evicted: {message}")).await;
     agent.until("the sandbox is gone", || cluster.runtime.is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_pod_that_has_ended_well_before_it_is_judged_is_not_evicted() {
+    let cluster = Cluster::new();
+    let _agent = cluster.start();
+    cluster.runtime.write("c-0", (1 << 20) + 1);
+    cluster.runtime.exit_when_measured("c-0");
+    let mut spec = spec(json!({"resources": {"limits": {"ephemeral-storage": "1Mi"}}}));
+    spec["restartPolicy"] = "Never".into();
+    cluster.pod("p", spec);
+    let ended = |pod: &Value| matches!(pod["status"]["phase"].as_str(), Some("Failed" | "Succeeded"));
+    let pod = cluster.until("p", ended).await;
+    assert_eq!((&pod["status"]["phase"], &pod["status"]["reason"]), (&json!("Succeeded"), &Value::Null));
+}
+
+#[tokio::test]
+async fn a_node_short_of_disk_takes_no_new_pod() {
+    let cluster = Cluster::new();
+    let condition = json!({"type": "DiskPressure", "status": "True"});
+    cluster.api.create("nodes", json!({"metadata": {"name": NODE}, "status": {"conditions": [condition]}}));
+    let agent = cluster.start();
+    agent.node.nodes.synced().await;
+    cluster.pod("p", spec(json!({})));
+    let pod = cluster.until("p", |pod| pod["status"]["phase"] == "Failed").await;
+    let message = "Pod was rejected: The node had condition: [DiskPressure]. ";
+    assert_eq!((&pod["status"]["reason"], &pod["status"]["message"]), (&json!("Evicted"), &json!(message)));
+    let mut critical = spec(json!({}));
+    critical["priority"] = 2_000_000_000.into();
+    cluster.pod("q", critical);
+    cluster.until("q", running).await;
 }
 
 #[tokio::test]

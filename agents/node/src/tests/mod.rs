@@ -9,6 +9,7 @@ mod lease;
 mod pods;
 mod resize;
 mod runtime;
+mod volumes;
 
 use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 

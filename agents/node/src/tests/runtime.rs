@@ -1,8 +1,9 @@
 //! A runtime in memory: containers run until they are told to end.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     net::Ipv4Addr,
+    path::PathBuf,
     sync::{Arc, Mutex},
 };
 
@@ -38,6 +39,8 @@ struct State {
     memory_bytes: i64,
     /// Bytes on disk by container.
     written: BTreeMap<String, u64>,
+    /// Containers that end while it is looked at what they have written.
+    short_lived: BTreeSet<String>,
 }
 
 impl FakeRuntime {
@@ -67,6 +70,10 @@ impl FakeRuntime {
 
     pub fn write(&self, container: &str, bytes: u64) {
         self.state.lock().unwrap().written.insert(container.to_owned(), bytes);
+    }
+
+    pub fn exit_when_measured(&self, container: &str) {
+        self.state.lock().unwrap().short_lived.insert(container.to_owned());
     }
 
     /// The sandbox's shim dies, and everything with it.
@@ -248,8 +255,12 @@ impl Containers for FakeRuntime {
         Box::pin(async { Ok(Usage::default()) })
     }
 
-    fn written<'a>(&'a self, _: &'a str, container: &'a str) -> Answer<'a, u64> {
-        let bytes = self.state.lock().unwrap().written.get(container).copied().unwrap_or(0);
+    fn written<'a>(&'a self, sandbox: &'a str, container: &'a str) -> Answer<'a, u64> {
+        let mut state = self.state.lock().unwrap();
+        if state.short_lived.contains(container) {
+            self.end(&mut state, sandbox, container, 0);
+        }
+        let bytes = state.written.get(container).copied().unwrap_or(0);
         Box::pin(async move { Ok(bytes) })
     }
 
@@ -280,6 +291,21 @@ impl Containers for FakeRuntime {
 
     fn images(&self) -> Answer<'_, Vec<Image>> {
         Box::pin(async { Ok(vec![image()]) })
+    }
+
+    fn used_images(&self) -> Answer<'_, HashSet<String>> {
+        Box::pin(async { Ok(HashSet::new()) })
+    }
+
+    fn mounted_image<'a>(&'a self, _: &'a str, name: &'a str) -> Answer<'a, Option<PathBuf>> {
+        let done = format!("mount sha256:web as {name}");
+        let mounted = self.state.lock().unwrap().done.contains(&done);
+        Box::pin(async move { Ok(mounted.then(|| PathBuf::from("/images").join(name))) })
+    }
+
+    fn mount_image<'a>(&'a self, _: &'a str, name: &'a str, image: &'a str) -> Answer<'a, PathBuf> {
+        self.state.lock().unwrap().done.push(format!("mount {image} as {name}"));
+        Box::pin(async move { Ok(PathBuf::from("/images").join(name)) })
     }
 
     fn remove_image<'a>(&'a self, _: &'a str) -> Answer<'a, ()> {

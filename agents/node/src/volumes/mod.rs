@@ -2,6 +2,7 @@
 //! Knows folders, mounts and the objects that fill them; nothing of containers but where they want what.
 
 mod atomic;
+mod file;
 mod host_path;
 mod mounts;
 mod payload;
@@ -17,7 +18,8 @@ use k8s_openapi::{
 
 use self::{atomic::Ownership, payload::Payload};
 pub use self::{
-    mounts::{container_mounts, release_container},
+    file::read as read_file,
+    mounts::{Mountable, container_mounts, release_container},
     payload::{Sources, Token, TokenKey, expiring_at_ms, renew_at_ms, tokens_of},
     place::{Place, remove_pod_folder, usage_bytes},
 };
@@ -47,6 +49,10 @@ pub fn prepare(pod: &Pod, place: &Place, sources: &Sources<'_>) -> Result<(), Ve
 fn one(pod: &Pod, volume: &Volume, place: &Place, sources: &Sources<'_>, ownership: Ownership) -> Result<(), String> {
     if let Some(host) = &volume.host_path {
         return host_path::check(host.path.as_ref(), host.type_.as_deref().unwrap_or_default());
+    }
+    if volume.image.is_some() {
+        // It is had, or cannot be, when a container that mounts it starts.
+        return Ok(());
     }
     let folder = place.volume(volume)?;
     if let Some(empty) = &volume.empty_dir {

@@ -14,15 +14,25 @@ use super::{
 };
 use crate::{env::expand, pod};
 
-/// The mounts of one attempt, where the machine may be able to make a mount read-only with all below it; blocking, because a `subPath` is pinned by a mount of its own.
+/// What the machine has for a pod's volumes.
+#[derive(Clone, Copy)]
+pub struct Mountable<'a> {
+    pub place: &'a Place,
+    /// Images that are volumes, by name of the volume.
+    pub images: &'a BTreeMap<String, PathBuf>,
+    /// A mount can be made read-only with all that is mounted below it.
+    pub recursive_read_only: bool,
+}
+
+/// The mounts of one attempt; blocking, because a `subPath` is pinned by a mount of its own.
 pub fn container_mounts(
     pod: &Pod,
     container: &Container,
     attempt: u32,
-    place: &Place,
     variables: &BTreeMap<String, String>,
-    recursive_read_only: bool,
+    mountable: Mountable<'_>,
 ) -> Result<Vec<Mount>, String> {
+    let Mountable { place, images, recursive_read_only } = mountable;
     let spec = pod::spec(pod);
     let volumes = spec.volumes.unwrap_or_default();
     let mut mounts = Vec::new();
@@ -31,7 +41,7 @@ pub fn container_mounts(
             .iter()
             .find(|volume| volume.name == wanted.name)
             .ok_or_else(|| format!("the pod has no volume {:?}", wanted.name))?;
-        let root = source(volume, place)?;
+        let root = source(volume, place, images)?;
         let source = match sub_path(wanted, variables)? {
             Some(path) => {
                 let target = place.subpath(&container.name, attempt, index);
@@ -61,19 +71,21 @@ pub fn release_container(place: &Place, container: &str, attempt: u32) -> Result
     std::fs::remove_dir_all(&folder).map_err(|error| format!("removing {}: {error}", folder.display()))
 }
 
-fn source(volume: &Volume, place: &Place) -> Result<PathBuf, String> {
-    match &volume.host_path {
-        Some(host) => Ok(PathBuf::from(&host.path)),
-        None => place.volume(volume),
+fn source(volume: &Volume, place: &Place, images: &BTreeMap<String, PathBuf>) -> Result<PathBuf, String> {
+    match (&volume.host_path, images.get(&volume.name)) {
+        (Some(host), _) => Ok(PathBuf::from(&host.path)),
+        (None, Some(image)) => Ok(image.clone()),
+        (None, None) => place.volume(volume),
     }
 }
 
-/// Kubernetes mounts what comes from objects read-only, whatever the container asks.
+/// Kubernetes mounts what comes from objects and images read-only, whatever the container asks.
 fn is_read_only(volume: &Volume) -> bool {
     volume.config_map.is_some()
         || volume.secret.is_some()
         || volume.downward_api.is_some()
         || volume.projected.is_some()
+        || volume.image.is_some()
 }
 
 fn is_recursive(wanted: &VolumeMount, able: bool) -> Result<bool, String> {

@@ -1,6 +1,7 @@
 //! Where a pod's files are on this machine, and how all of them go. Never follows a mount when it removes.
 
 use std::{
+    collections::HashSet,
     fs, io,
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
@@ -70,6 +71,11 @@ impl Place {
         self.container(container).join(format!("resources-{attempt}"))
     }
 
+    /// Holds how often all containers of the pod had been restarted when an attempt began.
+    pub fn round(&self, container: &str, attempt: u32) -> PathBuf {
+        self.container(container).join(format!("round-{attempt}"))
+    }
+
     /// What the last attempt of a container may use, where one was made.
     pub fn last_resources(&self, container: &str) -> Option<ResourceRequirements> {
         let names = fs::read_dir(self.container(container)).ok()?.flatten().map(|entry| entry.file_name());
@@ -104,7 +110,7 @@ fn unsupported(volume: &Volume) -> String {
         .unwrap_or_else(|| "none".to_owned());
     format!(
         "volume source {kind:?} is not supported on this node; it can mount configMap, downwardAPI, emptyDir, hostPath, \
-         projected and secret"
+         image, projected and secret"
     )
 }
 
@@ -196,14 +202,21 @@ pub fn remove_pod_folder(folder: &Path) -> Result<(), String> {
     }
 }
 
-/// Disk blocks of a tree, in bytes; what vanishes meanwhile does not count.
+/// Disk blocks of a tree, in bytes: of each file once, whatever names it has, and of no other file system that is mounted in it.
+/// What vanishes meanwhile does not count.
 pub fn usage_bytes(folder: &Path) -> u64 {
+    let Ok(device) = fs::metadata(folder).map(|metadata| metadata.dev()) else { return 0 };
     let mut total = 0;
+    let mut linked = HashSet::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
         let Ok(entries) = fs::read_dir(&folder) else { continue };
         for entry in entries.flatten() {
             let Ok(metadata) = entry.metadata() else { continue };
+            let has_names = metadata.nlink() > 1 && !metadata.is_dir();
+            if metadata.dev() != device || (has_names && !linked.insert(metadata.ino())) {
+                continue;
+            }
             total += metadata.blocks() * 512;
             if metadata.is_dir() {
                 folders.push(entry.path());
@@ -222,6 +235,33 @@ mod tests {
         let table = "36 35 98:0 / /a\\040b rw - ext4 /dev/x rw\n37 36 0:5 / /a\\040b/c rw - tmpfs t rw\n";
         let points: Vec<PathBuf> = mount_points(table).collect();
         assert_eq!(points, [PathBuf::from("/a b"), PathBuf::from("/a b/c")]);
+    }
+
+    #[test]
+    fn a_file_with_many_names_is_measured_once() {
+        let scratch = tempfile::tempdir().unwrap();
+        let file = scratch.path().join("store");
+        fs::write(&file, vec![1; 1 << 20]).unwrap();
+        let alone = usage_bytes(scratch.path());
+        assert!(alone >= 1 << 20, "{alone}");
+        fs::create_dir(scratch.path().join("links")).unwrap();
+        let folder = usage_bytes(scratch.path()) - alone;
+        (0..3).for_each(|n| fs::hard_link(&file, scratch.path().join("links").join(n.to_string())).unwrap());
+        assert_eq!(usage_bytes(scratch.path()), alone + folder);
+    }
+
+    #[test]
+    fn another_file_system_in_a_folder_is_not_measured() {
+        let scratch = tempfile::tempdir().unwrap();
+        let inner = scratch.path().join("inner");
+        fs::create_dir(&inner).unwrap();
+        let before = usage_bytes(scratch.path());
+        let mounted = mount_tmpfs(&inner, None, 0o755);
+        let made = mounted.and_then(|()| fs::write(inner.join("file"), vec![1; 1 << 20]).map_err(|e| e.to_string()));
+        let after = usage_bytes(scratch.path());
+        unmount_below(&inner).unwrap();
+        made.unwrap();
+        assert!(after <= before, "{after}");
     }
 
     #[test]

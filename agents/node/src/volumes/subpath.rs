@@ -20,6 +20,7 @@ pub fn pin(volume: &Path, path: &str, target: &Path) -> Result<(), String> {
     let shown = |error: &dyn std::fmt::Display| format!("failed to prepare subPath {path:?}: {error}");
     let opened = open(volume, Path::new(path)).map_err(|error| match error {
         Errno::EXDEV | Errno::ELOOP => shown(&"it leads out of its volume"),
+        Errno::EROFS => shown(&"it is not there, and its volume is read-only"),
         other => shown(&other),
     })?;
     let is_folder = fstat(&opened)

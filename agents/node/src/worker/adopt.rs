@@ -80,6 +80,7 @@ fn last_told(status: &ContainerStatus) -> Option<Attempt> {
         image: status.image_id.clone(),
         image_asked: None,
         resources: None,
+        round: 0,
     })
 }
 

@@ -59,7 +59,7 @@ pub enum Outcome {
     Measured(Option<Rejection>),
 }
 
-pub fn begin(worker: &mut Worker, action: Action, now_ms: Millis) {
+pub fn begin(worker: &mut Worker, action: Action) {
     let node = worker.node.clone();
     let id = worker.id.clone();
     let job = action.job();
@@ -76,7 +76,7 @@ pub fn begin(worker: &mut Worker, action: Action, now_ms: Millis) {
                 async move { Outcome::SandboxRemoved(remove_sandbox(&node.containers, &id).await) },
             );
         }
-        Action::Start { container, attempt, backoff } => worker.start(container, attempt, backoff),
+        Action::Start { container, attempt, backoff, round } => worker.start(container, attempt, backoff, round),
         Action::Kill { container, attempt, why, kill_at_ms } => worker.kill(container, attempt, why, kill_at_ms),
         Action::Resize { container, attempt } => {
             let (pod, place) = (worker.pod.clone(), worker.place.clone());
@@ -108,7 +108,7 @@ pub fn begin(worker: &mut Worker, action: Action, now_ms: Millis) {
             });
         }
         Action::AnnounceCrashBackoff { container, attempt } => worker.announce_crash_backoff(&container, attempt),
-        Action::AnnouncePullBackoff { container } => worker.announce_pull_backoff(&container, now_ms),
+        Action::AnnouncePullBackoff { container } => worker.announce_pull_backoff(&container),
     }
 }
 
@@ -210,12 +210,10 @@ impl Worker {
         self.node.events.of_container(&self.pod, container, Severity::Warning, "BackOff", message);
     }
 
-    fn announce_pull_backoff(&mut self, container: &str, _now_ms: Millis) {
-        if let Some(waiting) = &mut self.memory(container).waiting {
-            waiting.announced = true;
-        }
-        let spec = pod::spec(&self.pod);
-        let image = pod::container(&spec, container).and_then(|container| container.image.clone()).unwrap_or_default();
+    fn announce_pull_backoff(&mut self, container: &str) {
+        let Some(waiting) = &mut self.memory(container).waiting else { return };
+        waiting.announced = true;
+        let image = waiting.pulling.clone().unwrap_or_default();
         let events = &self.node.events;
         events.of_container(
             &self.pod,
@@ -335,6 +333,7 @@ async fn remove_attempt(
             place.termination_message(&container, attempt),
             place.image_asked(&container, attempt),
             place.resources(&container, attempt),
+            place.round(&container, attempt),
             log.clone(),
         ];
         for file in own.into_iter().chain(rotated) {

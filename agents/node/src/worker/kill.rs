@@ -106,7 +106,7 @@ impl Stopping {
         let name = self.checker.container.name.clone();
         self.node.events.of_container(&self.pod, &name, Severity::Normal, "Killing", self.why.message(&name));
         let lifecycle = self.checker.container.lifecycle.clone();
-        let hook = lifecycle.and_then(|lifecycle| lifecycle.pre_stop);
+        let hook = lifecycle.and_then(|lifecycle| lifecycle.pre_stop).filter(|_| self.why.runs_hook());
         let mut kill_at_ms = *self.kill_at_ms.borrow_and_update();
         if let Some(hook) = hook {
             self.pre_stop(&name, &hook).await;

@@ -36,7 +36,7 @@ use crate::{
     clock::{self, Millis},
     events::Severity,
     limits::{PROBE_RESULTS_MAX, RESYNC},
-    machine::{self, Action, Attempt, Decision, Exit, Host, Job, Memory, Observed, Rejection, Step},
+    machine::{self, Attempt, Decision, Exit, Host, Job, Memory, Observed, Rejection, Step},
     node::NodeContext,
     pod::{self, PodId},
     probes::Verdict,
@@ -109,6 +109,8 @@ pub struct Worker {
     refresh_volumes: bool,
     /// When what the pod has on disk is looked at next; `None` while it is.
     storage_due_ms: Option<Millis>,
+    /// It had written too much when that was looked at last.
+    over_limit: Option<Rejection>,
 }
 
 impl Worker {
@@ -142,6 +144,7 @@ impl Worker {
             tokens: BTreeMap::new(),
             refresh_volumes: false,
             storage_due_ms: Some(clock::now()),
+            over_limit: None,
         };
         (worker, Inbox { pod: sender, signals })
     }
@@ -187,7 +190,7 @@ impl Worker {
             self.starting = CancellationToken::new();
         }
         for action in actions {
-            self.begin(action, now_ms);
+            jobs::begin(self, action);
         }
         self.show(&status);
         self.tell_resized(&status);
@@ -200,7 +203,9 @@ impl Worker {
             self.probe();
             also(self.keep_volumes(now_ms));
             also(self.check_storage(now_ms));
+            also(self.evict(now_ms));
         } else {
+            self.over_limit = None;
             self.probes.stop();
         }
         wake
@@ -327,9 +332,5 @@ impl Worker {
                 self.node.config.address
             }
         }
-    }
-
-    fn begin(&mut self, action: Action, now_ms: Millis) {
-        jobs::begin(self, action, now_ms);
     }
 }

@@ -100,7 +100,9 @@ impl Worker {
         let image_asked = fs::read_to_string(self.place.image_asked(name, number)).ok();
         let resources = fs::read(self.place.resources(name, number)).ok();
         let resources = resources.and_then(|text| serde_json::from_slice(&text).ok());
-        let attempt = Attempt { number, state, image: status.image.clone(), image_asked, resources };
+        let round = fs::read_to_string(self.place.round(name, number)).ok();
+        let round = round.and_then(|text| text.parse().ok()).unwrap_or(0);
+        let attempt = Attempt { number, state, image: status.image.clone(), image_asked, resources, round };
         self.observed.attempts.entry(key.0).or_default().push(attempt);
     }
 

@@ -1,6 +1,11 @@
 //! What is made on disk before a container is: its own files, its log's folder, the pins of its mounts.
 
-use std::{collections::BTreeMap, fs, net::IpAddr, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 use kontiki_runtime::spec::{ContainerSpec, Mount, Propagation};
@@ -13,7 +18,7 @@ use crate::{
     node::NodeContext,
     pod::{self, PodId},
     spec::{self, Problem, container_spec},
-    volumes::{Place, container_mounts, release_container},
+    volumes::{Mountable, Place, container_mounts, read_file, release_container},
 };
 
 const TERMINATION_LOG: &str = "/dev/termination-log";
@@ -25,22 +30,29 @@ pub struct Preparation<'a> {
     pub place: &'a Place,
     pub container: &'a Container,
     pub attempt: u32,
+    pub round: u32,
     pub address: IpAddr,
+    /// Images that are volumes, by name of the volume.
+    pub images: &'a BTreeMap<String, PathBuf>,
 }
 
 impl Preparation<'_> {
     pub fn make(&self, image: &Image) -> Result<ContainerSpec, Problem> {
         let id = PodId::of(self.pod);
         let objects = self.node.objects.in_namespace(&id.namespace);
-        let surroundings = self.surroundings();
+        let files = VolumeFiles { pod: self.pod, place: self.place };
+        let surroundings = self.surroundings(&files);
         let variables = self.variables(image, &surroundings, &objects)?;
         // A start that was cut short may have left its pins.
         release_container(self.place, &self.container.name, self.attempt).map_err(Problem::Create)?;
         let mut mounts = self.own_files().map_err(Problem::Create)?;
-        let recursive = self.node.facts.recursive_read_only();
+        let mountable = Mountable {
+            place: self.place,
+            images: self.images,
+            recursive_read_only: self.node.facts.recursive_read_only(),
+        };
         mounts.extend(
-            container_mounts(self.pod, self.container, self.attempt, self.place, &variables, recursive)
-                .map_err(Problem::Config)?,
+            container_mounts(self.pod, self.container, self.attempt, &variables, mountable).map_err(Problem::Config)?,
         );
         let config = &self.node.config;
         let (hostname, _) = spec::hostname(self.pod, &config.name, &config.cluster_domain);
@@ -57,7 +69,7 @@ impl Preparation<'_> {
         container_spec(self.container, self.attempt, around, &objects)
     }
 
-    fn surroundings(&self) -> env::Surroundings<'_> {
+    fn surroundings<'a>(&'a self, files: &'a VolumeFiles<'a>) -> env::Surroundings<'a> {
         env::Surroundings {
             pod: self.pod,
             namespace: self.pod.metadata.namespace.as_deref().unwrap_or_default(),
@@ -65,6 +77,7 @@ impl Preparation<'_> {
             pod_ip: self.address.to_string(),
             allocatable: &self.node.allocatable,
             services: self.node.service_variables(self.pod),
+            files,
         }
     }
 
@@ -99,6 +112,8 @@ impl Preparation<'_> {
         let asked = self.place.image_asked(name, self.attempt);
         fs::write(&asked, self.container.image.as_deref().unwrap_or_default())
             .map_err(|error| failed(&asked, error))?;
+        let round = self.place.round(name, self.attempt);
+        fs::write(&round, self.round.to_string()).map_err(|error| failed(&round, error))?;
         let resources = self.container.resources.clone().unwrap_or_default();
         remember_resources(&self.place.resources(name, self.attempt), &resources)?;
         let message = self.place.termination_message(name, self.attempt);
@@ -112,6 +127,20 @@ impl Preparation<'_> {
             propagation: Propagation::Private,
         });
         Ok(mounts)
+    }
+}
+
+/// Files that are on this machine because the pod's volumes are.
+struct VolumeFiles<'a> {
+    pod: &'a Pod,
+    place: &'a Place,
+}
+
+impl env::Files for VolumeFiles<'_> {
+    fn read(&self, volume: &str, path: &str) -> Option<Result<String, String>> {
+        let volumes = self.pod.spec.as_ref()?.volumes.as_deref()?;
+        let volume = volumes.iter().find(|known| known.name == volume)?;
+        Some(self.place.volume(volume).and_then(|folder| read_file(&folder, path)))
     }
 }
 

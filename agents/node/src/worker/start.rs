@@ -1,8 +1,8 @@
 //! The start of one attempt: image, files, mounts, container, process, post-start hook.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::Arc};
 
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::{Container, Pod, Volume};
 use kontiki_runtime::spec::ContainerSpec;
 use tokio_util::sync::CancellationToken;
 
@@ -12,7 +12,7 @@ use crate::{
     containers::{Image, Refusal, RefusalKind},
     events::Severity,
     hooks,
-    images::Puller,
+    images::{ERR_IMAGE_PULL, PullProblem, Puller},
     keyring::Keyring,
     limits::{PULL_BACKOFF_FIRST_MS, PULL_BACKOFF_MAX_MS, RETRY_MS},
     machine::{Attempt, AttemptState, Backoff, Exit, Job, Stop, Waiting},
@@ -30,6 +30,9 @@ const START_ERROR_CODE: i32 = 128;
 pub struct Started {
     pub container: String,
     pub attempt: u32,
+    pub round: u32,
+    /// The image that was asked for, and its digest.
+    pub asked: Option<String>,
     pub image: String,
     pub result: StartResult,
 }
@@ -42,7 +45,8 @@ pub enum StartResult {
     Waiting {
         reason: &'static str,
         message: String,
-        pull: bool,
+        /// The image that could not be fetched, if that is why.
+        pulling: Option<String>,
     },
     /// The container was made, but its process did not start.
     Failed {
@@ -58,6 +62,7 @@ struct Start {
     place: Place,
     container: Container,
     attempt: u32,
+    round: u32,
     checker: Checker,
     pod_ip: IpAddr,
     /// Whose processes it is to see, by the runtime's name; or why it cannot.
@@ -66,7 +71,7 @@ struct Start {
 }
 
 impl Worker {
-    pub(super) fn start(&mut self, container: String, attempt: u32, backoff: Option<Backoff>) {
+    pub(super) fn start(&mut self, container: String, attempt: u32, backoff: Option<Backoff>, round: u32) {
         let Some(checker) = self.checker(&container, attempt) else { return };
         self.memory(&container).backoff = backoff;
         self.observed.logs_left = true;
@@ -76,6 +81,7 @@ impl Worker {
             place: self.place.clone(),
             container: checker.container.clone(),
             attempt,
+            round,
             checker,
             pod_ip: self.pod_ip(),
             process_namespace_of: self.process_namespace_of(&container),
@@ -84,7 +90,8 @@ impl Worker {
         self.spawn(Job::Start(container.clone()), async move {
             let mut image = String::new();
             let result = start.run(&mut image).await;
-            Outcome::Started(Started { container, attempt, image, result })
+            let asked = start.container.image.clone();
+            Outcome::Started(Started { container, attempt, round, asked, image, result })
         });
     }
 
@@ -98,7 +105,7 @@ impl Worker {
     }
 
     pub(super) fn learn_started(&mut self, started: Started) {
-        let Started { container, attempt, image, result } = started;
+        let Started { container, attempt, round, asked, image, result } = started;
         let now_ms = clock::now();
         let before = self.memory(&container).waiting.take();
         match result {
@@ -109,16 +116,26 @@ impl Worker {
                     Err(_) => memory.stop = Some((attempt, Stop::PostStartHook)),
                 }
             }
-            StartResult::Waiting { reason, message, pull } => {
-                let pause_ms = if pull { next_pull_pause(before.as_ref()) } else { RETRY_MS };
+            StartResult::Waiting { reason, message, pulling } => {
+                let before = before.as_ref().filter(|before| before.image == asked);
+                let pause_ms = if pulling.is_some() { next_pull_pause(before) } else { RETRY_MS };
                 let retry_at_ms = now_ms + pause_ms;
                 let reason = reason.to_owned();
-                self.memory(&container).waiting =
-                    Some(Waiting { reason, message, since_ms: now_ms, retry_at_ms, announced: false });
+                self.memory(&container).waiting = Some(Waiting {
+                    image: asked,
+                    pulling,
+                    reason,
+                    message,
+                    since_ms: now_ms,
+                    retry_at_ms,
+                    announced: false,
+                });
             }
             StartResult::Failed { message } => {
                 let reason = "RunContainerError".to_owned();
                 self.memory(&container).waiting = Some(Waiting {
+                    image: asked.clone(),
+                    pulling: None,
                     reason,
                     message: message.clone(),
                     since_ms: now_ms,
@@ -137,8 +154,9 @@ impl Worker {
                     number: attempt,
                     state: AttemptState::Exited(exit),
                     image,
-                    image_asked: None,
+                    image_asked: asked,
                     resources: None,
+                    round,
                 };
                 self.failed.insert((container, attempt), failed);
             }
@@ -160,23 +178,24 @@ fn next_pull_pause(before: Option<&Waiting>) -> Millis {
 impl Start {
     async fn run(&self, image_id: &mut String) -> StartResult {
         // Given up only while nothing was made.
-        let Some(image) = self.cancel.run_until_cancelled(self.image()).await else { return StartResult::GivenUp };
-        let image = match image {
-            Ok(image) => image,
+        let Some(had) = self.cancel.run_until_cancelled(self.images()).await else { return StartResult::GivenUp };
+        let (image, volumes) = match had {
+            Ok(had) => had,
             Err(waiting) => return waiting,
         };
         image_id.clone_from(&image.id);
         if self.cancel.is_cancelled() {
             return StartResult::GivenUp;
         }
-        let spec = match self.spec(image).await {
+        let spec = match self.spec(image, volumes).await {
             Ok(spec) => spec,
             Err(waiting) => return waiting,
         };
         self.launch(&spec).await
     }
 
-    async fn image(&self) -> Result<Image, StartResult> {
+    /// The container's own image, and where those are that it mounts, by name of the volume.
+    async fn images(&self) -> Result<(Image, BTreeMap<String, PathBuf>), StartResult> {
         let id = PodId::of(&self.pod);
         self.node.objects.synced(&id.uid).await;
         let keyring = Keyring::of(&self.pod, &self.node.objects.in_namespace(&id.namespace));
@@ -191,27 +210,48 @@ impl Start {
             containers: &self.node.containers,
             events: &self.node.events,
             pod: &self.pod,
-            container: &self.container,
             credentials: &keyring.credentials,
+            image: self.container.image.as_deref().unwrap_or_default(),
+            policy: self.container.image_pull_policy.as_deref(),
+            container: Some(&self.container.name),
         };
-        let image = puller.get().await.map_err(|problem| StartResult::Waiting {
-            reason: problem.reason,
-            message: problem.message,
-            pull: problem.reason == "ErrImagePull",
-        })?;
+        let image = puller.get().await.map_err(|problem| unfetched(problem, puller.image))?;
         self.node.images_changed.notify_one();
-        Ok(image)
+        let spec = pod::spec(&self.pod);
+        let mounted =
+            |volume: &&Volume| self.container.volume_mounts.iter().flatten().any(|mount| mount.name == volume.name);
+        let mut volumes = BTreeMap::new();
+        for volume in spec.volumes.iter().flatten().filter(mounted) {
+            let Some(source) = &volume.image else { continue };
+            let reference = source.reference.as_deref().unwrap_or_default();
+            let puller = Puller { image: reference, policy: source.pull_policy.as_deref(), container: None, ..puller };
+            volumes.insert(volume.name.clone(), self.image_volume(&volume.name, &puller).await?);
+        }
+        Ok((image, volumes))
     }
 
-    async fn spec(&self, image: Image) -> Result<ContainerSpec, StartResult> {
+    /// Where the image of a volume is: it stays the same for as long as the pod has its sandbox.
+    async fn image_volume(&self, volume: &str, puller: &Puller<'_>) -> Result<PathBuf, StartResult> {
+        let (containers, sandbox) = (&self.node.containers, &self.checker.sandbox);
+        let failed = |refusal: Refusal| self.refused("CreateContainerError", refusal.message);
+        if let Some(mounted) = containers.mounted_image(sandbox, volume).await.map_err(failed)? {
+            return Ok(mounted);
+        }
+        let image = puller.get().await.map_err(|problem| unfetched(problem, puller.image))?;
+        self.node.images_changed.notify_one();
+        containers.mount_image(sandbox, volume, &image.id).await.map_err(failed)
+    }
+
+    async fn spec(&self, image: Image, images: BTreeMap<String, PathBuf>) -> Result<ContainerSpec, StartResult> {
         let (node, pod, place) = (self.node.clone(), self.pod.clone(), self.place.clone());
-        let (container, attempt, address) = (self.container.clone(), self.attempt, self.pod_ip);
+        let (container, attempt, round, address) = (self.container.clone(), self.attempt, self.round, self.pod_ip);
         let process_namespace_of = match &self.process_namespace_of {
             Ok(target) => target.clone(),
             Err(missing) => return Err(self.refused("CreateContainerConfigError", missing.clone())),
         };
         let made = tokio::task::spawn_blocking(move || {
-            Preparation { node: &node, pod: &pod, place: &place, container: &container, attempt, address }.make(&image)
+            let (node, pod, place, container, images) = (&node, &pod, &place, &container, &images);
+            Preparation { node, pod, place, container, attempt, round, address, images }.make(&image)
         });
         let problem = match made.await {
             Ok(Ok(spec)) => return Ok(ContainerSpec { process_namespace_of, ..spec }),
@@ -226,7 +266,7 @@ impl Start {
 
     fn refused(&self, reason: &'static str, message: String) -> StartResult {
         self.tell(Severity::Warning, "Failed", format!("Error: {message}"));
-        StartResult::Waiting { reason, message, pull: false }
+        StartResult::Waiting { reason, message, pulling: None }
     }
 
     async fn launch(&self, spec: &ContainerSpec) -> StartResult {
@@ -287,6 +327,11 @@ impl Start {
     }
 }
 
+fn unfetched(problem: PullProblem, image: &str) -> StartResult {
+    let PullProblem { reason, message } = problem;
+    StartResult::Waiting { reason, message, pulling: (reason == ERR_IMAGE_PULL).then(|| image.to_owned()) }
+}
+
 /// The command itself could not be executed.
 fn is_start_error(refusal: &Refusal) -> bool {
     matches!(refusal.kind, RefusalKind::CannotExecute | RefusalKind::NotExecutable)
@@ -299,6 +344,8 @@ mod tests {
     #[test]
     fn pull_pauses_double_and_begin_anew_after_another_error() {
         let waiting = |reason: &str, pause: Millis| Waiting {
+            image: None,
+            pulling: (reason == ERR_IMAGE_PULL).then(String::new),
             reason: reason.into(),
             message: String::new(),
             since_ms: 5,

@@ -44,9 +44,14 @@ impl Worker {
 
     pub(super) fn learn_measured(&mut self, over: Option<Rejection>) {
         self.storage_due_ms = Some(clock::now() + STORAGE_CHECK.as_millis() as Millis);
-        if let Some(rejection) = over {
-            self.node.events.of_pod(&self.pod, Severity::Warning, EVICTED, rejection.message.clone());
-            self.observed.rejection = Some(rejection);
-        }
+        self.over_limit = over;
+    }
+
+    /// Ends a pod that was found to have written too much, if it has not ended by itself meanwhile; returns when to look again.
+    pub(super) fn evict(&mut self, now_ms: Millis) -> Option<Millis> {
+        let rejection = self.over_limit.take()?;
+        self.node.events.of_pod(&self.pod, Severity::Warning, EVICTED, rejection.message.clone());
+        self.observed.rejection = Some(rejection);
+        Some(now_ms)
     }
 }

@@ -279,8 +279,14 @@ fn a_container_that_was_made_but_not_started_is_made_again() {
     let mut world = World::new(json!({"containers": [{"name": "a"}]}));
     world.observed.volumes = Step::Done;
     world.observed.sandbox = Sandbox::Ready { address: None, created_ms: 0 };
-    let made =
-        Attempt { number: 0, state: AttemptState::Created, image: String::new(), image_asked: None, resources: None };
+    let made = Attempt {
+        number: 0,
+        state: AttemptState::Created,
+        image: String::new(),
+        image_asked: None,
+        resources: None,
+        round: 0,
+    };
     world.observed.attempts.insert("a".into(), vec![made]);
     world.settle();
     assert_eq!(world.take(), "remove a-0, start a-0");

@@ -4,5 +4,6 @@
 
 mod ephemeral;
 mod lifecycle;
+mod renewal;
 mod restarts;
 mod world;

@@ -101,6 +101,29 @@ fn an_image_that_cannot_be_pulled_is_shown_then_backed_off() {
 }
 
 #[test]
+fn a_corrected_image_waits_for_nothing() {
+    let mut world = World::new(json!({"containers": [{"name": "a", "image": "nope:1"}]}));
+    world.observed.volumes = crate::machine::Step::Done;
+    world.observed.sandbox = Sandbox::Ready { address: None, created_ms: 0 };
+    world.waits("a", "ErrImagePull", "not found", 300_000);
+    world.settle();
+    assert_eq!(world.take(), "");
+    world.set_image("a", "web:1");
+    world.settle();
+    assert_eq!(world.take(), "start a-0");
+    world.exit("a", 1);
+    world.settle();
+    world.exit("a", 1);
+    world.settle();
+    assert_eq!(world.take(), "start a-1, back-off a");
+    world.set_image("a", "web:2");
+    assert_eq!(show(&world.settle()), "Running | a running after Error(1) r2 ready");
+    world.exit("a", 1);
+    world.settle();
+    assert_eq!(world.decide().wake_at_ms, Some(world.now_ms + 10_000), "it begins anew");
+}
+
+#[test]
 fn a_missing_config_map_is_shown_until_it_is_there() {
     let mut world = World::new(json!({"containers": [{"name": "a"}]}));
     world.observed.volumes = crate::machine::Step::Done;
@@ -162,6 +185,7 @@ fn history_continues_the_count_of_restarts() {
         image: "sha256:a".into(),
         image_asked: None,
         resources: None,
+        round: 0,
     };
     world.observed.history.insert("a".into(), attempt);
     let status = world.settle();

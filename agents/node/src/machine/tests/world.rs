@@ -72,10 +72,11 @@ impl World {
                     Sandbox::Ready { address: Some("10.0.0.5".parse().unwrap()), created_ms: self.now_ms };
             }
             Action::RemoveSandbox => self.drop_sandbox(),
-            Action::Start { container, attempt, backoff } => {
+            Action::Start { container, attempt, backoff, round } => {
                 let state = AttemptState::Running { started_ms: self.now_ms };
                 let image = format!("sha256:{container}");
-                let attempt_made = Attempt { number: attempt, state, image, image_asked: None, resources: None };
+                let image_asked = self.image(&container);
+                let attempt_made = Attempt { number: attempt, state, image, image_asked, resources: None, round };
                 self.observed.attempts.entry(container.clone()).or_default().push(attempt_made);
                 self.observed.logs_left = true;
                 let memory = self.observed.memory.entry(container).or_default();
@@ -169,6 +170,8 @@ impl World {
 
     pub fn waits(&mut self, container: &str, reason: &str, message: &str, pause_ms: Millis) {
         let waiting = Waiting {
+            image: self.image(container),
+            pulling: (reason == "ErrImagePull").then(|| self.image(container).unwrap_or_default()),
             reason: reason.into(),
             message: message.into(),
             since_ms: self.now_ms,
@@ -176,6 +179,15 @@ impl World {
             announced: false,
         };
         self.observed.memory.entry(container.to_owned()).or_default().waiting = Some(waiting);
+    }
+
+    fn image(&self, container: &str) -> Option<String> {
+        pod::container(&pod::spec(&self.pod), container).and_then(|container| container.image.clone())
+    }
+
+    pub fn set_image(&mut self, container: &str, image: &str) {
+        let containers = &mut self.pod.spec.as_mut().unwrap().containers;
+        containers.iter_mut().find(|known| known.name == container).unwrap().image = Some(image.to_owned());
     }
 
     pub fn pass(&mut self, seconds: i64) -> PodStatus {
