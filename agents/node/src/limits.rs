@@ -55,6 +55,8 @@ pub const PROBE_OUTPUT_MAX: usize = 10 * 1024;
 pub const PROBE_REDIRECTS_MAX: usize = 10;
 
 pub const TERMINATION_MESSAGE_MAX: usize = 4_096;
+/// Of all containers of a pod together.
+pub const TERMINATION_MESSAGES_MAX: usize = 12 * 1024;
 pub const TERMINATION_LOG_LINES_MAX: usize = 80;
 pub const TERMINATION_LOG_BYTES_MAX: u64 = 2_048;
 

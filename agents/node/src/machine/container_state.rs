@@ -2,9 +2,11 @@
 
 use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
+    VolumeMount, VolumeMountStatus,
 };
 
 use super::{
+    Host,
     backoff::Backoff,
     observed::{Attempt, AttemptState, Exit, Sandbox, Waiting},
     plan::Plan,
@@ -12,7 +14,7 @@ use super::{
 };
 use crate::{
     clock::{api_time, go_duration},
-    limits::ERROR_SHOWN_MS,
+    limits::{ERROR_SHOWN_MS, TERMINATION_MESSAGES_MAX},
     pod::{self, PodId},
 };
 
@@ -21,6 +23,7 @@ const EXIT_UNKNOWN: i32 = 137;
 
 pub struct States<'a> {
     pub plan: &'a Plan<'a>,
+    pub host: Host,
     /// The pod has ended: nothing waits any more.
     pub stopped: bool,
 }
@@ -72,9 +75,26 @@ impl States<'_> {
                 true => attempt.resources.clone(),
                 false => Some(container.resources.clone().unwrap_or_default()),
             }),
+            volume_mounts: begun.and_then(|_| self.volume_mounts(container)),
             allocated_resources: begun.and(resize::set_aside(container)),
             ..ContainerStatus::default()
         }
+    }
+
+    /// How the container sees the pod's volumes, as the machine could give them to it.
+    fn volume_mounts(&self, container: &Container) -> Option<Vec<VolumeMountStatus>> {
+        let told = |mount: &VolumeMount| {
+            let recursive = self.host.recursive_read_only && recursion_asked(mount);
+            let recursive = if recursive { "Enabled" } else { "Disabled" };
+            VolumeMountStatus {
+                name: mount.name.clone(),
+                mount_path: mount.mount_path.clone(),
+                read_only: mount.read_only,
+                recursive_read_only: (mount.read_only == Some(true)).then(|| recursive.to_owned()),
+                ..VolumeMountStatus::default()
+            }
+        };
+        container.volume_mounts.as_ref().map(|mounts| mounts.iter().map(told).collect())
     }
 
     /// State and last state.
@@ -151,6 +171,12 @@ impl States<'_> {
         (!in_this_sandbox).then(|| self.preparing())
     }
 
+    /// All containers of a pod share what there is for their messages.
+    fn shortened(&self, message: &str) -> String {
+        let most = TERMINATION_MESSAGES_MAX / pod::all_containers(self.plan.spec).count().max(1);
+        message[..message.floor_char_boundary(most)].to_owned()
+    }
+
     fn terminated_before(&self, name: &str, attempt: Option<&Attempt>) -> ContainerState {
         match attempt.and_then(|attempt| Some((attempt.number, attempt.exit()?))) {
             Some((number, exit)) => self.terminated(name, number, exit),
@@ -164,12 +190,16 @@ impl States<'_> {
             exit_code: exit.exit_code,
             signal: exit.signal,
             reason: Some(exit.reason.clone()),
-            message: exit.message.clone(),
+            message: exit.message.as_deref().map(|message| self.shortened(message)),
             started_at: Some(api_time(exit.started_ms)),
             finished_at: Some(api_time(exit.finished_ms)),
         };
         ContainerState { terminated: Some(terminated), ..ContainerState::default() }
     }
+}
+
+fn recursion_asked(mount: &VolumeMount) -> bool {
+    matches!(mount.recursive_read_only.as_deref(), Some("Enabled" | "IfPossible"))
 }
 
 /// `kontiki://<pod uid>.<container>-<attempt>`.

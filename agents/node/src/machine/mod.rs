@@ -53,6 +53,8 @@ pub struct Host {
     pub address: IpAddr,
     /// Of pods on the machine's own network.
     pub pods_address: IpAddr,
+    /// It can make a mount read-only with all that is mounted below it.
+    pub recursive_read_only: bool,
 }
 
 /// What is to be done now, and what the pod's status is.

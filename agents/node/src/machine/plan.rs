@@ -43,9 +43,8 @@ impl<'a> Plan<'a> {
         }
         self.stop_unwanted();
         self.resize();
-        let volumes = self.step(&self.observed.volumes, Action::PrepareVolumes);
-        // Both at a time, but a pod whose volumes cannot be had gets no sandbox.
-        if matches!(self.observed.volumes, Step::Failed { .. }) || !(self.sandbox_ready() && volumes) {
+        // In this order: a pod whose volumes cannot be had gets no sandbox, and no address.
+        if !(self.step(&self.observed.volumes, Action::PrepareVolumes) && self.sandbox_ready()) {
             return;
         }
         // They are for pods whose init containers do not get on, too.

@@ -17,7 +17,7 @@ use crate::{clock::api_time, pod};
 pub fn compute(plan: &Plan<'_>, host: Host, ending: Option<&Ending>) -> PodStatus {
     let acknowledged = &plan.observed.acknowledged;
     if ending == Some(&Ending::Over) {
-        return over(plan);
+        return over(plan, host);
     }
     let mut status = PodStatus {
         qos_class: Some(pod::qos_class(plan.pod)),
@@ -38,7 +38,7 @@ pub fn compute(plan: &Plan<'_>, host: Host, ending: Option<&Ending>) -> PodStatu
     }
     set_addresses(&mut status, plan, host);
     let stopped = ending.is_some() && !anything_alive(plan);
-    set_containers(&mut status, plan, stopped);
+    set_containers(&mut status, plan, host, stopped);
     status.phase = Some(phase::of(plan, &status, ending, stopped).to_owned());
     status.conditions = Some(conditions::of(plan, &status));
     status
@@ -46,17 +46,17 @@ pub fn compute(plan: &Plan<'_>, host: Host, ending: Option<&Ending>) -> PodStatu
 
 /// The API knows how the pod ended, by whoever's word: the phase stays. What becomes of containers that it did not know to
 /// have ended is told while the sandbox is there.
-fn over(plan: &Plan<'_>) -> PodStatus {
+fn over(plan: &Plan<'_>, host: Host) -> PodStatus {
     let mut status = plan.observed.acknowledged.clone();
     if plan.observed.attempts.values().any(|attempts| !attempts.is_empty()) {
-        set_containers(&mut status, plan, !anything_alive(plan));
+        set_containers(&mut status, plan, host, !anything_alive(plan));
         status.conditions = Some(conditions::of(plan, &status));
     }
     status
 }
 
-fn set_containers(status: &mut PodStatus, plan: &Plan<'_>, stopped: bool) {
-    let states = States { plan, stopped };
+fn set_containers(status: &mut PodStatus, plan: &Plan<'_>, host: Host, stopped: bool) {
+    let states = States { plan, host, stopped };
     let ephemeral: Vec<Container> = pod::ephemeral_containers(plan.spec).collect();
     status.init_container_statuses = states.list(plan.spec.init_containers.as_deref().unwrap_or_default(), Role::Init);
     status.container_statuses = states.list(&plan.spec.containers, Role::Main);

@@ -8,6 +8,7 @@ use kontiki_runtime::{Usage, spec::ContainerState};
 use super::{
     access::Verdict,
     backend::{Archive, Backend, Connection, Place},
+    figures::container_statuses,
 };
 use crate::{
     containers::{Answer, Command, Image, Refusal, Session},
@@ -75,11 +76,7 @@ impl Backend for NodeContext {
     fn written<'a>(&'a self, pod: &'a Pod) -> Answer<'a, Written> {
         Box::pin(async move {
             let id = PodId::of(pod);
-            let statuses = pod.status.iter().flat_map(|status| {
-                let lists = [&status.container_statuses, &status.init_container_statuses];
-                lists.into_iter().flatten().flatten()
-            });
-            let attempts = statuses.filter_map(|status| {
+            let attempts = pod.status.iter().flat_map(container_statuses).filter_map(|status| {
                 let (_, container) = status.container_id.as_deref()?.split_once('.')?;
                 attempt_of(container)
             });

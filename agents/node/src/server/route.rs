@@ -10,6 +10,7 @@ pub enum Route {
     Pods,
     Metrics,
     Resource,
+    Cadvisor,
     Summary,
     ListImages,
     ImportImage,
@@ -49,6 +50,7 @@ pub fn route(method: &Method, path: &str) -> Result<Route, NoRoute> {
         ["pods"] => (Route::Pods, read),
         ["metrics"] => (Route::Metrics, read),
         ["metrics", "resource"] => (Route::Resource, read),
+        ["metrics", "cadvisor"] => (Route::Cadvisor, read),
         ["stats", "summary"] => (Route::Summary, read),
         ["images"] => match *method {
             Method::POST => (Route::ImportImage, &[Method::POST][..]),
@@ -86,6 +88,7 @@ mod tests {
             ("GET", "/pods/", Err(NoRoute::Path)),
             ("GET", "/stats/summary", Ok(Route::Summary)),
             ("GET", "/metrics/resource", Ok(Route::Resource)),
+            ("GET", "/metrics/cadvisor", Ok(Route::Cadvisor)),
             ("GET", "/stats", Err(NoRoute::Path)),
             ("GET", "/", Err(NoRoute::Path)),
             ("GET", "/images", Ok(Route::ListImages)),

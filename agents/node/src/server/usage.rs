@@ -1,6 +1,7 @@
-//! What pods and the machine use, in the two forms that the kubelet has for it: a summary, and metrics that are read every few
-//! seconds by whoever scales.
+//! What pods and the machine use, in the forms that the kubelet has for it: a summary, metrics that are read every few seconds by
+//! whoever scales, and cAdvisor's metrics.
 
+mod cadvisor;
 mod exposition;
 mod sample;
 
@@ -23,8 +24,16 @@ use crate::{
 /// `/metrics/resource`.
 pub async fn metrics(backend: &dyn Backend) -> Response<Body> {
     let sample = Sample::take(backend).await;
-    body::full("text/plain; version=0.0.4; charset=utf-8", exposition::text(&sample))
+    body::full(PROMETHEUS, exposition::text(&sample))
 }
+
+/// `/metrics/cadvisor`.
+pub async fn cadvisor(backend: &dyn Backend) -> Response<Body> {
+    let sample = Sample::take(backend).await;
+    body::full(PROMETHEUS, cadvisor::text(&sample))
+}
+
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// `stats.alpha1.Summary`, of the pods and containers that run. What cannot be measured is left out; what is on disk too
 /// where only cpu and memory are asked for.

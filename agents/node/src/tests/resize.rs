@@ -104,3 +104,19 @@ async fn memory_in_use_is_not_taken_away() {
     let pod = cluster.until("a", |pod| condition(pod, "PodResizeInProgress").is_null()).await;
     assert_eq!(status(&pod)["resources"]["limits"]["memory"], "56Mi");
 }
+
+#[tokio::test]
+async fn a_volume_of_the_downward_api_follows_a_resize() {
+    let cluster = Cluster::new();
+    let agent = cluster.start();
+    let reference = json!({"containerName": "c", "resource": "limits.memory"});
+    let volume = json!({"name": "d", "downwardAPI": {"items": [{"path": "limit", "resourceFieldRef": reference}]}});
+    cluster.pod("p", json!({"containers": using(10, "64Mi"), "volumes": [volume]}));
+    let pod = cluster.until("p", running).await;
+    let uid = pod["metadata"]["uid"].as_str().unwrap();
+    let folder = cluster.state_dir.path().join("pods").join(uid).join("volumes/kubernetes.io~downward-api/d");
+    let limit = || std::fs::read_to_string(folder.join("limit")).unwrap_or_default();
+    assert_eq!(limit(), (64 << 20).to_string());
+    resize(&cluster, "p", 10, "80Mi", 2);
+    agent.until("the file tells the new limit", || limit() == (80 << 20).to_string()).await;
+}

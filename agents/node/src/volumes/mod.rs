@@ -12,7 +12,7 @@ mod subpath;
 use std::{collections::BTreeMap, path::PathBuf};
 
 use k8s_openapi::{
-    api::core::v1::{Pod, Volume},
+    api::core::v1::{EmptyDirVolumeSource, Pod, Volume},
     apimachinery::pkg::api::resource::Quantity,
 };
 
@@ -23,7 +23,7 @@ pub use self::{
     payload::{Sources, Token, TokenKey, expiring_at_ms, renew_at_ms, tokens_of},
     place::{Place, remove_pod_folder, usage_bytes},
 };
-use crate::quantity;
+use crate::{quantity, spec::resources};
 
 /// A volume that cannot be had (yet): which one, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,10 +56,10 @@ fn one(pod: &Pod, volume: &Volume, place: &Place, sources: &Sources<'_>, ownersh
     }
     let folder = place.volume(volume)?;
     if let Some(empty) = &volume.empty_dir {
-        let limit = empty.size_limit.as_ref().map(|Quantity(text)| quantity::value(text)).filter(|limit| *limit > 0);
         return match empty.medium.as_deref().unwrap_or_default() {
             "" => place::make_folder(&folder, 0o777).and_then(|()| atomic::own_root(&folder, ownership)),
-            "Memory" => place::mount_tmpfs(&folder, limit, 0o777).and_then(|()| atomic::own_root(&folder, ownership)),
+            "Memory" => place::mount_tmpfs(&folder, memory_limit(pod, empty, sources), 0o777)
+                .and_then(|()| atomic::own_root(&folder, ownership)),
             medium => Err(format!("emptyDir medium {medium:?} is not supported on this node: use \"\" or \"Memory\"")),
         };
     }
@@ -69,6 +69,14 @@ fn one(pod: &Pod, volume: &Volume, place: &Place, sources: &Sources<'_>, ownersh
         false => place::make_folder(&folder, 0o755)?,
     }
     atomic::write(&folder, &payload.files, ownership).map_err(|error| format!("writing {}: {error}", folder.display()))
+}
+
+/// How much memory an `emptyDir` takes at the most: no more than it may, its pod may, and there is for pods.
+fn memory_limit(pod: &Pod, empty: &EmptyDirVolumeSource, sources: &Sources<'_>) -> Option<i64> {
+    let own = empty.size_limit.as_ref().map(|Quantity(text)| quantity::value(text));
+    let of_pod = resources::of_pod(&crate::pod::spec(pod)).memory_bytes;
+    let of_node = sources.allocatable.get("memory").map(|text| quantity::value(text));
+    [own, of_pod, of_node].into_iter().flatten().filter(|limit| *limit > 0).min()
 }
 
 /// Names of the ConfigMaps and Secrets that a pod refers to anywhere.
@@ -114,4 +122,45 @@ pub struct File {
     pub mode: u32,
     /// Whose it is, where that is not root.
     pub owner: Option<u32>,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::env::Objects;
+
+    struct Nothing;
+
+    impl Objects for Nothing {
+        fn config_map(&self, _: &str) -> Option<k8s_openapi::api::core::v1::ConfigMap> {
+            None
+        }
+
+        fn secret(&self, _: &str) -> Option<k8s_openapi::api::core::v1::Secret> {
+            None
+        }
+    }
+
+    #[test]
+    fn memory_of_a_volume_is_bounded_by_itself_its_pod_and_the_node() {
+        const MI: i64 = 1 << 20;
+        let allocatable = BTreeMap::from([("memory".to_owned(), "100Mi".to_owned())]);
+        let (objects, tokens) = (Nothing, BTreeMap::new());
+        let sources =
+            Sources { objects: &objects, tokens: &tokens, allocatable: &allocatable, host_ip: "", pod_ip: "" };
+        for (volume, limits, expected) in [
+            (json!({}), Value::Null, 100 * MI),
+            (json!({}), json!({"memory": "50Mi"}), 50 * MI),
+            (json!({"sizeLimit": "20Mi"}), json!({"memory": "50Mi"}), 20 * MI),
+            (json!({"sizeLimit": "90Mi"}), json!({"memory": "50Mi"}), 50 * MI),
+            (json!({"sizeLimit": "0"}), json!({"memory": "1Gi"}), 100 * MI),
+        ] {
+            let container = json!({"name": "c", "resources": {"limits": limits}});
+            let pod = serde_json::from_value(json!({"spec": {"containers": [container]}})).unwrap();
+            let empty = serde_json::from_value(volume.clone()).unwrap();
+            assert_eq!(memory_limit(&pod, &empty, &sources), Some(expected), "{volume} {limits}");
+        }
+    }
 }

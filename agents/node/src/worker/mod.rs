@@ -173,7 +173,11 @@ impl Worker {
     }
 
     fn host(&self) -> Host {
-        Host { address: self.node.config.address, pods_address: self.node.config.host_pods_address }
+        Host {
+            address: self.node.config.address,
+            pods_address: self.node.config.host_pods_address,
+            recursive_read_only: self.node.facts.recursive_read_only(),
+        }
     }
 
     /// Does what the machine has decided; returns when to look again.

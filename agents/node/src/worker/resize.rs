@@ -34,6 +34,8 @@ impl Worker {
                 memory.resize_failed = None;
             }
             self.resizing = true;
+            // The downward API tells of resources.
+            self.refresh_volumes = true;
             self.tell_resize(Severity::Normal, "ResizeStarted", "Pod resize started", "");
         }
         if let Some(pending) = pending.as_ref().filter(|pending| self.observed.resize.as_ref() != Some(*pending)) {

@@ -6,4 +6,5 @@ mod ephemeral;
 mod lifecycle;
 mod renewal;
 mod restarts;
+mod status;
 mod world;

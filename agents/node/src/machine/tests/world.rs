@@ -34,7 +34,11 @@ impl World {
     }
 
     pub fn decide(&self) -> Decision {
-        let host = Host { address: "192.0.2.1".parse().unwrap(), pods_address: "10.0.0.1".parse().unwrap() };
+        let host = Host {
+            address: "192.0.2.1".parse().unwrap(),
+            pods_address: "10.0.0.1".parse().unwrap(),
+            recursive_read_only: true,
+        };
         decide(&self.pod, host, &self.observed, self.now_ms)
     }
 
@@ -161,6 +165,12 @@ impl World {
             reason: if exit_code == 0 { "Completed" } else { "Error" }.to_owned(),
             message: None,
         });
+    }
+
+    pub fn last_words(&mut self, container: &str, message: &str) {
+        let attempt = self.observed.attempts.get_mut(container).unwrap().last_mut().unwrap();
+        let AttemptState::Exited(exit) = &mut attempt.state else { panic!("{container} has not ended") };
+        exit.message = Some(message.to_owned());
     }
 
     pub fn health(&mut self, container: &str, started: bool, ready: bool) {

@@ -48,6 +48,7 @@ async fn figures_are_for_whoever_shows_a_token_that_may_get_them() {
     let table = [
         ("/metrics/resource", "Bearer reader", 200),
         ("/metrics", "bearer  reader", 200),
+        ("/metrics/cadvisor", "Bearer reader", 200),
         ("/stats/summary", "Bearer reader", 403),
         ("/metrics/resource", "Bearer somebody", 403),
         ("/metrics/resource", "Bearer forged", 401),
@@ -185,6 +186,28 @@ async fn resource_metrics_tell_when_they_were_measured() {
     ] {
         assert_eq!(of(&wanted), (value.to_owned(), timed), "{wanted}");
     }
+}
+
+#[tokio::test]
+async fn cadvisor_s_metrics_name_what_dashboards_ask_for() {
+    let node = Node::start().await;
+    let (_, metrics) = node.get("/metrics/cadvisor").await;
+    let app =
+        "container=\"app\",id=\"/uid-1/app-0\",image=\"demo:1\",name=\"uid-1.app-0\",namespace=\"default\",pod=\"web\"";
+    let web = "container=\"\",id=\"/uid-1\",image=\"\",name=\"\",namespace=\"default\",pod=\"web\"";
+    for (wanted, value) in [
+        (format!("container_memory_working_set_bytes{{{app}}}"), "500"),
+        (format!("container_memory_usage_bytes{{{app}}}"), "1000"),
+        (format!("container_start_time_seconds{{{app}}}"), "1767225600"),
+        (format!("container_memory_working_set_bytes{{{web}}}"), "1000"),
+        (format!("container_cpu_usage_seconds_total{{{}}}", app.replace(",id=", ",cpu=\"total\",id=")), "1"),
+        ("machine_memory_bytes".to_owned(), "8000"),
+    ] {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(&wanted)?.strip_prefix(' '));
+        let line = line.unwrap_or_else(|| panic!("{wanted} is not in {metrics}"));
+        assert_eq!(line.split(' ').next(), Some(value), "{wanted}");
+    }
+    assert!(metrics.contains("container_cpu_usage_seconds_total{container=\"\",cpu=\"total\",id=\"/\""), "{metrics}");
 }
 
 #[tokio::test]

@@ -124,7 +124,7 @@ fn lines(name: &str, of: &Of, sample: &Sample) -> Vec<String> {
     }
 }
 
-fn line(name: &str, labels: &str, value: f64, time_ms: Option<Millis>) -> String {
+pub fn line(name: &str, labels: &str, value: f64, time_ms: Option<Millis>) -> String {
     match time_ms {
         Some(time_ms) => format!("{name}{labels} {value} {time_ms}"),
         None => format!("{name}{labels} {value}"),
@@ -150,6 +150,6 @@ fn working_set(measured: &Measured) -> f64 {
     measured.usage.memory_working_set_bytes as f64
 }
 
-fn seconds(nanoseconds: u64) -> f64 {
+pub fn seconds(nanoseconds: u64) -> f64 {
     nanoseconds as f64 / 1e9
 }

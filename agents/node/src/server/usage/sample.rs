@@ -32,6 +32,9 @@ pub struct PodSample {
 
 pub struct ContainerSample {
     pub name: String,
+    /// The runtime's name.
+    pub id: String,
+    pub image: String,
     pub started: Option<Time>,
     pub measured: Measured,
 }
@@ -61,7 +64,8 @@ async fn containers(backend: &dyn Backend, pod: &Pod) -> Vec<ContainerSample> {
         let Some(running) = status.state.as_ref().and_then(|state| state.running.as_ref()) else { continue };
         let Some(place) = status.container_id.as_deref().and_then(|id| backend.place(pod, id)) else { continue };
         if let Some(measured) = measure(backend, pod, Some(&place)).await {
-            found.push(ContainerSample { name: status.name.clone(), started: running.started_at.clone(), measured });
+            let (name, image, started) = (status.name.clone(), status.image.clone(), running.started_at.clone());
+            found.push(ContainerSample { name, id: place.container, image, started, measured });
         }
     }
     found
