@@ -6,6 +6,7 @@
 //! nft script, which libnftables applies as one transaction.
 
 mod conntrack;
+mod health;
 mod model;
 mod nft;
 mod routes;

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     conntrack::{self, Stale},
+    health,
     model::{View, view},
     nft::{self, NftError},
     routes::{self, RouteError},
@@ -52,6 +53,7 @@ pub async fn run(
 ) -> Result<(), NetworkError> {
     let all_pods = routes::network(&pod_cidr).ok_or_else(|| NetworkError::BadPodNetwork(pod_cidr.clone()))?;
     let mut applier = Applier::start().await?;
+    let mut listeners = health::Listeners::default();
     let changed = Arc::new(Notify::new());
     let services: Informer<Service> =
         Informer::start(Api::all(client.clone()), watcher::Config::default(), tell(&changed), cancel.clone());
@@ -68,18 +70,22 @@ pub async fn run(
         return Ok(());
     }
     while !cancel.is_cancelled() {
+        let all_services = services.list(None);
         let view = View {
             own_ports: own_ports.clone(),
             ..view(
                 &node_name,
-                services.list(None).iter().map(AsRef::as_ref),
+                all_services.iter().map(AsRef::as_ref),
                 slices.list(None).iter().map(AsRef::as_ref),
                 pods.list(None).iter().map(AsRef::as_ref),
             )
         };
         let rules = ruleset(&view, &pod_cidr);
         let routes = routes::routes(&node_name, all_pods, nodes.list(None).iter().map(AsRef::as_ref));
+        let checks = health::checks(all_services.iter().map(AsRef::as_ref), &view);
         let applied = applier.apply(view, rules).await;
+        // A balancer sends what the rules lead on by then.
+        listeners.follow(checks).await;
         let wait = match applied.and(routes::apply(&routes).await.map_err(NetworkError::from)) {
             Ok(()) => CHECK_INTERVAL,
             Err(error) => {

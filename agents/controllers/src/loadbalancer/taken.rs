@@ -38,14 +38,17 @@ pub fn by_cluster(nodes: &[Arc<Node>], slices: &[Arc<EndpointSlice>]) -> BTreeSe
     nodes.iter().flat_map(of_node).collect()
 }
 
-/// Ports of all nodes, and the Services they lead to.
+/// Ports of all nodes, and the Services they lead to, or are asked about.
 pub fn node_ports(services: &[Arc<Service>]) -> BTreeMap<(String, i32), ObjectKey> {
-    let ports = services.iter().flat_map(|service| {
-        let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
-        ports
-            .filter_map(|port| Some(((protocol(port.protocol.as_deref()), port.node_port?), ObjectKey::of(&**service))))
-    });
-    ports.collect()
+    let of_service = |service: &Arc<Service>| {
+        let spec = service.spec.clone().unwrap_or_default();
+        let asked = spec.health_check_node_port.filter(|port| *port > 0).map(|port| ("TCP".to_owned(), port));
+        let ports = spec.ports.into_iter().flatten();
+        let led = ports.filter_map(|port| Some((protocol(port.protocol.as_deref()), port.node_port?)));
+        let key = ObjectKey::of(&**service);
+        led.chain(asked).map(|port| (port, key.clone())).collect::<Vec<_>>()
+    };
+    services.iter().flat_map(of_service).collect()
 }
 
 /// A port of the host that a pod has.

@@ -96,12 +96,14 @@ fn what_leads_to_the_cluster_itself_or_to_another_service_is_nobodys() {
     let metadata = json!({"name": "kubernetes", "namespace": "default", "labels": {SERVICE_LABEL: "kubernetes"}});
     let api: Arc<EndpointSlice> =
         object(json!({"metadata": metadata, "addressType": "IPv4", "endpoints": [], "ports": [{"port": 6443}]}));
-    let other = service("other", json!({"type": "NodePort", "ports": [{"port": 1, "nodePort": 30080}]}));
+    let ports = json!([{"port": 1, "nodePort": 30080}]);
+    let other = service("other", json!({"type": "NodePort", "ports": ports, "healthCheckNodePort": 30082}));
     let all = "s: 10.1.0.1 VIP, 192.0.2.2 VIP";
     let table = [
         (json!({"port": 10250}), "s: "),
         (json!({"port": 6443}), "s: "),
         (json!({"port": 30080}), "s: "),
+        (json!({"port": 30082}), "s: "),
         (json!({"port": 6443, "protocol": "UDP"}), all),
         (json!({"port": 30081, "nodePort": 30081}), all),
     ];
