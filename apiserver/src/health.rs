@@ -7,7 +7,7 @@ use std::{
 
 use futures::{FutureExt as _, future::BoxFuture};
 use http::StatusCode;
-use kontiki_raft::{MemberStatus, Role};
+use kontiki_raft::{MemberStatus, Outage, Role};
 
 use crate::{
     content,
@@ -28,7 +28,7 @@ struct Check {
 impl Check {
     async fn ask(&self, core: &Arc<Core>) -> Result<(), String> {
         let result = (self.passes)(core).await;
-        core.failing.note(self.name, &result);
+        core.failing.note(self.name, &result, core.is_draining());
         result
     }
 }
@@ -45,19 +45,31 @@ enum Part {
 
 type Passes = fn(&Arc<Core>) -> BoxFuture<'_, Result<(), String>>;
 
-/// The checks that failed when they were last asked for, and why: probes ask all the time, and the log is told what has changed.
+/// The checks as they were last asked for: probes ask all the time, and the log is told what has changed.
 #[derive(Default)]
-pub(crate) struct Failing(Mutex<BTreeMap<&'static str, String>>);
+pub(crate) struct Failing(Mutex<BTreeMap<&'static str, Known>>);
+
+#[derive(Default)]
+struct Known {
+    /// What has not passed yet is on its way, and no failure.
+    passed: bool,
+    outage: Outage,
+}
 
 impl Failing {
-    fn note(&self, check: &'static str, result: &Result<(), String>) {
+    fn note(&self, check: &'static str, result: &Result<(), String>, is_draining: bool) {
         let mut failing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Known { passed, outage } = failing.entry(check).or_default();
         match result {
-            Ok(()) if failing.remove(check).is_some() => tracing::info!(check, "health check passes again"),
-            Err(reason) if failing.insert(check, reason.clone()).as_ref() != Some(reason) => {
-                tracing::warn!(check, reason, "health check failed");
+            Ok(()) => {
+                *passed = true;
+                if outage.over() {
+                    tracing::info!(check, "health check passes");
+                }
             }
-            Ok(()) | Err(_) => (),
+            Err(reason) if outage.failed(reason).is_none() => (),
+            Err(reason) if !*passed || is_draining => tracing::info!(check, reason, "health check does not pass"),
+            Err(reason) => tracing::warn!(check, reason, "health check failed"),
         }
     }
 }
@@ -167,8 +179,14 @@ async fn asked(core: &Arc<Core>, member: &MemberStatus, path: &str) -> Result<()
         return Ok(());
     }
     let told = String::from_utf8_lossy(&answer.body).into_owned();
-    let failed: Vec<&str> = told.lines().filter_map(|line| line.strip_prefix("[-]")).collect();
+    let failed = failed_checks(&told);
     Err(if failed.is_empty() { format!("answers {}: {}", answer.status, told.trim()) } else { failed.join(", ") })
+}
+
+/// What has failed by a server's verbose answer, as this server tells it of itself: `disk: there is no room`.
+fn failed_checks(told: &str) -> Vec<String> {
+    let failed = told.lines().filter_map(|line| line.strip_prefix("[-]"));
+    failed.map(|line| line.replacen(" failed: ", ": ", 1)).collect()
 }
 
 /// The endpoints below which checks are served.
@@ -264,5 +282,17 @@ async fn one(core: &Arc<Core>, check: &Check, told: Told) -> ApiResponse {
             let report = format!("internal server error: {}\n", told.reason(&reason));
             content::text(StatusCode::INTERNAL_SERVER_ERROR, report)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_lack_is_told_as_what_this_server_lacks() {
+        let told =
+            "[+]ping ok\n[-]disk failed: the write failed: no room\n[-]quorum failed: silence\nreadyz check failed\n";
+        assert_eq!(failed_checks(told), ["disk: the write failed: no room", "quorum: silence"]);
     }
 }

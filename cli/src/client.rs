@@ -5,12 +5,13 @@
 //! refused with 503 before doing anything) goes on to the next server; a write whose connection broke does not, because
 //! nobody knows whether it was done.
 
-mod abrupt;
+pub mod abrupt;
 mod connection;
 #[cfg(test)]
 mod tests;
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -249,7 +250,10 @@ fn read_kubeconfig(target: &ClusterTarget) -> Result<Kubeconfig> {
 }
 
 fn read_file(file: &Path) -> Result<Kubeconfig> {
-    Kubeconfig::read_from(file).with_context(|| format!("reading {}", file.display()))
+    let reading = || format!("reading {}", file.display());
+    // Its own words for a file that is not there quote twice.
+    fs::File::open(file).with_context(reading)?;
+    Kubeconfig::read_from(file).with_context(reading)
 }
 
 async fn succeeded(response: Response<Incoming>) -> Result<Response<Incoming>> {

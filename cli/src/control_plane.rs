@@ -92,22 +92,31 @@ impl ControlPlane {
     /// Ends so that nobody notices: new clients are sent elsewhere, leadership is handed over, what is in work is answered, and
     /// then the log is closed.
     pub async fn stop(self) {
+        self.log.leave();
         self.server.core().drain();
         let alone = self.log.members().iter().filter(|member| member.voter).count() <= 1;
         if self.log.leadership().borrow().leader && !alone {
             match tokio::time::timeout(HAND_OVER_TIME_MAX, self.log.transfer_leadership(None)).await {
-                Ok(Ok(())) => info!("leadership handed over"),
-                Ok(Err(error)) => warn!(%error, "leadership was not handed over; the others elect a leader"),
+                Ok(Ok(())) => {
+                    info!("leadership handed over");
+                    self.expect_successor().await;
+                }
+                Ok(Err(error)) => info!(%error, "leadership was not handed over; the others elect a leader"),
                 Err(_) => warn!("nobody took leadership over in time; the others elect a leader"),
-            }
-            // Writes in work are answered once the new leader has brought them back here. It must have connected for that
-            // before nobody is let in any more.
-            if !matches!(tokio::time::timeout(HAND_OVER_TIME_MAX, self.log.barrier()).await, Ok(Ok(_))) {
-                warn!("the new leader has not come back to this server; what is in work may go unanswered");
             }
         }
         self.server.shutdown().await;
         self.log.shutdown().await;
+    }
+
+    /// Writes in work are answered once the new leader has brought them back here. It must have connected for that before nobody is
+    /// let in any more.
+    async fn expect_successor(&self) {
+        match tokio::time::timeout(HAND_OVER_TIME_MAX, self.log.barrier()).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => info!(%error, "what is in work may go unanswered"),
+            Err(_) => warn!("the new leader has not come back to this server; what is in work may go unanswered"),
+        }
     }
 
     /// Writes the operator's kubeconfig, this server first; `shown` is what was written last.

@@ -16,6 +16,7 @@ pub mod event;
 mod housekeeping;
 pub mod limits;
 mod log;
+mod outage;
 mod seal;
 mod shred;
 #[doc(hidden)]
@@ -35,6 +36,7 @@ pub use disk::{DiskError, Shortage};
 pub use error::{OpenError, ProposeError, ReadError};
 pub use event::{Event, EventKind, Stored};
 pub use log::{Applied, Log};
+pub use outage::Outage;
 pub use seal::{SEALED, Seal, SealCensus, SealFault, Standing, Unopened};
 pub use status::{Leadership, LostEntries, Role, Status};
 pub use store::{Filter, HistoryLimits, ListOptions, Page, Rest, Retain};

@@ -120,6 +120,10 @@ pub const CAUGHT_UP_ENTRIES: u64 = 200;
 pub const MEMBERSHIP_TIMEOUT: Duration = Duration::from_secs(900);
 /// Handing leadership over, and answering what is in flight after it.
 pub const TRANSFER_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a leader that looks for its successor waits for a server to say that it is not about to end itself.
+pub const STAYS_TIMEOUT: Duration = Duration::from_millis(200);
+/// How often a server that is about to end looks whether the others are a majority still.
+pub const FORSAKEN_POLL: Duration = Duration::from_millis(20);
 /// How long opening waits for a leader.
 pub const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a write or a linearizable read waits out a leader whose lease has just lapsed or who is just elected.
@@ -153,8 +157,8 @@ pub const WRITE_COALESCE_BYTES: usize = 64 * KIB;
 pub const DIAL_TIMEOUT: Duration = Duration::from_millis(1_000);
 pub const RECONNECT_DELAY_MIN: Duration = Duration::from_millis(10);
 pub const RECONNECT_DELAY_MAX: Duration = Duration::from_millis(100);
-/// A connection that is refused for the same reason again is told no sooner.
-pub const REFUSAL_INTERVAL: Duration = Duration::from_secs(10);
+/// What goes on failing, for other reasons than before, is told no sooner again.
+pub const TOLD_INTERVAL: Duration = Duration::from_secs(10);
 /// How long a server that ends waits for the others to let go of their connections to it.
 pub const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 /// A connection over which nothing comes for so long has a hung peer behind it.

@@ -85,6 +85,12 @@ impl Log {
         Ok(Log { inner: Arc::new(Inner { node, store, barriers, leadership, tasks, cancel, _cancel_on_drop }) })
     }
 
+    /// From now on this server is about to end: nobody hands leadership to it, and once it can reach no majority any more it does
+    /// not wait for one.
+    pub fn leave(&self) {
+        self.inner.node.leave();
+    }
+
     /// Ends the log in order. A leader hands over first, and what is in flight is answered; then watches close and the state is
     /// flushed. Files stay open until the last handle and watch are dropped.
     pub async fn shutdown(&self) {

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::Outage;
+use crate::{Outage, failure::interruption};
 
 /// Namespace and name; the namespace is empty for cluster-scoped objects.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -161,7 +161,7 @@ where
                     outage.over();
                     self.follow(event);
                 }
-                Err(error) => outage.failed(&error),
+                Err(error) => outage.failed(&interruption(&error)),
             }
         }
     }

@@ -9,7 +9,7 @@ mod queue;
 mod recorder;
 
 pub use clients::{Clients, caused_by};
-pub use failure::message;
+pub use failure::{interruption, is_unserved, message};
 pub use informer::{Change, Informer, ObjectKey, Subscription};
 pub use outage::Outage;
 pub use queue::Queue;

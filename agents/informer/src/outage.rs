@@ -1,32 +1,42 @@
-//! What fails again and again is told when it begins and when it is over, not each time.
+//! What fails again and again is told when it begins, when its reason is another one, and when it is over: not each time.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
 use tracing::{debug, info, warn};
+
+/// Another reason is told no sooner again: two that take turns are not told each time.
+const TOLD_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Of one thing that is tried until it works.
 #[derive(Debug)]
 pub struct Outage {
     what: &'static str,
     subject: String,
-    failing: bool,
+    /// Why it fails, and when that was told.
+    told: Option<(String, Instant)>,
 }
 
 impl Outage {
     /// `what` is what the log says while it fails, `subject` whose affair it is.
     pub fn new(what: &'static str, subject: impl Into<String>) -> Outage {
-        Outage { what, subject: subject.into(), failing: false }
+        Outage { what, subject: subject.into(), told: None }
     }
 
     pub fn failed(&mut self, error: &dyn std::fmt::Display) {
-        let Outage { what, subject, failing } = self;
-        if std::mem::replace(failing, true) {
-            debug!(subject, %error, "{what}");
+        let Outage { what, subject, told } = self;
+        let error = error.to_string();
+        let is_news = told.as_ref().is_none_or(|(why, at)| *why != error && at.elapsed() >= TOLD_INTERVAL);
+        if is_news {
+            warn!(subject, error, "{what}");
+            *told = Some((error, Instant::now()));
         } else {
-            warn!(subject, %error, "{what}");
+            debug!(subject, error, "{what}");
         }
     }
 
     pub fn over(&mut self) {
-        if std::mem::take(&mut self.failing) {
+        if self.told.take().is_some() {
             info!(subject = self.subject, "no longer: {}", self.what);
         }
     }
@@ -66,17 +76,23 @@ mod tests {
         fn exit(&self, _: &span::Id) {}
     }
 
-    #[test]
-    fn only_the_beginning_and_the_end_are_told() {
+    #[tokio::test(start_paused = true)]
+    async fn the_beginning_another_reason_and_the_end_are_told() {
         let levels = Levels::default();
-        tracing::subscriber::with_default(levels.clone(), || {
-            let mut outage = Outage::new("cannot", "x");
-            outage.over();
-            (0..3).for_each(|_| outage.failed(&"no"));
-            (0..2).for_each(|_| outage.over());
-            outage.failed(&"no");
-        });
-        let told: Vec<Level> = levels.0.lock().unwrap().iter().copied().filter(|level| *level < Level::DEBUG).collect();
-        assert_eq!(told, [Level::WARN, Level::INFO, Level::WARN]);
+        let _told_here = tracing::subscriber::set_default(levels.clone());
+        let told = || {
+            let levels = std::mem::take(&mut *levels.0.lock().unwrap());
+            levels.into_iter().filter(|level| *level < Level::DEBUG).collect::<Vec<_>>()
+        };
+        let mut outage = Outage::new("cannot", "x");
+        outage.over();
+        ["no", "no", "never", "no"].iter().for_each(|why| outage.failed(why));
+        assert_eq!(told(), [Level::WARN]);
+        tokio::time::advance(TOLD_INTERVAL).await;
+        ["no", "never", "no"].iter().for_each(|why| outage.failed(why));
+        assert_eq!(told(), [Level::WARN], "refused is another thing than gone");
+        (0..2).for_each(|_| outage.over());
+        outage.failed(&"no");
+        assert_eq!(told(), [Level::INFO, Level::WARN]);
     }
 }

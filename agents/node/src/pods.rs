@@ -8,7 +8,7 @@ use std::{
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
-use kontiki_informer::Outage;
+use kontiki_informer::{Outage, interruption};
 use kontiki_runtime::spec::{ContainerState, SandboxStatus};
 use kube::{
     Api,
@@ -83,7 +83,7 @@ impl Dispatcher {
                         }
                         self.take(event).await;
                     }
-                    Some(Err(error)) => outage.failed(&error),
+                    Some(Err(error)) => outage.failed(&interruption(&error)),
                     None => return,
                 },
                 changed = runtime.recv() => match changed {

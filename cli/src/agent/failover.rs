@@ -18,6 +18,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use kontiki_apiserver::peers::connect;
+use kontiki_informer::Outage;
 use kube::client::Body;
 use tokio::task::AbortHandle;
 use tokio_rustls::TlsConnector;
@@ -26,6 +27,7 @@ use tower::{BoxError, Service};
 use tracing::{debug, info, warn};
 
 use super::reach::Reach;
+use crate::client::abrupt::Abrupt;
 
 /// TCP and TLS, together.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(2);
@@ -55,7 +57,6 @@ struct Shared {
 }
 
 /// The connection in use, and which server of the list it leads to.
-#[derive(Default)]
 struct Current {
     server: String,
     connection: Option<Connection>,
@@ -64,6 +65,7 @@ struct Current {
     /// The connection has brought an answer. Over TLS it seems good until then, also to who is not let in.
     proven: bool,
     reach: Reach,
+    outage: Outage,
 }
 
 struct Connection {
@@ -78,9 +80,21 @@ impl Drop for Connection {
 }
 
 impl Current {
+    fn new(servers: &[String]) -> Self {
+        let outage = Outage::new("no server answers this agent; it tries again, now and then", servers.join(", "));
+        Current {
+            server: String::new(),
+            connection: None,
+            generation: 0,
+            proven: false,
+            reach: Reach::default(),
+            outage,
+        }
+    }
+
     fn fail(&mut self, servers: usize, why: &str) {
         if self.reach.failed(servers, why, Instant::now()) {
-            warn!(why, "no server answers this agent; it tries again, now and then");
+            self.outage.failed(&why);
         }
     }
 }
@@ -94,7 +108,8 @@ fn reason(error: &hyper::Error) -> String {
 impl Failover {
     /// `servers` as `host:port`, tried in turn; `first` says where to begin, counted round.
     pub fn new(tls: TlsConnector, servers: Vec<String>, first: usize) -> Self {
-        let shared = Shared { tls, state: tokio::sync::Mutex::default(), servers: Mutex::new(servers), first };
+        let state = tokio::sync::Mutex::new(Current::new(&servers));
+        let shared = Shared { tls, state, servers: Mutex::new(servers), first };
         Failover { shared: Arc::new(shared) }
     }
 
@@ -171,7 +186,7 @@ impl Failover {
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder.timer(TokioTimer::new());
         builder.keep_alive_interval(KEEP_ALIVE).keep_alive_timeout(KEEP_ALIVE).keep_alive_while_idle(true);
-        let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+        let (sender, connection) = builder.handshake(TokioIo::new(Abrupt(stream))).await.map_err(io::Error::other)?;
         let server = server.to_owned();
         let driver = tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -203,6 +218,7 @@ impl Failover {
         if current.generation == generation && !current.proven {
             current.proven = true;
             current.reach.answered();
+            current.outage.over();
             info!(server = current.server, "connected");
         }
     }

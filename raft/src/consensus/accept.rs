@@ -39,13 +39,16 @@ impl Node {
     /// Until a server that is a member, or is about to become one, is none any more.
     async fn dismissed(&self, node: u64, mut was_member: bool) {
         let mut news = self.raft.server_metrics();
+        let mut name = String::new();
         loop {
-            news.borrow_and_update();
-            let is_member = self.is_member(node);
-            if was_member && !is_member {
-                return tracing::info!(node, "a server was removed: it is heard out");
+            let member = news.borrow_and_update().membership_config.get_node(&node).cloned();
+            if was_member && member.is_none() {
+                return tracing::info!(name, node, "a server was removed: it is heard out");
             }
-            was_member = is_member;
+            was_member = member.is_some();
+            if let Some(member) = member {
+                name = member.name;
+            }
             if news.changed().await.is_err() {
                 return std::future::pending().await;
             }

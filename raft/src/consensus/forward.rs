@@ -74,17 +74,24 @@ impl Node {
     /// Commits a command, wherever the leader is, and waits until it is applied here: its log index and what became of it.
     pub async fn write(&self, command: Arc<Command>) -> Result<(u64, Outcome), NodeError> {
         let _begun = self.in_flight.begin();
-        let Written { index, outcome } = self.with_leader(LEADER_WAIT, || self.try_write(&command)).await?;
-        // It is committed: whoever cannot see it here yet must not be told that it is not.
-        self.applied(index, WRITE_TIMEOUT).await.map_err(|_| NodeError::Unknown)?;
-        Ok((index, outcome))
+        let writing = async {
+            let Written { index, outcome } = self.with_leader(LEADER_WAIT, || self.try_write(&command)).await?;
+            // It is committed: whoever cannot see it here yet must not be told that it is not.
+            self.applied(index, WRITE_TIMEOUT).await.map_err(|_| NodeError::Unknown)?;
+            Ok((index, outcome))
+        };
+        self.while_not_forsaken(writing).await.unwrap_or(Err(NodeError::Unknown))
     }
 
     /// Returns once the local state holds everything that was acknowledged, anywhere, before the call.
     pub async fn read_index(&self, patience: Duration) -> Result<(), NodeError> {
         let deadline = Instant::now() + patience;
-        let index = self.with_leader(patience, || self.try_read_index()).await?;
-        self.applied(index, deadline.saturating_duration_since(Instant::now()).max(LEADER_RETRY)).await
+        let reading = async {
+            let index = self.with_leader(patience, || self.try_read_index()).await?;
+            self.applied(index, deadline.saturating_duration_since(Instant::now()).max(LEADER_RETRY)).await
+        };
+        let forsaken = || Err(NodeError::Unavailable("this server ends, and so do the others".into()));
+        self.while_not_forsaken(reading).await.unwrap_or_else(forsaken)
     }
 
     /// Answers a server that forwarded a command.
@@ -93,7 +100,8 @@ impl Node {
         if command.validate().is_err() {
             return Forwarded::Unavailable("the command is malformed".into());
         }
-        to_wire(self.leading(|| self.write_here(&command)).await)
+        let written = self.while_not_forsaken(self.leading(|| self.write_here(&command))).await;
+        to_wire(written.unwrap_or(Err(NodeError::Unknown)))
     }
 
     pub(super) async fn read_index_for_another(&self) -> Forwarded<u64> {
@@ -234,7 +242,11 @@ impl Node {
                 let forwarded = wire::decode(&answer.payload).map_err(|error| CallError::Lost(error.to_string()))?;
                 let removed = matches!(forwarded, Forwarded::NotMember);
                 if self.removed.swap(removed, Ordering::Relaxed) != removed {
-                    tracing::warn!(removed, leader, "whether this server belongs to the cluster has changed");
+                    tracing::warn!(
+                        removed,
+                        leader = member.name,
+                        "whether this server belongs to the cluster has changed"
+                    );
                 }
                 Ok(forwarded)
             }

@@ -57,7 +57,8 @@ pub fn members(metrics: &RaftMetrics<TypeConfig>) -> Vec<MemberStatus> {
 impl Node {
     /// Changes the cluster, wherever the leader is. Repeating a change that was made changes nothing.
     pub async fn change(&self, change: ClusterChange) -> Result<(), NodeError> {
-        self.with_leader(MEMBERSHIP_TIMEOUT, || self.try_change(&change)).await
+        let changed = self.while_not_forsaken(self.with_leader(MEMBERSHIP_TIMEOUT, || self.try_change(&change))).await;
+        changed.unwrap_or(Err(NodeError::Unknown))
     }
 
     pub(super) async fn change_for_another(&self, change: ClusterChange) -> Forwarded<()> {
@@ -198,13 +199,13 @@ impl Node {
         }
         let chosen = match to {
             Some(to) => self.fit_to_lead(&metrics, to),
-            None => match self.successor(&metrics) {
+            None => match self.successor(&metrics).await {
                 Some(successor) => Attempt::Done(successor),
                 None if metrics.membership_config.voter_ids().count() == 1 => {
                     Attempt::Failed(NodeError::Refused("this is the only server: no other one could lead".into()))
                 }
                 None => Attempt::Failed(NodeError::Refused(
-                    "no other voter answers and has room on its disk: none could lead".into(),
+                    "no other voter answers, has room on its disk and is not about to end: none could lead".into(),
                 )),
             },
         };
@@ -220,6 +221,7 @@ impl Node {
         let moved = |now: &RaftMetrics<TypeConfig>| now.current_leader.is_some_and(|leader| leader != metrics.id);
         match wait.metrics(moved, "another leader").await {
             Ok(now) if now.current_leader == Some(to) => {
+                let to = metrics.membership_config.get_node(&to).map_or("", |member| member.name.as_str());
                 tracing::info!(to, "handed leadership over");
                 Attempt::Done(())
             }
@@ -264,21 +266,25 @@ impl Node {
     }
 
     /// The voter that would lose least time as the next leader.
-    fn successor(&self, metrics: &RaftMetrics<TypeConfig>) -> Option<u64> {
+    async fn successor(&self, metrics: &RaftMetrics<TypeConfig>) -> Option<u64> {
         let others = members(metrics).into_iter().filter(|member| member.voter && member.id != metrics.id);
-        let fit = others.filter(|member| self.answers(member) && self.rooms.of(member.id).is_none());
-        fit.min_by_key(|member| member.lag.unwrap_or(u64::MAX)).map(|member| member.id)
+        let fit = others.filter(|member| self.answers(member) && self.rooms.of(member.id).is_none()).collect();
+        let staying = self.staying(fit).await.into_iter();
+        staying.min_by_key(|member| member.lag.unwrap_or(u64::MAX)).map(|member| member.id)
     }
 
     /// Before this server ends: leadership goes to another voter, and what is in flight is answered, by whoever leads then.
     pub async fn hand_over(&self) {
+        self.leave();
         let metrics = self.raft.metrics().borrow_watched().clone();
         let voters = metrics.membership_config.voter_ids().count();
         if metrics.state == ServerState::Leader
             && voters > 1
-            && let Attempt::Retry(error) | Attempt::Failed(error) = self.transfer_here(None).await
+            && let Some(Attempt::Retry(error) | Attempt::Failed(error)) =
+                self.while_not_forsaken(self.transfer_here(None)).await
         {
-            tracing::warn!(?error, "leadership was not handed over; the others elect a leader when they miss this one");
+            let why = refusal(error);
+            tracing::info!(why, "leadership was not handed over; the others elect a leader when they miss this one");
         }
         if !self.in_flight.drained(TRANSFER_TIMEOUT).await {
             tracing::warn!("some writes were not answered in time");
@@ -292,7 +298,7 @@ impl Node {
             match self.transfer_here(None).await {
                 Attempt::Done(()) => tracing::warn!("the disk is full: another server leads now"),
                 Attempt::Retry(error) | Attempt::Failed(error) => {
-                    tracing::warn!(?error, "the disk is full, and nobody takes over")
+                    tracing::warn!(why = refusal(error), "the disk is full, and nobody takes over")
                 }
             }
         }
@@ -336,7 +342,9 @@ impl Node {
                     let change = ClusterChange::add(self.id(), member.clone());
                     match self.change(change).await {
                         Ok(()) => return,
-                        Err(error) => tracing::warn!(?error, "the cluster was not told this server's address"),
+                        Err(error) => {
+                            tracing::warn!(why = refusal(error), "the cluster was not told this server's address")
+                        }
                     }
                 }
                 Some(_) => return,

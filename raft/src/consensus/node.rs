@@ -11,6 +11,7 @@ use openraft::metrics::{RaftServerMetrics, WaitError};
 use openraft::{Config, Raft, ServerState, SnapshotPolicy};
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::forward::{InFlight, REMOVED};
 use super::lost::Lost;
@@ -44,6 +45,8 @@ pub struct Node {
     pub(super) removed: Arc<AtomicBool>,
     /// Connections that others made.
     pub(super) connections: InFlight,
+    /// This server is about to end.
+    pub(super) leaving: CancellationToken,
     pub(super) clock_slack: Duration,
     pub(super) lost: Lost,
     pub(super) rooms: Rooms,
@@ -110,7 +113,7 @@ impl Node {
         let peers = Peers::new(me, dial);
         let raft = Raft::new(id, Arc::new(config), Network::new(peers.clone()), log.clone(), machine).await;
         let raft = raft.map_err(|error| OpenError::Raft(error.to_string()))?;
-        let (receiving, in_flight, removed, connections, rooms, refusals) = Default::default();
+        let (receiving, in_flight, removed, connections, leaving, rooms, refusals) = Default::default();
         let node = Node {
             raft,
             log,
@@ -121,6 +124,7 @@ impl Node {
             in_flight,
             removed,
             connections,
+            leaving,
             clock_slack,
             lost,
             rooms,
@@ -267,11 +271,18 @@ impl Node {
     /// Tells changes of leadership until Raft ends, and then that there is none.
     pub async fn follow_leadership(self, leadership: watch::Sender<Leadership>) {
         let mut metrics = self.raft.server_metrics();
+        let mut told = None;
         loop {
-            let now = to_leadership(&metrics.borrow_and_update());
-            let changed = leadership.send_if_modified(|before| std::mem::replace(before, now) != now);
-            if changed {
-                tracing::info!(leader = now.leader, term = now.term, "leadership");
+            let (now, leader) = {
+                let metrics = metrics.borrow_and_update();
+                let leader = metrics.current_leader.and_then(|leader| metrics.membership_config.get_node(&leader));
+                (to_leadership(&metrics), leader.map(|leader| leader.name.clone()))
+            };
+            leadership.send_if_modified(|before| std::mem::replace(before, now) != now);
+            if let Some(leader) = leader.map(|leader| (leader, now.term)).filter(|leader| told.as_ref() != Some(leader))
+            {
+                tracing::info!(leader = leader.0, term = leader.1, "who leads");
+                told = Some(leader);
             }
             if metrics.changed().await.is_err() {
                 leadership.send_modify(|before| before.leader = false);

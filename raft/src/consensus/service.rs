@@ -234,6 +234,7 @@ pub(super) async fn control(node: Node, kind: u8, payload: Bytes) -> Answer {
             done(&())
         }
         wire::SHORTAGE => done(&node.shortage()),
+        wire::STAYS => done(&!node.is_leaving()),
         other => Err(format!("a request of kind {other} among votes and heartbeats")),
     }
 }

@@ -29,6 +29,8 @@ pub const CHANGE: u8 = 12;
 pub const LOST: u8 = 13;
 /// What the receiver's disk lacks.
 pub const SHORTAGE: u8 = 14;
+/// Whether the receiver is not about to end.
+pub const STAYS: u8 = 15;
 /// Kinds of answers.
 pub const DONE: u8 = 0x80;
 /// The request was understood and could not be served; the payload says why, for people.

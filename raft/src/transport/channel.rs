@@ -43,6 +43,9 @@ pub enum Reach {
     Unreachable,
 }
 
+/// Whatever lies below the stream has its own words for this, which say nothing of servers.
+const HUNG_UP: &str = "it ended the connection without a word: it is stopping, or it hears this server no more";
+
 /// How a channel makes a connection.
 pub type Connect = Arc<dyn Fn() -> BoxFuture<'static, io::Result<Box<dyn PeerStream>>> + Send + Sync>;
 
@@ -162,7 +165,12 @@ impl Task {
                     let found = if refused { Reach::Refused } else { Reach::Unreachable };
                     // Once each time, by the connection that there always is.
                     if self.reach.send_replace(found) != found && self.purpose == Purpose::Control {
-                        tracing::warn!(name = self.name, %error, "a server cannot be reached");
+                        match error.kind() {
+                            io::ErrorKind::UnexpectedEof => {
+                                tracing::warn!(name = self.name, %error, "a server hangs up")
+                            }
+                            _ => tracing::warn!(name = self.name, %error, "a server cannot be reached"),
+                        }
                     }
                     if !self.fail_for(delay, first, &error).await {
                         return;
@@ -179,7 +187,11 @@ impl Task {
             hello::greet(&mut stream, &self.me, self.peer, self.purpose).await?;
             Ok(stream)
         });
-        connected.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        let connected = connected.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        connected.map_err(|error: io::Error| match error.kind() {
+            kind @ io::ErrorKind::UnexpectedEof => io::Error::new(kind, HUNG_UP),
+            _ => error,
+        })
     }
 
     /// Until it is time to dial again, whoever asks is told at once. False when nobody can ask any more.

@@ -51,6 +51,12 @@ impl Peers {
         }
     }
 
+    /// How a server was last found that was ever asked for.
+    pub fn reach(&self, id: u64) -> Reach {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&id).map_or(Reach::Unknown, |peer| *peer.reach().borrow())
+    }
+
     /// A server has asked something of this one.
     pub fn heard(&self, id: u64) {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);

@@ -4,6 +4,7 @@
 mod failover;
 mod full_disk;
 mod harness;
+mod leaving;
 mod membership;
 mod recovery;
 mod replication;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures::StreamExt;
-use kontiki_informer::Queue;
+use kontiki_informer::{Outage, Queue, interruption, is_unserved};
 use kube::{
     Api, ResourceExt,
     api::ApiResource,
@@ -19,7 +19,7 @@ use tokio::{
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::{
     Metadata,
@@ -201,6 +201,7 @@ impl Following {
         let defines = DEFINING.contains(&(resource.group.as_str(), resource.plural.as_str()));
         let api: Api<Metadata> = Api::all_with(self.context.clients.plain(), &*resource);
         let mut stream = std::pin::pin!(watcher(api, watcher::Config::default()).default_backoff());
+        let mut outage = Outage::new("watch interrupted", &resource.plural);
         let mut listed: Option<BTreeSet<String>> = None;
         loop {
             let event = tokio::select! {
@@ -229,10 +230,16 @@ impl Following {
                     graph.remove(&object.uid().unwrap_or_default(), object.resource_version())
                 }
                 Err(error) => {
-                    warn!(resource = resource.plural, %error, "watch interrupted");
+                    drop(graph);
+                    match is_unserved(&error) {
+                        // Its definition was deleted; the next look at what is served ends this.
+                        true => debug!(resource = resource.plural, "nobody serves it"),
+                        false => outage.failed(&interruption(&error)),
+                    }
                     continue;
                 }
             };
+            outage.over();
             drop(graph);
             if defines && listed.is_none() {
                 self.redefined.notify_one();

@@ -2,17 +2,16 @@
 
 use std::{collections::HashMap, pin::pin};
 
+use super::subject::Subject;
+use crate::context::Context;
 use futures::StreamExt;
+use kontiki_informer::{Outage, interruption, is_unserved};
 use kube::{
     Api, ResourceExt,
     api::DynamicObject,
     core::PartialObjectMeta,
     runtime::{WatchStreamExt, watcher},
 };
-use tracing::warn;
-
-use super::subject::Subject;
-use crate::context::Context;
 
 /// Follows the metadata of the subject's objects until cancelled, or until nobody serves them any more. `touched` is told the namespace, or none when something may have
 /// happened in any: when the watch begins, and after it was interrupted.
@@ -26,11 +25,15 @@ pub async fn follow(
     let config = watcher::Config { field_selector: selector.map(str::to_owned), ..watcher::Config::default() };
     let mut stream = pin!(watcher(api, config).default_backoff());
     let mut generations = Generations::default();
+    let mut outage = Outage::new("watch interrupted", &subject.resource.plural);
     loop {
         let event = tokio::select! {
             () = context.cancel.cancelled() => return,
             event = stream.next() => event,
         };
+        if matches!(&event, Some(Ok(event)) if !matches!(event, watcher::Event::Init)) {
+            outage.over();
+        }
         match event {
             None => return,
             Some(Ok(watcher::Event::Init)) => generations = Generations::default(),
@@ -50,18 +53,8 @@ pub async fn follow(
                 touched(object.namespace().as_deref());
             }
             Some(Err(error)) if is_unserved(&error) => return touched(None),
-            Some(Err(error)) => warn!(resource = subject.resource.plural, %error, "watch interrupted"),
+            Some(Err(error)) => outage.failed(&interruption(&error)),
         }
-    }
-}
-
-/// A kind whose definition is gone, or that has other versions now.
-fn is_unserved(error: &watcher::Error) -> bool {
-    match error {
-        watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code == 404,
-        watcher::Error::WatchError(status) => status.code == 404,
-        _ => false,
     }
 }
 
