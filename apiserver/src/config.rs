@@ -124,8 +124,14 @@ pub struct Ipv4Cidr {
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not an IPv4 address block such as 10.96.0.0/12")]
-pub struct CidrError(String);
+pub enum CidrError {
+    #[error("{0:?} is not an IPv4 address block such as 10.96.0.0/12")]
+    Malformed(String),
+    #[error("{0} has too few addresses: a block ends in /30 or less")]
+    Small(Ipv4Cidr),
+    #[error("{given} is an address within a block; the block is {block}")]
+    Within { given: Ipv4Cidr, block: Ipv4Cidr },
+}
 
 impl Ipv4Cidr {
     /// Number of addresses.
@@ -149,13 +155,23 @@ impl FromStr for Ipv4Cidr {
     type Err = CidrError;
 
     fn from_str(text: &str) -> Result<Self, CidrError> {
-        let refused = || CidrError(text.to_owned());
+        let refused = || CidrError::Malformed(text.to_owned());
         let (address, prefix) = text.split_once('/').ok_or_else(refused)?;
         let base: Ipv4Addr = address.parse().map_err(|_| refused())?;
         let prefix: u8 = prefix.parse().map_err(|_| refused())?;
         let cidr = Ipv4Cidr { base, prefix };
-        let sound = (1..=30).contains(&prefix) && u64::from(base.to_bits()).is_multiple_of(cidr.size());
-        if sound { Ok(cidr) } else { Err(refused()) }
+        match prefix {
+            0 | 33.. => return Err(refused()),
+            31..=32 => return Err(CidrError::Small(cidr)),
+            1..=30 => {}
+        }
+        match u64::from(base.to_bits()) % cidr.size() {
+            0 => Ok(cidr),
+            beyond => {
+                let base = Ipv4Addr::from_bits(base.to_bits() - beyond as u32);
+                Err(CidrError::Within { given: cidr, block: Ipv4Cidr { base, prefix } })
+            }
+        }
     }
 }
 
@@ -179,8 +195,11 @@ mod tests {
         assert!(cidr.contains(Ipv4Addr::new(10, 111, 255, 255)) && !cidr.contains(Ipv4Addr::new(10, 112, 0, 0)));
         assert!(!cidr.contains(Ipv4Addr::new(10, 95, 255, 255)));
         assert_eq!(cidr.to_string(), "10.96.0.0/12");
-        for wrong in ["10.96.0.1/12", "10.96.0.0", "10.96.0.0/33", "10.96.0.0/0", "x/12", "::/12"] {
-            assert!(wrong.parse::<Ipv4Cidr>().is_err(), "{wrong}");
+        for wrong in ["10.96.0.0", "10.96.0.0/33", "10.96.0.0/0", "x/12", "::/12"] {
+            assert_eq!(wrong.parse::<Ipv4Cidr>(), Err(CidrError::Malformed(wrong.to_owned())));
         }
+        let refused = |text: &str| text.parse::<Ipv4Cidr>().unwrap_err().to_string();
+        assert_eq!(refused("10.0.0.0/31"), "10.0.0.0/31 has too few addresses: a block ends in /30 or less");
+        assert_eq!(refused("10.96.0.5/12"), "10.96.0.5/12 is an address within a block; the block is 10.96.0.0/12");
     }
 }

@@ -40,6 +40,9 @@ pub(super) const TRANSFER: Endpoint = endpoint("POST", "leadership", "update", |
 
 const OF: Qualified<'static> = Qualified { group: super::GROUP, resource: "members" };
 
+/// What a server is told that was removed and comes back by itself.
+const REMOVED: &str = "this server was removed from the cluster. To let it in again, empty its folder and join anew";
+
 /// A server that asks to be a member, or one that an operator names.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -47,9 +50,16 @@ struct NewMember {
     id: u64,
     name: String,
     address: String,
-    /// It was a member before, under another number that is to go: its log was lost.
+    /// It was a member before, under this number, which is to go: its log was lost.
     #[serde(default)]
-    replaces: bool,
+    replaces: Option<u64>,
+}
+
+impl NewMember {
+    /// The same under a number.
+    fn as_member(&self, id: u64) -> MemberStatus {
+        MemberStatus { id, name: self.name.clone(), address: self.address.clone(), ..MemberStatus::default() }
+    }
 }
 
 #[derive(Deserialize)]
@@ -96,17 +106,13 @@ fn shown(member: &MemberStatus) -> Value {
 async fn add(core: &Arc<Core>, request: &ApiRequest) -> Result<ApiResponse, Status> {
     let wanted: NewMember = read(request)?;
     core.log.barrier().await.map_err(|error| crate::core::unreadable(&error))?;
-    let former = |one: &MemberStatus| one.name == wanted.name && one.address == wanted.address && one.id != wanted.id;
-    if wanted.replaces
-        && let Some(former) = core.log.members().into_iter().find(former)
-    {
-        let_go(core, request, &former).await?;
+    if request.identity.in_group(SERVERS) && former::is_noted(core, wanted.id) {
+        return Err(failure::conflict(OF, &wanted.name, REMOVED));
+    }
+    if let Some(former) = wanted.replaces {
+        replace(core, request, former, &wanted).await?;
     }
     vacant(core, Some(wanted.id), &wanted.name, &wanted.address)?;
-    if request.identity.in_group(SERVERS) && former::is_noted(core, wanted.id) {
-        let why = "this server was removed: only an administrator can add it again, or it joins anew with empty data";
-        return Err(failure::conflict(OF, &wanted.name, why));
-    }
     if !core.log.members().iter().any(|member| member.id == wanted.id) {
         answers(core, &wanted).await?;
     }
@@ -118,14 +124,29 @@ async fn add(core: &Arc<Core>, request: &ApiRequest) -> Result<ApiResponse, Stat
     of_id(core, wanted.id)
 }
 
+/// Lets go of what a server was before it lost its log. It may have had further numbers since, and lost its log half-way again.
+async fn replace(core: &Arc<Core>, request: &ApiRequest, former: u64, wanted: &NewMember) -> Result<(), Status> {
+    let line = former::line(core, former)?;
+    if line.removed {
+        return Err(failure::conflict(OF, &wanted.name, REMOVED));
+    }
+    let members = core.log.members();
+    let standing = members.iter().find(|member| member.id != wanted.id && line.numbers.contains(&member.id));
+    if let Some(standing) = standing {
+        can_go(core, request, standing).await?;
+    }
+    if let Some(last) = line.numbers.last().filter(|last| **last != wanted.id) {
+        former::note(core, request, &wanted.as_member(*last), Some(wanted.id)).await?;
+    }
+    match standing {
+        Some(standing) => let_go(core, standing).await,
+        None => Ok(()),
+    }
+}
+
 /// A member that was never there would be waited for, and would have to be removed again.
 async fn answers(core: &Arc<Core>, wanted: &NewMember) -> Result<(), Status> {
-    let asked = MemberStatus {
-        id: wanted.id,
-        name: wanted.name.clone(),
-        address: wanted.address.clone(),
-        ..MemberStatus::default()
-    };
+    let asked = wanted.as_member(wanted.id);
     let why = |reason| {
         format!(
             "{:?} is no server that could be a member: {reason}; one joins by itself, as `kontiki members add` tells",
@@ -160,12 +181,14 @@ pub(super) fn vacant(core: &Core, id: Option<u64>, name: &str, address: &str) ->
 async fn remove(core: &Arc<Core>, asked: &Asked) -> Result<ApiResponse, Status> {
     core.log.barrier().await.map_err(|error| crate::core::unreadable(&error))?;
     let member = find(core, asked.segments.first().map_or("", String::as_str))?;
-    let_go(core, &asked.request, &member).await?;
+    can_go(core, &asked.request, &member).await?;
+    former::note(core, &asked.request, &member, None).await?;
+    let_go(core, &member).await?;
     content::answer_value(StatusCode::OK, Form::JSON, &shown(&member))
 }
 
-/// Removes a member if those that are left can go on without it.
-async fn let_go(core: &Arc<Core>, request: &ApiRequest, member: &MemberStatus) -> Result<(), Status> {
+/// Whether those that would be left can go on without a member.
+async fn can_go(core: &Arc<Core>, request: &ApiRequest, member: &MemberStatus) -> Result<(), Status> {
     let rest: Vec<MemberStatus> =
         core.log.members().into_iter().filter(|one| one.voter && one.id != member.id).collect();
     if member.voter && rest.is_empty() {
@@ -184,7 +207,11 @@ async fn let_go(core: &Arc<Core>, request: &ApiRequest, member: &MemberStatus) -
         }
     }
     tracing::info!(name = member.name, id = member.id, user = request.identity.user, "a server is to go");
-    former::note(core, request, member).await?;
+    Ok(())
+}
+
+/// Removes a member, which is noted as a former one by then.
+async fn let_go(core: &Core, member: &MemberStatus) -> Result<(), Status> {
     let removed = tokio::time::timeout(limits::MEMBER_CHANGE_TIME_MAX, core.log.remove_member(member.id)).await;
     let late = || failure::timeout_to_repeat("the removal is not committed yet: ask again", limits::RETRY_AFTER_S);
     removed.map_err(|_| late())?.map_err(|error| refused(&error, Some(&member.name)))

@@ -2,8 +2,8 @@
 //! certificate carries and which no other one gets; a name may be given again.
 
 use kontiki_model::{Head, Key, Status};
-use kontiki_raft::{MemberStatus, Mutation};
-use serde_json::json;
+use kontiki_raft::{Expect, MemberStatus, Mutation};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     core::Core,
@@ -40,11 +40,52 @@ pub fn standing(core: &Core, identity: &Identity) -> Standing {
     }
 }
 
-/// Notes that a member is to go. It is heard for as long as it is one, so this comes first: nothing is forgotten in between.
-pub async fn note(core: &Core, request: &ApiRequest, member: &MemberStatus) -> Result<(), Status> {
-    let body = json!({"name": member.name, "address": member.address}).to_string().into_bytes();
-    let put = Mutation::Put { key: key(member.id), head: Head::default(), body };
-    let change = Change { mutations: vec![put], ..Change::default() };
+/// What is kept of a server that was a member.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Note {
+    name: String,
+    address: String,
+    /// The number it has since it lost its log. Without one it was removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    replaced_by: Option<u64>,
+}
+
+/// The numbers that one server has had, the last of them at the end, and whether it was removed under that.
+pub struct Line {
+    pub numbers: Vec<u64>,
+    pub removed: bool,
+}
+
+/// Follows a server from a number that it had. A number that is noted is never given again, so this ends.
+pub fn line(core: &Core, mut node: u64) -> Result<Line, Status> {
+    let mut numbers = vec![node];
+    while let Some(stored) = core.log.get(&key(node)).map_err(|error| store::read_failed(&error))? {
+        let note: Note = serde_json::from_slice(&stored.body).map_err(failure::internal)?;
+        let Some(next) = note.replaced_by else { return Ok(Line { numbers, removed: true }) };
+        numbers.push(next);
+        node = next;
+    }
+    Ok(Line { numbers, removed: false })
+}
+
+/// Notes that a member is to go, for good or because it has another number now. It is heard for as long as it is one, so this comes
+/// first: nothing is forgotten in between.
+pub async fn note(
+    core: &Core,
+    request: &ApiRequest,
+    member: &MemberStatus,
+    replaced_by: Option<u64>,
+) -> Result<(), Status> {
+    let (key, note) =
+        (key(member.id), Note { name: member.name.clone(), address: member.address.clone(), replaced_by });
+    let mut change = Change::default();
+    if replaced_by.is_some() {
+        // Nobody is replaced who was removed meanwhile.
+        change.expect(&key, Expect::Absent);
+    }
+    let body = serde_json::to_vec(&note).map_err(failure::internal)?;
+    change.mutations.push(Mutation::Put { key, head: Head::default(), body });
     match store::commit(core, request, "delete", change).await {
         Ok(_) => Ok(()),
         Err(Refusal::Final(status) | Refusal::Judged(status)) => Err(status),

@@ -132,6 +132,13 @@ pub fn uid_of<'a>(certificate: &'a X509Certificate<'_>) -> Option<&'a str> {
     certificate.subject().iter_by_oid(&oid).next()?.as_str().ok()
 }
 
+/// The same of a certificate as it is kept.
+pub fn uid_in(pem: &str) -> Option<String> {
+    let der = CertificateDer::from_pem_slice(pem.as_bytes()).ok()?;
+    let (_, parsed) = X509Certificate::from_der(&der).ok()?;
+    uid_of(&parsed).map(str::to_owned)
+}
+
 /// Whether the certificate should be issued anew; one that cannot be read should.
 pub fn ends_soon(pem: &str) -> bool {
     let Ok(der) = CertificateDer::from_pem_slice(pem.as_bytes()) else { return true };

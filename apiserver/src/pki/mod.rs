@@ -140,6 +140,12 @@ impl Pki {
         self.leaf("peer", &Leaf { user: &user, uid: &uid, groups: &[SERVERS], names: &[], purpose: Purpose::Client })
     }
 
+    /// The number under which this server met the others last.
+    pub fn peer_number(&self) -> Result<Option<u64>, PkiError> {
+        let kept = self.store.read("peer.crt")?;
+        Ok(kept.and_then(|pem| certificate::uid_in(&pem)).and_then(|uid| uid.parse().ok()))
+    }
+
     /// The operator's identity: it may do everything.
     pub fn admin(&self) -> Result<Credential, PkiError> {
         let groups = &["system:masters"];

@@ -5,8 +5,9 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use http::StatusCode;
 use kontiki_apiserver::peers::{Answer, Question};
+use kontiki_informer::Outage;
 use serde_json::{Value, json};
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use super::{
     join::message,
@@ -14,17 +15,22 @@ use super::{
 };
 use crate::{control_plane::ControlPlane, layout::Layout};
 
-const MEMBERS_PATH: &str = "/apis/kontiki.dev/v1/members";
+pub const MEMBERS_PATH: &str = "/apis/kontiki.dev/v1/members";
 /// Catching up may take long; the server that is asked answers before this.
 const ANNOUNCE_PATIENCE: Duration = Duration::from_secs(60);
 const ANNOUNCE_PAUSE: Duration = Duration::from_millis(500);
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
-const LOOK_PATIENCE: Duration = Duration::from_secs(2);
+pub const LOOK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Asks the members in turn to let this server in, until it has caught up and votes.
 ///
-/// With `replaces`, the member that has this server's name and address is let go of first: it is this server's former self.
-pub async fn announce(plane: &ControlPlane, settings: &Settings, servers: &[String], replaces: bool) -> Result<()> {
+/// With `replaces`, the member of that number is let go of first: it is this server's former self.
+pub async fn announce(
+    plane: &ControlPlane,
+    settings: &Settings,
+    servers: &[String],
+    replaces: Option<u64>,
+) -> Result<()> {
     let core = plane.server.core();
     let wanted = json!({
         "id": plane.log.node_id(),
@@ -32,13 +38,17 @@ pub async fn announce(plane: &ControlPlane, settings: &Settings, servers: &[Stri
         "address": settings.address.to_string(),
         "replaces": replaces,
     });
+    let mut waiting = Outage::new("not a member yet", &settings.name);
     loop {
         for server in servers.iter().filter(|server| **server != settings.address.to_string()) {
             match core.peers.ask(Question::post(server, MEMBERS_PATH, &wanted, ANNOUNCE_PATIENCE)).await {
-                Ok(answer) if answer.status == StatusCode::OK => return Ok(()),
+                Ok(answer) if answer.status == StatusCode::OK => {
+                    waiting.over();
+                    return Ok(());
+                }
                 Ok(answer) if is_final(&answer) => bail!("{server} refuses this server: {}", message(&answer)),
-                Ok(answer) => info!(server, answer = message(&answer), "not a member yet"),
-                Err(error) => warn!(server, %error, "not a member yet"),
+                Ok(answer) => waiting.failed(&format!("{server}: {}", message(&answer))),
+                Err(error) => waiting.failed(&format!("{server}: {error}")),
             }
         }
         tokio::time::sleep(ANNOUNCE_PAUSE).await;
@@ -53,32 +63,44 @@ fn is_final(answer: &Answer) -> bool {
 /// servers, too.
 pub async fn watch(plane: &ControlPlane, layout: &Layout, settings: &Settings) -> Result<()> {
     let mut shown = String::new();
+    let mut majority = Outage::new("no majority of the servers answers: nothing can be written", &settings.name);
     loop {
         // First: where a majority answers, this server then knows who is a member, itself among them.
-        let suspicious = is_suspicious(plane).await;
+        let answered = answered(plane).await;
+        match &answered {
+            Ok(()) => majority.over(),
+            Err(why) => majority.failed(why),
+        }
+        let own = plane.log.node_id();
+        let is_member = plane.log.members().iter().any(|member| member.id == own);
         if !plane.log.members().is_empty() {
             // On a full disk it waits for room; the server serves all the same.
             if let Err(error) = plane.write_kubeconfig(layout, &settings.name, &mut shown) {
                 warn!(error = format!("{error:#}"), "the kubeconfig was not written");
             }
         }
-        if suspicious && is_removed(plane, settings).await {
-            bail!(
-                "this server ({}) is no member of its cluster any more: it was removed. To let it in again, remove {} and join anew",
-                settings.name,
-                layout.root().display()
-            );
+        if (answered.is_err() || !is_member) && is_removed(plane, settings).await {
+            bail!(was_removed(&settings.name, layout));
         }
         tokio::time::sleep(LOOK_INTERVAL).await;
     }
 }
 
-/// No majority answers, or the log itself says that this server is not in it.
-async fn is_suspicious(plane: &ControlPlane) -> bool {
-    let own = plane.log.node_id();
-    let answered = tokio::time::timeout(LOOK_PATIENCE, plane.log.barrier()).await;
-    let member = plane.log.members().iter().any(|member| member.id == own);
-    !member || !matches!(answered, Ok(Ok(_)))
+/// What a server's operator is told when the cluster has let go of it.
+pub fn was_removed(name: &str, layout: &Layout) -> String {
+    format!(
+        "this server ({name}) is no member of its cluster any more: it was removed. To let it in again, remove {} and join anew",
+        layout.root().display()
+    )
+}
+
+/// Whether a majority answers; if not, why.
+async fn answered(plane: &ControlPlane) -> Result<(), String> {
+    match tokio::time::timeout(LOOK_PATIENCE, plane.log.barrier()).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("no answer within {LOOK_PATIENCE:?}")),
+    }
 }
 
 /// Whether a list of members, of today and of this cluster, has a server; nothing, if it is no such list.

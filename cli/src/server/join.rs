@@ -23,13 +23,20 @@ pub fn token(text: Option<&str>, role: JoinRole) -> Result<JoinToken> {
     let token: JoinToken = text.parse().context("--token")?;
     if token.role != role {
         bail!(
-            "--token is an {} token, not the one for a {}: `kontiki token --role {}` on a server prints that",
-            token.role.name(),
-            role.name(),
+            "--token is {} token, not the one for {}: `kontiki token --role {}` on a server prints that",
+            one(token.role),
+            one(role),
             role.name()
         );
     }
     Ok(token)
+}
+
+fn one(role: JoinRole) -> &'static str {
+    match role {
+        JoinRole::Agent => "an agent",
+        JoinRole::Server => "a server",
+    }
 }
 
 /// Asks the servers in turn until one lets this machine in; a refusal is final.

@@ -2,6 +2,7 @@
 
 mod guard;
 pub mod join;
+mod rebuild;
 mod settings;
 
 use std::{
@@ -37,7 +38,7 @@ pub async fn server(arguments: &Server) -> Result<()> {
     let layout = Layout::open(&arguments.data.data_dir)?;
     let _owner = layout.own()?;
     if !arguments.rebuild.is_empty() {
-        rebuild(&arguments.rebuild, &layout)?;
+        rebuild::begin(&arguments.rebuild, &layout).await?;
     }
     let found = Settings::read(&layout)?;
     let listen = arguments.listen.or(found.as_ref().map(|settings| settings.listen)).unwrap_or(LISTEN);
@@ -66,6 +67,7 @@ pub async fn server(arguments: &Server) -> Result<()> {
     let stopped = async {
         stop.await;
         info!("stopping");
+        plane.log.leave();
         cancel.cancel();
     };
     let (_, controlled, ended) =
@@ -79,9 +81,16 @@ async fn begin(arguments: &Server, layout: &Layout, bound: SocketAddr) -> Result
     // What a restore left to be started is a cluster already.
     let founds = arguments.init || (arguments.join.is_empty() && layout.restored().exists());
     if !founds && arguments.join.is_empty() {
+        let root = layout.root().display();
+        if layout.log().exists() {
+            bail!(
+                "{root} holds a log, and no {} that says which server's: bring it back from a backup of this folder, or empty the \
+                 folder and join the cluster anew. What `kontiki up` made is started by that",
+                Settings::FILE
+            );
+        }
         bail!(
-            "there is no server's data in {}: give --init to found a cluster, or --join <address> --token <token> to join one",
-            layout.root().display()
+            "there is no server's data in {root}: give --init to found a cluster, or --join <address> --token <token> to join one"
         );
     }
     must_be_free(layout, founds)?;
@@ -102,28 +111,11 @@ async fn begin(arguments: &Server, layout: &Layout, bound: SocketAddr) -> Result
     Pki::adopt(&layout.pki(), &grant.identity).context("keeping the cluster's identity")?;
     JoinTokens::adopt(&layout.tokens(), [&grant.tokens[0], &grant.tokens[1]]).context("keeping the tokens")?;
     let servers = if grant.servers.is_empty() { arguments.join.clone() } else { grant.servers };
-    let origin = Origin::Join { servers, member: false, rebuild: false };
+    let origin = Origin::Join { servers, member: false, replaces: None };
     let settings = Settings { name, listen: bound, address, origin, begun: false, cluster: grant.settings };
     // Last: with it there, everything is.
     settings.write(layout)?;
     Ok(settings)
-}
-
-/// Makes a server whose log is damaged one that joins its cluster anew. Its log is kept beside the new one.
-fn rebuild(servers: &[String], layout: &Layout) -> Result<()> {
-    let here = layout.root().display();
-    let found = Settings::read_alone(layout)?;
-    let mut settings = found.with_context(|| format!("--rebuild: there is no server's data in {here}"))?;
-    settings.origin = Origin::Join { servers: servers.to_vec(), member: false, rebuild: true };
-    settings.begun = false;
-    settings.write(layout)?;
-    match kontiki_raft::set_aside(&layout.log())? {
-        Some(aside) => {
-            info!(aside = %aside.display(), "the damaged log was set aside; remove it when it is of no use any more")
-        }
-        None => info!("there was no log to set aside"),
-    }
-    Ok(())
 }
 
 /// From a folder with data: flags may repeat what is known, and change where it listens, nothing else.
@@ -199,11 +191,11 @@ async fn stands(
     settings: &mut Settings,
     cancel: &CancellationToken,
 ) -> Result<()> {
-    if let Origin::Join { servers, member: false, rebuild } = settings.origin.clone() {
-        match cancel.run_until_cancelled(guard::announce(plane, settings, &servers, rebuild)).await {
+    if let Origin::Join { servers, member: false, replaces } = settings.origin.clone() {
+        match cancel.run_until_cancelled(guard::announce(plane, settings, &servers, replaces)).await {
             None => return Ok(()),
             // Who was a member keeps what makes it one: it may try again.
-            Some(Err(error)) if rebuild => return Err(error),
+            Some(Err(error)) if replaces.is_some() => return Err(error),
             Some(Err(error)) => {
                 // Nothing of a server that the cluster refused may stay: it would start again as one.
                 forget(layout);
@@ -211,7 +203,7 @@ async fn stands(
             }
             Some(Ok(())) => {}
         }
-        settings.origin = Origin::Join { servers, member: true, rebuild: false };
+        settings.origin = Origin::Join { servers, member: true, replaces: None };
         settings.write(layout)?;
         info!(name = settings.name, "a member of the cluster");
     }
@@ -232,7 +224,7 @@ fn must_be_whole(layout: &Layout) -> Result<()> {
             pki.display()
         );
     }
-    let keys = ["sa.key", "front-proxy-ca.key", "front-proxy-ca.crt"].map(|name| pki.join(name));
+    let keys = ["ca.key", "sa.key", "front-proxy-ca.key", "front-proxy-ca.crt"].map(|name| pki.join(name));
     let tokens = [JoinRole::Server, JoinRole::Agent].map(|role| tokens.join(role.name()));
     match keys.iter().chain(&tokens).find(|path| !path.exists()) {
         None => Ok(()),
@@ -290,6 +282,12 @@ fn leads_to(listen: SocketAddr, address: SocketAddr) -> bool {
 /// Where others reach a server that listens there.
 fn advertised(arguments: &Server, bound: SocketAddr) -> Result<SocketAddr> {
     if let Some(address) = arguments.advertise {
+        let nowhere = address.ip().is_unspecified() || address.ip().is_multicast() || address.port() == 0;
+        if nowhere {
+            bail!(
+                "--advertise {address}: nobody reaches a server there; it takes an address of this machine, and a port"
+            );
+        }
         return Ok(address);
     }
     if !bound.ip().is_unspecified() {

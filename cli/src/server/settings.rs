@@ -32,15 +32,17 @@ pub enum Origin {
         servers: Vec<String>,
         /// The cluster has made this server a member.
         member: bool,
-        /// It was a member under another number before, which is to go.
-        #[serde(default)]
-        rebuild: bool,
+        /// It was a member under this number before, which is to go: its log was lost.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        replaces: Option<u64>,
     },
 }
 
 impl Settings {
+    pub const FILE: &str = "server.json";
+
     pub fn file(layout: &Layout) -> PathBuf {
-        layout.root().join("server.json")
+        layout.root().join(Settings::FILE)
     }
 
     pub fn read(layout: &Layout) -> Result<Option<Self>> {

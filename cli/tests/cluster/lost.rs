@@ -7,7 +7,7 @@ use std::{
     process::Stdio,
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     harness::{Process, succeed, text, wait},
@@ -20,6 +20,23 @@ impl Servers {
         let output = self.kontiki(&["server", "--data-dir", name]).args(arguments).output().unwrap();
         assert!(!output.status.success(), "{name} {arguments:?} started: {}", text(&output));
         text(&output)
+    }
+
+    /// The number that a member has.
+    fn number(&self, name: &str) -> u64 {
+        let members = self.members("a").unwrap();
+        members.iter().find(|member| member["name"] == name).unwrap()["id"].as_u64().unwrap()
+    }
+
+    /// Leaves a server as one that was interrupted when it had set its log aside, and was the member of a number before.
+    fn interrupt_rebuild(&self, name: &str, replaces: u64) {
+        let file = self.data(name).join("server.json");
+        let mut settings: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+        settings["origin"] =
+            json!({"from": "join", "servers": [self.address("a")], "member": false, "replaces": replaces});
+        settings["begun"] = json!(false);
+        fs::write(&file, settings.to_string()).unwrap();
+        fs::remove_dir_all(self.data(name).join("log")).unwrap();
     }
 
     /// The first line of the stream of all events that holds this.
@@ -86,6 +103,40 @@ fn a_server_whose_log_is_damaged_refuses_to_start_and_learns_it_again() {
 }
 
 #[test]
+fn a_removed_server_does_not_come_back_by_rebuilding_and_an_interrupted_one_does() {
+    let mut servers = Servers::start(&["a", "b", "c"]);
+    let (first, other) = (servers.number("c"), servers.address("a"));
+    servers.signal("c", "-9");
+    // Interrupted at the worst moment: its former self is let go of, and what asked for that is gone, log and all.
+    let asked = json!({"id": 4242, "name": "c", "address": servers.address("c"), "replaces": first}).to_string();
+    let answer = servers.as_server("c", "a", &["--json", &asked]);
+    assert!(answer["message"].as_str().unwrap().contains("no server that could be a member"), "{answer}");
+    assert_eq!(servers.members("a").unwrap().len(), 2);
+    servers.interrupt_rebuild("c", first);
+    servers.spawn("c", &[]);
+    servers.wait_ready("c");
+
+    let second = servers.number("c");
+    servers.signal("c", "-9");
+    let mut remove = servers.kontiki(&["members", "remove", "c", "--kubeconfig"]);
+    succeed(remove.arg(servers.data("a").join("kubeconfig")));
+    let said = servers.refuses("c", &["--rebuild", &other]);
+    assert!(said.contains("it was removed. To let it in again, remove"), "{said}");
+    let folders = || fs::read_dir(servers.data("c")).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(folders().any(|name| name == "log"), "nothing was set aside");
+    // Removed while it was at it: it asks again and again, in vain.
+    servers.interrupt_rebuild("c", second);
+    for flags in [vec![], vec![], vec!["--rebuild", &other]] {
+        let said = servers.refuses("c", &flags);
+        assert!(
+            said.contains("was removed from the cluster. To let it in again, empty its folder"),
+            "{flags:?}: {said}"
+        );
+    }
+    assert_eq!(servers.members("a").unwrap().len(), 2);
+}
+
+#[test]
 fn one_server_goes_on_when_the_others_are_lost_for_good() {
     let mut servers = Servers::start(&["b", "a", "c"]);
     succeed(&mut servers.kubectl("b", &["create", "configmap", "kept"]));
@@ -100,6 +151,9 @@ fn one_server_goes_on_when_the_others_are_lost_for_good() {
     assert!(!asked.status.success() && said.contains("--yes") && said.contains("b (127.0.0.1:"), "{said}");
     let told = succeed(&mut servers.kontiki(&["recover", "--data-dir", "a", "--yes"]));
     assert!(told.contains("a cluster of its own") && told.contains("are skipped"), "{told}");
+
+    let again = servers.kontiki(&["recover", "--data-dir", "a", "--yes"]).output().unwrap();
+    assert!(text(&again).contains("it needs no recovery"), "{}", text(&again));
 
     let (key, away) = (servers.data("a").join("pki/sa.key"), servers.data("a").join("away"));
     fs::rename(&key, &away).unwrap();

@@ -115,6 +115,16 @@ impl Servers {
         serde_json::from_slice(&list.stdout).map_err(|error| error.to_string())
     }
 
+    /// What one server is told about the members that shows another its certificate.
+    pub fn as_server(&self, name: &str, asked: &str, flags: &[&str]) -> Value {
+        let pki = self.data(name).join("pki");
+        let mut curl = self.command("curl");
+        curl.args(["--silent", "--show-error", "--cacert"]).arg(pki.join("ca.crt"));
+        curl.arg("--cert").arg(pki.join("peer.crt")).arg("--key").arg(pki.join("peer.key")).args(flags);
+        let answer = succeed(curl.arg(format!("https://{}/apis/kontiki.dev/v1/members", self.address(asked))));
+        serde_json::from_str(&answer).unwrap()
+    }
+
     pub fn wait_ready(&self, name: &str) {
         wait("the server to vote and be ready", || {
             let members = self.members(name).map_err(|error| format!("{error}\n{}", self.log(name)))?;
@@ -246,16 +256,8 @@ fn a_removed_server_is_not_heard_with_what_it_still_holds() {
     let mut remove = servers.kontiki(&["members", "remove", "b", "--kubeconfig"]);
     succeed(remove.arg(servers.data("a").join("kubeconfig")));
 
-    let as_server = |name: &str| {
-        let pki = servers.data(name).join("pki");
-        let mut curl = servers.command("curl");
-        curl.args(["--silent", "--show-error", "--cacert"]).arg(pki.join("ca.crt"));
-        curl.arg("--cert").arg(pki.join("peer.crt")).arg("--key").arg(pki.join("peer.key"));
-        let answer = succeed(curl.arg(format!("https://{}/apis/kontiki.dev/v1/members", servers.address("a"))));
-        serde_json::from_str::<Value>(&answer).unwrap()
-    };
-    assert_eq!(as_server("c")["kind"], "MemberList");
-    let refused = as_server("b");
+    assert_eq!(servers.as_server("c", "a", &[])["kind"], "MemberList");
+    let refused = servers.as_server("b", "a", &[]);
     assert_eq!(refused["code"], 401, "{refused}");
     assert_eq!(refused["message"], "Unauthorized: kontiki:server:b was removed from this cluster");
 
@@ -278,6 +280,27 @@ fn a_removed_server_is_not_heard_with_what_it_still_holds() {
 }
 
 #[test]
+fn servers_that_are_all_stopped_at_once_wait_for_nobody() {
+    let names = ["a", "b", "c"];
+    let mut servers = Servers::start(&names);
+    succeed(&mut servers.kubectl("a", &["create", "configmap", "kept"]));
+    let pids = servers.running.iter().map(|(_, child)| child.id().to_string());
+    succeed(Command::new("kill").arg("-TERM").args(pids));
+    for (name, mut child) in std::mem::take(&mut servers.running) {
+        let log = |servers: &Servers| servers.log(&name);
+        assert!(child.wait().unwrap().success(), "{}", log(&servers));
+        let log = log(&servers);
+        assert!(
+            !log.contains("in time") && !log.contains("has not come back") && !log.contains("ERROR"),
+            "{name}: {log}"
+        );
+    }
+    names.iter().for_each(|name| servers.again(name));
+    servers.wait_ready("a");
+    succeed(&mut servers.kubectl("c", &["get", "configmap", "kept"]));
+}
+
+#[test]
 fn who_may_not_join_is_told_why_and_nothing_changes() {
     let servers = Servers::start(&["a"]);
     let (token, address) = (servers.token("server"), servers.address("a"));
@@ -294,10 +317,13 @@ fn who_may_not_join_is_told_why_and_nothing_changes() {
         flags
     };
     let here = ["--listen", "127.0.0.1:0", "--name", "b"];
+    let init = |more: &[&str]| [&["--init"][..], &here, more].concat().into_iter().map(str::to_owned).collect();
     let table = [
         (join(&wrong_secret, &here), "refuses the token"),
         (join(&wrong_ca, &here), "not the cluster of this token"),
-        (join(&agents, &here), "is an agent token"),
+        (join(&agents, &here), "is an agent token, not the one for a server"),
+        (init(&["--advertise", "0.0.0.0:1"]), "nobody reaches a server there"),
+        (init(&["--service-cidr", "10.0.0.0/31"]), "too few addresses"),
         (join("nonsense", &here), "not a join token"),
         (join(&token, &["--listen", "127.0.0.1:0", "--name", "a"]), "is a member already"),
         (join(&token, &["--listen", "127.0.0.1:0", "--name", "b", "--advertise", &address]), "belongs to the member"),
