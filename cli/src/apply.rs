@@ -6,9 +6,10 @@ mod manifests;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
+use self::manifests::Manifest;
 use crate::{
     args::{Apply, DryRun, Validation},
-    client::Client,
+    client::{Client, Refused},
 };
 
 const PATH: &str = "/apis/kontiki.dev/v1/transactions";
@@ -25,14 +26,14 @@ const FIRST: [&str; 7] = [
 
 pub async fn apply(arguments: Apply) -> Result<()> {
     let Apply { atomic: _, dry_run, validate, filenames, namespace, recursive, cluster } = arguments;
-    let mut objects = manifests::read(&filenames, recursive)?;
-    if objects.is_empty() {
+    let mut manifests = manifests::read(&filenames, recursive)?;
+    if manifests.is_empty() {
         bail!("no objects passed to apply");
     }
     if let Some(namespace) = &namespace {
-        objects.iter().try_for_each(|object| check_namespace(object, namespace))?;
+        manifests.iter().try_for_each(|one| check_namespace(&one.object, namespace))?;
     }
-    objects.sort_by_key(place);
+    manifests.sort_by_key(|one| order(&one.object));
     let client = Client::open(&cluster).await?;
     let namespace = namespace.unwrap_or_else(|| client.namespace.clone());
     let (query, mode) = match dry_run {
@@ -45,7 +46,11 @@ pub async fn apply(arguments: Apply) -> Result<()> {
         Validation::Ignore => "Ignore",
     };
     let path = format!("{PATH}?fieldManager=kontiki&fieldValidation={validation}{query}");
-    let answer = client.post(&path, &transaction(&namespace, &objects)).await?;
+    let answer = client.post(&path, &transaction(&namespace, &manifests)).await;
+    let answer = answer.map_err(|error| match error.downcast::<Refused>() {
+        Ok(refused) => Refused { message: placed(&refused.message, &manifests), ..refused }.into(),
+        Err(error) => error,
+    })?;
     let results = answer["results"].as_array().context("the server's answer has no results")?;
     for result in results {
         for warning in result["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str) {
@@ -56,14 +61,26 @@ pub async fn apply(arguments: Apply) -> Result<()> {
     Ok(())
 }
 
-fn transaction(namespace: &str, objects: &[Value]) -> Value {
-    let operations: Vec<_> = objects.iter().map(|object| json!({"verb": "apply", "object": object})).collect();
+fn transaction(namespace: &str, manifests: &[Manifest]) -> Value {
+    let operations: Vec<_> = manifests.iter().map(|one| json!({"verb": "apply", "object": one.object})).collect();
     json!({
         "kind": "Transaction", "apiVersion": "kontiki.dev/v1", "namespace": namespace, "operations": operations,
     })
 }
 
-fn place(object: &Value) -> usize {
+/// A refusal that names the operation it is about, told of the object and of where that is written.
+fn placed(message: &str, manifests: &[Manifest]) -> String {
+    let found = message.split_once("operations[").and_then(|(before, rest)| {
+        let (number, rest) = rest.split_once(']')?;
+        let about = manifests.get(number.parse::<usize>().ok()?)?;
+        // What the server calls it.
+        let rest = rest.strip_prefix(" (").and_then(|rest| rest.split_once(')')).map_or(rest, |(_, rest)| rest);
+        Some(format!("{before}{} ({}){rest}", shown(&about.object), about.place))
+    });
+    found.unwrap_or_else(|| message.to_owned())
+}
+
+fn order(object: &Value) -> usize {
     FIRST.iter().position(|kind| object["kind"] == *kind).unwrap_or(FIRST.len())
 }
 
@@ -83,10 +100,11 @@ fn shown(object: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let (kind, api_version) = (text(&object["kind"]).to_lowercase(), text(&object["apiVersion"]));
     let name = text(&object["metadata"]["name"]);
-    match api_version.split_once('/') {
-        Some((group, _)) => format!("{kind}.{group}/{name}"),
-        None => format!("{kind}/{name}"),
-    }
+    let kind = match api_version.split_once('/') {
+        Some((group, _)) => format!("{kind}.{group}"),
+        None => kind,
+    };
+    if name.is_empty() { format!("{kind} without a name") } else { format!("{kind}/{name}") }
 }
 
 #[cfg(test)]
@@ -103,7 +121,7 @@ mod tests {
             object("Namespace", "n"),
             object("Pod", "a"),
         ];
-        objects.sort_by_key(place);
+        objects.sort_by_key(order);
         let names: Vec<_> = objects.iter().map(|one| one["metadata"]["name"].as_str().unwrap_or("")).collect();
         assert_eq!(names, ["n", "s", "b", "a", "a"]);
     }
@@ -116,5 +134,28 @@ mod tests {
         assert_eq!(shown(&object), "configmap/x");
         assert!(check_namespace(&object, "n").is_ok());
         assert!(check_namespace(&object, "m").is_err());
+    }
+
+    #[test]
+    fn a_refusal_says_where_the_object_is_written() {
+        let manifest = |metadata: Value, place: &str| Manifest {
+            object: json!({"kind": "Gizmo", "apiVersion": "ex.io/v1", "metadata": metadata}),
+            place: place.to_owned(),
+        };
+        let manifests = [manifest(json!({"name": "g1"}), "all.yaml, document 2"), manifest(json!({}), "b.yaml")];
+        for (message, told) in [
+            (
+                "nothing was changed: operations[0] (apply gizmo g1): spec.size: Required value (operations[0])",
+                "nothing was changed: gizmo.ex.io/g1 (all.yaml, document 2): spec.size: Required value (operations[0])",
+            ),
+            (
+                "nothing was changed: operations[1] (apply): metadata.name: Required value",
+                "nothing was changed: gizmo.ex.io without a name (b.yaml): metadata.name: Required value",
+            ),
+            ("operations[7]: what?", "operations[7]: what?"),
+            ("the log takes no writes", "the log takes no writes"),
+        ] {
+            assert_eq!(placed(message, &manifests), told);
+        }
     }
 }

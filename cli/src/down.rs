@@ -22,8 +22,7 @@ const POLL: Duration = Duration::from_millis(50);
 pub async fn down(arguments: &Down) -> Result<()> {
     let data_dir = &arguments.data.data_dir;
     if !data_dir.exists() {
-        println!("nothing to stop: {} is not there", data_dir.display());
-        return Ok(());
+        bail!("there is no {}: nothing to stop", data_dir.display());
     }
     let layout = Layout::open(data_dir)?;
     if let Some(pid) = layout.owner()? {

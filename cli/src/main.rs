@@ -43,9 +43,10 @@ fn main() -> ExitCode {
         return kontiki_runtime::shim_main(arguments);
     }
     match run(Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) if print::is_complete() => ExitCode::SUCCESS,
+        Ok(()) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", print::causes(&error));
             ExitCode::FAILURE
         }
     }

@@ -32,6 +32,12 @@ fn recover_in(arguments: &Recover) -> Result<()> {
     let _owner = layout.own()?;
     let stopped = Stopped::open(&layout.log())?;
     let figures = stopped.figures()?;
+    if is_alone(&figures) {
+        bail!(
+            "the server in {} is the only voter of its cluster already: it needs no recovery, only to be started",
+            layout.root().display()
+        );
+    }
     if !arguments.yes {
         bail!("{}", warning(&figures));
     }
@@ -98,13 +104,15 @@ fn others(figures: &Figures) -> Vec<String> {
     others.map(|(id, Member { name, address }, _)| format!("{name} ({address}, {id:x})")).collect()
 }
 
+fn is_alone(figures: &Figures) -> bool {
+    let mut voters = figures.members.iter().filter(|(_, _, voter)| *voter).map(|(id, ..)| *id);
+    voters.next() == Some(figures.node) && voters.next().is_none()
+}
+
 fn warning(figures: &Figures) -> String {
     let others = others(figures);
-    let voters = figures.members.iter().filter(|(_, _, voter)| *voter).count();
-    let alone =
-        if voters <= 1 { " It is the only voter already: it needs no recovery, only to be started." } else { "" };
     format!(
-        "this makes the server a cluster of its own, with what it has.{alone} {} The others ({}) must be lost for good: they are \
+        "this makes the server a cluster of its own, with what it has. {} The others ({}) must be lost for good: they are \
          refused from then on, and what only they have is gone. If a majority of the servers can still be started, start them \
          instead. Give --yes to go on",
         lost(figures),

@@ -12,13 +12,21 @@ use serde_json::Value;
 /// What kubectl takes from a folder.
 const EXTENSIONS: [&str; 3] = ["json", "yaml", "yml"];
 
-pub fn read(paths: &[PathBuf], recursive: bool) -> Result<Vec<Value>> {
+/// An object, and where it was found.
+#[derive(Clone, Debug)]
+pub struct Manifest {
+    pub object: Value,
+    /// As in `web.yaml`, or `all.yaml, document 2`.
+    pub place: String,
+}
+
+pub fn read(paths: &[PathBuf], recursive: bool) -> Result<Vec<Manifest>> {
     let mut objects = Vec::new();
     for path in paths {
         if path.as_os_str() == "-" {
             let mut text = Vec::new();
             std::io::stdin().read_to_end(&mut text).context("reading standard input")?;
-            objects.extend(parse(&text).context("standard input")?);
+            objects.extend(parse("standard input", &text)?);
         } else if let Some(url) =
             path.to_str().filter(|path| path.starts_with("http://") || path.starts_with("https://"))
         {
@@ -38,9 +46,9 @@ pub fn read(paths: &[PathBuf], recursive: bool) -> Result<Vec<Value>> {
     Ok(objects)
 }
 
-fn read_file(path: &Path) -> Result<Vec<Value>> {
+fn read_file(path: &Path) -> Result<Vec<Manifest>> {
     let text = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
-    parse(&text).with_context(|| path.display().to_string())
+    parse(&path.display().to_string(), &text)
 }
 
 /// The files of a folder, in the order of their names.
@@ -63,17 +71,28 @@ fn files(folder: &Path, recursive: bool) -> Result<Vec<PathBuf>> {
 }
 
 /// The objects of one file; Lists are what is in them.
-fn parse(text: &[u8]) -> Result<Vec<Value>> {
-    let text = std::str::from_utf8(text).context("the file is not UTF-8")?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut objects = Vec::new();
-    for document in documents(text) {
-        let value = kontiki_schema::decode_yaml(document.as_bytes())?;
-        if let Some(duplicate) = value.duplicates.first() {
-            bail!("{}", duplicate.message);
-        }
-        add(value.value, &mut objects)?;
+fn parse(file: &str, text: &[u8]) -> Result<Vec<Manifest>> {
+    let text = std::str::from_utf8(text).context("it is not UTF-8").with_context(|| file.to_owned())?;
+    let documents = documents(text.strip_prefix('\u{feff}').unwrap_or(text));
+    let mut manifests = Vec::new();
+    for (index, document) in documents.iter().enumerate() {
+        let place = match documents.len() {
+            1 => file.to_owned(),
+            _ => format!("{file}, document {}", index + 1),
+        };
+        let objects = objects(document).with_context(|| place.clone())?;
+        manifests.extend(objects.into_iter().map(|object| Manifest { object, place: place.clone() }));
     }
+    Ok(manifests)
+}
+
+fn objects(document: &str) -> Result<Vec<Value>> {
+    let value = kontiki_schema::decode_yaml(document.as_bytes())?;
+    if let Some(duplicate) = value.duplicates.first() {
+        bail!("{}", duplicate.message);
+    }
+    let mut objects = Vec::new();
+    add(value.value, &mut objects)?;
     Ok(objects)
 }
 
@@ -135,8 +154,8 @@ mod tests {
     use super::*;
 
     fn names(text: &str) -> Vec<String> {
-        let objects = parse(text.as_bytes()).unwrap();
-        objects.iter().map(|one| one["metadata"]["name"].as_str().unwrap_or("?").to_owned()).collect()
+        let manifests = parse("x.yaml", text.as_bytes()).unwrap();
+        manifests.iter().map(|one| one.object["metadata"]["name"].as_str().unwrap_or("?").to_owned()).collect()
     }
 
     #[test]
@@ -164,7 +183,7 @@ mod tests {
             assert_eq!(names(&text), expected, "{text}");
         }
         for bad in ["a: 1\n", "kind: X\n", "[1]\n", "apiVersion: v1\nkind: A\nkind: B\n"] {
-            assert!(parse(bad.as_bytes()).is_err(), "{bad}");
+            assert!(parse("x.yaml", bad.as_bytes()).is_err(), "{bad}");
         }
     }
 
@@ -179,7 +198,7 @@ mod tests {
         ["b.yaml", "a.yml", "c.json", "ignored.txt", "sub/d.yaml"].into_iter().for_each(write);
         let names = |recursive| {
             let objects = read(&[folder.path().to_owned()], recursive).unwrap();
-            objects.iter().map(|one| one["metadata"]["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+            objects.iter().map(|one| one.object["metadata"]["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
         };
         assert_eq!(names(false), ["a.yml", "b.yaml", "c.json"]);
         assert_eq!(names(true), ["a.yml", "b.yaml", "c.json", "sub-d.yaml"]);

@@ -20,8 +20,8 @@ pub struct Apply {
     #[arg(long, value_name = "HOW", default_value = "strict")]
     pub validate: Validation,
 
-    /// A file or folder of objects (YAML or JSON), or - for standard input; may be given more than once. What is elsewhere comes
-    /// in by a pipe: `kubectl kustomize DIR | kontiki apply --atomic -f -`
+    /// A file or folder of objects (YAML or JSON), or - for standard input; may be given more than once, for 1000 objects at the
+    /// most. What is elsewhere comes in by a pipe: `kubectl kustomize DIR | kontiki apply --atomic -f -`
     #[arg(short, long = "filename", required = true, value_name = "FILE")]
     pub filenames: Vec<PathBuf>,
 

@@ -55,6 +55,10 @@ pub struct Diff {
     #[arg(value_name = "REVISION")]
     pub to: Option<String>,
 
+    /// Show what Secrets hold; else *** stands for it
+    #[arg(long)]
+    pub show_secrets: bool,
+
     /// When to color
     #[arg(long, default_value = "auto", value_name = "WHEN")]
     pub color: Color,
@@ -79,6 +83,10 @@ pub struct Undo {
     /// Only say what would be changed
     #[arg(long)]
     pub dry_run: bool,
+
+    /// Show what Secrets hold; else *** stands for it
+    #[arg(long)]
+    pub show_secrets: bool,
 }
 
 #[derive(Args)]

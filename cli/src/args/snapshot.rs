@@ -37,7 +37,8 @@ pub struct Save {
     #[arg(long, value_name = "FILE", conflicts_with = "data_dir")]
     pub kubeconfig: Option<PathBuf>,
 
-    /// Data folder of a server; if it is stopped, its log is read from there
+    /// Data folder of a server; if it is stopped, its log is read from there. If nothing says where the cluster is, the server
+    /// that runs in /var/lib/kontiki is asked
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
 }

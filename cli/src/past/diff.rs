@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use similar::TextDiff;
 
-use super::object::Object;
+use super::{object::Object, secrets};
 use crate::args::{Color, Diff};
 
 /// Lines around a change.
@@ -14,13 +14,16 @@ const CONTEXT: usize = 3;
 
 pub async fn diff(arguments: Diff) -> Result<()> {
     let object = Object::find(&arguments.target).await?;
-    let from = object.at(&arguments.from).await?;
-    let to = match &arguments.to {
+    let mut from = object.at(&arguments.from).await?;
+    let mut to = match &arguments.to {
         Some(moment) => object.at(moment).await?,
         None => object.live().await?,
     };
     if from.is_none() && to.is_none() {
         bail!("{} was there at neither moment", object.shown());
+    }
+    if !arguments.show_secrets {
+        secrets::mask(&mut from, &mut to);
     }
     let later = arguments.to.as_deref().unwrap_or("now");
     let name = |form: &Option<Value>, moment: &str| match form {

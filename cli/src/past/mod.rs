@@ -7,6 +7,7 @@ mod history;
 mod names;
 mod object;
 mod restore;
+mod secrets;
 mod show;
 mod tail;
 mod undelete;

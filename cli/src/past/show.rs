@@ -24,6 +24,14 @@ pub fn agent(event: &Value) -> &str {
     text(event, "/author/userAgent").split(' ').next().unwrap_or_default()
 }
 
+/// Who, and by which program if it said: `alice (kubectl/v1.36.0)`.
+pub fn author(event: &Value) -> String {
+    match agent(event) {
+        "" => user(event),
+        agent => format!("{} ({agent})", user(event)),
+    }
+}
+
 /// RFC 3339 to the second.
 pub fn time(event: &Value) -> String {
     let time = text(event, "/time");

@@ -201,13 +201,12 @@ pub(super) async fn chunk(body: &mut Incoming, pending: &mut BytesMut) -> Result
 fn text(event: &Value) -> String {
     let cause = event["cause"].as_u64().map(|cause| format!(" ← {cause}")).unwrap_or_default();
     format!(
-        "{} {} {} {} by {} ({}){cause}",
+        "{} {} {} {} by {}{cause}",
         event["revision"],
         show::text(event, "/time"),
         show::text(event, "/type").to_lowercase(),
         show::object(event),
-        show::user(event),
-        show::agent(event),
+        show::author(event),
     )
 }
 
@@ -322,6 +321,6 @@ mod tests {
               }
             }"#]]
         .assert_eq(&format!("{:#}", cloud_event(&event, "c")));
-        assert_eq!(text(&event), "42 2026-11-21T11:00:00.000Z updated pods/p -n a by alice () ← 41");
+        assert_eq!(text(&event), "42 2026-11-21T11:00:00.000Z updated pods/p -n a by alice ← 41");
     }
 }

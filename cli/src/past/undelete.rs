@@ -26,12 +26,16 @@ pub async fn undelete(arguments: Undelete) -> Result<()> {
             None => bail!("{shown} is there: nothing to undelete"),
         }
     }
-    let (mut deletion, mut shredded) = (None, false);
+    let (mut deletion, mut asked, mut shredded) = (None, None, false);
     let last = object.search(|event| {
         let deleted: &Value = deletion.get_or_insert_with(|| event.clone());
         let same = event["resource"]["uid"] == deleted["resource"]["uid"];
         let forms = [&event["object"], &event["previous"]];
         shredded |= same && event["object"].is_null();
+        // Who deletes at last is often a controller, long after somebody asked for it.
+        if same && !event["object"]["metadata"]["deletionTimestamp"].is_null() {
+            asked = Some(event.clone());
+        }
         // The last form before somebody asked for the deletion: with its finalizers, and without a time to go.
         let sound = |form: &&Value| form.is_object() && form["metadata"]["deletionTimestamp"].is_null();
         Ok(forms.into_iter().find(sound).filter(|_| same).cloned())
@@ -56,7 +60,7 @@ pub async fn undelete(arguments: Undelete) -> Result<()> {
     println!(
         "{shown}: made again as revision {}, with the content it had before {} deleted it in revision {revision}; its new uid is {}",
         show::text(&made, "/metadata/resourceVersion"),
-        show::user(&deletion),
+        show::user(asked.as_ref().unwrap_or(&deletion)),
         show::text(&made, "/metadata/uid"),
     );
     Ok(())

@@ -6,7 +6,7 @@ use http::{HeaderName, Method};
 use http_body_util::BodyExt;
 use serde_json::Value;
 
-use super::{diff, object::Object, restore, show};
+use super::{diff, object::Object, restore, secrets, show};
 use crate::{
     args::Undo,
     client::{Payload, Refused},
@@ -30,9 +30,13 @@ pub async fn undo(arguments: Undo) -> Result<()> {
         println!("{shown} is as it was: nothing to undo");
         return Ok(());
     }
+    let (mut now, mut then) = (Some(content), Some(plan.content.clone()));
+    if !arguments.show_secrets {
+        secrets::mask(&mut now, &mut then);
+    }
     let difference = diff::unified(
-        &diff::yaml(Some(&content))?,
-        &diff::yaml(Some(&plan.content))?,
+        &diff::yaml(now.as_ref())?,
+        &diff::yaml(then.as_ref())?,
         &format!("{shown} now"),
         &format!("{shown} restored"),
     );

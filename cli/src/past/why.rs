@@ -27,7 +27,7 @@ fn told(shown: &str, answer: &Value) -> String {
         }
         let what = match show::text(item, "/about") {
             "created" => "was created".to_owned(),
-            "changed" => "was last changed".to_owned(),
+            "changed" => "was last changed, but for its status".to_owned(),
             "deleted" => "was deleted".to_owned(),
             _ => "changed".to_owned(),
         };
@@ -55,13 +55,12 @@ fn line(link: &Value) -> String {
         return format!("{because}revision {}: an object you may not get", event["revision"]);
     }
     format!(
-        "{because}revision {}, {}: {} {} by {} ({}): {}",
+        "{because}revision {}, {}: {} {} by {}: {}",
         event["revision"],
         show::time(event),
         show::text(event, "/author/verb"),
         show::object(event),
-        show::user(event),
-        show::agent(event),
+        show::author(event),
         show::summary(event),
     )
 }

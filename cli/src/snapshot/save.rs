@@ -25,6 +25,9 @@ const DATA_DIR: &str = "/var/lib/kontiki";
 
 pub async fn save(arguments: Save) -> Result<()> {
     let Save { file, kubeconfig, data_dir } = arguments;
+    if !is_stdio(&file) && file.is_dir() {
+        bail!("{} is a folder: name a file in it", file.display());
+    }
     let stopped = data_dir.as_deref().map(stopped).transpose()?.flatten();
     let saved = match stopped {
         Some(layout) => tokio::task::spawn_blocking(move || save_stopped(&layout, &file)).await??,
@@ -78,7 +81,7 @@ fn write(source: impl Read, file: &Path) -> Result<Saved> {
     // Whoever gives a link means what it leads to; a device or a pipe is written to, and stays what it is.
     let shown = file;
     let file = &fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
-    if fs::metadata(file).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+    if fs::metadata(file).is_ok_and(|found| !found.is_file()) {
         let stream = OpenOptions::new().write(true).open(file);
         let stream = stream.with_context(|| format!("opening {}", file.display()))?;
         let verified = source::pass_on(source, stream).context("the snapshot was not saved")?;

@@ -1,6 +1,6 @@
 //! How snapshots and what came of them are printed.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use kontiki_raft::backup::Verified;
 use serde_json::Value;
@@ -36,7 +36,10 @@ pub fn verified(verified: &Verified) -> String {
             format!("{} by {} on {}", moment(header.origin.taken_ms), header.origin.program, header.origin.server),
         ),
         ("Cluster", header.origin.cluster.clone()),
-        ("Revisions", format!("{} to {}", header.first_revision, header.last_revision)),
+        (
+            "Revisions",
+            format!("{} to {}; Events and Leases are kept for less long", header.first_revision, header.last_revision),
+        ),
         ("Events", format!("{} to {}", time(header.first_time_ms), time(header.last_time_ms))),
         ("Log", format!("up to entry {} of term {}", header.index, header.term)),
         ("Size", format!("{bytes} bytes, {} of state in {} files", header.bytes, header.files)),
@@ -47,12 +50,19 @@ pub fn verified(verified: &Verified) -> String {
         // Writing to a String cannot fail.
         _ = writeln!(out, "{name:<10} {value}");
     }
-    _ = writeln!(out, "Objects");
-    let width = header.objects.keys().map(String::len).max().unwrap_or_default();
-    for (resource, count) in &header.objects {
-        _ = writeln!(out, "  {resource:<width$}   {count}");
-    }
+    _ = writeln!(out, "{}", objects(&header.objects));
     out
+}
+
+/// What users know, resource by resource. What the cluster keeps besides (claimed addresses, servers that were removed) is a number.
+fn objects(counts: &BTreeMap<String, u64>) -> String {
+    let (internal, known): (Vec<_>, Vec<_>) =
+        counts.iter().partition(|(resource, _)| resource.ends_with(".kontiki.dev"));
+    let width = known.iter().map(|(resource, _)| resource.len()).max().unwrap_or_default();
+    let lines = known.into_iter().map(|(resource, count)| format!("  {resource:<width$}   {count}"));
+    let besides = internal.into_iter().map(|(_, count)| count).sum::<u64>();
+    let besides = (besides > 0).then(|| format!("  and {besides} entries that the cluster keeps for itself"));
+    ["Objects".to_owned()].into_iter().chain(lines).chain(besides).collect::<Vec<_>>().join("\n")
 }
 
 /// What a restore into a running cluster did, or would do.
@@ -79,14 +89,15 @@ pub fn restored(answer: &Value) -> String {
     let (to, count, same) = (&answer["to"], list("changes").len(), &answer["unchanged"]);
     let commands = answer["commands"].as_u64().unwrap_or_default();
     let how = if commands <= 1 { "in one step".to_owned() } else { format!("in {commands} steps, not all at once") };
+    let objects = if count == 1 { "1 object".to_owned() } else { format!("{count} objects") };
     _ = match (answer["dryRun"] == true, &answer["revisions"]) {
         _ if count == 0 => writeln!(out, "nothing differs from revision {to}; {same} objects compared"),
-        (true, _) => writeln!(out, "revision {to}: {count} objects would change, {how}; {same} would not"),
+        (true, _) => writeln!(out, "revision {to}: {objects} would change, {how}; {same} would not"),
         (false, revisions) => {
             let (first, last) = (&revisions["first"], &revisions["last"]);
             writeln!(
                 out,
-                "restored revision {to}: {count} objects changed, {how}, as revisions {first} to {last}; {same} unchanged"
+                "restored revision {to}: {objects} changed, {how}, as revisions {first} to {last}; {same} unchanged"
             )
         }
     };
@@ -99,6 +110,19 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_snapshot_holds_what_users_know_and_some_more() {
+        let counts = [("clusterips.kontiki.dev", 2), ("configmaps", 7), ("formerservers.kontiki.dev", 1), ("pods", 12)];
+        let counts = counts.map(|(resource, count)| (resource.to_owned(), count)).into();
+        expect![[r#"
+            Objects
+              configmaps   7
+              pods         12
+              and 3 entries that the cluster keeps for itself"#]]
+        .assert_eq(&objects(&counts));
+        assert_eq!(objects(&BTreeMap::from([("pods".to_owned(), 1)])), "Objects\n  pods   1");
+    }
 
     #[test]
     fn a_restore_tells_what_it_did() {
@@ -123,7 +147,7 @@ mod tests {
         let dry = json!({"to": 40, "dryRun": true, "commands": 2, "unchanged": 7, "changes": [{"action": "create", "object": object("a")}]});
         expect![[r#"
             create   configmaps/a in default
-            revision 40: 1 objects would change, in 2 steps, not all at once; 7 would not
+            revision 40: 1 object would change, in 2 steps, not all at once; 7 would not
         "#]]
         .assert_eq(&restored(&dry));
     }

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result};
 use bytes::{Buf as _, Bytes};
 use http_body_util::BodyExt as _;
-use kontiki_raft::backup::{Backup, BackupError, Reader, Verified};
+use kontiki_raft::backup::{Backup, Reader, Verified};
 use tokio::sync::mpsc::{self, Receiver};
 
 use super::is_stdio;
@@ -17,8 +17,15 @@ use super::is_stdio;
 const PIECES_MAX: usize = 4;
 
 /// Reads a snapshot to its end, writing on all that is read; what was written is whole exactly if this succeeds.
-pub fn pass_on(source: impl Read, sink: impl Write) -> Result<Verified, BackupError> {
-    Reader::open(Tee { source, sink })?.verify()
+pub fn pass_on(source: impl Read, mut sink: impl Write) -> Result<Verified> {
+    let mut unwritten = None;
+    let passed = Reader::open(Tee { source, sink: &mut sink, unwritten: &mut unwritten }).and_then(Reader::verify);
+    if let Some(error) = unwritten {
+        return Err(error).context("cannot write it");
+    }
+    let verified = passed?;
+    sink.flush().context("cannot write it")?;
+    Ok(verified)
 }
 
 /// A snapshot in a file, or on standard input.
@@ -30,15 +37,21 @@ pub fn open(file: &Path) -> Result<Box<dyn Read + Send>> {
     Ok(Box::new(io::BufReader::new(opened)))
 }
 
-struct Tee<R, W> {
+struct Tee<'a, R, W> {
     source: R,
-    sink: W,
+    sink: &'a mut W,
+    /// Why the sink took no more. Whoever reads is told of an error too, and takes it for the source's.
+    unwritten: &'a mut Option<io::Error>,
 }
 
-impl<R: Read, W: Write> Read for Tee<R, W> {
+impl<R: Read, W: Write> Read for Tee<'_, R, W> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.source.read(buffer)?;
-        self.sink.write_all(&buffer[..read])?;
+        self.sink.write_all(&buffer[..read]).map_err(|error| {
+            let kind = error.kind();
+            *self.unwritten = Some(error);
+            kind
+        })?;
         Ok(read)
     }
 }
@@ -95,5 +108,32 @@ impl Iterator for Arriving {
 
     fn next(&mut self) -> Option<Self::Item> {
         self.0.blocking_recv()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// A disk that is full when the last of it is to be written.
+    struct Full;
+
+    impl Write for Full {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if bytes.is_empty() { Ok(0) } else { Err(io::ErrorKind::StorageFull.into()) }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn it_is_writing_that_fails_on_a_full_disk() {
+        let error = pass_on(&b"kontiki snapshot 1\n"[..], Full).unwrap_err();
+        assert_eq!(format!("{error:#}"), format!("cannot write it: {}", io::Error::from(io::ErrorKind::StorageFull)));
+        let error = pass_on(&b"something else"[..], io::sink()).unwrap_err();
+        assert_eq!(format!("{error:#}"), "this is not a snapshot of kontiki");
     }
 }

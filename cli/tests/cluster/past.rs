@@ -125,6 +125,22 @@ fn the_past_is_read_explained_and_taken_back() {
     cluster.told(&["undo", "cm/settings", "--to-revision", &labelled]);
     assert_eq!(cluster.get(&["configmap", "settings"])["data"]["color"], "red");
 
+    // A namespace goes when its controller says so; somebody else asked for it.
+    cluster.k(&["create", "namespace", "gone"]);
+    cluster.k(&["delete", "namespace", "gone"]);
+    let made = cluster.told(&["undelete", "ns/gone"]);
+    assert!(made.contains("before kubernetes-admin deleted it"), "{made}");
+
+    // What Secrets hold is not for everybody who looks on.
+    cluster.k(&["create", "secret", "generic", "key", "--from-literal=a=one"]);
+    let first = cluster.revision(&["secret", "key"]).to_string();
+    cluster.k(&["patch", "secret", "key", "--type=merge", "-p", r#"{"stringData":{"a":"two"}}"#]);
+    let diff = cluster.told(&["diff", "secret/key", &first]);
+    assert!(diff.contains("\n-  a: \"*** (before)\"\n+  a: \"*** (after)\"\n"), "{diff}");
+    let diff = cluster.told(&["diff", "secret/key", &first, "--show-secrets"]);
+    assert!(diff.contains("\n-  a: b25l\n+  a: dHdv\n"), "{diff}");
+    assert!(!cluster.told(&["undo", "secret/key", "--dry-run"]).contains("dHdv"));
+
     // From a pod to the person who applied its deployment; from its replacement to whoever deleted it.
     let pod = cluster.the_only_pod();
     let why: Value = serde_json::from_str(&cluster.told(&["why", &format!("pod/{pod}"), "-o", "json"])).unwrap();
