@@ -1,5 +1,5 @@
 //! What a node does for pods and Services besides running them: addresses for load balancers, endpoints on its own network,
-//! figures, and an end for pods that write too much.
+//! figures, files and images as they ask for them, and an end for pods that write too much.
 
 use crate::harness::{Cluster, able, succeed, wait};
 
@@ -158,4 +158,59 @@ fn a_node_serves_balances_counts_and_evicts() {
         }
     });
     assert_eq!((&status["phase"], &status["reason"]), (&"Failed".into(), &"Told".into()));
+}
+
+/// Ends once in a way that restarts all containers; by the marks of its init container it knows which time it is.
+const READER: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: reader}
+spec:
+  restartPolicy: Never
+  terminationGracePeriodSeconds: 1
+  volumes: [{name: vars, emptyDir: {}}, {name: pages, image: {reference: "busybox:test"}}]
+  initContainers:
+  - name: init
+    image: busybox:test
+    command: [/bin/busybox, sh, -c, "echo \"KEY='of a file'\" > /vars/env; echo once >> /vars/rounds"]
+    volumeMounts: [{name: vars, mountPath: /vars}]
+  containers:
+  - name: main
+    image: busybox:test
+    command:
+    - /bin/busybox
+    - sh
+    - -c
+    - |
+      echo "$KEY"; /bin/busybox cat /pages/index.html; /bin/busybox touch /pages/x
+      [ "$(/bin/busybox wc -l < /vars/rounds)" = 1 ] && exit 88
+      exec /bin/busybox sleep 1000
+    restartPolicy: Never
+    restartPolicyRules: [{action: RestartAllContainers, exitCodes: {operator: In, values: [88]}}]
+    env: [{name: KEY, valueFrom: {fileKeyRef: {volumeName: vars, path: env, key: KEY}}}]
+    volumeMounts: [{name: vars, mountPath: /vars}, {name: pages, mountPath: /pages, subPath: www}]
+"#;
+
+#[test]
+fn a_pod_has_files_and_images_and_is_restarted_as_a_whole() {
+    if !able() {
+        return;
+    }
+    let cluster = Cluster::start();
+    cluster.import_busybox("busybox:test");
+    cluster.apply(READER);
+    let status = wait("all its containers to run a second time", || {
+        let status = cluster.get(&["pod", "reader"])["status"].clone();
+        let again = |list: &str| status[list][0]["restartCount"] == 1;
+        let runs = status["containerStatuses"][0]["ready"] == true;
+        match again("initContainerStatuses") && again("containerStatuses") && runs {
+            true => Ok(status),
+            false => Err(status.to_string()),
+        }
+    });
+    assert_eq!(status["containerStatuses"][0]["lastState"]["terminated"]["exitCode"], 88, "{status}");
+    let log = cluster.k(&["logs", "reader"]);
+    assert!(log.starts_with("of a file\n") && log.contains("hello") && log.contains("Read-only file system"), "{log}");
+    let metrics = cluster.k(&["get", "--raw", "/api/v1/nodes/here/proxy/metrics/cadvisor"]);
+    assert!(metrics.contains("namespace=\"default\",pod=\"reader\"} "), "{metrics}");
 }

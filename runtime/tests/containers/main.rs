@@ -33,6 +33,9 @@ fn main() -> std::process::ExitCode {
         ("a_container_among_the_processes_of_another", |bench| {
             Box::pin(a_container_among_the_processes_of_another(bench))
         }),
+        ("an_image_is_a_volume_until_its_sandbox_goes", |bench| {
+            Box::pin(an_image_is_a_volume_until_its_sandbox_goes(bench))
+        }),
         ("attached_clients_talk_to_the_container", |bench| {
             Box::pin(sessions::attached_clients_talk_to_the_container(bench))
         }),
@@ -258,6 +261,33 @@ async fn what_cannot_start_says_why(bench: Bench) -> Outcome {
     let ContainerState::Exited { exit_code, .. } = bench.exited("pod", "main").await? else { unreachable!() };
     assert_eq!(exit_code, 128);
     bench.runtime.remove_sandbox("pod").await?;
+    Ok(())
+}
+
+async fn an_image_is_a_volume_until_its_sandbox_goes(bench: Bench) -> Outcome {
+    bench.runtime.run_sandbox(bench.sandbox("pod")).await?;
+    assert_eq!(bench.runtime.mounted_image("pod", "data").await?, None);
+    let source = bench.runtime.mount_image("pod", "data", bench.image()).await?;
+    assert_eq!(bench.runtime.mount_image("pod", "data", bench.image()).await?, source, "it stays where it is");
+    let mount = Mount {
+        source: source.clone(),
+        destination: "/data".into(),
+        read_only: true,
+        recursive_read_only: false,
+        propagation: Propagation::Private,
+    };
+    let spec = ContainerSpec { mounts: vec![mount], ..bench.shell("main", "ls /data/bin/busybox; touch /data/x") };
+    bench.run("pod", spec).await?;
+    let mut said = bench.said("main")?;
+    said.sort_unstable();
+    assert_eq!(said, ["/data/bin/busybox", "touch: /data/x: Read-only file system"]);
+
+    let bench = bench.reopened().await?;
+    assert_eq!(bench.runtime.mounted_image("pod", "data").await?.as_ref(), Some(&source), "an agent finds it again");
+    assert_eq!(bench.runtime.mounted_images().await?, [bench.image().to_owned()].into());
+    bench.runtime.remove_sandbox("pod").await?;
+    assert!(!source.exists());
+    assert!(bench.runtime.mounted_images().await?.is_empty());
     Ok(())
 }
 
