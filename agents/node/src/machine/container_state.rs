@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{
 use super::{
     Host,
     backoff::Backoff,
-    observed::{Attempt, AttemptState, Exit, Sandbox, Waiting},
+    observed::{Attempt, AttemptState, Exit, Job, Sandbox, Waiting},
     plan::Plan,
     resize,
 };
@@ -160,7 +160,8 @@ impl States<'_> {
         {
             return Some(shown(&error, plan.now_ms));
         }
-        if Backoff::remaining(backoff, exit.finished_ms, plan.now_ms).is_some() {
+        let starting = plan.observed.is_busy(&Job::Start(name.clone()));
+        if !starting && Backoff::remaining(backoff, exit.finished_ms, plan.now_ms).is_some() {
             let delay = go_duration(backoff.map_or(0, |backoff| backoff.delay_ms));
             let pod = PodId::of(plan.pod).full_name();
             let message = format!("back-off {delay} restarting failed container={name} pod={pod}");

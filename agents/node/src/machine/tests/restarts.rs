@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::world::{World, show};
-use crate::machine::{Exit, Sandbox, Stop};
+use crate::machine::{Action, Exit, Job, Sandbox, Stop};
 
 #[test]
 fn a_crash_loop_backs_off_and_is_forgiven_after_ten_minutes() {
@@ -35,6 +35,22 @@ fn a_crash_loop_backs_off_and_is_forgiven_after_ten_minutes() {
     world.exit("a", 1);
     world.settle();
     assert_eq!(world.decide().wake_at_ms, Some(world.now_ms + 10_000), "it begins anew");
+}
+
+#[test]
+fn who_is_being_started_again_is_in_no_back_off() {
+    let mut world = World::new(json!({"containers": [{"name": "a"}]}));
+    world.settle();
+    world.exit("a", 1);
+    let backoff = world.decide().actions.into_iter().find_map(|action| match action {
+        Action::Start { backoff, .. } => backoff,
+        _ => None,
+    });
+    world.observed.memory.get_mut("a").unwrap().backoff = backoff;
+    world.observed.busy.insert(Job::Start("a".into()));
+    assert_eq!(show(&world.decide().status), "Running | a Error(1)");
+    world.observed.busy.clear();
+    assert_eq!(show(&world.decide().status), "Running | a CrashLoopBackOff after Error(1)");
 }
 
 #[test]
