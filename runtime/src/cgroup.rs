@@ -1,6 +1,8 @@
 //! The cgroup tree: where it is, whole-sandbox limits, what is used, who is in it, and its removal.
 //! Limits of single containers are libcontainer's; this module knows neither sandboxes nor specs of containers.
 
+mod usage;
+
 use std::{
     collections::BTreeSet,
     fs,
@@ -14,6 +16,7 @@ use nix::{
     unistd::Pid,
 };
 
+pub use self::usage::{Throttling, Usage};
 use crate::{device_filter, spec::Resources};
 
 /// The hierarchies of this machine: one (cgroup v2) or several (v1, with or without a v2 beside).
@@ -33,16 +36,6 @@ pub enum Version {
     /// Its controllers, or none for a named hierarchy.
     V1(Vec<String>),
     V2,
-}
-
-/// What a cgroup has used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
-    pub cpu_nanoseconds: u64,
-    pub memory_bytes: u64,
-    /// Memory that could not be reclaimed under pressure: usage less inactive file pages.
-    pub memory_working_set_bytes: u64,
-    pub pids: u64,
 }
 
 const V1_CONTROLLERS: &[&str] = &[
@@ -220,31 +213,6 @@ impl Cgroups {
             None => return Ok(0),
         };
         Ok(keyed_value(&read_if_there(&file)?, "oom_kill").unwrap_or(0))
-    }
-
-    pub fn usage(&self, path: &str) -> io::Result<Usage> {
-        let mut usage = Usage::default();
-        if let Some(hierarchy) = self.hierarchy_of("cpuacct") {
-            let folder = hierarchy.folder(path);
-            usage.cpu_nanoseconds = match hierarchy.version {
-                Version::V1(_) => number(&fs::read_to_string(folder.join("cpuacct.usage"))?),
-                Version::V2 => {
-                    keyed_value(&fs::read_to_string(folder.join("cpu.stat"))?, "usage_usec").unwrap_or(0) * 1000
-                }
-            };
-        }
-        if let Some(hierarchy) = self.hierarchy_of("memory") {
-            let folder = hierarchy.folder(path);
-            let (current, inactive) = match hierarchy.version {
-                Version::V1(_) => ("memory.usage_in_bytes", "total_inactive_file"),
-                Version::V2 => ("memory.current", "inactive_file"),
-            };
-            usage.memory_bytes = number(&fs::read_to_string(folder.join(current))?);
-            let inactive = keyed_value(&fs::read_to_string(folder.join("memory.stat"))?, inactive).unwrap_or(0);
-            usage.memory_working_set_bytes = usage.memory_bytes.saturating_sub(inactive);
-        }
-        usage.pids = self.processes(path)?.len() as u64;
-        Ok(usage)
     }
 
     fn hierarchy_of(&self, controller: &str) -> Option<&Hierarchy> {

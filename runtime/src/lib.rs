@@ -15,7 +15,7 @@ pub mod shim;
 pub mod spec;
 mod sys;
 
-pub use cgroup::Usage;
+pub use cgroup::{Throttling, Usage};
 pub use error::{Failure, FailureKind, RuntimeError};
 pub use open_files::raise_open_files;
 pub use runtime::{AttachSession, ExecSession, ExecSpec, Reader, Runtime, RuntimeConfig, Terminal, Writer};

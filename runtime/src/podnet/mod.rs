@@ -14,6 +14,7 @@ mod netns;
 mod pool;
 #[cfg(test)]
 mod tests;
+mod traffic;
 
 use std::{
     collections::HashSet,
@@ -29,6 +30,7 @@ use tokio::net::TcpStream;
 use crate::image::Digest;
 use link::{End, Netlink};
 pub use pool::{AddressPool, Cidr, CidrError, PoolError};
+pub use traffic::{Counts, Traffic};
 
 /// The host end of every link; the pods' neighbour entries name it.
 const HOST_MAC: [u8; 6] = [0xee; 6];
@@ -184,6 +186,11 @@ impl PodNetwork {
     pub fn link_name(&self, id: &str) -> String {
         let key = format!("{}\0{id}", self.netns_dir.display());
         format!("kt{}", &Digest::of(key.as_bytes()).hex()[..12])
+    }
+
+    /// What has gone through the sandbox's link, if it has one.
+    pub fn traffic(&self, id: &str) -> Result<Option<Traffic>, PodNetError> {
+        traffic::behind(&self.link_name(id)).map_err(PodNetError::io("reading what links have carried"))
     }
 
     /// What `ip link` shows at the host end, and by which a sweep knows its own.

@@ -177,7 +177,8 @@ impl Runtime {
     /// What all containers of a sandbox have used together.
     pub async fn sandbox_stats(&self, sandbox: &str) -> Result<Usage, RuntimeError> {
         let cgroup = &self.0.sandbox(sandbox)?.places.cgroup;
-        self.0.cgroups.usage(cgroup).map_err(RuntimeError::io("read the usage of cgroup", cgroup))
+        let used = self.0.cgroups.usage(cgroup).map_err(RuntimeError::io("read the usage of cgroup", cgroup))?;
+        Ok(Usage { traffic: self.0.network.traffic(sandbox)?, ..used })
     }
 }
 

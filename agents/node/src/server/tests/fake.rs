@@ -10,7 +10,10 @@ use std::{
 
 use futures::FutureExt;
 use k8s_openapi::api::core::v1::Pod;
-use kontiki_runtime::Usage;
+use kontiki_runtime::{
+    Throttling, Usage,
+    podnet::{Counts, Traffic},
+};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
@@ -127,7 +130,15 @@ impl Backend for Fake {
         let memory_bytes = if place.is_some() { 1_000 } else { 2_000 };
         let memory_working_set_bytes = memory_bytes / 2;
         let cpu_nanoseconds = memory_bytes * 1_000_000;
-        let usage = Usage { memory_bytes, memory_working_set_bytes, cpu_nanoseconds, ..Usage::default() };
+        let traffic = place.is_none().then(|| {
+            let received = Counts { bytes: 10, packets: 1, ..Counts::default() };
+            Traffic { received, sent: Counts { bytes: 20, packets: 2, ..Counts::default() } }
+        });
+        let throttling = Throttling { periods: 5, throttled_periods: 3, throttled_nanoseconds: 2_000_000_000 };
+        let memory_rss_bytes = memory_bytes / 4;
+        let used =
+            Usage { memory_bytes, memory_working_set_bytes, memory_rss_bytes, cpu_nanoseconds, ..Usage::default() };
+        let usage = Usage { throttling, traffic, ..used };
         async move { Ok(usage) }.boxed()
     }
 

@@ -202,11 +202,25 @@ async fn cadvisor_s_metrics_name_what_dashboards_ask_for() {
         (format!("container_memory_working_set_bytes{{{web}}}"), "1000"),
         (format!("container_cpu_usage_seconds_total{{{}}}", app.replace(",id=", ",cpu=\"total\",id=")), "1"),
         ("machine_memory_bytes".to_owned(), "8000"),
+        (format!("container_memory_rss{{{app}}}"), "250"),
+        (format!("container_cpu_cfs_throttled_seconds_total{{{app}}}"), "2"),
+        (
+            format!("container_network_receive_bytes_total{{{}}}", web.replace(",name=", ",interface=\"eth0\",name=")),
+            "10",
+        ),
+        (
+            format!(
+                "container_network_transmit_packets_total{{{}}}",
+                web.replace(",name=", ",interface=\"eth0\",name=")
+            ),
+            "2",
+        ),
     ] {
         let line = metrics.lines().find_map(|line| line.strip_prefix(&wanted)?.strip_prefix(' '));
         let line = line.unwrap_or_else(|| panic!("{wanted} is not in {metrics}"));
         assert_eq!(line.split(' ').next(), Some(value), "{wanted}");
     }
+    assert!(!metrics.contains(&format!("container_network_receive_bytes_total{{{}", "container=\"app\"")), "{metrics}");
     assert!(metrics.contains("container_cpu_usage_seconds_total{container=\"\",cpu=\"total\",id=\"/\""), "{metrics}");
 }
 
