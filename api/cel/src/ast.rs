@@ -98,6 +98,8 @@ pub enum LoopKind {
     Map,
     TransformList,
     TransformMap,
+    /// Each element gives entries of the map.
+    TransformMapEntry,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -4,17 +4,16 @@
 
 use std::sync::Arc;
 
-use regex::Regex;
-
 use crate::ast::{Expr, FieldInit, Literal, Loop, LoopKind, Node};
 use crate::construct;
 use crate::declarations::overloads;
 use crate::types::Type;
 use crate::value::{duration, timestamp};
-use crate::{Environment, Fault};
+use crate::{Environment, Fault, regexp};
 
 pub fn check(expr: &Expr, environment: &Environment) -> Result<Type, Vec<Fault>> {
-    let mut checker = Checker { environment, scopes: Vec::new(), faults: Vec::new(), literals: Vec::new() };
+    let mut checker =
+        Checker { environment, scopes: Vec::new(), faults: Vec::new(), literals: Vec::new(), in_format: false };
     let found = checker.of(expr);
     let Checker { mut faults, literals, .. } = checker;
     // Literals are looked at once the types are right.
@@ -33,6 +32,8 @@ struct Checker<'e> {
     faults: Vec<Fault>,
     /// What is wrong with the text that a function is given literally.
     literals: Vec<Fault>,
+    /// Within a call of `format`: what it is given may differ in type.
+    in_format: bool,
 }
 
 impl Checker<'_> {
@@ -176,7 +177,7 @@ impl Checker<'_> {
             plain => (plain, false),
         };
         let out = match (&found, &by) {
-            (Type::List(of), Type::Int | Type::Uint | Type::Double | Type::Dyn) => (**of).clone(),
+            (Type::List(list), Type::Int | Type::Uint | Type::Double | Type::Dyn) => list.of.clone(),
             (Type::Map(key, value), by) if key.takes(by, &mut Default::default()) => (**value).clone(),
             (Type::Dyn, _) => Type::Dyn,
             _ => self.wrong(no_overload(expr.at, "_[_]", &[found.clone(), by.clone()])),
@@ -185,7 +186,10 @@ impl Checker<'_> {
     }
 
     fn call(&mut self, at: usize, target: Option<&Expr>, name: &str, args: &[Expr]) -> Type {
+        let around = self.in_format;
+        self.in_format |= name == "format";
         let given: Vec<Type> = target.into_iter().chain(args).map(|arg| self.of(arg)).collect();
+        self.in_format = around;
         let known = overloads(name);
         if known.is_empty() {
             return self.wrong(Fault::new(at, format!("undeclared reference to '{name}' (in container '')")));
@@ -218,7 +222,7 @@ impl Checker<'_> {
             range = self.wrong(Fault::new(one.range.at, message));
         }
         let (key, value) = match &range {
-            Type::List(of) => (Type::Int, (**of).clone()),
+            Type::List(list) => (Type::Int, list.of.clone()),
             Type::Map(key, value) => ((**key).clone(), (**value).clone()),
             dynamic => (dynamic.clone(), dynamic.clone()),
         };
@@ -242,12 +246,18 @@ impl Checker<'_> {
             LoopKind::Filter => {
                 self.must_be_bool(&body, one.body.at);
                 match range {
-                    Type::Map(key, _) => Type::List(key),
+                    Type::Map(key, _) => Type::list((*key).clone()),
                     Type::Dyn => Type::list(Type::Dyn),
                     list => list,
                 }
             }
             LoopKind::Map | LoopKind::TransformList => Type::list(body),
+            LoopKind::TransformMapEntry => match body {
+                made @ (Type::Map(..) | Type::Dyn) => made,
+                other => {
+                    self.wrong(no_overload(one.body.at, "cel.@mapInsert", &[Type::map(Type::Dyn, Type::Dyn), other]))
+                }
+            },
             LoopKind::TransformMap => Type::Map(Arc::new(key), Arc::new(body)),
         }
     }
@@ -258,13 +268,14 @@ impl Checker<'_> {
         }
     }
 
-    /// The type of a collection that holds both: all that it holds must be alike.
+    /// The type of a collection that holds both: all that it holds must be alike, unless it is to be formatted.
     fn together(&mut self, of: Option<Type>, found: Type, at: usize) -> Type {
         match of {
             None => found,
             Some(known) if known == found => known,
             Some(known) if matches!(known, Type::Dyn) || matches!(found, Type::Dyn) => Type::Dyn,
             Some(known) if known.takes(&found, &mut Default::default()) => known,
+            Some(_) if self.in_format => Type::Dyn,
             Some(known) => {
                 self.wrong(Fault::new(at, format!("expected type '{known}' but found '{found}'")));
                 known
@@ -293,7 +304,7 @@ fn literal(name: &str, args: &[Expr]) -> Option<Fault> {
     let sound = match name {
         "duration" => duration(text).is_some(),
         "timestamp" => timestamp(text).is_some(),
-        "matches" => Regex::new(text).is_ok(),
+        "matches" => regexp::compile(text).is_ok(),
         _ => true,
     };
     (!sound).then(|| Fault::new(*at, format!("invalid {name} argument")))

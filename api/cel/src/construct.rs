@@ -56,7 +56,7 @@ fn look(value: &Value<'_>, place: &str, found: &mut Vec<String>) {
             }
             made.fields.iter().for_each(|(name, value)| look(value, &format!("{place}.{name}"), found));
         }
-        Value::List(items) => items.iter().for_each(|item| look(item, place, found)),
+        Value::List(items) | Value::Merged(items, _) => items.iter().for_each(|item| look(item, place, found)),
         Value::Map(entries) => entries.iter().for_each(|(_, value)| look(value, place, found)),
         _ => {}
     }

@@ -116,6 +116,7 @@ matches: string string -> bool
 .substring: string int int -> string
 .reverse: string -> string
 .format: string list(dyn) -> string
+strings.quote: string -> string
 .join: list(string) -> string
 .join: list(string) string -> string
 .find: string string -> string
@@ -136,6 +137,8 @@ matches: string string -> bool
 .distinct: list(A) -> list(A)
 .sort: list(A) -> list(A)
 .reverse: list(A) -> list(A)
+.first: list(A) -> optional(A)
+.last: list(A) -> optional(A)
 .getFullYear: timestamp -> int
 .getMonth: timestamp -> int
 .getDayOfYear: timestamp -> int
@@ -167,6 +170,8 @@ optional.none: -> optional(A)
 .value: optional(A) -> A
 .orValue: optional(A) A -> A
 .or: optional(A) optional(A) -> optional(A)
+optional.unwrap: list(optional(A)) -> list(A)
+.unwrapOpt: list(optional(A)) -> list(A)
 sets.contains: list(A) list(A) -> bool
 sets.equivalent: list(A) list(A) -> bool
 sets.intersects: list(A) list(A) -> bool
@@ -219,7 +224,9 @@ isQuantity: string -> bool
 .isLessThan: Quantity Quantity -> bool
 .compareTo: Quantity Quantity -> int
 semver: string -> Semver
+semver: string bool -> Semver
 isSemver: string -> bool
+isSemver: string bool -> bool
 .major: Semver -> int
 .minor: Semver -> int
 .patch: Semver -> int
@@ -228,8 +235,11 @@ isSemver: string -> bool
 .compareTo: Semver Semver -> int
 format.named: string -> optional(NamedFormat)
 format.dns1123Label: -> NamedFormat
+format.dns1123LabelPrefix: -> NamedFormat
 format.dns1123Subdomain: -> NamedFormat
+format.dns1123SubdomainPrefix: -> NamedFormat
 format.dns1035Label: -> NamedFormat
+format.dns1035LabelPrefix: -> NamedFormat
 format.qualifiedName: -> NamedFormat
 format.labelValue: -> NamedFormat
 format.uri: -> NamedFormat

@@ -68,7 +68,8 @@ impl<'a> Estimate<'a> {
             Node::Index { of, index, .. } => {
                 let (found, by) = (self.of(of), self.of(index));
                 let inner = match found.r#type {
-                    Some(Type::List(of) | Type::Map(_, of)) => Some(&**of),
+                    Some(Type::List(list)) => Some(&list.of),
+                    Some(Type::Map(_, of)) => Some(&**of),
                     _ => None,
                 };
                 let cost = found.cost.saturating_add(by.cost).saturating_add(1);
@@ -143,7 +144,7 @@ impl<'a> Estimate<'a> {
         let range = self.of(&one.range);
         let times = range.bound.size();
         let (element, key) = match range.r#type {
-            Some(Type::List(of)) => (Some(&**of), None),
+            Some(Type::List(list)) => (Some(&list.of), None),
             Some(Type::Map(key, value)) => (Some(&**value), Some(&**key)),
             _ => (None, None),
         };

@@ -10,7 +10,7 @@ use crate::ast::{Expr, FieldInit, Literal, Node};
 use crate::budget::{Budget, RunError, failed};
 use crate::composition::Composition;
 use crate::construct::Made;
-use crate::functions::{self, Patterns};
+use crate::functions::{self, Compiled};
 use crate::value::Value;
 use access::{has, indexed, select};
 
@@ -23,13 +23,13 @@ pub fn run<'a>(
     composition: Option<&Composition<'a>>,
     budget: &mut Budget,
 ) -> Outcome<'a> {
-    Run { scopes: variables, patterns: &program.patterns, composition, budget }.of(&program.expr)
+    Run { scopes: variables, patterns: Compiled::new(&program.patterns), composition, budget }.of(&program.expr)
 }
 
 struct Run<'a, 'b> {
     /// Variables, the innermost last.
     scopes: Vec<(&'a str, Value<'a>)>,
-    patterns: &'a Patterns,
+    patterns: Compiled<'a>,
     composition: Option<&'b Composition<'a>>,
     budget: &'b mut Budget,
 }
@@ -162,8 +162,8 @@ impl<'a> Run<'a, '_> {
         for arg in target.into_iter().chain(args) {
             values.push(self.of(arg)?);
         }
-        self.budget.spend(functions::cost(name, &values, self.patterns))?;
-        functions::call(name, target.is_some(), &values, self.patterns)
+        self.budget.spend(functions::cost(name, &values, &self.patterns))?;
+        functions::call(name, target.is_some(), &values, &mut self.patterns)
     }
 
     /// What decides, decides: also where the other side fails.

@@ -12,7 +12,7 @@ mod quantities;
 mod strings;
 mod times;
 
-pub use patterns::Patterns;
+pub use patterns::{Compiled, Patterns};
 pub use print::print;
 use print::print_double;
 
@@ -23,8 +23,8 @@ use crate::value::Value;
 type Outcome<'a> = Result<Value<'a>, RunError>;
 
 /// What a call costs: one, and more where it looks through what it is given.
-pub fn cost(name: &str, values: &[Value<'_>], literal: &Patterns) -> u64 {
-    if let Some(cost) = patterns::cost(name, values, literal) {
+pub fn cost(name: &str, values: &[Value<'_>], compiled: &Compiled<'_>) -> u64 {
+    if let Some(cost) = patterns::cost(name, values, compiled) {
         return cost;
     }
     let tenth = |value: Option<&Value<'_>>| value.map_or(0, Value::size).div_ceil(10);
@@ -70,8 +70,8 @@ const LIBRARIES: &[Library] = &[
     formats::call,
 ];
 
-pub fn call<'a>(name: &str, method: bool, values: &[Value<'a>], literal: &Patterns) -> Outcome<'a> {
-    let known = operators::call(name, values).or_else(|| patterns::call(name, values, literal));
+pub fn call<'a>(name: &str, method: bool, values: &[Value<'a>], compiled: &mut Compiled<'_>) -> Outcome<'a> {
+    let known = operators::call(name, values).or_else(|| patterns::call(name, values, compiled));
     if let Some(done) = known.or_else(|| LIBRARIES.iter().find_map(|library| library(name, values))) {
         return done;
     }

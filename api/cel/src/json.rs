@@ -20,7 +20,9 @@ impl Value<'_> {
             Value::Bytes(bytes) => Json::String(base64::engine::general_purpose::STANDARD.encode(bytes)),
             Value::JsonList(items, _) => Json::Array(items.to_vec()),
             Value::JsonMap(members, _) | Value::Object(members, _) => Json::Object((*members).clone()),
-            Value::List(items) => Json::Array(items.iter().map(Value::to_json).collect::<Result<_, _>>()?),
+            Value::List(items) | Value::Merged(items, _) => {
+                Json::Array(items.iter().map(Value::to_json).collect::<Result<_, _>>()?)
+            }
             Value::Map(entries) => {
                 let mut members = Map::new();
                 for (key, value) in entries.iter() {

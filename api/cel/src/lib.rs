@@ -18,11 +18,13 @@ mod declarations;
 mod estimate;
 mod eval;
 mod functions;
+mod identity;
 mod json;
 mod lexer;
 mod macros;
 mod network;
 mod parser;
+pub mod regexp;
 mod types;
 mod value;
 
@@ -31,7 +33,7 @@ pub use budget::{Budget, RunError};
 pub use composition::Composition;
 pub use construct::misplaced;
 pub use estimate::Bound;
-pub use types::{FieldType, ObjectType, Type, escape, is_reserved};
+pub use types::{FieldType, Identity, ObjectType, Type, escape, is_reserved};
 pub use value::Value;
 
 use ast::Expr;

@@ -25,6 +25,7 @@ pub fn method(at: usize, of: Expr, name: String, mut args: Vec<Expr>) -> Result<
         ("map", 2 | 3) => Some(LoopKind::Map),
         ("transformList", 3 | 4) => Some(LoopKind::TransformList),
         ("transformMap", 3 | 4) => Some(LoopKind::TransformMap),
+        ("transformMapEntry", 3 | 4) => Some(LoopKind::TransformMapEntry),
         _ => None,
     };
     let optional = matches!((name.as_str(), args.len()), ("optMap" | "optFlatMap", 2));
@@ -46,7 +47,7 @@ pub fn method(at: usize, of: Expr, name: String, mut args: Vec<Expr>) -> Result<
 }
 
 /// Names in front of functions, which are no variables there.
-const NAMESPACES: [&str; 7] = ["cel", "format", "ip", "jsonpatch", "math", "optional", "sets"];
+const NAMESPACES: [&str; 8] = ["cel", "format", "ip", "jsonpatch", "math", "optional", "sets", "strings"];
 
 /// The name that a macro's argument is.
 fn variable(expr: &Expr, of: &str) -> Result<String, Fault> {
@@ -60,7 +61,7 @@ fn repeat(kind: LoopKind, range: Expr, mut args: Vec<Expr>) -> Result<Loop, Faul
     let body = args.pop().ok_or_else(|| bare(range.at))?;
     let two = match kind {
         LoopKind::All | LoopKind::Exists | LoopKind::ExistsOne => args.len() == 2,
-        LoopKind::TransformList | LoopKind::TransformMap => true,
+        LoopKind::TransformList | LoopKind::TransformMap | LoopKind::TransformMapEntry => true,
         LoopKind::Filter | LoopKind::Map => false,
     };
     let filter = if args.len() > 1 + usize::from(two) { args.pop() } else { None };

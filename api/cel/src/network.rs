@@ -194,6 +194,20 @@ impl Semver {
         Ok(Semver { numbers, pre, text: text.to_owned() })
     }
 
+    /// A lenient reading takes a `v` in front, zeros in front of numbers, and versions that end early.
+    pub fn parse_as(text: &str, lenient: bool) -> Result<Self, String> {
+        if !lenient {
+            return Semver::parse(text);
+        }
+        let plain = text.strip_prefix('v').unwrap_or(text);
+        let mut parts: Vec<String> = plain.splitn(3, '.').map(without_zeros).collect();
+        if parts.len() < 3 && parts.last().is_some_and(|last| last.contains(['+', '-'])) {
+            return Err("short version cannot contain PreRelease/Build meta data".to_owned());
+        }
+        parts.resize(3, "0".to_owned());
+        Semver::parse(&parts.join("."))
+    }
+
     /// A version comes after its own pre-releases; builds do not count.
     pub fn compare(&self, other: &Semver) -> Ordering {
         let part = |one: &String, other: &String| match (one.parse::<u64>(), other.parse::<u64>()) {
@@ -214,6 +228,12 @@ impl Semver {
         };
         self.numbers.cmp(&other.numbers).then_with(pre)
     }
+}
+
+fn without_zeros(part: &str) -> String {
+    let rest = part.trim_start_matches('0');
+    let bare = part.len() > 1 && !rest.starts_with(|next: char| next.is_ascii_digit());
+    if part.len() < 2 { part.to_owned() } else { format!("{}{rest}", if bare { "0" } else { "" }) }
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ pub enum Type {
     Bytes,
     Timestamp,
     Duration,
-    List(Arc<Type>),
+    List(Arc<ListType>),
     Map(Arc<Type>, Arc<Type>),
     Object(Arc<ObjectType>),
     Optional(Arc<Type>),
@@ -30,6 +30,29 @@ pub enum Type {
     Made(Arc<str>),
     /// Stands for any type in the declaration of a function.
     Param(u8),
+}
+
+/// A list, and what of two elements makes them the same one.
+#[derive(Clone, Debug)]
+pub struct ListType {
+    pub of: Type,
+    pub identity: Identity,
+}
+
+/// By it values are compared and put together; what is well typed does not depend on it.
+impl PartialEq for ListType {
+    fn eq(&self, other: &Self) -> bool {
+        self.of == other.of
+    }
+}
+
+/// Lists whose elements are known by more than their place are compared in any order, and hold each once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Identity {
+    Place,
+    Value,
+    /// By these members, as the JSON names them.
+    Keys(Vec<String>),
 }
 
 /// An object with declared fields.
@@ -111,7 +134,11 @@ pub fn escape(name: &str) -> Option<String> {
 
 impl Type {
     pub fn list(of: Type) -> Self {
-        Type::List(Arc::new(of))
+        Type::list_by(Identity::Place, of)
+    }
+
+    pub fn list_by(identity: Identity, of: Type) -> Self {
+        Type::List(Arc::new(ListType { of, identity }))
     }
 
     pub fn map(key: Type, value: Type) -> Self {
@@ -147,9 +174,8 @@ impl Type {
                 }
             }
             (Type::Dyn, _) | (_, Type::Dyn) => true,
-            (Type::List(one), Type::List(other)) | (Type::Optional(one), Type::Optional(other)) => {
-                one.takes(other, params)
-            }
+            (Type::List(one), Type::List(other)) => one.of.takes(&other.of, params),
+            (Type::Optional(one), Type::Optional(other)) => one.takes(other, params),
             (Type::Map(key, value), Type::Map(other_key, other_value)) => {
                 key.takes(other_key, params) && value.takes(other_value, params)
             }
@@ -181,7 +207,7 @@ impl Type {
     pub fn filled(&self, params: &[Option<Type>; 4]) -> Type {
         match self {
             Type::Param(index) => params[usize::from(*index) % params.len()].clone().unwrap_or(Type::Dyn),
-            Type::List(of) => Type::list(of.filled(params)),
+            Type::List(list) => Type::list_by(list.identity.clone(), list.of.filled(params)),
             Type::Optional(of) => Type::optional(of.filled(params)),
             Type::Map(key, value) => Type::map(key.filled(params), value.filled(params)),
             plain => plain.clone(),
@@ -202,7 +228,7 @@ impl fmt::Display for Type {
             Type::Bytes => formatter.write_str("bytes"),
             Type::Timestamp => formatter.write_str("timestamp"),
             Type::Duration => formatter.write_str("duration"),
-            Type::List(of) => write!(formatter, "list({of})"),
+            Type::List(list) => write!(formatter, "list({})", list.of),
             Type::Map(key, value) => write!(formatter, "map({key}, {value})"),
             Type::Object(object) => formatter.write_str(&object.name),
             Type::Optional(of) => write!(formatter, "optional_type({of})"),

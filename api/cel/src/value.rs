@@ -14,7 +14,7 @@ use serde_json::{Map, Value as Json};
 use crate::authorizer::{Check, Decision};
 use crate::construct::Made;
 use crate::network::{Cidr, Semver, Url};
-use crate::types::{ObjectType, Type};
+use crate::types::{Identity, ListType, ObjectType, Type};
 
 #[derive(Clone, Debug)]
 pub enum Value<'a> {
@@ -29,10 +29,12 @@ pub enum Value<'a> {
     /// Nanoseconds.
     Duration(i64),
     List(Arc<[Value<'a>]>),
+    /// Put together from a list whose elements are known by more than their place.
+    Merged(Arc<[Value<'a>]>, &'a Identity),
     Map(Arc<[(Value<'a>, Value<'a>)]>),
     /// An object whose fields are declared.
     Object(&'a Map<String, Json>, &'a ObjectType),
-    JsonList(&'a [Json], &'a Type),
+    JsonList(&'a [Json], &'a ListType),
     JsonMap(&'a Map<String, Json>, &'a Type),
     Optional(Option<Arc<Value<'a>>>),
     Type(&'static str),
@@ -58,6 +60,8 @@ enum MapKey<'k> {
     Bool(bool),
 }
 
+static UNDECLARED: ListType = ListType { of: Type::Dyn, identity: Identity::Place };
+
 /// A JSON value under its declared type. What does not fit is what it is.
 pub fn from_json<'a>(json: &'a Json, declared: &'a Type) -> Value<'a> {
     match (declared, json) {
@@ -81,7 +85,7 @@ pub fn from_json<'a>(json: &'a Json, declared: &'a Type) -> Value<'a> {
             Ok(bytes) => Value::Bytes(bytes.into()),
             Err(_) => Value::String(text.into()),
         },
-        (Type::List(of), Json::Array(items)) => Value::JsonList(items, of),
+        (Type::List(list), Json::Array(items)) => Value::JsonList(items, list),
         (Type::Map(_, value), Json::Object(members)) => Value::JsonMap(members, value),
         (Type::Object(object), Json::Object(members)) => Value::Object(members, object),
         (_, Json::Bool(value)) => Value::Bool(*value),
@@ -91,7 +95,7 @@ pub fn from_json<'a>(json: &'a Json, declared: &'a Type) -> Value<'a> {
             (None, None) => Value::Null,
         },
         (_, Json::String(text)) => Value::String(text.into()),
-        (_, Json::Array(items)) => Value::JsonList(items, &Type::Dyn),
+        (_, Json::Array(items)) => Value::JsonList(items, &UNDECLARED),
         (_, Json::Object(members)) => Value::JsonMap(members, &Type::Dyn),
     }
 }
@@ -151,7 +155,7 @@ impl<'a> Value<'a> {
             Value::Bytes(_) => "bytes",
             Value::Timestamp(_) => "google.protobuf.Timestamp",
             Value::Duration(_) => "google.protobuf.Duration",
-            Value::List(_) | Value::JsonList(..) => "list",
+            Value::List(_) | Value::Merged(..) | Value::JsonList(..) => "list",
             Value::Map(_) | Value::JsonMap(..) | Value::Object(..) => "map",
             Value::Optional(_) => "optional_type",
             Value::Type(_) => "type",
@@ -168,11 +172,24 @@ impl<'a> Value<'a> {
         }
     }
 
+    pub fn is_list(&self) -> bool {
+        matches!(self, Value::List(_) | Value::Merged(..) | Value::JsonList(..))
+    }
+
+    /// What the elements of a list are known by.
+    pub fn identity(&self) -> &'a Identity {
+        match self {
+            Value::Merged(_, identity) => identity,
+            Value::JsonList(_, list) => &list.identity,
+            _ => &Identity::Place,
+        }
+    }
+
     /// The elements of a list.
     pub fn items(&self) -> Option<Vec<Value<'a>>> {
         match self {
-            Value::List(items) => Some(items.to_vec()),
-            Value::JsonList(items, of) => Some(items.iter().map(|item| from_json(item, of)).collect()),
+            Value::List(items) | Value::Merged(items, _) => Some(items.to_vec()),
+            Value::JsonList(items, list) => Some(items.iter().map(|item| from_json(item, &list.of)).collect()),
             _ => None,
         }
     }
@@ -205,7 +222,7 @@ impl<'a> Value<'a> {
         match self {
             Value::String(text) => text.chars().count() as u64,
             Value::Bytes(bytes) => bytes.len() as u64,
-            Value::List(items) => items.len() as u64,
+            Value::List(items) | Value::Merged(items, _) => items.len() as u64,
             Value::JsonList(items, _) => items.len() as u64,
             Value::Map(entries) => entries.len() as u64,
             Value::JsonMap(members, _) => members.len() as u64,
@@ -281,7 +298,7 @@ impl<'a> Value<'a> {
                     return one == other;
                 }
                 if let (Some(one), Some(other)) = (self.items(), other.items()) {
-                    return one.len() == other.len() && one.iter().zip(&other).all(|(one, other)| one.equals(other));
+                    return one.len() == other.len() && self.identity().equal(&one, &other);
                 }
                 let (Some(one), Some(other)) = (self.entries(), other.entries()) else { return false };
                 let other: HashMap<_, _> = other.iter().map(|(key, value)| (key.as_key(), value)).collect();

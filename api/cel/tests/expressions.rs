@@ -1,7 +1,7 @@
 //! Expressions as they are written for Kubernetes, and what they come to.
 #![allow(clippy::unwrap_used)]
 
-use kontiki_cel::{Bound, Budget, Environment, RunError, Type, Value, compile};
+use kontiki_cel::{Bound, Budget, Environment, Identity, RunError, Type, Value, compile};
 use serde_json::{Value as Json, json};
 
 fn run(text: &str, object: &Json) -> Result<bool, String> {
@@ -52,6 +52,14 @@ fn expressions_come_to_what_they_should() {
         "self.list.sum() == 6 && self.list.min() == 1 && self.list.max() == 3 && self.list.isSorted()",
         "[3, 1, 2].indexOf(1) == 1 && [3, 1, 2].sort() == [1, 2, 3] && [1, 1, 2].distinct() == [1, 2]",
         "'%s is %d, %.2f'.format(['a', dyn(3), dyn(2.5)]) == 'a is 3, 2.50'",
+        "'%s-%d %s'.format(['a', 3, [1, 'x'].size() == 2]) == 'a-3 true'",
+        "strings.quote('a\\n\"b') == '\"a\\\\n\\\\\"b\"'",
+        "[1, 2].first().value() == 1 && self.list.last().orValue(0) == 3 && !self.list.filter(x, x > 9).first().hasValue()",
+        "optional.unwrap([optional.of(1), optional.none()]) == [1] && [optional.of(2)].unwrapOpt() == [2]",
+        "[1, 2].transformMapEntry(i, v, {v: i}) == {1: 0, 2: 1} && {'a': 1}.transformMapEntry(k, v, v > 1, {v: k}) == {}",
+        "semver('v01.2', true) == semver('1.2.0') && isSemver('1', true) && !isSemver('1') && !isSemver('1.2-rc', true)",
+        "!format.dns1123LabelPrefix().validate('a-').hasValue() && format.dns1123Label().validate('a-').hasValue()",
+        "!format.dns1123SubdomainPrefix().validate('a.b-').hasValue() && format.dns1035LabelPrefix().validate('1-').hasValue()",
         "duration('1h30m') > duration('89m') && duration('90s').getMinutes() == 1",
         "timestamp('2026-01-02T03:04:05Z').getFullYear() == 2026 && timestamp('2026-01-02T03:04:05Z').getMonth() == 0",
         "timestamp('2026-07-02T22:04:05Z').getHours('Europe/Berlin') == 0 && timestamp('2026-07-02T22:04:05Z').getHours('-08:30') == 13",
@@ -83,6 +91,37 @@ fn expressions_come_to_what_they_should() {
     ];
     for text in truths {
         assert_eq!(run(text, &object), Ok(true), "{text}");
+    }
+}
+
+#[test]
+fn lists_know_which_elements_are_the_same() {
+    let ports = Type::list_by(Identity::Keys(vec!["port".into()]), Type::map(Type::String, Type::Int));
+    let table = [
+        (Type::list(Type::Int), json!([1, 2]), "self == [1, 2] && self != [2, 1] && (self + [2, 3]).size() == 4"),
+        (
+            Type::list_by(Identity::Value, Type::Int),
+            json!([1, 2]),
+            "self == [2, 1] && self != [1, 3] && self != [1] && self + [2, 3] == [3, 1, 2] && [2, 1] != self \
+             && (self + [2, 3])[2] == 3 && (self + [3] + [3]).size() == 3 && 1 in self",
+        ),
+        (
+            ports,
+            json!([{"port": 1, "x": 1}, {"x": 2, "port": 2}]),
+            "self == [{'port': 2, 'x': 2}, {'port': 1, 'x': 1}] && self != [{'port': 2, 'x': 2}, {'port': 1, 'x': 3}] \
+             && self + [{'port': 2, 'x': 9}, {'port': 3}] == [{'port': 1, 'x': 1}, {'port': 2, 'x': 9}, {'port': 3}]",
+        ),
+        (
+            Type::list_by(Identity::Value, Type::list(Type::Int)),
+            json!([[1, 2], [3]]),
+            "self == [[3], [1, 2]] && self != [[3], [2, 1]]",
+        ),
+    ];
+    for (declared, value, text) in table {
+        let environment = Environment::default().with("self", declared, Bound::default());
+        let program = compile(text, &environment).unwrap();
+        let told = program.run(&[program.value("self", &value)], &mut Budget::new(1_000_000));
+        assert!(matches!(told, Ok(Value::Bool(true))), "{text}: {told:?}");
     }
 }
 
@@ -148,4 +187,11 @@ fn failures_are_told() {
 fn costs_are_bounded() {
     let object = json!({"list": (0..2000).collect::<Vec<_>>()});
     assert_eq!(run("self.list.all(a, self.list.all(b, a + b >= 0))", &object), Err("out of budget".to_owned()));
+    // A pattern that data brings is paid for by its size, once.
+    let object = json!({"many": (0..2000).map(|number| number.to_string()).collect::<Vec<_>>(), "wide": r"(\pL{40}){20}", "small": "x{9}"});
+    assert_eq!(run("self.many.all(text, !text.matches(self.small))", &object), Ok(true));
+    assert_eq!(run("self.many.all(text, !text.matches(self.wide + text))", &object), Err("out of budget".to_owned()));
+    assert!(run("'%.65536f'.format([1.0]) == ''", &object).is_err_and(|why| why.contains("too large")));
+    let long = format!("'{}'.format(self.many.map(text, 1.0)) == ''", "%.60000f".repeat(100));
+    assert!(run(&long, &object).is_err_and(|why| why.contains("longer than")));
 }

@@ -113,7 +113,7 @@ impl Wanted {
             Wanted::String => (*found == Type::String, "string"),
             Wanted::StringOrNull => (matches!(found, Type::String | Type::Null), "one of [string null_type]"),
             Wanted::Object => (matches!(found, Type::Made(name) if **name == *"Object"), "Object"),
-            Wanted::Patches => (matches!(found, Type::List(of) if patches(of)), "list(JSONPatch)"),
+            Wanted::Patches => (matches!(found, Type::List(list) if patches(&list.of)), "list(JSONPatch)"),
         };
         (!fits).then_some(told)
     }

@@ -43,8 +43,10 @@ pub fn indexed<'a>(found: &Value<'a>, index: &Value<'_>, is_optional: bool) -> O
         _ => None,
     };
     let value = match &found {
-        Value::List(items) => place.and_then(|at| items.get(at)).cloned(),
-        Value::JsonList(items, of) => place.and_then(|at| items.get(at)).map(|item| crate::value::from_json(item, of)),
+        Value::List(items) | Value::Merged(items, _) => place.and_then(|at| items.get(at)).cloned(),
+        Value::JsonList(items, list) => {
+            place.and_then(|at| items.get(at)).map(|item| crate::value::from_json(item, &list.of))
+        }
         Value::Map(entries) => entries.iter().find(|(key, _)| key.equals(index)).map(|(_, value)| value.clone()),
         Value::JsonMap(..) | Value::Object(..) => match index {
             Value::String(name) => found.member(name),
@@ -55,9 +57,7 @@ pub fn indexed<'a>(found: &Value<'a>, index: &Value<'_>, is_optional: bool) -> O
     match (value, is_optional) {
         (value, true) => Ok(optional(value)),
         (Some(value), false) => Ok(value),
-        (None, false) if matches!(found, Value::List(_) | Value::JsonList(..)) => {
-            failed(format!("index out of bounds: {}", functions::print(index)))
-        }
+        (None, false) if found.is_list() => failed(format!("index out of bounds: {}", functions::print(index))),
         (None, false) => failed(format!("no such key: {}", functions::print(index))),
     }
 }

@@ -1,8 +1,11 @@
 //! Macros that go through a list or a map.
 
+use std::collections::HashSet;
+
 use super::{Outcome, Run};
 use crate::ast::{Loop, LoopKind};
 use crate::budget::{RunError, failed};
+use crate::functions::print;
 use crate::value::Value;
 
 impl<'a> Run<'a, '_> {
@@ -82,6 +85,17 @@ impl<'a> Run<'a, '_> {
                 folded.entries.push((key, found));
                 Ok(false)
             }
+            (LoopKind::TransformMapEntry, _) => {
+                let Some(entries) = found.entries() else { return failed("no such overload") };
+                for (key, value) in entries {
+                    self.budget.spend(1)?;
+                    if !folded.keys.insert((key.type_name(), print(&key))) {
+                        return failed(format!("insert failed: key {} already exists", print(&key)));
+                    }
+                    folded.entries.push((key, value));
+                }
+                Ok(false)
+            }
             (LoopKind::All | LoopKind::Exists | LoopKind::ExistsOne | LoopKind::Filter, None) => {
                 failed("no such overload")
             }
@@ -96,13 +110,16 @@ struct Folded<'a> {
     count: usize,
     items: Vec<Value<'a>>,
     entries: Vec<(Value<'a>, Value<'a>)>,
+    /// Of entries that elements gave, each by its type and its text.
+    keys: HashSet<(&'static str, String)>,
     /// Told only where no element decided.
     error: Option<String>,
 }
 
 impl<'a> Folded<'a> {
     fn new(kind: LoopKind) -> Self {
-        Folded { kind, decided: false, count: 0, items: Vec::new(), entries: Vec::new(), error: None }
+        let (items, entries, keys) = (Vec::new(), Vec::new(), HashSet::new());
+        Folded { kind, decided: false, count: 0, items, entries, keys, error: None }
     }
 
     fn result(self) -> Outcome<'a> {
@@ -112,7 +129,7 @@ impl<'a> Folded<'a> {
             (LoopKind::Exists, _) => Ok(Value::Bool(self.decided)),
             (LoopKind::ExistsOne, _) => Ok(Value::Bool(self.count == 1)),
             (LoopKind::Filter | LoopKind::Map | LoopKind::TransformList, _) => Ok(Value::list(self.items)),
-            (LoopKind::TransformMap, _) => Ok(Value::Map(self.entries.into())),
+            (LoopKind::TransformMap | LoopKind::TransformMapEntry, _) => Ok(Value::Map(self.entries.into())),
         }
     }
 }

@@ -7,15 +7,8 @@ use crate::value::Value;
 
 pub fn call<'a>(name: &str, values: &[Value<'a>]) -> Option<Outcome<'a>> {
     if let ("size", [value]) = (name, values)
-        && matches!(
-            value,
-            Value::Map(_)
-                | Value::JsonMap(..)
-                | Value::Object(..)
-                | Value::Bytes(_)
-                | Value::List(_)
-                | Value::JsonList(..)
-        )
+        && (value.is_list()
+            || matches!(value, Value::Map(_) | Value::JsonMap(..) | Value::Object(..) | Value::Bytes(_)))
     {
         return Some(Ok(Value::Int(i64::try_from(value.size()).unwrap_or(i64::MAX))));
     }

@@ -35,8 +35,11 @@ type Check = fn(&str) -> Vec<String>;
 /// Formats that a value can be checked against, each with what is wrong.
 const FORMATS: &[(&str, Check)] = &[
     ("dns1123Label", names::label),
+    ("dns1123LabelPrefix", |text| names::label(&as_prefix(text))),
     ("dns1123Subdomain", names::subdomain),
+    ("dns1123SubdomainPrefix", |text| names::subdomain(&as_prefix(text))),
     ("dns1035Label", names::rfc1035_label),
+    ("dns1035LabelPrefix", |text| names::rfc1035_label(&as_prefix(text))),
     ("qualifiedName", names::qualified),
     ("labelValue", names::label_value),
     ("uri", |text| wrong(Url::parse(text).is_ok(), "must be a valid URI")),
@@ -52,6 +55,11 @@ const FORMATS: &[(&str, Check)] = &[
     ("date", |text| wrong(text.len() == 10 && timestamp(text).is_some(), "invalid date")),
     ("datetime", |text| wrong(text.len() > 10 && timestamp(text).is_some(), "invalid datetime")),
 ];
+
+/// What something is appended to may end with a dash.
+fn as_prefix(text: &str) -> String {
+    text.strip_suffix('-').filter(|rest| !rest.is_empty()).map_or_else(|| text.to_owned(), |rest| format!("{rest}a"))
+}
 
 fn wrong(fits: bool, why: &str) -> Vec<String> {
     if fits { Vec::new() } else { vec![why.to_owned()] }

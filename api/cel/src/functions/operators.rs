@@ -6,6 +6,7 @@ use chrono::TimeDelta;
 
 use super::{Outcome, no_overload, overflow};
 use crate::budget::failed;
+use crate::types::Identity;
 use crate::value::Value;
 
 pub fn call<'a>(name: &str, values: &[Value<'a>]) -> Option<Outcome<'a>> {
@@ -91,7 +92,10 @@ pub fn arithmetic<'a>(name: &str, left: &Value<'a>, right: &Value<'a>) -> Outcom
             left.checked_sub(*right).map_or_else(overflow, |nanos| Ok(Value::Duration(nanos)))
         }
         ("_+_", left, right) => match (left.items(), right.items()) {
-            (Some(left), Some(right)) => Ok(Value::list([left, right].concat())),
+            (Some(items), Some(more)) => Ok(match left.identity() {
+                Identity::Place => Value::list([items, more].concat()),
+                identity => Value::Merged(identity.merged(items, more).into(), identity),
+            }),
             _ => no_overload(),
         },
         _ => no_overload(),

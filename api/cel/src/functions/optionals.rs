@@ -21,6 +21,18 @@ pub fn call<'a>(name: &str, values: &[Value<'a>]) -> Option<Outcome<'a>> {
         ("hasValue", [Value::Optional(value)]) => Ok(Value::Bool(value.is_some())),
         ("value", [Value::Optional(Some(value))]) => Ok((**value).clone()),
         ("value", [Value::Optional(None)]) => failed("optional.none() dereference"),
+        ("optional.unwrap" | "unwrapOpt", [list]) => {
+            let known = |item| match item {
+                Value::Optional(value) => value.map(|value| (*value).clone()),
+                plain => Some(plain),
+            };
+            Ok(Value::list(list.items()?.into_iter().filter_map(known).collect()))
+        }
+        ("first" | "last", [list]) => {
+            let mut items = list.items()?;
+            let found = if name == "last" { items.pop() } else { items.into_iter().next() };
+            Ok(Value::Optional(found.map(Arc::new)))
+        }
         _ => return None,
     })
 }

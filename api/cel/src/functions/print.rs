@@ -22,7 +22,7 @@ pub fn print(value: &Value<'_>) -> String {
         Value::Semver(version) => version.text.clone(),
         Value::Optional(None) => "optional.none()".to_owned(),
         Value::Optional(Some(inner)) => format!("optional({})", print(inner)),
-        Value::List(_) | Value::JsonList(..) => {
+        Value::List(_) | Value::Merged(..) | Value::JsonList(..) => {
             let items: Vec<String> = value.items().unwrap_or_default().iter().map(print).collect();
             format!("[{}]", items.join(", "))
         }

@@ -46,7 +46,13 @@ pub fn call<'a>(name: &str, values: &[Value<'a>]) -> Option<Outcome<'a>> {
         ("semver", [Value::String(given)]) => {
             made(Semver::parse(given).map(|version| Value::Semver(Arc::new(version))))
         }
+        ("semver", [Value::String(given), Value::Bool(lenient)]) => {
+            made(Semver::parse_as(given, *lenient).map(|version| Value::Semver(Arc::new(version))))
+        }
         ("isSemver", [Value::String(given)]) => Ok(Value::Bool(Semver::parse(given).is_ok())),
+        ("isSemver", [Value::String(given), Value::Bool(lenient)]) => {
+            Ok(Value::Bool(Semver::parse_as(given, *lenient).is_ok()))
+        }
         ("major" | "minor" | "patch", [Value::Semver(version)]) => {
             let at = ["major", "minor", "patch"].iter().position(|part| *part == name).unwrap_or_default();
             i64::try_from(version.numbers[at]).map_or_else(|_| overflow(), |number| Ok(Value::Int(number)))

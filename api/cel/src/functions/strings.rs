@@ -31,6 +31,7 @@ pub fn call<'a>(name: &str, values: &[Value<'a>]) -> Option<Outcome<'a>> {
         ("lowerAscii", []) => made(text.to_ascii_lowercase()),
         ("upperAscii", []) => made(text.to_ascii_uppercase()),
         ("jsonpatch.escapeKey", []) => made(text.replace('~', "~0").replace('/', "~1")),
+        ("strings.quote", []) => made(quoted(text)),
         ("trim", []) => made(text.trim().to_owned()),
         ("reverse", []) => made(text.chars().rev().collect()),
         ("replace", [Value::String(old), Value::String(new)]) => made(text.replace(&**old, new)),
@@ -52,6 +53,26 @@ pub fn call<'a>(name: &str, values: &[Value<'a>]) -> Option<Outcome<'a>> {
         },
         _ => return None,
     })
+}
+
+/// As a literal of the language.
+fn quoted(text: &str) -> String {
+    let mut out = String::from('"');
+    for char in text.chars() {
+        match char {
+            '\x07' => out.push_str("\\a"),
+            '\x08' => out.push_str("\\b"),
+            '\x0c' => out.push_str("\\f"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\x0b' => out.push_str("\\v"),
+            '"' | '\\' => out.extend(['\\', char]),
+            plain => out.push(plain),
+        }
+    }
+    out.push('"');
+    out
 }
 
 fn index_of(text: &str, part: &str, from: usize) -> Option<usize> {
@@ -93,6 +114,9 @@ fn split<'a>(text: &str, by: &str, limit: i64) -> Value<'a> {
     Value::list(parts.into_iter().map(Value::text).collect())
 }
 
+/// A precision makes much of little.
+const FORMATTED_MAX: usize = 4 << 20;
+
 /// `%s`, `%d`, `%f`, `%e`, `%b`, `%x`, `%X`, `%o`, with a precision for decimals.
 fn format<'a>(text: &str, values: &[Value<'_>]) -> Outcome<'a> {
     let (mut out, mut values) = (String::new(), values.iter());
@@ -114,7 +138,11 @@ fn format<'a>(text: &str, values: &[Value<'_>]) -> Outcome<'a> {
             continue;
         }
         let Some(value) = values.next() else { return failed("index out of range") };
-        let digits = precision.parse::<usize>().unwrap_or(6);
+        let digits = match precision.as_str() {
+            "" => Some(6),
+            written => written.parse::<u16>().ok().map(usize::from),
+        };
+        let Some(digits) = digits else { return failed(format!("precision {precision} is too large")) };
         let double = match value {
             Value::Int(number) => Some(*number as f64),
             Value::Uint(number) => Some(*number as f64),
@@ -154,6 +182,9 @@ fn format<'a>(text: &str, values: &[Value<'_>]) -> Outcome<'a> {
             }
         };
         out.push_str(&written);
+        if out.len() > FORMATTED_MAX {
+            return failed(format!("the formatted text is longer than {FORMATTED_MAX} bytes"));
+        }
     }
     Ok(Value::text(out))
 }

@@ -179,6 +179,24 @@ mod tests {
         let optional = json!([{"rule": "oldSelf.hasValue() || self.color == 'red'", "optionalOldSelf": true, "message": "starts red"}]);
         let first = checked(schema(&properties, &optional), &json!({"spec": {"color": "blue"}}), None);
         assert_eq!(first, ["spec: Invalid value: starts red"]);
+        // What has no order is the same in any.
+        let properties = json!({
+            "set": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "integer"}},
+            "map": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["a", "b"], "items": {
+                "type": "object", "required": ["a", "b"], "properties": {"a": {"type": "integer"}, "b": {"type": "string"}, "c": {"type": "integer"}}}},
+        });
+        let rules = json!([
+            {"rule": "self == oldSelf", "message": "fixed"},
+            {"rule": "(self.set + [2, 3]).size() == 3", "message": "a union"},
+        ]);
+        let items = [json!({"a": 1, "b": "x", "c": 1}), json!({"b": "y", "a": 1})];
+        let old = json!({"spec": {"set": [1, 2], "map": items}});
+        let run = |new: Value| checked(schema(&properties, &rules), &json!({"spec": new}), Some(&old));
+        assert_eq!(run(json!({"map": [items[1], items[0]], "set": [2, 1]})), Vec::<String>::new());
+        assert_eq!(
+            run(json!({"map": [items[1], {"a": 1, "b": "x", "c": 2}], "set": [2, 1]})),
+            ["spec: Invalid value: fixed"]
+        );
     }
 
     #[test]

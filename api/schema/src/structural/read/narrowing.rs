@@ -60,7 +60,7 @@ impl Reader<'_> {
         let number = |name: &str| members.get(name).and_then(Value::as_f64);
         let count = |name: &str| members.get(name).and_then(Value::as_u64);
         let pattern = members.get("pattern").and_then(Value::as_str).filter(|text| !text.is_empty());
-        let pattern = pattern.and_then(|text| match regex::Regex::new(text) {
+        let pattern = pattern.and_then(|text| match kontiki_cel::regexp::compile(text) {
             Ok(regex) => Some(Pattern { text: text.to_owned(), regex: Arc::new(regex) }),
             Err(error) => {
                 let detail = format!("must be a valid regular expression, but isn't: {error}");

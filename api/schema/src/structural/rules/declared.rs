@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use kontiki_cel::{Bound, FieldType, ObjectType, Type, escape};
+use kontiki_cel::{Bound, FieldType, Identity, ObjectType, Type, escape};
 use serde_json::Value;
 
-use super::super::{Additional, JsonType, Node};
+use super::super::{Additional, JsonType, ListKind, Node};
 
 /// The largest request, which bounds what no limit bounds.
 const REQUEST_BYTES_MAX: u64 = 3 * 1024 * 1024;
@@ -31,7 +31,7 @@ pub(super) fn declared(node: &Node, resource: bool) -> (Type, Bound) {
         Some(JsonType::Array) => {
             let (of, bound) =
                 node.items.as_ref().map_or((Type::Dyn, Bound::default()), |items| declared(items, items.embedded));
-            (Type::list(of), sized(Some(bound)))
+            (Type::list_by(identity(node), of), sized(Some(bound)))
         }
         Some(JsonType::Object) => match &node.additional {
             Some(Additional::Of(below)) => {
@@ -41,6 +41,14 @@ pub(super) fn declared(node: &Node, resource: bool) -> (Type, Bound) {
             Some(Additional::Anything) => (Type::map(Type::String, Type::Dyn), sized(None)),
             None => (Type::Object(Arc::new(object(node, resource))), sized(None)),
         },
+    }
+}
+
+fn identity(node: &Node) -> Identity {
+    match node.list {
+        ListKind::Atomic => Identity::Place,
+        ListKind::Set => Identity::Value,
+        ListKind::Map => Identity::Keys(node.keys.clone()),
     }
 }
 
