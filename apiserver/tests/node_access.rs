@@ -6,7 +6,7 @@ mod wire;
 use std::{convert::Infallible, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
@@ -240,6 +240,66 @@ fn an_agent_touches_its_own_only() {
             let answer = node.post(path, &request).await;
             assert_eq!(answer.status, code, "{audiences}: {}", answer.text());
         }
+        server.stop().await;
+    });
+}
+
+#[test]
+fn an_agent_reads_its_pods_volumes_and_writes_its_own_devices() {
+    run(async {
+        let server = Running::start().await;
+        let mut admin = server.admin().await;
+        admin.service_account("default").await;
+        let (volumes, storage) = ("/api/v1/persistentvolumes", "/apis/storage.k8s.io/v1/volumeattachments");
+        let resource = "/apis/resource.k8s.io/v1";
+        let (claims, slices) =
+            (format!("{resource}/namespaces/default/resourceclaims"), format!("{resource}/resourceslices"));
+        let slice = |name: &str, node: &str| {
+            let pool = json!({"name": name, "generation": 1, "resourceSliceCount": 1});
+            let spec = json!({"nodeName": node, "driver": "d.example.com", "pool": pool, "devices": []});
+            json!({"metadata": {"name": name}, "spec": spec})
+        };
+        let mut objects = Vec::new();
+        for (name, node) in [("mine", "n1"), ("theirs", "n2")] {
+            let claimed = json!({"name": "v", "persistentVolumeClaim": {"claimName": name}});
+            let mut owner = pod(name, node, "none");
+            owner["spec"]["volumes"] = json!([claimed]);
+            owner["spec"]["resourceClaims"] = json!([{"name": "c", "resourceClaimName": name}]);
+            let volume = json!({"metadata": {"name": name}, "spec": {
+                "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/x"},
+                "claimRef": {"namespace": "default", "name": name}}});
+            let source = json!({"persistentVolumeName": name});
+            let attachment =
+                json!({"metadata": {"name": name}, "spec": {"attacher": "a", "nodeName": node, "source": source}});
+            let request = json!({"name": "r", "exactly": {"deviceClassName": "d"}});
+            let claim = json!({"metadata": {"name": name}, "spec": {"devices": {"requests": [request]}}});
+            objects.extend([
+                ("/api/v1/namespaces/default/pods", owner),
+                (volumes, volume),
+                (storage, attachment),
+                (&*claims, claim),
+                (&*slices, slice(name, node)),
+            ]);
+        }
+        for (path, object) in objects {
+            let made = admin.post(path, &object).await;
+            assert_eq!(made.status, 201, "{path}: {}", made.text());
+        }
+        let credentials = server.api.core().pki.node("n1", &[]).unwrap();
+        let mut node = server.client(Some(&credentials.client)).await;
+        for path in [volumes, storage, &claims, &slices] {
+            assert_eq!(node.get(&format!("{path}/mine")).await.status, 200, "{path}");
+            assert_eq!(node.get(&format!("{path}/theirs")).await.status, 403, "{path}");
+            assert_eq!(node.get(path).await.status, 403, "{path}");
+        }
+        for (selector, code) in [("n1", 200), ("n2", 403)] {
+            let selected = format!("{slices}?fieldSelector=spec.nodeName%3D{selector}");
+            assert_eq!(node.get(&selected).await.status, code, "{selector}");
+        }
+        assert_eq!(node.post(&slices, &slice("more", "n1")).await.status, 201);
+        assert_eq!(node.post(&slices, &slice("stray", "n2")).await.status, 403);
+        assert_eq!(node.call(Method::DELETE, &format!("{slices}/theirs"), Bytes::new()).await.status, 403);
+        assert_eq!(node.call(Method::DELETE, &format!("{slices}/mine"), Bytes::new()).await.status, 200);
         server.stop().await;
     });
 }

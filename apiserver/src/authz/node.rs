@@ -34,11 +34,15 @@ pub fn decide(core: &Core, node: &str, question: Question<'_>) -> Result<Decisio
             "get" | "patch" | "update" => related(core, node, asked, Referred::PersistentVolumeClaim),
             _ => Ok(no("can only get/update/patch this type")),
         },
-        ("", "persistentvolumeclaims") => match (verb, asked.subresource.as_str()) {
-            ("get", "") => related(core, node, asked, Referred::PersistentVolumeClaim),
-            ("get", _) => Ok(no("cannot get subresource")),
-            _ => Ok(no("can only get individual resources of this type")),
-        },
+        ("", "persistentvolumeclaims") => {
+            gettable(verb, asked, || related(core, node, asked, Referred::PersistentVolumeClaim))
+        }
+        ("", "persistentvolumes") => gettable(verb, asked, || volume(core, node, &asked.name)),
+        ("storage.k8s.io", "volumeattachments") => gettable(verb, asked, || attachment(core, node, &asked.name)),
+        ("resource.k8s.io", "resourceclaims") => {
+            gettable(verb, asked, || related(core, node, asked, Referred::ResourceClaim))
+        }
+        ("resource.k8s.io", "resourceslices") => Ok(slice(core, node, verb, asked, question.field_selector)),
         ("", "serviceaccounts") => match (verb, asked.subresource.as_str()) {
             ("create", "token") | ("get", "") if !asked.name.is_empty() => {
                 related(core, node, asked, Referred::ServiceAccount)
@@ -75,22 +79,80 @@ fn readable(core: &Core, node: &str, verb: &str, asked: &ResourceInfo, kind: Ref
     })
 }
 
+/// Reading one object by its name, in no other way.
+fn gettable(
+    verb: &str,
+    asked: &ResourceInfo,
+    judge: impl FnOnce() -> Result<Decision, Status>,
+) -> Result<Decision, Status> {
+    match (verb, asked.subresource.as_str()) {
+        ("get", "") => judge(),
+        ("get", _) => Ok(no("cannot get subresource")),
+        _ => Ok(no("can only get individual resources of this type")),
+    }
+}
+
 /// Whether a pod of this node, in the object's namespace, refers to it.
 fn related(core: &Core, node: &str, asked: &ResourceInfo, kind: Referred) -> Result<Decision, Status> {
-    if asked.name.is_empty() {
-        return Ok(no("No Object name found"));
+    match asked.name.as_str() {
+        "" => Ok(no("No Object name found")),
+        name => referred(core, node, (&asked.namespace, name), kind),
     }
-    let scope = Scope { resource: "pods".to_owned(), namespace: Some(asked.namespace.clone()) };
+}
+
+fn referred(core: &Core, node: &str, (namespace, name): (&str, &str), kind: Referred) -> Result<Decision, Status> {
+    let scope = Scope { resource: "pods".to_owned(), namespace: Some(namespace.to_owned()) };
     let own = |_: &Key, head: &Head| is_on(head, node);
     let options = ListOptions { filter: Some(&own), ..ListOptions::default() };
     let page = core.log.list(&scope, options).map_err(|error| unreadable(&error))?;
     for stored in page.items {
         let pod: Value = serde_json::from_slice(&stored.body).map_err(failure::internal)?;
-        if refers(&pod, kind, &asked.name) {
+        if refers(&pod, kind, name) {
             return Ok(yes());
         }
     }
     Ok(unrelated(node))
+}
+
+/// A volume belongs to the claim that it names.
+fn volume(core: &Core, node: &str, name: &str) -> Result<Decision, Status> {
+    let Some(volume) = read(core, &Key::new("persistentvolumes", "", name))? else { return Ok(unrelated(node)) };
+    let claim = &volume["spec"]["claimRef"];
+    match (claim["namespace"].as_str(), claim["name"].as_str()) {
+        (Some(namespace), Some(name)) => referred(core, node, (namespace, name), Referred::PersistentVolumeClaim),
+        _ => Ok(unrelated(node)),
+    }
+}
+
+fn attachment(core: &Core, node: &str, name: &str) -> Result<Decision, Status> {
+    let attachment = read(core, &Key::new("volumeattachments.storage.k8s.io", "", name))?;
+    let own = attachment.is_some_and(|attachment| attachment["spec"]["nodeName"] == node);
+    Ok(if own { yes() } else { unrelated(node) })
+}
+
+fn read(core: &Core, key: &Key) -> Result<Option<Value>, Status> {
+    let stored = core.stored(key)?;
+    stored.map(|stored| serde_json::from_slice(&stored.body).map_err(failure::internal)).transpose()
+}
+
+/// What is created, and each that is deleted with others, `restriction` looks at.
+fn slice(core: &Core, node: &str, verb: &str, asked: &ResourceInfo, selector: &str) -> Decision {
+    match (verb, asked.subresource.as_str()) {
+        (_, subresource) if !subresource.is_empty() => no("cannot authorize ResourceSlice subresources"),
+        ("create", _) => yes(),
+        ("get" | "update" | "patch" | "delete", _) => {
+            let head = core.log.head(&Key::new("resourceslices.resource.k8s.io", "", &*asked.name));
+            if head.is_some_and(|(_, head)| is_on(&head, node)) { yes() } else { unrelated(node) }
+        }
+        ("watch" | "list" | "deletecollection", _) if selects_own(selector, node) => yes(),
+        ("watch" | "list" | "deletecollection", _) => {
+            no("can only list/watch/deletecollection resourceslices with nodeName field selector")
+        }
+        _ => no(
+            "only the following verbs are allowed for a ResourceSlice: get, watch, list, create, update, patch, delete, \
+             deletecollection",
+        ),
+    }
 }
 
 fn lease(node: &str, verb: &str, asked: &ResourceInfo) -> Decision {
@@ -152,7 +214,7 @@ pub fn is_on(head: &Head, node: &str) -> bool {
     head.fields.get(NODE_FIELD).is_some_and(|bound| bound == node)
 }
 
-/// Whether a field selector leaves no pod of another node.
+/// Whether a field selector leaves no object of another node.
 fn selects_own(selector: &str, node: &str) -> bool {
     FieldSelector::parse(selector).is_ok_and(|selector| selector.required(NODE_FIELD) == Some(node))
 }

@@ -36,6 +36,7 @@ pub(crate) fn check(writing: &Writing<'_>) -> Result<(), String> {
         }
         ("certificates.k8s.io", "certificatesigningrequests") => certificate(node, writing),
         ("coordination.k8s.io", "leases") => named_as_node(node, writing, "can only access node lease"),
+        ("resource.k8s.io", "resourceslices") => slice(node, writing),
         ("storage.k8s.io", "csinodes") => named_as_node(node, writing, "can only access CSINode"),
         _ => Ok(()),
     }
@@ -45,6 +46,21 @@ fn named_as_node(node: &str, writing: &Writing<'_>, what: &str) -> Result<(), St
     match writing.name == node {
         true => Ok(()),
         false => Err(format!("{what} with the same name as the requesting node")),
+    }
+}
+
+/// One that is changed the authorizer knows; the one to come it does not, nor those that are deleted with others.
+fn slice(node: &str, writing: &Writing<'_>) -> Result<(), String> {
+    let judged = match writing.operation {
+        "create" => writing.new,
+        "delete" => writing.old,
+        _ => return Ok(()),
+    };
+    match judged.is_some_and(|slice| slice["spec"]["nodeName"] == node) {
+        true => Ok(()),
+        false => {
+            Err(format!("can only {} ResourceSlice with the same NodeName as the requesting node", writing.operation))
+        }
     }
 }
 
@@ -252,6 +268,9 @@ mod tests {
         of_a_workload["metadata"]["ownerReferences"][0]["kind"] = json!("ReplicaSet");
         let mut with_secret = mirror.clone();
         with_secret["spec"]["volumes"] = json!([{"secret": {"secretName": "s"}}]);
+        let mut with_claim = mirror.clone();
+        with_claim["spec"]["resourceClaims"] = json!([{"name": "c", "resourceClaimName": "c"}]);
+        let slices = ("resource.k8s.io", "resourceslices");
         let cases = [
             (
                 judge(
@@ -342,7 +361,21 @@ mod tests {
                 judge(("coordination.k8s.io", "leases"), "", "create", "o", json!({}), none.clone()),
                 Some("can only access node lease with the same name as the requesting node"),
             ),
-            (judge(("", "events"), "", "create", "e", json!({}), none), None),
+            (judge(("", "events"), "", "create", "e", json!({}), none.clone()), None),
+            (judge(slices, "", "create", "s", on("n"), none.clone()), None),
+            (
+                judge(slices, "", "create", "s", on("o"), none.clone()),
+                Some("can only create ResourceSlice with the same NodeName as the requesting node"),
+            ),
+            (judge(slices, "", "delete", "s", none.clone(), on("n")), None),
+            (
+                judge(slices, "", "delete", "s", none.clone(), json!({"spec": {"allNodes": true}})),
+                Some("can only delete ResourceSlice with the same NodeName as the requesting node"),
+            ),
+            (
+                judge(pods, "", "create", "p", with_claim, none),
+                Some("node \"n\" can not create pods that reference resourceclaims"),
+            ),
         ];
         for (told, expected) in cases {
             assert_eq!(told.as_deref(), expected);
