@@ -179,16 +179,19 @@ pub fn render(kind: &Kind, form: FrameForm, event: EventType, stored: &Stored, c
             render::table(kind, rows, std::slice::from_ref(stored), &meta, &mut object)?;
         }
     }
-    match form.wire() {
+    let mut frame = match form.wire() {
         Wire::Json => {
             object.extend_from_slice(b"}\n");
-            Ok(object.into())
+            object
         }
         Wire::Protobuf => {
             let object = content::protobuf(&Source::parse(&object).map_err(failure::internal)?)?;
-            Ok(watch_frame(event.name(), &object).into())
+            watch_frame(event.name(), &object)
         }
-    }
+    };
+    // It may be kept: the metadata of a large object holds on to no more than itself.
+    frame.shrink_to_fit();
+    Ok(frame.into())
 }
 
 /// A bookmark: everything up to the revision was told. `initial` marks the end of the initial events.
@@ -273,6 +276,26 @@ mod tests {
         assert_eq!(frames.lock().frames.len(), FRAMES_MAX);
         let bytes: usize = frames.lock().frames.values().map(Bytes::len).sum();
         assert_eq!(frames.lock().bytes, bytes);
+    }
+
+    #[test]
+    fn what_is_kept_of_a_large_object_is_no_larger_than_what_is_told_of_it() {
+        let kind = by_gvk("", "v1", "ConfigMap").unwrap();
+        let metadata = json!({"name": "a", "namespace": "n", "uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z"});
+        let object = json!({"metadata": metadata, "data": {"k": "x".repeat(500_000)}});
+        let sealed = object::seal(kind, object).unwrap();
+        let key = Key::new("configmaps", "n", "a");
+        let stored = Stored { key, revision: 1, head: sealed.head.into(), body: sealed.body };
+        for form in [
+            FrameForm::Metadata(Wire::Json, MetaVersion::V1),
+            FrameForm::Metadata(Wire::Protobuf, MetaVersion::V1),
+            FrameForm::Table(IncludeObject::Metadata, MetaVersion::V1),
+        ] {
+            let frame = render(kind, form, EventType::Added, &stored, true).unwrap();
+            let length = frame.len();
+            // The allocation as it is, with its capacity.
+            assert!(length < 8_000 && Vec::from(frame).capacity() < 2 * length, "{form:?}");
+        }
     }
 
     #[test]
