@@ -77,7 +77,8 @@ impl RequestInfo {
         let mut info = ResourceInfo { group, version, ..ResourceInfo::default() };
         info.read_place(&mut parts);
         let mut verb = resource_verb(method);
-        if verb == "get" && watch_path {
+        if watch_path {
+            // Whatever the method: only GET is served there.
             verb = "watch";
         } else if info.name.is_empty() && verb == "get" {
             verb = if flag(query, "watch") { "watch" } else { "list" };
@@ -154,7 +155,8 @@ impl ResourceInfo {
             }
         };
         let asks_about = matches!(*method, Method::HEAD | Method::OPTIONS);
-        let allowed = if asks_about { proxied } else { offered.contains(&verb) };
+        let asks_otherwise = verb == "watch" && *method != Method::GET;
+        let allowed = if asks_about { proxied } else { offered.contains(&verb) && !asks_otherwise };
         if !allowed {
             return Err(failure::method_not_allowed());
         }
@@ -327,6 +329,8 @@ mod tests {
                 "patch g=apps v=v1 ns=a r=deployments n=d s=scale rest=",
             ),
             ("GET", "/api/v1/watch/namespaces/a/pods", "watch g= v=v1 ns=a r=pods n= s= rest="),
+            ("DELETE", "/api/v1/watch/namespaces/a/pods", "watch g= v=v1 ns=a r=pods n= s= rest="),
+            ("PUT", "/api/v1/watch/namespaces/a/pods/x", "watch g= v=v1 ns=a r=pods n=x s= rest="),
             (
                 "POST",
                 "/api/v1/nodes/n/proxy/images/a%2Fb?x=1",

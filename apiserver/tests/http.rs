@@ -7,6 +7,10 @@ use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use kontiki_apiserver::{Identity, limits, peers};
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 use tower_service::Service as _;
 
 use wire::{Running, read};
@@ -458,6 +462,22 @@ fn both_ends_of_a_connection_notice_when_the_other_vanishes() {
             }
         };
         tokio::time::timeout(std::time::Duration::from_secs(20), probed).await.expect("both are probed");
+        server.stop().await;
+    });
+}
+
+#[test]
+fn who_speaks_without_tls_is_told_so() {
+    run(async {
+        let server = Running::start().await;
+        for request in ["GET /api HTTP/1.1\r\nhost: a\r\n\r\n", "DELETE / HTTP/1.0\r\n\r\n"] {
+            let mut stream = TcpStream::connect(server.api.local_address()).await.unwrap();
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.starts_with("HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request"), "{answer}");
+        }
+        assert_eq!(server.admin().await.get("/readyz").await.status, 200);
         server.stop().await;
     });
 }

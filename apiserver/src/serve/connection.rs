@@ -5,6 +5,7 @@
 
 use std::{
     convert::Infallible,
+    io,
     pin::pin,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -17,7 +18,12 @@ use hyper::{
     service::{Service, service_fn},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::{net::TcpStream, sync::oneshot, time::Instant};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    sync::oneshot,
+    time::Instant,
+};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
@@ -109,7 +115,15 @@ impl Connections {
     }
 
     async fn handshake(&self, stream: TcpStream, leaving: &Leaving) -> Option<Box<TlsStream<TcpStream>>> {
-        let handshake = tokio::time::timeout(limits::HANDSHAKE_TIME_MAX, self.tls.accept(stream));
+        let handshake = async {
+            let mut first = [0; 5];
+            let seen = stream.peek(&mut first).await?;
+            match is_plain(&first[..seen]) {
+                true => Err(refuse_plain(stream).await.err().unwrap_or_else(|| io::ErrorKind::InvalidData.into())),
+                false => self.tls.accept(stream).await,
+            }
+        };
+        let handshake = tokio::time::timeout(limits::HANDSHAKE_TIME_MAX, handshake);
         let outcome = tokio::select! {
             outcome = handshake => outcome,
             () = leaving.due() => return None,
@@ -232,4 +246,18 @@ fn last(version: Version, mut response: warp::reply::Response, core: &Core) -> w
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+/// Whether somebody speaks HTTP without TLS.
+fn is_plain(first: &[u8]) -> bool {
+    ["GET /", "HEAD ", "POST ", "PUT /", "PATCH", "DELET", "OPTIO"].iter().any(|method| first == method.as_bytes())
+}
+
+/// In the words of Go's server. The request is read first: what is left unread would take the answer back.
+async fn refuse_plain(mut stream: TcpStream) -> io::Result<()> {
+    let mut request = vec![0; 8 * 1024];
+    stream.read(&mut request).await?;
+    let answer = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
+    stream.write_all(answer).await?;
+    stream.shutdown().await
 }
