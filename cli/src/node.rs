@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
+use futures::FutureExt as _;
 use kontiki_apiserver::{ApiServer, Identity};
 use kontiki_informer::Clients;
 use kontiki_node::{NodeConfig, NodeTls};
@@ -75,7 +76,10 @@ pub async fn run(arguments: &Up, layout: &Layout, server: &ApiServer, cancel: Ca
     let network = Clients::new(server.in_process(identity), "kontiki-network").plain();
     let network = kontiki_network::run(network, name, arguments.pods.pod_cidr.clone(), own_ports, cancel.clone());
     let agent = kontiki_node::run(config, agent, runtime, cancel);
-    let (agent, network) = tokio::join!(agent, network);
-    agent.context("the node agent ended")?;
-    network.context("the Service network ended")
+    // One that cannot go on ends the other: half a node looks alive.
+    tokio::try_join!(
+        agent.map(|ended| ended.context("the node agent ended")),
+        network.map(|ended| ended.context("the Service network ended")),
+    )?;
+    Ok(())
 }

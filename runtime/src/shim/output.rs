@@ -71,7 +71,8 @@ impl Stdio {
             stdin: None,
             stdin_waiting: VecDeque::new(),
             stdin_ending: false,
-            stdin_once: request.stdin_once,
+            // A terminal outlives who sits at it.
+            stdin_once: request.stdin_once && !request.tty,
             attached: Vec::new(),
             ended: false,
             log,

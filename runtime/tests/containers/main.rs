@@ -36,6 +36,7 @@ fn main() -> std::process::ExitCode {
         ("an_image_is_a_volume_until_its_sandbox_goes", |bench| {
             Box::pin(an_image_is_a_volume_until_its_sandbox_goes(bench))
         }),
+        ("a_terminal_outlives_its_sessions", |bench| Box::pin(sessions::a_terminal_outlives_its_sessions(bench))),
         ("attached_clients_talk_to_the_container", |bench| {
             Box::pin(sessions::attached_clients_talk_to_the_container(bench))
         }),

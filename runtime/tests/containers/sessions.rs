@@ -85,6 +85,22 @@ pub async fn commands_run_on_a_terminal(bench: Bench) -> Outcome {
     Ok(())
 }
 
+pub async fn a_terminal_outlives_its_sessions(bench: Bench) -> Outcome {
+    bench.runtime.run_sandbox(bench.sandbox("pod")).await?;
+    let mut spec = bench.shell("main", "while read line; do echo \"got $line\"; done");
+    (spec.tty, spec.stdin, spec.stdin_once) = (true, true, true);
+    bench.start("pod", spec).await?;
+    for word in ["first", "second", "third"] {
+        let mut attached = bench.runtime.attach("pod", "main", true).await?;
+        let mut stdin = attached.stdin.take().ok_or("no stdin")?;
+        stdin.write_all(format!("{word}\n").as_bytes()).await?;
+        drop(stdin);
+        bench.wait_for_log("main", &format!("got {word}")).await?;
+    }
+    bench.runtime.remove_sandbox("pod").await?;
+    Ok(())
+}
+
 pub async fn attached_clients_talk_to_the_container(bench: Bench) -> Outcome {
     bench.runtime.run_sandbox(bench.sandbox("pod")).await?;
     let mut spec =
