@@ -139,6 +139,22 @@ async fn pods_are_bound_once_and_evicted() {
 #[tokio::test]
 async fn log_requests_name_their_container() {
     let server = Server::start().await;
+#[tokio::test]
+async fn what_is_off_in_kubernetes_is_not_stored() {
+    let server = Server::start().await;
+    let leases = || server.on("coordination.k8s.io/Lease", "default");
+    let lease = json!({"metadata": {"name": "l"}, "spec": {"holderIdentity": "a", "strategy": "x"}});
+    let created = leases().create(&lease).await.expect(201);
+    assert_eq!(created["spec"], json!({"holderIdentity": "a"}));
+    let patched = leases().name("l").merge(&json!({"spec": {"preferredHolder": "b"}})).await.expect(200);
+    assert_eq!(patched["spec"], created["spec"]);
+    let config = json!({"metadata": {"name": "n"}, "status": {"config": {"error": "e"}}});
+    server.on("Node", "").create(&config).await.expect(201);
+    let status = server.on("Node", "").name("n").sub("status");
+    let patched = status.merge(&json!({"status": {"config": {"error": "e"}}})).await.expect(200);
+    assert_eq!(patched["status"].get("config"), None);
+}
+
     let pods = || server.on("Pod", "default");
     let containers =
         json!([{"name": "a", "image": "example.local/app:1"}, {"name": "b", "image": "example.local/app:1"}]);

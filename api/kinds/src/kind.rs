@@ -11,7 +11,10 @@ use serde_json::{Value, json};
 
 use crate::podsecurity::PodSecurity;
 use crate::quota::Measure;
-use crate::{Admit, Claim, Custom, DefaultClass, Edit, Limited, Review, Scale, Subresource, column, tree};
+use crate::{
+    Admit, Claim, Custom, DefaultClass, Disabled, Edit, Limited, Review, Scale, Subresource, column, disabled, pod,
+    tree,
+};
 
 /// Who says what, in `metadata`.
 const MANAGED: &str = "managedFields";
@@ -71,6 +74,8 @@ pub struct Kind {
     pub lookups: fn(&Value) -> Vec<Lookup>,
     /// Built-in admission of a new object, in order.
     pub admit: &'static [Admit],
+    /// What Kubernetes has in its types and does not take yet. That of pods and of templates of pods is not repeated here.
+    pub disabled: &'static [Disabled],
     /// Before a create: resets what a client may not set (status), sets the initial state.
     pub prepare_create: fn(&mut Value),
     /// Before an update of the main resource: `(new, old)`; keeps what a client may not change (status).
@@ -336,6 +341,7 @@ impl Kind {
         cells: |object, now| vec![column::name(object), column::age(object, now)],
         row_conditions: |_| Vec::new(),
         default: |_| {},
+        disabled: &[],
         lookups: |_| Vec::new(),
         admit: &[],
         prepare_create: |_| {},
@@ -465,6 +471,16 @@ impl Kind {
     pub fn needs(&self, name: &str) -> bool {
         let initial = || (self.initial)().iter().any(|object| tree::text(object, "/metadata/name") == name);
         self.protected.names.contains(&name) || initial()
+    /// Takes away what Kubernetes does not take yet, unless the old object has it. Before the object is prepared.
+    pub fn drop_disabled(&self, new: &mut Value, old: Option<&Value>) {
+        let kind = self.stored();
+        disabled::drop_disabled(kind.disabled, new, old);
+        let Some(pods) = kind.pod_security.and_then(PodSecurity::pod_spec) else { return };
+        if let Some(spec) = new.pointer_mut(&pods) {
+            disabled::drop_disabled(pod::DISABLED, spec, old.map(|old| tree::at(old, &pods)));
+        }
+    }
+
     }
 
     /// How the subresource changes the object, if it is one that does.

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::column::{self, text_column};
 use crate::tree::{at, int, text};
-use crate::{Column, FinalizerRule, Kind, Restore, Retention, metadata};
+use crate::{Column, Disabled, FinalizerRule, Kind, Restore, Retention, metadata};
 
 pub static KIND: Kind = Kind {
     group: "coordination.k8s.io",
@@ -18,6 +18,10 @@ pub static KIND: Kind = Kind {
     unconditional_update: false,
     columns: COLUMNS,
     cells: |lease, now| vec![column::name(lease), text(lease, "/spec/holderIdentity").into(), column::age(lease, now)],
+    disabled: &[
+        Disabled::new("CoordinatedLeaderElection", &[&["spec", "strategy"]]),
+        Disabled::new("CoordinatedLeaderElection", &[&["spec", "preferredHolder"]]),
+    ],
     validate,
     validate_update: |new, old, faults| metadata::validate_update(new, old, faults),
     retention: Retention::Short,

@@ -23,6 +23,7 @@ pub mod custom;
 pub mod customresourcedefinition;
 mod daemonset;
 mod deployment;
+mod disabled;
 mod endpoints;
 mod endpointslice;
 mod event;
@@ -71,6 +72,7 @@ pub use admission::{Admit, DefaultClass, Limited, Review};
 pub use age::{age, human_duration};
 pub use claim::{Claim, Holder, Ledger, Pool};
 pub use custom::Custom;
+pub use disabled::Disabled;
 pub use kind::{
     AdmitFacts, Author, Column, Deletion, Field, FinalizerRule, Grants, Kind, Lookup, NameRule, Orphans, Protected,
     Restore, Signed, Spelling,

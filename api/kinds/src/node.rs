@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::column::{self, text_column};
 use crate::names::{cidr, label_value, parse_cidr, qualified, report};
 use crate::tree::{at, fill, flag, keep, list, members, object, single_and_list, text};
-use crate::{Admit, AdmitFacts, Column, Field, Kind, Restore, Subresource, metadata, pod};
+use crate::{Admit, AdmitFacts, Column, Disabled, Field, Kind, Restore, Subresource, metadata, pod};
 
 pub static KIND: Kind = Kind {
     kind: "Node",
@@ -24,6 +24,10 @@ pub static KIND: Kind = Kind {
     cells,
     default,
     prepare_update: |new, old| keep(new, old, "status"),
+    disabled: &[
+        Disabled::new("DynamicKubeletConfig", &[&["spec", "configSource"]]),
+        Disabled::new("DynamicKubeletConfig", &[&["status", "config"]]),
+    ],
     admit: &[Admit { plugin: "TaintNodesByCondition", admit }],
     validate,
     validate_update,

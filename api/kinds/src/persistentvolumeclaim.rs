@@ -6,12 +6,12 @@ use kontiki_model::Faults;
 use serde_json::{Value, json};
 
 use crate::column::{self, text_column};
-use crate::names::{qualified, report, subdomain};
+use crate::names::{label, qualified, report, subdomain};
 use crate::persistentvolume::{self, protect};
 use crate::pod::{self, quantity};
 use crate::storage::storageclass;
 use crate::tree::{NULL, at, fill, fill_text, flag, keep, members, missing, object, remove, set, text};
-use crate::{Admit, Column, Kind, Lookup, Review, Subresource, limitrange, metadata, selector, volumes};
+use crate::{Admit, Column, Disabled, Kind, Lookup, Review, Subresource, limitrange, metadata, selector, volumes};
 
 pub static KIND: Kind = Kind {
     kind: "PersistentVolumeClaim",
@@ -45,8 +45,15 @@ pub static KIND: Kind = Kind {
             Ok(())
         },
     }],
-    prepare_create: |claim| claim["status"] = json!({"phase": "Pending"}),
-    prepare_update: |new, old| keep(new, old, "status"),
+    disabled: &[Disabled::new("CrossNamespaceVolumeDataSource", &[&["spec", "dataSourceRef"]]).naming("namespace")],
+    prepare_create: |claim| {
+        claim["status"] = json!({"phase": "Pending"});
+        settle_sources(claim, None);
+    },
+    prepare_update: |new, old| {
+        keep(new, old, "status");
+        settle_sources(new, Some(old));
+    },
     validate,
     validate_update,
     validate_status,
@@ -69,7 +76,6 @@ const COLUMNS: &[Column] = &[
     text_column("VolumeMode", 1, "A file system, or a raw device."),
 ];
 
-/// The old form of where the content comes from, and the new one, are the same unless a namespace is named.
 fn default(claim: &mut Value) {
     fill_text(object(claim, "status"), "phase", "Pending");
     let spec = object(claim, "spec");
@@ -77,12 +83,31 @@ fn default(claim: &mut Value) {
     for pointer in ["/resources/requests", "/resources/limits"] {
         pod::round_resources(spec, pointer);
     }
+}
+
+/// Where the content comes from: the old form and the new one.
+const SOURCES: [&str; 2] = ["dataSource", "dataSourceRef"];
+
+/// The old form of where the content comes from, and the new one, are the same unless a namespace is named. What the old one
+/// cannot say is ignored in it, as it was before there was another.
+fn settle_sources(claim: &mut Value, before: Option<&Value>) {
+    let spec = object(claim, "spec");
+    let has = |spec: &Value, member: &str| !missing(spec, &format!("/{member}"));
+    let had = before.is_some_and(|before| SOURCES.iter().any(|member| has(at(before, "/spec"), member)));
+    if !had && !has(spec, "dataSourceRef") && !is_claim_or_snapshot(at(spec, "/dataSource")) {
+        remove(spec, "dataSource");
+    }
     let (old, new) = (at(spec, "/dataSource").clone(), at(spec, "/dataSourceRef").clone());
     if !old.is_null() && new.is_null() {
         spec["dataSourceRef"] = old;
     } else if old.is_null() && !new.is_null() && text(&new, "/namespace").is_empty() {
         fill(spec, "dataSource", new);
     }
+}
+
+fn is_claim_or_snapshot(source: &Value) -> bool {
+    let (group, kind) = (text(source, "/apiGroup"), text(source, "/kind"));
+    matches!((group, kind), ("", "PersistentVolumeClaim") | ("snapshot.storage.k8s.io", "VolumeSnapshot"))
 }
 
 fn validate(claim: &Value, faults: &mut Faults) {
@@ -101,7 +126,7 @@ pub fn validate_spec(spec: &Value, path: &str, faults: &mut Faults) {
     volumes::validate_class(spec, "storageClassName", path, faults);
     volumes::validate_mode(spec, path, faults);
     volumes::validate_class(spec, "volumeAttributesClassName", path, faults);
-    for member in ["dataSource", "dataSourceRef"] {
+    for member in SOURCES {
         validate_data_source(at(spec, &format!("/{member}")), &format!("{path}.{member}"), faults);
     }
     let (old, new) = (at(spec, "/dataSource"), at(spec, "/dataSourceRef"));
@@ -126,6 +151,10 @@ fn validate_data_source(source: &Value, path: &str, faults: &mut Faults) {
         if text(source, &format!("/{member}")).is_empty() {
             faults.required(format!("{path}.{member}"), "");
         }
+    }
+    let namespace = text(source, "/namespace");
+    if !namespace.is_empty() {
+        report(label(namespace), namespace, &format!("{path}.namespace"), faults);
     }
     if group.is_empty() && kind != "PersistentVolumeClaim" {
         faults.invalid(path, kind, "must be 'PersistentVolumeClaim' when referencing the default apiGroup");

@@ -44,7 +44,7 @@ pub use warnings::{deprecated_node_label, name_of_pods as name_warnings, templat
 
 use crate::podsecurity::PodSecurity;
 use crate::tree::{at, flag, list, text};
-use crate::{Deletion, Field, Kind, Subresource, limitrange, priorityclass};
+use crate::{Deletion, Disabled, Field, Kind, Subresource, limitrange, priorityclass};
 
 pub static KIND: Kind = Kind {
     kind: "Pod",
@@ -79,6 +79,7 @@ pub static KIND: Kind = Kind {
     lookups: admission::lookups,
     admit: admission::PLUGINS,
     prepare_create: |pod| {
+    disabled: &[Disabled::new("DRANodeAllocatableResources", &[&["status", "nodeAllocatableResourceClaimStatuses"]])],
         label_keys::merge(pod);
         let class = qos_class(pod).name();
         pod["status"] = json!({"phase": "Pending", "qosClass": class});
@@ -111,6 +112,25 @@ pub static KIND: Kind = Kind {
 };
 
 const FIELDS: &[Field] = &[
+/// What Kubernetes does not take yet in the spec of pods, wherever one stands.
+pub const DISABLED: &[Disabled] = &[
+    Disabled::new(
+        "ClusterTrustBundleProjection",
+        &[&["volumes", "*", "projected", "sources", "*", "clusterTrustBundle"]],
+    ),
+    Disabled::new(
+        "ContainerStopSignals",
+        &[
+            &["containers", "*", "lifecycle", "stopSignal"],
+            &["initContainers", "*", "lifecycle", "stopSignal"],
+            &["ephemeralContainers", "*", "lifecycle", "stopSignal"],
+        ],
+    )
+    .with_holder(),
+    Disabled::new("GenericWorkload", &[&["schedulingGroup"]]),
+    Disabled::new("PodCertificateRequest", &[&["volumes", "*", "projected", "sources", "*", "podCertificate"]]),
+];
+
     Field { path: "spec.nodeName", get: |pod| text(pod, "/spec/nodeName").to_owned() },
     Field { path: "spec.restartPolicy", get: |pod| text(pod, "/spec/restartPolicy").to_owned() },
     Field { path: "spec.schedulerName", get: |pod| text(pod, "/spec/schedulerName").to_owned() },

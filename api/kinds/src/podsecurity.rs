@@ -33,5 +33,16 @@ pub enum PodSecurity {
     Policy,
 }
 
+impl PodSecurity {
+    /// Where the pods' spec stands, as a JSON pointer.
+    pub fn pod_spec(self) -> Option<String> {
+        match self {
+            PodSecurity::Pod => Some("/spec".to_owned()),
+            PodSecurity::Template(pointer) => Some(format!("{pointer}/spec")),
+            PodSecurity::Policy => None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests;

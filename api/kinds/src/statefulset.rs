@@ -8,7 +8,8 @@ use crate::names::{label, report};
 use crate::podsecurity::PodSecurity;
 use crate::tree::{at, fill, fill_text, int, keep, list, list_mut, missing, object, text};
 use crate::{
-    Column, FinalizerRule, Kind, NameRule, Subresource, int_or_percent, metadata, persistentvolumeclaim, pod, workload,
+    Column, Disabled, FinalizerRule, Kind, NameRule, Subresource, int_or_percent, metadata, persistentvolumeclaim, pod,
+    workload,
 };
 
 pub static KIND: Kind = Kind {
@@ -36,6 +37,10 @@ pub static KIND: Kind = Kind {
             column::joined(set, "/spec/template/spec/containers", "/image"),
         ]
     },
+    disabled: &[Disabled::new(
+        "MaxUnavailableStatefulSet",
+        &[&["spec", "updateStrategy", "rollingUpdate", "maxUnavailable"]],
+    )],
     default,
     prepare_create: |set| set["status"] = json!({}),
     prepare_update: |new, old| keep(new, old, "status"),

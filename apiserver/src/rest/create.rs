@@ -150,6 +150,7 @@ async fn decide(
     let Admitted { mut object, mut told } = admitted;
     let mut change = Change::default();
     naming::fill(&mut object);
+    kind.drop_disabled(&mut object, None);
     (kind.prepare_create)(&mut object);
     // Of what will be stored, whoever made it so.
     admission::may_give(call, view, &object, None)?;

@@ -237,6 +237,9 @@ fn take_over(call: &Call<'_>, managed: Managed, new: &mut Value, (old, shown): (
 /// Takes back what a write by these rules may not change, and counts and dates what it does.
 fn prepare(call: &Call<'_>, rules: Rules, new: &mut Value, old: &Value) {
     let kind = call.kind;
+    if rules != Rules::Internal {
+        kind.drop_disabled(new, Some(old));
+    }
     match rules {
         Rules::Main => (kind.prepare_update)(new, old),
         Rules::Status => {

@@ -9,7 +9,7 @@ use crate::column::{self, text_column};
 use crate::names::{report, subdomain};
 use crate::pod::validate_node_selector;
 use crate::tree::{at, fill, flag, int, list, list_mut, members, missing, text};
-use crate::{Column, Field, Kind, Restore, fields, metadata};
+use crate::{Column, Disabled, Field, Kind, Restore, fields, metadata};
 
 pub static KIND: Kind = Kind {
     group: GROUP,
@@ -34,6 +34,18 @@ pub static KIND: Kind = Kind {
             column::age(slice, now),
         ]
     },
+    disabled: &[
+        Disabled::new(
+            "DRAListTypeAttributes",
+            &[
+                &["spec", "devices", "*", "attributes", "*", "bools"],
+                &["spec", "devices", "*", "attributes", "*", "ints"],
+                &["spec", "devices", "*", "attributes", "*", "strings"],
+                &["spec", "devices", "*", "attributes", "*", "versions"],
+            ],
+        ),
+        Disabled::new("DRANodeAllocatableResources", &[&["spec", "devices", "*", "nodeAllocatableResourceMappings"]]),
+    ],
     stamp,
     validate,
     validate_update: |new, old, faults| {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::GROUP;
 use crate::column::{self, text_column};
 use crate::tree::{at, fill, flag, list, missing, object, text, texts};
-use crate::{Column, Kind, fields, metadata};
+use crate::{Column, Disabled, Kind, fields, metadata};
 
 pub static KIND: Kind = Kind {
     group: GROUP,
@@ -33,6 +33,7 @@ pub static KIND: Kind = Kind {
         ]
     },
     default,
+    disabled: &[Disabled::new("VolumeLimitScaling", &[&["spec", "preventPodSchedulingIfMissing"]])],
     validate,
     validate_update: |new, old, faults| {
         metadata::validate_update(new, old, faults);

@@ -297,7 +297,7 @@ fn claims_are_checked() {
             &["spec.accessModes: Forbidden: may not use ReadWriteOncePod with other access modes"],
         ),
         (
-            claim(json!({"dataSource": {"kind": "Tape", "name": "t"}})),
+            claim(json!({"dataSourceRef": {"kind": "Tape", "name": "t"}})),
             &[
                 "spec.dataSource: Invalid value: \"Tape\": must be 'PersistentVolumeClaim' when referencing the default apiGroup",
                 "spec.dataSourceRef: Invalid value: \"Tape\": must be 'PersistentVolumeClaim' when referencing the default apiGroup",

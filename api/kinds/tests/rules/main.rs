@@ -8,6 +8,7 @@ mod budgets;
 mod certificates;
 mod cluster;
 mod devices;
+mod disabled;
 mod flowcontrol;
 mod networking;
 mod others;
@@ -59,6 +60,7 @@ fn stored(mut object: Value) -> Value {
     }
     defaulted(&mut object);
     (kind.prepare_create)(&mut object);
+    kind.drop_disabled(&mut object, None);
     settled(&mut object);
     object
 }
@@ -84,6 +86,7 @@ fn update(old: &Value, patch: &Value) -> (Value, Vec<String>) {
     defaulted(&mut new);
     settled(&mut new);
     (kind.prepare_update)(&mut new, old);
+    kind.drop_disabled(&mut new, Some(old));
     settled(&mut new);
     let mut faults = Faults::default();
     (kind.validate)(&new, &mut faults);
@@ -98,6 +101,7 @@ fn update_status(old: &Value, patch: &Value) -> (Value, Vec<String>) {
     defaulted(&mut new);
     settled(&mut new);
     (kind.prepare_status)(&mut new, old);
+    kind.drop_disabled(&mut new, Some(old));
     (kind.stamp)(&mut new, Some(old), now());
     settled(&mut new);
     let mut faults = Faults::default();
@@ -113,6 +117,7 @@ fn edit(old: &Value, subresource: Subresource, patch: &Value) -> (Value, Vec<Str
     merge(&mut new, patch);
     defaulted(&mut new);
     (edit.prepare)(&mut new, old);
+    kind.drop_disabled(&mut new, Some(old));
     (kind.stamp)(&mut new, Some(old), now());
     settled(&mut new);
     let mut faults = Faults::default();
