@@ -11,18 +11,33 @@ use crate::types::Type;
 pub struct Bound {
     pub size_max: Option<u64>,
     pub element: Option<Arc<Bound>>,
+    /// Of a map.
+    pub key: Option<Arc<Bound>>,
 }
 
 /// Where nothing is declared, what a request can hold at most.
 const SIZE_MAX: u64 = 3 * 1024 * 1024;
 
 impl Bound {
+    pub fn of(size_max: u64) -> Self {
+        Bound { size_max: Some(size_max), ..Bound::default() }
+    }
+
+    /// So large a map, of what keys and values.
+    pub fn map(size_max: u64, key: Bound, value: Bound) -> Self {
+        Bound { size_max: Some(size_max), element: Some(Arc::new(value)), key: Some(Arc::new(key)) }
+    }
+
     fn size(&self) -> u64 {
         self.size_max.unwrap_or(SIZE_MAX)
     }
 
     fn inner(&self) -> Bound {
         self.element.as_deref().cloned().unwrap_or_default()
+    }
+
+    fn keys(&self) -> Bound {
+        self.key.as_deref().cloned().unwrap_or_default()
     }
 }
 
@@ -45,9 +60,7 @@ struct Estimate<'a> {
 impl<'a> Estimate<'a> {
     fn of(&mut self, expr: &Expr) -> Known<'a> {
         match &expr.node {
-            Node::Literal(literal) => {
-                Known { cost: 0, bound: Bound { size_max: Some(size_of(literal)), element: None }, r#type: None }
-            }
+            Node::Literal(literal) => Known { cost: 0, bound: Bound::of(size_of(literal)), r#type: None },
             Node::Ident(name) => {
                 let (bound, found) = self.variable(name);
                 Known { cost: 1, bound, r#type: found }
@@ -78,17 +91,17 @@ impl<'a> Estimate<'a> {
             Node::Call { target, name, args } => self.call(target.as_deref(), name, args),
             Node::List(items) => {
                 let cost = items.iter().map(|item| self.of(&item.value).cost).fold(10, u64::saturating_add);
-                Known { cost, bound: Bound { size_max: Some(items.len() as u64), element: None }, r#type: None }
+                Known { cost, bound: Bound::of(items.len() as u64), r#type: None }
             }
             Node::Map(entries) => {
                 let both =
                     |entry: &crate::ast::Entry| self.of(&entry.key).cost.saturating_add(self.of(&entry.value).cost);
                 let cost = entries.iter().map(both).fold(30, u64::saturating_add);
-                Known { cost, bound: Bound { size_max: Some(entries.len() as u64), element: None }, r#type: None }
+                Known { cost, bound: Bound::of(entries.len() as u64), r#type: None }
             }
             Node::Construct { fields, .. } => {
                 let cost = fields.iter().map(|field| self.of(&field.value).cost).fold(40, u64::saturating_add);
-                Known { cost, bound: Bound { size_max: Some(fields.len() as u64), element: None }, r#type: None }
+                Known { cost, bound: Bound::of(fields.len() as u64), r#type: None }
             }
             Node::Loop(one) => self.repeat(one),
             Node::Bind { variable, value, body } => {
@@ -129,13 +142,13 @@ impl<'a> Estimate<'a> {
             _ => 1,
         };
         let bound = match name {
-            "_+_" => Bound { size_max: Some(first.saturating_add(second)), element: None },
+            "_+_" => Bound::of(first.saturating_add(second)),
             "_?_:_" => values.last().map(|value| value.bound.clone()).unwrap_or_default(),
             "split" | "findAll" | "replace" | "lowerAscii" | "upperAscii" | "substring" | "trim" | "sort"
             | "distinct" | "reverse" => {
-                Bound { size_max: Some(first), element: values.first().and_then(|value| value.bound.element.clone()) }
+                Bound { element: values.first().and_then(|value| value.bound.element.clone()), ..Bound::of(first) }
             }
-            _ => Bound { size_max: Some(1), element: None },
+            _ => Bound::of(1),
         };
         Known { cost: below.saturating_add(own.max(1)), bound, r#type: None }
     }
@@ -151,10 +164,11 @@ impl<'a> Estimate<'a> {
         let before = self.scopes.len();
         match one.variables.as_slice() {
             // Of a map, it is the keys.
-            [name] if key.is_some() => self.scopes.push((name.clone(), Bound::default(), key)),
+            [name] if key.is_some() => self.scopes.push((name.clone(), range.bound.keys(), key)),
             [name] => self.scopes.push((name.clone(), range.bound.inner(), element)),
             names => {
-                let both = [(Bound { size_max: Some(1), element: None }, key), (range.bound.inner(), element)];
+                let by = range.bound.key.as_deref().cloned().unwrap_or_else(|| Bound::of(1));
+                let both = [(by, key), (range.bound.inner(), element)];
                 let named = names.iter().cloned().zip(both).map(|(name, (bound, found))| (name, bound, found));
                 self.scopes.extend(named);
             }
@@ -164,12 +178,12 @@ impl<'a> Estimate<'a> {
         self.scopes.truncate(before);
         let each = body.cost.saturating_add(filter).saturating_add(2);
         let cost = range.cost.saturating_add(times.saturating_mul(each));
-        Known { cost, bound: Bound { size_max: Some(times), element: Some(Arc::new(body.bound)) }, r#type: None }
+        Known { cost, bound: Bound { element: Some(Arc::new(body.bound)), ..Bound::of(times) }, r#type: None }
     }
 }
 
 fn scalar<'a>(cost: u64) -> Known<'a> {
-    Known { cost, bound: Bound { size_max: Some(1), element: None }, r#type: None }
+    Known { cost, bound: Bound::of(1), r#type: None }
 }
 
 fn size_of(literal: &Literal) -> u64 {

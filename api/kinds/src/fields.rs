@@ -8,7 +8,7 @@ use crate::tree::{at, members};
 
 /// `[A-Za-z0-9/\-._~%!$&'()*+,;=:]+`
 const PATH_BYTES: &[u8] = b"/-._~%!$&'()*+,;=:";
-const DRIVER_NAME_LENGTH_MAX: usize = 63;
+pub const DRIVER_NAME_LENGTH_MAX: usize = 63;
 
 /// The member at a JSON pointer is what it was.
 pub fn immutable(new: &Value, old: &Value, pointer: &str, faults: &mut Faults) {

@@ -1,5 +1,4 @@
-//! resource.k8s.io: devices that pods can claim, and the rules its kinds share. That CEL expressions compile is not checked
-//! here.
+//! resource.k8s.io: devices that pods can claim, and the rules its kinds share.
 
 mod adminaccess;
 mod capacity;
@@ -7,6 +6,7 @@ pub mod claim;
 pub mod claimtemplate;
 pub mod class;
 mod device;
+mod expression;
 mod request;
 pub mod slice;
 mod status;
@@ -25,7 +25,6 @@ const GROUP: &str = "resource.k8s.io";
 const CONFIGS_MAX: usize = 32;
 const SELECTORS_MAX: usize = 32;
 const PARAMETERS_BYTES_MAX: usize = 10 * 1024;
-const EXPRESSION_BYTES_MAX: usize = 10 * 1024;
 const POOL_NAME_LENGTH_MAX: usize = 253;
 const IDENTIFIER_LENGTH_MAX: usize = 32;
 
@@ -111,8 +110,8 @@ fn validate_selectors(holder: &Value, path: &str, faults: &mut Faults) {
     each(list(holder, "/selectors"), SELECTORS_MAX, &format!("{path}.selectors"), faults, |selector, path, faults| {
         if missing(selector, "/cel") {
             faults.required(format!("{path}.cel"), "");
-        } else if text(selector, "/cel/expression").len() > EXPRESSION_BYTES_MAX {
-            faults.too_long(format!("{path}.cel.expression"), EXPRESSION_BYTES_MAX);
+        } else {
+            expression::validate(text(selector, "/cel/expression"), &format!("{path}.cel.expression"), faults);
         }
     });
 }

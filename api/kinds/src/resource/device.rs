@@ -11,8 +11,8 @@ use crate::names::{report, subdomain};
 use crate::pod::validate_node_selector;
 use crate::tree::{at, count, flag, list, members, missing, text};
 
-const ATTRIBUTES_AND_CAPACITIES_MAX: usize = 32;
-const VALUE_LENGTH_MAX: usize = 64;
+pub const ATTRIBUTES_AND_CAPACITIES_MAX: usize = 32;
+pub const VALUE_LENGTH_MAX: usize = 64;
 const TAINTS_MAX: usize = 16;
 const CONSUMPTIONS_MAX: usize = 2;
 const COUNTERS_MAX: usize = 32;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{check_creates, check_updates, in_group, merge, stored, update_status};
+use super::{check_creates, check_updates, create, in_group, merge, stored, update_status};
 
 const VERSION: &str = "resource.k8s.io/v1";
 
@@ -243,4 +243,50 @@ fn amounts_of_a_capacity_are_checked() {
             ],
         ),
     ]);
+}
+
+#[test]
+fn what_selectors_say_of_devices_is_compiled() {
+    const PATH: &str = "spec.selectors[0].cel.expression";
+    let class = |expression: &str| {
+        in_group(VERSION, "DeviceClass", json!({"spec": {"selectors": [{"cel": {"expression": expression}}]}}))
+    };
+    let good = [
+        "device.driver == 'gpu.example.com'",
+        "device.attributes['gpu.example.com'].ready",
+        "device.attributes['gpu.example.com'].model.startsWith('a') && device.allowMultipleAllocations",
+        "cel.bind(gpu, device.attributes['gpu.example.com'], gpu.ready && gpu.version.isGreaterThan(semver('1.2.3')))",
+        "device.capacity['gpu.example.com'].memory.compareTo(quantity('1Gi')) >= 0",
+        "'gpu.example.com' in device.attributes && device.attributes.all(domain, domain.contains('example'))",
+    ];
+    check_creates(good.map(|text| (class(text), &[][..])).to_vec());
+    let nested = "device.attributes.all(a, device.attributes.all(b, device.attributes.all(c, device.attributes.all(d, a + b + c + d != ''))))";
+    let long = format!("'{}' == ''", "a".repeat(10 * 1024));
+    let bad = [
+        ("", "Invalid value: \"\": compilation failed: ERROR: <input>:1:1: Syntax error: mismatched input '<EOF>'"),
+        ("1", "Invalid value: \"1\": must evaluate to bool or the unknown type, not int"),
+        (
+            "device.foo",
+            "Invalid value: \"device.foo\": compilation failed: ERROR: <input>:1:7: undefined field 'foo'\n | device.foo\n | ......^",
+        ),
+        (nested, "Forbidden: too complex, exceeds cost limit"),
+        (&long, "Too long: may not be more than 10240 bytes"),
+    ];
+    for (text, expected) in bad {
+        let told = create(class(text));
+        assert!(told.len() == 1 && told[0].starts_with(&format!("{PATH}: {expected}")), "{told:?}");
+    }
+    let selectors = json!([{"cel": {"expression": "1"}}]);
+    let requests = json!([
+        request(json!({"exactly": {"selectors": selectors}})),
+        {"name": "s", "firstAvailable": [{"name": "a", "deviceClassName": "c", "selectors": selectors}]},
+    ]);
+    let wrong = "cel.expression: Invalid value: \"1\": must evaluate to bool or the unknown type, not int";
+    check_creates(vec![(
+        claim(json!({ "requests": requests })),
+        &[
+            &format!("spec.devices.requests[0].exactly.selectors[0].{wrong}"),
+            &format!("spec.devices.requests[1].firstAvailable[0].selectors[0].{wrong}"),
+        ],
+    )]);
 }

@@ -13,7 +13,7 @@ const REQUEST_BYTES_MAX: u64 = 3 * 1024 * 1024;
 
 /// The type of a node's values in expressions, and how large they can be.
 pub(super) fn declared(node: &Node, resource: bool) -> (Type, Bound) {
-    let sized = |element: Option<Bound>| Bound { size_max: Some(size_max(node)), element: element.map(Arc::new) };
+    let sized = |element: Option<Bound>| Bound { element: element.map(Arc::new), ..Bound::of(size_max(node)) };
     if node.int_or_string {
         return (Type::Dyn, sized(None));
     }
@@ -64,7 +64,7 @@ fn object(node: &Node, resource: bool) -> ObjectType {
         add(name, r#type, bound);
     }
     if resource {
-        let text = || (Type::String, Bound { size_max: Some(253), element: None });
+        let text = || (Type::String, Bound::of(253));
         let mut metadata: BTreeMap<String, FieldType> = BTreeMap::new();
         for name in ["name", "generateName"] {
             let (r#type, bound) = text();
