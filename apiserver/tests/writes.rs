@@ -125,20 +125,20 @@ async fn pods_are_bound_once_and_evicted() {
     let pod =
         json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "example.local/app:1"}]}});
     pods().create(&pod).await.expect(201);
+    let nominated = json!({"status": {"nominatedNodeName": "n0"}});
+    pods().name("p").sub("status").merge(&nominated).await.expect(200);
     let binding = |node: &str| json!({"metadata": {"name": "p"}, "target": {"kind": "Node", "name": node}});
     pods().name("p").sub("binding").create(&binding("n1")).await.expect(201);
     let again = pods().name("p").sub("binding").create(&binding("n2")).await;
     assert_eq!((again.code, again.at("/details/kind")), (409, &json!("pods/binding")));
     let bound = pods().query("fieldSelector", "spec.nodeName=n1").list().await;
     assert_eq!(bound.at("/items/0/status/conditions/0/type"), "PodScheduled");
+    assert_eq!(bound.at("/items/0/status/nominatedNodeName"), &Value::Null, "the choice was made");
     let eviction = json!({"metadata": {"name": "p"}, "deleteOptions": {"gracePeriodSeconds": 3}});
     pods().name("p").sub("eviction").create(&eviction).await.expect(201);
     assert_eq!(pods().name("p").get().await.at("/metadata/deletionGracePeriodSeconds"), 3);
 }
 
-#[tokio::test]
-async fn log_requests_name_their_container() {
-    let server = Server::start().await;
 #[tokio::test]
 async fn what_is_off_in_kubernetes_is_not_stored() {
     let server = Server::start().await;
@@ -155,6 +155,9 @@ async fn what_is_off_in_kubernetes_is_not_stored() {
     assert_eq!(patched["status"].get("config"), None);
 }
 
+#[tokio::test]
+async fn log_requests_name_their_container() {
+    let server = Server::start().await;
     let pods = || server.on("Pod", "default");
     let containers =
         json!([{"name": "a", "image": "example.local/app:1"}, {"name": "b", "image": "example.local/app:1"}]);

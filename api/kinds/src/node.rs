@@ -1,5 +1,6 @@
 //! Node.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashSet};
 
 use chrono::{DateTime, Utc};
@@ -8,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::column::{self, text_column};
 use crate::names::{cidr, label_value, parse_cidr, qualified, report};
-use crate::tree::{at, fill, flag, keep, list, members, object, single_and_list, text};
+use crate::tree::{at, fill, flag, keep, list, members, object, single_and_list, text, texts};
 use crate::{Admit, AdmitFacts, Column, Disabled, Field, Kind, Restore, Subresource, metadata, pod};
 
 pub static KIND: Kind = Kind {
@@ -168,6 +169,7 @@ fn validate(node: &Value, faults: &mut Faults) {
         faults.invalid("spec.podCIDRs", at(node, "/spec/podCIDRs").clone(), detail);
     }
     validate_resources(node, faults);
+    validate_features(node, faults);
 }
 
 fn validate_resources(node: &Value, faults: &mut Faults) {
@@ -178,9 +180,43 @@ fn validate_resources(node: &Value, faults: &mut Faults) {
     }
 }
 
+/// What the node says it can do that others cannot yet: names in order, each once.
+fn validate_features(node: &Value, faults: &mut Faults) {
+    const NAME_BYTES_MAX: usize = 253;
+    let features: Vec<&str> = texts(node, "/status/declaredFeatures").collect();
+    for (index, name) in features.iter().enumerate() {
+        let path = format!("status.declaredFeatures[{index}]");
+        if name.len() > NAME_BYTES_MAX {
+            let detail = format!("invalid feature name {name:?}: must be no more than {NAME_BYTES_MAX} characters");
+            faults.invalid(path.as_str(), *name, detail);
+        } else if !is_feature(name) {
+            let detail = format!(
+                "invalid feature name {name:?}: must start with an UpperCamelCase segment, with subsequent segments separated by '/' \
+                 (e.g., MyFeature or MyFeature/mySubFeature), and contain only alphanumeric characters and slashes"
+            );
+            faults.invalid(path.as_str(), *name, detail);
+        }
+        match index.checked_sub(1).map(|before| name.cmp(&features[before])) {
+            Some(Ordering::Equal) => faults.duplicate(path, *name),
+            Some(Ordering::Less) => faults.invalid(path, *name, "list must be sorted alphabetically"),
+            Some(Ordering::Greater) | None => {}
+        }
+    }
+}
+
+/// `MyFeature`, `MyFeature/mySubFeature`.
+fn is_feature(name: &str) -> bool {
+    let is_segment = |segment: &str| {
+        segment.starts_with(|first: char| first.is_ascii_alphabetic())
+            && segment.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    };
+    name.starts_with(|first: char| first.is_ascii_uppercase()) && name.split('/').all(is_segment)
+}
+
 fn validate_status(new: &Value, old: &Value, faults: &mut Faults) {
     metadata::validate_update(new, old, faults);
     validate_resources(new, faults);
+    validate_features(new, faults);
     let mut seen = HashSet::new();
     for (index, address) in list(new, "/status/addresses").iter().enumerate() {
         if !seen.insert(address) {

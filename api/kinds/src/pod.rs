@@ -20,6 +20,7 @@ mod runtime;
 mod security;
 mod spec;
 mod spread;
+mod status;
 mod table;
 mod tolerations;
 mod update;
@@ -78,8 +79,8 @@ pub static KIND: Kind = Kind {
     default: defaults::pod,
     lookups: admission::lookups,
     admit: admission::PLUGINS,
-    prepare_create: |pod| {
     disabled: &[Disabled::new("DRANodeAllocatableResources", &[&["status", "nodeAllocatableResourceClaimStatuses"]])],
+    prepare_create: |pod| {
         label_keys::merge(pod);
         let class = qos_class(pod).name();
         pod["status"] = json!({"phase": "Pending", "qosClass": class});
@@ -95,11 +96,11 @@ pub static KIND: Kind = Kind {
         }
     },
     prepare_update: update::prepare,
-    prepare_status: update::prepare_status,
+    prepare_status: status::prepare,
     validate,
     validate_create,
     validate_update: update::validate,
-    validate_status: update::validate_status,
+    validate_status: status::validate,
     edits: &[ephemeral::EDIT, resize::EDIT],
     measure: Some(&usage::MEASURE),
     limited: Some(&limitrange::PODS),
@@ -111,7 +112,6 @@ pub static KIND: Kind = Kind {
     ..Kind::BASE
 };
 
-const FIELDS: &[Field] = &[
 /// What Kubernetes does not take yet in the spec of pods, wherever one stands.
 pub const DISABLED: &[Disabled] = &[
     Disabled::new(
@@ -131,6 +131,7 @@ pub const DISABLED: &[Disabled] = &[
     Disabled::new("PodCertificateRequest", &[&["volumes", "*", "projected", "sources", "*", "podCertificate"]]),
 ];
 
+const FIELDS: &[Field] = &[
     Field { path: "spec.nodeName", get: |pod| text(pod, "/spec/nodeName").to_owned() },
     Field { path: "spec.restartPolicy", get: |pod| text(pod, "/spec/restartPolicy").to_owned() },
     Field { path: "spec.schedulerName", get: |pod| text(pod, "/spec/schedulerName").to_owned() },

@@ -24,10 +24,10 @@ pub fn pod(spec: &Value, path: &str, faults: &mut Faults) {
     let context = at(spec, "/securityContext");
     let below = |member: &str| format!("{path}.securityContext.{member}");
     for member in ["fsGroup", "runAsUser", "runAsGroup"] {
-        id(at(context, &format!("/{member}")), below(member), faults);
+        id(at(context, &format!("/{member}")), &below(member), faults);
     }
     for (index, group) in list(context, "/supplementalGroups").iter().enumerate() {
-        id(group, below(&format!("supplementalGroups[{index}]")), faults);
+        id(group, &below(&format!("supplementalGroups[{index}]")), faults);
     }
     if flag(spec, "/shareProcessNamespace") && flag(spec, "/hostPID") {
         let detail = "ShareProcessNamespace and HostPID cannot both be enabled";
@@ -72,7 +72,7 @@ fn own_users(spec: &Value, path: &str, faults: &mut Faults) {
 /// The context of a container, at `path`.
 pub fn container(context: &Value, host_users: bool, path: &str, faults: &mut Faults) {
     for member in ["runAsUser", "runAsGroup"] {
-        id(at(context, &format!("/{member}")), format!("{path}.{member}"), faults);
+        id(at(context, &format!("/{member}")), &format!("{path}.{member}"), faults);
     }
     if let Some(mount) = at(context, "/procMount").as_str() {
         one_of(mount, format!("{path}.procMount"), &["Default", "Unmasked"], faults);
@@ -96,7 +96,7 @@ pub fn container(context: &Value, host_users: bool, path: &str, faults: &mut Fau
 }
 
 /// A user or a group.
-fn id(id: &Value, path: String, faults: &mut Faults) {
+pub fn id(id: &Value, path: &str, faults: &mut Faults) {
     if id.as_i64().is_some_and(|id| !(0..=i64::from(i32::MAX)).contains(&id)) {
         faults.invalid(path, id.clone(), format!("must be between 0 and {}, inclusive", i32::MAX));
     }

@@ -14,6 +14,7 @@ mod networking;
 mod others;
 mod placement;
 mod pod_changes;
+mod pod_status;
 mod pods;
 mod rbac;
 mod security;
@@ -59,8 +60,8 @@ fn stored(mut object: Value) -> Value {
         object["metadata"]["name"] = json!("x");
     }
     defaulted(&mut object);
-    (kind.prepare_create)(&mut object);
     kind.drop_disabled(&mut object, None);
+    (kind.prepare_create)(&mut object);
     settled(&mut object);
     object
 }
@@ -85,8 +86,8 @@ fn update(old: &Value, patch: &Value) -> (Value, Vec<String>) {
     merge(&mut new, patch);
     defaulted(&mut new);
     settled(&mut new);
-    (kind.prepare_update)(&mut new, old);
     kind.drop_disabled(&mut new, Some(old));
+    (kind.prepare_update)(&mut new, old);
     settled(&mut new);
     let mut faults = Faults::default();
     (kind.validate)(&new, &mut faults);
@@ -100,8 +101,8 @@ fn update_status(old: &Value, patch: &Value) -> (Value, Vec<String>) {
     merge(&mut new, patch);
     defaulted(&mut new);
     settled(&mut new);
-    (kind.prepare_status)(&mut new, old);
     kind.drop_disabled(&mut new, Some(old));
+    (kind.prepare_status)(&mut new, old);
     (kind.stamp)(&mut new, Some(old), now());
     settled(&mut new);
     let mut faults = Faults::default();
@@ -116,8 +117,8 @@ fn edit(old: &Value, subresource: Subresource, patch: &Value) -> (Value, Vec<Str
     let mut new = old.clone();
     merge(&mut new, patch);
     defaulted(&mut new);
-    (edit.prepare)(&mut new, old);
     kind.drop_disabled(&mut new, Some(old));
+    (edit.prepare)(&mut new, old);
     (kind.stamp)(&mut new, Some(old), now());
     settled(&mut new);
     let mut faults = Faults::default();

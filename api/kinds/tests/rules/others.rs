@@ -157,6 +157,16 @@ fn the_rest_is_checked() {
             ],
         ),
         (
+            core("Node", json!({"status": {"declaredFeatures": ["A", "B/c", "B/c", "A1", "a b"]}})),
+            &[
+                "status.declaredFeatures[2]: Duplicate value: \"B/c\"",
+                "status.declaredFeatures[3]: Invalid value: \"A1\": list must be sorted alphabetically",
+                "status.declaredFeatures[4]: Invalid value: \"a b\": invalid feature name \"a b\": must start with an UpperCamelCase segment, \
+                 with subsequent segments separated by '/' (e.g., MyFeature or MyFeature/mySubFeature), and contain only alphanumeric \
+                 characters and slashes",
+            ],
+        ),
+        (
             core("Node", json!({"spec": {"taints": [{"key": "k", "effect": "Sometimes"}]}})),
             &[
                 "metadata.taints[0].effect: Unsupported value: \"Sometimes\": supported values: \"NoSchedule\", \"PreferNoSchedule\", \"NoExecute\"",

@@ -106,6 +106,10 @@ fn bound(old: &Value, binding: &Value) -> Result<Wanted, String> {
     for (key, value) in annotations.into_iter().flatten() {
         object["metadata"]["annotations"][key] = value.clone();
     }
+    // Whoever was to run it does, or another node does.
+    if let Some(status) = object["status"].as_object_mut() {
+        status.shift_remove("nominatedNodeName");
+    }
     scheduled(&mut object);
     Ok(Wanted { object, warnings: Vec::new(), managed: Managed::Kept })
 }
