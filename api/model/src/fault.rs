@@ -152,6 +152,14 @@ impl Faults {
         self.count += more;
     }
 
+    /// The same faults, of an object that stands at a path in another one.
+    pub fn below(mut self, path: &str) -> Self {
+        for fault in &mut self.kept {
+            fault.field = format!("{path}.{}", fault.field);
+        }
+        self
+    }
+
     /// Those that are not among the others. What is not told is not compared: it stays.
     pub fn without(self, others: &Faults) -> Self {
         let mut left = Faults { count: self.count - self.kept.len(), ..Faults::default() };

@@ -1,5 +1,7 @@
 //! Values against a schema, with Kubernetes' messages. On updates, what was wrong before and did not change is let be.
 
+mod embedded;
+
 use std::collections::{HashMap, HashSet};
 
 use kontiki_model::{FaultKind, Faults};
@@ -76,7 +78,7 @@ impl Structural {
         let mut found = Faults::default();
         check(&self.root, object, old, &Path::ROOT, &mut found);
         lists(&self.root, object, old, &Path::ROOT, &mut found);
-        embedded(&self.root, object, &Path::ROOT, &mut found);
+        embedded::check(&self.root, object, &Path::ROOT, &mut found);
         faults.extend(found);
     }
 }
@@ -342,31 +344,6 @@ fn lists(node: &Node, value: &Value, old: Ratchet<'_>, path: &Path<'_>, faults: 
                 if let Some(below) = &node.items {
                     lists(below, item, old.of(node, item), &path, faults);
                 }
-            }
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
-}
-
-/// Objects of the API inside of an object say what they are.
-fn embedded(node: &Node, value: &Value, path: &Path<'_>, faults: &mut Faults) {
-    match value {
-        Value::Object(members) => {
-            for name in ["apiVersion", "kind"].into_iter().filter(|_| node.embedded) {
-                if members.get(name).and_then(Value::as_str).is_none_or(str::is_empty) {
-                    faults.required(path.field(name).to_string(), "must not be empty");
-                }
-            }
-            for (name, value) in members {
-                let Some(below) = node.member(name) else { continue };
-                let path = path.member(node, name);
-                embedded(below, value, &path, faults);
-            }
-        }
-        Value::Array(items) => {
-            let Some(below) = &node.items else { return };
-            for (index, item) in items.iter().enumerate() {
-                embedded(below, item, &path.item(index), faults);
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}

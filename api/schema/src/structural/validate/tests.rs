@@ -157,3 +157,43 @@ fn long_lists_are_checked_in_one_pass() {
     let found = checked(schema("f", &of), &wrong, None);
     assert!((1..10).contains(&found.len()), "{}", found.len());
 }
+
+#[test]
+fn objects_inside_of_objects_are_held_to_the_rules_of_objects() {
+    let of = json!({
+        "type": "object", "x-kubernetes-embedded-resource": true, "x-kubernetes-preserve-unknown-fields": true,
+    });
+    let label = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an \
+                 alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
+    let kind = "may have mixed case, but should otherwise match: a DNS-1035 label must consist of lower case alphanumeric characters or \
+                '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex \
+                used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
+    let value = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end \
+                 with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is \
+                 '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
+    let wrong = |member: &str, value: &str, why: &str| format!("f.{member}: Invalid value: {value:?}: {why}");
+    let named = json!({"name": "a/b", "namespace": "N", "labels": {"a": "b c"}});
+    let table = [
+        (json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "a", "namespace": "b"}}), vec![]),
+        (json!({"metadata": {}}), vec!["f.apiVersion: Required value".into(), "f.kind: Required value".into()]),
+        (
+            json!({"apiVersion": "", "kind": ""}),
+            vec![wrong("apiVersion", "", "must not be empty"), wrong("kind", "", "must not be empty")],
+        ),
+        (
+            json!({"apiVersion": "a/b/c", "kind": "9"}),
+            vec![wrong("apiVersion", "a/b/c", "unexpected GroupVersion string: a/b/c"), wrong("kind", "9", kind)],
+        ),
+        (
+            json!({"apiVersion": "v1", "kind": "Pod", "metadata": named}),
+            vec![
+                wrong("metadata.name", "a/b", "may not contain '/'"),
+                wrong("metadata.namespace", "N", label),
+                wrong("metadata.labels", "b c", value),
+            ],
+        ),
+    ];
+    for (value, expected) in table {
+        assert_eq!(told(of.clone(), value.clone()), expected, "{value}");
+    }
+}
