@@ -9,7 +9,7 @@ use crate::age::age;
 use crate::column::{self, number_column, text_column};
 use crate::podsecurity::PodSecurity;
 use crate::tree::{at, fill, fill_text, flag, keep, list, missing, object, text};
-use crate::{Column, FinalizerRule, Kind, Subresource, job, metadata, pod, selector, workload};
+use crate::{Column, Kind, Subresource, job, metadata, pod, selector, workload};
 
 pub static KIND: Kind = Kind {
     group: "batch",
@@ -19,7 +19,6 @@ pub static KIND: Kind = Kind {
     short_names: &["cj"],
     categories: &["all"],
     type_name: "batch.v1.CronJob",
-    finalizers: FinalizerRule::KnownAtFirst,
     generation: true,
     subresources: &[Subresource::Status],
     columns: COLUMNS,

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::column::{self, number_column, text_column};
 use crate::podsecurity::PodSecurity;
 use crate::tree::{at, fill, fill_text, int, keep, object, text};
-use crate::{Column, FinalizerRule, Kind, Subresource, int_or_percent, metadata, pod, selector, workload};
+use crate::{Column, Kind, Subresource, int_or_percent, metadata, pod, selector, workload};
 
 pub static KIND: Kind = Kind {
     group: "apps",
@@ -16,7 +16,6 @@ pub static KIND: Kind = Kind {
     short_names: &["ds"],
     categories: &["all"],
     type_name: "apps.v1.DaemonSet",
-    finalizers: FinalizerRule::KnownAtFirst,
     generation: true,
     subresources: &[Subresource::Status],
     columns: COLUMNS,
@@ -111,11 +110,6 @@ fn validate(set: &Value, faults: &mut Faults) {
     selector::validate(chosen, "spec.selector", faults);
     if !chosen.is_null() && selector::is_empty(chosen) {
         faults.invalid("spec.selector", chosen.clone(), "empty selector is invalid for daemonset");
-    }
-    let template = at(set, "/spec/template");
-    if chosen.is_null() {
-        // No selector at all selects nothing.
-        workload::not_selected(at(template, "/metadata/labels"), "spec.template", faults);
     }
     workload::validate_template(set, "DaemonSet", faults);
     workload::not_negative(set, "/spec/minReadySeconds", faults);

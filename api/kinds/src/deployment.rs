@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::column::{self, text_column};
 use crate::podsecurity::PodSecurity;
 use crate::tree::{at, fill, fill_text, int, keep, missing, object, text};
-use crate::{Column, FinalizerRule, Kind, Subresource, int_or_percent, metadata, pod, selector, workload};
+use crate::{Column, Kind, Subresource, int_or_percent, metadata, pod, selector, workload};
 
 pub static KIND: Kind = Kind {
     group: "apps",
@@ -16,7 +16,6 @@ pub static KIND: Kind = Kind {
     short_names: &["deploy"],
     categories: &["all"],
     type_name: "apps.v1.Deployment",
-    finalizers: FinalizerRule::KnownAtFirst,
     generation: true,
     subresources: &[Subresource::Scale, Subresource::Status],
     status_resets: &[&["spec"], &["metadata", "labels"]],
@@ -81,7 +80,7 @@ fn default(deployment: &mut Value) {
 fn validate(deployment: &Value, faults: &mut Faults) {
     workload::not_negative(deployment, "/spec/replicas", faults);
     workload::validate_selector(deployment, "empty selector is invalid for deployment", faults);
-    workload::validate_template(deployment, "ReplicaSet", faults);
+    workload::validate_replicated(deployment, faults);
     validate_strategy(at(deployment, "/spec/strategy"), faults);
     workload::not_negative(deployment, "/spec/minReadySeconds", faults);
     workload::not_negative(deployment, "/spec/revisionHistoryLimit", faults);

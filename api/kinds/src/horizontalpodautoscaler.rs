@@ -7,7 +7,7 @@ mod validation;
 use serde_json::{Value, json};
 
 use crate::tree::{fill, keep, list, missing, object};
-use crate::{FinalizerRule, Kind, Subresource};
+use crate::{Kind, Subresource};
 
 pub static KIND: Kind = DECLARED;
 
@@ -21,7 +21,6 @@ const DECLARED: Kind = Kind {
     short_names: &["hpa"],
     categories: &["all"],
     type_name: "autoscaling.v2.HorizontalPodAutoscaler",
-    finalizers: FinalizerRule::KnownAtFirst,
     subresources: &[Subresource::Status],
     columns: table::COLUMNS,
     cells: table::cells,

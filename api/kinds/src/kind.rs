@@ -222,8 +222,6 @@ pub enum NameRule {
 pub enum FinalizerRule {
     /// Any qualified name.
     Qualified,
-    /// New objects: names with a domain, and Kubernetes' own. Later any qualified name.
-    KnownAtFirst,
     /// Names with a domain, and Kubernetes' own.
     Known,
 }
@@ -341,9 +339,9 @@ impl Kind {
         cells: |object, now| vec![column::name(object), column::age(object, now)],
         row_conditions: |_| Vec::new(),
         default: |_| {},
-        disabled: &[],
         lookups: |_| Vec::new(),
         admit: &[],
+        disabled: &[],
         prepare_create: |_| {},
         prepare_update: |_, _| {},
         prepare_status: tree::keep_all_but_status,
@@ -471,6 +469,8 @@ impl Kind {
     pub fn needs(&self, name: &str) -> bool {
         let initial = || (self.initial)().iter().any(|object| tree::text(object, "/metadata/name") == name);
         self.protected.names.contains(&name) || initial()
+    }
+
     /// Takes away what Kubernetes does not take yet, unless the old object has it. Before the object is prepared.
     pub fn drop_disabled(&self, new: &mut Value, old: Option<&Value>) {
         let kind = self.stored();
@@ -479,8 +479,6 @@ impl Kind {
         if let Some(spec) = new.pointer_mut(&pods) {
             disabled::drop_disabled(pod::DISABLED, spec, old.map(|old| tree::at(old, &pods)));
         }
-    }
-
     }
 
     /// How the subresource changes the object, if it is one that does.

@@ -24,11 +24,11 @@ pub static KIND: Kind = Kind {
     columns: COLUMNS,
     cells,
     default,
-    prepare_update: |new, old| keep(new, old, "status"),
     disabled: &[
         Disabled::new("DynamicKubeletConfig", &[&["spec", "configSource"]]),
         Disabled::new("DynamicKubeletConfig", &[&["status", "config"]]),
     ],
+    prepare_update: |new, old| keep(new, old, "status"),
     admit: &[Admit { plugin: "TaintNodesByCondition", admit }],
     validate,
     validate_update,

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::column::{self, number_column};
 use crate::podsecurity::PodSecurity;
 use crate::tree::{at, fill, int, keep, object};
-use crate::{Column, FinalizerRule, Kind, Subresource, metadata, pod, selector, workload};
+use crate::{Column, Kind, Subresource, metadata, pod, selector, workload};
 
 pub static KIND: Kind = Kind {
     group: "apps",
@@ -16,7 +16,6 @@ pub static KIND: Kind = Kind {
     short_names: &["rs"],
     categories: &["all"],
     type_name: "apps.v1.ReplicaSet",
-    finalizers: FinalizerRule::KnownAtFirst,
     generation: true,
     subresources: &[Subresource::Scale, Subresource::Status],
     scale: Some(workload::SCALE),
@@ -65,5 +64,5 @@ fn validate(set: &Value, faults: &mut Faults) {
     workload::not_negative(set, "/spec/replicas", faults);
     workload::not_negative(set, "/spec/minReadySeconds", faults);
     workload::validate_selector(set, "empty selector is invalid for deployment", faults);
-    workload::validate_template(set, "ReplicaSet", faults);
+    workload::validate_replicated(set, faults);
 }

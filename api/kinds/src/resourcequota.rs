@@ -9,7 +9,7 @@ use crate::column::{self, text_column};
 use crate::pod;
 use crate::quota::Measure;
 use crate::tree::{at, keep, list, members, object, text};
-use crate::{Column, FinalizerRule, Kind, Subresource, metadata};
+use crate::{Column, Kind, Subresource, metadata};
 
 pub static KIND: Kind = Kind {
     kind: "ResourceQuota",
@@ -17,7 +17,6 @@ pub static KIND: Kind = Kind {
     singular: "resourcequota",
     short_names: &["quota"],
     type_name: "core.v1.ResourceQuota",
-    finalizers: FinalizerRule::KnownAtFirst,
     subresources: &[Subresource::Status],
     delete_returns_object: true,
     columns: COLUMNS,

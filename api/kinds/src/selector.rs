@@ -35,7 +35,9 @@ pub fn matches(selector: &Value, labels: &Value) -> bool {
 
 /// Whether it says what it selects.
 pub fn is_sound(selector: &Value) -> bool {
-    LabelSelector::from_json(selector).is_ok()
+    let mut faults = Faults::default();
+    validate(selector, "", &mut faults);
+    faults.is_empty()
 }
 
 /// No requirement at all.

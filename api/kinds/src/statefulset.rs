@@ -8,7 +8,7 @@ use crate::names::{label, report};
 use crate::podsecurity::PodSecurity;
 use crate::tree::{at, fill, fill_text, int, keep, list, list_mut, missing, object, text};
 use crate::{
-    Column, Disabled, FinalizerRule, Kind, NameRule, Subresource, int_or_percent, metadata, persistentvolumeclaim, pod,
+    Column, Disabled, Kind, NameRule, Subresource, int_or_percent, metadata, persistentvolumeclaim, pod, selector,
     workload,
 };
 
@@ -22,7 +22,6 @@ pub static KIND: Kind = Kind {
     type_name: "apps.v1.StatefulSet",
     // Pods are called after it.
     name_rule: NameRule::Label,
-    finalizers: FinalizerRule::KnownAtFirst,
     generation: true,
     subresources: &[Subresource::Scale, Subresource::Status],
     scale: Some(workload::SCALE),
@@ -37,11 +36,11 @@ pub static KIND: Kind = Kind {
             column::joined(set, "/spec/template/spec/containers", "/image"),
         ]
     },
+    default,
     disabled: &[Disabled::new(
         "MaxUnavailableStatefulSet",
         &[&["spec", "updateStrategy", "rollingUpdate", "maxUnavailable"]],
     )],
-    default,
     prepare_create: |set| set["status"] = json!({}),
     prepare_update: |new, old| keep(new, old, "status"),
     validate,
@@ -105,8 +104,13 @@ fn validate(set: &Value, faults: &mut Faults) {
     }
     workload::validate_selector(set, "empty selector is invalid for statefulset", faults);
     let template = at(spec, "/template");
-    workload::validate_selected(at(spec, "/selector"), template, faults);
-    workload::validate_pods(&with_claims(template, spec), "spec.template", faults);
+    let chosen = at(spec, "/selector");
+    if selector::is_sound(chosen) {
+        workload::validate_selected(chosen, template, faults);
+        workload::validate_pods(&with_claims(template, spec), "spec.template", faults);
+    } else {
+        faults.invalid("spec.selector", chosen.clone(), "");
+    }
     workload::validate_endless(template, "StatefulSet", faults);
     for (index, claim) in list(spec, "/volumeClaimTemplates").iter().enumerate() {
         let path = format!("spec.volumeClaimTemplates[{index}]");

@@ -68,6 +68,17 @@ pub fn validate_template(workload: &Value, kind: &str, faults: &mut Faults) {
     validate_endless(template, kind, faults);
 }
 
+/// The template of a ReplicaSet, or of the ReplicaSets of a Deployment. Where the selector does not say what it selects, nothing
+/// is said of what it should.
+pub fn validate_replicated(workload: &Value, faults: &mut Faults) {
+    let chosen = at(workload, "/spec/selector");
+    if selector::is_sound(chosen) {
+        validate_template(workload, "ReplicaSet", faults);
+    } else {
+        faults.invalid("spec.selector", chosen.clone(), "invalid label selector");
+    }
+}
+
 /// The selector must match the labels of the template.
 pub fn validate_selected(chosen: &Value, template: &Value, faults: &mut Faults) {
     let labels = at(template, "/metadata/labels");

@@ -9,7 +9,7 @@ use super::{GROUP, ingressclass};
 use crate::column::{self, text_column};
 use crate::names::{ip, label, port_name, port_number, report, subdomain, wildcard_subdomain};
 use crate::tree::{at, int, keep, list, missing, object, text, text_or, texts};
-use crate::{Column, FinalizerRule, Kind, Subresource, fields, metadata};
+use crate::{Column, Kind, Subresource, fields, metadata};
 
 pub static KIND: Kind = Kind {
     group: GROUP,
@@ -18,7 +18,6 @@ pub static KIND: Kind = Kind {
     singular: "ingress",
     short_names: &["ing"],
     type_name: "networking.v1.Ingress",
-    finalizers: FinalizerRule::KnownAtFirst,
     generation: true,
     subresources: &[Subresource::Status],
     columns: COLUMNS,

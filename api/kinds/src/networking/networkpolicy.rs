@@ -9,7 +9,7 @@ use super::GROUP;
 use crate::column::{self, text_column};
 use crate::names::{cidr, network, parse_cidr, port_name, port_number, report};
 use crate::tree::{at, fill, list, list_mut, missing, object, text, texts};
-use crate::{Column, FinalizerRule, Kind, fields, metadata, selector};
+use crate::{Column, Kind, fields, metadata, selector};
 
 pub static KIND: Kind = Kind {
     group: GROUP,
@@ -18,7 +18,6 @@ pub static KIND: Kind = Kind {
     singular: "networkpolicy",
     short_names: &["netpol"],
     type_name: "networking.v1.NetworkPolicy",
-    finalizers: FinalizerRule::KnownAtFirst,
     generation: true,
     columns: COLUMNS,
     cells: |policy, now| {

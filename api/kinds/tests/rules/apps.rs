@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{check_creates, check_updates, core, merge, stored, update, update_status};
+use super::{check_creates, check_updates, core, create, merge, stored, update, update_status};
 
 fn of_apps(kind: &str, spec: Value) -> Value {
     let mut object = json!({
@@ -156,11 +156,31 @@ fn stateful_sets_are_checked() {
 
 #[test]
 fn a_selector_that_says_nothing_is_all_that_is_told_of_it() {
-    let selector = json!({"matchLabels": null, "matchExpressions": [{"key": "a", "operator": "Near"}]});
-    check_creates(vec![(
-        of_apps("DaemonSet", json!({"selector": selector})),
-        &["spec.selector.matchExpressions[0].operator: Invalid value: \"Near\": not a valid selector operator"],
-    )]);
+    let operator = "spec.selector.matchExpressions[0].operator: Invalid value: \"Near\": not a valid selector operator";
+    let chosen = r#"{"matchExpressions":[{"key":"a","operator":"Near"}]}"#;
+    let invalid = &format!("spec.selector: Invalid value: {chosen}: invalid label selector");
+    let shown = &format!("spec.selector: Invalid value: {chosen}");
+    let near = json!({"matchLabels": null, "matchExpressions": [{"key": "a", "operator": "Near"}]});
+    let bad = json!({"selector": near, "template": {"metadata": {"labels": {"app": "e"}}}});
+    check_creates(vec![
+        (of_apps("DaemonSet", bad.clone()), &[operator]),
+        (of_apps("Deployment", bad.clone()), &[operator, invalid]),
+        (of_apps("ReplicaSet", bad.clone()), &[operator, invalid]),
+        (of_apps("StatefulSet", bad), &[operator, shown]),
+        (
+            of_apps("DaemonSet", json!({"selector": null})),
+            &[
+                "spec.template.metadata.labels: Invalid value: {\"app\":\"d\"}: `selector` does not match template `labels`",
+            ],
+        ),
+    ]);
+    let spaced = of_apps("Deployment", json!({"selector": {"matchLabels": {"app": "x y"}}}));
+    let told = create(spaced);
+    assert!(told[0].starts_with("spec.selector.matchLabels: Invalid value: \"x y\""), "{told:?}");
+    assert_eq!(
+        told[1..],
+        ["spec.selector: Invalid value: {\"matchLabels\":{\"app\":\"x y\"}}: invalid label selector"]
+    );
 }
 
 #[test]
