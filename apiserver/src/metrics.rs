@@ -54,14 +54,8 @@ struct LongLabels {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CodeLabels {
-    verb: &'static str,
-    dry_run: &'static str,
-    group: String,
-    version: String,
-    resource: String,
-    subresource: String,
-    scope: &'static str,
-    component: &'static str,
+    #[prometheus(flatten)]
+    request: RequestLabels,
     code: u16,
 }
 
@@ -203,9 +197,7 @@ impl Metrics {
         if let Some(took) = took {
             self.durations.get_or_create(&labels).observe(took.as_secs_f64());
         }
-        let RequestLabels { verb, dry_run, group, version, resource, subresource, scope, component } = labels;
-        let labels = CodeLabels { verb, dry_run, group, version, resource, subresource, scope, component, code };
-        self.requests.get_or_create(&labels).inc();
+        self.requests.get_or_create(&CodeLabels { request: labels, code }).inc();
     }
 
     pub fn short_request(&self, mutating: bool) -> InFlight {

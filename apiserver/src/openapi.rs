@@ -37,14 +37,14 @@ const PROTOBUF: &[&str] = &[
     "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
     "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
 ];
+const PROTOBUF_ANSWERED: &str = PROTOBUF[1];
 const V3_PROTOBUF: &[&str] = &[
     "application/com.github.proto-openapi.spec.v3@v1.0+protobuf",
     "application/com.github.proto-openapi.spec.v3.v1.0+protobuf",
 ];
-const V3_PROTOBUF_ANSWERED: &str = "application/com.github.proto-openapi.spec.v3.v1.0+protobuf";
+const V3_PROTOBUF_ANSWERED: &str = V3_PROTOBUF[1];
 /// What HTTP takes for ever.
 const KEPT_FOR_EVER: TimeDelta = TimeDelta::days(365);
-const PROTOBUF_ANSWERED: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 /// Documents of paths that are not a group version: discovery and the like.
 const PLAIN_DOCUMENTS: &[(&str, &str)] = &[

@@ -89,6 +89,14 @@ impl Index {
             (Some(objects), ..) => objects.range(bounds(scope, after)).count(),
         }
     }
+
+    /// How many they are, counted up to a bound. Of a whole resource it is known.
+    pub fn count_to(&self, scope: &Scope, most: usize) -> usize {
+        match scope.namespace {
+            None => self.count(scope, None).min(most),
+            Some(_) => self.range(scope, None).take(most).count(),
+        }
+    }
 }
 
 fn value<'a>((_, slot): (&Vec<u8>, &'a Arc<Slot>)) -> &'a Arc<Slot> {
@@ -137,6 +145,9 @@ mod tests {
         let range = index.range(&scope, after.as_ref());
         let names: Vec<_> = range.map(|slot| format!("{}/{}", slot.key.namespace, slot.key.name)).collect();
         assert_eq!(index.count(&scope, after.as_ref()), names.len());
+        if after.is_none() {
+            assert_eq!([1, 99].map(|most| index.count_to(&scope, most)), [1, 99].map(|most| most.min(names.len())));
+        }
         names
     }
 

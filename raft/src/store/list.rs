@@ -75,7 +75,7 @@ impl Store {
 
     /// How many objects a scope has, counted up to a bound.
     pub fn count(&self, scope: &Scope, most: usize) -> usize {
-        self.live().index.range(scope, None).take(most).count()
+        self.live().index.count_to(scope, most)
     }
 
     fn list_now(&self, scope: &Scope, options: &ListOptions<'_>) -> Result<Page, ReadError> {
