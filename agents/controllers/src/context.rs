@@ -43,6 +43,10 @@ pub enum ControllerError {
     Unsigned(#[from] Unsigned),
     #[error("the API serves no kind {1:?} of group {0:?}")]
     UnknownKind(String, String),
+    #[error("found no controllers for pod {0:?}")]
+    NoController(String),
+    #[error("{0} does not implement the scale subresource")]
+    NoScale(String),
 }
 
 #[derive(Clone)]

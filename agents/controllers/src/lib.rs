@@ -6,6 +6,7 @@ mod certificates;
 mod clusterrole;
 mod context;
 mod deployment;
+mod disruption;
 mod endpoints;
 mod garbage;
 mod ipaddress;
@@ -21,6 +22,7 @@ mod replicaset;
 mod scripted;
 mod serviceaccount;
 mod servicecidr;
+mod share;
 mod time;
 mod token;
 
@@ -52,6 +54,7 @@ pub async fn run(clients: Clients, config: ControllerConfig, cancel: Cancellatio
     running.spawn(certificates::run(context.clone()));
     running.spawn(clusterrole::run(context.clone()));
     running.spawn(deployment::run(context.clone()));
+    running.spawn(disruption::run(context.clone()));
     running.spawn(endpoints::run(context.clone()));
     running.spawn(garbage::run(context.clone()));
     running.spawn(ipaddress::run(context.clone()));

@@ -7,6 +7,7 @@ mod backup;
 mod certificates;
 mod conversions;
 mod debug;
+mod disruptions;
 mod encryption;
 mod faults;
 mod garbage;

@@ -13,7 +13,10 @@ use k8s_openapi::{
 use kube::ResourceExt;
 
 use super::{REVISION, conditions, replicas_of, template};
-use crate::pods;
+use crate::{
+    pods,
+    share::{Rounding, resolve},
+};
 
 const DESIRED: &str = "deployment.kubernetes.io/desired-replicas";
 const MAX: &str = "deployment.kubernetes.io/max-replicas";
@@ -60,8 +63,8 @@ impl Limits {
         let quarter = IntOrString::String("25%".into());
         let surge = rolling.and_then(|rolling| rolling.max_surge.as_ref()).unwrap_or(&quarter);
         let unavailable = rolling.and_then(|rolling| rolling.max_unavailable.as_ref()).unwrap_or(&quarter);
-        let max_surge = resolve(surge, replicas, true);
-        let mut max_unavailable = resolve(unavailable, replicas, false);
+        let max_surge = resolve(surge, replicas, Rounding::Up);
+        let mut max_unavailable = resolve(unavailable, replicas, Rounding::Down);
         // Both rounded to zero would never move.
         if max_surge == 0 && max_unavailable == 0 {
             max_unavailable = 1;
@@ -71,18 +74,6 @@ impl Limits {
 
     fn total_max(self) -> i32 {
         if self.replicas == 0 { 0 } else { self.replicas.saturating_add(self.max_surge) }
-    }
-}
-
-fn resolve(value: &IntOrString, of: i32, up: bool) -> i32 {
-    match value {
-        IntOrString::Int(number) => *number,
-        IntOrString::String(text) => {
-            let percent: i64 = text.trim_end_matches('%').parse().unwrap_or(0);
-            let product = percent.saturating_mul(i64::from(of));
-            let rounded = if up { product.saturating_add(99) / 100 } else { product / 100 };
-            i32::try_from(rounded).unwrap_or(i32::MAX)
-        }
     }
 }
 
