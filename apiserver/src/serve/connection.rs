@@ -256,7 +256,9 @@ fn is_plain(first: &[u8]) -> bool {
 /// In the words of Go's server. The request is read first: what is left unread would take the answer back.
 async fn refuse_plain(mut stream: TcpStream) -> io::Result<()> {
     let mut request = vec![0; 8 * 1024];
-    stream.read(&mut request).await?;
+    if stream.read(&mut request).await? == 0 {
+        return Ok(());
+    }
     let answer = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
     stream.write_all(answer).await?;
     stream.shutdown().await
