@@ -120,8 +120,9 @@ pub const CAUGHT_UP_ENTRIES: u64 = 200;
 pub const MEMBERSHIP_TIMEOUT: Duration = Duration::from_secs(900);
 /// Handing leadership over, and answering what is in flight after it.
 pub const TRANSFER_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long a leader that looks for its successor waits for a server to say that it is not about to end itself.
-pub const STAYS_TIMEOUT: Duration = Duration::from_millis(200);
+/// How long a leader that looks for its successor waits for a server to say that it is not about to end itself. Only those are
+/// asked that it hears: one that is late is busy.
+pub const STAYS_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often a server that is about to end looks whether the others are a majority still.
 pub const FORSAKEN_POLL: Duration = Duration::from_millis(20);
 /// How long opening waits for a leader.

@@ -113,9 +113,14 @@ where
 impl Scheduler {
     /// One pod; `false` brings it back later.
     async fn schedule(&self, key: &ObjectKey) -> bool {
-        let Some(pod) = self.pods.get(key).filter(|pod| is_waiting(pod, self.name)) else { return true };
         let now = Instant::now();
-        let tried = lock(&self.view).place(key, &pod, now, &self.queue);
+        let (pod, tried) = {
+            // Read under the lock: one that goes meanwhile is forgotten after it has been placed, not before.
+            let mut view = lock(&self.view);
+            let Some(pod) = self.pods.get(key).filter(|pod| is_waiting(pod, self.name)) else { return true };
+            let tried = view.place(key, &pod, now, &self.queue);
+            (pod, tried)
+        };
         match tried {
             Tried::Chosen { choice, until: None } => self.bind(key, &pod, &choice.node).await,
             Tried::Chosen { choice, until: Some(until) } => {

@@ -39,9 +39,8 @@ pub fn cost(name: &str, values: &[Value<'_>], compiled: &Compiled<'_>) -> u64 {
         }
         "@in" => 1 + values.get(1).filter(|value| value.items().is_some()).map_or(0, Value::size),
         "distinct" => 1 + values.first().map_or(0, |list| list.size().saturating_mul(list.size())),
-        "isSorted" | "sum" | "min" | "max" | "sort" | "flatten" | "join" | "reverse" | "slice" => {
-            1 + values.first().map_or(0, Value::size)
-        }
+        "isSorted" | "sum" | "min" | "max" | "sort" | "flatten" | "join" | "reverse" | "slice" | "first" | "last"
+        | "optional.unwrap" | "unwrapOpt" => 1 + values.first().map_or(0, Value::size),
         "sets.contains" | "sets.equivalent" | "sets.intersects" => 1 + values.iter().map(Value::size).product::<u64>(),
         _ => 1,
     }

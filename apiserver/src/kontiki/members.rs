@@ -6,7 +6,7 @@ use futures::{FutureExt as _, future::join_all};
 use http::StatusCode;
 use kontiki_model::Status;
 use kontiki_raft::{Member, MemberStatus, ProposeError};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 use super::{
@@ -51,8 +51,13 @@ struct NewMember {
     name: String,
     address: String,
     /// It was a member before, under this number, which is to go: its log was lost.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "number")]
     replaces: Option<u64>,
+}
+
+/// Servers of an earlier version say `false` where there is none.
+fn number<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    Ok(Value::deserialize(from)?.as_u64())
 }
 
 impl NewMember {

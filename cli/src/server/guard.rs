@@ -32,12 +32,10 @@ pub async fn announce(
     replaces: Option<u64>,
 ) -> Result<()> {
     let core = plane.server.core();
-    let wanted = json!({
-        "id": plane.log.node_id(),
-        "name": settings.name,
-        "address": settings.address.to_string(),
-        "replaces": replaces,
-    });
+    let mut wanted = json!({"id": plane.log.node_id(), "name": settings.name, "address": settings.address.to_string()});
+    if let Some(former) = replaces {
+        wanted["replaces"] = former.into();
+    }
     let mut waiting = Outage::new("not a member yet", &settings.name);
     loop {
         for server in servers.iter().filter(|server| **server != settings.address.to_string()) {

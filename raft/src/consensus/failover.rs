@@ -49,7 +49,7 @@ impl Node {
     }
 
     async fn replace(&self, leader: u64) {
-        if !self.lost.is_none() {
+        if !self.lost.is_none() || self.is_leaving() {
             return;
         }
         let (vote, voters) = {

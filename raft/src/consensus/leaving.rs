@@ -1,4 +1,4 @@
-//! A server that is about to end. It takes no leadership; and when those that live are no majority any more, because they all end,
+//! A server that is about to end. It is handed no leadership; and when those that live are no majority any more, because they all end,
 //! it waits for nothing: what is in work cannot be done.
 
 use futures::future::join_all;
@@ -58,6 +58,7 @@ impl Node {
     /// What becomes of something that needs a majority; nothing, if this server ends and there is none.
     pub(super) async fn while_not_forsaken<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
+            biased;
             done = work => Some(done),
             () = self.forsaken() => None,
         }

@@ -13,6 +13,8 @@ pub const STRANGER_MAX: Duration = Duration::from_secs(10);
 /// Questions to the API server about tokens at a time: they share its attention with the node's own lease and statuses.
 pub const REVIEWS_MAX: usize = 4;
 pub const VERDICTS_MAX: usize = 256;
+/// Of a token that is asked about: each of those is kept for a while.
+pub const TOKEN_BYTES_MAX: usize = 16 * 1024;
 /// As long as the kubelet takes a token's word.
 pub const VERDICT_ALLOWED_TTL: Duration = Duration::from_secs(120);
 /// Shorter: whoever is given a permission does not wait for long.

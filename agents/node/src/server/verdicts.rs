@@ -13,7 +13,7 @@ use super::{
     access::Verdict,
     backend::Backend,
     failure::{self, Refused},
-    limits::{REVIEWS_MAX, VERDICT_ALLOWED_TTL, VERDICT_REFUSED_TTL, VERDICTS_MAX},
+    limits::{REVIEWS_MAX, TOKEN_BYTES_MAX, VERDICT_ALLOWED_TTL, VERDICT_REFUSED_TTL, VERDICTS_MAX},
 };
 
 pub struct Verdicts {
@@ -30,6 +30,9 @@ impl Verdicts {
 
     /// What the API server says, or has said not long ago, of the token.
     pub async fn of(&self, backend: &dyn Backend, token: &str, subresource: &'static str) -> Result<Verdict, Refused> {
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err(failure::unauthorized());
+        }
         let question = (token.to_owned(), subresource);
         if let Some(verdict) = lock(&self.known).get(&question, Instant::now()) {
             return Ok(verdict);
@@ -66,9 +69,7 @@ impl Known {
     }
 
     fn put(&mut self, question: Question, verdict: Verdict, now: Instant) {
-        if self.0.len() >= VERDICTS_MAX {
-            self.0.retain(|_, (_, until)| *until > now);
-        }
+        self.0.retain(|_, (_, until)| *until > now);
         // Those that count for the shortest time go first: whoever tries tokens pushes out no one that is let in.
         if self.0.len() >= VERDICTS_MAX
             && let Some(first) =

@@ -1,5 +1,8 @@
 //! Classes of characters: `[…]`, `\d` and its like, `\p{…}`.
 
+use std::collections::BTreeSet;
+use std::sync::{PoisonError, RwLock};
+
 use super::{BAD_RANGE, Fault, NO_BRACKET, NOTHING, escape, push};
 
 /// What a class of POSIX or Perl consists of.
@@ -150,11 +153,15 @@ pub fn bracketed(whole: &str) -> Result<(String, &str), Fault<'_>> {
     Ok((out, &rest[1..]))
 }
 
+/// Characters in which the end of a name is looked for.
+const NAME_MAX: usize = 32;
+
 /// `[:alpha:]` or `[:^alpha:]` inside of brackets. What does not end is no such class.
 fn posix(rest: &str) -> Result<Option<(String, &str)>, Fault<'_>> {
-    let Some((name, after)) = rest.strip_prefix("[:").and_then(|inner| inner.split_once(":]")) else {
-        return Ok(None);
-    };
+    let Some(inner) = rest.strip_prefix("[:") else { return Ok(None) };
+    let near = inner.char_indices().nth(NAME_MAX).map_or(inner, |(end, _)| &inner[..end]);
+    let Some(end) = near.find(":]") else { return Ok(None) };
+    let (name, after) = (&inner[..end], &inner[end + 2..]);
     let (not, plain) = name.strip_prefix('^').map_or(("", name), |plain| ("^", plain));
     let (_, members) =
         NAMED.iter().find(|(known, _)| *known == plain).ok_or((BAD_RANGE, &rest[..rest.len() - after.len()]))?;
@@ -196,8 +203,17 @@ fn property(name: &str) -> Option<String> {
     (known && regex_knows(&script)).then_some(script)
 }
 
+/// Asked once of each: as many are kept as there are scripts.
 fn regex_knows(property: &str) -> bool {
-    regex::Regex::new(&format!(r"\p{{{property}}}")).is_ok()
+    static KNOWN: RwLock<BTreeSet<String>> = RwLock::new(BTreeSet::new());
+    if KNOWN.read().unwrap_or_else(PoisonError::into_inner).contains(property) {
+        return true;
+    }
+    let known = regex::Regex::new(&format!(r"\p{{{property}}}")).is_ok();
+    if known {
+        KNOWN.write().unwrap_or_else(PoisonError::into_inner).insert(property.to_owned());
+    }
+    known
 }
 
 /// One character of a class, escaped or not, by its number: half of a surrogate pair may begin or end a range.
