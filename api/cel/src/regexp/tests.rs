@@ -130,13 +130,12 @@ fn patterns_are_refused_in_go_s_words() {
         assert_eq!(compile(pattern).map(drop), Err(format!("error parsing regexp: {why}")), "{pattern}");
     }
     // What is let in compiles on a thread of two MiB.
-    for (before, behind) in [("(", ")"), ("(a", "b)*"), ("(a", "|b)*"), ("(?:[a]", "{2}|c)?")] {
+    for (before, behind) in [("(", ")"), ("(a", "b)*"), ("(a", "|b)*"), ("(?:[a]{2}", "|c)?")] {
         let nested = |depth: usize| format!("{}{}", before.repeat(depth), behind.repeat(depth));
         let refused = |depth| compile(&nested(depth)).err();
         let why = (1..1_000).find_map(refused).unwrap();
-        assert!(["nests too deeply", "too large", "repeat count"].iter().any(|what| why.contains(what)), "{why}");
-        assert!(refused(20).is_none() || behind.contains('{'), "{before}{behind}");
-        assert!(refused(1_000).is_some(), "{before}{behind}");
+        assert!(why.starts_with("error parsing regexp: expression nests too deeply"), "{why}");
+        assert!(refused(20).is_none() && refused(1_000).is_some(), "{before}{behind}");
     }
     assert!(compile(r"((\pL{100}){5}\pN{500}){2}").is_err_and(|why| why.contains("expression too large")));
 }
