@@ -259,9 +259,12 @@ impl Core {
 }
 
 pub(crate) fn unreadable(error: &ReadError) -> Status {
-    if let ReadError::Sealed(unopened) = error {
-        return failure::sealed(unopened);
+    match error {
+        ReadError::Sealed(unopened) => failure::sealed(unopened),
+        ReadError::NoMajority(why) => failure::unreachable(why),
+        error => {
+            tracing::error!(%error, "the log cannot be read");
+            failure::unavailable(format!("the log cannot be read: {error}"), limits::RETRY_AFTER_S)
+        }
     }
-    tracing::error!(%error, "the log cannot be read");
-    failure::unavailable(format!("the log cannot be read: {error}"), limits::RETRY_AFTER_S)
 }

@@ -233,12 +233,13 @@ pub fn unexpected(message: impl Into<String>) -> Status {
     plain(500, "", message)
 }
 
-/// Something this request needs cannot be reached: a node agent, or the log's leader.
-/// What is behind a proxy does not answer. Nobody knows when it will: clients repeat by themselves what says so.
+/// What this request needs does not answer: what is behind a proxy, or most servers of the cluster. Nobody knows when it will, and
+/// clients repeat by themselves what says so.
 pub fn unreachable(message: impl Into<String>) -> Status {
     plain(503, "ServiceUnavailable", message)
 }
 
+/// Something this request needs is not there yet, and soon will be.
 pub fn unavailable(message: impl Into<String>, retry_after_s: i32) -> Status {
     retry_after(plain(503, "ServiceUnavailable", message), retry_after_s)
 }

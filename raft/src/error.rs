@@ -72,6 +72,10 @@ pub enum ProposeError {
     /// There is no leader, or the log was shut down. The command did not enter the log.
     #[error("the log takes no writes: {0}")]
     Unavailable(String),
+    /// No leader has had a majority for long, and none will soon: who takes part, and what can be done. The command did not enter
+    /// the log.
+    #[error("{0}")]
+    NoMajority(String),
     /// The disk failed, and this server has stopped taking part. Whether the command was committed is not known.
     #[error("the log's storage failed: {0}")]
     Storage(String),
@@ -95,6 +99,9 @@ pub enum ReadError {
     NotLeader { leader: Option<u64>, address: Option<String> },
     #[error("no leader can confirm what the newest state is: {0}")]
     Unavailable(String),
+    /// No leader has had a majority for long, and none will soon: who takes part, and what can be done.
+    #[error("{0}")]
+    NoMajority(String),
     /// What was asked for is sealed, and its key is not at hand.
     #[error(transparent)]
     Sealed(#[from] Unopened),
@@ -111,6 +118,7 @@ impl From<NodeError> for ProposeError {
             NodeError::Unknown => ProposeError::Unknown,
             NodeError::Full(shortage) => ProposeError::DiskFull(shortage),
             NodeError::Unavailable(reason) => ProposeError::Unavailable(reason),
+            NodeError::NoMajority(why) => ProposeError::NoMajority(why),
             NodeError::Refused(reason) => ProposeError::Refused(reason),
             NodeError::Storage(reason) => ProposeError::Storage(reason),
         }
@@ -123,6 +131,7 @@ impl From<NodeError> for ReadError {
             NodeError::NotLeader { leader, address } => ReadError::NotLeader { leader, address },
             NodeError::Unknown => ReadError::Unavailable("the leader changed".into()),
             NodeError::Full(shortage) => ReadError::Unavailable(shortage.to_string()),
+            NodeError::NoMajority(why) => ReadError::NoMajority(why),
             NodeError::Unavailable(reason) | NodeError::Refused(reason) | NodeError::Storage(reason) => {
                 ReadError::Unavailable(reason)
             }

@@ -129,6 +129,12 @@ pub const FORSAKEN_POLL: Duration = Duration::from_millis(20);
 pub const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a write or a linearizable read waits out a leader whose lease has just lapsed or who is just elected.
 pub const LEADER_WAIT: Duration = Duration::from_secs(5);
+/// Without a leader that has a majority for so long, no election will soon end that: nobody is told to try again.
+pub const NO_MAJORITY_AFTER: Duration = Duration::from_secs(10);
+/// How long a leader is waited for then.
+pub const NO_MAJORITY_WAIT: Duration = Duration::from_millis(500);
+/// Servers that nothing was heard of for longer take no part.
+pub const PART_TAKEN_WITHIN: Duration = Duration::from_secs(2);
 pub const LEADER_RETRY: Duration = Duration::from_millis(10);
 /// When another server leads, what a former leader was sent is waited for until it has been silent for so long.
 pub const FORMER_LEADER_SILENCE: Duration = Duration::from_millis(300);

@@ -12,7 +12,7 @@ use crate::codec::{self, LogPayload, LogRecord};
 use crate::config::{LogConfig, open_storage};
 use crate::consensus::{ClusterChange, MemberStatus, Node, NodeError, NodeOptions};
 use crate::housekeeping::{flush, keep_house, prune, take_snapshot, tend_space};
-use crate::limits::{BARRIER_QUEUE, ENTRY_BYTES_MAX, LEADER_WAIT};
+use crate::limits::{BARRIER_QUEUE, ENTRY_BYTES_MAX};
 use crate::shred::shred;
 use crate::snapshot::SnapshotDir;
 use crate::status::{Leadership, Status};
@@ -76,6 +76,7 @@ impl Log {
             spawn(&cancel, node.clone().follow_leadership(leadership_now)),
             spawn(&cancel, node.clone().follow_members()),
             spawn(&cancel, node.clone().watch_leader()),
+            spawn(&cancel, node.clone().note_leaders()),
             spawn(&cancel, node.clone().regain()),
             spawn(&cancel, node.clone().ask_for_room()),
             spawn(&cancel, node.clone().announce(member)),
@@ -348,7 +349,7 @@ fn spawn(cancel: &CancellationToken, task: impl Future<Output = ()> + Send + 'st
 async fn answer_barriers(node: Node, mut waiting: mpsc::Receiver<oneshot::Sender<Result<(), NodeError>>>) {
     let mut batch = Vec::new();
     while waiting.recv_many(&mut batch, BARRIER_QUEUE).await > 0 {
-        let answer = node.read_index(LEADER_WAIT).await;
+        let answer = node.read_index(node.leader_wait()).await;
         for reader in batch.drain(..) {
             // A reader that has gone away needs no answer.
             _ = reader.send(answer.clone());

@@ -16,7 +16,7 @@ use percent_encoding::percent_decode_str;
 use super::era;
 use crate::{
     core::{Core, unreadable},
-    failure, health, limits,
+    failure, health,
     registry::Registry,
     request::{ApiResponse, number},
     reviews,
@@ -87,8 +87,7 @@ impl Moment {
 
 /// What was acknowledged anywhere before this call is here now.
 async fn newest(core: &Core) -> Result<Revision, Status> {
-    let reached = core.log.barrier().await;
-    reached.map_err(|error| failure::unavailable(error.to_string(), limits::RETRY_AFTER_S))
+    core.log.barrier().await.map_err(|error| unreadable(&error))
 }
 
 /// Refuses what cannot be done in the past. Reviews write nothing: they say what holds, which is today's rules.

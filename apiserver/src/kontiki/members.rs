@@ -259,6 +259,7 @@ fn refused(error: &ProposeError, name: Option<&str>) -> Status {
     match (error, name) {
         (ProposeError::Refused(why), Some(name)) => failure::conflict(OF, name, why),
         (ProposeError::Refused(why), None) => Status { message: why.clone(), ..failure::conflict(OF, "", why) },
+        (ProposeError::NoMajority(why), _) => failure::unreachable(why),
         _ => failure::unavailable(error.to_string(), limits::RETRY_AFTER_S),
     }
 }

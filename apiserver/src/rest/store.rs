@@ -158,6 +158,7 @@ pub fn refused(error: ProposeError) -> Refusal {
         ProposeError::NotLeader { .. } | ProposeError::Unavailable(_) => {
             failure::unavailable(error.to_string(), RETRY_AFTER_S)
         }
+        ProposeError::NoMajority(why) => failure::unreachable(why),
         ProposeError::Refused(_) | ProposeError::Seal(_) | ProposeError::Storage(_) => failure::internal(error),
     })
 }
@@ -175,6 +176,7 @@ pub fn read_failed(error: &ReadError) -> Status {
         ReadError::NotLeader { .. } | ReadError::Unavailable(_) | ReadError::Closed => {
             failure::unavailable(error.to_string(), RETRY_AFTER_S)
         }
+        ReadError::NoMajority(why) => failure::unreachable(why),
         ReadError::Sealed(unopened) => failure::sealed(unopened),
         ReadError::Disk(_) => failure::internal(error),
     }
@@ -191,4 +193,45 @@ pub fn too_large(asked: Revision, current: Revision) -> Status {
     };
     status.details.get_or_insert_default().causes.push(cause);
     status
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn refusal(error: ProposeError) -> Status {
+        match refused(error) {
+            Refusal::Final(status) => status,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn clients_try_again_where_that_may_soon_help_and_harms_nothing() {
+        let told =
+            |status: &Status| (status.code, status.details.as_ref().and_then(|details| details.retry_after_seconds));
+        let why = || "only 1 of 3 servers take part".to_owned();
+        let writes = [
+            (ProposeError::NotLeader { leader: None, address: None }, 503, Some(RETRY_AFTER_S)),
+            (ProposeError::Unavailable(why()), 503, Some(RETRY_AFTER_S)),
+            (ProposeError::NoMajority(why()), 503, None),
+            (ProposeError::Unknown, 504, None),
+        ];
+        for (error, code, retry) in writes {
+            let shown = format!("{error:?}");
+            assert_eq!(told(&refusal(error)), (code, retry), "{shown}");
+        }
+        let reads = [
+            (ReadError::NotLeader { leader: None, address: None }, Some(RETRY_AFTER_S)),
+            (ReadError::Unavailable(why()), Some(RETRY_AFTER_S)),
+            (ReadError::Closed, Some(RETRY_AFTER_S)),
+            (ReadError::NoMajority(why()), None),
+        ];
+        for (error, retry) in reads {
+            assert_eq!(told(&read_failed(&error)), (503, retry), "{error:?}");
+        }
+        let (read, written) = (read_failed(&ReadError::NoMajority(why())), refusal(ProposeError::NoMajority(why())));
+        assert_eq!((read.message.as_str(), &read), ("only 1 of 3 servers take part", &written));
+    }
 }

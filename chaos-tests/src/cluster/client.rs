@@ -157,7 +157,9 @@ async fn propose(world: &World, client: u64, command: Command) -> Told {
             }
             Some(Ok((_, outcome))) => return Told::Outcome(outcome),
             Some(Err(NodeError::NotLeader { leader, .. })) => hint = leader,
-            Some(Err(NodeError::Unavailable(_) | NodeError::Refused(_) | NodeError::Full(_))) => {}
+            Some(Err(
+                NodeError::Unavailable(_) | NodeError::NoMajority(_) | NodeError::Refused(_) | NodeError::Full(_),
+            )) => {}
         }
         sleep(world.about(RETRY) + RETRY * u32::try_from(client % 3).unwrap_or(0)).await;
     }

@@ -17,11 +17,11 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Proposal;
-use super::membership::MemberStatus;
+use super::majority::no_majority;
 use super::node::{Node, NodeError, fatal_error};
 use super::wire::{self, Forwarded, Written};
 use crate::Command;
-use crate::limits::{FORMER_LEADER_SILENCE, LEADER_RETRY, LEADER_WAIT, READ_ROUND_TIMEOUT, WRITE_TIMEOUT};
+use crate::limits::{FORMER_LEADER_SILENCE, LEADER_RETRY, READ_ROUND_TIMEOUT, WRITE_TIMEOUT};
 use crate::log::now_ms;
 use crate::store::Outcome;
 use crate::transport::{CallError, Peer};
@@ -75,7 +75,7 @@ impl Node {
     pub async fn write(&self, command: Arc<Command>) -> Result<(u64, Outcome), NodeError> {
         let _begun = self.in_flight.begin();
         let writing = async {
-            let Written { index, outcome } = self.with_leader(LEADER_WAIT, || self.try_write(&command)).await?;
+            let Written { index, outcome } = self.with_leader(self.leader_wait(), || self.try_write(&command)).await?;
             // It is committed: whoever cannot see it here yet must not be told that it is not.
             self.applied(index, WRITE_TIMEOUT).await.map_err(|_| NodeError::Unknown)?;
             Ok((index, outcome))
@@ -154,7 +154,12 @@ impl Node {
                 error => error,
             }),
             Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => {
-                Attempt::Retry(not_leader(forward.leader_id, forward.leader_node))
+                // It leads and sends the write to nobody: no majority has answered it within its lease.
+                let unconfirmed = forward.leader_id.is_none() && self.raft.is_leader();
+                Attempt::Retry(match unconfirmed {
+                    true => NodeError::Unavailable(no_majority(&self.status().members, &self.taking_part())),
+                    false => not_leader(forward.leader_id, forward.leader_node),
+                })
             }
             Err(RaftError::APIError(ClientWriteError::LogEntryDiscarded(_))) => Attempt::Failed(NodeError::Unknown),
             Err(RaftError::APIError(other)) => Attempt::Failed(NodeError::Unavailable(other.to_string())),
@@ -192,7 +197,7 @@ impl Node {
                 Attempt::Retry(refused) => refused,
             };
             if Instant::now() >= deadline {
-                return Err(refused);
+                return Err(self.without_majority_for_long().map_or(refused, NodeError::NoMajority));
             }
             // Another leader, or the same one whose lease has come back.
             _ = tokio::time::timeout(LEADER_RETRY, news.changed()).await;
@@ -210,7 +215,7 @@ impl Node {
                 attempt => attempt,
             }
         };
-        self.with_leader(LEADER_WAIT / 2, here).await
+        self.with_leader(self.leader_wait() / 2, here).await
     }
 
     /// The leader, if this server knows another one.
@@ -290,18 +295,6 @@ fn in_time(command: &Arc<Command>, now_ms: i64, slack: Duration) -> Arc<Command>
     Arc::new(Command { time_ms: now_ms, ..Command::clone(command) })
 }
 
-/// Why what a leader knows may be old, for whoever has to do something about it.
-fn no_majority(members: &[MemberStatus], confirmed: &BTreeSet<u64>) -> String {
-    let voters = || members.iter().filter(|member| member.voter);
-    let silent: Vec<&str> =
-        voters().filter(|voter| !confirmed.contains(&voter.id)).map(|voter| voter.name.as_str()).collect();
-    let (heard, of) = (voters().count() - silent.len(), voters().count());
-    format!(
-        "only {heard} of {of} servers take part, which is no majority; the leader hears nothing of {}",
-        silent.join(", ")
-    )
-}
-
 fn not_leader(leader: Option<u64>, member: Option<crate::Member>) -> NodeError {
     NodeError::NotLeader { leader, address: member.map(|member| member.address) }
 }
@@ -315,6 +308,7 @@ fn to_wire<T>(result: Result<T, NodeError>) -> Forwarded<T> {
         Err(NodeError::Refused(why)) => Forwarded::Refused(why),
         Err(NodeError::Storage(why)) => Forwarded::Storage(why),
         Err(NodeError::Full(shortage)) => Forwarded::Full(shortage),
+        Err(NodeError::NoMajority(why)) => Forwarded::NoMajority(why),
     }
 }
 
@@ -327,6 +321,7 @@ pub(super) fn from_wire<T>(answer: Result<Forwarded<T>, CallError>, lost: NodeEr
         Ok(Forwarded::Unknown) => Attempt::Failed(NodeError::Unknown),
         Ok(Forwarded::Unavailable(why)) => Attempt::Retry(NodeError::Unavailable(why)),
         Ok(Forwarded::Full(shortage)) => Attempt::Failed(NodeError::Full(shortage)),
+        Ok(Forwarded::NoMajority(why)) => Attempt::Failed(NodeError::NoMajority(why)),
         Ok(Forwarded::Refused(why)) => Attempt::Failed(NodeError::Refused(why)),
         // The leader's disk failed while it had the entry.
         Ok(Forwarded::Storage(_)) => Attempt::Failed(lost),
@@ -339,21 +334,6 @@ pub(super) fn from_wire<T>(answer: Result<Forwarded<T>, CallError>, lost: NodeEr
 mod tests {
     use super::*;
     use crate::limits::CLOCK_SLACK;
-
-    #[test]
-    fn a_leader_without_a_majority_names_who_is_missing() {
-        let member = |(id, name): (u64, &str)| MemberStatus {
-            id,
-            name: name.into(),
-            voter: name != "learner",
-            ..MemberStatus::default()
-        };
-        let members: Vec<_> = [(7, "a"), (9, "b"), (11, "learner"), (12, "c")].map(member).into();
-        assert_eq!(
-            no_majority(&members, &BTreeSet::from([9])),
-            "only 1 of 3 servers take part, which is no majority; the leader hears nothing of a, c"
-        );
-    }
 
     #[test]
     fn a_command_from_the_future_gets_the_leaders_time() {

@@ -359,7 +359,10 @@ impl Node {
 
 fn refusal(error: NodeError) -> String {
     match error {
-        NodeError::Unavailable(why) | NodeError::Refused(why) | NodeError::Storage(why) => why,
+        NodeError::Unavailable(why)
+        | NodeError::NoMajority(why)
+        | NodeError::Refused(why)
+        | NodeError::Storage(why) => why,
         NodeError::NotLeader { .. } => "there is no leader".into(),
         NodeError::Unknown => "the leader changed".into(),
         NodeError::Full(shortage) => shortage.to_string(),

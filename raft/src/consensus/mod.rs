@@ -7,6 +7,7 @@ mod leaving;
 mod log_store;
 mod lost;
 mod machine;
+mod majority;
 mod membership;
 mod network;
 mod node;

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::forward::{InFlight, REMOVED};
 use super::lost::Lost;
 use super::machine::Machine;
+use super::majority::Leaderless;
 use super::membership::members;
 use super::network::Network;
 use super::room::Rooms;
@@ -50,6 +51,7 @@ pub struct Node {
     pub(super) clock_slack: Duration,
     pub(super) lost: Lost,
     pub(super) rooms: Rooms,
+    pub(super) leaderless: Leaderless,
     pub(super) refusals: Refusals,
 }
 
@@ -85,6 +87,8 @@ pub enum NodeError {
     /// The disk has no room for writes.
     Full(Shortage),
     Unavailable(String),
+    /// No leader has had a majority for long: who takes part.
+    NoMajority(String),
     /// The cluster is not changed that way, for this reason.
     Refused(String),
     Storage(String),
@@ -113,7 +117,7 @@ impl Node {
         let peers = Peers::new(me, dial);
         let raft = Raft::new(id, Arc::new(config), Network::new(peers.clone()), log.clone(), machine).await;
         let raft = raft.map_err(|error| OpenError::Raft(error.to_string()))?;
-        let (receiving, in_flight, removed, connections, leaving, rooms, refusals) = Default::default();
+        let (receiving, in_flight, removed, connections, leaving, rooms, leaderless, refusals) = Default::default();
         let node = Node {
             raft,
             log,
@@ -128,6 +132,7 @@ impl Node {
             clock_slack,
             lost,
             rooms,
+            leaderless,
             refusals,
         };
         let initialized = node.raft.is_initialized().await.map_err(|error| OpenError::Raft(error.to_string()))?;
@@ -155,7 +160,9 @@ impl Node {
     pub async fn ready(&self, patience: Duration) -> Result<(), OpenError> {
         match self.read_index(patience).await {
             Ok(()) => Ok(()),
-            Err(NodeError::NotLeader { .. } | NodeError::Unknown) => Err(OpenError::NoLeader(patience)),
+            Err(NodeError::NotLeader { .. } | NodeError::NoMajority(_) | NodeError::Unknown) => {
+                Err(OpenError::NoLeader(patience))
+            }
             Err(NodeError::Full(shortage)) => Err(OpenError::Raft(shortage.to_string())),
             Err(NodeError::Unavailable(reason) | NodeError::Refused(reason) | NodeError::Storage(reason)) => {
                 Err(OpenError::Raft(reason))

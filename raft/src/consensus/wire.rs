@@ -114,6 +114,8 @@ pub enum Forwarded<T> {
     Full(Shortage),
     /// What was asked for cannot be done; nothing was.
     Refused(String),
+    /// The leader has had no majority for long; nothing was done.
+    NoMajority(String),
 }
 
 /// Where a forwarded command ended.

@@ -20,6 +20,11 @@ impl Heard {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
+    /// How long the peer has been silent.
+    pub fn silent_for(&self) -> Duration {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+
     /// Returns once the peer has been silent for so long.
     pub async fn silence(&self, length: Duration) {
         loop {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -63,6 +64,19 @@ impl Peers {
         if let Some(peer) = known.get(&id) {
             peer.heard.note();
         }
+    }
+
+    /// How long nothing was heard of a server.
+    pub fn silence_of(&self, id: u64) -> Option<Duration> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&id).map(|peer| peer.heard.silent_for())
+    }
+
+    /// The servers of which something was heard within this time.
+    pub fn heard_within(&self, time: Duration) -> impl Iterator<Item = u64> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let heard = known.iter().filter(|(_, peer)| peer.heard.silent_for() <= time).map(|(id, _)| *id);
+        heard.collect::<Vec<_>>().into_iter()
     }
 
     /// Connects to these servers and no others.

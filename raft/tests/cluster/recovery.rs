@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use kontiki_raft::backup::{BackupError, Founded, Founding, Stopped};
-use kontiki_raft::{Author, Command, ReadError, Role, Start};
+use kontiki_raft::{Author, Command, ProposeError, ReadError, Role, Start};
 
 use super::harness::{Cluster, body, configmaps, member, open_log, put, until};
 
@@ -56,6 +56,35 @@ async fn a_server_on_an_older_copy_of_its_folder_gets_again_what_it_lost() {
         cluster.log(&follower).propose(put("after", "1")).await.unwrap();
         assert_eq!((cluster.leader().await, cluster.log(&leader).status().term), (leader, term));
     }
+}
+
+/// Cut off, whether it led or followed: at first an election may end that, later nobody is told to try again.
+async fn without_a_majority(leads: bool) {
+    let cluster = Cluster::start(&["a", "b", "c"]).await;
+    let left = if leads { cluster.leader().await } else { cluster.follower().await };
+    let mut others: Vec<&str> = ["a", "b", "c"].into_iter().filter(|name| *name != left).collect();
+    others.sort_unstable();
+    cluster.net.isolate(&left);
+    let log = cluster.log(&left);
+    let mut early = 0;
+    let why = loop {
+        match log.barrier().await {
+            Err(ReadError::NoMajority(why)) => break why,
+            Err(ReadError::NotLeader { .. } | ReadError::Unavailable(_)) => early += 1,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(early > 0, "given up at once");
+    let expected =
+        format!("only 1 of 3 servers take part, which is no majority; nothing is heard of {}", others.join(", "));
+    assert!(why.starts_with(&expected) && why.contains("kontiki recover"), "{why}");
+    let written = log.propose(put("n", "1")).await;
+    assert!(matches!(&written, Err(ProposeError::NoMajority(same)) if *same == why), "{written:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_left_without_a_majority_says_who_is_missing() {
+    tokio::join!(without_a_majority(true), without_a_majority(false));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
