@@ -1,6 +1,7 @@
 //! What every controller's loop is made of: clients, informers, and waiting for one's own writes to come back.
 
 use std::{
+    any::{Any, TypeId},
     collections::HashMap,
     fmt::Debug,
     future::ready,
@@ -54,20 +55,29 @@ pub struct Context {
     pub clients: Clients,
     pub config: Arc<ControllerConfig>,
     pub cancel: CancellationToken,
+    /// By kind, those that all controllers share.
+    informers: Arc<Mutex<HashMap<TypeId, Box<dyn Any + Send>>>>,
 }
 
 impl Context {
     pub fn new(clients: Clients, config: ControllerConfig, cancel: CancellationToken) -> Self {
-        Context { clients, config: Arc::new(config), cancel }
+        Context { clients, config: Arc::new(config), cancel, informers: Arc::default() }
     }
 
-    /// Follows all objects of a kind.
+    /// Follows all objects of a kind: one copy of them, and one watch, for all controllers.
     pub fn informer<K>(&self, subscriptions: Vec<Subscription<K>>) -> Informer<K>
     where
         K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
     {
-        let api = Api::all(self.clients.plain());
-        Informer::start(api, watcher::Config::default(), subscriptions, self.cancel.clone())
+        let mut informers = self.informers.lock().expect("nobody panics while holding this lock");
+        let informer = informers.entry(TypeId::of::<K>()).or_insert_with(|| {
+            let api = Api::all(self.clients.plain());
+            Box::new(Informer::<K>::start(api, watcher::Config::default(), Vec::new(), self.cancel.clone()))
+        });
+        let informer = informer.downcast_ref::<Informer<K>>().expect("it is there by its kind").clone();
+        drop(informers);
+        subscriptions.into_iter().for_each(|subscription| informer.subscribe(subscription));
+        informer
     }
 
     /// An API whose writes name the object that caused them.

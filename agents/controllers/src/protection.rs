@@ -11,7 +11,6 @@ use kontiki_informer::{Change, Informer, ObjectKey, Queue};
 use kube::{
     Api, Resource, ResourceExt,
     api::{ListParams, Patch, PatchParams},
-    core::PartialObjectMeta,
 };
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -68,12 +67,11 @@ pub async fn run(context: Context) {
         look_again(&named, None, &of_volume, Protected::Class);
     })]);
     let (of_pod, used) = (queue.clone(), claims.clone());
-    let pods =
-        context.informer::<PartialObjectMeta<Pod>>(vec![Box::new(move |change: &Change<PartialObjectMeta<Pod>>| {
-            if let (Some(gone), None) = (&change.old, &change.new) {
-                look_again(&used, gone.namespace().as_deref(), &of_pod, Protected::Claim);
-            }
-        })]);
+    let pods = context.informer::<Pod>(vec![Box::new(move |change: &Change<Pod>| {
+        if let (Some(gone), None) = (&change.old, &change.new) {
+            look_again(&used, gone.namespace().as_deref(), &of_pod, Protected::Claim);
+        }
+    })]);
     if !classes.synced().await || !claims.synced().await || !volumes.synced().await || !pods.synced().await {
         return;
     }

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fmt::Debug,
-    sync::{Arc, RwLock},
+    sync::{Arc, Mutex, MutexGuard, RwLock},
 };
 
 use futures::StreamExt;
@@ -49,6 +49,7 @@ impl<K> Change<K> {
 
 /// Called for every change, in order, from the informer's task: it must only note what to do (fill a queue).
 pub type Subscription<K> = Box<dyn Fn(&Change<K>) + Send + Sync>;
+type Subscriptions<K> = Arc<Mutex<Vec<Subscription<K>>>>;
 
 /// How far the copy has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,11 +71,16 @@ struct State<K> {
 pub struct Informer<K> {
     state: Arc<RwLock<State<K>>>,
     progress: watch::Receiver<Progress>,
+    subscriptions: Subscriptions<K>,
 }
 
 impl<K> Clone for Informer<K> {
     fn clone(&self) -> Self {
-        Informer { state: self.state.clone(), progress: self.progress.clone() }
+        Informer {
+            state: self.state.clone(),
+            progress: self.progress.clone(),
+            subscriptions: self.subscriptions.clone(),
+        }
     }
 }
 
@@ -91,9 +97,24 @@ where
     ) -> Self {
         let state = Arc::new(RwLock::new(State { objects: BTreeMap::new(), owned: HashMap::new() }));
         let (sender, progress) = watch::channel(Progress::default());
-        let follower = Follower { state: state.clone(), progress: sender, subscriptions, listed: Vec::new() };
+        let subscriptions = Arc::new(Mutex::new(subscriptions));
+        let informer = Informer { state, progress, subscriptions };
+        let follower = informer.follower(sender);
         tokio::spawn(cancel.run_until_cancelled_owned(follower.run(api, config)));
-        Informer { state, progress }
+        informer
+    }
+
+    fn follower(&self, progress: watch::Sender<Progress>) -> Follower<K> {
+        let (state, subscriptions) = (self.state.clone(), self.subscriptions.clone());
+        Follower { state, progress, subscriptions, listed: Vec::new() }
+    }
+
+    /// Tells one more: first of what is there, as if it was made just now, then of every change.
+    pub fn subscribe(&self, subscription: Subscription<K>) {
+        // Nothing changes while this is held.
+        let mut subscriptions = lock(&self.subscriptions);
+        self.list(None).into_iter().for_each(|object| subscription(&Change { old: None, new: Some(object) }));
+        subscriptions.push(subscription);
     }
 
     /// Waits for the first complete list; `false` if the informer ended before.
@@ -141,9 +162,18 @@ where
 struct Follower<K> {
     state: Arc<RwLock<State<K>>>,
     progress: watch::Sender<Progress>,
-    subscriptions: Vec<Subscription<K>>,
+    /// Held while something changes, and while that is told.
+    subscriptions: Subscriptions<K>,
     /// Keys seen since a list began.
     listed: Vec<ObjectKey>,
+}
+
+impl<K> Drop for Follower<K> {
+    /// Subscriptions hold informers, and these their subscriptions.
+    fn drop(&mut self) {
+        let subscriptions = std::mem::take(&mut *lock(&self.subscriptions));
+        drop(subscriptions);
+    }
 }
 
 impl<K> Follower<K>
@@ -195,6 +225,7 @@ where
     fn put(&mut self, object: K) {
         let key = ObjectKey::of(&object);
         let object = Arc::new(object);
+        let subscriptions = lock(&self.subscriptions);
         let mut state = self.state.write().expect("nobody panics while holding the informer's lock");
         let old = state.objects.insert(key.clone(), object.clone());
         if let Some(uid) = old.as_deref().and_then(controller_uid) {
@@ -206,12 +237,14 @@ where
         drop(state);
         // A list repeats what is known: unchanged objects are no change.
         if old.as_ref().is_none_or(|old| old.resource_version() != object.resource_version()) {
-            self.tell(&Change { old, new: Some(object.clone()) });
+            tell(&subscriptions, &Change { old, new: Some(object.clone()) });
         }
+        drop(subscriptions);
         self.seen(&*object);
     }
 
     fn remove(&mut self, key: &ObjectKey) {
+        let subscriptions = lock(&self.subscriptions);
         let mut state = self.state.write().expect("nobody panics while holding the informer's lock");
         let old = state.objects.remove(key);
         if let Some(uid) = old.as_deref().and_then(controller_uid) {
@@ -219,12 +252,8 @@ where
         }
         drop(state);
         if old.is_some() {
-            self.tell(&Change { old, new: None });
+            tell(&subscriptions, &Change { old, new: None });
         }
-    }
-
-    fn tell(&self, change: &Change<K>) {
-        self.subscriptions.iter().for_each(|subscription| subscription(change));
     }
 
     fn seen(&self, object: &K) {
@@ -235,6 +264,14 @@ where
             newer
         });
     }
+}
+
+fn lock<K>(subscriptions: &Mutex<Vec<Subscription<K>>>) -> MutexGuard<'_, Vec<Subscription<K>>> {
+    subscriptions.lock().expect("nobody panics while holding the subscriptions' lock")
+}
+
+fn tell<K>(subscriptions: &[Subscription<K>], change: &Change<K>) {
+    subscriptions.iter().for_each(|subscription| subscription(change));
 }
 
 fn controller_uid<K: Resource>(object: &K) -> Option<String> {
@@ -264,13 +301,44 @@ mod tests {
         ConfigMap { metadata: ObjectMeta { name, resource_version, ..ObjectMeta::default() }, ..ConfigMap::default() }
     }
 
-    #[test]
-    fn a_list_that_was_under_way_has_not_seen_a_write() {
+    fn idle() -> (Informer<ConfigMap>, Follower<ConfigMap>) {
         let state = Arc::new(RwLock::new(State { objects: BTreeMap::new(), owned: HashMap::new() }));
         let (sender, progress) = watch::channel(Progress::default());
-        let mut follower =
-            Follower { state: state.clone(), progress: sender, subscriptions: Vec::new(), listed: Vec::new() };
-        let informer: Informer<ConfigMap> = Informer { state, progress };
+        let informer = Informer { state, progress, subscriptions: Subscriptions::default() };
+        let follower = informer.follower(sender);
+        (informer, follower)
+    }
+
+    #[test]
+    fn who_comes_late_is_told_what_is_there_and_then_as_the_others() {
+        let (informer, mut follower) = idle();
+        let told: Arc<Mutex<Vec<String>>> = Arc::default();
+        let subscribe = |name: &'static str| {
+            let (told, held) = (told.clone(), informer.clone());
+            informer.subscribe(Box::new(move |change| {
+                let revision = |object: &Option<Arc<ConfigMap>>| object.as_ref().and_then(|one| one.resource_version());
+                let there = held.list(None).len();
+                let line = format!("{name} {:?} {:?} of {there}", revision(&change.old), revision(&change.new));
+                told.lock().unwrap().push(line.replace("Some(", "").replace([')', '"'], ""));
+            }));
+        };
+        let said = || std::mem::take(&mut *told.lock().unwrap());
+        subscribe("first");
+        follower.follow(watcher::Event::Apply(object(1)));
+        assert_eq!(said(), ["first None 1 of 1"]);
+        subscribe("late");
+        assert_eq!(said(), ["late None 1 of 1"]);
+        follower.follow(watcher::Event::Apply(object(2)));
+        follower.follow(watcher::Event::Delete(object(3)));
+        let expected = ["first 1 2 of 1", "late 1 2 of 1", "first 2 None of 0", "late 2 None of 0"];
+        assert_eq!(said(), expected);
+        drop(follower);
+        assert_eq!(Arc::strong_count(&told), 1, "nobody holds on to it, nor to the informer that it holds");
+    }
+
+    #[test]
+    fn a_list_that_was_under_way_has_not_seen_a_write() {
+        let (informer, mut follower) = idle();
         let list = |follower: &mut Follower<ConfigMap>, revision: u64| {
             follower.follow(watcher::Event::InitApply(object(revision)));
             follower.follow(watcher::Event::InitDone);
