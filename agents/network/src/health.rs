@@ -9,6 +9,7 @@ use std::{
 };
 
 use k8s_openapi::api::core::v1::Service;
+use kontiki_informer::Outage;
 use serde_json::json;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -54,9 +55,12 @@ pub fn checks<'a>(services: impl IntoIterator<Item = &'a Service>, view: &View) 
     services.into_iter().filter_map(of_service).collect()
 }
 
-/// The ports that are listened on.
+/// The ports that are listened on, and those that cannot be had.
 #[derive(Default)]
-pub struct Listeners(BTreeMap<u16, Listener>);
+pub struct Listeners {
+    open: BTreeMap<u16, Listener>,
+    refused: BTreeMap<u16, Outage>,
+}
 
 struct Listener {
     health: watch::Sender<Health>,
@@ -66,17 +70,24 @@ struct Listener {
 impl Listeners {
     /// Listens on these ports and no others. One that cannot be had is tried again the next time.
     pub async fn follow(&mut self, wanted: BTreeMap<u16, Health>) {
-        self.0.retain(|port, _| wanted.contains_key(port));
+        self.open.retain(|port, _| wanted.contains_key(port));
+        self.refused.retain(|port, _| wanted.contains_key(port));
         for (port, health) in wanted {
-            if let Some(listener) = self.0.get(&port) {
+            if let Some(listener) = self.open.get(&port) {
                 listener.health.send_replace(health);
                 continue;
             }
             match TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await {
-                Ok(listener) => drop(self.0.insert(port, Listener::start(listener, health))),
+                Ok(listener) => {
+                    self.open.insert(port, Listener::start(listener, health));
+                    if let Some(mut outage) = self.refused.remove(&port) {
+                        outage.over();
+                    }
+                }
                 Err(error) => {
-                    let Health { namespace, service, .. } = health;
-                    tracing::warn!(namespace, service, port, %error, "cannot listen for its health checks");
+                    let subject = || format!("{}/{} port {port}", health.namespace, health.service);
+                    let outage = self.refused.entry(port);
+                    outage.or_insert_with(|| Outage::new("cannot listen for health checks", subject())).failed(&error);
                 }
             }
         }
@@ -187,6 +198,25 @@ mod tests {
         let mut text = String::new();
         stream.read_to_string(&mut text).await.unwrap();
         text
+    }
+
+    #[tokio::test]
+    async fn a_port_that_somebody_else_has_is_one_outage_until_it_can_be_had() {
+        let somebody = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).await.unwrap();
+        let port = somebody.local_addr().unwrap().port();
+        let wanted =
+            || BTreeMap::from([(port, Health { namespace: "a".to_owned(), service: "s".to_owned(), local: 1 })]);
+        let mut listeners = Listeners::default();
+        for _ in 0..2 {
+            listeners.follow(wanted()).await;
+            assert_eq!(listeners.refused.keys().collect::<Vec<_>>(), [&port]);
+        }
+        listeners.follow(BTreeMap::new()).await;
+        assert!(listeners.refused.is_empty(), "nobody wants it any more");
+        listeners.follow(wanted()).await;
+        drop(somebody);
+        listeners.follow(wanted()).await;
+        assert!(listeners.refused.is_empty() && listeners.open.contains_key(&port));
     }
 
     #[tokio::test]
