@@ -8,6 +8,9 @@ mod outage;
 mod queue;
 mod recorder;
 
+/// The annotation in which a node says on which of its ports something listens, as in `22/TCP,53/UDP`.
+pub const LISTENING: &str = "kontiki.dev/listening";
+
 pub use clients::{Clients, caused_by};
 pub use failure::{interruption, is_unserved, message};
 pub use informer::{Change, Informer, ObjectKey, Subscription};

@@ -21,6 +21,7 @@ mod keyring;
 mod lease;
 mod ledger;
 mod limits;
+mod listening;
 mod load;
 mod machine;
 mod node;

@@ -37,6 +37,8 @@ pub const LEASE_DURATION_S: i32 = 40;
 pub const NODE_STATUS_PERIOD: Duration = Duration::from_secs(300);
 pub const NODE_STATUS_CHECK: Duration = Duration::from_secs(10);
 pub const IMAGES_IN_STATUS_MAX: usize = 50;
+/// Ports that a node says it listens on: it is in everybody's cache.
+pub const LISTENING_MAX: usize = 4096;
 
 pub const API_RETRY_FIRST: Duration = Duration::from_millis(200);
 pub const API_RETRY_MAX: Duration = Duration::from_secs(10);

@@ -9,7 +9,7 @@ use k8s_openapi::{
     },
     apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::Time},
 };
-use kontiki_informer::Outage;
+use kontiki_informer::{LISTENING, Outage};
 use kube::{
     Api, Client,
     api::{Patch, PatchParams, PostParams},
@@ -26,6 +26,7 @@ use crate::{
     limits::{
         API_RETRY_FIRST, API_RETRY_MAX, IMAGES_IN_STATUS_MAX, NODE_STATUS_CHECK, NODE_STATUS_PERIOD, PRESSURE_HOLD_MS,
     },
+    listening,
     retry::Retry,
     runtime_class::HANDLERS,
     status_patch::difference,
@@ -66,13 +67,14 @@ impl Registrar {
     }
 
     async fn try_register(&self) -> Result<Node, kube::Error> {
-        let labels = self.labels();
+        let (labels, annotations) = (self.labels(), self.annotations().await);
         let Some(node) = self.api().get_opt(&self.config.name).await? else {
             let cidr = self.config.pod_cidr.clone();
             let node = Node {
                 metadata: ObjectMeta {
                     name: Some(self.config.name.clone()),
                     labels: Some(labels),
+                    annotations: Some(annotations),
                     ..ObjectMeta::default()
                 },
                 spec: Some(NodeSpec {
@@ -84,11 +86,12 @@ impl Registrar {
             };
             return self.api().create(&PostParams::default(), &node).await;
         };
-        let known = node.metadata.labels.clone().unwrap_or_default();
         let without_cidr = node.spec.as_ref().is_none_or(|spec| spec.pod_cidr.is_none());
         let mut patch = serde_json::Map::new();
-        if labels.iter().any(|(key, value)| known.get(key) != Some(value)) {
-            patch.insert("metadata".to_owned(), serde_json::json!({"labels": labels}));
+        let metadata = &node.metadata;
+        if lacks(metadata.labels.as_ref(), &labels) || lacks(metadata.annotations.as_ref(), &annotations) {
+            let metadata = serde_json::json!({"labels": labels, "annotations": annotations});
+            patch.insert("metadata".to_owned(), metadata);
         }
         if let (true, Some(cidr)) = (without_cidr, &self.config.pod_cidr) {
             patch.insert("spec".to_owned(), serde_json::json!({"podCIDR": cidr, "podCIDRs": [cidr]}));
@@ -110,6 +113,15 @@ impl Registrar {
         ];
         let known = known.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned()));
         known.chain(self.config.labels.clone()).collect()
+    }
+
+    async fn annotations(&self) -> BTreeMap<String, String> {
+        let address = self.config.address;
+        let told = tokio::task::spawn_blocking(move || listening::told(address)).await.unwrap_or_else(|error| {
+            warn!(%error, "cannot look at the machine's sockets");
+            None
+        });
+        told.map(|ports| (LISTENING.to_owned(), ports)).into_iter().collect()
     }
 
     /// Keeps the status true for ever: told when it changes, and now and then when it does not.
@@ -150,6 +162,11 @@ impl Registrar {
         let Some(node) = self.api().get_opt(&self.config.name).await? else {
             return self.try_register().await.map(|_| true);
         };
+        let annotations = self.annotations().await;
+        if lacks(node.metadata.annotations.as_ref(), &annotations) {
+            let patch = serde_json::json!({"metadata": {"uid": node.metadata.uid, "annotations": annotations}});
+            self.api().patch(&self.config.name, &PatchParams::default(), &Patch::Merge(&patch)).await?;
+        }
         let images = match self.containers.images().await {
             Ok(images) => images,
             Err(error) => {
@@ -198,6 +215,10 @@ impl Registrar {
             ..old.cloned().unwrap_or_default()
         }
     }
+}
+
+fn lacks(known: Option<&BTreeMap<String, String>>, wanted: &BTreeMap<String, String>) -> bool {
+    wanted.iter().any(|(key, value)| known.and_then(|known| known.get(key)) != Some(value))
 }
 
 /// The machine's own resources, and those that others have put into the capacity: there is as much of them for pods.

@@ -50,6 +50,7 @@ pub fn assign(cluster: &Cluster<'_>) -> Assignment {
     let nodes: Vec<(String, Vec<Ipv4Addr>)> =
         all_nodes.iter().filter(|node| serves(node)).map(|node| (node.name_any(), addresses(node))).collect();
     let mut taken = taken::by_cluster(all_nodes, slices);
+    taken.extend(taken::by_listeners(all_nodes));
     taken.extend(taken::by_pods(all_nodes, pods));
     let node_ports = taken::node_ports(services);
     let mut assignment = Assignment::new();

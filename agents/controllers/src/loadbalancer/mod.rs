@@ -13,7 +13,7 @@ use k8s_openapi::api::{
     core::v1::{LoadBalancerIngress, Node, Pod, Service},
     discovery::v1::EndpointSlice,
 };
-use kontiki_informer::{Change, Informer, Note, ObjectKey, Queue, Recorder, reference};
+use kontiki_informer::{Change, Informer, LISTENING, Note, ObjectKey, Queue, Recorder, reference};
 use kube::{
     ResourceExt,
     api::{Patch, PatchParams},
@@ -102,7 +102,8 @@ fn facts(node: &Node) -> impl PartialEq + use<> {
         .map(|condition| condition.status)
         .collect();
     let agent = (status.node_info.map(|info| info.kubelet_version), status.runtime_handlers);
-    (node.labels().clone(), status.addresses, ready, agent, node.metadata.deletion_timestamp.clone())
+    let listening = node.annotations().get(LISTENING).cloned();
+    (node.labels().clone(), status.addresses, ready, agent, listening, node.metadata.deletion_timestamp.clone())
 }
 
 impl Controller {

@@ -10,7 +10,7 @@ use k8s_openapi::api::{
     core::v1::{ContainerPort, Node, Pod, Service},
     discovery::v1::EndpointSlice,
 };
-use kontiki_informer::ObjectKey;
+use kontiki_informer::{LISTENING, ObjectKey};
 use kube::ResourceExt;
 
 use super::assign::{SERVICE_LABEL, addresses, protocol};
@@ -34,6 +34,21 @@ pub fn by_cluster(nodes: &[Arc<Node>], slices: &[Arc<EndpointSlice>]) -> BTreeSe
             .into_iter()
             .flat_map(move |address| ports.clone().into_iter().map(move |port| (address, port)));
         pairs.map(|(address, port)| (address, "TCP".to_owned(), port)).collect::<Vec<_>>()
+    };
+    nodes.iter().flat_map(of_node).collect()
+}
+
+/// What listens on the nodes, as they say.
+pub fn by_listeners(nodes: &[Arc<Node>]) -> BTreeSet<Port> {
+    let of_node = |node: &Arc<Node>| {
+        let told = node.annotations().get(LISTENING).map(String::as_str).unwrap_or_default();
+        let ports = told.split(',').filter_map(|one| {
+            let (port, protocol) = one.split_once('/')?;
+            Some((protocol.to_owned(), port.parse::<i32>().ok()?))
+        });
+        let ports: Vec<(String, i32)> = ports.collect();
+        let at = |address| ports.clone().into_iter().map(move |(protocol, port)| (address, protocol, port));
+        addresses(node).into_iter().flat_map(at).collect::<Vec<_>>()
     };
     nodes.iter().flat_map(of_node).collect()
 }

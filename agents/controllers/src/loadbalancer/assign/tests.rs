@@ -1,5 +1,6 @@
 //! Who gets which addresses.
 #![allow(clippy::unwrap_used)]
+use kontiki_informer::LISTENING;
 use serde_json::{Value, json};
 
 use super::*;
@@ -110,6 +111,23 @@ fn what_leads_to_the_cluster_itself_or_to_another_service_is_nobodys() {
     for (port, expected) in table {
         let wanted = service("s", json!({"ports": [port]}));
         assert_eq!(given(&[wanted, other.clone()], std::slice::from_ref(&api)), [expected], "{port}");
+    }
+}
+
+#[test]
+fn a_port_on_which_a_node_listens_stays_its_own() {
+    let mut all = nodes();
+    let annotations = BTreeMap::from([(LISTENING.to_owned(), "22/TCP,53/UDP,odd".to_owned())]);
+    Arc::make_mut(&mut all[0]).metadata.annotations = Some(annotations);
+    for (port, expected) in [
+        (json!({"port": 22}), "s: 192.0.2.2 VIP"),
+        (json!({"port": 22, "protocol": "UDP"}), "s: 10.1.0.1 VIP, 192.0.2.2 VIP"),
+        (json!({"port": 53, "protocol": "UDP"}), "s: 192.0.2.2 VIP"),
+        (json!({"port": 23}), "s: 10.1.0.1 VIP, 192.0.2.2 VIP"),
+    ] {
+        let services = [service("s", json!({"ports": [port]}))];
+        let told = shared_out(&Cluster { services: &services, nodes: &all, slices: &[], pods: &[] });
+        assert_eq!(told, [expected], "{port}");
     }
 }
 
