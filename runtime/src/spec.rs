@@ -132,6 +132,18 @@ pub struct ContainerStatus {
     pub image: String,
     pub state: ContainerState,
     pub log_path: PathBuf,
+    /// Whose its first process is at its start; shims of earlier versions do not say.
+    #[serde(default)]
+    pub user: Option<ProcessUser>,
+}
+
+/// Numbers that a process has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessUser {
+    pub uid: u32,
+    pub gid: u32,
+    /// The primary group and all others.
+    pub groups: Vec<u32>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -7,9 +7,10 @@ use std::{
 
 use k8s_openapi::{
     api::{
-        core::v1::{Binding, Node, ObjectReference, PersistentVolume, PersistentVolumeClaim, Pod},
+        core::v1::{Binding, Node, ObjectReference, PersistentVolume, PersistentVolumeClaim, Pod, PodCondition},
         storage::v1::StorageClass,
     },
+    apimachinery::pkg::apis::meta::v1::Time,
     jiff::Timestamp,
 };
 use kontiki_informer::{Change, Clients, Informer, Note, ObjectKey, Queue, Recorder, reference};
@@ -222,23 +223,55 @@ impl Scheduler {
     async fn refuse(&self, key: &ObjectKey, pod: &Pod, reason: &str) {
         let note = Note { warning: true, reason: "FailedScheduling", message: reason };
         self.recorder.record(&reference(pod), note).await;
-        let told = pod.status.as_ref().and_then(|status| status.conditions.as_ref()).is_some_and(|conditions| {
-            let scheduled = conditions.iter().find(|condition| condition.type_ == "PodScheduled");
-            scheduled.is_some_and(|condition| condition.message.as_deref() == Some(reason))
-        });
-        if told {
-            return;
-        }
+        let Some(condition) = unscheduled(pod, reason, Timestamp::now()) else { return };
         let client = self.clients.caused_by(pod.resource_version().as_deref());
         let api: Api<Pod> = Api::namespaced(client, &key.namespace);
-        let condition = json!({
-            "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": reason,
-            "lastTransitionTime": k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::now()),
-        });
         let patch = json!({"metadata": {"uid": pod.uid()}, "status": {"conditions": [condition]}});
         let patched = api.patch_status(&key.name, &PatchParams::default(), &Patch::Strategic(patch)).await;
         if let Err(error) = patched {
             debug!(?key, %error, "condition not written; the event says it");
         }
+    }
+}
+
+/// The condition that says why a pod waits, unless it says so already. It is as old as the wait, whatever the reasons were.
+fn unscheduled(pod: &Pod, reason: &str, now: Timestamp) -> Option<PodCondition> {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let before = conditions.and_then(|all| all.iter().find(|condition| condition.type_ == "PodScheduled"));
+    let since = before.filter(|condition| condition.status == "False");
+    let condition = PodCondition {
+        type_: "PodScheduled".to_owned(),
+        status: "False".to_owned(),
+        reason: Some("Unschedulable".to_owned()),
+        message: Some(reason.to_owned()),
+        last_transition_time: since.and_then(|one| one.last_transition_time.clone()).or(Some(Time(now))),
+        last_probe_time: None,
+        observed_generation: pod.metadata.generation,
+    };
+    (before != Some(&condition)).then_some(condition)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_is_told_once_for_each_generation_why_it_waits() {
+        let time = |seconds| Timestamp::from_second(seconds).expect("a time");
+        let mut pod = Pod { metadata: ObjectMeta { generation: Some(1), ..ObjectMeta::default() }, ..Pod::default() };
+        let mut told = Vec::new();
+        for (generation, reason, now) in [(1, "no room", 1), (1, "no room", 2), (2, "no room", 3), (2, "no node", 4)] {
+            pod.metadata.generation = Some(generation);
+            let condition = unscheduled(&pod, reason, time(now));
+            told.push(condition.as_ref().map(|one| (one.observed_generation, one.last_transition_time.clone())));
+            if let Some(condition) = condition {
+                pod.status.get_or_insert_default().conditions = Some(vec![condition]);
+            }
+        }
+        let since = Some(Time(time(1)));
+        assert_eq!(
+            told,
+            [Some((Some(1), since.clone())), None, Some((Some(2), since.clone())), Some((Some(2), since))]
+        );
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     error::{Failure, FailureKind},
-    spec::{ID_MAX, User},
+    spec::{ID_MAX, ProcessUser, User},
 };
 
 /// Texts of the image's `/etc/passwd` and `/etc/group`, empty when it has none.
@@ -61,6 +61,10 @@ impl Identity {
         }
         let home = account.map_or("/", |account| account.home);
         Ok(Identity { uid, gid, groups, home: if home.is_empty() { "/" } else { home }.to_owned() })
+    }
+
+    pub fn user(&self) -> ProcessUser {
+        ProcessUser { uid: self.uid, gid: self.gid, groups: self.groups.clone() }
     }
 }
 

@@ -175,6 +175,7 @@ impl Inner {
             own_pid_namespace: around.pid_namespace == PidNamespace::Own,
             uid: around.identity.uid,
             gid: around.identity.gid,
+            user: Some(around.identity.user()),
         };
         self.ask(sandbox, &Request::Create(request)).await.map(drop)
     }

@@ -81,6 +81,7 @@ impl Container {
             image: self.request.image.clone(),
             state,
             log_path: self.request.log_path.clone(),
+            user: self.request.user.clone(),
         })
     }
 }

@@ -6,7 +6,11 @@ use std::{collections::BTreeMap, path::PathBuf};
 use oci_spec::runtime::LinuxCapabilities;
 use serde::{Deserialize, Serialize};
 
-use crate::{error::Failure, seccomp::Filter, spec::ContainerStatus};
+use crate::{
+    error::Failure,
+    seccomp::Filter,
+    spec::{ContainerStatus, ProcessUser},
+};
 
 /// Written by the agent before the shim starts; the shim's whole configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -84,6 +88,9 @@ pub struct CreateRequest {
     /// Owner of the container's end of its pipes.
     pub uid: u32,
     pub gid: u32,
+    /// That owner, with its groups.
+    #[serde(default)]
+    pub user: Option<ProcessUser>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -9,7 +9,10 @@ use std::path::Path;
 use harness::{Bench, Fault, Outcome, container};
 use kontiki_runtime::{
     ExecSpec, FailureKind,
-    spec::{ContainerSpec, ContainerState, Mount, Propagation, Resources, SandboxNetwork, SandboxSpec, Seccomp, User},
+    spec::{
+        ContainerSpec, ContainerState, Mount, ProcessUser, Propagation, Resources, SandboxNetwork, SandboxSpec,
+        Seccomp, User,
+    },
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -184,6 +187,8 @@ async fn a_container_of_another_user(bench: Bench) -> Outcome {
             "Seccomp:2"
         ]
     );
+    let status = bench.runtime.status("pod").await?.ok_or("no such sandbox")?;
+    assert_eq!(status.containers[0].user, Some(ProcessUser { uid: 33, gid: 34, groups: vec![7, 34, 40] }));
     bench.runtime.remove_sandbox("pod").await?;
     Ok(())
 }

@@ -5,8 +5,8 @@ use k8s_openapi::api::core::v1::{ContainerStatus, PodCondition, PodStatus};
 use super::{observed::Sandbox, plan::Plan, renewal};
 use crate::{clock::api_time, pod};
 
-/// The conditions that only the node sets, and takes away.
-pub const OWN: [&str; 7] = [
+/// The conditions that are the node's once it has the pod.
+pub const OWN: [&str; 8] = [
     RESIZE_PENDING,
     RESIZE_IN_PROGRESS,
     ALL_RESTARTING,
@@ -14,7 +14,10 @@ pub const OWN: [&str; 7] = [
     "Initialized",
     "Ready",
     "ContainersReady",
+    SCHEDULED,
 ];
+/// The binding says so first.
+const SCHEDULED: &str = "PodScheduled";
 const ALL_RESTARTING: &str = "AllContainersRestarting";
 const RESIZE_PENDING: &str = "PodResizePending";
 const RESIZE_IN_PROGRESS: &str = "PodResizeInProgress";
@@ -53,11 +56,10 @@ pub fn of(plan: &Plan<'_>, status: &PodStatus) -> Vec<PodCondition> {
         ("Initialized", initialized(plan, status)),
         ("Ready", ready),
         ("ContainersReady", containers_ready),
+        (SCHEDULED, Verdict::TRUE),
     ];
     let own = resizes(plan, status).into_iter().chain(own).chain(all_restarting(plan, status));
     let mut conditions: Vec<PodCondition> = own.map(|(type_, verdict)| condition(plan, &old, type_, verdict)).collect();
-    let scheduled = old.iter().find(|condition| condition.type_ == "PodScheduled").cloned();
-    conditions.push(scheduled.unwrap_or_else(|| condition(plan, &old, "PodScheduled", Verdict::TRUE)));
     let known: Vec<String> = conditions.iter().map(|condition| condition.type_.clone()).collect();
     let foreign = |type_: &String| !known.contains(type_) && !OWN.contains(&type_.as_str());
     conditions.extend(old.into_iter().filter(|condition| foreign(&condition.type_)));

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
-    VolumeMount, VolumeMountStatus,
+    ContainerUser, VolumeMount, VolumeMountStatus,
 };
 
 use super::{
@@ -75,6 +75,7 @@ impl States<'_> {
                 true => attempt.resources.clone(),
                 false => Some(container.resources.clone().unwrap_or_default()),
             }),
+            user: begun.and_then(|attempt| Some(ContainerUser { linux: Some(attempt.user.clone()?) })),
             volume_mounts: begun.and_then(|_| self.volume_mounts(container)),
             allocated_resources: begun.and(resize::set_aside(container)),
             ..ContainerStatus::default()

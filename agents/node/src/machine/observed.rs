@@ -6,7 +6,7 @@ use std::{
     net::IpAddr,
 };
 
-use k8s_openapi::api::core::v1::{Container, PodStatus, ResourceRequirements};
+use k8s_openapi::api::core::v1::{Container, LinuxContainerUser, PodStatus, ResourceRequirements};
 
 use super::{backoff::Backoff, stop::Stop};
 use crate::clock::Millis;
@@ -99,6 +99,8 @@ pub struct Attempt {
     pub image_asked: Option<String>,
     /// What it may use, as the pod asked for it, where that is known.
     pub resources: Option<ResourceRequirements>,
+    /// Whose its first process is at its start, where that is known.
+    pub user: Option<LinuxContainerUser>,
     /// How often all containers of the pod had been restarted when this attempt began.
     pub round: u32,
 }

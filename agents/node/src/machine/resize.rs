@@ -49,7 +49,8 @@ mod tests {
         let container = json!({"name": "c", "resources": now, "resizePolicy": policy});
         let resources = (!before.is_null()).then(|| serde_json::from_value(before.clone()).unwrap());
         let state = AttemptState::Running { started_ms: 0 };
-        let attempt = Attempt { number: 0, state, image: String::new(), image_asked: None, resources, round: 0 };
+        let attempt =
+            Attempt { number: 0, state, image: String::new(), image_asked: None, resources, user: None, round: 0 };
         of(&serde_json::from_value(container).unwrap(), &attempt)
     }
 

@@ -183,6 +183,7 @@ impl Containers for FakeRuntime {
                 image: spec.image.clone(),
                 state: ContainerState::Created,
                 log_path: spec.log_path.clone(),
+                user: None,
             });
             Ok(())
         })

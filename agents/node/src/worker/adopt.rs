@@ -80,6 +80,7 @@ fn last_told(status: &ContainerStatus) -> Option<Attempt> {
         image: status.image_id.clone(),
         image_asked: None,
         resources: None,
+        user: status.user.as_ref().and_then(|user| user.linux.clone()),
         round: 0,
     })
 }

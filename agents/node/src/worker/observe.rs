@@ -7,8 +7,8 @@ use std::{
     path::Path,
 };
 
-use k8s_openapi::api::core::v1::Container;
-use kontiki_runtime::spec::{ContainerState, ContainerStatus, SandboxStatus};
+use k8s_openapi::api::core::v1::{Container, LinuxContainerUser};
+use kontiki_runtime::spec::{ContainerState, ContainerStatus, ProcessUser, SandboxStatus};
 use tracing::warn;
 
 use super::Worker;
@@ -102,7 +102,8 @@ impl Worker {
         let resources = resources.and_then(|text| serde_json::from_slice(&text).ok());
         let round = fs::read_to_string(self.place.round(name, number)).ok();
         let round = round.and_then(|text| text.parse().ok()).unwrap_or(0);
-        let attempt = Attempt { number, state, image: status.image.clone(), image_asked, resources, round };
+        let user = status.user.as_ref().map(user);
+        let attempt = Attempt { number, state, image: status.image.clone(), image_asked, resources, user, round };
         self.observed.attempts.entry(key.0).or_default().push(attempt);
     }
 
@@ -174,6 +175,11 @@ fn plain(line: &str) -> Option<String> {
     let mut parts = line.splitn(4, ' ').skip(2);
     let (tag, text) = (parts.next()?, parts.next().unwrap_or_default());
     Some(if tag == "F" { format!("{text}\n") } else { text.to_owned() })
+}
+
+fn user(process: &ProcessUser) -> LinuxContainerUser {
+    let groups = process.groups.iter().copied().map(i64::from).collect();
+    LinuxContainerUser { uid: process.uid.into(), gid: process.gid.into(), supplemental_groups: Some(groups) }
 }
 
 #[cfg(test)]

@@ -156,6 +156,7 @@ impl Worker {
                     image,
                     image_asked: asked,
                     resources: None,
+                    user: None,
                     round,
                 };
                 self.failed.insert((container, attempt), failed);

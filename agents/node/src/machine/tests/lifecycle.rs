@@ -285,6 +285,7 @@ fn a_container_that_was_made_but_not_started_is_made_again() {
         image: String::new(),
         image_asked: None,
         resources: None,
+        user: None,
         round: 0,
     };
     world.observed.attempts.insert("a".into(), vec![made]);

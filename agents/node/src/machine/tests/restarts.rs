@@ -201,6 +201,7 @@ fn history_continues_the_count_of_restarts() {
         image: "sha256:a".into(),
         image_asked: None,
         resources: None,
+        user: None,
         round: 0,
     };
     world.observed.history.insert("a".into(), attempt);

@@ -1,5 +1,6 @@
 //! What a status says of containers, volumes and addresses.
 
+use k8s_openapi::api::core::v1::PodStatus;
 use serde_json::json;
 
 use super::world::{World, condition};
@@ -28,6 +29,28 @@ fn a_pod_without_its_volumes_has_no_address() {
     world.observed.volumes = failed;
     assert_eq!(condition(&world.settle(), "PodReadyToStartContainers"), "False");
     assert_eq!((world.take().as_str(), world.decide().status.pod_ip), ("", None));
+}
+
+#[test]
+fn conditions_say_which_generation_of_the_pod_they_are_of() {
+    let mut world = World::new(json!({"containers": [{"name": "a"}]}));
+    let bound = json!([{"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-01-31T12:00:00Z"}]);
+    world.observed.acknowledged.conditions = serde_json::from_value(bound.clone()).unwrap();
+    let conditions = world.settle().conditions.unwrap();
+    assert!(conditions.iter().all(|condition| condition.observed_generation == Some(1)), "{conditions:?}");
+    let scheduled = conditions.iter().find(|condition| condition.type_ == "PodScheduled").unwrap();
+    assert_eq!(json!(scheduled.last_transition_time), bound[0]["lastTransitionTime"], "it was bound before");
+}
+
+#[test]
+fn a_status_tells_whose_a_container_s_process_is() {
+    let mut world = World::new(json!({"restartPolicy": "Never", "containers": [{"name": "a"}]}));
+    let user = |status: &PodStatus| json!(status.container_statuses.as_ref().unwrap()[0].user);
+    assert_eq!(user(&world.decide().status), json!(null), "it has not begun");
+    let expected = json!({"linux": {"uid": 1000, "gid": 3000, "supplementalGroups": [3000]}});
+    assert_eq!(user(&world.settle()), expected);
+    world.exit("a", 0);
+    assert_eq!(user(&world.settle()), expected);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A world around the machine that does at once what it is told, and remembers it. Time is a number.
 
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
+use k8s_openapi::api::core::v1::{ContainerStatus, LinuxContainerUser, Pod, PodStatus};
 use serde_json::{Value, json};
 
 use crate::{
@@ -80,7 +80,8 @@ impl World {
                 let state = AttemptState::Running { started_ms: self.now_ms };
                 let image = format!("sha256:{container}");
                 let image_asked = self.image(&container);
-                let attempt_made = Attempt { number: attempt, state, image, image_asked, resources: None, round };
+                let user = Some(LinuxContainerUser { uid: 1000, gid: 3000, supplemental_groups: Some(vec![3000]) });
+                let attempt_made = Attempt { number: attempt, state, image, image_asked, resources: None, user, round };
                 self.observed.attempts.entry(container.clone()).or_default().push(attempt_made);
                 self.observed.logs_left = true;
                 let memory = self.observed.memory.entry(container).or_default();
