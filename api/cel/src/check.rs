@@ -4,11 +4,13 @@
 
 use std::sync::Arc;
 
-use crate::ast::{Expr, FieldInit, Literal, Loop, LoopKind, Node};
+use crate::ast::{Expr, FieldInit, Item, Literal, Loop, LoopKind, Node};
 use crate::construct;
 use crate::declarations::overloads;
+use crate::duration::duration;
+use crate::functions::formatting;
 use crate::types::Type;
-use crate::value::{duration, timestamp};
+use crate::value::timestamp;
 use crate::{Environment, Fault, regexp};
 
 pub fn check(expr: &Expr, environment: &Environment) -> Result<Type, Vec<Fault>> {
@@ -71,15 +73,7 @@ impl Checker<'_> {
                 if *optional { optional_of(found) } else { found }
             }
             Node::Call { target, name, args } => self.call(expr.at, target.as_deref(), name, args),
-            Node::List(items) => {
-                let mut of: Option<Type> = None;
-                for item in items {
-                    let found = self.of(&item.value);
-                    let found = if item.optional { inner(found) } else { found };
-                    of = Some(self.together(of, found, item.value.at));
-                }
-                Type::list(of.unwrap_or(Type::Dyn))
-            }
+            Node::List(items) => self.list(items).0,
             Node::Map(entries) => {
                 let (mut key, mut value): (Option<Type>, Option<Type>) = (None, None);
                 for entry in entries {
@@ -170,6 +164,18 @@ impl Checker<'_> {
         if optional { optional_of(selected) } else { selected }
     }
 
+    /// The type of a list that is written out, and those of its elements.
+    fn list(&mut self, items: &[Item]) -> (Type, Vec<Type>) {
+        let (mut of, mut each) = (None, Vec::with_capacity(items.len()));
+        for item in items {
+            let found = self.of(&item.value);
+            let found = if item.optional { inner(found) } else { found };
+            each.push(found.clone());
+            of = Some(self.together(of, found, item.value.at));
+        }
+        (Type::list(of.unwrap_or(Type::Dyn)), each)
+    }
+
     fn index(&mut self, expr: &Expr, of: &Expr, index: &Expr) -> Type {
         let (found, by) = (self.of(of), self.of(index));
         let (found, optional) = match found {
@@ -188,9 +194,19 @@ impl Checker<'_> {
     fn call(&mut self, at: usize, target: Option<&Expr>, name: &str, args: &[Expr]) -> Type {
         let around = self.in_format;
         self.in_format |= name == "format";
-        let given: Vec<Type> = target.into_iter().chain(args).map(|arg| self.of(arg)).collect();
+        let (mut given, mut formatted) = (Vec::with_capacity(args.len() + 1), None);
+        for arg in target.into_iter().chain(args) {
+            given.push(match &arg.node {
+                Node::List(items) if name == "format" => {
+                    let (list, each) = self.list(items);
+                    formatted = Some((items, each));
+                    list
+                }
+                _ => self.of(arg),
+            });
+        }
         self.in_format = around;
-        let known = overloads(name);
+        let known = if self.is_declared(name) { overloads(name) } else { &[] };
         if known.is_empty() {
             return self.wrong(Fault::new(at, format!("undeclared reference to '{name}' (in container '')")));
         }
@@ -202,6 +218,11 @@ impl Checker<'_> {
             }
         }
         self.literals.extend(literal(name, args));
+        if let (Some(Expr { node: Node::Literal(Literal::String(text)), .. }), Some((items, each))) =
+            (target, formatted)
+        {
+            self.literals.extend(formatting::check(at, text, items, &each));
+        }
         // What is not known before it runs may be any of them.
         match results.as_slice() {
             [] => {
@@ -211,6 +232,11 @@ impl Checker<'_> {
             [first, rest @ ..] if rest.iter().all(|one| one == first) => first.clone(),
             _ => Type::Dyn,
         }
+    }
+
+    /// What makes patches is known where patches are made.
+    fn is_declared(&self, name: &str) -> bool {
+        self.environment.constructs || !name.starts_with("jsonpatch.")
     }
 
     fn repeat(&mut self, one: &Loop) -> Type {

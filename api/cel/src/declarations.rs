@@ -114,7 +114,6 @@ matches: string string -> bool
 .split: string string int -> list(string)
 .substring: string int -> string
 .substring: string int int -> string
-.reverse: string -> string
 .format: string list(dyn) -> string
 strings.quote: string -> string
 .join: list(string) -> string
@@ -175,15 +174,6 @@ optional.unwrap: list(optional(A)) -> list(A)
 sets.contains: list(A) list(A) -> bool
 sets.equivalent: list(A) list(A) -> bool
 sets.intersects: list(A) list(A) -> bool
-math.greatest: A A -> A
-math.least: A A -> A
-math.greatest: list(A) -> A
-math.least: list(A) -> A
-math.abs: int -> int
-math.abs: double -> double
-math.ceil: double -> double
-math.floor: double -> double
-math.round: double -> double
 url: string -> URL
 isURL: string -> bool
 .getScheme: URL -> string

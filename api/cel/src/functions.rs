@@ -3,6 +3,7 @@
 mod collections;
 mod conversions;
 mod formats;
+pub mod formatting;
 mod network;
 mod operators;
 mod optionals;
@@ -13,8 +14,7 @@ mod strings;
 mod times;
 
 pub use patterns::{Compiled, Patterns};
-pub use print::print;
-use print::print_double;
+pub use print::{print, print_double};
 
 use crate::authorizer;
 use crate::budget::{RunError, failed};

@@ -15,6 +15,7 @@ mod check;
 mod composition;
 mod construct;
 mod declarations;
+mod duration;
 mod estimate;
 mod eval;
 mod functions;
@@ -26,13 +27,16 @@ mod network;
 mod parser;
 pub mod regexp;
 mod types;
+mod url;
 mod value;
 
 pub use authorizer::{Authorizer, Decision, Question};
 pub use budget::{Budget, RunError};
 pub use composition::Composition;
 pub use construct::misplaced;
+pub use duration::wide_duration;
 pub use estimate::Bound;
+pub use functions::print_double;
 pub use types::{FieldType, Identity, ObjectType, Type, escape, is_reserved};
 pub use value::Value;
 
@@ -127,6 +131,11 @@ impl Program {
 /// A JSON value as one of a declared type.
 pub fn typed<'a>(json: &'a serde_json::Value, declared: &'a Type) -> Value<'a> {
     value::from_json(json, declared)
+}
+
+/// Whether a text is a URL as `isURL` sees it.
+pub fn is_url(text: &str) -> bool {
+    url::Url::parse(text).is_ok()
 }
 
 /// What is wrong with a text, and where.

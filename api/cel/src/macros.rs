@@ -34,7 +34,7 @@ pub fn method(at: usize, of: Expr, name: String, mut args: Vec<Expr>) -> Result<
         let Some(body) = args.pop() else { return Err(bare(at)) };
         return Ok(opt_map(at, of, name == "optFlatMap", variable, body));
     }
-    // A namespace in front of a function: `optional.of(x)`, `math.greatest(a, b)`.
+    // A namespace in front of a function: `optional.of(x)`, `sets.contains(a, b)`.
     let qualified = match &of.node {
         Node::Ident(namespace) if NAMESPACES.contains(&namespace.as_str()) => Some(format!("{namespace}.{name}")),
         _ => None,
@@ -47,7 +47,7 @@ pub fn method(at: usize, of: Expr, name: String, mut args: Vec<Expr>) -> Result<
 }
 
 /// Names in front of functions, which are no variables there.
-const NAMESPACES: [&str; 8] = ["cel", "format", "ip", "jsonpatch", "math", "optional", "sets", "strings"];
+const NAMESPACES: [&str; 7] = ["cel", "format", "ip", "jsonpatch", "optional", "sets", "strings"];
 
 /// The name that a macro's argument is.
 fn variable(expr: &Expr, of: &str) -> Result<String, Fault> {

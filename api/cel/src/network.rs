@@ -1,4 +1,4 @@
-//! Addresses, ranges, URLs and versions, as expressions see them.
+//! Addresses, ranges and versions, as expressions see them.
 
 use std::cmp::Ordering;
 use std::net::IpAddr;
@@ -8,15 +8,6 @@ use std::net::IpAddr;
 pub struct Cidr {
     pub address: IpAddr,
     pub length: u8,
-}
-
-/// A URL in its parts; escaped parts stay escaped.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Url {
-    pub scheme: String,
-    pub host: String,
-    pub path: String,
-    pub query: String,
 }
 
 /// A semantic version.
@@ -78,100 +69,6 @@ impl std::fmt::Display for Cidr {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "{}/{}", self.address, self.length)
     }
-}
-
-impl Url {
-    /// An absolute URL, or an absolute path.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let wrong =
-            || format!("URL parse error during conversion from string: parse {text:?}: invalid URI for request");
-        if text.contains(|one: char| one.is_control() || one == ' ') {
-            return Err(wrong());
-        }
-        let text_without_fragment = text.split('#').next().unwrap_or_default();
-        let (before, query) = text_without_fragment.split_once('?').unwrap_or((text_without_fragment, ""));
-        if before.starts_with('/') {
-            let own = |path: &str| Url {
-                scheme: String::new(),
-                host: String::new(),
-                path: path.to_owned(),
-                query: query.to_owned(),
-            };
-            return Ok(own(before));
-        }
-        let (scheme, rest) = before.split_once(':').ok_or_else(wrong)?;
-        let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
-        let sound = scheme.starts_with(|first: char| first.is_ascii_alphabetic()) && scheme.bytes().all(legal);
-        if !sound {
-            return Err(wrong());
-        }
-        let (host, path) = match rest.strip_prefix("//") {
-            Some(rest) => {
-                let end = rest.find('/').unwrap_or(rest.len());
-                (&rest[..end], &rest[end..])
-            }
-            None => ("", rest),
-        };
-        let host = host.rsplit('@').next().unwrap_or_default();
-        let port = host.rsplit_once(':').map(|(_, port)| port).filter(|port| !port.contains(']'));
-        if port.is_some_and(|port| !port.bytes().all(|byte| byte.is_ascii_digit())) {
-            return Err(wrong());
-        }
-        Ok(Url {
-            scheme: scheme.to_ascii_lowercase(),
-            host: host.to_owned(),
-            path: path.to_owned(),
-            query: query.to_owned(),
-        })
-    }
-
-    /// The host without its port, and without the brackets of an address.
-    pub fn hostname(&self) -> &str {
-        if let Some(inner) = self.host.strip_prefix('[') {
-            return inner.split(']').next().unwrap_or_default();
-        }
-        self.host.split(':').next().unwrap_or_default()
-    }
-
-    pub fn port(&self) -> &str {
-        let behind = self.host.rsplit(']').next().unwrap_or_default();
-        behind.split_once(':').map_or("", |(_, port)| port)
-    }
-
-    /// The parameters by name, each with all its values, decoded.
-    pub fn parameters(&self) -> Vec<(String, Vec<String>)> {
-        let mut out: Vec<(String, Vec<String>)> = Vec::new();
-        for part in self.query.split('&').filter(|part| !part.is_empty()) {
-            let (name, value) = part.split_once('=').unwrap_or((part, ""));
-            let (name, value) = (unescape(name), unescape(value));
-            match out.iter_mut().find(|(known, _)| *known == name) {
-                Some((_, values)) => values.push(value),
-                None => out.push((name, vec![value])),
-            }
-        }
-        out
-    }
-}
-
-fn unescape(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let (mut out, mut at) = (Vec::new(), 0);
-    while let Some(byte) = bytes.get(at) {
-        let code = (*byte == b'%')
-            .then(|| text.get(at + 1..at + 3))
-            .flatten()
-            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        match (code, byte) {
-            (Some(code), _) => {
-                out.push(code);
-                at += 2;
-            }
-            (None, b'+') => out.push(b' '),
-            (None, byte) => out.push(*byte),
-        }
-        at += 1;
-    }
-    String::from_utf8_lossy(&out).into_owned()
 }
 
 impl Semver {
@@ -250,18 +147,6 @@ mod tests {
         );
         assert!(Cidr::parse("::/0").unwrap().holds("fe80::1".parse().unwrap()));
         assert!(Cidr::parse("10.0.0.0/33").is_err() && Cidr::parse("10.0.0.0").is_err());
-    }
-
-    #[test]
-    fn urls_fall_into_their_parts() {
-        let url = Url::parse("https://user@[::1]:8443/a%20b?x=1&y=%41&x=2#frag").unwrap();
-        assert_eq!(
-            (url.scheme.as_str(), url.hostname(), url.port(), url.path.as_str()),
-            ("https", "::1", "8443", "/a%20b")
-        );
-        let expected = [("x".to_owned(), vec!["1".to_owned(), "2".to_owned()]), ("y".to_owned(), vec!["A".to_owned()])];
-        assert_eq!(url.parameters(), expected);
-        assert!(Url::parse("../relative").is_err() && Url::parse("/absolute").is_ok());
     }
 
     #[test]

@@ -206,9 +206,11 @@ impl Parser<'_> {
                 let optional = self.take("?");
                 let Token::Ident(name) = self.peek().clone() else { return Err(self.no_member()) };
                 self.next();
+                // A call stands where its arguments begin.
+                let open = self.place();
                 if !optional && self.take("(") {
                     let args = self.args()?;
-                    expr = macros::method(at, expr, name, args)?;
+                    expr = macros::method(open, expr, name, args)?;
                 } else {
                     expr = Expr::new(at, Node::Select { of: Box::new(expr), field: name, optional });
                 }
@@ -269,9 +271,10 @@ impl Parser<'_> {
             Token::Literal(Literal::Int(i64::MIN)) => Err(Fault::new(at, "invalid int literal")),
             Token::Literal(literal) => Ok(Expr::new(at, Node::Literal(literal))),
             Token::Ident(name) => {
+                let open = self.place();
                 if self.take("(") {
                     let args = self.args()?;
-                    return macros::function(at, name, args);
+                    return macros::function(open, name, args);
                 }
                 Ok(Expr::new(at, Node::Ident(name)))
             }

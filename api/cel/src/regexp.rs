@@ -69,12 +69,20 @@ struct Group {
     /// All that is complete.
     size: u64,
     last: Option<Atom>,
+    /// Where it begins in what is told.
+    opened: usize,
+    /// Where what was read last begins, and whether it is repeated already.
+    start: usize,
+    repeated: bool,
+    /// Flags that count from what comes next: a repetition behind them is of what came before.
+    flags: String,
 }
 
 impl Group {
-    fn atom(&mut self, atom: Atom) {
+    fn atom(&mut self, atom: Atom, start: usize) {
         self.end_atom();
         self.last = Some(atom);
+        (self.start, self.repeated) = (start, false);
     }
 
     fn end_atom(&mut self) {
@@ -106,6 +114,7 @@ fn translate(pattern: &str) -> Result<(String, u64), Fault<'_>> {
             '(' => reader.open(rest, "(?:")?,
             ')' => reader.close(rest)?,
             '|' => {
+                reader.tell_flags();
                 reader.group.end_atom();
                 reader.out.push('|');
                 &rest[1..]
@@ -139,14 +148,20 @@ fn translate(pattern: &str) -> Result<(String, u64), Fault<'_>> {
 
 impl<'p> Reader<'p> {
     fn simple(&mut self, text: &str, atom: Atom, rest: &'p str) -> &'p str {
+        self.tell_flags();
+        self.group.atom(atom, self.out.len());
         self.out.push_str(text);
-        self.group.atom(atom);
         rest
+    }
+
+    fn tell_flags(&mut self) {
+        self.out.push_str(&std::mem::take(&mut self.group.flags));
     }
 
     /// A character by its number. Half of a surrogate pair is in no text.
     fn literal(&mut self, number: u32, rest: &'p str) -> &'p str {
-        self.group.atom(LITERAL);
+        self.tell_flags();
+        self.group.atom(LITERAL, self.out.len());
         match char::from_u32(number) {
             Some(char) => push(&mut self.out, char),
             None => self.out.push_str(NOTHING),
@@ -158,8 +173,10 @@ impl<'p> Reader<'p> {
         if self.around.len() >= NEST_MAX as usize {
             return Err((TOO_DEEP, self.pattern));
         }
+        self.tell_flags();
+        let inner = Group { opened: self.out.len(), ..Group::default() };
         self.out.push_str(text);
-        self.around.push(std::mem::take(&mut self.group));
+        self.around.push(std::mem::replace(&mut self.group, inner));
         Ok(&rest[1..])
     }
 
@@ -168,7 +185,7 @@ impl<'p> Reader<'p> {
         let mut inner = std::mem::replace(&mut self.group, around);
         inner.end_atom();
         self.out.push(')');
-        self.group.atom(Atom { times: inner.times, size: inner.size.saturating_add(1) });
+        self.group.atom(Atom { times: inner.times, size: inner.size.saturating_add(1) }, inner.opened);
         Ok(&rest[1..])
     }
 
@@ -194,7 +211,7 @@ impl<'p> Reader<'p> {
                     match (char, flags.as_str()) {
                         (':', _) => _ = self.open(rest, &format!("(?{flags}:"))?,
                         (_, "") => {}
-                        _ => self.out.push_str(&format!("(?{flags})")),
+                        _ => self.group.flags.push_str(&format!("(?{flags})")),
                     }
                     return Ok(&rest[at + 1..]);
                 }
@@ -226,6 +243,10 @@ impl<'p> Reader<'p> {
                 return Err((BAD_COUNT, whole));
             }
             self.group.last = Some(Atom { times, size: size.saturating_mul(u64::from(most)) });
+        }
+        if std::mem::replace(&mut self.group.repeated, true) {
+            self.out.insert_str(self.group.start, "(?:");
+            self.out.push(')');
         }
         self.out.push_str(text);
         if lazy.is_some() {

@@ -13,8 +13,10 @@ use serde_json::{Map, Value as Json};
 
 use crate::authorizer::{Check, Decision};
 use crate::construct::Made;
-use crate::network::{Cidr, Semver, Url};
+use crate::duration::wide_duration;
+use crate::network::{Cidr, Semver};
 use crate::types::{Identity, ListType, ObjectType, Type};
+use crate::url::Url;
 
 #[derive(Clone, Debug)]
 pub enum Value<'a> {
@@ -77,7 +79,7 @@ pub fn from_json<'a>(json: &'a Json, declared: &'a Type) -> Value<'a> {
             Some(time) => Value::Timestamp(time),
             None => Value::String(text.into()),
         },
-        (Type::Duration, Json::String(text)) => match duration(text) {
+        (Type::Duration, Json::String(text)) => match wide_duration(text) {
             Some(nanos) => Value::Duration(nanos),
             None => Value::String(text.into()),
         },
@@ -104,34 +106,6 @@ pub fn from_json<'a>(json: &'a Json, declared: &'a Type) -> Value<'a> {
 pub fn timestamp(text: &str) -> Option<DateTime<Utc>> {
     let whole = if text.len() == 10 { Cow::Owned(format!("{text}T00:00:00Z")) } else { Cow::Borrowed(text) };
     DateTime::parse_from_rfc3339(&whole).ok().map(|time| time.to_utc())
-}
-
-/// Go's durations: `1h30m`, `-1.5s`; in nanoseconds.
-pub fn duration(text: &str) -> Option<i64> {
-    const UNITS: [(&str, f64); 8] =
-        [("ns", 1.0), ("us", 1e3), ("µs", 1e3), ("μs", 1e3), ("ms", 1e6), ("s", 1e9), ("m", 60e9), ("h", 3600e9)];
-    let (negative, mut rest) = match text.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, text.strip_prefix('+').unwrap_or(text)),
-    };
-    if rest == "0" {
-        return Some(0);
-    }
-    let mut total = 0.0;
-    if rest.is_empty() {
-        return None;
-    }
-    while !rest.is_empty() {
-        let end = rest.find(|next: char| !(next.is_ascii_digit() || next == '.'))?;
-        let number: f64 = rest[..end].parse().ok()?;
-        let unit_end =
-            rest[end..].find(|next: char| next.is_ascii_digit() || next == '.').map_or(rest.len(), |at| end + at);
-        let (_, factor) = UNITS.iter().find(|(unit, _)| *unit == &rest[end..unit_end])?;
-        total += number * factor;
-        rest = &rest[unit_end..];
-    }
-    let total = if negative { -total } else { total };
-    (total.abs() < 9.2e18).then_some(total.round() as i64)
 }
 
 impl<'a> Value<'a> {

@@ -83,7 +83,12 @@ fn expressions_come_to_what_they_should() {
         "semver('1.2.3').isLessThan(semver('1.10.0')) && semver('1.2.3').minor() == 2",
         "!format.dns1123Label().validate('ok-name').hasValue() && format.named('uuid').value().validate('x').hasValue()",
         "sets.contains([1, 2, 3], [2]) && sets.intersects([1], [1, 2]) && sets.equivalent([1, 2], [2, 1])",
-        "math.greatest(1, 5) == 5 && math.least([3, 2]) == 2",
+        "string(1e20) == '1e+20' && string(1000000.0) == '1e+06' && string(0.000001) == '1e-06' && string(123456789.5) == '1.234567895e+08'",
+        "string(100000.0) == '100000' && string(0.0001) == '0.0001' && string(2.5) == '2.5' && string(-0.0) == '-0'",
+        "'%s %s %.1f %e'.format([1e6, 0.5, 2.25, 1500.0]) == '1e+06 0.5 2.2 1.500000e+03'",
+        "'%X %x %b %o %%'.format([255, 'hi', -5, 8]) == 'FF 6869 -101 10 %'",
+        "isURL('https://ex.com/?q=a b') && isURL('/a b') && !isURL('https://ex.com/%zz') && url('/a b').getEscapedPath() == '/a%20b'",
+        "[1, 2, 2].exists_one(i, v, v == 1) && {'a': 1}.existsOne(k, v, v == 1)",
         "r'\\d' == '\\\\d' && \"\"\"a\"b\"\"\" == 'a\"b' && '\\u0041' == 'A'",
         "b'abc' == bytes('abc') && size(b'abc') == 3",
         "// a comment\n true",
@@ -134,6 +139,40 @@ fn literals_must_make_sense() {
         ("duration('1y') > duration('1h')", "ERROR: <input>:1:10: invalid duration argument"),
         ("timestamp('today') > self.when", "ERROR: <input>:1:11: invalid timestamp argument"),
         ("'a'.matches('(')", "ERROR: <input>:1:13: invalid matches argument"),
+        (
+            "'%z'.format([1]) == ''",
+            "ERROR: <input>:1:12: could not parse formatting clause: unrecognized formatting clause \"z\"",
+        ),
+        (
+            "'%d'.format([1, 2]) == ''",
+            "ERROR: <input>:1:12: too many arguments supplied to string.format (expected 1, got 2)",
+        ),
+        ("'%s %s'.format([1]) == ''", "ERROR: <input>:1:15: index 1 out of range"),
+        ("'100%'.format([1]) == ''", "ERROR: <input>:1:14: unexpected end of string"),
+        (
+            "'%d'.format([1.5]) == ''",
+            "ERROR: <input>:1:14: error during formatting: decimal clause can only be used on integers, was given double",
+        ),
+        (
+            "'%f'.format([1]) == ''",
+            "ERROR: <input>:1:14: error during formatting: fixed-point clause can only be used on doubles, was given int",
+        ),
+        (
+            "'%s'.format([[quantity('1')]]) == ''",
+            "ERROR: <input>:1:14: error during formatting: string clause can only",
+        ),
+        (
+            "'%.f'.format([1.0]) == ''",
+            "ERROR: <input>:1:13: could not parse formatting clause: error while parsing precision: error while converting \
+             precision to integer: strconv.Atoi: parsing \"\": invalid syntax",
+        ),
+        // Of other versions of the libraries than Kubernetes has.
+        (
+            "'a'.reverse() == 'a'",
+            "ERROR: <input>:1:12: found no matching overload for 'reverse' applied to 'string.()'",
+        ),
+        ("math.abs(1) == 1", "ERROR: <input>:1:1: undeclared reference to 'math' (in container '')"),
+        ("jsonpatch.escapeKey('/') == ''", "ERROR: <input>:1:20: undeclared reference to 'jsonpatch.escapeKey'"),
     ];
     for (text, expected) in table {
         let environment = Environment::default().with("self", Type::Dyn, Bound::default());
@@ -177,6 +216,12 @@ fn failures_are_told() {
         ("self.n + 9223372036854775807 > 0", "return error for overflow"),
         ("self.n.startsWith('a')", "no such overload"),
         ("int('x') == 1", "type conversion error from 'string' to 'int'"),
+        (
+            "'%d'.format([self.list[0] == 1 ? dyn('a') : 1]) == ''",
+            "error during formatting: decimal clause can only be used on integers, was given string",
+        ),
+        ("('%' + 'z').format([1]) == ''", "could not parse formatting clause: unrecognized formatting clause \"z\""),
+        ("('%s' + '%s').format([1]) == ''", "index 1 out of range"),
     ];
     for (text, expected) in table {
         assert_eq!(run(text, &object), Err(expected.to_owned()), "{text}");

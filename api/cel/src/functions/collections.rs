@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::{Outcome, failed, no_overload, operators::arithmetic, overflow};
+use super::{Outcome, failed, no_overload, operators::arithmetic};
 use crate::value::Value;
 
 pub fn call<'a>(name: &str, values: &[Value<'a>]) -> Option<Outcome<'a>> {
@@ -11,9 +11,6 @@ pub fn call<'a>(name: &str, values: &[Value<'a>]) -> Option<Outcome<'a>> {
             || matches!(value, Value::Map(_) | Value::JsonMap(..) | Value::Object(..) | Value::Bytes(_)))
     {
         return Some(Ok(Value::Int(i64::try_from(value.size()).unwrap_or(i64::MAX))));
-    }
-    if let Some(done) = math(name, values) {
-        return Some(done);
     }
     let items = values.first()?.items()?;
     let place = |at: Option<usize>| Ok(Value::Int(at.and_then(|at| i64::try_from(at).ok()).unwrap_or(-1)));
@@ -66,25 +63,6 @@ pub fn call<'a>(name: &str, values: &[Value<'a>]) -> Option<Outcome<'a>> {
             other.iter().all(|one| items.iter().any(|item| item.equals(one)))
                 && items.iter().all(|one| other.iter().any(|item| item.equals(one)))
         }),
-        _ => return None,
-    })
-}
-
-fn math<'a>(name: &str, values: &[Value<'a>]) -> Option<Outcome<'a>> {
-    let all = || match values {
-        [one] => one.items().unwrap_or_else(|| values.to_vec()),
-        _ => values.to_vec(),
-    };
-    Some(match (name, values) {
-        ("math.greatest", _) => extreme(&all(), Ordering::Greater),
-        ("math.least", _) => extreme(&all(), Ordering::Less),
-        ("math.abs", [Value::Int(number)]) => {
-            number.checked_abs().map_or_else(overflow, |number| Ok(Value::Int(number)))
-        }
-        ("math.abs", [Value::Double(number)]) => Ok(Value::Double(number.abs())),
-        ("math.ceil", [Value::Double(number)]) => Ok(Value::Double(number.ceil())),
-        ("math.floor", [Value::Double(number)]) => Ok(Value::Double(number.floor())),
-        ("math.round", [Value::Double(number)]) => Ok(Value::Double(number.round())),
         _ => return None,
     })
 }

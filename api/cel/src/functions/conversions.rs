@@ -4,7 +4,8 @@ use chrono::DateTime;
 
 use super::{Outcome, overflow, print::print};
 use crate::budget::failed;
-use crate::value::{Value, duration, timestamp};
+use crate::duration::duration;
+use crate::value::{Value, timestamp};
 
 pub fn call<'a>(name: &str, values: &[Value<'a>]) -> Option<Outcome<'a>> {
     let [value] = values else { return None };

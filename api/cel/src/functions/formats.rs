@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kontiki_model::names;
 
 use super::Outcome;
-use crate::network::Url;
+use crate::url::Url;
 use crate::value::{Value, timestamp};
 
 pub fn call<'a>(name: &str, values: &[Value<'a>]) -> Option<Outcome<'a>> {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::Outcome;
 use crate::budget::RunError;
-use crate::network::{self, Cidr, Url};
+use crate::network::{self, Cidr};
+use crate::url::Url;
 use crate::value::Value;
 
 pub fn call<'a>(name: &str, values: &[Value<'a>]) -> Option<Outcome<'a>> {

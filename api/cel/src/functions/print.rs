@@ -38,14 +38,26 @@ pub fn print(value: &Value<'_>) -> String {
     }
 }
 
+/// As Go's `%g` prints it: by its exponent where that is large.
 pub fn print_double(value: f64) -> String {
-    match value {
-        value if value.is_nan() => "NaN".to_owned(),
-        value if value.is_infinite() => if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned(),
-        value => value.to_string(),
+    if value.is_nan() {
+        return "NaN".to_owned();
     }
+    if value.is_infinite() {
+        return if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned();
+    }
+    let text = format!("{value:e}");
+    let power = text.split_once('e').and_then(|(_, power)| power.parse::<i32>().ok()).unwrap_or_default();
+    if (-4..6).contains(&power) { value.to_string() } else { two_digits(&text) }
+}
+
+/// Go writes at least two digits of the exponent, and its sign.
+pub fn two_digits(text: &str) -> String {
+    let (mantissa, power) = text.split_once('e').unwrap_or((text, "0"));
+    let (sign, power) = power.strip_prefix('-').map_or(('+', power), |power| ('-', power));
+    format!("{mantissa}e{sign}{power:0>2}")
 }
 
 fn print_duration(nanos: i64) -> String {
-    format!("{}s", print_double(nanos as f64 / 1e9))
+    format!("{}s", nanos as f64 / 1e9)
 }

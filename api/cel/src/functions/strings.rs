@@ -1,6 +1,6 @@
 //! Texts.
 
-use super::{Outcome, failed, no_overload, print, print_double};
+use super::{Outcome, failed, formatting, no_overload};
 use crate::value::Value;
 
 pub fn call<'a>(name: &str, values: &[Value<'a>]) -> Option<Outcome<'a>> {
@@ -33,7 +33,6 @@ pub fn call<'a>(name: &str, values: &[Value<'a>]) -> Option<Outcome<'a>> {
         ("jsonpatch.escapeKey", []) => made(text.replace('~', "~0").replace('/', "~1")),
         ("strings.quote", []) => made(quoted(text)),
         ("trim", []) => made(text.trim().to_owned()),
-        ("reverse", []) => made(text.chars().rev().collect()),
         ("replace", [Value::String(old), Value::String(new)]) => made(text.replace(&**old, new)),
         ("replace", [Value::String(old), Value::String(new), Value::Int(times)]) => match usize::try_from(*times) {
             Ok(times) => made(text.replacen(&**old, new, times)),
@@ -48,7 +47,7 @@ pub fn call<'a>(name: &str, values: &[Value<'a>]) -> Option<Outcome<'a>> {
             substring(text, *from, Some(*to)).map_or_else(|| failed(format!("index out of range: {to}")), made)
         }
         ("format", [list]) => match list.items() {
-            Some(values) => format(text, &values),
+            Some(values) => formatting::format(text, &values),
             None => no_overload(),
         },
         _ => return None,
@@ -112,87 +111,4 @@ fn split<'a>(text: &str, by: &str, limit: i64) -> Value<'a> {
         (Err(_), by) => text.split(by).map(str::to_owned).collect(),
     };
     Value::list(parts.into_iter().map(Value::text).collect())
-}
-
-/// A precision makes much of little.
-const FORMATTED_MAX: usize = 4 << 20;
-
-/// `%s`, `%d`, `%f`, `%e`, `%b`, `%x`, `%X`, `%o`, with a precision for decimals.
-fn format<'a>(text: &str, values: &[Value<'_>]) -> Outcome<'a> {
-    let (mut out, mut values) = (String::new(), values.iter());
-    let mut chars = text.chars().peekable();
-    while let Some(char) = chars.next() {
-        if char != '%' {
-            out.push(char);
-            continue;
-        }
-        let mut precision = String::new();
-        if chars.next_if_eq(&'.').is_some() {
-            while let Some(digit) = chars.next_if(char::is_ascii_digit) {
-                precision.push(digit);
-            }
-        }
-        let Some(verb) = chars.next() else { return failed("unexpected end of string") };
-        if verb == '%' {
-            out.push('%');
-            continue;
-        }
-        let Some(value) = values.next() else { return failed("index out of range") };
-        let digits = match precision.as_str() {
-            "" => Some(6),
-            written => written.parse::<u16>().ok().map(usize::from),
-        };
-        let Some(digits) = digits else { return failed(format!("precision {precision} is too large")) };
-        let double = match value {
-            Value::Int(number) => Some(*number as f64),
-            Value::Uint(number) => Some(*number as f64),
-            Value::Double(number) => Some(*number),
-            _ => None,
-        };
-        let written = match (verb, value) {
-            ('s', value) => print(value),
-            ('d', Value::Int(_) | Value::Uint(_)) => print(value),
-            ('d', Value::Double(number)) => print_double(*number),
-            ('f', _) => match double {
-                Some(number) => format!("{number:.digits$}"),
-                None => return failed("fixed-point clause can only be used on doubles"),
-            },
-            ('e', _) => match double {
-                Some(number) => exponent(number, digits),
-                None => return failed("scientific notation can only be used on doubles"),
-            },
-            ('b', Value::Bool(value)) => u8::from(*value).to_string(),
-            ('b', Value::Int(number)) => format!("{number:b}"),
-            ('b', Value::Uint(number)) => format!("{number:b}"),
-            ('o', Value::Int(number)) => format!("{number:o}"),
-            ('o', Value::Uint(number)) => format!("{number:o}"),
-            ('x', Value::Int(number)) => format!("{number:x}"),
-            ('X', Value::Int(number)) => format!("{number:X}"),
-            ('x', Value::Uint(number)) => format!("{number:x}"),
-            ('X', Value::Uint(number)) => format!("{number:X}"),
-            ('x', Value::String(text)) => text.bytes().map(|byte| format!("{byte:02x}")).collect(),
-            ('X', Value::String(text)) => text.bytes().map(|byte| format!("{byte:02X}")).collect(),
-            ('x', Value::Bytes(bytes)) => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
-            ('X', Value::Bytes(bytes)) => bytes.iter().map(|byte| format!("{byte:02X}")).collect(),
-            (verb, value) => {
-                return failed(format!(
-                    "error during formatting: unrecognized formatting clause \"{verb}\" of {}",
-                    value.type_name()
-                ));
-            }
-        };
-        out.push_str(&written);
-        if out.len() > FORMATTED_MAX {
-            return failed(format!("the formatted text is longer than {FORMATTED_MAX} bytes"));
-        }
-    }
-    Ok(Value::text(out))
-}
-
-/// Go writes at least two digits of the exponent.
-fn exponent(number: f64, digits: usize) -> String {
-    let text = format!("{number:.digits$e}");
-    let (mantissa, power) = text.split_once('e').unwrap_or((&text, "0"));
-    let (sign, power) = power.strip_prefix('-').map_or(('+', power), |power| ('-', power));
-    format!("{mantissa}e{sign}{power:0>2}")
 }
