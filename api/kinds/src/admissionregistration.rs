@@ -6,7 +6,7 @@ pub mod mutatingwebhook;
 pub mod validatingpolicy;
 pub mod validatingpolicybinding;
 pub mod validatingwebhook;
-mod webhook;
+pub(crate) mod webhook;
 
 use std::collections::HashSet;
 

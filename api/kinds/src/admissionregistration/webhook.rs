@@ -101,7 +101,7 @@ fn validate_review_versions(webhook: &Value, path: &str, faults: &mut Faults) {
 }
 
 /// A URL or a Service.
-fn validate_client(client: &Value, path: &str, faults: &mut Faults) {
+pub fn validate_client(client: &Value, path: &str, faults: &mut Faults) {
     match (at(client, "/url").as_str(), missing(client, "/service")) {
         (Some(url), true) => validate_url(url, &format!("{path}.url"), faults),
         (None, false) => validate_service(at(client, "/service"), &format!("{path}.service"), faults),

@@ -1,5 +1,6 @@
 //! CustomResourceDefinition (apiextensions.k8s.io): what defines kinds at run time. What a definition serves is [`crate::custom`].
 
+mod conversion;
 mod names;
 mod validate;
 

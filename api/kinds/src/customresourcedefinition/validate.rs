@@ -6,6 +6,7 @@ use kontiki_model::{Faults, names};
 use kontiki_schema::{Structural, is_known_format};
 use serde_json::Value;
 
+use super::conversion;
 use crate::custom::{JsonPath, is_true};
 use crate::tree::{at, flag, list, members, text};
 
@@ -33,7 +34,7 @@ pub fn validate(definition: &Value, faults: &mut Faults) {
     }
     validate_names(at(definition, "/spec/names"), faults);
     validate_versions(definition, faults);
-    validate_conversion(definition, faults);
+    conversion::validate(definition, faults);
     validate_stored_versions(definition, faults);
     validate_approval(definition, group, faults);
 }
@@ -147,11 +148,64 @@ fn validate_version(version: &Value, path: &str, faults: &mut Faults) {
             faults.required(at_schema, "schemas are required");
             None
         }
-        false => Structural::read(schema, &at_schema, faults),
+        false => {
+            if at(version, "/subresources/status").is_object() {
+                validate_root(schema, &at_schema, faults);
+            }
+            Structural::admit(schema, &at_schema, faults)
+        }
     };
     validate_scale(at(version, "/subresources/scale"), &format!("{path}.subresources.scale"), faults);
     validate_columns(version, path, faults);
     validate_fields(version, structural.as_ref(), path, faults);
+}
+
+/// What a schema says of the whole object would be lost on its status.
+fn validate_root(schema: &Value, path: &str, faults: &mut Faults) {
+    /// As Kubernetes lists them, and as they are written.
+    const ALLOWED: [(&str, &str); 22] = [
+        ("Description", "description"),
+        ("Type", "type"),
+        ("Format", "format"),
+        ("Title", "title"),
+        ("Maximum", "maximum"),
+        ("ExclusiveMaximum", "exclusiveMaximum"),
+        ("Minimum", "minimum"),
+        ("ExclusiveMinimum", "exclusiveMinimum"),
+        ("MaxLength", "maxLength"),
+        ("MinLength", "minLength"),
+        ("Pattern", "pattern"),
+        ("MaxItems", "maxItems"),
+        ("MinItems", "minItems"),
+        ("UniqueItems", "uniqueItems"),
+        ("MultipleOf", "multipleOf"),
+        ("Required", "required"),
+        ("Items", "items"),
+        ("Properties", "properties"),
+        ("ExternalDocs", "externalDocs"),
+        ("Example", "example"),
+        ("XPreserveUnknownFields", "x-kubernetes-preserve-unknown-fields"),
+        ("XValidations", "x-kubernetes-validations"),
+    ];
+    let found = text(schema, "/type");
+    if !matches!(found, "" | "object") {
+        let detail =
+            "only \"object\" is allowed as the type at the root of the schema if the status subresource is enabled";
+        return faults.invalid(format!("{path}.type"), found, detail);
+    }
+    let says = |value: &Value| match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(members) => !members.is_empty(),
+        Value::Bool(true) | Value::Number(_) | Value::String(_) => true,
+    };
+    let known = |member: &str| ALLOWED.iter().any(|(_, written)| *written == member);
+    if members(schema, "").any(|(member, value)| says(value) && !known(member)) {
+        let names = ALLOWED.map(|(name, _)| name).join(" ");
+        let detail =
+            format!("only [{names}] fields are allowed at the root of the schema if the status subresource is enabled");
+        faults.invalid(path, schema.clone(), detail);
+    }
 }
 
 fn validate_scale(scale: &Value, path: &str, faults: &mut Faults) {
@@ -241,56 +295,6 @@ fn validate_fields(version: &Value, structural: Option<&Structural>, path: &str,
     }
 }
 
-fn validate_conversion(definition: &Value, faults: &mut Faults) {
-    let conversion = at(definition, "/spec/conversion");
-    match text(conversion, "/strategy") {
-        "None" if at(conversion, "/webhook").is_object() => {
-            faults.forbidden("spec.conversion.webhook", "should not be set when strategy is not set to Webhook");
-        }
-        "None" => {}
-        "Webhook" => validate_webhook(at(conversion, "/webhook"), faults),
-        "" => faults.required("spec.conversion.strategy", ""),
-        other => faults.not_supported("spec.conversion.strategy", other, &["None", "Webhook"]),
-    }
-}
-
-fn validate_webhook(webhook: &Value, faults: &mut Faults) {
-    const PATH: &str = "spec.conversion.webhook";
-    let client = at(webhook, "/clientConfig");
-    let (url, service) = (text(client, "/url"), at(client, "/service"));
-    match (url.is_empty(), service.is_null()) {
-        _ if client.is_null() => {
-            faults.required(format!("{PATH}.clientConfig"), "required when strategy is set to Webhook")
-        }
-        (true, true) | (false, false) => {
-            faults.required(format!("{PATH}.clientConfig"), "exactly one of url or service is required");
-        }
-        (false, true) if !url.starts_with("https://") => {
-            faults.invalid(
-                format!("{PATH}.clientConfig.url"),
-                url,
-                "'https' is the only allowed URL scheme; desired format: https://host[/path]",
-            );
-        }
-        (false, true) => {}
-        (true, false) => {
-            for member in
-                ["name", "namespace"].into_iter().filter(|member| text(service, &format!("/{member}")).is_empty())
-            {
-                faults
-                    .required(format!("{PATH}.clientConfig.service.{member}"), format!("service {member} is required"));
-            }
-        }
-    }
-    let versions = list(webhook, "/conversionReviewVersions");
-    if versions.is_empty() {
-        faults.required(format!("{PATH}.conversionReviewVersions"), "");
-    } else if !versions.iter().any(|one| one == "v1" || one == "v1beta1") {
-        let detail = "must include at least one of v1, v1beta1";
-        faults.invalid(format!("{PATH}.conversionReviewVersions"), versions.to_vec(), detail);
-    }
-}
-
 /// Groups that belong to the Kubernetes community need its word.
 fn validate_approval(definition: &Value, group: &str, faults: &mut Faults) {
     let protected = ["k8s.io", "kubernetes.io"];
@@ -317,8 +321,7 @@ fn validate_approval(definition: &Value, group: &str, faults: &mut Faults) {
 /// Formats that say nothing are told to whoever writes them.
 pub fn unknown_formats(schema: &Value, out: &mut BTreeSet<String>) {
     if let Some(format) = schema.get("format").and_then(Value::as_str).filter(|format| !format.is_empty()) {
-        let numeric = matches!(format, "int32" | "int64" | "float" | "double");
-        if !numeric && !is_known_format(format) {
+        if !is_known_format(text(schema, "/type"), format) {
             out.insert(format.to_owned());
         }
     }

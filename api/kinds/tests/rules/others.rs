@@ -210,3 +210,95 @@ fn paths_of_columns_need_only_begin_as_paths() {
         ),
     ]);
 }
+
+#[test]
+fn definitions_are_as_kubernetes_takes_them() {
+    let definition = |schema: Value, more: Value| {
+        let version = json!({"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}});
+        let mut version = version;
+        merge(&mut version, &more);
+        json!({
+            "metadata": {"name": "things.example.com"},
+            "spec": {"group": "example.com", "scope": "Namespaced", "names": {"plural": "things", "kind": "Thing"}, "versions": [version]},
+        })
+    };
+    let crd = |spec: Value| in_group("apiextensions.k8s.io/v1", "CustomResourceDefinition", spec);
+    let plain = || definition(json!({"type": "object"}), json!({}));
+    let converted = |conversion: Value| {
+        let mut made = plain();
+        made["spec"]["conversion"] = conversion;
+        crd(made)
+    };
+    let asked = |client: Value, versions: Value| {
+        converted(
+            json!({"strategy": "Webhook", "webhook": {"clientConfig": client, "conversionReviewVersions": versions}}),
+        )
+    };
+    let service = |more: Value| {
+        let mut service = json!({"name": "n", "namespace": "n"});
+        merge(&mut service, &more);
+        asked(json!({"service": service}), json!(["v1"]))
+    };
+    let url = |url: &str| asked(json!({"url": url}), json!(["v1"]));
+    let label = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with \
+                 an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
+    let wrong = format!("spec.conversion.conversionReviewVersions[1]: Invalid value: \"V 2\": {label}");
+    let set = json!({"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "object"}});
+    let stored = definition(json!({"type": "object", "properties": {"s": set}}), json!({}));
+    let of_set = "spec.versions[0].schema.openAPIV3Schema.properties[s].items.x-kubernetes-map-type: Invalid value: null: must be atomic as item \
+                  of a list with x-kubernetes-list-type=set";
+    let any_of =
+        json!({"type": "object", "anyOf": [{"required": ["spec"]}], "properties": {"spec": {"type": "object"}}});
+    let of_any = format!(
+        "spec.versions[0].schema.openAPIV3Schema: Invalid value: {any_of}: only [Description Type Format Title Maximum ExclusiveMaximum \
+         Minimum ExclusiveMinimum MaxLength MinLength Pattern MaxItems MinItems UniqueItems MultipleOf Required Items Properties \
+         ExternalDocs Example XPreserveUnknownFields XValidations] fields are allowed at the root of the schema if the status \
+         subresource is enabled"
+    );
+    check_creates(vec![
+        (crd(plain()), &[]),
+        (url("https://example.com/convert"), &[]),
+        (
+            asked(json!({"url": "https://example.com"}), json!(["v1", "V 2", "v1"])),
+            &[&wrong, "spec.conversion.conversionReviewVersions[2]: Invalid value: \"v1\": duplicate version"],
+        ),
+        (
+            asked(json!({"url": "https://example.com"}), json!(["v2"])),
+            &[
+                "spec.conversion.conversionReviewVersions: Invalid value: [\"v2\"]: must include at least one of v1, v1beta1",
+            ],
+        ),
+        (
+            url("https://u@example.com/?q=1#f"),
+            &[
+                "spec.conversion.webhookClientConfig.url: Invalid value: \"u\": user information is not permitted in the URL",
+                "spec.conversion.webhookClientConfig.url: Invalid value: \"f\": fragments are not permitted in the URL",
+                "spec.conversion.webhookClientConfig.url: Invalid value: \"q=1\": query parameters are not permitted in the URL",
+            ],
+        ),
+        (
+            service(json!({"path": "x", "port": 70000})),
+            &[
+                "spec.conversion.webhookClientConfig.service.port: Invalid value: 70000: port is not valid: must be between 1 and 65535, inclusive",
+                "spec.conversion.webhookClientConfig.service.path: Invalid value: \"x\": must start with a '/'",
+                "spec.conversion.webhookClientConfig.service.path: Invalid value: \"x\": segment[0] may not be empty",
+            ],
+        ),
+        (
+            asked(json!({}), json!(["v1"])),
+            &["spec.conversion.webhookClientConfig: Required value: exactly one of url or service is required"],
+        ),
+        (
+            converted(
+                json!({"strategy": "None", "webhook": {"clientConfig": {"url": "https://a"}, "conversionReviewVersions": ["v1"]}}),
+            ),
+            &[
+                "spec.conversion.webhookClientConfig: Forbidden: should not be set when strategy is not set to Webhook",
+                "spec.conversion.conversionReviewVersions: Forbidden: should not be set when strategy is not set to Webhook",
+            ],
+        ),
+        (crd(stored.clone()), &[of_set]),
+        (crd(definition(any_of.clone(), json!({}))), &[]),
+        (crd(definition(any_of, json!({"subresources": {"status": {}}}))), &[&of_any]),
+    ]);
+}

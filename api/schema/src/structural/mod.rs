@@ -1,8 +1,9 @@
 //! A CustomResourceDefinition's schema, compiled: what a custom object may hold, what is dropped, filled in and refused.
 //!
-//! [`Structural::read`] makes a tree of [`Node`]s from an `openAPIV3Schema`, once, when a definition is written or served. Values
-//! are worked on with that tree alone. It knows no versions, no names and no storage.
+//! [`Structural::admit`] makes a tree of [`Node`]s from an `openAPIV3Schema` that is written and says what is wrong with it,
+//! [`Structural::read`] from one that is served. Values are worked on with that tree alone. It knows no versions, no names and no storage.
 
+mod admit;
 mod default;
 mod format;
 mod ordered;
@@ -121,6 +122,10 @@ impl JsonType {
     pub const ALL: [JsonType; 6] =
         [JsonType::Array, JsonType::Boolean, JsonType::Integer, JsonType::Number, JsonType::Object, JsonType::String];
 
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.name() == name)
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             JsonType::Array => "array",
@@ -144,12 +149,11 @@ impl JsonType {
     }
 }
 
-/// JSON writes 3.0 where it means 3.
+/// JSON writes 3.0 where it means 3; a double beyond these is no whole number to Go.
 fn is_integer(value: &Value) -> bool {
-    match value {
-        Value::Number(number) => !number.is_f64() || number.as_f64().is_some_and(|number| number.fract() == 0.0),
-        Value::Array(_) | Value::Bool(_) | Value::Null | Value::Object(_) | Value::String(_) => false,
-    }
+    const SAFE: f64 = 9_007_199_254_740_991.0;
+    let whole = |number: f64| number.fract() == 0.0 && number.abs() <= SAFE;
+    value.as_i64().is_some() || value.as_f64().is_some_and(whole)
 }
 
 /// The type of a value, as messages name it.
@@ -157,7 +161,7 @@ fn type_name(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "boolean",
-        Value::Number(_) if is_integer(value) => "integer",
+        Value::Number(number) if number.is_i64() => "integer",
         Value::Number(_) => "number",
         Value::String(_) => "string",
         Value::Array(_) => "array",

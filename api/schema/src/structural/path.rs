@@ -30,11 +30,15 @@ impl<'a> Path<'a> {
 
     /// Of a member, as its schema knows it.
     pub fn member(&'a self, node: &Node, name: &'a str) -> Self {
-        if node.properties.contains_key(name) { self.field(name) } else { self.below(Step::Key(name)) }
+        if node.properties.contains_key(name) { self.field(name) } else { self.key(name) }
     }
 
     pub fn field(&'a self, name: &'a str) -> Self {
         self.below(Step::Field(name))
+    }
+
+    pub fn key(&'a self, name: &'a str) -> Self {
+        self.below(Step::Key(name))
     }
 
     pub fn item(&'a self, index: usize) -> Self {
@@ -53,7 +57,44 @@ impl<'a> Path<'a> {
     pub fn is_empty(&self) -> bool {
         matches!(self.step, Step::At(""))
     }
+
+    /// Where faults of the value are told.
+    pub fn place(&self) -> String {
+        let (start, below) = (self.start(), self.to_string());
+        match (start, below.as_str()) {
+            ("", "") => NOWHERE.to_owned(),
+            ("", _) => below,
+            (start, "") => start.to_owned(),
+            (start, _) if below.starts_with('[') => format!("{start}{below}"),
+            (start, _) => format!("{start}.{below}"),
+        }
+    }
+
+    /// Where faults are told that Kubernetes does not tell where they are.
+    pub fn place_of_whole(&self) -> String {
+        match self.start() {
+            "" => NOWHERE.to_owned(),
+            start => start.to_owned(),
+        }
+    }
+
+    fn start(&self) -> &'a str {
+        match (self.step, self.above) {
+            (Step::At(path), _) => path,
+            (Step::Field(_) | Step::Key(_) | Step::Item(_), Some(above)) => above.start(),
+            (Step::Field(_) | Step::Key(_) | Step::Item(_), None) => "",
+        }
+    }
+
+    fn is_first(&self) -> bool {
+        matches!(self.above, Some(Path { step: Step::At(_), .. }))
+    }
 }
+
+/// What Go prints of no path.
+const NOWHERE: &str = "<nil>";
+
+/// As messages name a value: from where the walk began.
 
 impl fmt::Display for Path<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -61,8 +102,8 @@ impl fmt::Display for Path<'_> {
             above.fmt(f)?;
         }
         match self.step {
-            Step::At(path) => f.write_str(path),
-            Step::Field(name) if self.is_top() => f.write_str(name),
+            Step::At(_) => Ok(()),
+            Step::Field(name) if self.is_first() => f.write_str(name),
             Step::Field(name) => write!(f, ".{name}"),
             Step::Key(name) => write!(f, "[{name}]"),
             Step::Item(index) => write!(f, "[{index}]"),

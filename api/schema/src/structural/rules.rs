@@ -20,7 +20,8 @@ use run::Run;
 #[derive(Debug)]
 pub struct Rule {
     text: String,
-    program: Program,
+    /// Or why there is none.
+    program: Result<Program, String>,
     message: String,
     message_program: Option<Program>,
     reason: FaultKind,
@@ -59,10 +60,17 @@ impl Structural {
         if found.is_full() || found.iter().any(|fault| blocking(fault.kind)) {
             let detail = "some validation rules were not checked because the object was invalid; correct the existing errors to \
                           complete validation";
-            return found.add(FaultKind::Invalid, "<nil>", Some(Value::Null), detail);
+            return found.add(FaultKind::Invalid, Path::ROOT.place(), Some(Value::Null), detail);
         }
         Run::new(found).node(&self.root, object, old, &Path::ROOT);
     }
+}
+
+/// Evaluates the rules of a node on its default.
+pub(super) fn run_on_default(node: &Node, default: &Value, path: &Path<'_>, faults: &mut Faults) {
+    let mut run = Run::new(faults);
+    run.node(node, default, Ratchet::over(default), path);
+    run.node(node, default, Ratchet::NEW, path);
 }
 
 fn has_rules(node: &Node) -> bool {
@@ -83,6 +91,19 @@ impl Rule {
         if self.message.is_empty() { self.text.trim() } else { &self.message }
     }
 
+    /// Where it says that something is wrong.
+    fn place(&self, path: &Path<'_>) -> String {
+        let Some((step, rest)) = self.field_path.split_first() else { return path.place() };
+        let below = match step {
+            Step::Field(name) => path.field(name),
+            Step::Key(name) => path.key(name),
+        };
+        rest.iter().fold(below.place(), |place, step| match step {
+            Step::Field(name) => format!("{place}.{name}"),
+            Step::Key(name) => format!("{place}[{name}]"),
+        })
+    }
+
     /// `self`, and `oldSelf` where the rule knows it.
     fn values<'a>(&self, program: &'a Program, value: &'a Value, before: Option<&'a Value>) -> Vec<Cel<'a>> {
         let old = match (before, self.optional_old) {
@@ -98,7 +119,7 @@ impl Rule {
 #[cfg(test)]
 pub(super) fn checked(schema: Value, object: &Value, old: Option<&Value>) -> Vec<String> {
     let mut faults = Faults::default();
-    let structural = Structural::read(&schema, "schema", &mut faults);
+    let structural = Structural::admit(&schema, "schema", &mut faults);
     if let Some(structural) = structural {
         let old = Ratchet::of(old);
         structural.validate(object, old, &mut faults);
@@ -197,6 +218,19 @@ mod tests {
             run(json!({"map": [items[1], {"a": 1, "b": "x", "c": 2}], "set": [2, 1]})),
             ["spec: Invalid value: fixed"]
         );
+    }
+
+    #[test]
+    fn rules_of_the_object_itself_are_told_of_nowhere() {
+        let of = |rule: Value| json!({"type": "object", "properties": {"spec": {"type": "string"}}, "x-kubernetes-validations": [rule]});
+        let table = [
+            (json!({"rule": "self.metadata.name == 'x'", "message": "m"}), "<nil>: Invalid value: m"),
+            (json!({"rule": "self.spec == 'x'", "message": "m", "fieldPath": ".spec"}), "spec: Invalid value: m"),
+        ];
+        let object = json!({"metadata": {"name": "n"}, "spec": "s"});
+        for (rule, expected) in table {
+            assert_eq!(checked(of(rule.clone()), &object, None), [expected], "{rule}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Values against a schema, with Kubernetes' messages. On updates, what was wrong before and did not change is let be.
 
 mod embedded;
+mod numbers;
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,7 +9,7 @@ use kontiki_model::{FaultKind, Faults};
 use serde_json::{Map, Value};
 
 use super::path::Path;
-use super::{JsonType, Limits, ListKind, Node, Structural, type_name};
+use super::{JsonType, Limits, ListKind, Node, Structural, format, type_name};
 
 /// The value that another one is to replace, found again below it as far as the two can be told to belong together.
 #[derive(Clone, Copy, Debug)]
@@ -133,32 +134,52 @@ fn fits(node: &Node, value: &Value) -> bool {
 }
 
 fn mistyped(node: &Node, value: &Value, path: &Path<'_>, faults: &mut Faults) {
-    let wanted = match node.r#type {
-        _ if node.int_or_string => "integer,string",
-        Some(wanted) => wanted.name(),
-        None => "",
+    let (wanted, found) = match (node.r#type, known_format(node)) {
+        _ if node.int_or_string => ("integer,string", type_name(value)),
+        // Of what is no text, the format is told in the type's place.
+        (Some(_), Some(format)) if !(value.is_string() || value.is_array() || value.is_null()) => {
+            (format, format_name(value))
+        }
+        (wanted, _) => (wanted.map_or("", JsonType::name), type_name(value)),
     };
-    let found = type_name(value);
     let detail = format!("{path} in body must be of type {wanted}: {found:?}");
-    faults.add(FaultKind::TypeInvalid, path.to_string(), Some(found.into()), detail);
+    faults.add(FaultKind::TypeInvalid, path.place(), Some(found.into()), detail);
+    if let Value::Number(number) = value {
+        numbers::range(node, number, path, faults);
+    }
+}
+
+/// The format, where the type has such a one.
+fn known_format(node: &Node) -> Option<&str> {
+    let format = node.limits.format.as_deref()?;
+    format::is_known(node.r#type.map_or("", JsonType::name), format).then_some(format)
+}
+
+/// The format that a value has by itself.
+fn format_name(value: &Value) -> &'static str {
+    match value {
+        Value::Number(number) if number.is_i64() => "int64",
+        Value::Number(_) => "float64",
+        Value::Null | Value::Bool(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => "",
+    }
 }
 
 /// What a value of the right type must satisfy; `node` tells of alternatives what they are alternatives of.
 fn limits(limits: &Limits, node: &Node, value: &Value, path: &Path<'_>, faults: &mut Faults) {
     match value {
-        Value::Number(_) => number(limits, node, value, path, faults),
+        Value::Number(number) => numbers::check(limits, node, number, path, faults),
         Value::String(text) => string(limits, text, path, faults),
         Value::Array(items) => {
             let count = items.len() as u64;
             if limits.items_min.is_some_and(|min| count < min) {
                 let detail =
                     format!("{path} in body should have at least {} items", limits.items_min.unwrap_or_default());
-                faults.invalid(path.to_string(), count, detail);
+                faults.invalid(path.place(), count, detail);
             }
             if let Some(max) = limits.items_max.filter(|max| count > *max) {
                 faults.add(
                     FaultKind::TooMany,
-                    path.to_string(),
+                    path.place(),
                     Some(count.into()),
                     format!("must have at most {max} items"),
                 );
@@ -167,19 +188,15 @@ fn limits(limits: &Limits, node: &Node, value: &Value, path: &Path<'_>, faults: 
         Value::Object(members) => {
             let count = members.len() as u64;
             for name in limits.required.iter().filter(|name| !members.contains_key(*name)) {
-                faults.required(path.field(name).to_string(), "");
+                faults.required(path.field(name).place(), "");
             }
             if let Some(min) = limits.properties_min.filter(|min| count < *min) {
-                faults.invalid(
-                    path.to_string(),
-                    count,
-                    format!("{path} in body should have at least {min} properties"),
-                );
+                faults.invalid(path.place(), count, format!("{path} in body should have at least {min} properties"));
             }
             if let Some(max) = limits.properties_max.filter(|max| count > *max) {
                 faults.add(
                     FaultKind::TooMany,
-                    path.to_string(),
+                    path.place(),
                     Some(count.into()),
                     format!("must have at most {max} items"),
                 );
@@ -190,51 +207,9 @@ fn limits(limits: &Limits, node: &Node, value: &Value, path: &Path<'_>, faults: 
     if !limits.choices.is_empty() && !limits.choices.contains(value) {
         let choices: Vec<String> = limits.choices.iter().map(Value::to_string).collect();
         let detail = format!("supported values: {}", choices.join(", "));
-        faults.add(FaultKind::NotSupported, path.to_string(), Some(value.clone()), detail);
+        faults.add(FaultKind::NotSupported, path.place(), Some(value.clone()), detail);
     }
     alternatives(limits, value, path, faults);
-}
-
-fn number(limits: &Limits, node: &Node, value: &Value, path: &Path<'_>, faults: &mut Faults) {
-    let number = value.as_f64().unwrap_or_default();
-    let plain =
-        |bound: f64| if bound.fract() == 0.0 && bound.abs() < 1e15 { format!("{bound:.0}") } else { bound.to_string() };
-    if let Some(min) = limits.minimum {
-        let (wrong, words) = match limits.exclusive_minimum {
-            true => (number <= min, "greater than"),
-            false => (number < min, "greater than or equal to"),
-        };
-        if wrong {
-            faults.invalid(path.to_string(), value.clone(), format!("{path} in body should be {words} {}", plain(min)));
-        }
-    }
-    if let Some(max) = limits.maximum {
-        let (wrong, words) = match limits.exclusive_maximum {
-            true => (number >= max, "less than"),
-            false => (number > max, "less than or equal to"),
-        };
-        if wrong {
-            faults.invalid(path.to_string(), value.clone(), format!("{path} in body should be {words} {}", plain(max)));
-        }
-    }
-    if let Some(factor) = limits.multiple_of.filter(|factor| *factor != 0.0) {
-        let quotient = number / factor;
-        if (quotient - quotient.round()).abs() > 1e-9 {
-            faults.invalid(
-                path.to_string(),
-                value.clone(),
-                format!("{path} in body should be a multiple of {}", plain(factor)),
-            );
-        }
-    }
-    let range = match limits.format.as_deref() {
-        Some("int32") => i64::from(i32::MIN)..=i64::from(i32::MAX),
-        _ => return,
-    };
-    if node.r#type == Some(JsonType::Integer) && value.as_i64().is_none_or(|number| !range.contains(&number)) {
-        let detail = "Checked value must be of type integer with format int32 in body";
-        faults.invalid(path.to_string(), value.clone(), detail);
-    }
 }
 
 /// Of length and pattern, the first that is not kept is told.
@@ -247,21 +222,21 @@ fn string(limits: &Limits, text: &str, path: &Path<'_>, faults: &mut Faults) {
         (Some(max), ..) => {
             faults.add(
                 FaultKind::TooLong,
-                path.to_string(),
+                path.place(),
                 Some(text.into()),
                 format!("may not be more than {max} bytes"),
             );
         }
         (None, Some(min), _) => {
-            faults.invalid(path.to_string(), text, format!("{path} in body should be at least {min} chars long"))
+            faults.invalid(path.place(), text, format!("{path} in body should be at least {min} chars long"))
         }
         (None, None, Some(pattern)) => {
-            faults.invalid(path.to_string(), text, format!("{path} in body should match '{}'", pattern.text));
+            faults.invalid(path.place(), text, format!("{path} in body should match '{}'", pattern.text));
         }
         (None, None, None) => {}
     }
-    if let Some(format) = limits.format.as_ref().filter(|format| !super::format::fits(format, text)) {
-        faults.invalid(path.to_string(), text, format!("{path} in body must be of type {format}: {text:?}"));
+    if let Some(format) = limits.format.as_ref().filter(|format| !format::fits(format, text)) {
+        faults.invalid(path.place(), text, format!("{path} in body must be of type {format}: {text:?}"));
     }
 }
 
@@ -273,7 +248,7 @@ fn alternatives(limits: &Limits, value: &Value, path: &Path<'_>, faults: &mut Fa
         found
     };
     let said = |faults: &mut Faults, what: String| {
-        faults.invalid(path.to_string(), "", format!("{:?} {what}", path.to_string()))
+        faults.invalid(path.place_of_whole(), "", format!("{:?} {what}", path.to_string()))
     };
     let nearest = |mut all: Vec<Faults>| {
         all.sort_by_key(Faults::count);
@@ -339,7 +314,7 @@ fn lists(node: &Node, value: &Value, old: Ratchet<'_>, path: &Path<'_>, faults: 
                 if let Some(identity) = identity
                     && !seen.insert(super::sorted(identity.clone()).to_string())
                 {
-                    faults.duplicate(path.to_string(), identity);
+                    faults.duplicate(path.place(), identity);
                 }
                 if let Some(below) = &node.items {
                     lists(below, item, old.of(node, item), &path, faults);

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use kontiki_model::Faults;
 use serde_json::{Map, Value};
 
 use super::{
@@ -10,44 +9,16 @@ use super::{
     DEPTH_MAX, NODES_MAX, Reader, flag, texts,
 };
 
-const EXTENSIONS: [&str; 6] = [
-    "x-kubernetes-embedded-resource",
-    "x-kubernetes-int-or-string",
-    "x-kubernetes-preserve-unknown-fields",
-    "x-kubernetes-list-type",
-    "x-kubernetes-list-map-keys",
-    "x-kubernetes-map-type",
-];
-
-/// Members of a schema that Kubernetes knows and does not serve.
-const UNSUPPORTED: [(&str, &str); 7] = [
-    ("$ref", "$ref is not supported"),
-    ("$schema", "schema is not supported"),
-    ("additionalItems", "additionalItems is not supported"),
-    ("definitions", "definitions is not supported"),
-    ("dependencies", "dependencies is not supported"),
-    ("id", "id is not supported"),
-    ("patternProperties", "patternProperties is not supported"),
-];
-
 impl Reader<'_> {
     /// What may stand anywhere in a schema.
     pub(super) fn shared(&mut self, members: &Map<String, Value>, path: &str, depth: usize) -> Node {
-        for (name, why) in UNSUPPORTED {
-            if members.get(name).is_some_and(|value| !value.is_null() && value != "") {
-                self.faults.forbidden(format!("{path}.{name}"), why);
-            }
-        }
-        if flag(members, "uniqueItems") {
-            let detail = "uniqueItems cannot be set to true since the runtime complexity becomes quadratic";
-            self.faults.forbidden(format!("{path}.uniqueItems"), detail);
-        }
         let list = match members.get("x-kubernetes-list-type").and_then(Value::as_str) {
             Some("map") => ListKind::Map,
             Some("set") => ListKind::Set,
             _ => ListKind::Atomic,
         };
         Node {
+            r#type: members.get("type").and_then(Value::as_str).and_then(JsonType::named),
             list,
             keys: texts(members, "x-kubernetes-list-map-keys"),
             atomic_map: members.get("x-kubernetes-map-type").is_some_and(|kind| kind == "atomic"),
@@ -107,23 +78,7 @@ impl Reader<'_> {
         if self.nodes > NODES_MAX || depth > DEPTH_MAX {
             return Node::default();
         }
-        for name in
-            ["default", "nullable", "title", "description", "additionalProperties"].into_iter().chain(EXTENSIONS)
-        {
-            let there = members.get(name).is_some_and(|value| !value.is_null() && *value != Value::Bool(false));
-            // Either spelling of an int-or-string's alternatives names types.
-            if there && !matches!(name, "x-kubernetes-int-or-string") {
-                let detail = if name == "additionalProperties" {
-                    "must be undefined to be structural"
-                } else {
-                    "must be empty to be structural"
-                };
-                self.faults.forbidden(format!("{path}.{name}"), detail);
-            }
-        }
         let mut node = self.shared(members, path, depth);
-        let name = members.get("type").and_then(Value::as_str).unwrap_or("");
-        node.r#type = JsonType::ALL.into_iter().find(|one| one.name() == name);
         if let Some(properties) = members.get("properties").and_then(Value::as_object) {
             for (name, below) in properties {
                 let below = self.narrowing(below, &format!("{path}.properties[{name}]"), depth + 1);
@@ -134,28 +89,5 @@ impl Reader<'_> {
             node.items = Some(Box::new(self.narrowing(items, &format!("{path}.items"), depth + 1)));
         }
         node
-    }
-}
-
-/// What a narrowing part speaks of must be declared outside of it; only the alternatives of an int-or-string name types.
-pub(super) fn complete(node: &Node, part: &Node, path: &str, faults: &mut Faults) {
-    if part.r#type.is_some() && !node.int_or_string {
-        faults.forbidden(format!("{path}.type"), "must be empty to be structural");
-    }
-    for (name, below) in &part.properties {
-        match node.properties.get(name) {
-            Some(declared) => complete(declared, below, &format!("{path}.properties[{name}]"), faults),
-            None if node.additional.is_some() || node.preserve_unknown => {}
-            None => faults.required(format!("{path}.properties[{name}]"), format!("because it is defined in {path}")),
-        }
-    }
-    match (&part.items, &node.items) {
-        (Some(below), Some(declared)) => complete(declared, below, &format!("{path}.items"), faults),
-        (Some(_), None) => faults.required(format!("{path}.items"), format!("because it is defined in {path}")),
-        (None, _) => {}
-    }
-    let parts = &part.limits;
-    for below in parts.all_of.iter().chain(&parts.any_of).chain(&parts.one_of).chain(parts.not.as_deref()) {
-        complete(node, below, path, faults);
     }
 }

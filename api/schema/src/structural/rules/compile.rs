@@ -51,9 +51,8 @@ impl Compiler<'_> {
             let (declared, bound) = declared(node, place.resource);
             for (index, rule) in rules.iter().enumerate() {
                 let path = format!("{path}.x-kubernetes-validations[{index}]");
-                if let Some(rule) = self.rule(node, rule, &path, &declared, &bound, &place) {
-                    node.rules.push(rule);
-                }
+                let rule = self.rule(node, rule, &path, &declared, &bound, &place);
+                node.rules.extend(rule);
             }
         }
         let at = |member: &str| schema.get(member).unwrap_or(&Value::Null);
@@ -105,23 +104,25 @@ impl Compiler<'_> {
         let environment =
             Environment::default().with("self", declared.clone(), bound.clone()).with("oldSelf", old, bound.clone());
         let at_rule = format!("{path}.rule");
-        let program = match kontiki_cel::compile(text, &environment) {
-            Ok(program) => program,
+        let program = kontiki_cel::compile(text, &environment).map_err(|why| format!("compilation failed: {why}"));
+        let transition = match &program {
+            Ok(program) => {
+                if !matches!(program.result(), Type::Bool | Type::Dyn) {
+                    self.faults.invalid(at_rule.clone(), text, "cel expression must evaluate to a bool");
+                }
+                self.estimate(program, &at_rule, place);
+                program.names("oldSelf")
+            }
             Err(why) => {
-                self.faults.invalid(at_rule, text, format!("compilation failed: {why}"));
-                return None;
+                self.faults.invalid(at_rule.clone(), text, why.clone());
+                false
             }
         };
-        if !matches!(program.result(), Type::Bool | Type::Dyn) {
-            self.faults.invalid(at_rule.clone(), text, "cel expression must evaluate to a bool");
-        }
-        self.estimate(&program, &at_rule, place);
-        let transition = program.names("oldSelf");
         if let (true, Some(behind)) = (transition, &place.uncorrelated) {
             let detail = format!("oldSelf cannot be used on the uncorrelatable portion of the schema within {behind}");
             self.faults.invalid(at_rule, text, detail);
         }
-        if optional_old && !transition {
+        if optional_old && !transition && program.is_ok() {
             let detail = "may not be set if oldSelf is not used in rule";
             self.faults.invalid(format!("{path}.optionalOldSelf"), true, detail);
         }

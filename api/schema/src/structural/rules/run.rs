@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     super::{Node, path::Path, validate::Ratchet},
-    Rule, Step,
+    Rule,
 };
 
 /// What all rules of one object may cost together.
@@ -65,9 +65,16 @@ impl<'f> Run<'f> {
             (false, Some(before)) if before == value => return,
             (true | false, _) => {}
         }
+        let program = match &rule.program {
+            Ok(program) => program,
+            Err(why) => {
+                let detail = format!("rule compile error: {why}");
+                return self.faults.add(FaultKind::Invalid, path.place(), None, detail);
+            }
+        };
         let mut budget = Budget::new(self.budget.left().min(RULE_COST_MAX));
         let limit = budget.left();
-        let outcome = rule.program.run(&rule.values(&rule.program, value, before), &mut budget);
+        let outcome = program.run(&rule.values(program, value, before), &mut budget);
         let spent = self.budget.spend(limit - budget.left());
         match outcome {
             Ok(Cel::Bool(true)) => {}
@@ -82,7 +89,7 @@ impl<'f> Run<'f> {
                         "'operation cancelled: actual cost limit exceeded': no further validation rules will be run due to call cost exceeds limit for rule: {rule}"
                     )
                 };
-                self.faults.add(FaultKind::Invalid, path.to_string(), None, detail);
+                self.faults.add(FaultKind::Invalid, path.place(), None, detail);
                 self.exhausted = true;
             }
             Err(RunError::Failed(why)) => {
@@ -93,20 +100,13 @@ impl<'f> Run<'f> {
                     ),
                     false => format!("{why} evaluating rule: {rule}"),
                 };
-                self.faults.add(FaultKind::Invalid, path.to_string(), None, detail);
+                self.faults.add(FaultKind::Invalid, path.place(), None, detail);
             }
         }
     }
 
     fn fail(&mut self, rule: &Rule, value: &Value, before: Option<&Value>, path: &Path<'_>) {
-        let mut field = path.to_string();
-        for step in &rule.field_path {
-            match step {
-                Step::Field(name) if field.is_empty() => field.push_str(name),
-                Step::Field(name) => field.push_str(&format!(".{name}")),
-                Step::Key(name) => field.push_str(&format!("[{name}]")),
-            }
-        }
+        let field = rule.place(path);
         let said = rule.message_program.as_ref().and_then(|program| {
             let mut budget = Budget::new(self.budget.left().min(RULE_COST_MAX));
             let limit = budget.left();

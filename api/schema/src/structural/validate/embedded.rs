@@ -29,7 +29,7 @@ pub fn check(node: &Node, value: &Value, path: &Path<'_>, faults: &mut Faults) {
 
 fn object(value: &Value, path: &Path<'_>, faults: &mut Faults) {
     for (name, rule) in [("apiVersion", group_version as Rule), ("kind", kind)] {
-        let path = path.field(name).to_string();
+        let path = path.field(name).place();
         match value.get(name) {
             None => faults.required(path, ""),
             Some(Value::String(text)) if text.is_empty() => faults.invalid(path, "", "must not be empty"),
@@ -42,7 +42,7 @@ fn object(value: &Value, path: &Path<'_>, faults: &mut Faults) {
         }
     }
     if let Some(own) = value.get("metadata").filter(|own| own.is_object()) {
-        faults.extend(own_metadata(own).below(&path.to_string()));
+        faults.extend(own_metadata(own).below(&path.place()));
     }
 }
 

@@ -73,17 +73,17 @@ fn limits_are_told_as_kubernetes_tells_them() {
         (
             json!({"type": "string", "anyOf": [{"minLength": 3}, {"pattern": "^x"}]}),
             json!("a"),
-            "f: Invalid value: \"\": \"f\" must validate at least one schema (anyOf)",
+            "<nil>: Invalid value: \"\": \"f\" must validate at least one schema (anyOf)",
         ),
         (
             json!({"type": "string", "oneOf": [{"minLength": 1}, {"pattern": "^a"}]}),
             json!("a"),
-            "f: Invalid value: \"\": \"f\" must validate one and only one schema (oneOf). Found 2 valid alternatives",
+            "<nil>: Invalid value: \"\": \"f\" must validate one and only one schema (oneOf). Found 2 valid alternatives",
         ),
         (
             json!({"type": "string", "not": {"enum": ["a"]}}),
             json!("a"),
-            "f: Invalid value: \"\": \"f\" must not validate the schema (not)",
+            "<nil>: Invalid value: \"\": \"f\" must not validate the schema (not)",
         ),
         (
             json!({"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}}),
@@ -98,10 +98,56 @@ fn limits_are_told_as_kubernetes_tells_them() {
 }
 
 #[test]
+fn numbers_fit_their_formats() {
+    let range =
+        |what: &str, with: &str| format!("<nil>: Invalid value: \"\": {what} value must be of type {with} in f");
+    let mistyped = |wanted: &str, found: &str| {
+        format!("f: Invalid value: {found:?}: f in body must be of type {wanted}: {found:?}")
+    };
+    let integer = |format: &str| json!({"type": "integer", "format": format});
+    let table = [
+        (integer("int32"), json!(2_147_483_648_i64), vec![range("Checked", "integer with format int32")]),
+        (
+            integer("int64"),
+            json!(9_223_372_036_854_775_808_u64),
+            vec![mistyped("int64", "float64"), range("Checked", "integer with format int64")],
+        ),
+        (json!({"type": "integer"}), json!(1e16), vec![mistyped("integer", "number")]),
+        (
+            json!({"type": "integer"}),
+            json!(2.5),
+            vec![mistyped("integer", "number"), range("Checked", "integer (default format)")],
+        ),
+        (integer("int32"), json!("x"), vec![mistyped("integer", "string")]),
+        (integer("int32"), json!(true), vec![mistyped("int32", "")]),
+        (json!({"type": "string", "format": "date"}), json!(5), vec![mistyped("date", "int64")]),
+        (json!({"type": "string"}), json!(5.0), vec![mistyped("string", "number")]),
+        (json!({"type": "number", "format": "float"}), json!(1e39), vec![range("Checked", "number with format float")]),
+        (
+            json!({"type": "integer", "format": "int32", "maximum": 4_294_967_295_u32}),
+            json!(1),
+            vec![range("Maximum boundary", "integer with format int32")],
+        ),
+        (
+            json!({"type": "number", "maximum": 1_000_000}),
+            json!(2e6),
+            vec!["f: Invalid value: 2000000.0: f in body should be less than or equal to 1e+06".to_owned()],
+        ),
+    ];
+    for (of, value, expected) in table {
+        assert_eq!(told(of.clone(), value.clone()), expected, "{of} {value}");
+    }
+}
+
+#[test]
 fn values_that_fit_are_let_in() {
     let table = [
         (json!({"type": "integer"}), json!(3.0)),
         (json!({"type": "number"}), json!(3)),
+        (json!({"type": "integer", "format": "int64"}), json!(i64::MIN)),
+        (json!({"type": "integer"}), json!(1e15)),
+        (json!({"type": "number", "format": "double"}), json!(1e39)),
+        (json!({"type": "number", "format": "float"}), json!(3.4e38)),
         (json!({"type": "string", "nullable": true}), json!(null)),
         (json!({"x-kubernetes-int-or-string": true, "anyOf": [{"type": "integer"}, {"type": "string"}]}), json!("50%")),
         (json!({"type": "object", "additionalProperties": {"type": "integer"}}), json!({"a.b/c": 1})),

@@ -3,20 +3,29 @@
 use kontiki_model::Faults;
 use serde_json::Value;
 
-use super::super::{Additional, Node, prune, validate};
+use super::super::{Additional, Node, path::Path, prune, rules, validate};
 
-pub(super) fn check_all(node: &Node, path: &str, faults: &mut Faults) {
+pub(super) fn check_all(root: &Node, path: &str, faults: &mut Faults) {
+    each(root, path, &mut |node, default, path| check(node, default, path, faults));
+}
+
+/// Rules hold of defaults, too, as of what was there before and of what is new.
+pub(super) fn run_rules(root: &Node, path: &str, faults: &mut Faults) {
+    each(root, path, &mut |node, default, path| rules::run_on_default(node, default, &Path::at(path), faults));
+}
+
+fn each(node: &Node, path: &str, visit: &mut impl FnMut(&Node, &Value, &str)) {
     if let Some(default) = &node.default {
-        check(node, default, &format!("{path}.default"), faults);
+        visit(node, default, &format!("{path}.default"));
     }
     for (name, below) in &node.properties {
-        check_all(below, &format!("{path}.properties[{name}]"), faults);
+        each(below, &format!("{path}.properties[{name}]"), visit);
     }
     if let Some(Additional::Of(below)) = &node.additional {
-        check_all(below, &format!("{path}.additionalProperties"), faults);
+        each(below, &format!("{path}.additionalProperties"), visit);
     }
     if let Some(items) = &node.items {
-        check_all(items, &format!("{path}.items"), faults);
+        each(items, &format!("{path}.items"), visit);
     }
 }
 
