@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use chrono::{SecondsFormat, Utc};
 use http::StatusCode;
-use kontiki_model::{Faults, Status};
+use kontiki_model::Status;
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -20,6 +20,7 @@ use crate::{
     rest,
     route::{ResourceInfo, Target},
 };
+use attributes::Scope;
 
 const AUTHENTICATION: &str = "authentication.k8s.io";
 const AUTHORIZATION: &str = "authorization.k8s.io";
@@ -122,7 +123,8 @@ pub(crate) async fn answer(
         return Err(failure::method_not_allowed());
     }
     let form = negotiate(request, Offer::Posted)?;
-    let body = read(review, request)?;
+    let mut body = read(review, request)?;
+    rest::place_in(&asked.namespace, &mut body)?;
     let spec = &body["spec"];
     match review.asks {
         // Whoever may do all comes here without that.
@@ -131,11 +133,15 @@ pub(crate) async fn answer(
     }
     let status = match review.asks {
         Asks::WhoAmI => json!({"userInfo": user_info(&request.identity)}),
-        Asks::MayI => may(core, &request.identity, spec)?,
+        Asks::MayI => {
+            valid(&body, Scope::Myself)?;
+            may(core, &request.identity, spec)?
+        }
         Asks::WhatMayI => rules(core, &request.identity, spec)?,
         Asks::MayThey => {
-            let subject = subject(review, asked, spec)?;
-            may(core, &subject, spec)?
+            let within = Scope::SomebodyIn { namespace: &asked.namespace };
+            valid(&body, if review.namespaced { within } else { Scope::Somebody })?;
+            may(core, &subject(spec), spec)?
         }
         Asks::WhoHoldsToken => token_holder(core, spec).await?,
     };
@@ -163,10 +169,6 @@ fn read(review: &Review, request: &ApiRequest) -> Result<Value, Status> {
 fn may(core: &Core, identity: &Identity, spec: &Value) -> Result<Value, Status> {
     let text = |value: &Value| value.as_str().unwrap_or("").to_owned();
     let (resource, path) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
-    let faults = attributes::validate(spec);
-    if !faults.is_empty() {
-        return Err(failure::invalid(Qualified { group: AUTHORIZATION, resource: "" }, "", &faults));
-    }
     let (verb, target) = if resource.is_null() {
         (text(&path["verb"]), Target::Path(text(&path["path"])))
     } else {
@@ -191,27 +193,24 @@ fn may(core: &Core, identity: &Identity, spec: &Value) -> Result<Value, Status> 
     Ok(status)
 }
 
+fn valid(review: &Value, scope: Scope<'_>) -> Result<(), Status> {
+    let faults = attributes::validate(review, scope);
+    match faults.is_empty() {
+        true => Ok(()),
+        false => Err(failure::invalid(Qualified { group: AUTHORIZATION, resource: "" }, "", &faults)),
+    }
+}
+
 /// About whom a (local) SubjectAccessReview asks.
-fn subject(review: &Review, asked: &ResourceInfo, spec: &Value) -> Result<Identity, Status> {
+fn subject(spec: &Value) -> Identity {
     let texts = |value: &Value| -> Vec<String> {
         value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
     };
     let user = spec["user"].as_str().unwrap_or("").to_owned();
     let groups = texts(&spec["groups"]);
-    let mut faults = Faults::default();
-    if user.is_empty() && groups.is_empty() {
-        faults.invalid("spec.user", "", "at least one of user or group must be specified");
-    }
-    let namespace = spec["resourceAttributes"]["namespace"].as_str().unwrap_or("");
-    if review.namespaced && namespace != asked.namespace {
-        faults.invalid("spec.resourceAttributes.namespace", namespace, "must match metadata.namespace");
-    }
-    if !faults.is_empty() {
-        return Err(failure::invalid(Qualified { group: AUTHORIZATION, resource: "" }, "", &faults));
-    }
     let extra = spec["extra"].as_object().into_iter().flatten().map(|(key, values)| (key.clone(), texts(values)));
     let uid = spec["uid"].as_str().unwrap_or("").to_owned();
-    Ok(Identity { user, uid, groups, extra: extra.collect(), ..Identity::default() })
+    Identity { user, uid, groups, extra: extra.collect(), ..Identity::default() }
 }
 
 fn rules(core: &Core, identity: &Identity, spec: &Value) -> Result<Value, Status> {

@@ -42,6 +42,13 @@ pub(crate) async fn issue(
     body["kind"] = KIND.into();
     body["apiVersion"] = format!("{GROUP}/v1").into();
     let call = &rest::Call::new(core, route, request);
+    rest::place_in(namespace, &mut body)?;
+    let named = body["metadata"]["name"].as_str().unwrap_or_default();
+    if !named.is_empty() && named != name {
+        let mut faults = Faults::default();
+        faults.invalid("metadata.name", named, "must match the service account name if specified");
+        return Err(failure::invalid(Qualified { group: GROUP, resource: KIND }, name, &faults));
+    }
     let warnings = admission::posted(call, Operation::Create, name, &mut body, false).await?;
     let account = existing(core, "serviceaccounts", namespace, name).await?;
     let spec = &body["spec"];

@@ -305,6 +305,46 @@ fn reviews_tell_what_rules_say() {
 }
 
 #[test]
+fn a_question_is_no_object() {
+    run(async {
+        let server = Running::start().await;
+        let mut admin = server.admin().await;
+        let asked = json!({"verb": "get", "resource": "pods", "namespace": "default"});
+        let spec = json!({"user": "jane", "resourceAttributes": asked});
+        let all = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
+        let local = "/apis/authorization.k8s.io/v1/namespaces/default/localsubjectaccessreviews";
+        let table = [
+            (all, json!({"spec": spec}), 201, ""),
+            (local, json!({"metadata": {"namespace": "default"}, "spec": spec}), 201, ""),
+            (
+                all,
+                json!({"metadata": {"name": "x"}, "spec": spec}),
+                422,
+                "metadata: Invalid value: {\"name\":\"x\"}: must be empty",
+            ),
+            (
+                local,
+                json!({"spec": {"user": "jane", "nonResourceAttributes": {"path": "/", "verb": "get"}}}),
+                422,
+                "disallowed on this kind of request",
+            ),
+            (
+                local,
+                json!({"metadata": {"namespace": "other"}, "spec": spec}),
+                400,
+                "the namespace of the provided object does not match the namespace sent on the request",
+            ),
+        ];
+        for (path, review, code, message) in table {
+            let answer = admin.post(path, &review).await;
+            assert_eq!(answer.status, code, "{review}: {}", answer.text());
+            assert!(code == 201 || answer.message().ends_with(message), "{}", answer.text());
+        }
+        server.stop().await;
+    });
+}
+
+#[test]
 fn a_question_has_no_table() {
     run(async {
         let server = Running::start().await;

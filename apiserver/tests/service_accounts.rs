@@ -226,3 +226,36 @@ fn a_token_is_nobodys_while_the_secret_it_is_bound_to_cannot_be_read() {
         server.stop().await;
     });
 }
+
+#[test]
+fn who_asks_for_a_token_names_the_account_of_the_path() {
+    run(async {
+        let server = Running::start().await;
+        let mut admin = server.admin().await;
+        admin.service_account("robot").await;
+        let path = "/api/v1/namespaces/default/serviceaccounts/robot/token";
+        let table = [
+            (json!({"name": "robot", "namespace": "default"}), 201, ""),
+            (json!({}), 201, ""),
+            (
+                json!({"name": "other"}),
+                422,
+                "TokenRequest.authentication.k8s.io \"robot\" is invalid: metadata.name: Invalid value: \"other\": must match the service \
+                 account name if specified",
+            ),
+            (
+                json!({"namespace": "kube-system"}),
+                400,
+                "the namespace of the provided object does not match the namespace sent on the request",
+            ),
+        ];
+        for (metadata, code, message) in table {
+            let answer = admin.post(path, &json!({"metadata": metadata, "spec": {}})).await;
+            assert_eq!(answer.status, code, "{metadata}: {}", answer.text());
+            if code != 201 {
+                assert_eq!(answer.message(), message);
+            }
+        }
+        server.stop().await;
+    });
+}

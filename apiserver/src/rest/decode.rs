@@ -165,7 +165,11 @@ fn shorten(bytes: &[u8], show: impl Fn(&[u8]) -> String) -> String {
 
 /// The object goes where the path says; a body that says otherwise is refused.
 pub fn place(call: &Call<'_>, object: &mut Value) -> Result<(), Status> {
-    let wanted = call.route.namespace.as_deref().filter(|_| call.kind.namespaced).unwrap_or("");
+    place_in(call.route.namespace.as_deref().filter(|_| call.kind.namespaced).unwrap_or(""), object)
+}
+
+/// Outside of namespaces there is none.
+pub fn place_in(wanted: &str, object: &mut Value) -> Result<(), Status> {
     let given = text(object, "/metadata/namespace");
     if !given.is_empty() && !wanted.is_empty() && given != wanted {
         let message = "the namespace of the provided object does not match the namespace sent on the request";

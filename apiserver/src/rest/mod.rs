@@ -54,6 +54,7 @@ use limits::DEFINITION_ATTEMPTS_MAX;
 use update::Rules;
 
 pub(crate) use call::Call;
+pub(crate) use decode::place_in;
 pub(crate) use frames::Frames;
 pub(crate) use naming::suffix;
 pub(crate) use object::json;
