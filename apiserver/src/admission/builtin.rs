@@ -107,6 +107,11 @@ pub(crate) fn restrict(attributes: &Attributes<'_>, new: Option<&Value>, old: Op
         Operation::Delete => "delete",
         Operation::Connect => return Ok(()),
     };
-    let writing = authz::Writing { author, of: attributes.resource(), subresource, operation, name, new, old };
+    let node_uid = |name: &str| {
+        let head = attributes.call.core.log.head(&Key::new("nodes", "", name));
+        head.map(|(_, head)| head.uid.to_string())
+    };
+    let (of, node_uid) = (attributes.resource(), &node_uid);
+    let writing = authz::Writing { author, of, subresource, operation, name, new, old, node_uid };
     authz::check_restriction(&writing).map_err(|why| Refusal::Judged(attributes.forbidden(&why)))
 }
