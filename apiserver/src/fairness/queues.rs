@@ -150,7 +150,7 @@ impl<W> FairQueues<W> {
 
     /// A seat at once, where nobody waits for one.
     pub fn take(&mut self, now: Instant, width: u32) -> Option<Seats> {
-        if self.waiting > 0 || !self.has_room(width) {
+        if self.waiting > 0 || self.is_jail() || !self.has_room(width) {
             return None;
         }
         Some(self.seat(now, width, None))
@@ -210,6 +210,9 @@ impl<W> FairQueues<W> {
 
     /// Seats the next one whose turn it is, if there is room for it. Nobody takes the seats that it waits for.
     pub fn next(&mut self, now: Instant) -> Option<(Seats, W)> {
+        if self.is_jail() {
+            return None;
+        }
         let (start, index, width) = self.first(|_| true)?;
         let (start, index, width) = if self.has_room(width) {
             (start, index, width)
@@ -292,6 +295,11 @@ impl<W> FairQueues<W> {
         self.executing += 1;
         self.tell_demand(now);
         Seats { width, charged }
+    }
+
+    /// Without a seat, who can wait does; as in Kubernetes, who cannot goes alone.
+    fn is_jail(&self) -> bool {
+        self.seats == 0 && self.queuing.is_some()
     }
 
     /// What is wider than the whole level goes alone.

@@ -53,6 +53,21 @@ impl Bench {
 }
 
 #[test]
+fn a_level_without_seats_holds_who_can_wait_until_it_has_one() {
+    let mut bench = Bench::new(0, Some(QUEUING));
+    assert_eq!(bench.take(1), None);
+    bench.wait(1, 1, 7).unwrap();
+    assert_eq!(bench.next(), None);
+    bench.queues.set_seats(1);
+    assert_eq!(bench.next().map(|(_, who)| who), Some(7));
+    let mut bench = Bench::new(0, None);
+    let alone = bench.take(1).unwrap();
+    assert_eq!(bench.take(1), None);
+    bench.leave(alone, 1);
+    assert!(bench.take(1).is_some());
+}
+
+#[test]
 fn seats_are_taken_until_there_is_none() {
     let mut bench = Bench::new(3, None);
     let one = bench.take(1).unwrap();
