@@ -122,7 +122,8 @@ impl Record {
         tell("requestReceivedTimestamp", time(head.received));
         tell("stageTimestamp", time(self.at));
         let annotations = head.annotations.told();
-        if !annotations.is_empty() {
+        // When a request comes, nobody has said anything of it, however late this is written.
+        if !annotations.is_empty() && self.stage != Stage::RequestReceived {
             tell("annotations", json!(annotations));
         }
         event.into()
@@ -261,8 +262,10 @@ mod tests {
 
     #[test]
     fn a_request_is_told_when_it_comes() {
+        let record = record(head(Level::Metadata, SECRETS), Stage::RequestReceived);
+        record.head.annotations.add("authorization.k8s.io/decision", "allow");
         check(
-            &record(head(Level::Metadata, SECRETS), Stage::RequestReceived),
+            &record,
             &expect![[r#"
                 {"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"id","stage":"RequestReceived","requestURI":"/api/v1/namespaces/a/secrets","verb":"create","user":{"username":"jane","groups":["dev"]},"sourceIPs":["192.0.2.1"],"userAgent":"kubectl","objectRef":{"resource":"secrets","namespace":"a","apiVersion":"v1"},"requestReceivedTimestamp":"2026-01-02T03:04:05.678901Z","stageTimestamp":"2026-01-02T03:04:06.000000Z"}
             "#]],
