@@ -32,6 +32,8 @@ use crate::{
 #[derive(Default)]
 pub(crate) struct Definitions {
     compiled: Mutex<HashMap<String, Compiled>>,
+    /// Held by the one that looks at what is to be compiled.
+    refreshing: Mutex<()>,
     /// Whoever writes what definitions come to does it alone: names go to one of two who want them.
     settling: tokio::sync::Mutex<()>,
 }
@@ -90,31 +92,21 @@ fn stored(core: &Core) -> Result<Vec<Stored>, Status> {
 
 /// Serves what the log defines now.
 pub(crate) fn refresh(core: &Core) -> Result<(), Status> {
-    // Under the lock from reading to serving: what is served never goes back.
-    let mut compiled = core.definitions.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+    // From reading to serving: what is served never goes back.
+    let _one_at_a_time = core.definitions.refreshing.lock().unwrap_or_else(PoisonError::into_inner);
     let definitions = stored(core)?;
+    // Compiling takes a while, and whoever begins a watch waits for the other lock.
+    let fresh = core.definitions.compile(&definitions)?;
+    let mut compiled = core.definitions.compiled.lock().unwrap_or_else(PoisonError::into_inner);
     let gone = |name: &String, _: &mut Compiled| !definitions.iter().any(|definition| definition.key.name == *name);
     let mut over: Vec<_> = compiled.extract_if(gone).map(|(_, one)| one.serving).collect();
-    let mut changed = !over.is_empty();
-    for definition in &definitions {
-        let name = &definition.key.name;
-        if compiled.get(name).is_some_and(|known| known.revision == definition.revision) {
-            continue;
+    let changed = !over.is_empty() || !fresh.is_empty();
+    for (name, mut one) in fresh {
+        match compiled.remove(&name) {
+            Some(before) if one.edition.tells_as(&before.edition) => one.serving = before.serving,
+            before => over.extend(before.map(|before| before.serving)),
         }
-        let tree: Value = serde_json::from_slice(&definition.body).map_err(failure::internal)?;
-        let kinds = custom::served(&tree, definition.revision);
-        let edition = Edition::of(&tree);
-        let serving = match compiled.remove(name) {
-            Some(before) if edition.tells_as(&before.edition) => before.serving,
-            before => {
-                over.extend(before.map(|before| before.serving));
-                CancellationToken::new()
-            }
-        };
-        let outline = outline(tree);
-        let one = Compiled { revision: definition.revision, edition, kinds, serving, outline };
-        compiled.insert(name.clone(), one);
-        changed = true;
+        compiled.insert(name, one);
     }
     if changed {
         let kinds = compiled.values().flat_map(|one| one.kinds.iter().cloned()).collect();
@@ -133,6 +125,24 @@ fn outline(mut definition: Value) -> Value {
 }
 
 impl Definitions {
+    /// What is not known yet in the revision that it has now.
+    fn compile(&self, definitions: &[Stored]) -> Result<Vec<(String, Compiled)>, Status> {
+        let known: HashMap<_, _> = self.known().1.into_iter().collect();
+        let fresh = definitions.iter().filter(|one| known.get(&one.key.name) != Some(&one.revision));
+        let compile = |definition: &Stored| {
+            let tree: Value = serde_json::from_slice(&definition.body).map_err(failure::internal)?;
+            let one = Compiled {
+                revision: definition.revision,
+                edition: Edition::of(&tree),
+                kinds: custom::served(&tree, definition.revision),
+                serving: CancellationToken::new(),
+                outline: outline(tree),
+            };
+            Ok((definition.key.name.clone(), one))
+        };
+        fresh.map(compile).collect()
+    }
+
     /// For how long objects are told as a kind tells them. A watch ends with that, as it does where Kubernetes makes a new storage:
     /// whoever goes on with objects that lack what the kind now has would write them back without it.
     pub fn serving(&self, kind: &KindRef) -> Option<CancellationToken> {

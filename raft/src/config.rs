@@ -74,6 +74,7 @@ fn open_databases(config: &LogConfig) -> Result<Storage, OpenError> {
     let door = Door::new(config.seal.clone());
     let store = Store::open_behind(door, &config.dir.join("state"), config.history, config.ring_events)?;
     check_log_reaches(config, &log, &store)?;
+    store.remove_leftovers()?;
     // RocksDB syncs what is in its directories, not their names.
     crate::disk::sync_dir(&config.dir)?;
     if let Some(parent) = config.dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {

@@ -12,7 +12,7 @@ use crate::codec::{self, LogPayload, LogRecord};
 use crate::config::{LogConfig, open_storage};
 use crate::consensus::{ClusterChange, MemberStatus, Node, NodeError, NodeOptions};
 use crate::housekeeping::{flush, keep_house, prune, take_snapshot, tend_space};
-use crate::limits::{BARRIER_QUEUE, ENTRY_BYTES_MAX};
+use crate::limits::{BARRIER_QUEUE, ENTRY_BYTES_MAX, LEADER_RETRY};
 use crate::shred::shred;
 use crate::snapshot::SnapshotDir;
 use crate::status::{Leadership, Status};
@@ -136,6 +136,8 @@ impl Log {
                 Err(ReadError::Closed) => return Err(ReadError::Closed),
                 Err(error) => tracing::debug!(%error, "not ready"),
             }
+            // Some fail at once: on a server whose disk did, or that is about to end.
+            tokio::time::sleep(LEADER_RETRY).await;
         }
     }
 

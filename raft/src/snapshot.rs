@@ -1,10 +1,10 @@
 //! Snapshots: a checkpoint of the state's database, a manifest that names and checksums its files, and the chunks they travel in.
 //!
-//! A snapshot is a directory: the files of the checkpoint and `MANIFEST.kontiki`, which is written last, so a directory without
-//! it is a draft and is removed. Files are hard links to the live database's, so taking one copies next to nothing.
+//! A snapshot is a directory: the files of the checkpoint and `MANIFEST.kontiki`. It gets its name last, so what is called otherwise
+//! is a draft. Files are hard links to the live database's, so taking one copies next to nothing.
 
 use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -17,6 +17,9 @@ use crate::limits::SNAPSHOT_CHUNK_BYTES;
 
 const MANIFEST: &str = "MANIFEST.kontiki";
 const FILES_MAX: usize = 100_000;
+/// How the name of a snapshot begins that is complete; anything else is a draft.
+const PUBLISHED: &str = "snapshot-";
+const LOOK: &str = "look for snapshots";
 
 /// What a snapshot is of, and what it is made of.
 #[derive(Clone, Debug, Default, PartialEq, Encode, Decode)]
@@ -74,7 +77,7 @@ pub enum SnapshotError {
 impl SnapshotError {
     /// Whether it is only that there was no room on the disk.
     pub fn is_full(&self) -> bool {
-        matches!(self, SnapshotError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull)
+        matches!(self, SnapshotError::Io { source, .. } if source.kind() == ErrorKind::StorageFull)
     }
 }
 
@@ -97,30 +100,31 @@ impl Drop for SnapshotDir {
 }
 
 impl SnapshotDir {
-    /// The complete snapshot below a directory, if there is one; drafts and older ones are removed.
+    /// The newest complete snapshot below a directory, if there is one. Nothing is changed.
     pub fn find(dir: &Path) -> Result<Option<Self>, DiskError> {
-        let step = "look for snapshots";
-        let entries = match fs::read_dir(dir) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            entries => entries.map_err(DiskError::io(step))?,
-        };
         let mut newest: Option<SnapshotDir> = None;
-        for entry in entries {
-            let path = entry.map_err(DiskError::io(step))?.path();
+        for path in below(dir)?.into_iter().filter(|path| is_published(path)) {
             match Self::read(&path) {
                 Ok(found) if newest.as_ref().is_none_or(|one| one.position() < found.position()) => {
-                    if let Some(older) = newest.replace(found) {
-                        older.retire();
-                    }
+                    newest = Some(found);
                 }
-                Ok(older) => older.retire(),
-                Err(reason) => {
-                    tracing::info!(path = %path.display(), %reason, "removed an unfinished snapshot");
-                    fs::remove_dir_all(&path).map_err(DiskError::io(step))?;
+                Ok(_) => {}
+                Err(SnapshotError::Io { source, .. }) if source.kind() != ErrorKind::NotFound => {
+                    return Err(DiskError::io(LOOK)(source));
                 }
+                Err(reason) => tracing::warn!(path = %path.display(), %reason, "a snapshot is damaged"),
             }
         }
         Ok(newest)
+    }
+
+    /// Removes everything else below a directory: drafts, and what this one replaces.
+    pub fn remove_others(dir: &Path, current: Option<&Path>) -> Result<(), DiskError> {
+        for path in below(dir)?.into_iter().filter(|path| Some(path.as_path()) != current) {
+            tracing::info!(path = %path.display(), "removing an unfinished or replaced snapshot");
+            fs::remove_dir_all(&path).map_err(DiskError::io("remove a snapshot"))?;
+        }
+        Ok(())
     }
 
     pub fn path(&self) -> &Path {
@@ -204,7 +208,7 @@ impl Drop for Draft {
             return;
         }
         match fs::remove_dir_all(&self.path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
                 tracing::warn!(path = %self.path.display(), %error, "an unfinished snapshot cannot be removed");
             }
             _ => {}
@@ -232,7 +236,8 @@ impl Draft {
         file.write_all(&codec::encode(Tag::Snapshot, &manifest)).map_err(io(step))?;
         file.sync_all().map_err(io(step))?;
         // An older snapshot of the same entry may still be read: each gets a name of its own.
-        let name = |copy: u32| format!("snapshot-{}-{}-{copy}", manifest.term, manifest.index.unwrap_or_default());
+        let (term, index) = (manifest.term, manifest.index.unwrap_or_default());
+        let name = |copy: u32| format!("{PUBLISHED}{term}-{index}-{copy}");
         let names = (0..u32::MAX).map(|copy| draft.with_file_name(name(copy)));
         let path = names.into_iter().find(|path| !path.exists()).expect("some number is free");
         fs::rename(draft, &path).map_err(io("name the directory"))?;
@@ -335,6 +340,19 @@ impl SnapshotReceiver {
     pub fn finish(mut self) -> Result<SnapshotDir, SnapshotError> {
         self.draft.publish(self.verifier.finish()?)
     }
+}
+
+/// What lies below the snapshots' directory.
+fn below(dir: &Path) -> Result<Vec<PathBuf>, DiskError> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(DiskError::io(LOOK))?,
+    };
+    entries.map(|entry| Ok(entry.map_err(DiskError::io(LOOK))?.path())).collect()
+}
+
+fn is_published(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(PUBLISHED.as_bytes()))
 }
 
 fn describe(dir: &Path) -> Result<Vec<SnapshotFile>, SnapshotError> {

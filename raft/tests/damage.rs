@@ -54,6 +54,17 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
+/// What processes that were killed may leave, and a snapshot that was damaged since.
+fn leave_behind(dir: &Path) -> [PathBuf; 4] {
+    let names = ["state-000009", "snapshots/building-1-1", "snapshots/receiving", "snapshots/snapshot-9-9-0"];
+    let left = names.map(|name| dir.join("state").join(name));
+    for path in &left {
+        fs::create_dir(path).unwrap();
+        fs::write(path.join("MANIFEST.kontiki"), "damaged").unwrap();
+    }
+    left
+}
+
 fn files(dir: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
     let mut found: Vec<_> = entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect();
@@ -193,7 +204,14 @@ async fn a_state_or_its_name_that_is_gone_is_not_taken_for_a_new_beginning() {
     let logs = tempfile::tempdir().unwrap();
     copy(dir.path(), logs.path());
     fs::remove_dir_all(logs.path().join("log")).unwrap();
+    let left = leave_behind(logs.path());
     expect_refusal(logs.path(), "the log").await;
+    assert!(left.iter().all(|path| path.exists()), "a refusal changes nothing");
+    let snapshots = files(&dir.path().join("state/snapshots")).len();
+    let left = leave_behind(dir.path());
+    contents(dir.path()).await.unwrap();
+    assert!(!left.iter().any(|path| path.exists()));
+    assert_eq!(files(&dir.path().join("state/snapshots")).len(), snapshots);
 
     let damaged = logs.path().join("state");
     let aside = set_aside(&damaged).unwrap().unwrap();

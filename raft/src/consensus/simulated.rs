@@ -94,6 +94,7 @@ impl<R: Runtime> Replica<R> {
     pub async fn open(id: u64, dir: &Path, limits: ReplicaLimits, around: Surroundings<R>) -> Result<Self, OpenError> {
         let log = LogStore::open_scheduled(&dir.join("log"), around.schedule)?;
         let store = Store::open(&dir.join("state"), limits.history, limits.ring_events)?;
+        store.remove_leftovers()?;
         let config = Config { max_in_snapshot_log_to_keep: limits.log_keep_entries, ..config()? };
         let restores = Some(around.tamper.restores_leader());
         let config = Config { enable_leader_restore: restores, purge_batch_size: 1, ..config };

@@ -31,6 +31,7 @@ impl Store {
                 }
             }
             live.index.set_revision(record.revision);
+            live.written = record.history_bytes;
         }
         // Once for all watchers; what this server has no key for stays as it is, and is told so.
         let events: Vec<_> = events.into_iter().map(|event| self.door().open_what_can_be(event)).collect();

@@ -29,7 +29,7 @@ use kontiki_model::{Key, Revision};
 use serde::{Deserialize, Serialize};
 
 use self::gaps::Gaps;
-use crate::codec::{self, AppliedRecord, HeadRecord, Tag};
+use crate::codec::{self, AppliedRecord, ByClass, HeadRecord, Tag};
 use crate::disk::{DiskError, StateBatch, StateDb, sync_dir};
 use crate::limits::{RING_BYTES, RING_EVENTS};
 use crate::seal::Door;
@@ -70,6 +70,8 @@ struct Live {
     index: Index,
     floors: Floors,
     gaps: Gaps,
+    /// All that history ever took, for whoever must not wait for the next batch.
+    written: ByClass,
 }
 
 /// What became of one log entry.
@@ -108,9 +110,7 @@ impl Store {
         ring_events: usize,
     ) -> Result<Arc<Self>, DiskError> {
         std::fs::create_dir_all(dir).map_err(DiskError::io("create the state's directory"))?;
-        let current = current_dir(dir)?;
-        remove_others(dir, &current)?;
-        let (live, applied) = load(&dir.join(current))?;
+        let (live, applied) = load(&dir.join(current_dir(dir)?))?;
         let snapshot = SnapshotDir::find(&dir.join("snapshots"))?.map(Arc::new);
         let hub = Hub::new(applied.revision, ring_events.min(RING_EVENTS), RING_BYTES);
         Ok(Arc::new(Store {
@@ -126,6 +126,13 @@ impl Store {
             history,
             closed: AtomicBool::new(false),
         }))
+    }
+
+    /// Removes what an earlier process left unfinished, or had replaced and not yet removed.
+    pub fn remove_leftovers(&self) -> Result<(), DiskError> {
+        remove_others(&self.dir, &current_dir(&self.dir)?)?;
+        let snapshot = self.snapshot();
+        SnapshotDir::remove_others(&self.snapshots_dir(), snapshot.as_deref().map(SnapshotDir::path))
     }
 
     pub fn hub(&self) -> &Hub {
@@ -145,13 +152,12 @@ impl Store {
     }
 
     pub fn figures(&self) -> StoreFigures {
-        let written = self.applied().history_bytes;
         let live = self.live();
         StoreFigures {
             revision: live.index.revision(),
             floor: live.floors.global(),
             objects: live.index.len(),
-            history_bytes: live.floors.kept_bytes(written).iter().sum(),
+            history_bytes: live.floors.kept_bytes(live.written).iter().sum(),
         }
     }
 
@@ -305,7 +311,7 @@ fn load(path: &Path) -> Result<(Live, AppliedRecord), DiskError> {
         assert!(revision <= applied.revision, "an object is not newer than the state");
         index.put(Slot { key, revision, head: Arc::new(head) });
     }
-    Ok((Live { db: Arc::new(db), index, floors, gaps }, applied))
+    Ok((Live { db: Arc::new(db), index, floors, gaps, written: applied.history_bytes }, applied))
 }
 
 fn current_dir(dir: &Path) -> Result<String, DiskError> {

@@ -104,8 +104,12 @@ impl Plan {
         // What is in them was on its way out with them.
         let mut closing = BTreeSet::new();
         for key in past.keys().filter(|key| key.resource == homes) {
-            // One that cannot be told is told of below.
-            let was = archive.get_at(key, to).ok().flatten();
+            let was = match archive.get_at(key, to) {
+                Ok(was) => was,
+                // Told of below, where it is restored too.
+                Err(ReadError::Compacted { .. } | ReadError::Sealed(_)) => continue,
+                Err(error) => return Err(read_failed(&error)),
+            };
             closing.extend(was.filter(|was| was.head.deletion.is_some()).map(|_| key.name.as_str()));
         }
         let keys: BTreeSet<&Key> = past.keys().chain(present.keys()).collect();
