@@ -1,4 +1,4 @@
-//! Namespaces being deleted: everything in them goes first, then the namespace itself.
+//! Namespaces being deleted: their pods go first, then everything else in them, then the namespace itself.
 
 use std::{sync::Arc, time::Duration};
 
@@ -81,15 +81,15 @@ impl Controller {
         let discovery = Discovery::new(client.clone()).run_aggregated().await?;
         let mut remaining = Remaining { undiscovered: stale(&client).await?, ..Remaining::default() };
         let mut failed = None;
-        for group in discovery.groups() {
-            for (resource, capabilities) in group.resources_by_stability() {
-                let emptied = capabilities.scope == Scope::Namespaced
-                    && capabilities.supports_operation(verbs::DELETE)
-                    && capabilities.supports_operation(verbs::LIST);
-                if emptied && let Err(error) = self.empty(&client, &key.name, &resource, &mut remaining).await {
+        for stage in stages(emptied(&discovery)) {
+            for resource in stage {
+                if let Err(error) = self.empty(&client, &key.name, &resource, &mut remaining).await {
                     remaining.refused.push(error.to_string());
                     failed = failed.or(Some(error));
                 }
+            }
+            if failed.is_some() || !remaining.contents.is_empty() {
+                break;
             }
         }
         let Some(mut finalized) = self.report(key, &namespace, &remaining).await? else { return Ok(()) };
@@ -162,6 +162,24 @@ impl Controller {
         let api: Api<Namespace> = Api::all(client);
         Ok(gone_is_fine(api.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(&patch)).await)?)
     }
+}
+
+/// What a namespace is emptied of.
+fn emptied(discovery: &Discovery) -> Vec<ApiResource> {
+    let resources = discovery.groups().flat_map(|group| group.resources_by_stability());
+    let emptied = resources.filter(|(_, capabilities)| {
+        capabilities.scope == Scope::Namespaced
+            && capabilities.supports_operation(verbs::DELETE)
+            && capabilities.supports_operation(verbs::LIST)
+    });
+    emptied.map(|(resource, _)| resource).collect()
+}
+
+/// Pods first: while one runs, what it uses and the policies that hold it stay.
+fn stages(resources: Vec<ApiResource>) -> [Vec<ApiResource>; 2] {
+    let (pods, others) =
+        resources.into_iter().partition(|resource| resource.group.is_empty() && resource.plural == "pods");
+    [pods, others]
 }
 
 /// Group versions that are told from memory, because their server did not answer last.
@@ -249,6 +267,21 @@ fn conditions(old: &[NamespaceCondition], remaining: &Remaining, now: Timestamp)
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pods_go_before_what_they_use() {
+        let resource = |group: &str, plural: &str| ApiResource {
+            group: group.to_owned(),
+            version: "v1".to_owned(),
+            api_version: "v1".to_owned(),
+            kind: String::new(),
+            plural: plural.to_owned(),
+        };
+        let all = [("", "secrets"), ("metrics.k8s.io", "pods"), ("", "pods"), ("networking.k8s.io", "networkpolicies")];
+        let staged = stages(all.map(|(group, plural)| resource(group, plural)).to_vec());
+        let told = staged.map(|stage| stage.into_iter().map(|one| one.group + "/" + &one.plural).collect::<Vec<_>>());
+        assert_eq!(told, [vec!["/pods"], vec!["/secrets", "metrics.k8s.io/pods", "networking.k8s.io/networkpolicies"]]);
+    }
 
     #[test]
     fn an_api_whose_server_is_away_is_told() {

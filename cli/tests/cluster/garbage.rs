@@ -109,3 +109,32 @@ fn dependents_go_with_an_owner_whose_version_changed_and_global_ones_stay() {
     cluster.k(&["wait", "--for=delete", "configmap/dependent", "--timeout=60s"]);
     cluster.k(&["get", "clusterrole", "global"]);
 }
+
+#[test]
+fn what_pods_use_stays_until_the_last_of_their_namespace_is_gone() {
+    if !able() {
+        return;
+    }
+    let cluster = Cluster::start();
+    cluster.k(&["create", "namespace", "going"]);
+    cluster.k(&["-n", "going", "create", "configmap", "used"]);
+    let held = json!({"name": "held", "namespace": "going", "finalizers": ["example.com/hold"]});
+    let spec = json!({"containers": [{"name": "c", "image": "none:1"}], "nodeSelector": {"none": "such"}});
+    cluster.apply(&json!({"apiVersion": "v1", "kind": "Pod", "metadata": held, "spec": spec}).to_string());
+    cluster.k(&["delete", "namespace", "going", "--wait=false"]);
+    wait("the namespace to say what is left", || {
+        let namespace = cluster.get(&["namespace", "going"]);
+        let conditions = namespace["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let remaining = conditions.iter().find(|condition| condition["type"] == "NamespaceContentRemaining");
+        match remaining.map(|condition| condition["message"].as_str().unwrap_or_default()) {
+            Some("Some resources are remaining: pods. has 1 resource instances") => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+    assert!(!cluster.get(&["-n", "going", "pod", "held"])["metadata"]["deletionTimestamp"].is_null());
+    for kept in ["used", "kube-root-ca.crt"] {
+        assert!(cluster.get(&["-n", "going", "configmap", kept])["metadata"]["deletionTimestamp"].is_null());
+    }
+    cluster.k(&["-n", "going", "patch", "pod", "held", "--type=merge", "-p", r#"{"metadata":{"finalizers":null}}"#]);
+    cluster.k(&["wait", "--for=delete", "namespace/going", "--timeout=60s"]);
+}
