@@ -7,8 +7,7 @@ use std::{
 };
 
 use k8s_openapi::{
-    api::core::v1::{Node, Pod, PodCondition},
-    apimachinery::pkg::apis::meta::v1::Time,
+    api::core::v1::{Node, Pod},
     jiff::Timestamp,
 };
 use kontiki_informer::{Informer, ObjectKey};
@@ -105,7 +104,11 @@ impl Controller {
         let Some(pod) = self.pods.get(&doomed.key) else { return Ok(()) };
         let api = self.context.api::<Pod, _>(&doomed.key.namespace, &*pod);
         if !pods::is_finished(&pod) {
-            let status = failed(doomed.node.is_some(), Timestamp::now());
+            let mut status = json!({"phase": "Failed"});
+            if doomed.node.is_some() {
+                let gone = "PodGC: node no longer exists";
+                status["conditions"] = json!([pods::disrupted(&pod, "DeletionByPodGC", gone, Timestamp::now())]);
+            }
             let patch = json!({"metadata": {"uid": pod.uid()}, "status": status});
             let told = api.patch_status(&doomed.key.name, &PatchParams::default(), &Patch::Strategic(patch)).await;
             gone_is_fine(told)?;
@@ -119,21 +122,6 @@ impl Controller {
         gone_is_fine(api.delete(&doomed.key.name, &parameters).await)?;
         Ok(())
     }
-}
-
-fn failed(node_gone: bool, now: Timestamp) -> serde_json::Value {
-    let mut status = json!({"phase": "Failed"});
-    if node_gone {
-        status["conditions"] = json!([PodCondition {
-            type_: "DisruptionTarget".into(),
-            status: "True".into(),
-            reason: Some("DeletionByPodGC".into()),
-            message: Some("PodGC: node no longer exists".into()),
-            last_transition_time: Some(Time(now)),
-            ..PodCondition::default()
-        }]);
-    }
-    status
 }
 
 /// What to remove now. `missing` remembers since when a node is not there.

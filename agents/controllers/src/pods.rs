@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::LabelSelector, jiff::Timestamp};
+use k8s_openapi::{
+    api::core::v1::{Pod, PodCondition},
+    apimachinery::pkg::apis::meta::v1::{LabelSelector, Time},
+    jiff::Timestamp,
+};
 use kube::core::{Selector, SelectorExt};
 
 use crate::ControllerError;
@@ -23,6 +27,19 @@ pub fn is_finished(pod: &Pod) -> bool {
 
 pub fn phase(pod: &Pod) -> &str {
     pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("Pending")
+}
+
+/// Why the cluster takes a pod away that would have gone on.
+pub fn disrupted(pod: &Pod, reason: &str, message: &str, now: Timestamp) -> PodCondition {
+    PodCondition {
+        type_: "DisruptionTarget".to_owned(),
+        status: "True".to_owned(),
+        reason: Some(reason.to_owned()),
+        message: Some(message.to_owned()),
+        observed_generation: pod.metadata.generation,
+        last_transition_time: Some(Time(now)),
+        ..PodCondition::default()
+    }
 }
 
 /// Since when the pod is ready, if it is.

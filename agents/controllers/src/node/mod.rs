@@ -29,6 +29,7 @@ use tracing::{info, warn};
 use crate::{
     ControllerError,
     context::{Context, each, gone_is_fine, reference, settled},
+    pods,
     time::whole_seconds,
 };
 use decide::{Disruption, Verdict};
@@ -238,6 +239,10 @@ impl Controller {
             let note = Note { warning: false, reason: "TaintManagerEviction", message: &message };
             self.recorder.record(&reference(&*pod), note).await;
             let api = self.context.api::<Pod, _>(&namespace, node);
+            let why = "Taint manager: deleting due to NoExecute taint";
+            let conditions = [pods::disrupted(&pod, "DeletionByTaintManager", why, Timestamp::now())];
+            let patch = json!({"metadata": {"uid": pod.uid()}, "status": {"conditions": conditions}});
+            gone_is_fine(api.patch_status(&name, &PatchParams::default(), &Patch::Strategic(patch)).await)?;
             let preconditions = Preconditions { uid: pod.uid(), resource_version: None };
             let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
             gone_is_fine(api.delete(&name, &parameters).await)?;
