@@ -7,7 +7,10 @@
 //! forward, input, output ─▶ unserved ─▶ refuse or drop what no endpoint can take
 //! ```
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::Ipv4Addr,
+};
 
 use crate::{
     model::{Endpoint, Protocol, Readiness, ServicePort, View},
@@ -30,7 +33,7 @@ const PORT_KEY: &str = "type inet_proto . inet_service : verdict;";
 
 /// The table's content for this view; `pods` is the pod network (`10.244.0.0/16`).
 pub fn ruleset(view: &View, pods: &str) -> Ruleset {
-    let mut rules = Rules { ruleset: Ruleset::default(), pods };
+    let mut rules = Rules { ruleset: Ruleset::default(), pods, owners: owners(view) };
     rules.base();
     rules.maps(view);
     for port in &view.ports {
@@ -39,9 +42,26 @@ pub fn ruleset(view: &View, pods: &str) -> Ruleset {
     rules.ruleset
 }
 
+/// Whose an address and port is. Anybody may name any external address: a cluster address is its Service's all the same, then
+/// come the addresses that balancers gave out. Of two who are equal the first one has it.
+fn owners(view: &View) -> HashMap<String, String> {
+    let claims: [fn(&ServicePort) -> Vec<Ipv4Addr>; 3] =
+        [|port| vec![port.cluster_ip], |port| port.balancer_ips.clone(), |port| port.external_ips.clone()];
+    let mut owners = HashMap::new();
+    for claimed in claims {
+        for port in &view.ports {
+            for address in claimed(port) {
+                owners.entry(key(address, port.protocol, port.port)).or_insert_with(|| name(port));
+            }
+        }
+    }
+    owners
+}
+
 struct Rules<'a> {
     ruleset: Ruleset,
     pods: &'a str,
+    owners: HashMap<String, String>,
 }
 
 impl Rules<'_> {
@@ -56,7 +76,7 @@ impl Rules<'_> {
 
     fn element(&mut self, map: &str, key: String, value: impl Into<String>) {
         let map = self.ruleset.maps.get_mut(map).expect("maps are declared first");
-        // Two objects may claim one address and port; the API server prevents it, and the first one wins here.
+        // Two objects may claim one node port or host port; the API server and the scheduler prevent it, and the first one wins here.
         map.elements.entry(key).or_insert_with(|| value.into());
     }
 
@@ -99,13 +119,14 @@ impl Rules<'_> {
             ),
         ];
         self.chain("nat-postrouting", Some("type nat hook postrouting priority srcnat;"), postrouting);
-        for (name, hook) in [
-            ("filter-input", "type filter hook input priority filter;"),
-            ("filter-forward", "type filter hook forward priority filter;"),
-            ("filter-output", "type filter hook output priority filter;"),
-        ] {
-            self.chain(name, Some(hook), lines(&["ct state new jump unserved"]));
-        }
+        let unserved = "ct state new jump unserved";
+        self.chain("filter-input", Some("type filter hook input priority filter;"), lines(&[unserved]));
+        self.chain("filter-output", Some("type filter hook output priority filter;"), lines(&[unserved]));
+        // A late answer that connection tracking no longer knows would reach the client from the endpoint's own address, and end
+        // the connection that goes on (kubernetes#74839).
+        let unknown = ["iifname", "oifname"].map(|link| format!("{link} {POD_LINKS} ct state invalid drop"));
+        let forward = unknown.into_iter().chain([unserved.to_owned()]).collect();
+        self.chain("filter-forward", Some("type filter hook forward priority filter;"), forward);
         let unserved = lines(&[
             OWN,
             "ip daddr . meta l4proto . th dport vmap @unserved-ips",
@@ -156,7 +177,7 @@ impl Rules<'_> {
     fn service_port(&mut self, port: &ServicePort) {
         let all = usable(port.endpoints.iter());
         let local = usable(port.endpoints.iter().filter(|endpoint| endpoint.local));
-        let name = format!("{}/{}/{}/{}", port.namespace, port.service, port.protocol, port.port);
+        let name = name(port);
         let is_external = port.node_port.is_some() || !port.external_ips.is_empty() || !port.balancer_ips.is_empty();
         let internal = if port.internal_local { &local } else { &all };
 
@@ -203,6 +224,9 @@ impl Rules<'_> {
         }
         let addresses = port.external_ips.iter().chain(&port.balancer_ips);
         for address in addresses.map(|address| key(*address, port.protocol, port.port)) {
+            if self.owners.get(&address).is_some_and(|owner| owner != name) {
+                continue;
+            }
             if !all.is_empty() {
                 self.element("service-ips", address.clone(), format!("goto ext/{name}"));
             }
@@ -229,8 +253,10 @@ impl Rules<'_> {
         let allowed = port.source_ranges.iter().map(|range| format!("ip saddr {range} return"));
         let rules = allowed.chain(["drop".to_owned()]).collect();
         self.chain(format!("fw/{name}"), None, rules);
-        for address in &port.balancer_ips {
-            self.element("firewall", key(*address, port.protocol, port.port), format!("goto fw/{name}"));
+        for address in port.balancer_ips.iter().map(|address| key(*address, port.protocol, port.port)) {
+            if self.owners.get(&address).is_some_and(|owner| owner == name) {
+                self.element("firewall", address, format!("goto fw/{name}"));
+            }
         }
     }
 
@@ -282,6 +308,11 @@ fn usable<'a>(endpoints: impl Iterator<Item = &'a Endpoint> + Clone) -> Vec<&'a 
 /// No endpoint anywhere is an answer; none on this node is none of the client's business.
 fn verdict_without_endpoints(all: &[&Endpoint]) -> &'static str {
     if all.is_empty() { "goto refuse" } else { "drop" }
+}
+
+/// What the chains of a Service's port are called.
+fn name(port: &ServicePort) -> String {
+    format!("{}/{}/{}/{}", port.namespace, port.service, port.protocol, port.port)
 }
 
 fn key(address: Ipv4Addr, protocol: Protocol, port: u16) -> String {

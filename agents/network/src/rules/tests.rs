@@ -78,6 +78,8 @@ fn the_table_of_an_empty_cluster() {
         add chain ip kontiki refuse
         add chain ip kontiki services
         add chain ip kontiki unserved
+        add rule ip kontiki filter-forward iifname "kt*" ct state invalid drop
+        add rule ip kontiki filter-forward oifname "kt*" ct state invalid drop
         add rule ip kontiki filter-forward ct state new jump unserved
         add rule ip kontiki filter-input ct state new jump unserved
         add rule ip kontiki filter-output ct state new jump unserved
@@ -194,6 +196,33 @@ fn node_ports_and_external_addresses() {
             add element ip kontiki service-ips { 10.96.0.5 . tcp . 80 : goto int/default/web/tcp/80, 203.0.113.7 . tcp . 80 : goto ext/default/web/tcp/80 }
         "#]],
     );
+}
+
+#[test]
+fn nobody_takes_the_address_of_another_service_by_naming_it() {
+    let other = |namespace: &str, cluster_ip: &str| ServicePort {
+        namespace: namespace.into(),
+        cluster_ip: ip(cluster_ip),
+        ..port(two())
+    };
+    let claims = ["10.96.0.5", "203.0.113.7", "203.0.113.8"].map(ip).to_vec();
+    let first = ServicePort { external_ips: claims.clone(), ..other("aaa", "10.96.0.6") };
+    let last = ServicePort { external_ips: claims, ..other("zzz", "10.96.0.7") };
+    let empty = ServicePort { endpoints: Vec::new(), ..port(two()) };
+    let web = ServicePort { balancer_ips: vec![ip("203.0.113.7")], ..empty };
+    let ruleset = ruleset(&view(vec![first, web, last]), PODS);
+    let told = |map: &str| {
+        let elements = ruleset.maps[map].elements.iter();
+        elements.map(|(key, to)| format!("{key} : {to}")).collect::<Vec<_>>()
+    };
+    let int = |address: &str, namespace: &str| format!("{address} . tcp . 80 : goto int/{namespace}/web/tcp/80");
+    let expected = [
+        int("10.96.0.6", "aaa"),
+        int("10.96.0.7", "zzz"),
+        "203.0.113.8 . tcp . 80 : goto ext/aaa/web/tcp/80".to_owned(),
+    ];
+    assert_eq!(told("service-ips"), expected);
+    assert_eq!(told("unserved-ips"), ["10.96.0.5 . tcp . 80 : goto refuse", "203.0.113.7 . tcp . 80 : goto refuse"]);
 }
 
 #[test]
