@@ -179,13 +179,13 @@ impl Handler {
             .authenticate(&asks.info, &incoming.caller, (&incoming.headers, &incoming.path), &request_id, noted)
             .await?;
         let wanted = authn::requested(&incoming.headers)?;
-        let identity = self.act(&real, wanted.as_ref(), &asks.info, noted).await?;
+        let mut identity = self.act(&real, wanted.as_ref(), &asks.info, noted).await?;
         if asks.is_queued() {
             self.seat(&asks.info, &identity, &query, allowed, noted).await?;
         }
         // After the queues: whoever waits in one takes nothing from those who need not.
         let permit = self.admit(asks.is_long())?;
-        let standing = self.standing(&asks, &query, &real, wanted.as_ref()).await?;
+        let standing = self.standing(&asks, &query, &real, wanted.as_ref(), &mut identity).await?;
         let field_selector = query.iter().find(|(key, _)| key == "fieldSelector").map_or("", |(_, value)| value);
         if let Some(RequestInfo { verb, target }) = asks.judged() {
             let question = Question { identity: &identity, verb, target, field_selector };

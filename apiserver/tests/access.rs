@@ -238,6 +238,77 @@ fn acting_as_somebody_else_needs_a_rule_for_each_part() {
     });
 }
 
+/// Rules of constrained impersonation alone, and what they give: whom with which groups, and what is answered.
+#[test]
+fn within_constraints_nobody_becomes_more_than_whom_they_name() {
+    run(async {
+        let server = Running::start().await;
+        let mut admin = server.admin().await;
+        let token = admin.service_account("robot").await;
+        let mut robot = server.bearer(&token).await;
+        let on = |verbs: &[&str], group: &str, resources: &[&str]| json!({"verbs": verbs, "apiGroups": [group], "resources": resources});
+        let group = "authentication.k8s.io";
+        let modes = ["user-info", "serviceaccount", "arbitrary-node"];
+        let lists = modes.map(|mode| format!("impersonate-on:{mode}:list"));
+        let rules = json!([
+            on(&["impersonate:user-info"], group, &["users", "groups", "userextras/*"]),
+            on(&["impersonate:serviceaccount"], group, &["serviceaccounts", "groups"]),
+            on(&["impersonate:arbitrary-node"], group, &["nodes", "groups"]),
+            on(&lists.each_ref().map(String::as_str), "", &["configmaps", "nodes"]),
+        ]);
+        make(&mut admin, "clusterroles", &json!({"metadata": {"name": "actor"}, "rules": rules})).await;
+        let subject = json!([{"kind": "ServiceAccount", "name": "robot", "namespace": "default"}]);
+        let bound = json!({"metadata": {"name": "actor"}, "roleRef": {"kind": "ClusterRole", "name": "actor"}, "subjects": subject});
+        make(&mut admin, "clusterrolebindings", &bound).await;
+        make(&mut admin, "clusterroles", &role("reader", &["list"], &["configmaps", "secrets"])).await;
+        let readers = ["jane", "system:serviceaccount:default:other"];
+        for (number, name) in readers.iter().enumerate() {
+            make(&mut admin, "clusterrolebindings", &binding(&format!("b{number}"), "ClusterRole", "reader", name))
+                .await;
+        }
+        let (secrets, nodes, all) = ("/api/v1/secrets", "/api/v1/nodes", "/api/v1/configmaps");
+        type Case<'a> = (&'a str, Vec<(&'a str, &'a str)>, u16, &'a str);
+        let cases: Vec<Case<'_>> = vec![
+            (all, vec![("user", "jane")], 200, ""),
+            (all, vec![("user", "jane"), ("group", "team"), ("extra-acme.io%2fscope", "x")], 200, ""),
+            (secrets, vec![("user", "jane")], 403, "cannot impersonate-on:user-info:list resource"),
+            (
+                all,
+                vec![("user", "jane"), ("group", "system:masters")],
+                403,
+                "impersonating the system:masters group is not allowed",
+            ),
+            (
+                all,
+                vec![("user", "jane"), ("extra-scope", "x")],
+                403,
+                "impersonating an invalid key in extra is not allowed",
+            ),
+            (all, vec![("user", "system:serviceaccount:default:other")], 200, ""),
+            (
+                all,
+                vec![("user", "system:serviceaccount:default:other"), ("group", "system:masters")],
+                403,
+                "cannot impersonate resource",
+            ),
+            // Of a node the server tells the group, so it is one to the node authorizer; what it may not is its own refusal.
+            (nodes, vec![("user", "system:node:n1")], 200, ""),
+            (all, vec![("user", "system:node:n1")], 403, "User \"system:node:n1\" cannot list resource"),
+            (nodes, vec![("user", "system:node:n1"), ("group", "system:masters")], 403, "cannot impersonate resource"),
+        ];
+        for (path, who, code, words) in cases {
+            let mut request = Request::get(path);
+            for (name, value) in &who {
+                request = request.header(format!("impersonate-{name}"), *value);
+            }
+            let answer = read(robot.send(request.body(Full::default()).unwrap()).await).await;
+            assert_eq!(answer.status.as_u16(), code, "{who:?} {path}: {}", answer.text());
+            assert!(answer.text().contains(words) || words.is_empty(), "{who:?} {path}: {}", answer.text());
+        }
+        server.stop().await;
+    });
+}
+
 #[test]
 fn what_was_taken_from_the_default_roles_is_back_after_a_restart() {
     run(async {

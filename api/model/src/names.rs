@@ -63,6 +63,13 @@ pub fn subdomain(text: &str) -> Vec<String> {
     wrong
 }
 
+/// The domain of `example.com/path`, if that is one: behind it is what a URL's path may be made of.
+pub fn domain_prefix(text: &str) -> Option<&str> {
+    let (domain, path) = text.split_once('/')?;
+    let of_path = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:".contains(&byte);
+    (subdomain(domain).is_empty() && !path.is_empty() && path.bytes().all(of_path)).then_some(domain)
+}
+
 /// RFC 1123 label: namespaces, containers, ports.
 pub fn label(text: &str) -> Vec<String> {
     let mut wrong = Vec::new();
@@ -192,6 +199,11 @@ mod tests {
         }
         assert!(label_value("").is_empty() && label_value("A_b.1").is_empty());
         assert!(config_key("a_B.c-1").is_empty());
+        for (text, is) in
+            [("acme.io/foo", true), ("a/b/c%20d", true), ("a", false), ("/b", false), ("a/", false), ("a/b c", false)]
+        {
+            assert_eq!(domain_prefix(text).is_some(), is, "{text}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderValue};
 use kontiki_model::Status;
 use percent_encoding::percent_decode_str;
 
-use super::{ANONYMOUS, SERVICE_ACCOUNTS, UNAUTHENTICATED, with_authenticated};
+use super::{ANONYMOUS, SERVICE_ACCOUNTS, UNAUTHENTICATED, service_account, with_authenticated};
 use crate::{failure, request::Identity};
 
 const USER: &str = "impersonate-user";
@@ -52,8 +52,7 @@ fn text(value: &HeaderValue) -> Result<String, Status> {
 
 /// A service account is in its groups without being told so.
 fn groups_of(user: &str) -> Vec<String> {
-    let account = user.strip_prefix("system:serviceaccount:").and_then(|account| account.split_once(':'));
-    match account {
+    match service_account(user) {
         Some((namespace, _)) => vec![SERVICE_ACCOUNTS.to_owned(), format!("{SERVICE_ACCOUNTS}:{namespace}")],
         None => Vec::new(),
     }

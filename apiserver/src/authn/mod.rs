@@ -17,7 +17,7 @@ mod websocket;
 use chrono::Utc;
 use futures::FutureExt as _;
 use http::{HeaderMap, header};
-use kontiki_model::Status;
+use kontiki_model::{Status, names};
 
 pub(crate) use self::{
     certificate::identity_of,
@@ -110,6 +110,12 @@ fn bearer_token(headers: &HeaderMap) -> Option<&str> {
 
 fn anonymous() -> Identity {
     Identity { user: ANONYMOUS.to_owned(), groups: vec![UNAUTHENTICATED.to_owned()], ..Identity::default() }
+}
+
+/// Namespace and name, where a user is a service account.
+pub(crate) fn service_account(user: &str) -> Option<(&str, &str)> {
+    let (namespace, name) = user.strip_prefix("system:serviceaccount:")?.split_once(':')?;
+    (names::label(namespace).is_empty() && names::subdomain(name).is_empty()).then_some((namespace, name))
 }
 
 /// Adds the group that everybody who proved who they are is in.

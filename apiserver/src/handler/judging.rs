@@ -64,25 +64,29 @@ impl Handler {
         noted: &mut Noted,
     ) -> Result<Identity, Status> {
         let Some(wanted) = wanted else { return Ok(real.clone()) };
-        if authz::check_impersonation(&self.core, real, wanted, info).is_err() {
-            self.core.reach_present().await?;
-            authz::check_impersonation(&self.core, real, wanted, info)?;
-        }
-        tracing::debug!(user = real.user, impersonated = wanted.identity.user, "acting as somebody else");
+        let identity = match authz::check_impersonation(&self.core, real, wanted, info) {
+            Ok(identity) => identity,
+            Err(_) => {
+                self.core.reach_present().await?;
+                authz::check_impersonation(&self.core, real, wanted, info)?
+            }
+        };
+        tracing::debug!(user = real.user, impersonated = identity.user, "acting as somebody else");
         if let Some(entry) = &mut noted.entry {
-            entry.acts_as(&wanted.identity);
+            entry.acts_as(&identity);
         }
-        Ok(Identity { impersonator: Some(real.user.clone()), ..wanted.identity.clone() })
+        Ok(identity)
     }
 
     /// Who writes, or reads the present, is judged on the present: on this server, too, a permission ends when that was acknowledged
-    /// by any other. What is told of whatever this server has is judged on just that.
+    /// by any other, and whom it makes of somebody else is made anew. What is told of whatever this server has is judged on just that.
     pub(super) async fn standing(
         &self,
         asks: &Asks,
         query: &[(String, String)],
         real: &Identity,
         wanted: Option<&Impersonation>,
+        identity: &mut Identity,
     ) -> Result<Standing, Status> {
         let is_judged = wanted.is_some() || !real.in_group(MASTERS);
         if !is_judged || !asks.is_about_present(query) {
@@ -90,7 +94,7 @@ impl Handler {
         }
         let known = self.core.reach_present().await?;
         if let Some(wanted) = wanted {
-            authz::check_impersonation(&self.core, real, wanted, &asks.info)?;
+            *identity = authz::check_impersonation(&self.core, real, wanted, &asks.info)?;
         }
         Ok(Standing::Present(known))
     }

@@ -278,13 +278,9 @@ fn source(given: ClaimOrExpression, path: &str, prefixed: bool) -> Result<Option
 }
 
 fn check_extra_key(key: &str, path: &str) -> Result<(), AuthenticationError> {
-    let Some((domain, rest)) = key.split_once('/').filter(|(domain, rest)| !domain.is_empty() && !rest.is_empty())
-    else {
+    let Some(domain) = kontiki_model::names::domain_prefix(key) else {
         return Err(fault(path, "must be a domain-prefixed path (such as \"acme.io/foo\")"));
     };
-    if !kontiki_model::names::subdomain(domain).is_empty() || rest.contains(char::is_whitespace) {
-        return Err(fault(path, "must be a domain-prefixed path (such as \"acme.io/foo\")"));
-    }
     if key.to_lowercase() != key {
         return Err(fault(path, "must be lowercase"));
     }
