@@ -22,6 +22,7 @@ const DECLARED: Kind = Kind {
     short_names: &["ev"],
     type_name: "core.v1.Event",
     create_on_update: true,
+    has_dependents: false,
     fields: FIELDS,
     columns: COLUMNS,
     cells,

@@ -111,6 +111,8 @@ pub struct Kind {
     pub spelling: Option<Spelling>,
     /// What depends on a deleted object stays, unless the request says otherwise; the text warns who deletes one and says nothing.
     pub orphans: Option<Orphans>,
+    /// Objects may depend on it; else how far its deletion goes is nothing to wait for.
+    pub has_dependents: bool,
     /// How a field selector is refused that names none of `fields`; `None` words it as for most kinds.
     pub unknown_field: Option<fn(&str) -> String>,
     /// The objects that every cluster has from its first second. A `status` is written after the object, as its subresource.
@@ -359,6 +361,7 @@ impl Kind {
         restore_keeps: &["/status"],
         spelling: None,
         orphans: None,
+        has_dependents: true,
         unknown_field: None,
         initial: Vec::new,
         defines_kinds: false,

@@ -134,6 +134,7 @@ fn finalizers_after(kind: &Kind, object: &Value, propagation: Option<Propagation
             Some(ORPHAN)
         }
         None => return finalizers,
+        Some(_) if !kind.has_dependents => None,
         Some(Propagation::Background) => None,
         Some(Propagation::Foreground) => Some(FOREGROUND),
         Some(Propagation::Orphan) => Some(ORPHAN),
@@ -199,6 +200,9 @@ mod tests {
         assert_eq!(verdict("ConfigMap", plain(), policy(Propagation::Foreground)), held(FOREGROUND));
         assert_eq!(verdict("ConfigMap", plain(), policy(Propagation::Orphan)), held(ORPHAN));
         assert_eq!(verdict("ConfigMap", plain(), policy(Propagation::Background)), Verdict::Remove(None));
+        for ignored in [Propagation::Foreground, Propagation::Orphan] {
+            assert_eq!(verdict("Event", plain(), policy(ignored)), Verdict::Remove(None), "nothing depends on it");
+        }
         // A later request with another policy takes it back.
         let waiting = json!({"metadata": {"finalizers": [FOREGROUND], "deletionTimestamp": "x"}});
         assert_eq!(verdict("ConfigMap", waiting, policy(Propagation::Background)), Verdict::Remove(None));
