@@ -51,6 +51,8 @@ pub enum Offer {
     Posted,
     /// A collection, or a watch on it: the same, and the stream media type.
     Collection,
+    /// A watch that begins with the collection, which is for programs: no Table.
+    WatchList,
     /// A document with one shape: legacy discovery, `/version`.
     Document,
     /// The roots of discovery: a document, or the aggregated form.
@@ -105,13 +107,14 @@ impl Offer {
     fn types(self) -> &'static [&'static str] {
         match self {
             Offer::Object | Offer::Posted | Offer::Document | Offer::DiscoveryRoot => OBJECT_TYPES,
-            Offer::Collection | Offer::Failure => COLLECTION_TYPES,
+            Offer::Collection | Offer::WatchList | Offer::Failure => COLLECTION_TYPES,
         }
     }
 
     /// The shape that `as`, `g` and `v` ask for, if this route has it in this media type.
     fn shape(self, media: Media, kind: &str, group: &str, version: &str) -> Option<(Shape, MetaVersion)> {
-        let objects = matches!(self, Offer::Object | Offer::Posted | Offer::Collection);
+        let tables = matches!(self, Offer::Object | Offer::Collection);
+        let objects = tables || matches!(self, Offer::Posted | Offer::WatchList);
         let meta = match (group, version) {
             ("meta.k8s.io", "v1") => Some(MetaVersion::V1),
             ("meta.k8s.io", "v1beta1") => Some(MetaVersion::V1beta1),
@@ -120,7 +123,7 @@ impl Offer {
         let meta = meta.filter(|_| objects);
         match kind {
             // Tables have no protobuf form.
-            "Table" if media != Media::Protobuf && self != Offer::Posted => Some((Shape::Table, meta?)),
+            "Table" if media != Media::Protobuf && tables => Some((Shape::Table, meta?)),
             "PartialObjectMetadata" => Some((Shape::PartialMetadata, meta?)),
             "PartialObjectMetadataList" => Some((Shape::PartialMetadataList, meta?)),
             "APIGroupDiscoveryList" if self == Offer::DiscoveryRoot => {
@@ -246,7 +249,7 @@ impl<'a> Clause<'a> {
             _ => return None,
         };
         let stream = self.parameter("stream");
-        let streams = matches!(offer, Offer::Collection | Offer::Failure) && media != Media::Yaml;
+        let streams = matches!(offer, Offer::Collection | Offer::WatchList | Offer::Failure) && media != Media::Yaml;
         if !stream.is_empty() && (stream != "watch" || !streams) {
             return None;
         }
@@ -312,6 +315,13 @@ mod tests {
             (table, Offer::Document, json(Shape::Object)),
             (table, Offer::Posted, json(Shape::Object)),
             ("application/json;as=Table;v=v1;g=meta.k8s.io", Offer::Posted, Err(406)),
+            (table, Offer::WatchList, json(Shape::Object)),
+            ("application/json;as=Table;v=v1;g=meta.k8s.io", Offer::WatchList, Err(406)),
+            (
+                "application/json;stream=watch;as=PartialObjectMetadata;v=v1;g=meta.k8s.io",
+                Offer::WatchList,
+                json(Shape::PartialMetadata),
+            ),
             (
                 "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io",
                 Offer::Posted,

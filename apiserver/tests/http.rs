@@ -264,7 +264,7 @@ fn health_metrics_and_the_list_of_paths() {
         let server = Running::start().await;
         let mut admin = server.admin().await;
         let verbose = admin.get("/readyz?verbose&exclude=ping&exclude=nosuch").await.text();
-        assert!(verbose.starts_with("[+]ping excluded: ok\n[+]log ok\n"), "{verbose}");
+        assert!(verbose.starts_with("[+]ping excluded: ok\n[+]log ok\n[+]etcd ok\n"), "{verbose}");
         assert!(
             verbose.contains("no matches for \"nosuch\"") && verbose.ends_with("readyz check passed\n"),
             "{verbose}"

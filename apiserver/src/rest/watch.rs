@@ -36,8 +36,9 @@ use crate::{
 };
 
 pub async fn watch(call: &Call<'_>) -> Result<ApiResponse, Status> {
-    let form = call.form(Offer::Collection)?;
     let options = ListOptions::read(call.request, true)?;
+    let lists = options.send_initial_events == Some(true);
+    let form = call.form(if lists { Offer::WatchList } else { Offer::Collection })?;
     let selection = Selection::read(call, &options)?;
     let include = if form.shape == Shape::Table { render::include_object(call)? } else { IncludeObject::Metadata };
     let frame_form = FrameForm::of(form, include).ok_or_else(|| failure::not_acceptable(negotiate::STREAM_TYPES))?;
@@ -55,7 +56,7 @@ pub async fn watch(call: &Call<'_>) -> Result<ApiResponse, Status> {
         form: frame_form,
         first: true,
         bookmarks: options.allow_bookmarks,
-        marked: options.send_initial_events == Some(true),
+        marked: lists,
         ends: Instant::now() + lifetime(&options),
         next_bookmark: Instant::now() + BOOKMARK_INTERVAL,
         stage,

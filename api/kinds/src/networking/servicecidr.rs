@@ -17,7 +17,6 @@ pub static KIND: Kind = Kind {
     namespaced: false,
     type_name: "networking.v1.ServiceCIDR",
     subresources: &[Subresource::Status],
-    status_resets: Kind::ALL_BUT_STATUS,
     columns: COLUMNS,
     cells: |cidr, now| {
         let ranges = texts(cidr, "/spec/cidrs").collect::<Vec<_>>().join(",");
