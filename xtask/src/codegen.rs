@@ -1,4 +1,5 @@
-//! Compiles the type facts (`api/schema/facts/types.json`) into the static table of the schema crate.
+//! Compiles the type facts (`api/schema/facts/types.json`, and `enums.json`: the values that fields can have) into the static
+//! table of the schema crate.
 //! It decides nothing about objects: a fact is written down as it is, or left out because the engine has no use for it.
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use serde_json::Value;
 use crate::tool;
 
 const FACTS: &str = "api/schema/facts/types.json";
+const ENUMS: &str = "api/schema/facts/enums.json";
 const TABLE: &str = "api/schema/src/generated.rs";
 
 #[derive(Deserialize)]
@@ -67,6 +69,21 @@ struct FieldFacts {
     merge_key: Option<String>,
 }
 
+/// The values of a type of strings, and the fields that have them: `core.v1.PodSpec.restartPolicy`.
+#[derive(Deserialize)]
+struct EnumFacts {
+    values: Vec<String>,
+    fields: Vec<String>,
+}
+
+/// What fields refer to: statics of their own, by what they hold.
+struct Shared {
+    /// By list keys.
+    keys: BTreeMap<String, String>,
+    /// By field.
+    values: BTreeMap<String, String>,
+}
+
 /// Writes every generated file, or with `check` only compares.
 pub fn run(check: bool) -> Result<()> {
     let root = tool::root();
@@ -101,8 +118,11 @@ fn table(root: &Path) -> Result<String> {
         writeln!(out, "static {constant}: [Text; {}] = [{}];", texts.len(), texts.join(", "))?;
     }
     out.push('\n');
+    let values = write_values(&mut out, &enums(root)?, &facts)?;
+    out.push('\n');
+    let shared = Shared { keys, values };
     for (name, facts) in &facts.types {
-        write_fields(&mut out, name, facts, &keys).with_context(|| format!("type {name}"))?;
+        write_fields(&mut out, name, facts, &shared).with_context(|| format!("type {name}"))?;
     }
     writeln!(out, "\npub static TYPES: [Type; {}] = [", facts.types.len())?;
     for (name, facts) in &facts.types {
@@ -130,14 +150,43 @@ fn list_keys(facts: &Facts) -> BTreeMap<String, String> {
         .collect()
 }
 
-fn write_fields(out: &mut String, name: &str, facts: &TypeFacts, keys: &BTreeMap<String, String>) -> Result<()> {
+fn enums(root: &Path) -> Result<BTreeMap<String, EnumFacts>> {
+    let text = std::fs::read_to_string(root.join(ENUMS)).with_context(|| format!("reading {ENUMS}"))?;
+    serde_json::from_str(&text).with_context(|| format!("parsing {ENUMS}"))
+}
+
+/// One static per type of strings. Answers with its name, for each field that has its values.
+fn write_values(
+    out: &mut String,
+    enums: &BTreeMap<String, EnumFacts>,
+    facts: &Facts,
+) -> Result<BTreeMap<String, String>> {
+    let mut values = BTreeMap::new();
+    for (name, one) in enums {
+        let constant = format!("VALUES_{}", constant(name));
+        writeln!(out, "static {constant}: [&str; {}] = {:?};", one.values.len(), one.values)?;
+        for field in &one.fields {
+            let (kind, json) = field.rsplit_once('.').with_context(|| format!("{field} names no field"))?;
+            let known = facts.types.get(kind).is_some_and(|known| known.fields.iter().any(|field| field.json == json));
+            ensure!(known, "{name} is said of {field}, which there is none of");
+            ensure!(values.insert(field.clone(), constant.clone()).is_none(), "{field} has two types");
+        }
+    }
+    Ok(values)
+}
+
+fn write_fields(out: &mut String, name: &str, facts: &TypeFacts, shared: &Shared) -> Result<()> {
     let fields = json_fields(facts);
     if fields.is_empty() {
         return Ok(());
     }
     writeln!(out, "static {}_FIELDS: [Field; {}] = [", constant(name), fields.len())?;
     for field in fields {
-        writeln!(out, "    {},", field_expression(field, keys).with_context(|| format!("field {}", field.json))?)?;
+        let expression = field_expression(field, &shared.keys).with_context(|| format!("field {}", field.json))?;
+        match shared.values.get(&format!("{name}.{}", field.json)) {
+            Some(values) => writeln!(out, "    {expression}.values(&{values}),")?,
+            None => writeln!(out, "    {expression},")?,
+        }
     }
     out.push_str("];\n");
     Ok(())

@@ -3,13 +3,14 @@
 mod schedule;
 
 use kontiki_model::Faults;
+use kontiki_schema::ids;
 use serde_json::{Value, json};
 
 use crate::age::age;
 use crate::column::{self, number_column, text_column};
 use crate::podsecurity::PodSecurity;
 use crate::tree::{at, fill, fill_text, flag, keep, list, missing, object, text};
-use crate::{Column, Kind, Subresource, job, metadata, pod, selector, workload};
+use crate::{Column, Kind, Subresource, fields, job, metadata, pod, selector, workload};
 
 pub static KIND: Kind = Kind {
     group: "batch",
@@ -95,8 +96,10 @@ fn validate(cron: &Value, faults: &mut Faults) {
     }
     match text(spec, "/concurrencyPolicy") {
         "" => faults.required("spec.concurrencyPolicy", ""),
-        "Allow" | "Forbid" | "Replace" => {}
-        other => faults.not_supported("spec.concurrencyPolicy", other, &["Allow", "Forbid", "Replace"]),
+        other => {
+            let field = (ids::BATCH_V1_CRONJOBSPEC, "concurrencyPolicy");
+            fields::known(other, field, "spec.concurrencyPolicy", faults);
+        }
     }
     let job = at(spec, "/jobTemplate/spec");
     job::validate_spec(job, TEMPLATE, faults);

@@ -1,12 +1,13 @@
 //! Endpoints: superseded by EndpointSlice, kept for old clients.
 
 use kontiki_model::Faults;
+use kontiki_schema::ids;
 use serde_json::Value;
 
 use crate::column::{self, text_column};
 use crate::names::{ip, label, port_number, qualified, report, subdomain};
 use crate::tree::{fill_text, int, list, list_mut, text};
-use crate::{Column, Kind, metadata};
+use crate::{Column, Kind, fields, metadata};
 
 pub static KIND: Kind = Kind {
     kind: "Endpoints",
@@ -137,8 +138,7 @@ fn validate_port(port: &Value, name_required: bool, path: &str, faults: &mut Fau
     }
     match text(port, "/protocol") {
         "" => faults.required(format!("{path}.protocol"), ""),
-        "TCP" | "UDP" | "SCTP" => {}
-        other => faults.not_supported(format!("{path}.protocol"), other, &["SCTP", "TCP", "UDP"]),
+        other => fields::known(other, (ids::CORE_V1_ENDPOINTPORT, "protocol"), format!("{path}.protocol"), faults),
     }
     let application = text(port, "/appProtocol");
     if !application.is_empty() {

@@ -4,13 +4,14 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 
 use kontiki_model::Faults;
+use kontiki_schema::ids;
 use serde_json::{Value, json};
 
 use crate::column::{self, text_column};
 use crate::endpoints::{first_few, validate_usable_ip};
 use crate::names::{label, label_value, qualified, report, subdomain, validate_labels};
 use crate::tree::{at, count, fill, list, list_mut, text};
-use crate::{Column, Kind, metadata};
+use crate::{Column, Kind, fields, metadata};
 
 pub static KIND: Kind = Kind {
     group: "discovery.k8s.io",
@@ -75,8 +76,7 @@ fn validate(slice: &Value, faults: &mut Faults) {
     let kind = text(slice, "/addressType");
     match kind {
         "" => faults.required("addressType", ""),
-        "IPv4" | "IPv6" | "FQDN" => {}
-        other => faults.not_supported("addressType", other, &["FQDN", "IPv4", "IPv6"]),
+        other => fields::known(other, (ids::DISCOVERY_V1_ENDPOINTSLICE, "addressType"), "addressType", faults),
     }
     let endpoints = list(slice, "/endpoints");
     if endpoints.len() > ENDPOINTS_MAX {
@@ -174,8 +174,9 @@ fn validate_ports(ports: &[Value], faults: &mut Faults) {
         }
         match text(port, "/protocol") {
             "" => faults.required(format!("{path}.protocol"), ""),
-            "TCP" | "UDP" | "SCTP" => {}
-            other => faults.not_supported(format!("{path}.protocol"), other, &["SCTP", "TCP", "UDP"]),
+            other => {
+                fields::known(other, (ids::DISCOVERY_V1_ENDPOINTPORT, "protocol"), format!("{path}.protocol"), faults)
+            }
         }
         let protocol = text(port, "/appProtocol");
         if !protocol.is_empty() {

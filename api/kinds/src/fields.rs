@@ -1,6 +1,7 @@
 //! Rules for single fields that several kinds share.
 
 use kontiki_model::Faults;
+use kontiki_schema::{TypeId, builtin};
 use serde_json::Value;
 
 use crate::names::{label, path_segment, report, subdomain, validate_annotations, validate_labels};
@@ -23,6 +24,13 @@ pub fn one_of(value: &str, path: impl Into<String>, supported: &[&str], faults: 
     if !supported.contains(&value) {
         faults.not_supported(path, value, supported);
     }
+}
+
+/// One of the values that a field is known to have, by its type and its name.
+pub fn known(value: &str, (of, field): (TypeId, &str), path: impl Into<String>, faults: &mut Faults) {
+    let values = builtin().field(of, field).map_or(&[] as &[&str], |field| field.values);
+    assert!(!values.is_empty(), "{field} has no values in the table");
+    one_of(value, path, values, faults);
 }
 
 /// A name that must be there and keep a rule.

@@ -3,13 +3,16 @@
 mod eviction;
 
 use kontiki_model::Faults;
+use kontiki_schema::ids;
 use serde_json::{Value, json};
 
 pub use eviction::{Objection, Verdict, judge};
 
 use crate::column::{self, number_column, text_column};
 use crate::tree::{at, int, keep, list, missing, object};
-use crate::{Column, FinalizerRule, Kind, Subresource, condition, int_or_percent, metadata, selector, workload};
+use crate::{
+    Column, FinalizerRule, Kind, Subresource, condition, fields, int_or_percent, metadata, selector, workload,
+};
 
 pub static KIND: Kind = Kind {
     group: "policy",
@@ -66,10 +69,9 @@ fn validate(budget: &Value, faults: &mut Faults) {
         int_or_percent::validate_at_most_all(value, &path, faults);
     }
     selector::validate(at(spec, "/selector"), "spec.selector", faults);
-    if let Some(policy) = at(spec, "/unhealthyPodEvictionPolicy").as_str()
-        && !matches!(policy, "AlwaysAllow" | "IfHealthyBudget")
-    {
-        faults.not_supported("spec.unhealthyPodEvictionPolicy", policy, &["AlwaysAllow", "IfHealthyBudget"]);
+    if let Some(policy) = at(spec, "/unhealthyPodEvictionPolicy").as_str() {
+        let field = (ids::POLICY_V1_PODDISRUPTIONBUDGETSPEC, "unhealthyPodEvictionPolicy");
+        fields::known(policy, field, "spec.unhealthyPodEvictionPolicy", faults);
     }
 }
 

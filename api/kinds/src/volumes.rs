@@ -5,8 +5,10 @@ pub mod rules;
 pub mod source;
 
 use kontiki_model::Faults;
+use kontiki_schema::ids;
 use serde_json::Value;
 
+use crate::fields::known;
 use crate::names::{report, subdomain};
 use crate::tree::{at, list, text};
 
@@ -48,10 +50,7 @@ pub fn validate_access_modes(spec: &Value, when_missing: &str, path: &str, fault
         faults.required(path.as_str(), when_missing);
     }
     for mode in &modes {
-        if !ACCESS_MODES.iter().any(|(known, _)| known == mode) {
-            let known = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
-            faults.not_supported(path.as_str(), *mode, &known);
-        }
+        known(mode, (ids::CORE_V1_PERSISTENTVOLUMESPEC, "accessModes"), path.as_str(), faults);
     }
     if modes.contains(&"ReadWriteOncePod") && modes.iter().any(|mode| *mode != "ReadWriteOncePod") {
         faults.forbidden(path, "may not use ReadWriteOncePod with other access modes");
@@ -59,10 +58,8 @@ pub fn validate_access_modes(spec: &Value, when_missing: &str, path: &str, fault
 }
 
 pub fn validate_mode(spec: &Value, path: &str, faults: &mut Faults) {
-    if let Some(mode) = at(spec, "/volumeMode").as_str()
-        && !matches!(mode, "Block" | "Filesystem")
-    {
-        faults.not_supported(format!("{path}.volumeMode"), mode, &["Block", "Filesystem"]);
+    if let Some(mode) = at(spec, "/volumeMode").as_str() {
+        known(mode, (ids::CORE_V1_PERSISTENTVOLUMESPEC, "volumeMode"), format!("{path}.volumeMode"), faults);
     }
 }
 

@@ -679,6 +679,76 @@ static KEYS_TOPOLOGYKEY_WHENUNSATISFIABLE: [Text; 2] = [Cow::Borrowed("topologyK
 static KEYS_TYPE: [Text; 1] = [Cow::Borrowed("type")];
 static KEYS_UID: [Text; 1] = [Cow::Borrowed("uid")];
 
+static VALUES_ADMISSIONREGISTRATION_V1_FAILUREPOLICYTYPE: [&str; 2] = ["Fail", "Ignore"];
+static VALUES_ADMISSIONREGISTRATION_V1_MATCHPOLICYTYPE: [&str; 2] = ["Equivalent", "Exact"];
+static VALUES_ADMISSIONREGISTRATION_V1_OPERATIONTYPE: [&str; 5] = ["*", "CONNECT", "CREATE", "DELETE", "UPDATE"];
+static VALUES_ADMISSIONREGISTRATION_V1_PARAMETERNOTFOUNDACTIONTYPE: [&str; 2] = ["Allow", "Deny"];
+static VALUES_ADMISSIONREGISTRATION_V1_PATCHTYPE: [&str; 2] = ["ApplyConfiguration", "JSONPatch"];
+static VALUES_ADMISSIONREGISTRATION_V1_REINVOCATIONPOLICYTYPE: [&str; 2] = ["IfNeeded", "Never"];
+static VALUES_ADMISSIONREGISTRATION_V1_SCOPETYPE: [&str; 3] = ["*", "Cluster", "Namespaced"];
+static VALUES_ADMISSIONREGISTRATION_V1_SIDEEFFECTCLASS: [&str; 4] = ["None", "NoneOnDryRun", "Some", "Unknown"];
+static VALUES_ADMISSIONREGISTRATION_V1_VALIDATIONACTION: [&str; 3] = ["Audit", "Deny", "Warn"];
+static VALUES_APPS_V1_DAEMONSETUPDATESTRATEGYTYPE: [&str; 2] = ["OnDelete", "RollingUpdate"];
+static VALUES_APPS_V1_DEPLOYMENTSTRATEGYTYPE: [&str; 2] = ["Recreate", "RollingUpdate"];
+static VALUES_APPS_V1_PODMANAGEMENTPOLICYTYPE: [&str; 2] = ["OrderedReady", "Parallel"];
+static VALUES_APPS_V1_STATEFULSETUPDATESTRATEGYTYPE: [&str; 2] = ["OnDelete", "RollingUpdate"];
+static VALUES_AUTOSCALING_V2_METRICSOURCETYPE: [&str; 5] = ["ContainerResource", "External", "Object", "Pods", "Resource"];
+static VALUES_BATCH_V1_COMPLETIONMODE: [&str; 2] = ["Indexed", "NonIndexed"];
+static VALUES_BATCH_V1_CONCURRENCYPOLICY: [&str; 3] = ["Allow", "Forbid", "Replace"];
+static VALUES_BATCH_V1_PODFAILUREPOLICYACTION: [&str; 4] = ["Count", "FailIndex", "FailJob", "Ignore"];
+static VALUES_BATCH_V1_PODFAILUREPOLICYONEXITCODESOPERATOR: [&str; 2] = ["In", "NotIn"];
+static VALUES_BATCH_V1_PODREPLACEMENTPOLICY: [&str; 2] = ["Failed", "TerminatingOrFailed"];
+static VALUES_CERTIFICATES_V1_KEYUSAGE: [&str; 23] = ["any", "cert sign", "client auth", "code signing", "content commitment", "crl sign", "data encipherment", "decipher only", "digital signature", "email protection", "encipher only", "ipsec end system", "ipsec tunnel", "ipsec user", "key agreement", "key encipherment", "microsoft sgc", "netscape sgc", "ocsp signing", "s/mime", "server auth", "signing", "timestamping"];
+static VALUES_CORE_V1_APPARMORPROFILETYPE: [&str; 3] = ["Localhost", "RuntimeDefault", "Unconfined"];
+static VALUES_CORE_V1_AZUREDATADISKCACHINGMODE: [&str; 3] = ["None", "ReadOnly", "ReadWrite"];
+static VALUES_CORE_V1_AZUREDATADISKKIND: [&str; 3] = ["Dedicated", "Managed", "Shared"];
+static VALUES_CORE_V1_CLAIMRESOURCESTATUS: [&str; 5] = ["ControllerResizeInProgress", "ControllerResizeInfeasible", "NodeResizeInProgress", "NodeResizeInfeasible", "NodeResizePending"];
+static VALUES_CORE_V1_DNSPOLICY: [&str; 4] = ["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"];
+static VALUES_CORE_V1_HOSTPATHTYPE: [&str; 8] = ["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
+static VALUES_CORE_V1_IPFAMILYPOLICY: [&str; 3] = ["PreferDualStack", "RequireDualStack", "SingleStack"];
+static VALUES_CORE_V1_MOUNTPROPAGATIONMODE: [&str; 3] = ["Bidirectional", "HostToContainer", "None"];
+static VALUES_CORE_V1_NAMESPACEPHASE: [&str; 2] = ["Active", "Terminating"];
+static VALUES_CORE_V1_NODEINCLUSIONPOLICY: [&str; 2] = ["Honor", "Ignore"];
+static VALUES_CORE_V1_NODEPHASE: [&str; 3] = ["Pending", "Running", "Terminated"];
+static VALUES_CORE_V1_NODESELECTOROPERATOR: [&str; 6] = ["DoesNotExist", "Exists", "Gt", "In", "Lt", "NotIn"];
+static VALUES_CORE_V1_PERSISTENTVOLUMEACCESSMODE: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
+static VALUES_CORE_V1_PERSISTENTVOLUMECLAIMMODIFYVOLUMESTATUS: [&str; 3] = ["InProgress", "Infeasible", "Pending"];
+static VALUES_CORE_V1_PERSISTENTVOLUMECLAIMPHASE: [&str; 3] = ["Bound", "Lost", "Pending"];
+static VALUES_CORE_V1_PERSISTENTVOLUMEMODE: [&str; 2] = ["Block", "Filesystem"];
+static VALUES_CORE_V1_PERSISTENTVOLUMEPHASE: [&str; 5] = ["Available", "Bound", "Failed", "Pending", "Released"];
+static VALUES_CORE_V1_PERSISTENTVOLUMERECLAIMPOLICY: [&str; 3] = ["Delete", "Recycle", "Retain"];
+static VALUES_CORE_V1_PODFSGROUPCHANGEPOLICY: [&str; 2] = ["Always", "OnRootMismatch"];
+static VALUES_CORE_V1_PODPHASE: [&str; 5] = ["Failed", "Pending", "Running", "Succeeded", "Unknown"];
+static VALUES_CORE_V1_PODQOSCLASS: [&str; 3] = ["BestEffort", "Burstable", "Guaranteed"];
+static VALUES_CORE_V1_PREEMPTIONPOLICY: [&str; 2] = ["Never", "PreemptLowerPriority"];
+static VALUES_CORE_V1_PROCMOUNTTYPE: [&str; 2] = ["Default", "Unmasked"];
+static VALUES_CORE_V1_PROTOCOL: [&str; 3] = ["SCTP", "TCP", "UDP"];
+static VALUES_CORE_V1_PULLPOLICY: [&str; 3] = ["Always", "IfNotPresent", "Never"];
+static VALUES_CORE_V1_RESOURCEQUOTASCOPE: [&str; 7] = ["BestEffort", "CrossNamespacePodAffinity", "NotBestEffort", "NotTerminating", "PriorityClass", "Terminating", "VolumeAttributesClass"];
+static VALUES_CORE_V1_RESTARTPOLICY: [&str; 3] = ["Always", "Never", "OnFailure"];
+static VALUES_CORE_V1_SCOPESELECTOROPERATOR: [&str; 4] = ["DoesNotExist", "Exists", "In", "NotIn"];
+static VALUES_CORE_V1_SECCOMPPROFILETYPE: [&str; 3] = ["Localhost", "RuntimeDefault", "Unconfined"];
+static VALUES_CORE_V1_SERVICEAFFINITY: [&str; 2] = ["ClientIP", "None"];
+static VALUES_CORE_V1_SERVICEEXTERNALTRAFFICPOLICY: [&str; 2] = ["Cluster", "Local"];
+static VALUES_CORE_V1_SERVICEINTERNALTRAFFICPOLICY: [&str; 2] = ["Cluster", "Local"];
+static VALUES_CORE_V1_SERVICETYPE: [&str; 4] = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
+static VALUES_CORE_V1_SUPPLEMENTALGROUPSPOLICY: [&str; 2] = ["Merge", "Strict"];
+static VALUES_CORE_V1_TAINTEFFECT: [&str; 3] = ["NoExecute", "NoSchedule", "PreferNoSchedule"];
+static VALUES_CORE_V1_TERMINATIONMESSAGEPOLICY: [&str; 2] = ["FallbackToLogsOnError", "File"];
+static VALUES_CORE_V1_TOLERATIONOPERATOR: [&str; 2] = ["Equal", "Exists"];
+static VALUES_CORE_V1_URISCHEME: [&str; 2] = ["HTTP", "HTTPS"];
+static VALUES_CORE_V1_UNSATISFIABLECONSTRAINTACTION: [&str; 2] = ["DoNotSchedule", "ScheduleAnyway"];
+static VALUES_DISCOVERY_V1_ADDRESSTYPE: [&str; 3] = ["FQDN", "IPv4", "IPv6"];
+static VALUES_NETWORKING_V1_PATHTYPE: [&str; 3] = ["Exact", "ImplementationSpecific", "Prefix"];
+static VALUES_NETWORKING_V1_POLICYTYPE: [&str; 2] = ["Egress", "Ingress"];
+static VALUES_POLICY_V1_UNHEALTHYPODEVICTIONPOLICYTYPE: [&str; 2] = ["AlwaysAllow", "IfHealthyBudget"];
+static VALUES_RESOURCE_V1_ALLOCATIONCONFIGSOURCE: [&str; 2] = ["FromClaim", "FromClass"];
+static VALUES_RESOURCE_V1_DEVICEALLOCATIONMODE: [&str; 2] = ["All", "ExactCount"];
+static VALUES_RESOURCE_V1_DEVICETAINTEFFECT: [&str; 3] = ["NoExecute", "NoSchedule", "None"];
+static VALUES_RESOURCE_V1_DEVICETOLERATIONOPERATOR: [&str; 2] = ["Equal", "Exists"];
+static VALUES_STORAGE_V1_FSGROUPPOLICY: [&str; 3] = ["File", "None", "ReadWriteOnceWithFSType"];
+static VALUES_STORAGE_V1_VOLUMEBINDINGMODE: [&str; 2] = ["Immediate", "WaitForFirstConsumer"];
+
 static ADMISSION_V1_ADMISSIONREQUEST_FIELDS: [Field; 15] = [
     field("uid", 1, One(String)).omit(Omit::Never),
     field("kind", 2, One(Of(META_V1_GROUPVERSIONKIND))).omit(Omit::Never),
@@ -732,7 +802,7 @@ static ADMISSIONREGISTRATION_V1_MATCHRESOURCES_FIELDS: [Field; 5] = [
     field("objectSelector", 2, One(Of(META_V1_LABELSELECTOR))).pointer(),
     field("resourceRules", 3, List(Of(ADMISSIONREGISTRATION_V1_NAMEDRULEWITHOPERATIONS))).list(ListType::Atomic),
     field("excludeResourceRules", 4, List(Of(ADMISSIONREGISTRATION_V1_NAMEDRULEWITHOPERATIONS))).list(ListType::Atomic),
-    field("matchPolicy", 7, One(String)).pointer(),
+    field("matchPolicy", 7, One(String)).pointer().values(&VALUES_ADMISSIONREGISTRATION_V1_MATCHPOLICYTYPE),
 ];
 static ADMISSIONREGISTRATION_V1_MUTATINGADMISSIONPOLICY_FIELDS: [Field; 2] = [
     field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
@@ -760,22 +830,22 @@ static ADMISSIONREGISTRATION_V1_MUTATINGADMISSIONPOLICYSPEC_FIELDS: [Field; 7] =
     field("matchConstraints", 2, One(Of(ADMISSIONREGISTRATION_V1_MATCHRESOURCES))).pointer(),
     field("variables", 3, List(Of(ADMISSIONREGISTRATION_V1_VARIABLE))).list(ListType::Atomic),
     field("mutations", 4, List(Of(ADMISSIONREGISTRATION_V1_MUTATION))).list(ListType::Atomic),
-    field("failurePolicy", 5, One(String)).pointer(),
+    field("failurePolicy", 5, One(String)).pointer().values(&VALUES_ADMISSIONREGISTRATION_V1_FAILUREPOLICYTYPE),
     field("matchConditions", 6, List(Of(ADMISSIONREGISTRATION_V1_MATCHCONDITION))).keys(&KEYS_NAME).patch(Patch::Merge, "name"),
-    field("reinvocationPolicy", 7, One(String)),
+    field("reinvocationPolicy", 7, One(String)).values(&VALUES_ADMISSIONREGISTRATION_V1_REINVOCATIONPOLICYTYPE),
 ];
 static ADMISSIONREGISTRATION_V1_MUTATINGWEBHOOK_FIELDS: [Field; 12] = [
     field("name", 1, One(String)).omit(Omit::Never).required(),
     field("clientConfig", 2, One(Of(ADMISSIONREGISTRATION_V1_WEBHOOKCLIENTCONFIG))).omit(Omit::Never).required(),
     field("rules", 3, List(Of(ADMISSIONREGISTRATION_V1_RULEWITHOPERATIONS))).list(ListType::Atomic),
-    field("failurePolicy", 4, One(String)).pointer(),
-    field("matchPolicy", 9, One(String)).pointer(),
+    field("failurePolicy", 4, One(String)).pointer().values(&VALUES_ADMISSIONREGISTRATION_V1_FAILUREPOLICYTYPE),
+    field("matchPolicy", 9, One(String)).pointer().values(&VALUES_ADMISSIONREGISTRATION_V1_MATCHPOLICYTYPE),
     field("namespaceSelector", 5, One(Of(META_V1_LABELSELECTOR))).pointer(),
     field("objectSelector", 11, One(Of(META_V1_LABELSELECTOR))).pointer(),
-    field("sideEffects", 6, One(String)).pointer().omit(Omit::Never).required(),
+    field("sideEffects", 6, One(String)).pointer().omit(Omit::Never).required().values(&VALUES_ADMISSIONREGISTRATION_V1_SIDEEFFECTCLASS),
     field("timeoutSeconds", 7, One(Int32)).pointer(),
     field("admissionReviewVersions", 8, List(String)).omit(Omit::Never).required().list(ListType::Atomic),
-    field("reinvocationPolicy", 10, One(String)).pointer(),
+    field("reinvocationPolicy", 10, One(String)).pointer().values(&VALUES_ADMISSIONREGISTRATION_V1_REINVOCATIONPOLICYTYPE),
     field("matchConditions", 12, List(Of(ADMISSIONREGISTRATION_V1_MATCHCONDITION))).keys(&KEYS_NAME).patch(Patch::Merge, "name"),
 ];
 static ADMISSIONREGISTRATION_V1_MUTATINGWEBHOOKCONFIGURATION_FIELDS: [Field; 2] = [
@@ -787,7 +857,7 @@ static ADMISSIONREGISTRATION_V1_MUTATINGWEBHOOKCONFIGURATIONLIST_FIELDS: [Field;
     field("items", 2, List(Of(ADMISSIONREGISTRATION_V1_MUTATINGWEBHOOKCONFIGURATION))).omit(Omit::Never).required(),
 ];
 static ADMISSIONREGISTRATION_V1_MUTATION_FIELDS: [Field; 3] = [
-    field("patchType", 2, One(String)).omit(Omit::Never).required(),
+    field("patchType", 2, One(String)).omit(Omit::Never).required().values(&VALUES_ADMISSIONREGISTRATION_V1_PATCHTYPE),
     field("applyConfiguration", 3, One(Of(ADMISSIONREGISTRATION_V1_APPLYCONFIGURATION))).pointer(),
     field("jsonPatch", 4, One(Of(ADMISSIONREGISTRATION_V1_JSONPATCH))).pointer(),
 ];
@@ -803,16 +873,16 @@ static ADMISSIONREGISTRATION_V1_PARAMREF_FIELDS: [Field; 4] = [
     field("name", 1, One(String)),
     field("namespace", 2, One(String)),
     field("selector", 3, One(Of(META_V1_LABELSELECTOR))).pointer(),
-    field("parameterNotFoundAction", 4, One(String)).pointer(),
+    field("parameterNotFoundAction", 4, One(String)).pointer().values(&VALUES_ADMISSIONREGISTRATION_V1_PARAMETERNOTFOUNDACTIONTYPE),
 ];
 static ADMISSIONREGISTRATION_V1_RULE_FIELDS: [Field; 4] = [
     field("apiGroups", 1, List(String)).list(ListType::Atomic),
     field("apiVersions", 2, List(String)).list(ListType::Atomic),
     field("resources", 3, List(String)).list(ListType::Atomic),
-    field("scope", 4, One(String)).pointer(),
+    field("scope", 4, One(String)).pointer().values(&VALUES_ADMISSIONREGISTRATION_V1_SCOPETYPE),
 ];
 static ADMISSIONREGISTRATION_V1_RULEWITHOPERATIONS_FIELDS: [Field; 2] = [
-    field("operations", 1, List(String)).list(ListType::Atomic),
+    field("operations", 1, List(String)).list(ListType::Atomic).values(&VALUES_ADMISSIONREGISTRATION_V1_OPERATIONTYPE),
     field("", 2, One(Of(ADMISSIONREGISTRATION_V1_RULE))).inline(),
 ];
 static ADMISSIONREGISTRATION_V1_SERVICEREFERENCE_FIELDS: [Field; 4] = [
@@ -841,7 +911,7 @@ static ADMISSIONREGISTRATION_V1_VALIDATINGADMISSIONPOLICYBINDINGSPEC_FIELDS: [Fi
     field("policyName", 1, One(String)).required(),
     field("paramRef", 2, One(Of(ADMISSIONREGISTRATION_V1_PARAMREF))).pointer(),
     field("matchResources", 3, One(Of(ADMISSIONREGISTRATION_V1_MATCHRESOURCES))).pointer(),
-    field("validationActions", 4, List(String)).required().list(ListType::Set),
+    field("validationActions", 4, List(String)).required().list(ListType::Set).values(&VALUES_ADMISSIONREGISTRATION_V1_VALIDATIONACTION),
 ];
 static ADMISSIONREGISTRATION_V1_VALIDATINGADMISSIONPOLICYLIST_FIELDS: [Field; 2] = [
     field("metadata", 1, One(Of(META_V1_LISTMETA))),
@@ -851,7 +921,7 @@ static ADMISSIONREGISTRATION_V1_VALIDATINGADMISSIONPOLICYSPEC_FIELDS: [Field; 7]
     field("paramKind", 1, One(Of(ADMISSIONREGISTRATION_V1_PARAMKIND))).pointer(),
     field("matchConstraints", 2, One(Of(ADMISSIONREGISTRATION_V1_MATCHRESOURCES))).pointer(),
     field("validations", 3, List(Of(ADMISSIONREGISTRATION_V1_VALIDATION))).list(ListType::Atomic),
-    field("failurePolicy", 4, One(String)).pointer(),
+    field("failurePolicy", 4, One(String)).pointer().values(&VALUES_ADMISSIONREGISTRATION_V1_FAILUREPOLICYTYPE),
     field("auditAnnotations", 5, List(Of(ADMISSIONREGISTRATION_V1_AUDITANNOTATION))).list(ListType::Atomic),
     field("matchConditions", 6, List(Of(ADMISSIONREGISTRATION_V1_MATCHCONDITION))).keys(&KEYS_NAME).patch(Patch::Merge, "name"),
     field("variables", 7, List(Of(ADMISSIONREGISTRATION_V1_VARIABLE))).keys(&KEYS_NAME).patch(Patch::Merge, "name"),
@@ -865,11 +935,11 @@ static ADMISSIONREGISTRATION_V1_VALIDATINGWEBHOOK_FIELDS: [Field; 11] = [
     field("name", 1, One(String)).omit(Omit::Never).required(),
     field("clientConfig", 2, One(Of(ADMISSIONREGISTRATION_V1_WEBHOOKCLIENTCONFIG))).omit(Omit::Never).required(),
     field("rules", 3, List(Of(ADMISSIONREGISTRATION_V1_RULEWITHOPERATIONS))).list(ListType::Atomic),
-    field("failurePolicy", 4, One(String)).pointer(),
-    field("matchPolicy", 9, One(String)).pointer(),
+    field("failurePolicy", 4, One(String)).pointer().values(&VALUES_ADMISSIONREGISTRATION_V1_FAILUREPOLICYTYPE),
+    field("matchPolicy", 9, One(String)).pointer().values(&VALUES_ADMISSIONREGISTRATION_V1_MATCHPOLICYTYPE),
     field("namespaceSelector", 5, One(Of(META_V1_LABELSELECTOR))).pointer(),
     field("objectSelector", 10, One(Of(META_V1_LABELSELECTOR))).pointer(),
-    field("sideEffects", 6, One(String)).pointer().omit(Omit::Never).required(),
+    field("sideEffects", 6, One(String)).pointer().omit(Omit::Never).required().values(&VALUES_ADMISSIONREGISTRATION_V1_SIDEEFFECTCLASS),
     field("timeoutSeconds", 7, One(Int32)).pointer(),
     field("admissionReviewVersions", 8, List(String)).omit(Omit::Never).required().list(ListType::Atomic),
     field("matchConditions", 11, List(Of(ADMISSIONREGISTRATION_V1_MATCHCONDITION))).keys(&KEYS_NAME).patch(Patch::Merge, "name"),
@@ -1168,7 +1238,7 @@ static APPS_V1_DAEMONSETSTATUS_FIELDS: [Field; 10] = [
     field("conditions", 10, List(Of(APPS_V1_DAEMONSETCONDITION))).keys(&KEYS_TYPE).patch(Patch::Merge, "type"),
 ];
 static APPS_V1_DAEMONSETUPDATESTRATEGY_FIELDS: [Field; 2] = [
-    field("type", 1, One(String)),
+    field("type", 1, One(String)).values(&VALUES_APPS_V1_DAEMONSETUPDATESTRATEGYTYPE),
     field("rollingUpdate", 2, One(Of(APPS_V1_ROLLINGUPDATEDAEMONSET))).pointer(),
 ];
 static APPS_V1_DEPLOYMENT_FIELDS: [Field; 3] = [
@@ -1210,7 +1280,7 @@ static APPS_V1_DEPLOYMENTSTATUS_FIELDS: [Field; 9] = [
     field("collisionCount", 8, One(Int32)).pointer(),
 ];
 static APPS_V1_DEPLOYMENTSTRATEGY_FIELDS: [Field; 2] = [
-    field("type", 1, One(String)),
+    field("type", 1, One(String)).values(&VALUES_APPS_V1_DEPLOYMENTSTRATEGYTYPE),
     field("rollingUpdate", 2, One(Of(APPS_V1_ROLLINGUPDATEDEPLOYMENT))).pointer(),
 ];
 static APPS_V1_REPLICASET_FIELDS: [Field; 3] = [
@@ -1285,7 +1355,7 @@ static APPS_V1_STATEFULSETSPEC_FIELDS: [Field; 11] = [
     field("template", 3, One(Of(CORE_V1_PODTEMPLATESPEC))).omit(Omit::Never).required(),
     field("volumeClaimTemplates", 4, List(Of(CORE_V1_PERSISTENTVOLUMECLAIM))).list(ListType::Atomic),
     field("serviceName", 5, One(String)).omit(Omit::Never),
-    field("podManagementPolicy", 6, One(String)),
+    field("podManagementPolicy", 6, One(String)).values(&VALUES_APPS_V1_PODMANAGEMENTPOLICYTYPE),
     field("updateStrategy", 7, One(Of(APPS_V1_STATEFULSETUPDATESTRATEGY))),
     field("revisionHistoryLimit", 8, One(Int32)).pointer(),
     field("minReadySeconds", 9, One(Int32)),
@@ -1305,7 +1375,7 @@ static APPS_V1_STATEFULSETSTATUS_FIELDS: [Field; 10] = [
     field("availableReplicas", 11, One(Int32)).omit(Omit::Never),
 ];
 static APPS_V1_STATEFULSETUPDATESTRATEGY_FIELDS: [Field; 2] = [
-    field("type", 1, One(String)),
+    field("type", 1, One(String)).values(&VALUES_APPS_V1_STATEFULSETUPDATESTRATEGYTYPE),
     field("rollingUpdate", 2, One(Of(APPS_V1_ROLLINGUPDATESTATEFULSETSTRATEGY))).pointer(),
 ];
 static AUTHENTICATION_V1_BOUNDOBJECTREFERENCE_FIELDS: [Field; 4] = [
@@ -1630,7 +1700,7 @@ static AUTOSCALING_V2_METRICIDENTIFIER_FIELDS: [Field; 2] = [
     field("selector", 2, One(Of(META_V1_LABELSELECTOR))).pointer(),
 ];
 static AUTOSCALING_V2_METRICSPEC_FIELDS: [Field; 6] = [
-    field("type", 1, One(String)).omit(Omit::Never).required(),
+    field("type", 1, One(String)).omit(Omit::Never).required().values(&VALUES_AUTOSCALING_V2_METRICSOURCETYPE),
     field("object", 2, One(Of(AUTOSCALING_V2_OBJECTMETRICSOURCE))).pointer(),
     field("pods", 3, One(Of(AUTOSCALING_V2_PODSMETRICSOURCE))).pointer(),
     field("resource", 4, One(Of(AUTOSCALING_V2_RESOURCEMETRICSOURCE))).pointer(),
@@ -1638,7 +1708,7 @@ static AUTOSCALING_V2_METRICSPEC_FIELDS: [Field; 6] = [
     field("external", 5, One(Of(AUTOSCALING_V2_EXTERNALMETRICSOURCE))).pointer(),
 ];
 static AUTOSCALING_V2_METRICSTATUS_FIELDS: [Field; 6] = [
-    field("type", 1, One(String)).omit(Omit::Never).required(),
+    field("type", 1, One(String)).omit(Omit::Never).required().values(&VALUES_AUTOSCALING_V2_METRICSOURCETYPE),
     field("object", 2, One(Of(AUTOSCALING_V2_OBJECTMETRICSTATUS))).pointer(),
     field("pods", 3, One(Of(AUTOSCALING_V2_PODSMETRICSTATUS))).pointer(),
     field("resource", 4, One(Of(AUTOSCALING_V2_RESOURCEMETRICSTATUS))).pointer(),
@@ -1695,7 +1765,7 @@ static BATCH_V1_CRONJOBSPEC_FIELDS: [Field; 8] = [
     field("schedule", 1, One(String)).omit(Omit::Never).required(),
     field("timeZone", 8, One(String)).pointer(),
     field("startingDeadlineSeconds", 2, One(Int64)).pointer(),
-    field("concurrencyPolicy", 3, One(String)),
+    field("concurrencyPolicy", 3, One(String)).values(&VALUES_BATCH_V1_CONCURRENCYPOLICY),
     field("suspend", 4, One(Bool)).pointer(),
     field("jobTemplate", 5, One(Of(BATCH_V1_JOBTEMPLATESPEC))).omit(Omit::Never).required(),
     field("successfulJobsHistoryLimit", 6, One(Int32)).pointer(),
@@ -1736,9 +1806,9 @@ static BATCH_V1_JOBSPEC_FIELDS: [Field; 16] = [
     field("manualSelector", 5, One(Bool)).pointer(),
     field("template", 6, One(Of(CORE_V1_PODTEMPLATESPEC))).omit(Omit::Never).required(),
     field("ttlSecondsAfterFinished", 8, One(Int32)).pointer(),
-    field("completionMode", 9, One(String)).pointer(),
+    field("completionMode", 9, One(String)).pointer().values(&VALUES_BATCH_V1_COMPLETIONMODE),
     field("suspend", 10, One(Bool)).pointer(),
-    field("podReplacementPolicy", 14, One(String)).pointer(),
+    field("podReplacementPolicy", 14, One(String)).pointer().values(&VALUES_BATCH_V1_PODREPLACEMENTPOLICY),
     field("managedBy", 15, One(String)).pointer(),
 ];
 static BATCH_V1_JOBSTATUS_FIELDS: [Field; 11] = [
@@ -1763,7 +1833,7 @@ static BATCH_V1_PODFAILUREPOLICY_FIELDS: [Field; 1] = [
 ];
 static BATCH_V1_PODFAILUREPOLICYONEXITCODESREQUIREMENT_FIELDS: [Field; 3] = [
     field("containerName", 1, One(String)).pointer(),
-    field("operator", 2, One(String)).omit(Omit::Never).required(),
+    field("operator", 2, One(String)).omit(Omit::Never).required().values(&VALUES_BATCH_V1_PODFAILUREPOLICYONEXITCODESOPERATOR),
     field("values", 3, List(Int32)).omit(Omit::Never).required().list(ListType::Set),
 ];
 static BATCH_V1_PODFAILUREPOLICYONPODCONDITIONSPATTERN_FIELDS: [Field; 2] = [
@@ -1771,7 +1841,7 @@ static BATCH_V1_PODFAILUREPOLICYONPODCONDITIONSPATTERN_FIELDS: [Field; 2] = [
     field("status", 2, One(String)).omit(Omit::Never),
 ];
 static BATCH_V1_PODFAILUREPOLICYRULE_FIELDS: [Field; 3] = [
-    field("action", 1, One(String)).omit(Omit::Never).required(),
+    field("action", 1, One(String)).omit(Omit::Never).required().values(&VALUES_BATCH_V1_PODFAILUREPOLICYACTION),
     field("onExitCodes", 2, One(Of(BATCH_V1_PODFAILUREPOLICYONEXITCODESREQUIREMENT))).pointer(),
     field("onPodConditions", 3, List(Of(BATCH_V1_PODFAILUREPOLICYONPODCONDITIONSPATTERN))).list(ListType::Atomic),
 ];
@@ -1807,7 +1877,7 @@ static CERTIFICATES_V1_CERTIFICATESIGNINGREQUESTSPEC_FIELDS: [Field; 8] = [
     field("request", 1, One(Bytes)).omit(Omit::Never).required(),
     field("signerName", 7, One(String)).omit(Omit::Never).required(),
     field("expirationSeconds", 8, One(Int32)).pointer(),
-    field("usages", 5, List(String)).list(ListType::Atomic),
+    field("usages", 5, List(String)).list(ListType::Atomic).values(&VALUES_CERTIFICATES_V1_KEYUSAGE),
     field("username", 2, One(String)),
     field("uid", 3, One(String)),
     field("groups", 4, List(String)).list(ListType::Atomic),
@@ -1846,7 +1916,7 @@ static CORE_V1_AFFINITY_FIELDS: [Field; 3] = [
     field("podAntiAffinity", 3, One(Of(CORE_V1_PODANTIAFFINITY))).pointer(),
 ];
 static CORE_V1_APPARMORPROFILE_FIELDS: [Field; 2] = [
-    field("type", 1, One(String)).omit(Omit::Never).required(),
+    field("type", 1, One(String)).omit(Omit::Never).required().values(&VALUES_CORE_V1_APPARMORPROFILETYPE),
     field("localhostProfile", 2, One(String)).pointer(),
 ];
 static CORE_V1_ATTACHEDVOLUME_FIELDS: [Field; 2] = [
@@ -1859,10 +1929,10 @@ static CORE_V1_AVOIDPODS_FIELDS: [Field; 1] = [
 static CORE_V1_AZUREDISKVOLUMESOURCE_FIELDS: [Field; 6] = [
     field("diskName", 1, One(String)).omit(Omit::Never).required(),
     field("diskURI", 2, One(String)).omit(Omit::Never).required(),
-    field("cachingMode", 3, One(String)).pointer().default("\"ReadWrite\""),
+    field("cachingMode", 3, One(String)).pointer().default("\"ReadWrite\"").values(&VALUES_CORE_V1_AZUREDATADISKCACHINGMODE),
     field("fsType", 4, One(String)).pointer().default("\"ext4\""),
     field("readOnly", 5, One(Bool)).pointer().default("false"),
-    field("kind", 6, One(String)).pointer().default("\"Shared\""),
+    field("kind", 6, One(String)).pointer().default("\"Shared\"").values(&VALUES_CORE_V1_AZUREDATADISKKIND),
 ];
 static CORE_V1_AZUREFILEPERSISTENTVOLUMESOURCE_FIELDS: [Field; 4] = [
     field("secretName", 1, One(String)).omit(Omit::Never).required(),
@@ -2011,8 +2081,8 @@ static CORE_V1_CONTAINER_FIELDS: [Field; 25] = [
     field("startupProbe", 22, One(Of(CORE_V1_PROBE))).pointer(),
     field("lifecycle", 12, One(Of(CORE_V1_LIFECYCLE))).pointer(),
     field("terminationMessagePath", 13, One(String)),
-    field("terminationMessagePolicy", 20, One(String)),
-    field("imagePullPolicy", 14, One(String)),
+    field("terminationMessagePolicy", 20, One(String)).values(&VALUES_CORE_V1_TERMINATIONMESSAGEPOLICY),
+    field("imagePullPolicy", 14, One(String)).values(&VALUES_CORE_V1_PULLPOLICY),
     field("securityContext", 15, One(Of(CORE_V1_SECURITYCONTEXT))).pointer(),
     field("stdin", 16, One(Bool)),
     field("stdinOnce", 17, One(Bool)),
@@ -2031,7 +2101,7 @@ static CORE_V1_CONTAINERPORT_FIELDS: [Field; 5] = [
     field("name", 1, One(String)),
     field("hostPort", 2, One(Int32)),
     field("containerPort", 3, One(Int32)).omit(Omit::Never).required(),
-    field("protocol", 4, One(String)).default("\"TCP\""),
+    field("protocol", 4, One(String)).default("\"TCP\"").values(&VALUES_CORE_V1_PROTOCOL),
     field("hostIP", 5, One(String)),
 ];
 static CORE_V1_CONTAINERRESIZEPOLICY_FIELDS: [Field; 2] = [
@@ -2116,7 +2186,7 @@ static CORE_V1_ENDPOINTADDRESS_FIELDS: [Field; 4] = [
 static CORE_V1_ENDPOINTPORT_FIELDS: [Field; 4] = [
     field("name", 1, One(String)),
     field("port", 2, One(Int32)).omit(Omit::Never).required(),
-    field("protocol", 3, One(String)),
+    field("protocol", 3, One(String)).values(&VALUES_CORE_V1_PROTOCOL),
     field("appProtocol", 4, One(String)).pointer(),
 ];
 static CORE_V1_ENDPOINTSUBSET_FIELDS: [Field; 3] = [
@@ -2173,8 +2243,8 @@ static CORE_V1_EPHEMERALCONTAINERCOMMON_FIELDS: [Field; 25] = [
     field("startupProbe", 22, One(Of(CORE_V1_PROBE))).pointer(),
     field("lifecycle", 12, One(Of(CORE_V1_LIFECYCLE))).pointer(),
     field("terminationMessagePath", 13, One(String)),
-    field("terminationMessagePolicy", 20, One(String)),
-    field("imagePullPolicy", 14, One(String)),
+    field("terminationMessagePolicy", 20, One(String)).values(&VALUES_CORE_V1_TERMINATIONMESSAGEPOLICY),
+    field("imagePullPolicy", 14, One(String)).values(&VALUES_CORE_V1_PULLPOLICY),
     field("securityContext", 15, One(Of(CORE_V1_SECURITYCONTEXT))).pointer(),
     field("stdin", 16, One(Bool)),
     field("stdinOnce", 17, One(Bool)),
@@ -2276,7 +2346,7 @@ static CORE_V1_HTTPGETACTION_FIELDS: [Field; 5] = [
     field("path", 1, One(String)),
     field("port", 2, One(Of(INTSTR_INTORSTRING))).omit(Omit::Never).required(),
     field("host", 3, One(String)),
-    field("scheme", 4, One(String)),
+    field("scheme", 4, One(String)).values(&VALUES_CORE_V1_URISCHEME),
     field("httpHeaders", 5, List(Of(CORE_V1_HTTPHEADER))).list(ListType::Atomic),
 ];
 static CORE_V1_HTTPHEADER_FIELDS: [Field; 2] = [
@@ -2292,7 +2362,7 @@ static CORE_V1_HOSTIP_FIELDS: [Field; 1] = [
 ];
 static CORE_V1_HOSTPATHVOLUMESOURCE_FIELDS: [Field; 2] = [
     field("path", 1, One(String)).omit(Omit::Never).required(),
-    field("type", 2, One(String)).pointer(),
+    field("type", 2, One(String)).pointer().values(&VALUES_CORE_V1_HOSTPATHTYPE),
 ];
 static CORE_V1_ISCSIPERSISTENTVOLUMESOURCE_FIELDS: [Field; 11] = [
     field("targetPortal", 1, One(String)).omit(Omit::Never).required(),
@@ -2322,7 +2392,7 @@ static CORE_V1_ISCSIVOLUMESOURCE_FIELDS: [Field; 11] = [
 ];
 static CORE_V1_IMAGEVOLUMESOURCE_FIELDS: [Field; 2] = [
     field("reference", 1, One(String)),
-    field("pullPolicy", 2, One(String)),
+    field("pullPolicy", 2, One(String)).values(&VALUES_CORE_V1_PULLPOLICY),
 ];
 static CORE_V1_IMAGEVOLUMESTATUS_FIELDS: [Field; 1] = [
     field("imageRef", 1, One(String)).required(),
@@ -2389,7 +2459,7 @@ static CORE_V1_LOCALVOLUMESOURCE_FIELDS: [Field; 2] = [
 ];
 static CORE_V1_MODIFYVOLUMESTATUS_FIELDS: [Field; 2] = [
     field("targetVolumeAttributesClassName", 1, One(String)),
-    field("status", 2, One(String)).omit(Omit::Never).required(),
+    field("status", 2, One(String)).omit(Omit::Never).required().values(&VALUES_CORE_V1_PERSISTENTVOLUMECLAIMMODIFYVOLUMESTATUS),
 ];
 static CORE_V1_NFSVOLUMESOURCE_FIELDS: [Field; 3] = [
     field("server", 1, One(String)).omit(Omit::Never).required(),
@@ -2416,7 +2486,7 @@ static CORE_V1_NAMESPACESPEC_FIELDS: [Field; 1] = [
     field("finalizers", 1, List(String)).list(ListType::Atomic),
 ];
 static CORE_V1_NAMESPACESTATUS_FIELDS: [Field; 2] = [
-    field("phase", 1, One(String)),
+    field("phase", 1, One(String)).values(&VALUES_CORE_V1_NAMESPACEPHASE),
     field("conditions", 2, List(Of(CORE_V1_NAMESPACECONDITION))).keys(&KEYS_TYPE).patch(Patch::Merge, "type"),
 ];
 static CORE_V1_NODE_FIELDS: [Field; 3] = [
@@ -2480,7 +2550,7 @@ static CORE_V1_NODESELECTOR_FIELDS: [Field; 1] = [
 ];
 static CORE_V1_NODESELECTORREQUIREMENT_FIELDS: [Field; 3] = [
     field("key", 1, One(String)).omit(Omit::Never).required(),
-    field("operator", 2, One(String)).omit(Omit::Never).required(),
+    field("operator", 2, One(String)).omit(Omit::Never).required().values(&VALUES_CORE_V1_NODESELECTOROPERATOR),
     field("values", 3, List(String)).list(ListType::Atomic),
 ];
 static CORE_V1_NODESELECTORTERM_FIELDS: [Field; 2] = [
@@ -2499,7 +2569,7 @@ static CORE_V1_NODESPEC_FIELDS: [Field; 7] = [
 static CORE_V1_NODESTATUS_FIELDS: [Field; 14] = [
     field("capacity", 1, Map(Of(QUANTITY_QUANTITY))),
     field("allocatable", 2, Map(Of(QUANTITY_QUANTITY))),
-    field("phase", 3, One(String)),
+    field("phase", 3, One(String)).values(&VALUES_CORE_V1_NODEPHASE),
     field("conditions", 4, List(Of(CORE_V1_NODECONDITION))).keys(&KEYS_TYPE).patch(Patch::Merge, "type"),
     field("addresses", 5, List(Of(CORE_V1_NODEADDRESS))).keys(&KEYS_TYPE).patch(Patch::Merge, "type"),
     field("daemonEndpoints", 6, One(Of(CORE_V1_NODEDAEMONENDPOINTS))),
@@ -2564,23 +2634,23 @@ static CORE_V1_PERSISTENTVOLUMECLAIMLIST_FIELDS: [Field; 2] = [
     field("items", 2, List(Of(CORE_V1_PERSISTENTVOLUMECLAIM))).omit(Omit::Never).required(),
 ];
 static CORE_V1_PERSISTENTVOLUMECLAIMSPEC_FIELDS: [Field; 9] = [
-    field("accessModes", 1, List(String)).list(ListType::Atomic),
+    field("accessModes", 1, List(String)).list(ListType::Atomic).values(&VALUES_CORE_V1_PERSISTENTVOLUMEACCESSMODE),
     field("selector", 4, One(Of(META_V1_LABELSELECTOR))).pointer(),
     field("resources", 2, One(Of(CORE_V1_VOLUMERESOURCEREQUIREMENTS))),
     field("volumeName", 3, One(String)),
     field("storageClassName", 5, One(String)).pointer(),
-    field("volumeMode", 6, One(String)).pointer(),
+    field("volumeMode", 6, One(String)).pointer().values(&VALUES_CORE_V1_PERSISTENTVOLUMEMODE),
     field("dataSource", 7, One(Of(CORE_V1_TYPEDLOCALOBJECTREFERENCE))).pointer(),
     field("dataSourceRef", 8, One(Of(CORE_V1_TYPEDOBJECTREFERENCE))).pointer(),
     field("volumeAttributesClassName", 9, One(String)).pointer(),
 ];
 static CORE_V1_PERSISTENTVOLUMECLAIMSTATUS_FIELDS: [Field; 8] = [
-    field("phase", 1, One(String)),
-    field("accessModes", 2, List(String)).list(ListType::Atomic),
+    field("phase", 1, One(String)).values(&VALUES_CORE_V1_PERSISTENTVOLUMECLAIMPHASE),
+    field("accessModes", 2, List(String)).list(ListType::Atomic).values(&VALUES_CORE_V1_PERSISTENTVOLUMEACCESSMODE),
     field("capacity", 3, Map(Of(QUANTITY_QUANTITY))),
     field("conditions", 4, List(Of(CORE_V1_PERSISTENTVOLUMECLAIMCONDITION))).keys(&KEYS_TYPE).patch(Patch::Merge, "type"),
     field("allocatedResources", 5, Map(Of(QUANTITY_QUANTITY))),
-    field("allocatedResourceStatuses", 7, Map(String)).atomic(false),
+    field("allocatedResourceStatuses", 7, Map(String)).atomic(false).values(&VALUES_CORE_V1_CLAIMRESOURCESTATUS),
     field("currentVolumeAttributesClassName", 8, One(String)).pointer(),
     field("modifyVolumeStatus", 9, One(Of(CORE_V1_MODIFYVOLUMESTATUS))).pointer(),
 ];
@@ -2623,17 +2693,17 @@ static CORE_V1_PERSISTENTVOLUMESOURCE_FIELDS: [Field; 22] = [
 static CORE_V1_PERSISTENTVOLUMESPEC_FIELDS: [Field; 10] = [
     field("capacity", 1, Map(Of(QUANTITY_QUANTITY))),
     field("", 2, One(Of(CORE_V1_PERSISTENTVOLUMESOURCE))).inline(),
-    field("accessModes", 3, List(String)).list(ListType::Atomic),
+    field("accessModes", 3, List(String)).list(ListType::Atomic).values(&VALUES_CORE_V1_PERSISTENTVOLUMEACCESSMODE),
     field("claimRef", 4, One(Of(CORE_V1_OBJECTREFERENCE))).pointer().atomic(false),
-    field("persistentVolumeReclaimPolicy", 5, One(String)),
+    field("persistentVolumeReclaimPolicy", 5, One(String)).values(&VALUES_CORE_V1_PERSISTENTVOLUMERECLAIMPOLICY),
     field("storageClassName", 6, One(String)),
     field("mountOptions", 7, List(String)).list(ListType::Atomic),
-    field("volumeMode", 8, One(String)).pointer(),
+    field("volumeMode", 8, One(String)).pointer().values(&VALUES_CORE_V1_PERSISTENTVOLUMEMODE),
     field("nodeAffinity", 9, One(Of(CORE_V1_VOLUMENODEAFFINITY))).pointer(),
     field("volumeAttributesClassName", 10, One(String)).pointer(),
 ];
 static CORE_V1_PERSISTENTVOLUMESTATUS_FIELDS: [Field; 4] = [
-    field("phase", 1, One(String)),
+    field("phase", 1, One(String)).values(&VALUES_CORE_V1_PERSISTENTVOLUMEPHASE),
     field("message", 2, One(String)),
     field("reason", 3, One(String)),
     field("lastPhaseTransitionTime", 4, One(Of(META_V1_TIME))).pointer(),
@@ -2762,10 +2832,10 @@ static CORE_V1_PODSECURITYCONTEXT_FIELDS: [Field; 13] = [
     field("runAsGroup", 6, One(Int64)).pointer(),
     field("runAsNonRoot", 3, One(Bool)).pointer(),
     field("supplementalGroups", 4, List(Int64)).list(ListType::Atomic),
-    field("supplementalGroupsPolicy", 12, One(String)).pointer(),
+    field("supplementalGroupsPolicy", 12, One(String)).pointer().values(&VALUES_CORE_V1_SUPPLEMENTALGROUPSPOLICY),
     field("fsGroup", 5, One(Int64)).pointer(),
     field("sysctls", 7, List(Of(CORE_V1_SYSCTL))).list(ListType::Atomic),
-    field("fsGroupChangePolicy", 9, One(String)).pointer(),
+    field("fsGroupChangePolicy", 9, One(String)).pointer().values(&VALUES_CORE_V1_PODFSGROUPCHANGEPOLICY),
     field("seccompProfile", 10, One(Of(CORE_V1_SECCOMPPROFILE))).pointer(),
     field("appArmorProfile", 11, One(Of(CORE_V1_APPARMORPROFILE))).pointer(),
     field("seLinuxChangePolicy", 13, One(String)).pointer(),
@@ -2778,10 +2848,10 @@ static CORE_V1_PODSPEC_FIELDS: [Field; 42] = [
     field("initContainers", 20, List(Of(CORE_V1_CONTAINER))).keys(&KEYS_NAME).patch(Patch::Merge, "name"),
     field("containers", 2, List(Of(CORE_V1_CONTAINER))).omit(Omit::Never).required().keys(&KEYS_NAME).patch(Patch::Merge, "name"),
     field("ephemeralContainers", 34, List(Of(CORE_V1_EPHEMERALCONTAINER))).keys(&KEYS_NAME).patch(Patch::Merge, "name"),
-    field("restartPolicy", 3, One(String)),
+    field("restartPolicy", 3, One(String)).values(&VALUES_CORE_V1_RESTARTPOLICY),
     field("terminationGracePeriodSeconds", 4, One(Int64)).pointer(),
     field("activeDeadlineSeconds", 5, One(Int64)).pointer(),
-    field("dnsPolicy", 6, One(String)),
+    field("dnsPolicy", 6, One(String)).values(&VALUES_CORE_V1_DNSPOLICY),
     field("nodeSelector", 7, Map(String)).atomic(true),
     field("serviceAccountName", 8, One(String)),
     field("serviceAccount", 9, One(String)),
@@ -2805,7 +2875,7 @@ static CORE_V1_PODSPEC_FIELDS: [Field; 42] = [
     field("readinessGates", 28, List(Of(CORE_V1_PODREADINESSGATE))).list(ListType::Atomic),
     field("runtimeClassName", 29, One(String)).pointer(),
     field("enableServiceLinks", 30, One(Bool)).pointer(),
-    field("preemptionPolicy", 31, One(String)).pointer(),
+    field("preemptionPolicy", 31, One(String)).pointer().values(&VALUES_CORE_V1_PREEMPTIONPOLICY),
     field("overhead", 32, Map(Of(QUANTITY_QUANTITY))),
     field("topologySpreadConstraints", 33, List(Of(CORE_V1_TOPOLOGYSPREADCONSTRAINT))).keys(&KEYS_TOPOLOGYKEY_WHENUNSATISFIABLE).patch(Patch::Merge, "topologyKey"),
     field("setHostnameAsFQDN", 35, One(Bool)).pointer(),
@@ -2819,7 +2889,7 @@ static CORE_V1_PODSPEC_FIELDS: [Field; 42] = [
 ];
 static CORE_V1_PODSTATUS_FIELDS: [Field; 21] = [
     field("observedGeneration", 17, One(Int64)),
-    field("phase", 1, One(String)),
+    field("phase", 1, One(String)).values(&VALUES_CORE_V1_PODPHASE),
     field("conditions", 2, List(Of(CORE_V1_PODCONDITION))).keys(&KEYS_TYPE).patch(Patch::Merge, "type"),
     field("message", 3, One(String)),
     field("reason", 4, One(String)),
@@ -2831,7 +2901,7 @@ static CORE_V1_PODSTATUS_FIELDS: [Field; 21] = [
     field("startTime", 7, One(Of(META_V1_TIME))).pointer(),
     field("initContainerStatuses", 10, List(Of(CORE_V1_CONTAINERSTATUS))).list(ListType::Atomic),
     field("containerStatuses", 8, List(Of(CORE_V1_CONTAINERSTATUS))).list(ListType::Atomic),
-    field("qosClass", 9, One(String)),
+    field("qosClass", 9, One(String)).values(&VALUES_CORE_V1_PODQOSCLASS),
     field("ephemeralContainerStatuses", 13, List(Of(CORE_V1_CONTAINERSTATUS))).list(ListType::Atomic),
     field("resize", 14, One(String)),
     field("resourceClaimStatuses", 15, List(Of(CORE_V1_PODRESOURCECLAIMSTATUS))).keys(&KEYS_NAME).patch(Patch::MergeRetainKeys, "name"),
@@ -2858,7 +2928,7 @@ static CORE_V1_PODTEMPLATESPEC_FIELDS: [Field; 2] = [
 ];
 static CORE_V1_PORTSTATUS_FIELDS: [Field; 3] = [
     field("port", 1, One(Int32)).omit(Omit::Never).required(),
-    field("protocol", 2, One(String)).omit(Omit::Never).required(),
+    field("protocol", 2, One(String)).omit(Omit::Never).required().values(&VALUES_CORE_V1_PROTOCOL),
     field("error", 3, One(String)).pointer(),
 ];
 static CORE_V1_PORTWORXVOLUMESOURCE_FIELDS: [Field; 3] = [
@@ -2986,7 +3056,7 @@ static CORE_V1_RESOURCEQUOTALIST_FIELDS: [Field; 2] = [
 ];
 static CORE_V1_RESOURCEQUOTASPEC_FIELDS: [Field; 3] = [
     field("hard", 1, Map(Of(QUANTITY_QUANTITY))),
-    field("scopes", 2, List(String)).list(ListType::Atomic),
+    field("scopes", 2, List(String)).list(ListType::Atomic).values(&VALUES_CORE_V1_RESOURCEQUOTASCOPE),
     field("scopeSelector", 3, One(Of(CORE_V1_SCOPESELECTOR))).pointer(),
 ];
 static CORE_V1_RESOURCEQUOTASTATUS_FIELDS: [Field; 2] = [
@@ -3036,12 +3106,12 @@ static CORE_V1_SCOPESELECTOR_FIELDS: [Field; 1] = [
     field("matchExpressions", 1, List(Of(CORE_V1_SCOPEDRESOURCESELECTORREQUIREMENT))).list(ListType::Atomic),
 ];
 static CORE_V1_SCOPEDRESOURCESELECTORREQUIREMENT_FIELDS: [Field; 3] = [
-    field("scopeName", 1, One(String)).omit(Omit::Never).required(),
-    field("operator", 2, One(String)).omit(Omit::Never).required(),
+    field("scopeName", 1, One(String)).omit(Omit::Never).required().values(&VALUES_CORE_V1_RESOURCEQUOTASCOPE),
+    field("operator", 2, One(String)).omit(Omit::Never).required().values(&VALUES_CORE_V1_SCOPESELECTOROPERATOR),
     field("values", 3, List(String)).list(ListType::Atomic),
 ];
 static CORE_V1_SECCOMPPROFILE_FIELDS: [Field; 2] = [
-    field("type", 1, One(String)).omit(Omit::Never).required(),
+    field("type", 1, One(String)).omit(Omit::Never).required().values(&VALUES_CORE_V1_SECCOMPPROFILETYPE),
     field("localhostProfile", 2, One(String)).pointer(),
 ];
 static CORE_V1_SECRET_FIELDS: [Field; 5] = [
@@ -3089,7 +3159,7 @@ static CORE_V1_SECURITYCONTEXT_FIELDS: [Field; 12] = [
     field("runAsNonRoot", 5, One(Bool)).pointer(),
     field("readOnlyRootFilesystem", 6, One(Bool)).pointer(),
     field("allowPrivilegeEscalation", 7, One(Bool)).pointer(),
-    field("procMount", 9, One(String)).pointer(),
+    field("procMount", 9, One(String)).pointer().values(&VALUES_CORE_V1_PROCMOUNTTYPE),
     field("seccompProfile", 11, One(Of(CORE_V1_SECCOMPPROFILE))).pointer(),
     field("appArmorProfile", 12, One(Of(CORE_V1_APPARMORPROFILE))).pointer(),
 ];
@@ -3122,7 +3192,7 @@ static CORE_V1_SERVICELIST_FIELDS: [Field; 2] = [
 ];
 static CORE_V1_SERVICEPORT_FIELDS: [Field; 6] = [
     field("name", 1, One(String)),
-    field("protocol", 2, One(String)).default("\"TCP\""),
+    field("protocol", 2, One(String)).default("\"TCP\"").values(&VALUES_CORE_V1_PROTOCOL),
     field("appProtocol", 6, One(String)).pointer(),
     field("port", 3, One(Int32)).omit(Omit::Never).required(),
     field("targetPort", 4, One(Of(INTSTR_INTORSTRING))),
@@ -3136,21 +3206,21 @@ static CORE_V1_SERVICESPEC_FIELDS: [Field; 20] = [
     field("selector", 2, Map(String)).atomic(true),
     field("clusterIP", 3, One(String)),
     field("clusterIPs", 18, List(String)).list(ListType::Atomic),
-    field("type", 4, One(String)),
+    field("type", 4, One(String)).values(&VALUES_CORE_V1_SERVICETYPE),
     field("externalIPs", 5, List(String)).list(ListType::Atomic),
-    field("sessionAffinity", 7, One(String)),
+    field("sessionAffinity", 7, One(String)).values(&VALUES_CORE_V1_SERVICEAFFINITY),
     field("loadBalancerIP", 8, One(String)),
     field("loadBalancerSourceRanges", 9, List(String)).list(ListType::Atomic),
     field("externalName", 10, One(String)),
-    field("externalTrafficPolicy", 11, One(String)),
+    field("externalTrafficPolicy", 11, One(String)).values(&VALUES_CORE_V1_SERVICEEXTERNALTRAFFICPOLICY),
     field("healthCheckNodePort", 12, One(Int32)),
     field("publishNotReadyAddresses", 13, One(Bool)),
     field("sessionAffinityConfig", 14, One(Of(CORE_V1_SESSIONAFFINITYCONFIG))).pointer(),
     field("ipFamilies", 19, List(String)).list(ListType::Atomic),
-    field("ipFamilyPolicy", 17, One(String)).pointer(),
+    field("ipFamilyPolicy", 17, One(String)).pointer().values(&VALUES_CORE_V1_IPFAMILYPOLICY),
     field("allocateLoadBalancerNodePorts", 20, One(Bool)).pointer(),
     field("loadBalancerClass", 21, One(String)).pointer(),
-    field("internalTrafficPolicy", 22, One(String)).pointer(),
+    field("internalTrafficPolicy", 22, One(String)).pointer().values(&VALUES_CORE_V1_SERVICEINTERNALTRAFFICPOLICY),
     field("trafficDistribution", 23, One(String)).pointer(),
 ];
 static CORE_V1_SERVICESTATUS_FIELDS: [Field; 2] = [
@@ -3188,14 +3258,14 @@ static CORE_V1_TCPSOCKETACTION_FIELDS: [Field; 2] = [
 static CORE_V1_TAINT_FIELDS: [Field; 4] = [
     field("key", 1, One(String)).omit(Omit::Never).required(),
     field("value", 2, One(String)),
-    field("effect", 3, One(String)).omit(Omit::Never).required(),
+    field("effect", 3, One(String)).omit(Omit::Never).required().values(&VALUES_CORE_V1_TAINTEFFECT),
     field("timeAdded", 4, One(Of(META_V1_TIME))).pointer(),
 ];
 static CORE_V1_TOLERATION_FIELDS: [Field; 5] = [
     field("key", 1, One(String)),
-    field("operator", 2, One(String)),
+    field("operator", 2, One(String)).values(&VALUES_CORE_V1_TOLERATIONOPERATOR),
     field("value", 3, One(String)),
-    field("effect", 4, One(String)),
+    field("effect", 4, One(String)).values(&VALUES_CORE_V1_TAINTEFFECT),
     field("tolerationSeconds", 5, One(Int64)).pointer(),
 ];
 static CORE_V1_TOPOLOGYSELECTORLABELREQUIREMENT_FIELDS: [Field; 2] = [
@@ -3208,11 +3278,11 @@ static CORE_V1_TOPOLOGYSELECTORTERM_FIELDS: [Field; 1] = [
 static CORE_V1_TOPOLOGYSPREADCONSTRAINT_FIELDS: [Field; 8] = [
     field("maxSkew", 1, One(Int32)).omit(Omit::Never).required(),
     field("topologyKey", 2, One(String)).omit(Omit::Never).required(),
-    field("whenUnsatisfiable", 3, One(String)).omit(Omit::Never).required(),
+    field("whenUnsatisfiable", 3, One(String)).omit(Omit::Never).required().values(&VALUES_CORE_V1_UNSATISFIABLECONSTRAINTACTION),
     field("labelSelector", 4, One(Of(META_V1_LABELSELECTOR))).pointer(),
     field("minDomains", 5, One(Int32)).pointer(),
-    field("nodeAffinityPolicy", 6, One(String)).pointer(),
-    field("nodeTaintsPolicy", 7, One(String)).pointer(),
+    field("nodeAffinityPolicy", 6, One(String)).pointer().values(&VALUES_CORE_V1_NODEINCLUSIONPOLICY),
+    field("nodeTaintsPolicy", 7, One(String)).pointer().values(&VALUES_CORE_V1_NODEINCLUSIONPOLICY),
     field("matchLabelKeys", 8, List(String)).list(ListType::Atomic),
 ];
 static CORE_V1_TYPEDLOCALOBJECTREFERENCE_FIELDS: [Field; 3] = [
@@ -3240,7 +3310,7 @@ static CORE_V1_VOLUMEMOUNT_FIELDS: [Field; 7] = [
     field("recursiveReadOnly", 7, One(String)).pointer(),
     field("mountPath", 3, One(String)).omit(Omit::Never).required(),
     field("subPath", 4, One(String)),
-    field("mountPropagation", 5, One(String)).pointer(),
+    field("mountPropagation", 5, One(String)).pointer().values(&VALUES_CORE_V1_MOUNTPROPAGATIONMODE),
     field("subPathExpr", 6, One(String)),
 ];
 static CORE_V1_VOLUMEMOUNTSTATUS_FIELDS: [Field; 5] = [
@@ -3337,13 +3407,13 @@ static DISCOVERY_V1_ENDPOINTHINTS_FIELDS: [Field; 2] = [
 ];
 static DISCOVERY_V1_ENDPOINTPORT_FIELDS: [Field; 4] = [
     field("name", 1, One(String)).pointer(),
-    field("protocol", 2, One(String)).pointer(),
+    field("protocol", 2, One(String)).pointer().values(&VALUES_CORE_V1_PROTOCOL),
     field("port", 3, One(Int32)).pointer(),
     field("appProtocol", 4, One(String)).pointer(),
 ];
 static DISCOVERY_V1_ENDPOINTSLICE_FIELDS: [Field; 4] = [
     field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
-    field("addressType", 4, One(String)).omit(Omit::Never).required(),
+    field("addressType", 4, One(String)).omit(Omit::Never).required().values(&VALUES_DISCOVERY_V1_ADDRESSTYPE),
     field("endpoints", 2, List(Of(DISCOVERY_V1_ENDPOINT))).omit(Omit::Never).list(ListType::Atomic),
     field("ports", 3, List(Of(DISCOVERY_V1_ENDPOINTPORT))).omit(Omit::Never).list(ListType::Atomic),
 ];
@@ -3725,7 +3795,7 @@ static META_V1_WATCHEVENT_FIELDS: [Field; 2] = [
 ];
 static NETWORKING_V1_HTTPINGRESSPATH_FIELDS: [Field; 3] = [
     field("path", 1, One(String)),
-    field("pathType", 3, One(String)).pointer().omit(Omit::Never).required(),
+    field("pathType", 3, One(String)).pointer().omit(Omit::Never).required().values(&VALUES_NETWORKING_V1_PATHTYPE),
     field("backend", 2, One(Of(NETWORKING_V1_INGRESSBACKEND))).omit(Omit::Never).required(),
 ];
 static NETWORKING_V1_HTTPINGRESSRULEVALUE_FIELDS: [Field; 1] = [
@@ -3788,7 +3858,7 @@ static NETWORKING_V1_INGRESSLOADBALANCERSTATUS_FIELDS: [Field; 1] = [
 ];
 static NETWORKING_V1_INGRESSPORTSTATUS_FIELDS: [Field; 3] = [
     field("port", 1, One(Int32)).omit(Omit::Never).required(),
-    field("protocol", 2, One(String)).omit(Omit::Never).required(),
+    field("protocol", 2, One(String)).omit(Omit::Never).required().values(&VALUES_CORE_V1_PROTOCOL),
     field("error", 3, One(String)).pointer(),
 ];
 static NETWORKING_V1_INGRESSRULE_FIELDS: [Field; 2] = [
@@ -3837,7 +3907,7 @@ static NETWORKING_V1_NETWORKPOLICYPEER_FIELDS: [Field; 3] = [
     field("ipBlock", 3, One(Of(NETWORKING_V1_IPBLOCK))).pointer(),
 ];
 static NETWORKING_V1_NETWORKPOLICYPORT_FIELDS: [Field; 3] = [
-    field("protocol", 1, One(String)).pointer(),
+    field("protocol", 1, One(String)).pointer().values(&VALUES_CORE_V1_PROTOCOL),
     field("port", 2, One(Of(INTSTR_INTORSTRING))).pointer(),
     field("endPort", 3, One(Int32)).pointer(),
 ];
@@ -3845,7 +3915,7 @@ static NETWORKING_V1_NETWORKPOLICYSPEC_FIELDS: [Field; 4] = [
     field("podSelector", 1, One(Of(META_V1_LABELSELECTOR))).omit(Omit::Never),
     field("ingress", 2, List(Of(NETWORKING_V1_NETWORKPOLICYINGRESSRULE))).list(ListType::Atomic),
     field("egress", 3, List(Of(NETWORKING_V1_NETWORKPOLICYEGRESSRULE))).list(ListType::Atomic),
-    field("policyTypes", 4, List(String)).list(ListType::Atomic),
+    field("policyTypes", 4, List(String)).list(ListType::Atomic).values(&VALUES_NETWORKING_V1_POLICYTYPE),
 ];
 static NETWORKING_V1_PARENTREFERENCE_FIELDS: [Field; 4] = [
     field("group", 1, One(String)),
@@ -3906,7 +3976,7 @@ static POLICY_V1_PODDISRUPTIONBUDGETSPEC_FIELDS: [Field; 4] = [
     field("minAvailable", 1, One(Of(INTSTR_INTORSTRING))).pointer(),
     field("selector", 2, One(Of(META_V1_LABELSELECTOR))).pointer().patch(Patch::Replace, ""),
     field("maxUnavailable", 3, One(Of(INTSTR_INTORSTRING))).pointer(),
-    field("unhealthyPodEvictionPolicy", 4, One(String)).pointer(),
+    field("unhealthyPodEvictionPolicy", 4, One(String)).pointer().values(&VALUES_POLICY_V1_UNHEALTHYPODEVICTIONPOLICYTYPE),
 ];
 static POLICY_V1_PODDISRUPTIONBUDGETSTATUS_FIELDS: [Field; 7] = [
     field("observedGeneration", 1, One(Int64)),
@@ -4026,7 +4096,7 @@ static RESOURCE_V1_DEVICE_FIELDS: [Field; 13] = [
     field("nodeAllocatableResourceMappings", 13, Map(Of(RESOURCE_V1_NODEALLOCATABLERESOURCEMAPPING))),
 ];
 static RESOURCE_V1_DEVICEALLOCATIONCONFIGURATION_FIELDS: [Field; 3] = [
-    field("source", 1, One(String)).omit(Omit::Never).required(),
+    field("source", 1, One(String)).omit(Omit::Never).required().values(&VALUES_RESOURCE_V1_ALLOCATIONCONFIGSOURCE),
     field("requests", 2, List(String)).list(ListType::Atomic),
     field("", 3, One(Of(RESOURCE_V1_DEVICECONFIGURATION))).inline(),
 ];
@@ -4109,7 +4179,7 @@ static RESOURCE_V1_DEVICESUBREQUEST_FIELDS: [Field; 7] = [
     field("name", 1, One(String)).omit(Omit::Never).required(),
     field("deviceClassName", 2, One(String)).omit(Omit::Never).required(),
     field("selectors", 3, List(Of(RESOURCE_V1_DEVICESELECTOR))).list(ListType::Atomic),
-    field("allocationMode", 4, One(String)),
+    field("allocationMode", 4, One(String)).values(&VALUES_RESOURCE_V1_DEVICEALLOCATIONMODE),
     field("count", 5, One(Int64)),
     field("tolerations", 6, List(Of(RESOURCE_V1_DEVICETOLERATION))).list(ListType::Atomic),
     field("capacity", 7, One(Of(RESOURCE_V1_CAPACITYREQUIREMENTS))).pointer(),
@@ -4117,20 +4187,20 @@ static RESOURCE_V1_DEVICESUBREQUEST_FIELDS: [Field; 7] = [
 static RESOURCE_V1_DEVICETAINT_FIELDS: [Field; 4] = [
     field("key", 1, One(String)).omit(Omit::Never).required(),
     field("value", 2, One(String)),
-    field("effect", 3, One(String)).omit(Omit::Never).required(),
+    field("effect", 3, One(String)).omit(Omit::Never).required().values(&VALUES_RESOURCE_V1_DEVICETAINTEFFECT),
     field("timeAdded", 4, One(Of(META_V1_TIME))).pointer(),
 ];
 static RESOURCE_V1_DEVICETOLERATION_FIELDS: [Field; 5] = [
     field("key", 1, One(String)),
-    field("operator", 2, One(String)).default("\"Equal\""),
+    field("operator", 2, One(String)).default("\"Equal\"").values(&VALUES_RESOURCE_V1_DEVICETOLERATIONOPERATOR),
     field("value", 3, One(String)),
-    field("effect", 4, One(String)),
+    field("effect", 4, One(String)).values(&VALUES_RESOURCE_V1_DEVICETAINTEFFECT),
     field("tolerationSeconds", 5, One(Int64)).pointer(),
 ];
 static RESOURCE_V1_EXACTDEVICEREQUEST_FIELDS: [Field; 7] = [
     field("deviceClassName", 1, One(String)).omit(Omit::Never).required(),
     field("selectors", 2, List(Of(RESOURCE_V1_DEVICESELECTOR))).list(ListType::Atomic),
-    field("allocationMode", 3, One(String)),
+    field("allocationMode", 3, One(String)).values(&VALUES_RESOURCE_V1_DEVICEALLOCATIONMODE),
     field("count", 4, One(Int64)),
     field("adminAccess", 5, One(Bool)).pointer(),
     field("tolerations", 6, List(Of(RESOURCE_V1_DEVICETOLERATION))).list(ListType::Atomic),
@@ -4216,7 +4286,7 @@ static SCHEDULING_V1_PRIORITYCLASS_FIELDS: [Field; 5] = [
     field("value", 2, One(Int32)).omit(Omit::Never),
     field("globalDefault", 3, One(Bool)),
     field("description", 4, One(String)),
-    field("preemptionPolicy", 5, One(String)).pointer(),
+    field("preemptionPolicy", 5, One(String)).pointer().values(&VALUES_CORE_V1_PREEMPTIONPOLICY),
 ];
 static SCHEDULING_V1_PRIORITYCLASSLIST_FIELDS: [Field; 2] = [
     field("metadata", 1, One(Of(META_V1_LISTMETA))),
@@ -4235,7 +4305,7 @@ static STORAGE_V1_CSIDRIVERSPEC_FIELDS: [Field; 11] = [
     field("podInfoOnMount", 2, One(Bool)).pointer(),
     field("volumeLifecycleModes", 3, List(String)).list(ListType::Set),
     field("storageCapacity", 4, One(Bool)).pointer(),
-    field("fsGroupPolicy", 5, One(String)).pointer(),
+    field("fsGroupPolicy", 5, One(String)).pointer().values(&VALUES_STORAGE_V1_FSGROUPPOLICY),
     field("tokenRequests", 6, List(Of(STORAGE_V1_TOKENREQUEST))).list(ListType::Atomic),
     field("requiresRepublish", 7, One(Bool)).pointer(),
     field("seLinuxMount", 8, One(Bool)).pointer(),
@@ -4275,10 +4345,10 @@ static STORAGE_V1_STORAGECLASS_FIELDS: [Field; 8] = [
     field("metadata", 1, One(Of(META_V1_OBJECTMETA))),
     field("provisioner", 2, One(String)).omit(Omit::Never).required(),
     field("parameters", 3, Map(String)),
-    field("reclaimPolicy", 4, One(String)).pointer(),
+    field("reclaimPolicy", 4, One(String)).pointer().values(&VALUES_CORE_V1_PERSISTENTVOLUMERECLAIMPOLICY),
     field("mountOptions", 5, List(String)).list(ListType::Atomic),
     field("allowVolumeExpansion", 6, One(Bool)).pointer(),
-    field("volumeBindingMode", 7, One(String)).pointer(),
+    field("volumeBindingMode", 7, One(String)).pointer().values(&VALUES_STORAGE_V1_VOLUMEBINDINGMODE),
     field("allowedTopologies", 8, List(Of(CORE_V1_TOPOLOGYSELECTORTERM))).list(ListType::Atomic),
 ];
 static STORAGE_V1_STORAGECLASSLIST_FIELDS: [Field; 2] = [

@@ -19,6 +19,7 @@ mod check;
 mod declared;
 mod decode;
 mod defaults;
+mod descriptions;
 #[rustfmt::skip]
 mod generated;
 mod go;

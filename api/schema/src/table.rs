@@ -86,6 +86,8 @@ pub struct Field {
     pub required: bool,
     /// JSON text of a default that changes the object (zero defaults of plain fields are not here).
     pub default: Option<Text>,
+    /// The values that a string, or each string of a list or map, is known to have; empty where anything may be.
+    pub values: &'static [&'static str],
     pub list: ListType,
     /// Keys of a `ListType::Map`.
     pub keys: Cow<'static, [Text]>,
@@ -303,6 +305,7 @@ pub(crate) const fn field(json: &'static str, number: u32, shape: Shape) -> Fiel
         omit: Omit::Empty,
         required: false,
         default: None,
+        values: &[],
         list: ListType::Unset,
         keys: Cow::Borrowed(&[]),
         atomic: None,
@@ -334,6 +337,11 @@ impl Field {
 
     pub(crate) const fn default(mut self, json: &'static str) -> Self {
         put(&mut self.default, Some(Cow::Borrowed(json)));
+        self
+    }
+
+    pub(crate) const fn values(mut self, values: &'static [&'static str]) -> Self {
+        self.values = values;
         self
     }
 

@@ -207,4 +207,44 @@ mod tests {
         assert!(document.pointer("/paths/~1apis~1example.com~1v1~1ones/get").is_some());
         assert!(document.pointer("/definitions/io.k8s.api.core.v1.Pod").is_some());
     }
+
+    /// Types and properties of a definition's document without a word about them.
+    fn undescribed(definitions: &Value) -> Vec<String> {
+        let silent = |value: &Value| value["description"].as_str().is_none_or(str::is_empty);
+        let mut found = Vec::new();
+        for (name, definition) in definitions.as_object().unwrap() {
+            if silent(definition) {
+                found.push(name.clone());
+            }
+            let properties = definition["properties"].as_object().into_iter().flatten();
+            found.extend(properties.filter(|(_, one)| silent(one)).map(|(field, _)| format!("{name}.{field}")));
+        }
+        found
+    }
+
+    #[test]
+    fn every_type_and_field_is_described() {
+        let whole = v2(builtin(), routes::builtin());
+        assert_eq!(undescribed(&whole["definitions"]), Vec::<String>::new());
+        for (group, version) in crate::openapi::group_versions(&Kinds::default()) {
+            let document = v3(builtin(), group, version, routes::builtin());
+            assert_eq!(undescribed(&document["components"]["schemas"]), Vec::<String>::new(), "{group}/{version}");
+        }
+    }
+
+    #[test]
+    fn custom_kinds_are_described_as_far_as_all_objects_are() {
+        let described = Described::of(&Kinds::with(kinds("ones", 1)), &Described::default());
+        let text = assembled(described.parts(Written::Json), Written::Json);
+        let document: Value = serde_json::from_slice(&text).unwrap();
+        let own = &document["definitions"]["com.example.v1.ones"]["properties"];
+        let list = &document["definitions"]["com.example.v1.onesList"]["properties"];
+        let pod = &document["definitions"]["io.k8s.api.core.v1.Pod"]["properties"];
+        let pods = &document["definitions"]["io.k8s.api.core.v1.PodList"]["properties"];
+        for field in ["apiVersion", "kind", "metadata"] {
+            assert!(pod[field]["description"].is_string());
+            assert_eq!(own[field]["description"], pod[field]["description"], "{field}");
+            assert_eq!(list[field]["description"], pods[field]["description"], "{field}");
+        }
+    }
 }

@@ -96,6 +96,7 @@ impl<'a> Kubectl<'a> {
     fn does_what_newer_ones_do(&self) {
         let events = self.k(&["events", "--for", "deployment/web"]);
         assert!(events.contains("ScalingReplicaSet") && events.contains("Deployment/web"), "{events}");
+        self.explains_values();
         self.knows_who_asks();
         self.debugs();
         self.has_certificates_signed();
@@ -178,7 +179,18 @@ impl<'a> Kubectl<'a> {
         let tree = self.k(&["explain", "deployment", "--recursive"]);
         assert!(tree.contains("terminationGracePeriodSeconds") && tree.contains("maxUnavailable"), "{tree}");
         let field = self.k(&["explain", "pod.spec.containers.resources.limits"]);
-        assert!(field.contains("limits"), "{field}");
+        assert!(field.contains("limits") && field.contains("At most this much."), "{field}");
+        for path in ["pod", "pod.spec", "pod.spec.containers.livenessProbe", "deployment.spec.strategy", "configmaps"] {
+            let said = self.k(&["explain", path]);
+            assert!(said.contains("DESCRIPTION:"), "{said}");
+            assert!(!said.contains("<no description>") && !said.contains("<empty>"), "{said}");
+        }
+    }
+
+    fn explains_values(&self) {
+        let field = self.k(&["explain", "pod.spec.restartPolicy"]);
+        let values = field.split("ENUM:").nth(1).unwrap_or_else(|| panic!("no values in {field}"));
+        assert_eq!(values.split_whitespace().take(3).collect::<Vec<_>>(), ["Always", "Never", "OnFailure"]);
     }
 
     /// What is told of one map, from its beginning to its end.

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use kontiki_model::Faults;
+use kontiki_schema::ids;
 use serde_json::Value;
 
 use super::{APPROVED, DENIED, FAILED, pem};
@@ -20,31 +21,6 @@ pub enum Part {
     Certificate,
 }
 
-const USAGES: [&str; 23] = [
-    "any",
-    "cert sign",
-    "client auth",
-    "code signing",
-    "content commitment",
-    "crl sign",
-    "data encipherment",
-    "decipher only",
-    "digital signature",
-    "email protection",
-    "encipher only",
-    "ipsec end system",
-    "ipsec tunnel",
-    "ipsec user",
-    "key agreement",
-    "key encipherment",
-    "microsoft sgc",
-    "netscape sgc",
-    "ocsp signing",
-    "s/mime",
-    "server auth",
-    "signing",
-    "timestamping",
-];
 const SECONDS_MIN: i64 = 600;
 const CONDITIONS: &str = "status.conditions";
 
@@ -96,7 +72,8 @@ fn contents(request: &Value, old: Option<&Value>, faults: &mut Faults) {
     }
     for (index, usage) in usages.iter().enumerate() {
         let path = format!("spec.usages[{index}]");
-        fields::one_of(usage, path.as_str(), &USAGES, faults);
+        let field = (ids::CERTIFICATES_V1_CERTIFICATESIGNINGREQUESTSPEC, "usages");
+        fields::known(usage, field, path.as_str(), faults);
         if usages[..index].contains(usage) {
             faults.duplicate(path, *usage);
         }

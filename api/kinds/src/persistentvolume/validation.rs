@@ -1,13 +1,14 @@
 //! Which PersistentVolumes are valid, and what of one may change.
 
 use kontiki_model::Faults;
+use kontiki_schema::ids;
 use serde_json::Value;
 
 use crate::pod;
 use crate::tree::{at, members, missing, text};
 use crate::volumes::rules;
 use crate::volumes::source::{self, Source};
-use crate::{metadata, volumes};
+use crate::{fields, metadata, volumes};
 
 /// In Kubernetes' order.
 const SOURCES: &[Source] = &[
@@ -40,8 +41,9 @@ pub fn validate(volume: &Value, faults: &mut Faults) {
     volumes::validate_access_modes(spec, "", "spec", faults);
     validate_capacity(at(spec, "/capacity"), faults);
     let policy = text(spec, "/persistentVolumeReclaimPolicy");
-    if !matches!(policy, "" | "Delete" | "Recycle" | "Retain") {
-        faults.not_supported("spec.persistentVolumeReclaimPolicy", policy, &["Delete", "Recycle", "Retain"]);
+    if !policy.is_empty() {
+        let field = (ids::CORE_V1_PERSISTENTVOLUMESPEC, "persistentVolumeReclaimPolicy");
+        fields::known(policy, field, "spec.persistentVolumeReclaimPolicy", faults);
     }
     validate_affinity(at(spec, "/nodeAffinity"), faults);
     let source = source::validate(spec, SOURCES, "spec", faults);

@@ -3,10 +3,11 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use kontiki_model::{FaultKind, Faults};
+use kontiki_schema::ids;
 use serde_json::Value;
 
 use super::{environment, mounts, probes, requirements, restarts, security};
-use crate::fields::one_of;
+use crate::fields::known;
 use crate::names::{label, port_name, port_number, report};
 use crate::tree::{at, int, list, missing, text};
 
@@ -130,7 +131,7 @@ fn validate_any(container: &Value, scope: &Scope<'_>, path: &str, faults: &mut F
 pub fn pull_policy(policy: &str, path: &str, faults: &mut Faults) {
     match policy {
         "" => faults.required(path, ""),
-        policy => one_of(policy, path, &["Always", "IfNotPresent", "Never"], faults),
+        policy => known(policy, (ids::CORE_V1_CONTAINER, "imagePullPolicy"), path, faults),
     }
 }
 
@@ -157,9 +158,8 @@ fn ports(container: &Value, path: &str, faults: &mut Faults) {
             number_in_range(host, &format!("{path}.hostPort"), faults);
         }
         match text(port, "/protocol") {
-            "TCP" | "UDP" | "SCTP" => {}
             "" => faults.required(format!("{path}.protocol"), ""),
-            other => faults.not_supported(format!("{path}.protocol"), other, &["SCTP", "TCP", "UDP"]),
+            other => known(other, (ids::CORE_V1_CONTAINERPORT, "protocol"), format!("{path}.protocol"), faults),
         }
     }
 }

@@ -1,8 +1,10 @@
 //! Which probes and lifecycle hooks are valid.
 
 use kontiki_model::Faults;
+use kontiki_schema::ids;
 use serde_json::Value;
 
+use crate::fields::known;
 use crate::names::{port_name, port_number, report};
 use crate::tree::{at, int, list, missing, text};
 
@@ -90,10 +92,7 @@ fn validate_http(get: &Value, path: &str, faults: &mut Faults) {
         faults.required(format!("{path}.path"), "");
     }
     validate_port(at(get, "/port"), &format!("{path}.port"), faults);
-    match text(get, "/scheme") {
-        "HTTP" | "HTTPS" => {}
-        other => faults.not_supported(format!("{path}.scheme"), other, &["HTTP", "HTTPS"]),
-    }
+    known(text(get, "/scheme"), (ids::CORE_V1_HTTPGETACTION, "scheme"), format!("{path}.scheme"), faults);
     for header in list(get, "/httpHeaders") {
         let name = text(header, "/name");
         if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {

@@ -3,10 +3,11 @@
 use std::collections::HashSet;
 
 use kontiki_model::Faults;
+use kontiki_schema::ids;
 use serde_json::Value;
 
 use super::windows;
-use crate::fields::one_of;
+use crate::fields::{known, one_of};
 use crate::tree::{at, flag, list, text};
 use crate::volumes::paths::relative;
 
@@ -37,14 +38,13 @@ pub fn pod(spec: &Value, path: &str, faults: &mut Faults) {
     seccomp(at(context, "/seccompProfile"), &below("seccompProfile"), faults);
     windows::options(at(context, "/windowsOptions"), &below("windowsOptions"), faults);
     app_armor(at(context, "/appArmorProfile"), &below("appArmorProfile"), faults);
-    for (member, supported) in [
-        ("fsGroupChangePolicy", ["Always", "OnRootMismatch"]),
-        ("supplementalGroupsPolicy", ["Merge", "Strict"]),
-        ("seLinuxChangePolicy", ["MountOption", "Recursive"]),
-    ] {
+    for member in ["fsGroupChangePolicy", "supplementalGroupsPolicy"] {
         if let Some(policy) = at(context, &format!("/{member}")).as_str() {
-            one_of(policy, below(member), &supported, faults);
+            known(policy, (ids::CORE_V1_PODSECURITYCONTEXT, member), below(member), faults);
         }
+    }
+    if let Some(policy) = at(context, "/seLinuxChangePolicy").as_str() {
+        one_of(policy, below("seLinuxChangePolicy"), &["MountOption", "Recursive"], faults);
     }
     if !has_host_users(spec) {
         own_users(spec, path, faults);
@@ -75,7 +75,7 @@ pub fn container(context: &Value, host_users: bool, path: &str, faults: &mut Fau
         id(at(context, &format!("/{member}")), &format!("{path}.{member}"), faults);
     }
     if let Some(mount) = at(context, "/procMount").as_str() {
-        one_of(mount, format!("{path}.procMount"), &["Default", "Unmasked"], faults);
+        known(mount, (ids::CORE_V1_SECURITYCONTEXT, "procMount"), format!("{path}.procMount"), faults);
         if host_users && mount == "Unmasked" {
             faults.invalid(format!("{path}.procMount"), mount, "`hostUsers` must be false to use `Unmasked`");
         }
@@ -109,7 +109,7 @@ fn seccomp(profile: &Value, path: &str, faults: &mut Faults) {
     let kind = text(profile, "/type");
     match kind {
         "" => faults.required(format!("{path}.type"), "type is required when seccompProfile is set"),
-        kind => one_of(kind, format!("{path}.type"), &["Localhost", "RuntimeDefault", "Unconfined"], faults),
+        kind => known(kind, (ids::CORE_V1_SECCOMPPROFILE, "type"), format!("{path}.type"), faults),
     }
     let path = format!("{path}.localhostProfile");
     match (kind, at(profile, "/localhostProfile").as_str()) {

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 
 use kontiki_model::Faults;
+use kontiki_schema::ids;
 use serde_json::Value;
 
 use super::label_keys;
-use crate::fields::one_of;
+use crate::fields::known;
 use crate::selector;
 use crate::tree::{at, int, text};
 
@@ -37,11 +38,12 @@ fn validate_one(constraint: &Value, path: &str, faults: &mut Faults) {
         faults.required(format!("{path}.topologyKey"), "can not be empty");
     }
     let action = text(constraint, "/whenUnsatisfiable");
-    one_of(action, format!("{path}.whenUnsatisfiable"), &["DoNotSchedule", "ScheduleAnyway"], faults);
+    let field = (ids::CORE_V1_TOPOLOGYSPREADCONSTRAINT, "whenUnsatisfiable");
+    known(action, field, format!("{path}.whenUnsatisfiable"), faults);
     min_domains(at(constraint, "/minDomains"), action, &format!("{path}.minDomains"), faults);
     for member in ["nodeAffinityPolicy", "nodeTaintsPolicy"] {
         if let Some(policy) = at(constraint, &format!("/{member}")).as_str() {
-            one_of(policy, format!("{path}.{member}"), &["Honor", "Ignore"], faults);
+            known(policy, (ids::CORE_V1_TOPOLOGYSPREADCONSTRAINT, member), format!("{path}.{member}"), faults);
         }
     }
     let keys = format!("{path}.matchLabelKeys");

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use kontiki_model::Faults;
+use kontiki_schema::ids;
 use serde_json::Value;
 
 use super::{
@@ -124,7 +125,10 @@ fn validate_amount(request: &Value, path: &str, faults: &mut Faults) {
             faults.invalid(format!("{path}.count"), count, detail);
         }
         "ExactCount" if count <= 0 => faults.invalid(format!("{path}.count"), count, "must be greater than zero"),
-        mode => fields::one_of(mode, format!("{path}.allocationMode"), &["All", "ExactCount"], faults),
+        mode => {
+            let field = (ids::RESOURCE_V1_EXACTDEVICEREQUEST, "allocationMode");
+            fields::known(mode, field, format!("{path}.allocationMode"), faults);
+        }
     }
     for (index, toleration) in list(request, "/tolerations").iter().enumerate() {
         validate_toleration(toleration, &format!("{path}.tolerations[{index}]"), faults);

@@ -3,12 +3,13 @@
 use std::collections::HashSet;
 
 use kontiki_model::Faults;
+use kontiki_schema::ids;
 use serde_json::{Value, json};
 
 use super::{is_external, is_headless, needs_address, needs_health_check_port};
 use crate::names::{self, cidr, ip, label, port_name, port_number, qualified, report, subdomain};
 use crate::tree::{at, int, list, missing, text, texts};
-use crate::{endpoints, metadata};
+use crate::{endpoints, fields, metadata};
 
 const AFFINITY_SECONDS_MAX: i64 = 86_400;
 /// Addresses that a balancer lets in, as they were said before there was a field.
@@ -100,8 +101,7 @@ fn validate_port<'a>(
     }
     match text(port, "/protocol") {
         "" => faults.required(format!("{path}.protocol"), ""),
-        "TCP" | "UDP" | "SCTP" => {}
-        other => faults.not_supported(format!("{path}.protocol"), other, &["SCTP", "TCP", "UDP"]),
+        other => fields::known(other, (ids::CORE_V1_SERVICEPORT, "protocol"), format!("{path}.protocol"), faults),
     }
     validate_port_reference(at(port, "/targetPort"), &format!("{path}.targetPort"), faults);
     let protocol = text(port, "/appProtocol");

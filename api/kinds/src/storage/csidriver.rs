@@ -1,6 +1,7 @@
 //! CSIDriver.
 
 use kontiki_model::Faults;
+use kontiki_schema::ids;
 use serde_json::{Value, json};
 
 use super::GROUP;
@@ -81,8 +82,8 @@ fn default(driver: &mut Value) {
 fn validate(driver: &Value, faults: &mut Faults) {
     let spec = at(driver, "/spec");
     if !missing(spec, "/fsGroupPolicy") {
-        let policies = ["File", "None", "ReadWriteOnceWithFSType"];
-        fields::one_of(text(spec, "/fsGroupPolicy"), "spec.fsGroupPolicy", &policies, faults);
+        let field = (ids::STORAGE_V1_CSIDRIVERSPEC, "fsGroupPolicy");
+        fields::known(text(spec, "/fsGroupPolicy"), field, "spec.fsGroupPolicy", faults);
     }
     let tokens = list(spec, "/tokenRequests");
     validate_tokens(tokens, faults);

@@ -1,6 +1,7 @@
 //! StorageClass.
 
 use kontiki_model::Faults;
+use kontiki_schema::ids;
 use serde_json::Value;
 
 use super::{GROUP, kept, validate_parameters, validate_provisioner};
@@ -89,8 +90,8 @@ fn validate(class: &Value, faults: &mut Faults) {
     if !policy.is_empty() {
         fields::one_of(policy, "reclaimPolicy", &["Delete", "Retain"], faults);
     }
-    let modes = ["Immediate", "WaitForFirstConsumer"];
-    fields::one_of(text(class, "/volumeBindingMode"), "volumeBindingMode", &modes, faults);
+    let field = (ids::STORAGE_V1_STORAGECLASS, "volumeBindingMode");
+    fields::known(text(class, "/volumeBindingMode"), field, "volumeBindingMode", faults);
     let terms = list(class, "/allowedTopologies");
     for (index, term) in terms.iter().enumerate() {
         let path = format!("allowedTopologies[{index}]");

@@ -1,10 +1,11 @@
 //! What sources of storage must say.
 
 use kontiki_model::Faults;
+use kontiki_schema::ids;
 use serde_json::Value;
 
 use super::paths::{no_back_steps, relative};
-use crate::fields::{driver_name, named, one_of};
+use crate::fields::{driver_name, known, named};
 use crate::names::{label, report, subdomain};
 use crate::tree::{at, flag, int, list, members, missing, text};
 
@@ -26,15 +27,13 @@ fn all_required(source: &Value, members: &[&str], path: &str, faults: &mut Fault
 }
 
 pub fn host_path(source: &Value, path: &str, faults: &mut Faults) {
-    const TYPES: &[&str] =
-        &["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
     let target = text(source, "/path");
     if target.is_empty() {
         faults.required(format!("{path}.path"), "");
         return;
     }
     no_back_steps(target, &format!("{path}.path"), faults);
-    one_of(text(source, "/type"), format!("{path}.type"), TYPES, faults);
+    known(text(source, "/type"), (ids::CORE_V1_HOSTPATHVOLUMESOURCE, "type"), format!("{path}.type"), faults);
 }
 
 pub fn local(source: &Value, path: &str, faults: &mut Faults) {
@@ -264,10 +263,10 @@ pub fn azure_disk(source: &Value, path: &str, faults: &mut Faults) {
     const BLOB: &str = "https://{account-name}.blob.core.windows.net/{container-name}/{disk-name}.vhd";
     all_required(source, &["diskName", "diskURI"], path, faults);
     if let Some(mode) = at(source, "/cachingMode").as_str() {
-        one_of(mode, format!("{path}.cachingMode"), &["None", "ReadOnly", "ReadWrite"], faults);
+        known(mode, (ids::CORE_V1_AZUREDISKVOLUMESOURCE, "cachingMode"), format!("{path}.cachingMode"), faults);
     }
     let Some(kind) = at(source, "/kind").as_str() else { return };
-    one_of(kind, format!("{path}.kind"), &["Dedicated", "Managed", "Shared"], faults);
+    known(kind, (ids::CORE_V1_AZUREDISKVOLUMESOURCE, "kind"), format!("{path}.kind"), faults);
     let (prefix, shape) = if kind == "Managed" { ("/subscriptions/", MANAGED) } else { ("https://", BLOB) };
     let uri = text(source, "/diskURI");
     if !uri.starts_with(prefix) {

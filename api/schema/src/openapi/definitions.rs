@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::{Dialect, RouteInfo};
+use crate::descriptions::Described;
 use crate::table::{Field, Form, Item, ListType, Omit, Patch, Shape, Table, Type, TypeId};
 
 /// Types that the operations of every resource name.
@@ -49,6 +50,14 @@ impl Builder<'_> {
 
     fn definition(&self, id: TypeId) -> Value {
         let kind = self.table.get(id);
+        let mut definition = self.shape(id, kind);
+        if let Some(text) = Described::of(kind).text() {
+            definition["description"] = text.into();
+        }
+        definition
+    }
+
+    fn shape(&self, id: TypeId, kind: &Type) -> Value {
         match (kind.form, self.dialect) {
             (Form::Struct, _) => self.object(id, kind),
             (Form::Quantity, Dialect::V2) | (Form::Duration, _) => json!({"type": "string"}),
@@ -65,14 +74,17 @@ impl Builder<'_> {
     }
 
     fn object(&self, id: TypeId, kind: &Type) -> Value {
-        let fields = self.table.flat_fields(id);
+        let fields = self.fields(id);
         let mut properties: BTreeMap<String, Value> =
-            fields.iter().map(|field| (field.json.to_string(), self.property(field))).collect();
+            fields.iter().map(|(field, text)| (field.json.to_string(), self.property(field, *text))).collect();
         if kind.type_meta {
-            properties.insert("apiVersion".to_owned(), json!({"type": "string"}));
-            properties.insert("kind".to_owned(), json!({"type": "string"}));
+            let described = Described::of(kind);
+            for name in ["apiVersion", "kind"] {
+                properties.insert(name.to_owned(), json!({"type": "string", "description": described.field(name)}));
+            }
         }
-        let mut required: Vec<&str> = fields.iter().filter(|field| field.required).map(|field| &*field.json).collect();
+        let mut required: Vec<&str> =
+            fields.iter().filter(|(field, _)| field.required).map(|(field, _)| &*field.json).collect();
         required.sort_unstable();
         let mut out = Map::new();
         out.insert("type".to_owned(), "object".into());
@@ -95,12 +107,34 @@ impl Builder<'_> {
         Value::Object(out)
     }
 
-    fn property(&self, field: &Field) -> Value {
+    /// The fields of a type as they stand in JSON, each with what is said of it: nearest to where it stands.
+    fn fields(&self, id: TypeId) -> Vec<(&Field, Option<&'static str>)> {
+        let kind = self.table.get(id);
+        let described = Described::of(kind);
+        let mut out = Vec::new();
+        for field in kind.fields.iter() {
+            match (field.inline, field.shape) {
+                (true, Shape::One(Item::Of(inner))) => {
+                    let inner = self.fields(inner).into_iter();
+                    out.extend(inner.map(|(field, text)| (field, described.field(&field.json).or(text))));
+                }
+                _ => out.push((field, described.field(&field.json))),
+            }
+        }
+        out
+    }
+
+    fn property(&self, field: &Field, description: Option<&'static str>) -> Value {
         let mut out = match field.shape {
-            Shape::One(item) => self.item(item, self.zero_default(field, item)),
-            Shape::List(item) => members([("type", "array".into()), ("items", self.element(item))]),
-            Shape::Map(item) => members([("type", "object".into()), ("additionalProperties", self.element(item))]),
+            Shape::One(item) => self.item(field, item, self.zero_default(field, item), description.is_some()),
+            Shape::List(item) => members([("type", "array".into()), ("items", self.element(field, item))]),
+            Shape::Map(item) => {
+                members([("type", "object".into()), ("additionalProperties", self.element(field, item))])
+            }
         };
+        if let Some(text) = description {
+            out.insert("description".to_owned(), text.into());
+        }
         if let Some(default) = &field.default {
             let default = serde_json::from_str(default).expect("defaults in the table are JSON");
             out.insert("default".to_owned(), default);
@@ -152,7 +186,7 @@ impl Builder<'_> {
         }
     }
 
-    fn element(&self, item: Item) -> Value {
+    fn element(&self, field: &Field, item: Item) -> Value {
         let default = match (self.dialect, item) {
             (Dialect::V2, _) => None,
             (Dialect::V3, Item::Of(id)) => (self.table.get(id).form == Form::Struct).then(|| json!({})),
@@ -161,10 +195,10 @@ impl Builder<'_> {
             (Dialect::V3, Item::Int32 | Item::Int64 | Item::Double) => Some(0.into()),
             (Dialect::V3, Item::Bytes | Item::Any) => None,
         };
-        Value::Object(self.item(item, default))
+        Value::Object(self.item(field, item, default, false))
     }
 
-    fn item(&self, item: Item, default: Option<Value>) -> Map<String, Value> {
+    fn item(&self, field: &Field, item: Item, default: Option<Value>, described: bool) -> Map<String, Value> {
         let simple = |name: &str| members([("type", name.into())]);
         let formatted = |name: &str, format: &str| members([("type", name.into()), ("format", format.into())]);
         let mut out = match item {
@@ -175,10 +209,13 @@ impl Builder<'_> {
             Item::Double => formatted("number", "double"),
             Item::Bytes => formatted("string", "byte"),
             Item::Any => Map::new(),
-            Item::Of(id) => self.reference(id, default.is_some()),
+            Item::Of(id) => self.reference(id, default.is_some() || described),
         };
         if let Some(default) = default {
             out.insert("default".to_owned(), default);
+        }
+        if !field.values.is_empty() {
+            out.insert("enum".to_owned(), field.values.into());
         }
         out
     }
@@ -189,7 +226,8 @@ impl Builder<'_> {
             return members([("type", "array".into()), ("items", json!({"type": "string"}))]);
         }
         let target = reference(self.dialect, &self.table.openapi_name(id));
-        if siblings { members([("allOf", json!([target]))]) } else { members([("$ref", target["$ref"].clone())]) }
+        let wrapped = siblings && self.dialect == Dialect::V3;
+        if wrapped { members([("allOf", json!([target]))]) } else { members([("$ref", target["$ref"].clone())]) }
     }
 }
 

@@ -1,5 +1,5 @@
 //! The published description of the API: OpenAPI v3 per group version, and v2 for everything, each in JSON and in protobuf.
-//! Built from the type table and a list of routes; it knows no kind. Descriptions are not in the facts, so there are none.
+//! Built from the type table, what is said of its types, and a list of routes; it knows no kind.
 
 mod definitions;
 mod message;
@@ -189,6 +189,7 @@ mod tests {
             containers,
             &json!({
                 "type": "array",
+                "description": containers["description"],
                 "items": {"allOf": [{"$ref": "#/components/schemas/io.k8s.api.core.v1.Container"}], "default": {}},
                 "x-kubernetes-list-map-keys": ["name"],
                 "x-kubernetes-list-type": "map",
@@ -200,6 +201,34 @@ mod tests {
         assert_eq!(scale["x-kubernetes-group-version-kind"]["kind"], "Scale");
         assert!(document["paths"].get("/api/v1/nodes").is_none());
         assert_references_resolve(&document, &document);
+    }
+
+    /// A reference with a description: version 3 wraps it, version 2 puts the two side by side.
+    #[test]
+    fn fields_are_described() {
+        let (three, two) = (v3(builtin(), "", "v1", &routes()), v2(builtin(), &routes()));
+        let schemas = &three["components"]["schemas"];
+        let spec = |definitions: &Value| definitions["io.k8s.api.core.v1.Pod"]["properties"]["spec"].clone();
+        let text = "What is to run. Only a few fields can be changed later.";
+        let target = "#/components/schemas/io.k8s.api.core.v1.PodSpec";
+        assert_eq!(spec(schemas), json!({"allOf": [{"$ref": target}], "default": {}, "description": text}));
+        let target = "#/definitions/io.k8s.api.core.v1.PodSpec";
+        assert_eq!(spec(&two["definitions"]), json!({"$ref": target, "description": text}));
+        let (pod, volume) = (&schemas["io.k8s.api.core.v1.Pod"], &schemas["io.k8s.api.core.v1.Volume"]);
+        assert!(pod["description"].as_str().unwrap().starts_with("Containers that run together"));
+        assert_eq!(volume["properties"]["hostPath"]["description"], "A file or directory of the node.");
+    }
+
+    #[test]
+    fn known_values_of_strings_are_told() {
+        let document = v3(builtin(), "", "v1", &routes());
+        let of =
+            |name: &str| document["components"]["schemas"][format!("io.k8s.api.core.v1.{name}")]["properties"].clone();
+        assert_eq!(of("PodSpec")["restartPolicy"]["enum"], json!(["Always", "Never", "OnFailure"]));
+        let claim = &of("PersistentVolumeClaimSpec")["accessModes"];
+        assert_eq!(claim["items"]["enum"][0], "ReadOnlyMany");
+        assert!(claim.get("enum").is_none());
+        assert!(of("PodSpec")["nodeName"].get("enum").is_none());
     }
 
     #[test]
@@ -214,7 +243,7 @@ mod tests {
         }
         let whole = v2(builtin(), &routes);
         let text = assembled([&Part::of(&whole, Written::Json)].into_iter(), Written::Json);
-        assert_eq!(text, whole.to_string().into_bytes());
+        assert_eq!(text, crate::json::escaped(whole.to_string().into_bytes()));
     }
 
     #[test]
@@ -238,14 +267,23 @@ mod tests {
         ];
         assert_eq!(paths.keys().map(String::as_str).collect::<Vec<_>>(), expected);
         let definition = |name: &str| &document["definitions"][name];
-        assert_eq!(definition("io.k8s.apimachinery.pkg.api.resource.Quantity"), &json!({"type": "string"}));
+        assert_eq!(definition("io.k8s.apimachinery.pkg.api.resource.Quantity")["type"], "string");
         assert_eq!(
             definition("io.k8s.apimachinery.pkg.util.intstr.IntOrString"),
-            &json!({"type": "string", "format": "int-or-string"})
+            &json!({
+                "type": "string",
+                "format": "int-or-string",
+                "description": definition("io.k8s.apimachinery.pkg.util.intstr.IntOrString")["description"],
+            })
         );
         assert_eq!(
             definition("io.k8s.api.core.v1.ContainerPort")["properties"]["protocol"],
-            json!({"type": "string", "default": "TCP"})
+            json!({
+                "type": "string",
+                "default": "TCP",
+                "description": "TCP, UDP or SCTP. Default TCP.",
+                "enum": ["SCTP", "TCP", "UDP"],
+            })
         );
         assert_eq!(definition("io.k8s.api.core.v1.Volume")["required"], json!(["name"]));
         assert!(definition("io.k8s.api.core.v1.Volume")["properties"]["emptyDir"]["$ref"].is_string());

@@ -112,6 +112,9 @@ fn schema(out: &mut Message, schema_value: &Value) {
         out.nested(5, |out| out.yaml(default));
     }
     out.texts(19, &schema_value["required"]);
+    for one in schema_value["enum"].as_array().into_iter().flatten() {
+        out.nested(20, |out| out.yaml(one));
+    }
     out.message(21, &schema_value["additionalProperties"], |out, item| out.message(1, item, schema));
     if schema_value["type"].is_string() {
         out.nested(22, |out| out.text(1, &schema_value["type"]));

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde_json::{Map, Value, json};
 
 use super::is_envelope;
+use crate::descriptions::Described;
 use crate::generated::ids;
 use crate::table::{Field, Form, Gvk, Item, Shape, Table, Type, builtin};
 
@@ -16,8 +17,14 @@ pub fn published(schema: &Value, gvk: (&str, &str, &str), metadata: &str, v2: bo
     if !out.is_object() {
         out = json!({"type": "object"});
     }
-    let metadata = if v2 { json!({"$ref": reference}) } else { json!({"allOf": [{"$ref": reference}]}) };
-    let own = json!({"apiVersion": {"type": "string"}, "kind": {"type": "string"}, "metadata": metadata});
+    let mut metadata = if v2 { json!({"$ref": reference}) } else { json!({"allOf": [{"$ref": reference}]}) };
+    let text = |name: &str| Described::object().field(name);
+    metadata["description"] = text("metadata").into();
+    let own = json!({
+        "apiVersion": {"type": "string", "description": text("apiVersion")},
+        "kind": {"type": "string", "description": text("kind")},
+        "metadata": metadata,
+    });
     let given = out.get("properties").and_then(Value::as_object).cloned().unwrap_or_default();
     let rest = given.into_iter().filter(|(name, _)| !is_envelope(name));
     let mut properties: Vec<(String, Value)> =
