@@ -33,7 +33,8 @@ pub fn compiled(profile: &LinuxSeccomp, folder: &Path) -> Result<Filter, Failure
     let flags = flags(profile).map_err(|reason| invalid(&reason))?;
     let text = serde_json::to_vec(profile).map_err(|error| invalid(&error))?;
     let program = folder.join(format!("{:x}.bpf", Sha256::digest(&text)));
-    if !program.exists() {
+    // An empty one is what a power loss may leave.
+    if !fs::metadata(&program).is_ok_and(|found| found.len() > 0) {
         let context = compile(profile).map_err(|error| invalid(&error))?;
         store(&program, &context)
             .map_err(|error| Failure::new(FailureKind::Other, format!("cannot keep the seccomp filter: {error}")))?;
@@ -47,6 +48,7 @@ fn store(path: &Path, context: &ScmpFilterContext) -> io::Result<()> {
     let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let new = path.with_extension(format!("{}-{number}.new", std::process::id()));
     context.export_bpf(fs::File::create(&new)?).map_err(io::Error::other)?;
+    fs::File::open(&new)?.sync_all()?;
     fs::rename(&new, path)
 }
 
@@ -152,6 +154,9 @@ mod tests {
         fs::write(&filter.program, b"kept").unwrap();
         assert_eq!(compiled(&profile, folder.path()).unwrap(), filter);
         assert_eq!(fs::read(&filter.program).unwrap(), b"kept");
+        fs::write(&filter.program, b"").unwrap();
+        assert_eq!(compiled(&profile, folder.path()).unwrap(), filter);
+        assert_eq!(fs::read(&filter.program).unwrap(), program, "an empty one was never whole");
     }
 
     #[test]

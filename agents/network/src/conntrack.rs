@@ -17,13 +17,21 @@ pub struct Stale {
     backends: BTreeSet<(Ipv4Addr, u16)>,
     /// Addresses (`None`: the node's) and ports that are served now and were not: connections made before lead nowhere.
     fronts: BTreeSet<(Option<Ipv4Addr>, u16)>,
+    /// Where it is not known what was before: the endpoints of now. Whatever else a front of now leads to no longer serves.
+    serving: Option<BTreeSet<(Ipv4Addr, u16)>>,
 }
 
 impl Stale {
+    /// The same where nobody knows what the rules were: after a start, or a failure.
+    pub fn since_unknown(new: &View) -> Self {
+        Self { backends: BTreeSet::new(), fronts: fronts(new), serving: Some(backends(new)) }
+    }
+
     pub fn between(old: &View, new: &View) -> Self {
         Self {
             backends: backends(old).difference(&backends(new)).copied().collect(),
             fronts: fronts(new).difference(&fronts(old)).copied().collect(),
+            serving: None,
         }
     }
 
@@ -35,12 +43,16 @@ impl Stale {
         if original.protocol != IPPROTO_UDP {
             return false;
         }
-        let is_translated = original.destination != reply.source || original.destination_port != reply.source_port;
-        if is_translated {
-            return self.backends.contains(&(reply.source, reply.source_port));
-        }
         let port = original.destination_port;
-        self.fronts.contains(&(Some(original.destination), port)) || self.fronts.contains(&(None, port))
+        let comes_by_front =
+            self.fronts.contains(&(Some(original.destination), port)) || self.fronts.contains(&(None, port));
+        let is_translated = original.destination != reply.source || port != reply.source_port;
+        if !is_translated {
+            return comes_by_front;
+        }
+        let backend = (reply.source, reply.source_port);
+        let serves_no_more = self.serving.as_ref().is_some_and(|serving| !serving.contains(&backend));
+        self.backends.contains(&backend) || comes_by_front && serves_no_more
     }
 }
 
@@ -236,6 +248,7 @@ mod tests {
         let stale = Stale {
             backends: BTreeSet::from([("10.244.0.2".parse().unwrap(), 53)]),
             fronts: BTreeSet::from([(None, 30053), (Some("10.96.0.10".parse().unwrap()), 53)]),
+            serving: None,
         };
         let client = ("10.244.0.9", 4000);
         let covers =
@@ -249,5 +262,12 @@ mod tests {
         let mut tcp = tuple_of(client, ("10.96.0.10", 53));
         tcp.protocol = 6;
         assert!(!stale.covers(&tcp, &tuple_of(("10.244.0.2", 53), client)));
+        let serving = Some(BTreeSet::from([("10.244.0.3".parse().unwrap(), 53)]));
+        let unknown = Stale { backends: BTreeSet::new(), serving, ..stale };
+        let covers =
+            |to: (&str, u16), answers: (&str, u16)| unknown.covers(&tuple_of(client, to), &tuple_of(answers, client));
+        assert!(covers(("10.96.0.10", 53), ("10.244.0.2", 53)), "what it was led to is not there now");
+        assert!(!covers(("10.96.0.10", 53), ("10.244.0.3", 53)));
+        assert!(!covers(("198.51.100.1", 53), ("10.244.0.2", 53)), "somebody else's translation");
     }
 }

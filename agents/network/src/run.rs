@@ -152,7 +152,7 @@ impl Applier {
             }
             Err(error) => return Err(error),
         }
-        let stale = Stale::between(&old_view.unwrap_or_default(), &view);
+        let stale = old_view.map_or_else(|| Stale::since_unknown(&view), |old| Stale::between(&old, &view));
         self.applied = Some((view, new));
         self.failures = 0;
         if !stale.is_empty() {
