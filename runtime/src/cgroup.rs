@@ -106,8 +106,10 @@ impl Cgroups {
         self.limit(path, resources)
     }
 
-    /// Gives `path`, which is there, limits. What is not set stays as it is.
+    /// Gives `path`, which is there, limits. What is not set stays as it is. One that the kernel refuses keeps no other from
+    /// being set; the first is told.
     pub fn limit(&self, path: &str, resources: &Resources) -> io::Result<()> {
+        let mut limited = Ok(());
         for hierarchy in &self.hierarchies {
             // Beside v1 hierarchies a v2 one has no controllers.
             if hierarchy.version == Version::V2 && !self.unified() {
@@ -115,12 +117,12 @@ impl Cgroups {
             }
             for (file, value) in limits(&hierarchy.version, resources) {
                 let file = hierarchy.folder(path).join(file);
-                fs::write(&file, &value).map_err(|error| {
+                limited = limited.and(fs::write(&file, &value).map_err(|error| {
                     io::Error::new(error.kind(), format!("cannot write {value:?} to {}: {error}", file.display()))
-                })?;
+                }));
             }
         }
-        Ok(())
+        limited
     }
 
     /// Makes `path` and lets it weigh, beside the machine's own work, as much as there are CPUs. Where CPU time has no
@@ -444,6 +446,20 @@ mod tests {
             &[("cpu.shares", "1024"), ("cpu.cfs_period_us", "100000"), ("cpu.cfs_quota_us", "50000")],
         );
         check(Version::V1(vec![]), &[]);
+    }
+
+    #[test]
+    fn a_limit_that_is_refused_keeps_no_other_from_holding() {
+        let root = tempfile::tempdir().unwrap();
+        let version = Version::V1(vec!["cpu".into(), "memory".into()]);
+        let hierarchy = Hierarchy { mount_point: root.path().to_owned(), version };
+        let pod = root.path().join("pod");
+        // Nobody can write to a folder.
+        fs::create_dir_all(pod.join("cpu.cfs_quota_us")).unwrap();
+        let resources = Resources { cpu_quota_us: Some(50_000), memory_bytes: Some(64 << 20), ..Resources::default() };
+        let limited = Cgroups { hierarchies: vec![hierarchy] }.limit("pod", &resources);
+        assert!(limited.unwrap_err().to_string().contains("cpu.cfs_quota_us"));
+        assert_eq!(fs::read_to_string(pod.join("memory.limit_in_bytes")).unwrap(), "67108864");
     }
 
     #[test]

@@ -35,6 +35,8 @@ pub trait Containers: Send + Sync + 'static {
     fn remove_container<'a>(&'a self, sandbox: &'a str, container: &'a str) -> Answer<'a, ()>;
     /// What a running container may use from now on, and the whole sandbox.
     fn limit_container<'a>(&'a self, sandbox: &'a str, container: &'a str, limits: &'a Limits) -> Answer<'a, ()>;
+    /// What the whole sandbox may use from now on; some of it may hold where all of it cannot.
+    fn limit_sandbox<'a>(&'a self, sandbox: &'a str, limits: &'a Resources) -> Answer<'a, ()>;
     /// Ids of sandboxes whose status has changed. A receiver that lags looks at all of them.
     fn changes(&self) -> broadcast::Receiver<String>;
     fn exec<'a>(&'a self, sandbox: &'a str, container: &'a str, command: Command) -> Answer<'a, Session>;

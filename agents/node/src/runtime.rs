@@ -11,7 +11,7 @@ use kontiki_runtime::{
     AttachSession, ExecSession, ExecSpec, FailureKind, Runtime, RuntimeError, Terminal, Usage,
     image::{ImageError, ImageErrorKind, ImageInfo, ImportSource},
     podnet::AddressPool,
-    spec::{ContainerSpec, SandboxSpec, SandboxStatus},
+    spec::{ContainerSpec, Resources, SandboxSpec, SandboxStatus},
 };
 use tokio::{
     io::AsyncRead,
@@ -130,6 +130,10 @@ impl Containers for RuntimeContainers {
         Box::pin(
             async move { Ok(self.runtime.limit(sandbox, container, &limits.of_container, &limits.of_sandbox).await?) },
         )
+    }
+
+    fn limit_sandbox<'a>(&'a self, sandbox: &'a str, limits: &'a Resources) -> Answer<'a, ()> {
+        Box::pin(async move { Ok(self.runtime.limit_sandbox(sandbox, limits).await?) })
     }
 
     fn remove_container<'a>(&'a self, sandbox: &'a str, container: &'a str) -> Answer<'a, ()> {

@@ -168,6 +168,12 @@ impl Runtime {
         cgroups.limit(whole, of_sandbox).map_err(RuntimeError::io("limit cgroup", whole))
     }
 
+    /// Changes what a sandbox as a whole may use.
+    pub async fn limit_sandbox(&self, sandbox: &str, resources: &Resources) -> Result<(), RuntimeError> {
+        let whole = &self.0.living(sandbox)?.places.cgroup;
+        self.0.cgroups.limit(whole, resources).map_err(RuntimeError::io("limit cgroup", whole))
+    }
+
     /// The folder that holds what a container writes to its root filesystem.
     pub fn writable_layer(&self, sandbox: &str, container: &str) -> Result<PathBuf, RuntimeError> {
         let sandbox = self.0.sandbox(sandbox)?;

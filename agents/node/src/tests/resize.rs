@@ -120,3 +120,21 @@ async fn a_volume_of_the_downward_api_follows_a_resize() {
     resize(&cluster, "p", 10, "80Mi", 2);
     agent.until("the file tells the new limit", || limit() == (80 << 20).to_string()).await;
 }
+
+#[tokio::test]
+async fn more_of_everything_with_a_restart_is_had_by_the_pod_before_its_container() {
+    let cluster = Cluster::new();
+    let _agent = cluster.start();
+    let spec = |cpu: &str, memory: &str| {
+        let policy = json!([{"resourceName": "memory", "restartPolicy": "RestartContainer"}]);
+        let resources = json!({"limits": {"cpu": cpu, "memory": memory}});
+        json!({"containers": [{"name": "c", "image": "web:1", "resources": resources, "resizePolicy": policy}]})
+    };
+    cluster.pod("p", spec("200m", "100Mi"));
+    cluster.until("p", running).await;
+    let patch = json!({"metadata": {"generation": 2}, "spec": spec("250m", "150Mi")});
+    cluster.api.change("pods", "n", "p", patch);
+    let pod = cluster.until("p", |pod| running(pod) && status(pod)["restartCount"] == 1).await;
+    assert_eq!(status(&pod)["resources"]["limits"], json!({"cpu": "250m", "memory": "150Mi"}));
+    assert_eq!(cluster.runtime.spec("c-1").resources.cpu_quota_us, Some(25_000));
+}

@@ -272,7 +272,17 @@ impl Start {
 
     async fn launch(&self, spec: &ContainerSpec) -> StartResult {
         let (containers, sandbox) = (&self.node.containers, &self.checker.sandbox);
-        if let Err(refusal) = containers.create_container(sandbox, spec).await {
+        // What the pod asks for may have changed. More of it must hold before the container has its part of it; less cannot
+        // before.
+        let whole = spec::resources::of_pod(&pod::spec(&self.pod));
+        let limited = containers.limit_sandbox(sandbox, &whole).await;
+        let created = containers.create_container(sandbox, spec).await;
+        if limited.is_err()
+            && let Err(refusal) = containers.limit_sandbox(sandbox, &whole).await
+        {
+            tracing::warn!(container = self.checker.id, %refusal, "the pod's limits are not as it asks");
+        }
+        if let Err(refusal) = created {
             return match is_start_error(&refusal) {
                 true => self.start_failed(&refusal).await,
                 false => self.create_failed(refusal).await,
