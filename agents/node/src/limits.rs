@@ -22,11 +22,14 @@ const _: () = assert!(ERROR_SHOWN_MS < PULL_BACKOFF_FIRST_MS);
 pub const RETRY_MS: Millis = 10_000;
 /// Pause between two attempts to remove what did not go away.
 pub const REMOVE_RETRY_MS: Millis = 2_000;
+/// Pause before a pod whose worker has died gets another.
+pub const WORKER_RETRY: Duration = Duration::from_secs(2);
 /// Pods look at the runtime this often even if it reported nothing.
 pub const RESYNC: Duration = Duration::from_secs(60);
 
-/// What a container gets between its stop signal and SIGKILL when its pre-stop hook used the whole grace period.
-pub const GRACE_AFTER_HOOK: Duration = Duration::from_secs(2);
+/// What a container gets between its stop signal and SIGKILL when its pre-stop hook, or the end of those that end before it,
+/// took the whole grace period.
+pub const GRACE_AFTER_WAIT: Duration = Duration::from_secs(2);
 /// What a pod gets that was deleted with a grace period of zero.
 pub const GRACE_MIN_S: i64 = 1;
 pub const GRACE_DEFAULT_S: i64 = 30;
@@ -46,10 +49,6 @@ pub const API_RETRY_MAX: Duration = Duration::from_secs(10);
 pub const CONFLICTS_MAX: usize = 5;
 
 pub const EVENT_QUEUE_MAX: usize = 1_024;
-/// Events one object may cause at once, and how long one more takes to earn.
-pub const EVENT_BURST: u32 = 25;
-pub const EVENT_REFILL: Duration = Duration::from_secs(300);
-pub const EVENT_SOURCES_MAX: usize = 4_096;
 
 pub const PROBE_RESULTS_MAX: usize = 256;
 /// Bytes of an HTTP answer or of a command's output that a probe reads.

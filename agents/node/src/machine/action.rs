@@ -22,6 +22,8 @@ pub enum Action {
         attempt: u32,
         why: Stop,
         kill_at_ms: Millis,
+        /// Others are to end before it: with its hook over, it waits until this is asked again without, or its time is up.
+        after_others: bool,
     },
     /// Let a running attempt use what the pod now says.
     Resize {

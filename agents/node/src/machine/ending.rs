@@ -1,4 +1,4 @@
-//! Whether and why a pod has to end, and the order in which it does: containers, then sidecars in reverse,
+//! Whether and why a pod has to end, and the order in which it does: pre-stop hooks, containers, then sidecars in reverse,
 //! then the final status, then everything else of it on this machine, then the API object.
 
 use super::{
@@ -100,7 +100,7 @@ impl Plan<'_> {
         false
     }
 
-    /// Stops what is alive, sidecars last; `true` while something is.
+    /// Stops what is alive, sidecars last, whose hooks do not wait for that; `true` while something is.
     fn stop_containers(&mut self, ending: &Ending) -> bool {
         if matches!(self.observed.sandbox, Sandbox::Lost | Sandbox::Absent) {
             return false;
@@ -117,25 +117,23 @@ impl Plan<'_> {
         let known: Vec<String> = self.observed.attempts.keys().cloned().collect();
         let mut alive = false;
         for name in known.iter().filter(|name| !sidecars.contains(&name.as_str())) {
-            alive |= self.stop(name, kill_at_ms);
+            alive |= self.stop(name, kill_at_ms, false);
         }
         for name in sidecars.iter().rev() {
-            if alive {
-                break;
-            }
-            alive |= self.stop(name, kill_at_ms);
+            alive |= self.stop(name, kill_at_ms, alive);
         }
         alive
     }
 
     /// Asks for the end of what runs of `container`. One that was never started goes with its sandbox.
-    fn stop(&mut self, container: &str, kill_at_ms: i64) -> bool {
+    fn stop(&mut self, container: &str, kill_at_ms: i64, after_others: bool) -> bool {
         let running = self.observed.attempts.get(container).into_iter().flatten().filter(|a| a.is_running());
         let mut alive = self.observed.is_busy(&Job::Start(container.to_owned()));
         for attempt in running {
             alive = true;
             let (container, attempt) = (container.to_owned(), attempt.number);
-            self.actions.push(Action::Kill { container, attempt, why: Stop::PodEnds, kill_at_ms });
+            let why = Stop::PodEnds;
+            self.actions.push(Action::Kill { container, attempt, why, kill_at_ms, after_others });
         }
         alive
     }

@@ -275,7 +275,8 @@ impl<'a> Plan<'a> {
                 }
             };
             let kill_at_ms = self.now_ms + probe_grace_ms(spec, probe);
-            self.actions.push(Action::Kill { container: name.clone(), attempt: attempt.number, why, kill_at_ms });
+            let (container, attempt) = (name.clone(), attempt.number);
+            self.actions.push(Action::Kill { container, attempt, why, kill_at_ms, after_others: false });
         }
     }
 

@@ -69,7 +69,8 @@ impl Plan<'_> {
     pub fn end_earlier_round(&mut self) -> bool {
         for (container, attempt) in &self.renewal.leaving {
             let (container, attempt, kill_at_ms) = (container.clone(), *attempt, self.now_ms);
-            self.actions.push(Action::Kill { container, attempt, why: Stop::AllRestart, kill_at_ms });
+            let why = Stop::AllRestart;
+            self.actions.push(Action::Kill { container, attempt, why, kill_at_ms, after_others: false });
         }
         !self.renewal.leaving.is_empty()
     }

@@ -11,7 +11,7 @@ use kube::{
 };
 use tracing::warn;
 
-use super::{Worker, publish::Told, resize::resize, start::Started};
+use super::{Worker, kill::Terms, publish::Told, resize::resize, start::Started};
 use crate::{
     clock::{self, Millis},
     containers::SharedContainers,
@@ -77,7 +77,9 @@ pub fn begin(worker: &mut Worker, action: Action) {
             );
         }
         Action::Start { container, attempt, backoff, round } => worker.start(container, attempt, backoff, round),
-        Action::Kill { container, attempt, why, kill_at_ms } => worker.kill(container, attempt, why, kill_at_ms),
+        Action::Kill { container, attempt, why, kill_at_ms, after_others } => {
+            worker.kill(container, attempt, why, Terms { kill_at_ms, after_others });
+        }
         Action::Resize { container, attempt } => {
             let (pod, place) = (worker.pod.clone(), worker.place.clone());
             let Some(job) = job else { return };

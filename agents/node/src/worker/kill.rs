@@ -1,4 +1,4 @@
-//! The end of one container: pre-stop hook, stop signal, and SIGKILL when its time is up.
+//! The end of one container: pre-stop hook, its turn, stop signal, and SIGKILL when its time is up.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,7 +13,7 @@ use crate::{
     containers::RefusalKind,
     events::Severity,
     hooks,
-    limits::{GRACE_AFTER_HOOK, REMOVE_RETRY_MS},
+    limits::{GRACE_AFTER_WAIT, REMOVE_RETRY_MS},
     machine::{Job, Stop},
     node::NodeContext,
     pod,
@@ -25,8 +25,17 @@ use crate::{
 /// A stop in flight.
 pub struct Kill {
     attempt: u32,
-    kill_at_ms: watch::Sender<Millis>,
+    terms: watch::Sender<Terms>,
     ended: CancellationToken,
+}
+
+/// What may change while a container is being stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// Never later than it was.
+    pub kill_at_ms: Millis,
+    /// Others end before it.
+    pub after_others: bool,
 }
 
 /// What one stop needs.
@@ -36,24 +45,23 @@ struct Stopping {
     checker: Checker,
     image: String,
     why: Stop,
-    kill_at_ms: watch::Receiver<Millis>,
+    terms: watch::Receiver<Terms>,
     ended: CancellationToken,
 }
 
 impl Worker {
     /// Begins to stop an attempt, or hastens the stop that is under way.
-    pub(super) fn kill(&mut self, container: String, attempt: u32, why: Stop, kill_at_ms: Millis) {
+    pub(super) fn kill(&mut self, container: String, attempt: u32, why: Stop, terms: Terms) {
         if let Some(kill) = self.kills.get(&container).filter(|kill| kill.attempt == attempt) {
-            kill.kill_at_ms.send_if_modified(|at| {
-                let earlier = kill_at_ms < *at;
-                *at = kill_at_ms.min(*at);
-                earlier
+            kill.terms.send_if_modified(|known| {
+                let now = Terms { kill_at_ms: terms.kill_at_ms.min(known.kill_at_ms), ..terms };
+                std::mem::replace(known, now) != now
             });
             return;
         }
         let Some(checker) = self.checker(&container, attempt) else { return };
         let image = self.observed.last(&container).map(|attempt| attempt.image.clone()).unwrap_or_default();
-        let (sender, receiver) = watch::channel(kill_at_ms);
+        let (sender, receiver) = watch::channel(terms);
         let ended = CancellationToken::new();
         let stopping = Stopping {
             node: self.node.clone(),
@@ -61,10 +69,10 @@ impl Worker {
             checker,
             image,
             why,
-            kill_at_ms: receiver,
+            terms: receiver,
             ended: ended.clone(),
         };
-        self.kills.insert(container.clone(), Kill { attempt, kill_at_ms: sender, ended });
+        self.kills.insert(container.clone(), Kill { attempt, terms: sender, ended });
         let job = Job::Kill(container.clone());
         self.spawn(job, async move {
             stopping.run().await;
@@ -107,19 +115,22 @@ impl Stopping {
         self.node.events.of_container(&self.pod, &name, Severity::Normal, "Killing", self.why.message(&name));
         let lifecycle = self.checker.container.lifecycle.clone();
         let hook = lifecycle.and_then(|lifecycle| lifecycle.pre_stop).filter(|_| self.why.runs_hook());
-        let mut kill_at_ms = *self.kill_at_ms.borrow_and_update();
-        if let Some(hook) = hook {
-            self.pre_stop(&name, &hook).await;
-            let least_ms = clock::now() + GRACE_AFTER_HOOK.as_millis() as Millis;
-            kill_at_ms = (*self.kill_at_ms.borrow_and_update()).max(least_ms);
+        if let Some(hook) = &hook {
+            self.pre_stop(&name, hook).await;
         }
+        let waits = self.terms.borrow().after_others;
+        self.out_of_time_or(|terms| !terms.after_others).await;
+        let least_ms = match hook.is_some() || waits {
+            true => clock::now() + GRACE_AFTER_WAIT.as_millis() as Millis,
+            false => 0,
+        };
         let signal = self.signal().await;
         self.send(signal).await;
         loop {
-            let left = Duration::from_millis((kill_at_ms - clock::now()).max(0).unsigned_abs());
+            let kill_at_ms = self.terms.borrow_and_update().kill_at_ms.max(least_ms);
             tokio::select! {
-                () = tokio::time::sleep(left) => break,
-                Ok(()) = self.kill_at_ms.changed() => kill_at_ms = *self.kill_at_ms.borrow_and_update(),
+                () = until(kill_at_ms) => break,
+                Ok(()) = self.terms.changed() => {}
             }
         }
         loop {
@@ -128,20 +139,25 @@ impl Stopping {
         }
     }
 
-    async fn pre_stop(&mut self, name: &str, hook: &LifecycleHandler) {
-        let (checker, mut deadline) = (self.checker.clone(), self.kill_at_ms.clone());
-        let out_of_time = async {
-            loop {
-                let left = (*deadline.borrow_and_update() - clock::now()).max(0).unsigned_abs();
-                tokio::select! {
-                    () = tokio::time::sleep(Duration::from_millis(left)) => return,
-                    Ok(()) = deadline.changed() => {}
-                }
+    /// Waits for the deadline, or for what is asked to be `enough`.
+    async fn out_of_time_or(&self, enough: impl Fn(Terms) -> bool) {
+        let mut terms = self.terms.clone();
+        loop {
+            let now = *terms.borrow_and_update();
+            if enough(now) {
+                return;
             }
-        };
+            tokio::select! {
+                () = until(now.kill_at_ms) => return,
+                Ok(()) = terms.changed() => {}
+            }
+        }
+    }
+
+    async fn pre_stop(&self, name: &str, hook: &LifecycleHandler) {
         let failed = tokio::select! {
-            result = hooks::run(hook, &checker) => result.err(),
-            () = out_of_time => None,
+            result = hooks::run(hook, &self.checker) => result.err(),
+            () = self.out_of_time_or(|_| false) => None,
         };
         if let Some(problem) = failed {
             // Only for the node's own log: what a hook says may be secret.
@@ -171,4 +187,8 @@ impl Stopping {
             warn!(container = self.checker.id, signal, %refusal, "cannot signal the container");
         }
     }
+}
+
+async fn until(at_ms: Millis) {
+    tokio::time::sleep(Duration::from_millis((at_ms - clock::now()).max(0).unsigned_abs())).await;
 }

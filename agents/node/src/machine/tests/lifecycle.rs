@@ -91,6 +91,25 @@ fn a_sidecar_starts_before_and_ends_after_the_others() {
 }
 
 #[test]
+fn all_are_told_of_the_end_at_once_and_sidecars_end_in_turn() {
+    let mut world = World::new(json!({
+        "initContainers": [{"name": "s", "restartPolicy": "Always"}, {"name": "t", "restartPolicy": "Always"}],
+        "containers": [{"name": "a"}]}));
+    world.settle();
+    world.take();
+    world.stubborn = vec!["a".into()];
+    world.delete(20);
+    world.settle();
+    let told = "kill a-0 PodEnds +20s, kill t-0 PodEnds +20s after others, kill s-0 PodEnds +20s after others";
+    assert_eq!(world.take(), told);
+    world.now_ms += 5_000;
+    world.exit("a", 0);
+    world.settle();
+    let told = "kill t-0 PodEnds +15s, kill s-0 PodEnds +15s after others, kill s-0 PodEnds +15s, clean, delete";
+    assert!(world.take().starts_with(told));
+}
+
+#[test]
 fn readiness_and_startup_probes_and_gates_hold_back_readiness() {
     let mut world = World::new(json!({"readinessGates": [{"conditionType": "x/y"}],
         "containers": [{"name": "a", "readinessProbe": {}, "startupProbe": {}}]}));

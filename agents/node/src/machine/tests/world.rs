@@ -89,7 +89,10 @@ impl World {
                 memory.post_started = Some(attempt);
                 memory.waiting = None;
             }
-            Action::Kill { container, attempt, kill_at_ms, .. } => {
+            Action::Kill { container, attempt, kill_at_ms, after_others, .. } => {
+                if after_others && self.now_ms < kill_at_ms {
+                    return;
+                }
                 if !self.stubborn.contains(&container) || self.now_ms >= kill_at_ms {
                     let code = if self.stubborn.contains(&container) { 137 } else { 143 };
                     assert_eq!(self.observed.last(&container).map(|last| last.number), Some(attempt));
@@ -131,9 +134,11 @@ impl World {
             Action::CreateSandbox => "sandbox".to_owned(),
             Action::RemoveSandbox => "remove-sandbox".to_owned(),
             Action::Start { container, attempt, .. } => format!("start {container}-{attempt}"),
-            Action::Kill { container, attempt, why, kill_at_ms } => {
-                let again = format!("kill {container}-{attempt} {why:?} +{}s", (kill_at_ms - self.now_ms) / 1000);
-                if self.stubborn.contains(container) && self.told.contains(&again) {
+            Action::Kill { container, attempt, why, kill_at_ms, after_others } => {
+                let left_s = (kill_at_ms - self.now_ms) / 1000;
+                let turn = if *after_others { " after others" } else { "" };
+                let again = format!("kill {container}-{attempt} {why:?} +{left_s}s{turn}");
+                if (self.stubborn.contains(container) || *after_others) && self.told.contains(&again) {
                     return;
                 }
                 again
