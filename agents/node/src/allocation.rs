@@ -1,6 +1,6 @@
 //! What a node sets aside for a pod's containers: what its spec says, once that fits; until then what it said before. Pure.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, io};
 
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, ResourceRequirements};
 
@@ -17,14 +17,17 @@ impl Allocation {
     }
 
     /// As `of`, but for the containers of which it is known what they were given.
-    pub fn remembered(spec: &PodSpec, known: impl Fn(&str) -> Option<ResourceRequirements>) -> Allocation {
+    pub fn remembered(
+        spec: &PodSpec,
+        known: impl Fn(&str) -> io::Result<Option<ResourceRequirements>>,
+    ) -> io::Result<Allocation> {
         let mut allocation = Allocation::of(spec);
         for (name, resources) in &mut allocation.0 {
-            if let Some(known) = known(name) {
+            if let Some(known) = known(name)? {
                 *resources = known;
             }
         }
-        allocation
+        Ok(allocation)
     }
 
     /// The pod with these resources in the place of its own.

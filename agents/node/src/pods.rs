@@ -15,16 +15,19 @@ use kube::{
     runtime::{WatchStreamExt, watcher},
 };
 use nix::sys::signal::Signal;
-use tokio::{sync::broadcast::error::RecvError, task::JoinSet};
+use tokio::{
+    sync::broadcast::error::RecvError,
+    task::{self, JoinSet},
+};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::{
     admission::{self, Room},
     allocation::Allocation,
     clock::{self, millis},
     events::Severity,
-    limits::{GRACE_DEFAULT_S, RETRY_MS},
+    limits::{GRACE_DEFAULT_S, RETRY_MS, WORKER_RETRY},
     machine::Rejection,
     node::NodeContext,
     pod::{self, PodId},
@@ -35,13 +38,24 @@ use crate::{
 
 pub struct Dispatcher {
     node: Arc<NodeContext>,
-    inboxes: HashMap<String, (Arc<Pod>, Inbox)>,
-    workers: JoinSet<String>,
+    /// By uid.
+    hosted: HashMap<String, Hosted>,
+    workers: JoinSet<()>,
+    /// The uid of each worker's pod.
+    tasks: HashMap<task::Id, String>,
     /// The ends of what belongs to no pod.
     orphans: JoinSet<()>,
     /// What was seen since the watch began anew.
     listing: Option<Listing>,
     orphans_ended: bool,
+}
+
+/// A pod that has a worker.
+struct Hosted {
+    pod: Arc<Pod>,
+    inbox: Inbox,
+    /// Why it was not let in.
+    rejection: Option<Rejection>,
 }
 
 /// A list of pods that has not come to its end.
@@ -56,8 +70,9 @@ impl Dispatcher {
     pub fn new(node: Arc<NodeContext>) -> Dispatcher {
         Dispatcher {
             node,
-            inboxes: HashMap::new(),
+            hosted: HashMap::new(),
             workers: JoinSet::new(),
+            tasks: HashMap::new(),
             orphans: JoinSet::new(),
             listing: None,
             orphans_ended: false,
@@ -88,22 +103,24 @@ impl Dispatcher {
                 },
                 changed = runtime.recv() => match changed {
                     Ok(sandbox) => {
-                        if let Some((_, inbox)) = self.inboxes.get(&sandbox) {
-                            inbox.signals.runtime_changed();
+                        if let Some(hosted) = self.hosted.get(&sandbox) {
+                            hosted.inbox.signals.runtime_changed();
                         }
                     }
-                    Err(RecvError::Lagged(_)) => self.inboxes.values().for_each(|(_, inbox)| inbox.signals.runtime_changed()),
+                    Err(RecvError::Lagged(_)) => {
+                        self.hosted.values().for_each(|hosted| hosted.inbox.signals.runtime_changed());
+                    }
                     Err(RecvError::Closed) => return,
                 },
                 changed = objects.recv() => {
                     let namespace = changed.ok().map(|key| key.namespace);
-                    for (pod, inbox) in self.inboxes.values() {
+                    for Hosted { pod, inbox, .. } in self.hosted.values() {
                         if namespace.is_none() || pod.metadata.namespace == namespace {
                             inbox.signals.objects_changed();
                         }
                     }
                 }
-                Some(ended) = self.workers.join_next() => self.ended(ended),
+                Some(ended) = self.workers.join_next_with_id() => self.ended(ended),
                 Some(ended) = self.orphans.join_next() => {
                     if let Err(error) = ended {
                         warn!(%error, "the end of an orphan has failed; the next agent ends it");
@@ -128,10 +145,10 @@ impl Dispatcher {
         if let Some(listing) = &mut self.listing {
             listing.uids.insert(uid.clone());
         }
-        if let Some((known, inbox)) = self.inboxes.get_mut(&uid) {
-            *known = pod.clone();
+        if let Some(hosted) = self.hosted.get_mut(&uid) {
+            hosted.pod = pod.clone();
             // A worker that has just finished is not listening; it is begun anew below when it has ended.
-            let _ = inbox.pod.send(Wanted::Present(pod));
+            hosted.inbox.pod.send_replace(Wanted::Present(pod));
             return;
         }
         match &mut self.listing {
@@ -154,7 +171,7 @@ impl Dispatcher {
             admitted.push((pod, rejection));
         }
         for (pod, rejection) in admitted {
-            self.begin(pod, rejection);
+            self.begin(pod, rejection, Duration::ZERO);
         }
     }
 
@@ -162,18 +179,25 @@ impl Dispatcher {
     fn enter(&self, pod: &Arc<Pod>) {
         let id = PodId::of(pod);
         let place = Place::new(&self.node.config.state_dir, &id);
-        let allocation = Allocation::remembered(&pod::spec(pod), |container| place.last_resources(container));
+        let spec = pod::spec(pod);
+        let allocation = Allocation::remembered(&spec, |container| place.last_resources(container));
+        let allocation = allocation.unwrap_or_else(|error| {
+            error!(pod = id.full_name(), %error, "what a pod was given is not known: it counts as what it asks for");
+            Allocation::of(&spec)
+        });
         self.node.pods.admit(&id.uid, pod.clone(), allocation);
     }
 
-    fn begin(&mut self, pod: Arc<Pod>, rejection: Option<Rejection>) {
+    /// Gives the pod a worker that begins after a pause.
+    fn begin(&mut self, pod: Arc<Pod>, rejection: Option<Rejection>, pause: Duration) {
         let uid = PodId::of(&pod).uid;
-        let (worker, inbox) = Worker::new(self.node.clone(), pod.clone(), rejection);
-        self.inboxes.insert(uid.clone(), (pod, inbox));
-        self.workers.spawn(async move {
+        let (worker, inbox) = Worker::new(self.node.clone(), pod.clone(), rejection.clone());
+        self.hosted.insert(uid.clone(), Hosted { pod, inbox, rejection });
+        let task = self.workers.spawn(async move {
+            tokio::time::sleep(pause).await;
             worker.run().await;
-            uid
         });
+        self.tasks.insert(task.id(), uid);
     }
 
     /// Checks a pod that has not begun here yet.
@@ -196,15 +220,15 @@ impl Dispatcher {
     }
 
     fn gone(&mut self, uid: &str, last: Option<Arc<Pod>>) {
-        if let Some((known, inbox)) = self.inboxes.get(uid) {
-            let _ = inbox.pod.send(Wanted::Gone(last.unwrap_or_else(|| known.clone())));
+        if let Some(Hosted { pod, inbox, .. }) = self.hosted.get(uid) {
+            inbox.pod.send_replace(Wanted::Gone(last.unwrap_or_else(|| pod.clone())));
         }
     }
 
     async fn listed_all(&mut self) {
         let Listing { uids: listed, new } = self.listing.take().unwrap_or_default();
         self.let_in(new);
-        let gone: Vec<String> = self.inboxes.keys().filter(|uid| !listed.contains(*uid)).cloned().collect();
+        let gone: Vec<String> = self.hosted.keys().filter(|uid| !listed.contains(*uid)).cloned().collect();
         for uid in gone {
             self.gone(&uid, None);
         }
@@ -213,34 +237,30 @@ impl Dispatcher {
         }
     }
 
-    fn ended(&mut self, ended: Result<String, tokio::task::JoinError>) {
-        match ended {
-            Ok(uid) => {
-                let Some((_, inbox)) = self.inboxes.remove(&uid) else { return };
-                // Told of a pod after the worker's last look: it gets another.
-                let wanted = inbox.pod.borrow().clone();
-                if let Wanted::Present(pod) = wanted {
-                    self.enter(&pod);
-                    self.begin(pod, None);
-                }
+    fn ended(&mut self, ended: Result<(task::Id, ()), task::JoinError>) {
+        let (id, died) = match ended {
+            Ok((id, ())) => (id, None),
+            Err(error) => (error.id(), Some(error)),
+        };
+        let Some(Hosted { pod, inbox, rejection }) = self.tasks.remove(&id).and_then(|uid| self.hosted.remove(&uid))
+        else {
+            return;
+        };
+        let wanted = inbox.pod.borrow().clone();
+        match (died, wanted) {
+            (None, Wanted::Gone(_)) => {}
+            // Told of a pod after the worker's last look: it gets another.
+            (None, Wanted::Present(pod)) => {
+                self.enter(&pod);
+                self.begin(pod, None, Duration::ZERO);
             }
-            Err(error) => {
-                warn!(%error, "the worker of a pod has died; it is begun again");
-                let dead: Vec<String> = self
-                    .inboxes
-                    .iter()
-                    .filter(|(_, (_, inbox))| inbox.pod.is_closed())
-                    .map(|(uid, _)| uid.clone())
-                    .collect();
-                for uid in dead {
-                    if let Some((pod, inbox)) = self.inboxes.remove(&uid) {
-                        let wanted = inbox.pod.borrow().clone();
-                        self.enter(&pod);
-                        self.begin(pod, None);
-                        if let (Wanted::Gone(last), Some((_, inbox))) = (wanted, self.inboxes.get(&uid)) {
-                            let _ = inbox.pod.send(Wanted::Gone(last));
-                        }
-                    }
+            (Some(error), wanted) => {
+                let id = PodId::of(&pod);
+                warn!(pod = id.full_name(), %error, "the worker of a pod has died; it is begun again");
+                self.enter(&pod);
+                self.begin(pod, rejection, WORKER_RETRY);
+                if let Wanted::Gone(last) = wanted {
+                    self.gone(&id.uid, Some(last));
                 }
             }
         }

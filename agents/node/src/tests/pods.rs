@@ -215,6 +215,23 @@ async fn hooks_run_after_the_start_and_before_the_stop() {
 }
 
 #[tokio::test]
+async fn hooks_of_sidecars_do_not_wait_for_the_others_to_stop() {
+    let cluster = Cluster::new();
+    let _agent = cluster.start();
+    let sidecar = json!({"name": "s", "image": "web:1", "restartPolicy": "Always",
+        "lifecycle": {"preStop": {"exec": {"command": ["bye"]}}}});
+    let mut spec = one(json!({"lifecycle": {"preStop": {"sleep": {"seconds": 1}}}}));
+    spec["initContainers"] = json!([sidecar]);
+    cluster.pod("p", spec);
+    cluster.until("p", running).await;
+    let deletion = json!({"metadata": {"deletionTimestamp": "2026-11-21T08:00:30Z", "deletionGracePeriodSeconds": 30}});
+    cluster.api.change("pods", "n", "p", deletion);
+    cluster.until("p", Value::is_null).await;
+    let done = ["create s-0", "create c-0", "exec s-0 bye", "signal c-0 15", "signal s-0 15"];
+    assert_eq!(cluster.runtime.done(), done);
+}
+
+#[tokio::test]
 async fn a_job_completes_and_its_pod_stays() {
     let cluster = Cluster::new();
     let agent = cluster.start();
@@ -238,6 +255,29 @@ async fn a_pod_that_does_not_fit_fails() {
     assert_eq!(pod["status"]["reason"], "OutOfcpu");
     assert_eq!(pod["spec"]["nodeName"], NODE);
     cluster.api.event("OutOfcpu: Pod was rejected: Node didn't have enough resource: cpu, requested: 1000000").await;
+}
+
+#[tokio::test]
+async fn a_pod_that_was_refused_is_not_run_because_its_worker_died() {
+    let cluster = Cluster::new();
+    cluster.runtime.kill_who_asks();
+    let _agent = cluster.start();
+    cluster.pod("p", one(json!({"resources": {"requests": {"cpu": "1e21"}}})));
+    let pod = cluster.until("p", |pod| pod["status"]["phase"] == "Failed").await;
+    assert_eq!(pod["status"]["reason"], "OutOfcpu");
+    assert!(cluster.runtime.done().is_empty());
+}
+
+#[tokio::test]
+async fn a_pod_whose_worker_died_goes_on_and_can_end() {
+    let cluster = Cluster::new();
+    let _agent = cluster.start();
+    cluster.pod("p", one(json!({})));
+    cluster.until("p", running).await;
+    cluster.runtime.kill_who_asks();
+    cluster.api.change("pods", "n", "p", json!({"metadata": {"deletionTimestamp": "2026-11-21T08:00:30Z"}}));
+    cluster.until("p", Value::is_null).await;
+    assert_eq!(cluster.runtime.done(), ["create c-0", "signal c-0 15"]);
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use std::{
 
 use kontiki_runtime::{
     Usage,
-    spec::{ContainerSpec, ContainerState, ContainerStatus, SandboxNetwork, SandboxSpec, SandboxStatus},
+    spec::{ContainerSpec, ContainerState, ContainerStatus, Resources, SandboxNetwork, SandboxSpec, SandboxStatus},
 };
 use tokio::{
     io::AsyncRead,
@@ -31,6 +31,8 @@ pub struct FakeRuntime {
 struct State {
     sandboxes: BTreeMap<String, SandboxStatus>,
     specs: BTreeMap<String, ContainerSpec>,
+    /// What each sandbox as a whole may use.
+    limits: BTreeMap<String, Resources>,
     /// What was done to containers, in order.
     done: Vec<String>,
     /// Commands that fail when they are run in a container.
@@ -39,6 +41,8 @@ struct State {
     memory_bytes: i64,
     /// Bytes on disk by container.
     written: BTreeMap<String, u64>,
+    /// Whoever asks next dies.
+    deadly: bool,
     /// Containers that end while it is looked at what they have written.
     short_lived: BTreeSet<String>,
 }
@@ -70,6 +74,10 @@ impl FakeRuntime {
 
     pub fn write(&self, container: &str, bytes: u64) {
         self.state.lock().unwrap().written.insert(container.to_owned(), bytes);
+    }
+
+    pub fn kill_who_asks(&self) {
+        self.state.lock().unwrap().deadly = true;
     }
 
     pub fn exit_when_measured(&self, container: &str) {
@@ -139,7 +147,11 @@ impl Containers for FakeRuntime {
     }
 
     fn status<'a>(&'a self, sandbox: &'a str) -> Answer<'a, Option<SandboxStatus>> {
-        let status = self.state.lock().unwrap().sandboxes.get(sandbox).cloned();
+        let (status, deadly) = {
+            let mut state = self.state.lock().unwrap();
+            (state.sandboxes.get(sandbox).cloned(), std::mem::take(&mut state.deadly))
+        };
+        assert!(!deadly, "who asks dies");
         Box::pin(async { Ok(status) })
     }
 
@@ -157,7 +169,9 @@ impl Containers for FakeRuntime {
             lost: false,
             containers: Vec::new(),
         };
-        self.state.lock().unwrap().sandboxes.insert(spec.id, status.clone());
+        let mut state = self.state.lock().unwrap();
+        state.limits.insert(spec.id.clone(), spec.resources);
+        state.sandboxes.insert(spec.id, status.clone());
         Box::pin(async { Ok(status) })
     }
 
@@ -175,6 +189,11 @@ impl Containers for FakeRuntime {
         self.change(sandbox, |state, status| {
             if spec.args[0] == "/missing" {
                 return Err(Refusal::new(RefusalKind::CannotExecute, "\"/missing\": no such file"));
+            }
+            // As cgroups do.
+            let whole = state.limits[sandbox].cpu_quota_us;
+            if whole.is_some_and(|whole| spec.resources.cpu_quota_us.is_some_and(|own| own > whole)) {
+                return Err(Refusal::other("more cpu than the sandbox has"));
             }
             state.done.push(format!("create {}", spec.id));
             state.specs.insert(spec.id.clone(), spec.clone());
@@ -222,6 +241,11 @@ impl Containers for FakeRuntime {
             return Box::pin(async { Err(Refusal::new(RefusalKind::InUse, message)) });
         }
         state.done.push(format!("limit {container} to {memory} bytes"));
+        Box::pin(async { Ok(()) })
+    }
+
+    fn limit_sandbox<'a>(&'a self, sandbox: &'a str, limits: &'a Resources) -> Answer<'a, ()> {
+        self.state.lock().unwrap().limits.insert(sandbox.to_owned(), limits.clone());
         Box::pin(async { Ok(()) })
     }
 

@@ -9,6 +9,7 @@ use std::{
 
 use k8s_openapi::api::core::v1::{ResourceRequirements, Volume};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use tracing::warn;
 
 use crate::pod::PodId;
 
@@ -77,11 +78,16 @@ impl Place {
     }
 
     /// What the last attempt of a container may use, where one was made.
-    pub fn last_resources(&self, container: &str) -> Option<ResourceRequirements> {
-        let names = fs::read_dir(self.container(container)).ok()?.flatten().map(|entry| entry.file_name());
-        let attempts = names.filter_map(|name| name.to_str()?.strip_prefix("resources-")?.parse::<u32>().ok());
-        let text = fs::read(self.resources(container, attempts.max()?)).ok()?;
-        serde_json::from_slice(&text).ok()
+    pub fn last_resources(&self, container: &str) -> io::Result<Option<ResourceRequirements>> {
+        let Some(entries) = if_there(fs::read_dir(self.container(container)))? else { return Ok(None) };
+        let mut last = None;
+        for entry in entries {
+            let name = entry?.file_name();
+            let attempt = name.to_str().and_then(|name| name.strip_prefix("resources-")?.parse::<u32>().ok());
+            last = last.max(attempt);
+        }
+        let Some(attempt) = last else { return Ok(None) };
+        told(&self.resources(container, attempt), |text| serde_json::from_str(text).ok())
     }
 
     pub fn logs(&self) -> PathBuf {
@@ -95,6 +101,24 @@ impl Place {
     /// Something of the pod is still here.
     pub fn is_used(&self) -> bool {
         self.pod().exists()
+    }
+}
+
+/// What a file of an attempt tells; nothing where there is none, or only the beginning of one from before the machine went down.
+pub fn told<T>(file: &Path, read: impl Fn(&str) -> Option<T>) -> io::Result<Option<T>> {
+    let Some(text) = if_there(fs::read_to_string(file))? else { return Ok(None) };
+    let told = read(&text);
+    if told.is_none() {
+        warn!(file = %file.display(), "a file of an attempt is not whole");
+    }
+    Ok(told)
+}
+
+fn if_there<T>(read: io::Result<T>) -> io::Result<Option<T>> {
+    match read {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -229,6 +253,23 @@ pub fn usage_bytes(folder: &Path) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_file_that_is_not_there_tells_nothing() {
+        let scratch = tempfile::tempdir().unwrap();
+        let id = PodId { namespace: "n".into(), name: "p".into(), uid: "u".into() };
+        let place = Place::new(scratch.path(), &id);
+        let last = || place.last_resources("c").map(|resources| resources.map(|resources| resources.limits.is_some()));
+        assert_eq!(last().unwrap(), None, "there is no folder");
+        fs::create_dir_all(place.container("c")).unwrap();
+        assert_eq!(last().unwrap(), None, "there is no file");
+        fs::write(place.resources("c", 9), r#"{"limits": {"cpu": "1"}}"#).unwrap();
+        assert_eq!(last().unwrap(), Some(true));
+        fs::write(place.resources("c", 10), r#"{"limits""#).unwrap();
+        assert_eq!(last().unwrap(), None, "the machine went down while it was written");
+        fs::create_dir(place.resources("c", 11)).unwrap();
+        assert!(last().is_err(), "it cannot be read");
+    }
 
     #[test]
     fn mount_points_are_read_as_the_kernel_writes_them() {

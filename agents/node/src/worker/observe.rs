@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    io::{Read, Seek, SeekFrom},
+    io::{self, Read, Seek, SeekFrom},
     path::Path,
 };
 
@@ -18,10 +18,11 @@ use crate::{
     machine::{Attempt, AttemptState, Exit, Sandbox},
     pod,
     spec::attempt_of,
+    volumes::told,
 };
 
 impl Worker {
-    /// Looks at the runtime; `false` if it did not answer, and nothing may be concluded.
+    /// Looks at the runtime; `false` if it did not answer, or what is kept of an attempt cannot be read: nothing may be concluded.
     pub(super) async fn observe(&mut self) -> bool {
         let status = match self.node.containers.status(&self.id.uid).await {
             Ok(status) => status,
@@ -38,7 +39,11 @@ impl Worker {
         let before = std::mem::take(&mut self.observed.attempts);
         if let Some(status) = status {
             for container in &status.containers {
-                self.observe_container(&status, container);
+                if let Err(error) = self.observe_container(&status, container) {
+                    warn!(pod = self.id.full_name(), container = container.id, %error, "an attempt's files cannot be read");
+                    self.observed.attempts = before;
+                    return false;
+                }
             }
             for ((name, _), attempt) in &self.failed {
                 self.observed.attempts.entry(name.clone()).or_default().push(attempt.clone());
@@ -64,11 +69,11 @@ impl Worker {
         self.failed.clear();
     }
 
-    fn observe_container(&mut self, sandbox: &SandboxStatus, status: &ContainerStatus) {
-        let Some((name, number)) = attempt_of(&status.id) else { return };
+    fn observe_container(&mut self, sandbox: &SandboxStatus, status: &ContainerStatus) -> io::Result<()> {
+        let Some((name, number)) = attempt_of(&status.id) else { return Ok(()) };
         let key = (name.to_owned(), number);
         if self.failed.contains_key(&key) {
-            return;
+            return Ok(());
         }
         let state = match &status.state {
             ContainerState::Created if sandbox.lost => AttemptState::Exited(self.exit(&key, vanished(0))),
@@ -97,14 +102,13 @@ impl Worker {
                 ))
             }
         };
-        let image_asked = fs::read_to_string(self.place.image_asked(name, number)).ok();
-        let resources = fs::read(self.place.resources(name, number)).ok();
-        let resources = resources.and_then(|text| serde_json::from_slice(&text).ok());
-        let round = fs::read_to_string(self.place.round(name, number)).ok();
-        let round = round.and_then(|text| text.parse().ok()).unwrap_or(0);
+        let image_asked = told(&self.place.image_asked(name, number), |text| Some(text.to_owned()))?;
+        let resources = told(&self.place.resources(name, number), |text| serde_json::from_str(text).ok())?;
+        let round = told(&self.place.round(name, number), |text| text.parse().ok())?.unwrap_or(0);
         let user = status.user.as_ref().map(user);
         let attempt = Attempt { number, state, image: status.image.clone(), image_asked, resources, user, round };
         self.observed.attempts.entry(key.0).or_default().push(attempt);
+        Ok(())
     }
 
     /// The exit with its termination message, which is read once.
