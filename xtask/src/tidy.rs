@@ -37,10 +37,10 @@ const EDGES: &[(&str, &[&str])] = &[
     ("kontiki-kinds", &["kontiki-cel", "kontiki-model", "kontiki-schema"]),
     ("kontiki-model", &[]),
     ("kontiki-network", &["kontiki-informer"]),
-    ("kontiki-node", &["kontiki-informer", "kontiki-runtime"]),
+    ("kontiki-node", &["kontiki-informer", "kontiki-model", "kontiki-runtime"]),
     ("kontiki-raft", &["kontiki-model"]),
     ("kontiki-runtime", &[]),
-    ("kontiki-scheduler", &["kontiki-informer"]),
+    ("kontiki-scheduler", &["kontiki-informer", "kontiki-model"]),
     ("kontiki-schema", &["kontiki-cel", "kontiki-model"]),
     ("xtask", &["kontiki-schema"]),
 ];

@@ -10,8 +10,7 @@ use crate::{
     disk::{Written, is_on_disk},
     limits::GRACE_MIN_S,
     machine::Rejection,
-    pod,
-    quantity::{self, Notation},
+    pod, quantity,
     spec::resources,
 };
 
@@ -39,7 +38,7 @@ pub fn over_limit(pod: &Pod, written: &Written) -> Option<Rejection> {
     let whole = || {
         let text = pod::containers(&spec).find_map(limit)?;
         let sum = resources::pod_sum(&spec, |container| limit(container).map(|limit| quantity::value(&limit.0)));
-        let limit = quantity::text(sum, Notation::of(&text.0));
+        let limit = quantity::text(sum, &text.0);
         let over = written.sum() > sum.unsigned_abs();
         over.then(|| format!("Pod ephemeral local storage usage exceeds the total limit of containers {limit}. "))
     };

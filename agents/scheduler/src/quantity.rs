@@ -10,51 +10,10 @@ use k8s_openapi::{
 /// Amounts by resource name; `cpu` in millicores, everything else in its own unit.
 pub type Amounts = BTreeMap<String, i64>;
 
-/// Parses a quantity into thousandths, rounding up. `None` if it is none.
-fn millis(text: &str) -> Option<i128> {
-    let text = text.trim();
-    let split = text.find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | '+' | '-'))).unwrap_or(text.len());
-    let (number, suffix) = text.split_at(split);
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    if fraction.len() > 18 {
-        return None;
-    }
-    let scale = 10_i128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
-    let digits = format!("{whole}{fraction}");
-    let value: i128 = digits.parse().ok()?;
-    let (multiply, divide): (i128, i128) = match suffix {
-        "n" => (1, 1_000_000),
-        "u" => (1, 1_000),
-        "m" => (1, 1),
-        "" => (1_000, 1),
-        "k" => (1_000_000, 1),
-        "M" => (1_000_000_000, 1),
-        "G" => (1_000_000_000_000, 1),
-        "T" => (1_000_000_000_000_000, 1),
-        "P" => (1_000_000_000_000_000_000, 1),
-        "E" => (1_000_000_000_000_000_000_000, 1),
-        "Ki" => (1_000 << 10, 1),
-        "Mi" => (1_000 << 20, 1),
-        "Gi" => (1_000 << 30, 1),
-        "Ti" => (1_000 << 40, 1),
-        "Pi" => (1_000 << 50, 1),
-        "Ei" => (1_000 << 60, 1),
-        exponent => {
-            let power: i32 = exponent.strip_prefix(['e', 'E'])?.parse().ok()?;
-            let factor = 10_i128.checked_pow(power.unsigned_abs())?;
-            if power >= 0 { (factor.checked_mul(1_000)?, 1) } else { (1_000, factor) }
-        }
-    };
-    let (above, below) = (value.checked_mul(multiply)?, divide.checked_mul(scale)?);
-    Some(above.div_euclid(below) + i128::from(above.rem_euclid(below) != 0))
-}
-
-/// The amount of one resource in the scheduler's unit, rounded up.
+/// The amount of one resource in the scheduler's unit, rounded up; nothing where it is no quantity.
 pub fn amount(resource: &str, quantity: &Quantity) -> i64 {
-    let Some(millis) = millis(&quantity.0) else { return 0 };
-    let units =
-        if resource == "cpu" { millis } else { millis.div_euclid(1000) + i128::from(millis.rem_euclid(1000) != 0) };
-    i64::try_from(units).unwrap_or(i64::MAX)
+    let Ok(quantity) = quantity.0.parse::<kontiki_model::Quantity>() else { return 0 };
+    if resource == "cpu" { quantity.milli_value() } else { quantity.value() }
 }
 
 pub fn amounts(list: Option<&BTreeMap<String, Quantity>>) -> Amounts {
@@ -137,6 +96,8 @@ mod tests {
             ("memory", "100m", 1),
             ("memory", "1e3", 1000),
             ("memory", "12E", 12_000_000_000_000_000_000_i128.min(i64::MAX.into()) as i64),
+            ("cpu", "1e21", i64::MAX),
+            ("memory", "0.0000000000000000000001", 1),
             ("memory", "nonsense", 0),
         ];
         for (resource, text, expected) in table {

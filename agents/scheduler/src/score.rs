@@ -31,7 +31,7 @@ fn shares(candidate: &Candidate<'_>, node: &NodeState) -> [i64; 2] {
         let asked = i128::from(*candidate.requests.get(name).unwrap_or(&default));
         // Pods that ask for nothing still count: by number, at the default.
         let by_number = i128::from(node.pods) * i128::from(default);
-        let used = node.used.get(name).copied().unwrap_or(0).max(by_number) + asked;
+        let used = node.used.get(name).copied().unwrap_or(0).max(by_number).saturating_add(asked);
         let share = if all <= 0 { SHARE_MAX } else { (used.saturating_mul(SHARE_MAX) / all).clamp(0, SHARE_MAX) };
         share as i64
     })
