@@ -160,7 +160,7 @@ mod tests {
     use tokio::net::TcpStream;
 
     use super::*;
-    use crate::model::view;
+    use crate::model::{Here, view};
 
     #[test]
     fn ready_endpoints_of_this_node_are_counted_once() {
@@ -183,7 +183,7 @@ mod tests {
         }))
         .unwrap();
         let told = |node: &str, service: &Service| {
-            let view = view(node, [service], [&slice], []);
+            let view = view(Here { node, zone: None }, [service], [&slice], []);
             checks([service], &view).into_iter().map(|(port, health)| (port, health.local)).collect::<Vec<_>>()
         };
         assert_eq!(told("here", &service(32_000, false)), [(32_000, 1)]);

@@ -2,9 +2,12 @@
 
 use std::{collections::BTreeMap, fmt, net::Ipv4Addr, str::FromStr};
 
-use k8s_openapi::api::{
-    core::v1::{Pod, Service, ServicePort as ApiServicePort},
-    discovery::v1::{Endpoint as ApiEndpoint, EndpointSlice},
+use k8s_openapi::{
+    api::{
+        core::v1::{Pod, Service, ServicePort as ApiServicePort},
+        discovery::v1::{Endpoint as ApiEndpoint, EndpointSlice},
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 
 /// Everything a node's rules depend on.
@@ -49,6 +52,36 @@ pub struct Endpoint {
     /// On this node.
     pub local: bool,
     pub readiness: Readiness,
+    /// Whether it is meant for traffic of this node, and of this node's zone.
+    pub for_node: Hint,
+    pub for_zone: Hint,
+}
+
+/// For whose traffic an endpoint is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Hint {
+    /// Nobody says.
+    #[default]
+    None,
+    Ours,
+    Others,
+}
+
+impl Hint {
+    fn of<'a>(names: impl Iterator<Item = &'a str>, own: Option<&str>) -> Hint {
+        names.fold(Hint::None, |hint, name| match hint {
+            Hint::None | Hint::Others if Some(name) == own => Hint::Ours,
+            Hint::Ours => Hint::Ours,
+            Hint::None | Hint::Others => Hint::Others,
+        })
+    }
+}
+
+/// Where packets are looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Here<'a> {
+    pub node: &'a str,
+    pub zone: Option<&'a str>,
 }
 
 /// Whether an endpoint is given packets.
@@ -129,20 +162,21 @@ impl fmt::Display for Protocol {
     }
 }
 
-/// Services with this label belong to another proxy.
-const PROXY_NAME_LABEL: &str = "service.kubernetes.io/service-proxy-name";
+/// What has one of these labels is nobody's to serve here: another proxy does, or its clients find its endpoints themselves.
+const FOREIGN_LABELS: [&str; 2] = ["service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless"];
 const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 const AFFINITY_S_DEFAULT: u32 = 10_800;
 
-/// Reads the objects as seen from `node`.
+/// Reads the objects as seen from here.
 pub fn view<'a>(
-    node: &str,
+    here: Here<'_>,
     services: impl IntoIterator<Item = &'a Service>,
     slices: impl IntoIterator<Item = &'a EndpointSlice>,
     pods: impl IntoIterator<Item = &'a Pod>,
 ) -> View {
     let mut by_service: BTreeMap<(&str, &str), Vec<&EndpointSlice>> = BTreeMap::new();
-    for slice in slices.into_iter().filter(|slice| slice.address_type == "IPv4") {
+    let served = |slice: &&EndpointSlice| slice.address_type == "IPv4" && !is_foreign(&slice.metadata);
+    for slice in slices.into_iter().filter(served) {
         let service = slice.metadata.labels.as_ref().and_then(|labels| labels.get(SERVICE_NAME_LABEL));
         if let (Some(service), Some(namespace)) = (service, &slice.metadata.namespace) {
             by_service.entry((namespace, service)).or_default().push(slice);
@@ -152,7 +186,7 @@ pub fn view<'a>(
     for service in services {
         let (Some(name), Some(namespace)) = (&service.metadata.name, &service.metadata.namespace) else { continue };
         let slices = by_service.get(&(namespace.as_str(), name.as_str())).map_or(&[][..], Vec::as_slice);
-        read_service(node, service, (namespace, name), slices, &mut view);
+        read_service(here, service, (namespace, name), slices, &mut view);
     }
     for pod in pods {
         read_host_ports(pod, &mut view.host_ports);
@@ -164,16 +198,14 @@ pub fn view<'a>(
 }
 
 fn read_service(
-    node: &str,
+    here: Here<'_>,
     service: &Service,
     (namespace, name): (&str, &str),
     slices: &[&EndpointSlice],
     view: &mut View,
 ) {
     let Some(spec) = &service.spec else { return };
-    let labels = service.metadata.labels.as_ref();
-    let is_foreign = labels.is_some_and(|labels| labels.contains_key(PROXY_NAME_LABEL));
-    if is_foreign || spec.type_.as_deref() == Some("ExternalName") {
+    if is_foreign(&service.metadata) || spec.type_.as_deref() == Some("ExternalName") {
         return;
     }
     let addresses = spec.cluster_ips.iter().flatten().chain(&spec.cluster_ip);
@@ -208,9 +240,14 @@ fn read_service(
             external_local: spec.external_traffic_policy.as_deref() == Some("Local"),
             internal_local: spec.internal_traffic_policy.as_deref() == Some("Local"),
             affinity_s: affinity,
-            endpoints: endpoints(node, port, protocol, slices),
+            endpoints: endpoints(here, port, protocol, slices),
         });
     }
+}
+
+fn is_foreign(metadata: &ObjectMeta) -> bool {
+    let labels = metadata.labels.as_ref();
+    labels.is_some_and(|labels| FOREIGN_LABELS.iter().any(|label| labels.contains_key(*label)))
 }
 
 /// Of a balancer in `Proxy` mode the packets come with other addresses.
@@ -222,7 +259,7 @@ fn balancer_ips(service: &Service) -> Vec<Ipv4Addr> {
 }
 
 fn endpoints(
-    node: &str,
+    here: Here<'_>,
     service_port: &ApiServicePort,
     protocol: Protocol,
     slices: &[&EndpointSlice],
@@ -236,11 +273,16 @@ fn endpoints(
         let Some(port) = matching.and_then(|port| port.port).and_then(port_number) else { continue };
         for endpoint in slice.endpoints.iter().flatten() {
             let Some(address) = endpoint.addresses.first().and_then(|address| address.parse().ok()) else { continue };
+            let hints = endpoint.hints.as_ref();
+            let nodes = hints.into_iter().flat_map(|hints| hints.for_nodes.iter().flatten());
+            let zones = hints.into_iter().flat_map(|hints| hints.for_zones.iter().flatten());
             let endpoint = Endpoint {
                 address,
                 port,
-                local: endpoint.node_name.as_deref() == Some(node),
+                local: endpoint.node_name.as_deref() == Some(here.node),
                 readiness: readiness(endpoint),
+                for_node: Hint::of(nodes.map(|node| node.name.as_str()), Some(here.node)),
+                for_zone: Hint::of(zones.map(|zone| zone.name.as_str()), here.zone),
             };
             // While slices are rewritten an endpoint may be in two of them: the better news counts.
             found

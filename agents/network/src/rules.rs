@@ -13,7 +13,7 @@ use std::{
 };
 
 use crate::{
-    model::{Endpoint, Protocol, Readiness, ServicePort, View},
+    model::{Endpoint, Hint, Protocol, Readiness, ServicePort, View},
     ruleset::{Chain, Map, MapKind, Ruleset},
 };
 
@@ -175,7 +175,7 @@ impl Rules<'_> {
     }
 
     fn service_port(&mut self, port: &ServicePort) {
-        let all = usable(port.endpoints.iter());
+        let all = close(usable(port.endpoints.iter()));
         let local = usable(port.endpoints.iter().filter(|endpoint| endpoint.local));
         let name = name(port);
         let is_external = port.node_port.is_some() || !port.external_ips.is_empty() || !port.balancer_ips.is_empty();
@@ -303,6 +303,22 @@ fn usable<'a>(endpoints: impl Iterator<Item = &'a Endpoint> + Clone) -> Vec<&'a 
     let of = |readiness| endpoints.clone().filter(move |endpoint| endpoint.readiness == readiness).collect::<Vec<_>>();
     let ready = of(Readiness::Ready);
     if ready.is_empty() { of(Readiness::Ending) } else { ready }
+}
+
+/// Of ready endpoints those that are meant for this node, else for its zone: where every one says whom it is for, and some are.
+fn close(endpoints: Vec<&Endpoint>) -> Vec<&Endpoint> {
+    if endpoints.iter().any(|endpoint| endpoint.readiness != Readiness::Ready) {
+        return endpoints;
+    }
+    let hints: [fn(&Endpoint) -> Hint; 2] = [|endpoint| endpoint.for_node, |endpoint| endpoint.for_zone];
+    for hint in hints {
+        let all_say = endpoints.iter().all(|endpoint| hint(endpoint) != Hint::None);
+        let ours: Vec<&Endpoint> = endpoints.iter().copied().filter(|endpoint| hint(endpoint) == Hint::Ours).collect();
+        if all_say && !ours.is_empty() {
+            return ours;
+        }
+    }
+    endpoints
 }
 
 /// No endpoint anywhere is an answer; none on this node is none of the client's business.

@@ -6,15 +6,15 @@ use k8s_openapi::api::{
     core::v1::{Node, Pod, Service},
     discovery::v1::EndpointSlice,
 };
-use kontiki_informer::{Informer, Subscription};
-use kube::{Api, Client, runtime::watcher};
+use kontiki_informer::{Informer, ObjectKey, Subscription};
+use kube::{Api, Client, ResourceExt, runtime::watcher};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     conntrack::{self, Stale},
     health,
-    model::{View, view},
+    model::{Here, View, view},
     nft::{self, NftError},
     routes::{self, RouteError},
     rules::ruleset,
@@ -26,6 +26,8 @@ const GATHER: Duration = Duration::from_millis(20);
 /// After a failure, and between looks whether somebody else removed the table (`nft flush ruleset`).
 const CHECK_INTERVAL: Duration = Duration::from_secs(30);
 const RETRY_FIRST: Duration = Duration::from_millis(500);
+
+const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 
 /// Why service addresses are not served.
 #[derive(Debug, thiserror::Error)]
@@ -71,10 +73,12 @@ pub async fn run(
     }
     while !cancel.is_cancelled() {
         let all_services = services.list(None);
+        let node = nodes.get(&ObjectKey::new("", &node_name));
+        let zone = node.as_ref().and_then(|node| node.labels().get(ZONE_LABEL)).filter(|zone| !zone.is_empty());
         let view = View {
             own_ports: own_ports.clone(),
             ..view(
-                &node_name,
+                Here { node: &node_name, zone: zone.map(String::as_str) },
                 all_services.iter().map(AsRef::as_ref),
                 slices.list(None).iter().map(AsRef::as_ref),
                 pods.list(None).iter().map(AsRef::as_ref),

@@ -20,7 +20,7 @@ use nix::sched::{CloneFlags, unshare};
 
 use crate::{
     conntrack::{self, Stale},
-    model::{Endpoint, HostPort, Protocol, Readiness, ServicePort, View},
+    model::{Endpoint, Hint, HostPort, Protocol, Readiness, ServicePort, View},
     nft,
     rules::ruleset,
     ruleset::{change, removal, replacement},
@@ -177,7 +177,8 @@ impl Net {
 }
 
 fn endpoint(address: Ipv4Addr) -> Endpoint {
-    Endpoint { address, port: 8080, local: true, readiness: Readiness::Ready }
+    let (for_node, for_zone) = (Hint::None, Hint::None);
+    Endpoint { address, port: 8080, local: true, readiness: Readiness::Ready, for_node, for_zone }
 }
 
 fn service(endpoints: &[Ipv4Addr]) -> ServicePort {

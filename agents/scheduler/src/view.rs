@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Mutex, MutexGuard},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -42,8 +42,10 @@ pub enum Tried {
     GivenUp,
 }
 
+/// One that was left by a panic too: a pod is judged before anything is noted of it, and whoever panicked over one tries it
+/// again.
 pub fn lock(view: &Mutex<View>) -> MutexGuard<'_, View> {
-    view.lock().expect("nobody panics while holding the view's lock")
+    view.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl View {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use k8s_openapi::{
     api::{
-        core::v1::{Endpoints, Pod, Service},
+        core::v1::{Endpoints, Node, Pod, Service},
         discovery::v1::EndpointSlice,
     },
     apimachinery::pkg::apis::meta::v1::Time,
@@ -19,6 +19,7 @@ use kontiki_informer::{Change, Informer, ObjectKey, Queue};
 use kube::{
     Api, Client, ResourceExt,
     api::{DeleteParams, PostParams},
+    core::PartialObjectMeta,
 };
 
 use crate::{
@@ -31,11 +32,13 @@ const WORKERS: usize = 4;
 const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 const MANAGER: &str = "endpointslice-controller.k8s.io";
+const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 
 struct Controller {
     context: Context,
     services: Informer<Service>,
     pods: Informer<Pod>,
+    nodes: Informer<PartialObjectMeta<Node>>,
     endpoints: Informer<Endpoints>,
     slices: Informer<EndpointSlice>,
     endpoints_written: OwnWrites,
@@ -64,6 +67,14 @@ pub async fn run(context: Context) {
             }
         }
     })]);
+    let (of_node, anywhere) = (queue.clone(), services.clone());
+    let nodes =
+        context.informer::<PartialObjectMeta<Node>>(vec![Box::new(move |change: &Change<PartialObjectMeta<Node>>| {
+            let zone = |node: &Option<Arc<PartialObjectMeta<Node>>>| node.as_ref().and_then(|node| zone(node));
+            if zone(&change.old) != zone(&change.new) {
+                anywhere.list(None).iter().for_each(|service| of_node.add(ObjectKey::of(&**service)));
+            }
+        })]);
     let of_endpoints = queue.clone();
     let endpoints = context.informer::<Endpoints>(vec![Box::new(move |change: &Change<Endpoints>| {
         // Somebody else's change is put right.
@@ -79,8 +90,8 @@ pub async fn run(context: Context) {
             of_slice.add(ObjectKey::new(slice.namespace().unwrap_or_default(), service));
         }
     })]);
-    let synced = services.synced().await && pods.synced().await && endpoints.synced().await && slices.synced().await;
-    if !synced {
+    let written = async { endpoints.synced().await && slices.synced().await };
+    if !(services.synced().await && pods.synced().await && nodes.synced().await && written.await) {
         return;
     }
     let (endpoints_written, slices_written) = (OwnWrites::default(), OwnWrites::default());
@@ -89,6 +100,7 @@ pub async fn run(context: Context) {
         context,
         services,
         pods,
+        nodes,
         endpoints,
         slices,
         endpoints_written,
@@ -117,7 +129,11 @@ impl Controller {
         }
         let selected: Vec<Arc<Pod>> =
             self.pods.list(Some(&key.namespace)).into_iter().filter(|pod| view::selects(&service, pod)).collect();
-        let found = view::endpoints(&service, &selected);
+        let mut found = view::endpoints(&service, &selected);
+        for one in &mut found {
+            let node = one.node.as_ref().and_then(|node| self.nodes.get(&ObjectKey::new("", node)));
+            one.zone = node.and_then(|node| zone(&node));
+        }
         let trigger = self.triggers.since_last_look(key, &service, &selected);
         let client = self.context.clients.caused_by(view::newest(&service, &selected).as_deref());
         let reaction = Reaction { client, trigger };
@@ -234,6 +250,10 @@ struct Reaction {
     client: Client,
     /// When that happened, as far as it is known.
     trigger: Option<Time>,
+}
+
+fn zone(node: &PartialObjectMeta<Node>) -> Option<String> {
+    node.labels().get(ZONE_LABEL).filter(|zone| !zone.is_empty()).cloned()
 }
 
 /// Whether a pod can be reached at all.

@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, sync::Arc};
 use k8s_openapi::{
     api::{
         core::v1::Service,
-        discovery::v1::{Endpoint as SliceEndpoint, EndpointConditions, EndpointPort, EndpointSlice},
+        discovery::v1::{
+            Endpoint as SliceEndpoint, EndpointConditions, EndpointHints, EndpointPort, EndpointSlice, ForNode, ForZone,
+        },
     },
     apimachinery::pkg::apis::meta::v1::OwnerReference,
 };
@@ -35,7 +37,7 @@ pub struct Group {
 pub fn plan(service: &Service, found: &[Endpoint], existing: &[Arc<EndpointSlice>]) -> Vec<Change> {
     let mut by_ports: BTreeMap<&[Port], Vec<SliceEndpoint>> = BTreeMap::new();
     for one in found {
-        by_ports.entry(&one.ports).or_default().push(endpoint(one));
+        by_ports.entry(&one.ports).or_default().push(SliceEndpoint { hints: hints(service, one), ..endpoint(one) });
     }
     if by_ports.is_empty() {
         // An empty slice tells followers that the Service is known and has nobody.
@@ -160,9 +162,26 @@ fn endpoint(endpoint: &Endpoint) -> SliceEndpoint {
         }),
         hostname: endpoint.hostname.clone(),
         node_name: endpoint.node.clone(),
+        zone: endpoint.zone.clone(),
         target_ref: Some(endpoint.pod.clone()),
         ..SliceEndpoint::default()
     }
+}
+
+/// Whose traffic an endpoint is for, where the Service wants that to stay close (`trafficDistribution`: KEP-4444, KEP-3015).
+fn hints(service: &Service, endpoint: &Endpoint) -> Option<EndpointHints> {
+    let wanted = service.spec.as_ref()?.traffic_distribution.as_deref()?;
+    let (in_zone, on_node) = match wanted {
+        "PreferClose" | "PreferSameZone" => (true, false),
+        "PreferSameNode" => (true, true),
+        _ => (false, false),
+    };
+    let zone = endpoint.zone.clone().filter(|_| in_zone);
+    let node = endpoint.node.clone().filter(|_| on_node);
+    (endpoint.ready && (zone.is_some() || node.is_some())).then(|| EndpointHints {
+        for_zones: zone.map(|name| vec![ForZone { name }]),
+        for_nodes: node.map(|name| vec![ForNode { name }]),
+    })
 }
 
 fn port(port: &Port) -> EndpointPort {
@@ -204,6 +223,33 @@ mod tests {
     fn endpoints_are_split_by_hundreds() {
         let slices = created(plan(&view::tests::service(), &found(250), &[]));
         assert_eq!(slices.iter().map(|slice| count(slice)).collect::<Vec<_>>(), [100, 100, 50]);
+    }
+
+    #[test]
+    fn traffic_that_is_to_stay_close_finds_hints() {
+        let hinted = |wanted: Option<&str>, zone: Option<&str>, ready: bool| {
+            let mut service = view::tests::service();
+            service.spec.as_mut().unwrap().traffic_distribution = wanted.map(str::to_owned);
+            let mut found = found(1);
+            (found[0].zone, found[0].ready) = (zone.map(str::to_owned), ready);
+            found[0].node = Some("n".to_owned());
+            let slices = created(plan(&service, &found, &[]));
+            let endpoint = slices[0].endpoints.as_ref().unwrap()[0].clone();
+            assert_eq!(endpoint.zone.as_deref(), zone);
+            serde_json::to_value(endpoint.hints).unwrap()
+        };
+        let (zone, node) = (serde_json::json!([{"name": "z"}]), serde_json::json!([{"name": "n"}]));
+        for (wanted, at, ready, expected) in [
+            (None, Some("z"), true, serde_json::Value::Null),
+            (Some("PreferClose"), Some("z"), true, serde_json::json!({"forZones": zone})),
+            (Some("PreferSameZone"), Some("z"), true, serde_json::json!({"forZones": zone})),
+            (Some("PreferSameZone"), None, true, serde_json::Value::Null),
+            (Some("PreferSameNode"), Some("z"), true, serde_json::json!({"forZones": zone, "forNodes": node})),
+            (Some("PreferSameNode"), None, true, serde_json::json!({"forNodes": node})),
+            (Some("PreferSameNode"), Some("z"), false, serde_json::Value::Null),
+        ] {
+            assert_eq!(hinted(wanted, at, ready), expected, "{wanted:?} {at:?} {ready}");
+        }
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub struct Endpoint {
     pub serving: bool,
     pub terminating: bool,
     pub node: Option<String>,
+    /// Where its node is, as far as that is known.
+    pub zone: Option<String>,
     pub hostname: Option<String>,
     pub pod: ObjectReference,
     pub ports: Vec<Port>,
@@ -84,6 +86,7 @@ pub fn endpoints(service: &Service, selected: &[Arc<Pod>]) -> Vec<Endpoint> {
                 serving,
                 terminating,
                 node: pod_spec.and_then(|spec| spec.node_name.clone()),
+                zone: None,
                 hostname: pod_spec.and_then(|spec| spec.hostname.clone()).filter(|_| in_subdomain),
                 pod: ObjectReference {
                     kind: Some(Pod::kind(&()).into_owned()),

@@ -20,8 +20,10 @@ fn slice(ports: Value, endpoints: Value) -> EndpointSlice {
 }
 
 fn seen(services: &[Service], slices: &[EndpointSlice]) -> View {
-    view("here", services, slices, &[])
+    view(HERE, services, slices, &[])
 }
+
+const HERE: Here<'_> = Here { node: "here", zone: Some("z") };
 
 #[test]
 fn ports_find_their_endpoints_by_name_and_protocol() {
@@ -58,17 +60,30 @@ fn ports_find_their_endpoints_by_name_and_protocol() {
 
 #[test]
 fn what_needs_no_rules_gets_none() {
-    let foreign: Service = object(json!({
-        "metadata": {"name": "x", "namespace": "default", "labels": {"service.kubernetes.io/service-proxy-name": "other"}},
-        "spec": {"clusterIP": "10.96.0.9", "ports": [{"port": 80}]},
-    }));
+    let labelled = |label: &str| -> Service {
+        object(json!({
+            "metadata": {"name": "x", "namespace": "default", "labels": {label: ""}},
+            "spec": {"clusterIP": "10.96.0.9", "ports": [{"port": 80}]},
+        }))
+    };
     let services = [
         service(json!({"clusterIP": "None", "ports": [{"port": 80}]})),
         service(json!({"type": "ExternalName", "externalName": "example.com", "ports": [{"port": 80}]})),
         service(json!({"clusterIP": "fd00::1", "clusterIPs": ["fd00::1"], "ports": [{"port": 80}]})),
-        foreign,
+        labelled("service.kubernetes.io/service-proxy-name"),
+        labelled("service.kubernetes.io/headless"),
     ];
     assert_eq!(seen(&services, &[]), View::default());
+}
+
+#[test]
+fn a_slice_for_clients_of_a_headless_service_is_not_served() {
+    let service = service(json!({"clusterIP": "10.96.0.5", "ports": [{"port": 80}]}));
+    let mut slice = slice(json!([{"port": 8080}]), json!([{"addresses": ["10.244.0.2"]}]));
+    let endpoints = |slice: &EndpointSlice| seen(&[service.clone()], &[slice.clone()]).ports[0].endpoints.len();
+    assert_eq!(endpoints(&slice), 1);
+    slice.metadata.labels.as_mut().unwrap().insert("service.kubernetes.io/headless".into(), String::new());
+    assert_eq!(endpoints(&slice), 0);
 }
 
 #[test]
@@ -86,6 +101,22 @@ fn conditions_of_endpoints() {
     for (conditions, expected) in table {
         let endpoint: ApiEndpoint = object(json!({"addresses": ["10.0.0.1"], "conditions": conditions}));
         assert_eq!(readiness(&endpoint), expected, "{conditions}");
+    }
+}
+
+#[test]
+fn hints_say_whose_an_endpoint_is() {
+    let service = service(json!({"clusterIP": "10.96.0.5", "ports": [{"port": 80}]}));
+    let name = |names: &[&str]| names.iter().map(|name| json!({"name": name})).collect::<Vec<_>>();
+    for (nodes, zones, expected) in [
+        (vec![], vec![], (Hint::None, Hint::None)),
+        (vec!["other", "here"], vec!["y"], (Hint::Ours, Hint::Others)),
+        (vec!["other"], vec!["z", "y"], (Hint::Others, Hint::Ours)),
+    ] {
+        let hints = json!({"forNodes": name(&nodes), "forZones": name(&zones)});
+        let slice = slice(json!([{"port": 8080}]), json!([{"addresses": ["10.244.0.2"], "hints": hints}]));
+        let endpoint = &seen(&[service.clone()], &[slice]).ports[0].endpoints[0];
+        assert_eq!((endpoint.for_node, endpoint.for_zone), expected, "{hints}");
     }
 }
 
@@ -140,7 +171,7 @@ fn host_ports_of_living_pods() {
         }))
     };
     let found =
-        view("here", &[], &[], &[pod("Running", false), pod("Succeeded", false), pod("Running", true)]).host_ports;
+        view(HERE, &[], &[], &[pod("Running", false), pod("Succeeded", false), pod("Running", true)]).host_ports;
     let found: Vec<_> =
         found.iter().map(|p| (p.protocol, p.host_ip.map(|ip| ip.to_string()), p.host_port, p.port)).collect();
     assert_eq!(

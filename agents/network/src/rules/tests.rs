@@ -4,7 +4,7 @@ use expect_test::{Expect, expect};
 
 use super::*;
 use crate::{
-    model::HostPort,
+    model::{Hint, HostPort},
     ruleset::{change, removal, replacement},
 };
 
@@ -15,7 +15,8 @@ fn ip(text: &str) -> Ipv4Addr {
 }
 
 fn endpoint(address: &str, local: bool, readiness: Readiness) -> Endpoint {
-    Endpoint { address: ip(address), port: 8080, local, readiness }
+    let (for_node, for_zone) = (Hint::None, Hint::None);
+    Endpoint { address: ip(address), port: 8080, local, readiness, for_node, for_zone }
 }
 
 fn port(endpoints: Vec<Endpoint>) -> ServicePort {
@@ -429,4 +430,32 @@ fn the_node_s_own_ports_are_left_alone_before_all_else() {
     for chain in ["services", "unserved"] {
         assert_eq!(rules.chains[chain].rules[0], OWN);
     }
+}
+
+#[test]
+fn traffic_stays_where_every_ready_endpoint_says_whose_it_is() {
+    use Hint::{None, Others, Ours};
+    let at = ["10.244.0.2", "10.244.1.3", "10.244.2.4"];
+    let used = |hints: [(Hint, Hint); 3], readiness: Readiness| {
+        let hinted = at.iter().zip(hints).map(|(address, (for_node, for_zone))| Endpoint {
+            for_node,
+            for_zone,
+            ..endpoint(address, false, readiness)
+        });
+        let chain = ruleset(&view(vec![port(hinted.collect())]), PODS).chains["all/default/web/tcp/80"].rules.join("");
+        at.map(|address| chain.contains(address))
+    };
+    let all = [true; 3];
+    for (hints, expected) in [
+        ([(None, None); 3], all),
+        ([(Ours, Ours), (Others, Ours), (Others, Others)], [true, false, false]),
+        ([(Others, Ours), (Others, Ours), (Others, Others)], [true, true, false]),
+        ([(None, Ours), (Ours, Others), (None, Others)], [true, false, false]),
+        ([(Ours, Ours), (Others, Ours), (None, None)], all),
+        ([(Others, Others); 3], all),
+    ] {
+        assert_eq!(used(hints, Readiness::Ready), expected, "{hints:?}");
+    }
+    let told = [(Ours, Ours), (Others, Others), (Others, Others)];
+    assert_eq!(used(told, Readiness::Ending), all, "what ends is taken from anywhere");
 }

@@ -47,6 +47,18 @@ fn only_what_makes_room_wakes_the_parked() {
 }
 
 #[test]
+fn a_panic_over_one_pod_costs_no_other_its_place() {
+    let view = Mutex::new(View::default());
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let _held = lock(&view);
+        panic!("a filter fails");
+    }));
+    assert!(panicked.is_err() && view.is_poisoned());
+    follow_node(&view, &Queue::default(), &Change { old: None, new: Some(Arc::new(tests::node("n", "1"))) });
+    assert_eq!(tried(&mut lock(&view), &pod("other", None), Instant::now(), &Queue::default()), "n");
+}
+
+#[test]
 fn a_pod_that_replaces_another_of_its_name_is_tried() {
     let view = Mutex::new(View::default());
     let pod = |uid: &str| {
