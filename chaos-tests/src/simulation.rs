@@ -200,11 +200,10 @@ impl Simulation {
                     format!("{} not {revision}", page.revision),
                 )?);
             }
-            // Of the past nobody counts what is left, unless an earlier page was of the present.
             let remaining = page.rest.as_ref().map_or(Some(0), |rest| rest.left);
             let behind = remaining.map(|remaining| page.items.len() as u64 + remaining);
             let before = std::mem::replace(&mut left, remaining);
-            if (before.is_some() && before != behind) || (at.is_none() && remaining.is_none()) {
+            if remaining.is_none() || (before.is_some() && before != behind) {
                 return Ok(violated("a page says how much is left", format!("{behind:?}"))?);
             }
             items.extend(page.items);

@@ -181,6 +181,13 @@ async fn lists_page_at_one_revision_while_writes_go_on() {
     let rest = ListOptions { rest: first.rest, at: Some(4), ..ListOptions::default() };
     assert_eq!(listed(&log, rest), ["c@3=1", "d@4=1"]);
     assert_eq!(listed(&log, ListOptions::default()), ["a@5=2", "b@2=1", "c@6=2", "cc@8=1"]);
+    // Once it is past, too: `c` was another one then, `d` is no more, `cc` was not yet.
+    let past =
+        |rest, limit| log.list(&configmaps(), ListOptions { rest, at: Some(4), limit: Some(limit), filter: None });
+    let first = past(None, 1).unwrap();
+    assert_eq!(first.rest, Some(Rest { after: key("a"), left: Some(3) }));
+    assert_eq!(past(first.rest, 2).unwrap().rest, Some(Rest { after: key("c"), left: Some(1) }));
+    assert_eq!(past(Some(Rest { after: key("a"), left: None }), 3).unwrap().rest, None);
     let only_b = |key: &Key, _: &Head| key.name == "b";
     let filtered = ListOptions { filter: Some(&only_b), limit: Some(1), ..ListOptions::default() };
     let page = log.list(&configmaps(), filtered).unwrap();

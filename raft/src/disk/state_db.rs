@@ -171,28 +171,31 @@ impl StateDb {
         read_versions(self.db.iterator_opt(IteratorMode::From(&from, Direction::Reverse), range))
     }
 
-    /// Of all keys with a prefix, behind one of them if that is given, the newest version at or before a revision; in key order.
-    pub fn versions_at(
+    /// Of all keys with a prefix, behind one of them if that is given, the newest version at or before a revision, and what is read
+    /// of its frame; in key order.
+    pub fn versions_at<T>(
         &self,
         prefix: &[u8],
         after: Option<&[u8]>,
         at: Revision,
-    ) -> impl Iterator<Item = Result<(Vec<u8>, VersionBytes), DiskError>> + '_ {
+        read: impl Fn(&[u8]) -> T,
+    ) -> impl Iterator<Item = Result<(Vec<u8>, Revision, T), DiskError>> {
         let from = prefixed(VERSION, prefix);
         // No byte of a key is as large.
         let mut end = from.clone();
         end.push(u8::MAX);
         let mut walk = self.db.raw_iterator_opt(bounds(from.clone(), end));
         walk.seek(after.map_or(from, |after| version_key(after, Revision::MAX)));
-        std::iter::from_fn(move || next_version_at(&mut walk, at).transpose())
+        std::iter::from_fn(move || next_version_at(&mut walk, at, &read).transpose())
     }
 }
 
 /// The version of the next key that has one, and on to the key behind it.
-fn next_version_at(
+fn next_version_at<T>(
     walk: &mut DBRawIteratorWithThreadMode<'_, DB>,
     at: Revision,
-) -> Result<Option<(Vec<u8>, VersionBytes)>, DiskError> {
+    read: impl Fn(&[u8]) -> T,
+) -> Result<Option<(Vec<u8>, Revision, T)>, DiskError> {
     while let Some(found) = walk.key() {
         let (key, mut revision) = (versioned_key(found)?.to_vec(), revision_at_end(found)?);
         let of_key = |walk: &DBRawIteratorWithThreadMode<'_, DB>| -> Result<Option<Revision>, DiskError> {
@@ -205,10 +208,10 @@ fn next_version_at(
             if revision > at {
                 break;
             }
-            version = walk.value().map(|frame| (revision, frame.to_vec()));
+            version = walk.value().map(|frame| (revision, read(frame)));
             if step == VERSIONS_IN_A_ROW {
                 walk.seek_for_prev(version_key(&key, at));
-                version = of_key(walk)?.zip(walk.value()).map(|(revision, frame)| (revision, frame.to_vec()));
+                version = of_key(walk)?.zip(walk.value()).map(|(revision, frame)| (revision, read(frame)));
             }
             walk.next();
             match of_key(walk)? {
@@ -219,8 +222,8 @@ fn next_version_at(
         if of_key(walk)?.is_some() {
             walk.seek(version_key(&key, Revision::MAX));
         }
-        if let Some(version) = version {
-            return Ok(Some((key, version)));
+        if let Some((revision, read)) = version {
+            return Ok(Some((key, revision, read)));
         }
     }
     walk.status().map_err(DiskError::rocks("read the versions of many keys"))?;

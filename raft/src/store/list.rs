@@ -7,7 +7,7 @@ use kontiki_model::{Head, Key, Revision, Scope};
 use super::Store;
 use super::read::{decode_stored, stored};
 use crate::codec;
-use crate::disk::DiskError;
+use crate::disk::{DiskError, StateDb};
 use crate::state::Slot;
 use crate::{ReadError, Stored};
 
@@ -119,18 +119,18 @@ impl Store {
     }
 
     /// Goes through the versions of the scope, from where the page begins to where it ends: how much has happened since, and to what
-    /// else, costs nothing. Nobody has counted what is left unless an earlier page was of the present.
+    /// else, costs nothing. The first page counts what is left.
     fn list_past(&self, scope: &Scope, at: Revision, options: &ListOptions<'_>) -> Result<Page, ReadError> {
         let db = {
             let live = self.live();
             live.check_resource(&scope.resource, at)?;
             live.db.clone()
         };
-        let after = options.after().map(Key::to_bytes);
+        let (prefix, after) = (scope.prefix_bytes(), options.after().map(Key::to_bytes));
         let limit = options.limit.unwrap_or(usize::MAX);
         let (mut items, mut more): (Vec<Stored>, bool) = (Vec::new(), false);
-        for version in db.versions_at(&scope.prefix_bytes(), after.as_deref(), at) {
-            let (key, (revision, frame)) = version?;
+        for version in db.versions_at(&prefix, after.as_deref(), at, <[u8]>::to_vec) {
+            let (key, revision, frame) = version?;
             if codec::version_is_deleted(&frame) {
                 continue;
             }
@@ -145,13 +145,27 @@ impl Store {
             }
             items.push(item);
         }
+        let last = items.last().filter(|_| more).map(|last| last.key.clone());
+        let left = match (&last, options.filter, options.left()) {
+            (None, ..) | (_, Some(_), _) => None,
+            (Some(_), None, Some(left)) => Some(left.saturating_sub(items.len() as u64)),
+            (Some(last), None, None) => Some(count_past(&db, &prefix, last, at)?),
+        };
         // First whether history was dropped meanwhile: that explains what is missing.
         self.live().check_resource(&scope.resource, at)?;
-        let left = options.left().filter(|_| options.filter.is_none());
-        let left = left.map(|left| left.saturating_sub(items.len() as u64));
-        let rest = items.last().filter(|_| more).map(|last| Rest { after: last.key.clone(), left });
+        let rest = last.map(|after| Rest { after, left });
         Ok(Page { items: self.door().open_all(items)?, revision: at, rest })
     }
+}
+
+/// How many objects there were behind a key.
+fn count_past(db: &StateDb, prefix: &[u8], after: &Key, at: Revision) -> Result<u64, DiskError> {
+    let mut count = 0;
+    for version in db.versions_at(prefix, Some(&after.to_bytes()), at, codec::version_is_deleted) {
+        let (.., is_deleted) = version?;
+        count += u64::from(!is_deleted);
+    }
+    Ok(count)
 }
 
 /// The page and what is left, of so many objects in all.
