@@ -7,9 +7,9 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{SinkExt as _, StreamExt as _, stream};
-use http::{HeaderMap, Request, Response, header};
+use http::{HeaderMap, Method, Request, Response, header};
 use http_body::{Body, Frame};
-use http_body_util::StreamBody;
+use http_body_util::{Full, StreamBody};
 use hyper::{body::Incoming, service::service_fn};
 use kontiki_apiserver::audit::{Policy, Rotation, Settings, Target};
 use serde_json::{Value, json};
@@ -216,6 +216,48 @@ fn a_log_is_told_in_the_protocol_that_is_asked_for() {
         assert_eq!(refusal(none).0, 404);
         let nothing = Socket::open(&server, &format!("{PODS}/unscheduled/log"), &[]).await;
         assert_eq!(refusal(nothing).0, 204);
+        server.stop().await;
+    });
+}
+
+#[test]
+fn whoever_gets_no_streams_is_told_why_as_a_kubelet_would() {
+    run(async {
+        let server = Running::start().await;
+        let answer = service_fn(|request: Request<Incoming>| async move {
+            assert_eq!(request.uri().path(), "/exec/default/p/c");
+            let status = json!({"kind": "Status", "message": "container not found (\"c\")"}).to_string();
+            Ok(Response::builder().status(500).body(Full::new(Bytes::from(status))).unwrap())
+        });
+        let port = agent::serve(&server.api.core().pki, "n1", answer).await;
+        let mut admin = server.admin().await;
+        agent::register(&mut admin, "n1", port).await;
+        admin.service_account("default").await;
+        let spec = json!({"nodeName": "n1", "containers": [{"name": "c", "image": "i"}]});
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": spec});
+        assert_eq!(admin.post(PODS, &pod).await.status, 201);
+        let path = format!("{PODS}/p/exec?command=sh&stdout=true");
+
+        // In the protocol of today, as Kubernetes' server says it that has agreed already.
+        let protocol = [(header::SEC_WEBSOCKET_PROTOCOL, "v5.channel.k8s.io, v4.channel.k8s.io")];
+        let socket = Socket::open(&server, &path, &protocol).await.unwrap();
+        assert_eq!(socket.headers[header::SEC_WEBSOCKET_PROTOCOL], "v5.channel.k8s.io");
+        let (told, _) = socket.rest().await;
+        let [Message::Binary(told)] = &told[..] else { panic!("{told:?}") };
+        let status: Value = serde_json::from_slice(&told[1..]).unwrap();
+        let message = "Internal error occurred: unable to upgrade connection: container not found (\"c\")";
+        assert_eq!((told[0], &status["message"], &status["reason"]), (3, &json!(message), &json!("InternalError")));
+
+        let plain = (500, "container not found (\"c\")".to_owned());
+        let protocol = [(header::SEC_WEBSOCKET_PROTOCOL, "v4.channel.k8s.io")];
+        let Err(Error::Http(older)) = Socket::open(&server, &path, &protocol).await else { panic!("not refused") };
+        let said = String::from_utf8(older.body().clone().unwrap_or_default()).unwrap();
+        assert_eq!((older.status().as_u16(), said), plain);
+        let request = Request::post(&path).header(header::CONNECTION, "Upgrade").header(header::UPGRADE, "SPDY/3.1");
+        let spdy = wire::read(admin.send(request.body(Full::default()).unwrap()).await).await;
+        assert_eq!((spdy.status.as_u16(), spdy.text()), plain);
+        let status = admin.call(Method::POST, &path, "").await.json();
+        assert_eq!(status["kind"], "Status", "nobody who asks for no streams expects less: {status}");
         server.stop().await;
     });
 }

@@ -110,6 +110,11 @@ pub fn internal(error: &dyn std::fmt::Display) -> Refused {
     failure(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", message).with(details)
 }
 
+/// In the kubelet's words: they are told as they are to who wants streams.
+pub fn not_running(container: &str) -> Refused {
+    failure(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", format!("container not found ({container:?})"))
+}
+
 /// What the runtime says about a container or an image.
 pub fn of_refusal(refusal: &Refusal) -> Refused {
     let (code, reason) = match refusal.kind {

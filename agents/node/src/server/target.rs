@@ -42,7 +42,7 @@ pub fn running<'a>(pod: &'a Pod, container: &str) -> Result<&'a str, Refused> {
     status(pod, container)
         .filter(|status| status.state.as_ref().is_some_and(|state| state.running.is_some()))
         .and_then(|status| id(&status.container_id))
-        .ok_or_else(|| failure::internal(&format!("container not found ({container:?})")))
+        .ok_or_else(|| failure::not_running(container))
 }
 
 fn check_container(pod: &Pod, container: &str) -> Result<(), Refused> {
@@ -146,7 +146,7 @@ mod tests {
         let not_there = r#"404 container "other" not found in pod "web""#;
         assert_eq!(logged(&pod, "other", false).map_err(message), Err(not_there.into()));
         assert_eq!(running(&pod, "app").map_err(message), Ok("c1"));
-        let not_running = r#"500 Internal error occurred: container not found ("unknown")"#;
+        let not_running = r#"500 container not found ("unknown")"#;
         assert_eq!(running(&pod, "unknown").map_err(message), Err(not_running.into()));
     }
 }

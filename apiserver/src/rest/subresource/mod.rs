@@ -8,6 +8,7 @@ mod eviction;
 mod finalize;
 mod named;
 mod node;
+mod refusal;
 pub(crate) mod scale;
 
 use std::sync::Arc;

@@ -5,7 +5,6 @@
 use std::{net::IpAddr, sync::Arc};
 
 use http::{HeaderValue, StatusCode, header};
-use http_body_util::BodyExt as _;
 use kontiki_kinds::Subresource;
 use kontiki_model::{Faults, Key, Status};
 use serde_json::Value;
@@ -13,19 +12,19 @@ use serde_json::Value;
 use super::{
     super::{
         call::Call,
-        limits::NODE_ERROR_BYTES_MAX,
         object::{self, text},
         options::go_number_error,
         store,
     },
     connection,
     named::Named,
+    refusal::{self, Streams},
 };
 use crate::{
     Core, content,
     failure::{self, Qualified},
     proxy::{self, NodeAddress},
-    request::{ApiBody, ApiRequest, ApiResponse, ResourceRequest},
+    request::{ApiRequest, ApiResponse, ResourceRequest},
     websocket::{Handshake, Payload},
 };
 
@@ -76,10 +75,14 @@ pub async fn forward(
     let is_log = subresource == Subresource::Log;
     // The agent tells a log as it comes; messages are made of it here.
     let handshake = if is_log { Handshake::of_known(&request, LOG_PROTOCOLS)? } else { None };
+    let streams = if is_log { None } else { Streams::asked_for(&request)? };
     let upgrade = request.upgrade.take().filter(|_| !is_log);
     let response = proxy::forward(core, &address, &target, ApiRequest { upgrade, ..request }).await?;
     if !response.status().is_success() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        return Err(told_by_agent(response, &method, &of, &name).await);
+        return match streams {
+            Some(streams) => Ok(streams.refuse(response).await),
+            None => Err(refusal::told(response, &method, &of, &name).await),
+        };
     }
     let mut response = match handshake {
         Some((handshake, payload)) => handshake.answer(response.into_body(), payload),
@@ -245,74 +248,12 @@ fn typed(mut response: ApiResponse, subresource: Subresource) -> ApiResponse {
     response
 }
 
-/// What the agent refused, as a failure in Kubernetes' form. A 400 of an agent is meant for people and passed on.
-async fn told_by_agent(response: ApiResponse, method: &str, of: &str, name: &str) -> Status {
-    let code = response.status();
-    let said = beginning(response.into_body()).await;
-    let message = words(&said);
-    match code {
-        StatusCode::BAD_REQUEST => failure::bad_request(message),
-        StatusCode::NOT_FOUND => failure::agent(
-            404,
-            "NotFound",
-            format!("the server could not find the requested resource ({method} {of} {name})"),
-            message,
-        ),
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => failure::agent(
-            500,
-            "InternalError",
-            format!("the node agent does not accept this server's identity ({method} {of} {name})"),
-            message,
-        ),
-        code => failure::agent(
-            code.as_u16(),
-            "InternalError",
-            format!(
-                "an error on the server ({message:?}) has prevented the request from succeeding ({method} {of} {name})"
-            ),
-            message,
-        ),
-    }
-}
-
-/// An agent's words: plain text from a kubelet, the message of a `Status` from ours.
-fn words(said: &[u8]) -> String {
-    let status = serde_json::from_slice::<Value>(said).ok().filter(|status| text(status, "/kind") == "Status");
-    match status {
-        Some(status) => text(&status, "/message").to_owned(),
-        None => String::from_utf8_lossy(said).trim().to_owned(),
-    }
-}
-
-/// The beginning of a body, as far as it comes.
-async fn beginning(mut body: ApiBody) -> Vec<u8> {
-    let mut said = Vec::new();
-    while said.len() < NODE_ERROR_BYTES_MAX
-        && let Some(Ok(frame)) = body.frame().await
-    {
-        said.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
-    }
-    said.truncate(NODE_ERROR_BYTES_MAX);
-    said
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn what_an_agent_says_is_passed_on_in_its_words() {
-        for (said, expected) in [
-            ("is waiting to start\n", "is waiting to start"),
-            (r#"{"kind":"Status","message":"is waiting to start"}"#, "is waiting to start"),
-            (r#"{"kind":"Other"}"#, r#"{"kind":"Other"}"#),
-        ] {
-            assert_eq!(super::words(said.as_bytes()), expected);
-        }
-    }
 
     #[test]
     fn agents_are_asked_by_the_kubelets_urls() {

@@ -177,6 +177,6 @@ fn wanted(query: &Query<'_>, tty: bool) -> Result<Wanted, Refused> {
 fn running(service: &Service, name: &ContainerName) -> Result<Place, Refused> {
     let pod = service.pod(&name.pod)?;
     let container_id = target::running(&pod, &name.container)?;
-    let gone = || failure::internal(&format!("container not found ({:?})", name.container));
+    let gone = || failure::not_running(&name.container);
     service.backend.place(&pod, container_id).ok_or_else(gone)
 }
