@@ -111,7 +111,8 @@ fn shown(member: &MemberStatus) -> Value {
 async fn add(core: &Arc<Core>, request: &ApiRequest) -> Result<ApiResponse, Status> {
     let wanted: NewMember = read(request)?;
     core.log.barrier().await.map_err(|error| crate::core::unreadable(&error))?;
-    if request.identity.in_group(SERVERS) && former::is_noted(core, wanted.id) {
+    let is_noted = former::is_noted(core, wanted.id);
+    if is_noted && request.identity.in_group(SERVERS) {
         return Err(failure::conflict(OF, &wanted.name, REMOVED));
     }
     if let Some(former) = wanted.replaces {
@@ -120,6 +121,9 @@ async fn add(core: &Arc<Core>, request: &ApiRequest) -> Result<ApiResponse, Stat
     vacant(core, Some(wanted.id), &wanted.name, &wanted.address)?;
     if !core.log.members().iter().any(|member| member.id == wanted.id) {
         answers(core, &wanted).await?;
+    }
+    if is_noted {
+        former::forget(core, request, wanted.id).await?;
     }
     let member = Member { name: wanted.name.clone(), address: wanted.address };
     tracing::info!(name = wanted.name, id = wanted.id, user = request.identity.user, "a server is to join");

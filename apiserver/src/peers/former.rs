@@ -86,7 +86,17 @@ pub async fn note(
     }
     let body = serde_json::to_vec(&note).map_err(failure::internal)?;
     change.mutations.push(Mutation::Put { key, head: Head::default(), body });
-    match store::commit(core, request, "delete", change).await {
+    commit(core, request, "delete", change).await
+}
+
+/// An administrator lets a number in again that was noted: it is a member's like any other.
+pub async fn forget(core: &Core, request: &ApiRequest, node: u64) -> Result<(), Status> {
+    let mutations = vec![Mutation::Delete { key: key(node), last: None }];
+    commit(core, request, "create", Change { mutations, ..Change::default() }).await
+}
+
+async fn commit(core: &Core, request: &ApiRequest, verb: &str, change: Change) -> Result<(), Status> {
+    match store::commit(core, request, verb, change).await {
         Ok(_) => Ok(()),
         Err(Refusal::Final(status) | Refusal::Judged(status)) => Err(status),
         Err(Refusal::Raced) => Err(failure::unavailable("the log moved on meanwhile", limits::RETRY_AFTER_S)),

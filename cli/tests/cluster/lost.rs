@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     path::PathBuf,
-    process::Stdio,
+    process::{Child, Stdio},
 };
 
 use serde_json::{Value, json};
@@ -134,6 +134,36 @@ fn a_removed_server_does_not_come_back_by_rebuilding_and_an_interrupted_one_does
         );
     }
     assert_eq!(servers.members("a").unwrap().len(), 2);
+}
+
+#[test]
+fn a_number_that_an_administrator_adds_again_is_a_members_like_any_other() {
+    let mut servers = Servers::start(&["a", "b", "c"]);
+    let (number, other) = (servers.number("c"), servers.address("a"));
+    let asked = json!({"id": number, "name": "c", "address": servers.address("c")});
+    fs::write(servers.data("member.json"), asked.to_string()).unwrap();
+    servers.signal("c", "-9");
+    let mut remove = servers.kontiki(&["members", "remove", "c", "--kubeconfig"]);
+    succeed(remove.arg(servers.data("a").join("kubeconfig")));
+    wait("the number to be let in again", || {
+        // It ends whenever it finds out first that it was removed.
+        let runs = |(name, child): &mut (String, Child)| name != "c" || child.try_wait().unwrap().is_none();
+        servers.running.retain_mut(runs);
+        if servers.running.iter().all(|(name, _)| name != "c") {
+            servers.spawn("c", &[]);
+        }
+        let mut add = servers.kubectl("a", &["create", "--raw", "/apis/kontiki.dev/v1/members", "-f"]);
+        let answer = add.arg(servers.data("member.json")).output().unwrap();
+        if answer.status.success() { Ok(()) } else { Err(text(&answer)) }
+    });
+    servers.wait_ready("c");
+    assert_eq!(servers.number("c"), number);
+
+    servers.signal("c", "-9");
+    servers.spawn("c", &["--rebuild", &other]);
+    servers.wait_ready("c");
+    assert_ne!(servers.number("c"), number);
+    assert_eq!(servers.members("a").unwrap().len(), 3);
 }
 
 #[test]

@@ -17,7 +17,7 @@ pub struct Servers {
     /// Where they run, if not in the network of the test itself.
     netns: Option<Netns>,
     host: &'static str,
-    running: Vec<(String, Child)>,
+    pub running: Vec<(String, Child)>,
     /// What every server is started with besides.
     flags: Vec<String>,
 }
