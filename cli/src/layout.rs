@@ -5,10 +5,19 @@ use std::{
     io::{Read, Seek, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
-use nix::fcntl::{Flock, FlockArg};
+use nix::{
+    fcntl::{Flock, FlockArg},
+    sys::signal::Signal,
+};
+
+/// How long whoever was killed may take to let go of the folder.
+const KILLED_TIME_MAX: Duration = Duration::from_secs(20);
+const KILLED_POLL: Duration = Duration::from_millis(10);
 
 pub struct Layout {
     root: PathBuf,
@@ -112,19 +121,28 @@ impl Layout {
         let path = self.lock_file();
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
-        let file = file.with_context(|| format!("opening {}", path.display()))?;
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(mut lock) => {
-                lock.set_len(0)?;
-                lock.rewind()?;
-                write!(lock, "{}", std::process::id())?;
-                Ok(Owner(lock))
+        let mut file = file.with_context(|| format!("opening {}", path.display()))?;
+        let deadline = Instant::now() + KILLED_TIME_MAX;
+        loop {
+            file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(mut lock) => {
+                    lock.set_len(0)?;
+                    lock.rewind()?;
+                    write!(lock, "{}", std::process::id())?;
+                    return Ok(Owner(lock));
+                }
+                Err((file, nix::errno::Errno::EWOULDBLOCK)) => file,
+                Err((_, error)) => return Err(error).with_context(|| format!("locking {}", path.display())),
+            };
+            match self.owner()? {
+                Some(pid) if !is_killed(pid) => {
+                    bail!("process {pid} runs the cluster in {} already", self.root.display())
+                }
+                _ if Instant::now() > deadline => {
+                    bail!("another process is just starting or stopping in {}", self.root.display())
+                }
+                _ => thread::sleep(KILLED_POLL),
             }
-            Err((_, nix::errno::Errno::EWOULDBLOCK)) => match self.owner()? {
-                Some(pid) => bail!("process {pid} runs the cluster in {} already", self.root.display()),
-                None => bail!("another process is just starting or stopping in {}", self.root.display()),
-            },
-            Err((_, error)) => Err(error).with_context(|| format!("locking {}", path.display())),
         }
     }
 
@@ -142,6 +160,15 @@ impl Layout {
     }
 }
 
+/// Whether a process does nothing any more but end: killed, it holds its locks until its memory is gone.
+fn is_killed(pid: i32) -> bool {
+    let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else { return true };
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
+    let pending = field("ShdPnd").and_then(|mask| u64::from_str_radix(mask, 16).ok()).unwrap_or_default();
+    let is_zombie = field("State").is_some_and(|state| state.starts_with(['Z', 'X']));
+    is_zombie || pending & (1 << (Signal::SIGKILL as i32 - 1)) != 0
+}
+
 /// Writes a file that only its owner may read, whole or not at all.
 pub fn write_private(path: &Path, text: &str) -> Result<()> {
     let partial = path.with_extension(format!("{}.tmp", std::process::id()));
@@ -154,6 +181,8 @@ pub fn write_private(path: &Path, text: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::{Command, Stdio};
+
     use super::*;
 
     #[test]
@@ -167,6 +196,17 @@ mod tests {
         assert!(refused.contains(&std::process::id().to_string()), "{refused}");
         drop(owner);
         assert_eq!(layout.owner().unwrap(), None);
+    }
+
+    #[test]
+    fn whoever_was_killed_is_on_its_way_out_from_that_moment() {
+        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        assert!(!is_killed(pid));
+        child.kill().unwrap();
+        assert!(is_killed(pid));
+        child.wait().unwrap();
+        assert!(is_killed(pid), "nobody is there");
     }
 
     #[test]
