@@ -35,6 +35,11 @@ pub async fn image(arguments: Image) -> Result<()> {
                 Some(kubeconfig) => import_to_nodes(kubeconfig, &target, name.as_deref(), &file).await?,
                 None => {
                     let info = store(&target).await?.import(name.as_deref(), ImportSource::Path(file)).await?;
+                    // It may not be the folder of the cluster that was meant.
+                    eprintln!(
+                        "imported into {}; with --kubeconfig, or KUBECONFIG set, images go to the nodes of a cluster",
+                        target.data.data_dir.display()
+                    );
                     vec![on(None, serde_json::to_value(info)?)]
                 }
             };
@@ -210,7 +215,9 @@ fn print(images: &[Value], output: Output) {
 
 /// `NAME  ID  SIZE` and, for a cluster, `NODE`.
 fn table(images: &[Value]) -> String {
-    let mut rows = vec![["NAME".to_owned(), "ID".to_owned(), "SIZE".to_owned(), "NODE".to_owned()]];
+    let of_nodes = images.iter().any(|image| image["node"].is_string());
+    let last = if of_nodes { "NODE" } else { "" };
+    let mut rows = vec![["NAME", "ID", "SIZE", last].map(str::to_owned)];
     for image in images {
         let text = |field: &str| image[field].as_str().unwrap_or("").to_owned();
         let id = text("id");
@@ -260,6 +267,11 @@ mod tests {
             <none>             fedcba987654   12 B
         "#]]
         .assert_eq(&table(&images));
+        expect_test::expect![[r#"
+            NAME     ID             SIZE
+            <none>   fedcba987654   12 B
+        "#]]
+        .assert_eq(&table(&images[1..]));
     }
 
     #[test]

@@ -45,3 +45,23 @@ fn what_is_missing_is_named_once() {
     let said = String::from_utf8_lossy(&ended.stderr);
     assert_eq!(said, "error: reading /nonexistent/x: No such file or directory (os error 2)\n");
 }
+
+#[test]
+fn an_image_that_goes_to_no_cluster_says_where_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(folder.path().join("root/www")).unwrap();
+    let data = folder.path().join("data");
+    let mut import = Command::new(env!("CARGO_BIN_EXE_kontiki"));
+    import.args(["image", "import", "--name", "demo:1"]).arg(folder.path().join("demo.tar"));
+    import.arg("--data-dir").arg(&data).env_remove("KUBECONFIG");
+    let packed = Command::new("tar").current_dir(folder.path()).args(["-C", "root", "-cf", "demo.tar", "."]).status();
+    assert!(packed.unwrap().success());
+    let ended = import.output().unwrap();
+    let told = format!(
+        "imported into {}; with --kubeconfig, or KUBECONFIG set, images go to the nodes of a cluster\n",
+        data.display()
+    );
+    assert_eq!(String::from_utf8_lossy(&ended.stderr), told);
+    let table = String::from_utf8_lossy(&ended.stdout);
+    assert!(table.starts_with("NAME") && !table.contains("NODE"), "{table}");
+}
