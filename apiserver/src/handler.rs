@@ -333,17 +333,17 @@ impl Handler {
         (resource, verb): (&ResourceInfo, &'static str),
         request: ApiRequest,
     ) -> Result<ApiResponse, Status> {
-        let revision = moment.resolve(&self.core).await?;
-        let registry = at::registry(&self.core, revision, resource, verb).await?;
+        let past = moment.past(&self.core).await?;
+        let registry = at::registry(&self.core, past.revision, resource, verb).await?;
         if !registry.discovery().knows(&resource.group) {
             return Ok(content::page_not_found());
         }
         let route = resource.resolve(&registry.kinds, verb, &request.method)?;
         drop(registry);
-        at::check_retained(&self.core, &route.kind, revision)?;
-        let request = ApiRequest { at: Some(revision), ..request };
+        at::check_retained(&self.core, &route.kind, past.revision)?;
+        let request = ApiRequest { at: Some(past), ..request };
         let mut response = rest::handle(&self.core, route, request).await?;
-        at::mark(&mut response, revision);
+        at::mark(&mut response, past.revision);
         Ok(response)
     }
 }

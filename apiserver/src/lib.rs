@@ -56,5 +56,5 @@ pub use core::Core;
 pub use in_process::InProcess;
 pub use kontiki::join;
 pub use kontiki::records;
-pub use request::{ApiBody, ApiRequest, ApiResponse, Identity, RequestBody, ResourceRequest};
+pub use request::{ApiBody, ApiRequest, ApiResponse, Identity, Past, RequestBody, ResourceRequest};
 pub use server::{ApiServer, StartError};

@@ -8,6 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use http::{HeaderMap, Method, header};
 use hyper::upgrade::OnUpgrade;
 use kontiki_model::{Revision, Status};
@@ -74,14 +75,22 @@ pub struct ApiRequest {
     pub from: Option<IpAddr>,
     /// `Audit-Id` of the answer.
     pub request_id: String,
-    /// The revision whose state is asked for: a path below `/at/`.
-    pub at: Option<Revision>,
+    /// The moment whose state is asked for: a path below `/at/`.
+    pub at: Option<Past>,
     /// This server was found to know all that was acknowledged before the request came.
     pub is_present: bool,
     /// Its place among the requests in work; absent for what the server asks itself.
     pub seat: Option<Arc<Seat>>,
     /// Where it is recorded: what is to be said about it there.
     pub annotations: Option<Arc<Annotations>>,
+}
+
+/// A moment of the past.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Past {
+    pub revision: Revision,
+    /// The moment that was named, or when the revision came to be.
+    pub time: DateTime<Utc>,
 }
 
 /// A request below `/api/v1` or `/apis/<group>/<version>` for a known kind.

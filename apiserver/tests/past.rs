@@ -3,9 +3,11 @@
 mod wire;
 
 use bytes::Bytes;
-use chrono::{SecondsFormat, Utc};
+use chrono::{DateTime, SecondsFormat, SubsecRound as _, TimeDelta, Utc};
 use http::{Method, Request, header};
 use http_body_util::{BodyExt as _, Full};
+use kontiki_model::{Head, Key};
+use kontiki_raft::{Command, Log, LogConfig, Mutation};
 use serde_json::{Value, json};
 
 use wire::{Answer, Client, Running, read};
@@ -114,6 +116,7 @@ fn objects_are_as_they_were() {
         );
 
         let page = admin.get(&format!("{}?limit=1", at(second))).await.json();
+        assert_eq!(page["metadata"]["remainingItemCount"], 1, "`b` was there");
         let token = page["metadata"]["continue"].as_str().unwrap();
         let next = admin.get(&format!("{}?limit=1&continue={token}", at(second))).await;
         assert_eq!((names(&page), names(&next.json()), revision(&next)), (vec!["a"], vec!["b"], second));
@@ -154,7 +157,8 @@ fn the_past_is_not_written_and_moments_that_are_none_are_refused() {
             ("/at/api".to_owned(), 400, "BadRequest"),
             (format!("/at/2999-01-01T00:00:00Z{MAPS}"), 400, "BadRequest"),
             (format!("/at/{now}/api/v1/nosuch"), 404, "NotFound"),
-            (format!("/at/{now}{OWN}/events"), 404, ""),
+            (format!("/at/{now}{OWN}/events"), 400, "BadRequest"),
+            (format!("/at/{now}{OWN}/history{MAPS}/a"), 400, "BadRequest"),
             (format!("/at/{now}/at/{now}{MAPS}"), 404, "NotFound"),
         ] {
             let answer = admin.get(&path).await;
@@ -203,6 +207,49 @@ fn a_watch_of_the_past_goes_on_into_the_present() {
         let mut admin = server.admin().await;
         let from = lines(&mut admin, &format!("{path}&resourceVersion={first}"), deleted).await;
         assert_eq!(told(from), ["ADDED b", "DELETED a"]);
+        server.stop().await;
+    });
+}
+
+/// A log of yesterday: at a time, a map that is 30 seconds old.
+async fn yesterday(time: DateTime<Utc>) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let log = Log::open(LogConfig::new(dir.path().join("log"))).await.unwrap();
+    let made = (time - TimeDelta::seconds(30)).to_rfc3339_opts(SecondsFormat::Secs, true);
+    let start = r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"a","namespace":"default","uid":"u","#;
+    let body = format!(r#"{start}"creationTimestamp":"{made}"}}}}"#).into_bytes();
+    let head = Head { uid: "u".to_owned(), splice: start.len().try_into().unwrap(), ..Head::default() };
+    let mutations = vec![Mutation::Put { key: Key::new("configmaps", "default", "a"), head, body }];
+    let command = Command { mutations, time_ms: time.timestamp_millis(), ..Command::default() };
+    log.propose(command).await.unwrap();
+    log.shutdown().await;
+    dir
+}
+
+#[test]
+fn ages_count_to_the_moment_that_is_asked_for() {
+    run(async {
+        let time = (Utc::now() - TimeDelta::hours(24)).trunc_subsecs(0);
+        let server = Running::start_in(yesterday(time).await, "192.0.2.7").await;
+        let mut admin = server.admin().await;
+        let later = (time + TimeDelta::seconds(60)).to_rfc3339_opts(SecondsFormat::Secs, true);
+        let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+        let age = |table: &Value| table["rows"][0]["cells"][2].as_str().unwrap().to_owned();
+        for (at, expected) in [("/at/1", "30s"), (&format!("/at/{later}"), "90s"), ("", "24h")] {
+            let list = admin.get_with(&format!("{at}{MAPS}"), "accept", table).await.json();
+            let one = admin.get_with(&format!("{at}{MAPS}/a"), "accept", table).await.json();
+            assert_eq!([age(&list), age(&one)], [expected, expected], "{at}");
+        }
+        sent(&mut admin, "PATCH", &format!("{MAPS}/a"), &[], &json!({"data": {"key": "2"}})).await;
+        for (at, expected) in [("/at/1", vec!["ADDED 30s", "MODIFIED 24h"]), ("", vec!["ADDED 24h"])] {
+            // A watch keeps its connection for itself.
+            let (mut admin, only) = (server.admin().await, "fieldSelector=metadata.name%3Da&timeoutSeconds=1");
+            let told = admin.get_with(&format!("{at}{MAPS}?watch=true&{only}"), "accept", table).await.text();
+            let told = told.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+            let told: Vec<_> =
+                told.map(|line| format!("{} {}", line["type"].as_str().unwrap(), age(&line["object"]))).collect();
+            assert_eq!(told, expected, "{at}");
+        }
         server.stop().await;
     });
 }
@@ -276,19 +323,19 @@ fn every_write_names_its_author_and_its_cause() {
             ("POST", MAPS.to_owned(), map("b", "1"), "create", 1),
             ("DELETE", format!("{MAPS}?labelSelector=name%3Db"), Value::Null, "deletecollection", 1),
             ("POST", "/api/v1/nodes".to_owned(), node, "create", 1),
-            ("PATCH", "/api/v1/nodes/n/status".to_owned(), ready, "patch", 1),
+            ("PATCH", "/api/v1/nodes/n/status".to_owned(), ready, "patch/status", 1),
             ("POST", pods.to_owned(), pod, "create", 1),
-            ("POST", format!("{pods}/p/binding"), binding, "create", 1),
-            ("POST", format!("{pods}/p/eviction"), eviction, "create", 1),
+            ("POST", format!("{pods}/p/binding"), binding, "create/binding", 1),
+            ("POST", format!("{pods}/p/eviction"), eviction, "create/eviction", 1),
             ("POST", sets.to_owned(), set, "create", 1),
-            ("PATCH", format!("{sets}/rs/scale"), json!({"spec": {"replicas": 3}}), "patch", 1),
-            ("PATCH", format!("{sets}/rs/status"), json!({"status": {"replicas": 3}}), "patch", 1),
+            ("PATCH", format!("{sets}/rs/scale"), json!({"spec": {"replicas": 3}}), "patch/scale", 1),
+            ("PATCH", format!("{sets}/rs/status"), json!({"status": {"replicas": 3}}), "patch/status", 1),
             // The Service, its address and what tells of it.
             ("POST", "/api/v1/namespaces/default/services".to_owned(), service, "create", 3),
             ("DELETE", "/api/v1/namespaces/default/services/svc".to_owned(), Value::Null, "delete", 3),
             ("POST", "/api/v1/namespaces".to_owned(), json!({"metadata": {"name": "gone"}}), "create", 1),
             ("DELETE", "/api/v1/namespaces/gone".to_owned(), Value::Null, "delete", 1),
-            ("PUT", "/api/v1/namespaces/gone/finalize".to_owned(), finalized, "update", 1),
+            ("PUT", "/api/v1/namespaces/gone/finalize".to_owned(), finalized, "update/finalize", 1),
             // A token is given out, nothing is kept of it.
             ("POST", "/api/v1/namespaces/default/serviceaccounts/default/token".to_owned(), json!({}), "create", 0),
         ];
@@ -306,10 +353,14 @@ fn every_write_names_its_author_and_its_cause() {
             let told = events(&server, before, "").await;
             assert_eq!(told.len(), count, "{method} {path}: {told:#?}");
             for event in told {
-                let expected = json!({
+                let (verb, subresource) = verb.split_once('/').map_or((verb, None), |(verb, part)| (verb, Some(part)));
+                let mut expected = json!({
                     "user": "alice", "impersonator": "kubernetes-admin", "userAgent": "tester/1.0", "verb": verb,
                     "requestId": answer.headers["audit-id"].to_str().unwrap(),
                 });
+                if let Some(subresource) = subresource {
+                    expected["subresource"] = subresource.into();
+                }
                 assert_eq!(event["author"], expected, "{method} {path}");
                 assert_eq!(event["cause"], before, "{method} {path}");
             }
@@ -386,6 +437,12 @@ fn events_come_once_and_in_order_from_wherever_one_stopped() {
         assert_eq!(events(&server, start, "&resource=nodes").await.len(), 20);
         assert_eq!(events(&server, start, "&resource=nodes&resource=configmaps").await.len(), 40);
         assert_eq!(events(&server, start, "&resource=configmaps&namespace=other").await.len(), 0);
+        let event = json!({"metadata": {"name": "e"}, "involvedObject": {"namespace": "default"}});
+        assert_eq!(admin.post("/api/v1/namespaces/default/events", &event).await.status, 201);
+        for spelled in ["events", "events.events.k8s.io"] {
+            assert_eq!(events(&server, start, &format!("&resource={spelled}")).await.len(), 1, "{spelled}");
+        }
+        assert_eq!(admin.get(&format!("{OWN}/events?resource=events.example.com")).await.status, 400);
         assert_eq!(all[0]["object"]["metadata"]["name"], "m0");
         assert_eq!(events(&server, start, "&objects=false").await[0]["object"], Value::Null);
 
@@ -550,6 +607,8 @@ fn kinds_are_those_of_their_time() {
         let history = admin.get(&format!("{OWN}/history{CRONS}/c")).await.json();
         assert_eq!(history["items"].as_array().unwrap().len(), 2, "{history}");
         assert_eq!(history["items"][0]["resource"]["path"], format!("{CRONS}/c"));
+        let told = events(&server, first, "&resource=crons.ex.io").await;
+        assert_eq!(told.last().unwrap()["type"], "Deleted", "{told:?}");
         let why = admin.get(&format!("{OWN}/why{CRONS}/c")).await.json();
         assert_eq!(
             (&why["items"][0]["about"], &why["items"][0]["end"]["reason"]),

@@ -286,6 +286,11 @@ impl Log {
         self.inner.store.revision_at(time_ms, now_ms())
     }
 
+    /// When a revision came to be, in milliseconds since the epoch; of one whose event is not retained, when the one before it did.
+    pub fn time_of(&self, revision: Revision) -> Result<i64, ReadError> {
+        self.inner.store.time_of(revision)
+    }
+
     /// Waits until a revision is applied here; `Future` if it is not within the timeout.
     pub async fn wait_for(&self, revision: Revision, timeout: Duration) -> Result<(), ReadError> {
         self.inner.store.wait_for(revision, timeout).await

@@ -6,19 +6,19 @@
 
 use std::sync::Arc;
 
-use chrono::DateTime;
+use chrono::{DateTime, Utc};
 use http::{HeaderName, HeaderValue, Method};
 use kontiki_kinds::Kind;
 use kontiki_model::{Revision, Status};
 use kontiki_raft::ReadError;
 use percent_encoding::percent_decode_str;
 
-use super::era;
+use super::{GROUP, GROUP_VERSION, era};
 use crate::{
     core::{Core, unreadable},
     failure, health,
     registry::Registry,
-    request::{ApiResponse, number},
+    request::{ApiResponse, Past, number},
     reviews,
     route::{ResourceInfo, Target},
 };
@@ -58,6 +58,16 @@ impl Moment {
         }
     }
 
+    /// The revision of the moment, and its time.
+    pub async fn past(&self, core: &Core) -> Result<Past, Status> {
+        let revision = self.resolve(core).await?;
+        let ms = match self {
+            Moment::Time { ms, .. } => *ms,
+            Moment::Revision(_) => core.log.time_of(revision).map_err(|error| unreadable(&error))?,
+        };
+        Ok(Past { revision, time: time(ms) })
+    }
+
     /// The revision of the moment; a client may have learnt of it from another server that is ahead of this one.
     pub async fn resolve(&self, core: &Core) -> Result<Revision, Status> {
         let revision = match self {
@@ -85,6 +95,11 @@ impl Moment {
     }
 }
 
+/// A time of the log.
+pub fn time(ms: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp_millis(ms).unwrap_or_default()
+}
+
 /// What was acknowledged anywhere before this call is here now.
 async fn newest(core: &Core) -> Result<Revision, Status> {
     core.log.barrier().await.map_err(|error| unreadable(&error))
@@ -94,6 +109,11 @@ async fn newest(core: &Core) -> Result<Revision, Status> {
 pub fn check(method: &Method, target: &Target) -> Result<(), Status> {
     if matches!(target, Target::Resource(resource) if reviews::find(resource).is_some()) {
         return Ok(());
+    }
+    if matches!(target, Target::Resource(resource) if resource.group == GROUP) {
+        let message =
+            format!("/apis/{GROUP_VERSION} tells of every revision by itself: it does not answer below {PREFIX}");
+        return Err(failure::bad_request(message));
     }
     let refused = |why: String| Status { message: why, ..failure::method_not_allowed() };
     if !matches!(*method, Method::GET | Method::HEAD) {
@@ -204,6 +224,9 @@ mod tests {
             ("GET", "/openapi/v3", 200),
             ("GET", "/metrics", 404),
             ("GET", "/at/7/api", 404),
+            ("GET", "/apis/kontiki.dev/v1/events", 400),
+            ("GET", "/apis/kontiki.dev/v1/history/api/v1/namespaces/a/pods/p", 400),
+            ("POST", "/apis/kontiki.dev/v1/transactions", 400),
             ("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", 200),
             ("POST", "/api/v1/namespaces/a/pods", 405),
             ("DELETE", "/api/v1/namespaces/a/pods/p", 405),

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use kontiki_kinds::{Kind, Kinds, custom, customresourcedefinition::KIND};
+use kontiki_kinds::{Kind, KindRef, Kinds, custom, customresourcedefinition::KIND};
 use kontiki_model::{Key, Revision, Status};
 use kontiki_raft::{EventKind, ListOptions, ReadError, Stored};
 use serde_json::Value;
@@ -88,9 +88,27 @@ pub(super) fn ever(core: &Core, object: Option<&ResourceInfo>) -> Result<Kinds, 
     if kinds.by_resource(group, version, resource).is_some() {
         return Ok(kinds);
     }
-    let key = Key::new(KIND.storage_resource(), "", format!("{resource}.{group}"));
-    let newest = core.log.history(&key, None, 1).map_err(|error| unreadable(&error))?;
-    let Some(last) = newest.first().filter(|event| event.kind == EventKind::Deleted) else { return Ok(kinds) };
-    let gone = served(&last.object, &[])?;
+    let gone = gone(core, &format!("{resource}.{group}"))?;
     Ok(Kinds::with(kinds.custom().iter().cloned().chain(gone).collect()))
+}
+
+/// The kind of a name as in `deployments.apps`: one of today, by any of its groups, or one that is no more.
+pub(super) fn named(core: &Core, name: &str) -> Result<Option<KindRef>, Status> {
+    let (resource, group) = name.split_once('.').unwrap_or((name, ""));
+    let kinds = core.kinds();
+    let spelled = || kinds.iter().find(|kind| (kind.resource, kind.group) == (resource, group));
+    match kinds.by_storage_resource(name).or_else(spelled) {
+        Some(kind) => Ok(Some(kind)),
+        None => Ok(Kinds::with(gone(core, name)?).by_storage_resource(name)),
+    }
+}
+
+/// What a definition that was deleted served at last.
+fn gone(core: &Core, definition: &str) -> Result<Vec<Arc<Kind>>, Status> {
+    let key = Key::new(KIND.storage_resource(), "", definition);
+    let newest = core.log.history(&key, None, 1).map_err(|error| unreadable(&error))?;
+    match newest.first().filter(|event| event.kind == EventKind::Deleted) {
+        Some(last) => served(&last.object, &[]),
+        None => Ok(Vec::new()),
+    }
 }

@@ -22,6 +22,7 @@ use tokio::time::{Instant, sleep_until};
 use super::{
     Asked,
     at::Moment,
+    era,
     limits::{PROGRESS_INTERVAL, START_TRIES},
     told::{Detail, Told},
 };
@@ -76,10 +77,10 @@ struct Selection {
 
 impl Selection {
     fn read(core: &Core, request: &ApiRequest) -> Result<Self, Status> {
-        let (known, mut kinds) = (core.kinds(), Vec::new());
+        let mut kinds = Vec::new();
         for (_, resource) in request.query.iter().filter(|(key, _)| key == "resource") {
             let unknown = || failure::bad_request(format!("there is no resource {resource:?}"));
-            kinds.push(known.by_storage_resource(resource).ok_or_else(unknown)?);
+            kinds.push(era::named(core, resource)?.ok_or_else(unknown)?);
         }
         let lasting = match request.query_value("class").unwrap_or("") {
             "" => false,

@@ -1,13 +1,16 @@
 //! An event of the log as kontiki's own API tells it.
 
-use chrono::{DateTime, SecondsFormat};
+use chrono::SecondsFormat;
 use kontiki_kinds::Kinds;
 use kontiki_model::{Key, Revision, Status};
 use kontiki_raft::{Event, EventKind, Stored};
 use serde::Serialize;
 use serde_json::{Value, value::RawValue};
 
-use super::changes::{self, Changes};
+use super::{
+    at,
+    changes::{self, Changes},
+};
 use crate::{failure, rest};
 
 /// One event: when, what, who and why.
@@ -72,6 +75,9 @@ pub(crate) struct Author {
     pub impersonator: String,
     pub user_agent: String,
     pub verb: String,
+    /// Of which part of an object, if not of all.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub subresource: String,
     /// `Audit-Id` of the answer to the request.
     pub request_id: String,
 }
@@ -93,6 +99,7 @@ impl Told {
         };
         let raw = |stored: &Stored| rest::json(stored).map_err(failure::internal);
         let readable = |stored: &&Stored| detail.objects && !stored.is_sealed();
+        let (verb, subresource) = event.author.verb.split_once('/').unwrap_or((&event.author.verb, ""));
         let encrypted = object.is_sealed() || previous.is_some_and(Stored::is_sealed);
         Ok(Told {
             revision: event.revision(),
@@ -103,7 +110,8 @@ impl Told {
                 user: event.author.user.clone(),
                 impersonator: event.author.impersonator.clone(),
                 user_agent: event.author.user_agent.clone(),
-                verb: event.author.verb.clone(),
+                verb: verb.to_owned(),
+                subresource: subresource.to_owned(),
                 request_id: event.author.request_id.clone(),
             },
             cause: event.cause,
@@ -136,7 +144,7 @@ pub(crate) fn kind_name(kind: EventKind) -> &'static str {
 
 /// RFC 3339, to the millisecond.
 pub(crate) fn time(ms: i64) -> String {
-    DateTime::from_timestamp_millis(ms).unwrap_or_default().to_rfc3339_opts(SecondsFormat::Millis, true)
+    at::time(ms).to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
 impl Named {

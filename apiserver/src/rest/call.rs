@@ -1,6 +1,6 @@
 //! One request below a resource, with what every verb asks of it: the kind, the place, the words of its failures.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use chrono::{DateTime, SubsecRound, Utc};
 use kontiki_kinds::Kind;
@@ -89,6 +89,14 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// How the log calls what is asked for: `update`, and for a part of an object `update/status`.
+    pub fn authors_verb(&self) -> Cow<'static, str> {
+        match &self.route.subresource {
+            Some(subresource) => format!("{}/{subresource}", self.route.verb).into(),
+            None => self.route.verb.into(),
+        }
+    }
+
     /// Whoever may update or patch may not create for that reason.
     pub fn may_create(&self) -> Result<(), Status> {
         let target = Target::Resource(ResourceInfo {
@@ -101,6 +109,11 @@ impl<'a> Call<'a> {
         });
         let identity = &self.request.identity;
         authz::authorize(self.core, Question { identity, verb: "create", target: &target, field_selector: "" })
+    }
+
+    /// The moment that ages count to.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.request.at.map_or_else(Utc::now, |past| past.time)
     }
 
     pub fn not_found(&self, name: &str) -> Status {

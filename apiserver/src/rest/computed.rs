@@ -36,7 +36,7 @@ pub async fn list(call: &Call<'_>, computed: Computed) -> Result<ApiResponse, St
     let include = render::check_list_form(call, form)?;
     let mut items = objects(call.core, call.kind, computed).await;
     items.retain(|item| selection.matches(&item.key, &item.head));
-    render::list(call.kind, form, include, items, &ListMeta::default())
+    render::list(call.kind, form, include, items, &ListMeta::default(), call.now())
 }
 
 async fn objects(core: &Arc<Core>, kind: &Kind, computed: Computed) -> Vec<Stored> {

@@ -183,7 +183,7 @@ pub async fn delete_collection(call: &Call<'_>) -> Result<ApiResponse, Status> {
     };
     conversion::prepare(call.core, call.kind, &mut deleted.items).await?;
     let meta = read::list_meta(&deleted);
-    let response = render::list(call.kind, form, IncludeObject::Metadata, deleted.items, &meta)?;
+    let response = render::list(call.kind, form, IncludeObject::Metadata, deleted.items, &meta, call.now())?;
     Ok(told_of_orphans(call, &options, response))
 }
 

@@ -6,6 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use kontiki_kinds::Kind;
 use kontiki_model::{Revision, Status};
 use kontiki_raft::Stored;
@@ -139,7 +140,7 @@ impl Frames {
         if let Some(frame) = self.lock().frames.get(&key) {
             return Ok(frame.clone());
         }
-        let frame = render(kind, form, event, stored, false)?;
+        let frame = render(kind, form, event, stored, (false, Utc::now()))?;
         self.lock().keep(key, frame.clone());
         Ok(frame)
     }
@@ -164,8 +165,14 @@ impl Cached {
     }
 }
 
-/// One frame of the stream. The first Table of a stream describes its columns.
-pub fn render(kind: &Kind, form: FrameForm, event: EventType, stored: &Stored, columns: bool) -> Result<Bytes, Status> {
+/// One frame of the stream. The first Table of a stream describes its columns; ages count to a moment.
+pub fn render(
+    kind: &Kind,
+    form: FrameForm,
+    event: EventType,
+    stored: &Stored,
+    (columns, now): (bool, DateTime<Utc>),
+) -> Result<Bytes, Status> {
     let mut object = Vec::with_capacity(stored.body.len() + 128);
     if form.wire() == Wire::Json {
         object.extend_from_slice(format!("{{\"type\":\"{}\",\"object\":", event.name()).as_bytes());
@@ -175,7 +182,7 @@ pub fn render(kind: &Kind, form: FrameForm, event: EventType, stored: &Stored, c
         FrameForm::Metadata(_, version) => render::partial(kind, version, stored, &mut object)?,
         FrameForm::Table(include, version) => {
             let meta = ListMeta { revision: stored.revision, ..ListMeta::default() };
-            let rows = Rows { include, columns, version };
+            let rows = Rows { include, columns, version, now };
             render::table(kind, rows, std::slice::from_ref(stored), &meta, &mut object)?;
         }
     }
@@ -291,7 +298,7 @@ mod tests {
             FrameForm::Metadata(Wire::Protobuf, MetaVersion::V1),
             FrameForm::Table(IncludeObject::Metadata, MetaVersion::V1),
         ] {
-            let frame = render(kind, form, EventType::Added, &stored, true).unwrap();
+            let frame = render(kind, form, EventType::Added, &stored, (true, Utc::now())).unwrap();
             let length = frame.len();
             // The allocation as it is, with its capacity.
             assert!(length < 8_000 && Vec::from(frame).capacity() < 2 * length, "{form:?}");
@@ -307,7 +314,7 @@ mod tests {
             FrameForm::Metadata(Wire::Json, version),
             FrameForm::Table(IncludeObject::Metadata, version),
         ] {
-            let frame = render(kind, form, EventType::Added, &stored, true).unwrap();
+            let frame = render(kind, form, EventType::Added, &stored, (true, Utc::now())).unwrap();
             let event: Value = serde_json::from_slice(&frame).unwrap();
             assert_eq!(event["type"], "ADDED");
             assert_eq!(event["object"]["metadata"]["resourceVersion"], "7");
@@ -322,7 +329,7 @@ mod tests {
         let (kind, stored) = stored(7);
         let form = FrameForm::Object(Wire::Protobuf);
         for frame in [
-            render(kind, form, EventType::Added, &stored, true).unwrap(),
+            render(kind, form, EventType::Added, &stored, (true, Utc::now())).unwrap(),
             bookmark(kind, form, 9, true).unwrap(),
             failed(form, &failure::expired("too old")).unwrap(),
         ] {

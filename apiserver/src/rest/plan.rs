@@ -128,7 +128,7 @@ async fn attempt(call: &Call<'_>, write: &dyn Write, view: &View<'_>) -> Result<
         }
         Effect::Created | Effect::Updated | Effect::Deleted if view.dry_run => object.revision,
         Effect::Created | Effect::Updated | Effect::Deleted => {
-            let events = store::commit(call.core, call.request, call.route.verb, change).await?;
+            let events = store::commit(call.core, call.request, &call.authors_verb(), change).await?;
             let event = events.iter().find(|event| event.object.key == object.key);
             event.ok_or_else(|| store::lost(&object.key))?.revision()
         }

@@ -51,7 +51,7 @@ pub async fn get(call: &Call<'_>) -> Result<ApiResponse, Status> {
 /// One object in the state that the request asks for.
 pub async fn stored(call: &Call<'_>, name: &str, as_of: AsOf) -> Result<Stored, Status> {
     let (log, key) = (&call.core.log, call.key(name));
-    let found = match (call.request.at, as_of) {
+    let found = match (call.request.at.map(|past| past.revision), as_of) {
         (Some(past), AsOf::NotOlderThan(revision)) if revision > past => return Err(store::too_large(revision, past)),
         (Some(past), _) => log.get_at(&key, past),
         (None, as_of) => {
@@ -92,7 +92,7 @@ pub async fn list(call: &Call<'_>) -> Result<ApiResponse, Status> {
     let mut plan = Plan::new(call, &options)?;
     match call.request.at {
         // What was does not change any more.
-        Some(past) => plan = plan.below(past)?,
+        Some(past) => plan = plan.below(past.revision)?,
         None => {
             if let Some(token) = plan.expired() {
                 return expired(form, token);
@@ -102,9 +102,10 @@ pub async fn list(call: &Call<'_>) -> Result<ApiResponse, Status> {
     reach(call, plan.as_of).await?;
     let (log, scope, kind) = (call.core.log.clone(), call.scope(), call.route.kind.clone());
     let after = plan.token.clone();
+    let now = call.now();
     let rendered = move |page: Page| {
         let meta = list_meta(&page);
-        render::list(&kind, form, include, page.items, &meta)
+        render::list(&kind, form, include, page.items, &meta, now)
     };
     let window = Window { at: plan.at, rest: plan.token.map(|token| token.rest), limit: plan.limit };
     if conversion::is_possible(call.kind) || selection.is_of_version() {

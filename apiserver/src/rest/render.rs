@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use http::StatusCode;
 use kontiki_kinds::Kind;
 use kontiki_model::{Revision, Status};
@@ -41,6 +41,8 @@ pub struct Rows {
     /// Whether it describes its columns.
     pub columns: bool,
     pub version: MetaVersion,
+    /// The moment that ages count to.
+    pub now: DateTime<Utc>,
 }
 
 /// What a page of a list says about itself.
@@ -58,7 +60,7 @@ pub fn object(call: &Call<'_>, form: Form, code: StatusCode, stored: &Stored) ->
         Shape::Object => whole(call.kind, stored, &mut out)?,
         Shape::PartialMetadata => partial(call.kind, form.meta, stored, &mut out)?,
         Shape::Table => {
-            let rows = Rows { include: include_object(call)?, columns: true, version: form.meta };
+            let rows = Rows { include: include_object(call)?, columns: true, version: form.meta, now: call.now() };
             let meta = ListMeta { revision: stored.revision, ..ListMeta::default() };
             table(call.kind, rows, std::slice::from_ref(stored), &meta, &mut out)?;
         }
@@ -122,6 +124,7 @@ pub fn list(
     include: IncludeObject,
     items: Vec<Stored>,
     meta: &ListMeta,
+    now: DateTime<Utc>,
 ) -> Result<ApiResponse, Status> {
     if form.media == Media::Protobuf {
         let bytes = protobuf_list(kind, form, items, meta)?;
@@ -130,7 +133,10 @@ pub fn list(
     let bytes = items.iter().map(|item| item.body.len() + 64).sum::<usize>();
     let mut out = Vec::with_capacity(bytes + 256);
     match form.shape {
-        Shape::Table => table(kind, Rows { include, columns: true, version: form.meta }, &items, meta, &mut out)?,
+        Shape::Table => {
+            let rows = Rows { include, columns: true, version: form.meta, now };
+            table(kind, rows, &items, meta, &mut out)?;
+        }
         Shape::PartialMetadata | Shape::PartialMetadataList => {
             let version = form.meta.api_version();
             let head = format!("{{\"kind\":\"{PARTIAL_LIST}\",\"apiVersion\":\"{version}\"");
@@ -230,7 +236,6 @@ pub fn partial(kind: &Kind, version: MetaVersion, stored: &Stored, out: &mut Vec
 
 /// A Table with one row for each object.
 pub fn table(kind: &Kind, rows: Rows, items: &[Stored], meta: &ListMeta, out: &mut Vec<u8>) -> Result<(), Status> {
-    let now = Utc::now();
     let version = rows.version.api_version();
     out.extend_from_slice(format!("{{\"kind\":\"Table\",\"apiVersion\":\"{version}\"").as_bytes());
     list_meta(meta, out);
@@ -252,7 +257,7 @@ pub fn table(kind: &Kind, rows: Rows, items: &[Stored], meta: &ListMeta, out: &m
         let item = &*told;
         let tree: Value = serde_json::from_slice(&item.body).map_err(failure::internal)?;
         out.extend_from_slice(b"{\"cells\":");
-        write(&kind.row(&tree, now), out)?;
+        write(&kind.row(&tree, rows.now), out)?;
         let conditions = (kind.row_conditions)(&tree);
         if !conditions.is_empty() {
             out.extend_from_slice(b",\"conditions\":");

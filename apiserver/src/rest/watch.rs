@@ -5,6 +5,7 @@
 use std::{borrow::Cow, future::poll_fn, pin::Pin, sync::Arc, task::Poll, time::Duration};
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use futures::{FutureExt as _, stream};
 use http::StatusCode;
 use http_body::Frame;
@@ -30,8 +31,9 @@ use super::{
 use crate::{
     Core, content, failure,
     fairness::{Lease, Seat},
+    kontiki::at,
     negotiate::{self, Offer, Shape},
-    request::{ApiResponse, BodyError, Endless},
+    request::{ApiResponse, BodyError, Endless, Past},
     websocket::Handshake,
 };
 
@@ -55,6 +57,7 @@ pub async fn watch(call: &Call<'_>) -> Result<ApiResponse, Status> {
         selection,
         form: frame_form,
         first: true,
+        then: call.request.at.map(|past| past.time),
         bookmarks: options.allow_bookmarks,
         marked: lists,
         ends: Instant::now() + lifetime(&options),
@@ -113,6 +116,8 @@ struct Stream {
     form: FrameForm,
     /// Nothing was told yet: the first Table describes its columns.
     first: bool,
+    /// Below `/at/`: when what is told came to be.
+    then: Option<DateTime<Utc>>,
     bookmarks: bool,
     /// The end of the initial events is marked by a bookmark.
     marked: bool,
@@ -133,7 +138,7 @@ async fn begin(call: &Call<'_>, options: &ListOptions) -> Result<Stage, Status> 
     if text.is_empty() || asked > current {
         current = store::barrier(call.core).await?;
     }
-    if let Some(past) = call.request.at
+    if let Some(Past { revision: past, .. }) = call.request.at
         && (initial || asked == 0)
     {
         // The watch begins in the past, and goes on into the present.
@@ -142,7 +147,10 @@ async fn begin(call: &Call<'_>, options: &ListOptions) -> Result<Stage, Status> 
     if initial {
         return Ok(match asked > current {
             true => Stage::Failing(Box::new(store::too_large(asked, current))),
-            false => Stage::Initial { at: call.request.at, begun: false, rest: None, queue: Vec::new().into_iter() },
+            false => {
+                let at = call.request.at.map(|past| past.revision);
+                Stage::Initial { at, begun: false, rest: None, queue: Vec::new().into_iter() }
+            }
         });
     }
     // From a revision that does not exist yet: nothing up to it will be told.
@@ -284,6 +292,7 @@ impl Stream {
 
     /// A change as the selection sees it: what enters it is added, what leaves it is deleted.
     async fn change(&mut self, event: &Event) -> Step {
+        self.then = self.then.map(|_| at::time(event.time_ms));
         let matches = |stored: &&raft::Stored| self.selection.matches(&stored.key, &stored.head);
         let mut before = event.previous.as_ref().filter(matches);
         let mut after = match event.kind {
@@ -332,8 +341,11 @@ impl Stream {
 
     fn tell_prepared(&mut self, event: EventType, stored: &raft::Stored, previous: bool) -> Step {
         let first = std::mem::take(&mut self.first);
-        let frame = match (first, self.form) {
-            (true, FrameForm::Table(..)) => frames::render(&self.kind, self.form, event, stored, true),
+        let frame = match (self.form, first, self.then) {
+            (FrameForm::Table(..), ..) if first || self.then.is_some() => {
+                let now = self.then.unwrap_or_else(Utc::now);
+                frames::render(&self.kind, self.form, event, stored, (first, now))
+            }
             _ => self.core.frames.event(&self.kind, self.form, event, stored, previous),
         };
         self.frame(frame)

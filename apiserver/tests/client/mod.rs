@@ -3,10 +3,11 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
+use chrono::Utc;
 use http::{HeaderMap, HeaderValue, Method, header};
 use http_body_util::BodyExt as _;
 use kontiki_apiserver::{
-    ApiBody, ApiRequest, ApiResponse, Config, Core, Identity, RequestBody, ResourceRequest, content, rest,
+    ApiBody, ApiRequest, ApiResponse, Config, Core, Identity, Past, RequestBody, ResourceRequest, content, rest,
 };
 use kontiki_kinds::{Kind, KindRef, by_gvk};
 use kontiki_raft::{Log, LogConfig, Seal};
@@ -244,7 +245,7 @@ impl Call<'_> {
             identity: self.identity,
             from: None,
             request_id: "request".to_owned(),
-            at: self.at,
+            at: self.at.map(|revision| Past { revision, time: Utc::now() }),
             is_present: false,
             seat: None,
             annotations: None,

@@ -26,8 +26,19 @@ pub struct Gone {
     pub revision: u64,
 }
 
+/// The resource of this name, and where its kind is no more what is known of that.
+pub async fn resource(client: &Client, resources: &[Resource], name: &str) -> Result<(Resource, Option<Gone>)> {
+    match names::find(resources, name) {
+        Ok(resource) => Ok((resource.clone(), None)),
+        Err(unknown) => {
+            let gone = find(client, name).await?.ok_or(unknown)?;
+            Ok((gone.resource.clone(), Some(gone)))
+        }
+    }
+}
+
 /// The kind of this name, if there was one.
-pub async fn find(client: &Client, name: &str) -> Result<Option<Gone>> {
+async fn find(client: &Client, name: &str) -> Result<Option<Gone>> {
     let mut response = match client.send(Method::GET, DELETIONS, &[], Payload::Nothing).await {
         Ok(response) => response.into_body(),
         // Who may not read definitions is told what the server says of the name.

@@ -43,7 +43,7 @@ fn table(items: &[Value]) -> String {
         vec![
             event["revision"].to_string(),
             show::time(event),
-            show::text(event, "/author/verb").to_owned(),
+            show::verb(event),
             show::user(event),
             show::agent(event).to_owned(),
             event["cause"].as_u64().map_or_else(|| "-".to_owned(), |cause| cause.to_string()),

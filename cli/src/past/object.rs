@@ -35,13 +35,7 @@ impl Object {
             .filter(|(kind, name)| !kind.is_empty() && !name.is_empty())
             .with_context(|| format!("{:?} is not KIND/NAME, as in deployment/web", target.object))?;
         let resources = names::resources(&client).await?;
-        let (resource, gone) = match names::find(&resources, kind) {
-            Ok(resource) => (resource.clone(), None),
-            Err(unknown) => {
-                let gone = gone::find(&client, kind).await?.ok_or(unknown)?;
-                (gone.resource.clone(), Some(gone))
-            }
-        };
+        let (resource, gone) = gone::resource(&client, &resources, kind).await?;
         let namespace = target.namespace.clone().unwrap_or_else(|| client.namespace.clone());
         Ok(Object { client, resources, resource, gone, namespace, name: name.to_owned() })
     }

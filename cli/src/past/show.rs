@@ -32,6 +32,15 @@ pub fn author(event: &Value) -> String {
     }
 }
 
+/// What was asked for, and of which part: `update`, `create binding`.
+pub fn verb(event: &Value) -> String {
+    let verb = text(event, "/author/verb");
+    match text(event, "/author/subresource") {
+        "" => verb.to_owned(),
+        subresource => format!("{verb} {subresource}"),
+    }
+}
+
 /// RFC 3339 to the second.
 pub fn time(event: &Value) -> String {
     let time = text(event, "/time");
@@ -138,6 +147,8 @@ mod tests {
     #[test]
     fn who_did_it() {
         let event = json!({"author": {"user": "alice", "impersonator": "admin", "userAgent": "kubectl/v1.36.0 (linux/amd64) x"}});
+        assert_eq!(verb(&json!({"author": {"verb": "create", "subresource": "binding"}})), "create binding");
+        assert_eq!(verb(&json!({"author": {"verb": "create"}})), "create");
         assert_eq!((user(&event), agent(&event)), ("alice (by admin)".to_owned(), "kubectl/v1.36.0"));
         assert_eq!(time(&json!({"time": "2026-11-21T11:35:03.123Z"})), "2026-11-21T11:35:03Z");
     }

@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 
 use super::{
+    gone,
     names::{self, encode},
     show,
 };
@@ -35,7 +36,8 @@ pub async fn tail(arguments: Tail) -> Result<()> {
     if !arguments.resource.is_empty() {
         let resources = names::resources(&client).await?;
         for name in &arguments.resource {
-            query.push(format!("resource={}", encode(&names::find(&resources, name)?.qualified())));
+            let (resource, _) = gone::resource(&client, &resources, name).await?;
+            query.push(format!("resource={}", encode(&resource.qualified())));
         }
     }
     query.extend(arguments.namespace.as_ref().map(|namespace| format!("namespace={}", encode(namespace))));
@@ -236,6 +238,7 @@ fn cloud_event(event: &Value, cluster: &str) -> Value {
     });
     // An attribute is a string, or absent: an empty one is not allowed.
     let more = [
+        ("subresource", author["subresource"].as_str().map(str::to_owned)),
         ("impersonator", author["impersonator"].as_str().map(str::to_owned)),
         ("cause", event["cause"].as_u64().map(|cause| cause.to_string())),
         ("previousrevision", event["previousRevision"].as_u64().map(|revision| revision.to_string())),

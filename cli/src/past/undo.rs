@@ -98,7 +98,7 @@ async fn last_change(object: &Object, live: &Value) -> Result<Plan> {
     let cause = event["revision"].as_u64().context("an event has a revision")?;
     let what = format!(
         "take back revision {cause} ({} by {}, {}: {})",
-        show::text(&event, "/author/verb"),
+        show::verb(&event),
         show::user(&event),
         show::time(&event),
         show::summary(&event)

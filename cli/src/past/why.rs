@@ -54,11 +54,12 @@ fn line(link: &Value) -> String {
     if link["hidden"] == true {
         return format!("{because}revision {}: an object you may not get", event["revision"]);
     }
+    let of = if show::text(event, "/author/subresource").is_empty() { "" } else { " of" };
     format!(
-        "{because}revision {}, {}: {} {} by {}: {}",
+        "{because}revision {}, {}: {}{of} {} by {}: {}",
         event["revision"],
         show::time(event),
-        show::text(event, "/author/verb"),
+        show::verb(event),
         show::object(event),
         show::author(event),
         show::summary(event),

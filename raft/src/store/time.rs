@@ -1,4 +1,4 @@
-//! From a moment to a revision. Event times never go back, so a few seeks find it.
+//! From a moment to a revision, and back. Event times never go back, so a few seeks find it.
 
 use kontiki_model::Revision;
 
@@ -43,5 +43,17 @@ impl Store {
             return Err(ReadError::ClockAhead { since: after });
         }
         Ok(found)
+    }
+
+    /// When a revision came to be, in milliseconds since the epoch; of one whose event is not retained, when the one before it did.
+    pub fn time_of(&self, revision: Revision) -> Result<i64, ReadError> {
+        let (db, floors) = {
+            let live = self.live();
+            (live.db.clone(), live.floors.clone())
+        };
+        match db.event_between(0, revision)? {
+            Some((at, frame)) => Ok(decode_record(at, &frame)?.time_ms),
+            None => Ok(floors.time_ms()),
+        }
     }
 }

@@ -123,16 +123,16 @@ fn told(call: &Call<'_>, form: Form, scale: &Value) -> Result<ApiResponse, Statu
                 IncludeObject::Metadata => metadata(),
                 IncludeObject::Object => scale.clone(),
             };
-            content::answer_value(StatusCode::OK, form, &table(call.kind, version, scale, &object))
+            content::answer_value(StatusCode::OK, form, &table(call, version, scale, &object))
         }
         Shape::PartialMetadataList | Shape::AggregatedDiscovery => Err(render::no_list("autoscaling.Scale")),
     }
 }
 
 /// What is wanted and what is there, as a Table.
-fn table(kind: &Kind, version: &str, scale: &Value, object: &Value) -> Value {
+fn table(call: &Call<'_>, version: &str, scale: &Value, object: &Value) -> Value {
     // The columns of custom kinds are such as a definition could have.
-    let (name, age) = if kind.custom.is_some() { ("name", "date") } else { ("", "string") };
+    let (name, age) = if call.kind.custom.is_some() { ("name", "date") } else { ("", "string") };
     let number = |pointer: &str| scale.pointer(pointer).and_then(Value::as_i64).unwrap_or_default();
     let created = &scale["metadata"]["creationTimestamp"];
     json!({
@@ -147,7 +147,7 @@ fn table(kind: &Kind, version: &str, scale: &Value, object: &Value) -> Value {
         "rows": [{
             "cells": [
                 scale["metadata"]["name"], number("/spec/replicas"), number("/status/replicas"),
-                kontiki_kinds::age(created, call::now()),
+                kontiki_kinds::age(created, call.now()),
             ],
             "object": object,
         }],

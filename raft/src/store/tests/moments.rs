@@ -32,6 +32,8 @@ fn a_moment_is_found_in_the_past_though_clocks_go_back_or_ahead() {
     assert!(matches!(later, Err(ReadError::Future { requested: 7, revision: 6 })), "{later:?}");
     let times: Vec<_> = (1..=6).map(|revision| bench.store.event(revision).unwrap().time_ms).collect();
     assert_eq!(times, [10, 20, 20, 30, 30, 50]);
+    let times: Vec<_> = (0..=6).map(|revision| bench.store.time_of(revision).unwrap()).collect();
+    assert_eq!(times, [0, 10, 20, 20, 30, 30, 50]);
 
     // What stands behind an event from the future may have been at any time since the one before it.
     bench.put(9 * HOUR_MS, "pods", "a", "2");
@@ -51,8 +53,11 @@ fn a_moment_is_found_though_history_was_dropped() {
     // The lease's first version and the event of it are gone; revision 3 is still known.
     bench.prune(HOUR_MS + 40);
     check(&bench, &MOMENTS);
+    assert_eq!(bench.store.time_of(2).unwrap(), 10, "its own event is gone");
     bench.prune(100 * HOUR_MS + 21);
     assert_eq!(bench.store.floor(), 3);
+    let times: Vec<_> = (3..=6).map(|revision| bench.store.time_of(revision).unwrap()).collect();
+    assert_eq!(times, [20, 30, 30, 50]);
     let too_early = bench.store.revision_at(19, 60);
     assert!(matches!(too_early, Err(ReadError::Compacted { requested: 2, floor: 3 })), "{too_early:?}");
     check(&bench, &MOMENTS[3..]);
