@@ -17,7 +17,7 @@ use nix::{
 };
 
 pub use self::usage::{Throttling, Usage};
-use crate::{device_filter, spec::Resources};
+use crate::{device_filter, mountinfo, spec::Resources};
 
 /// The hierarchies of this machine: one (cgroup v2) or several (v1, with or without a v2 beside).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,29 +55,24 @@ const V1_CONTROLLERS: &[&str] = &[
 
 impl Cgroups {
     pub fn detect() -> io::Result<Cgroups> {
-        let cgroups = Cgroups::parse(&fs::read_to_string("/proc/self/mountinfo")?);
+        let cgroups = Cgroups::among(mountinfo::read()?);
         if cgroups.hierarchies.is_empty() {
             return Err(io::Error::new(io::ErrorKind::NotFound, "no cgroup filesystem is mounted"));
         }
         Ok(cgroups)
     }
 
-    /// Reads the text of a `mountinfo` file. Of several mounts of one hierarchy the first counts.
-    pub fn parse(mountinfo: &str) -> Cgroups {
+    /// Of several mounts of one hierarchy the first counts.
+    pub fn among(mounts: Vec<mountinfo::Entry>) -> Cgroups {
         let mut hierarchies: Vec<Hierarchy> = Vec::new();
-        for line in mountinfo.lines() {
-            let Some((before, after)) = line.split_once(" - ") else { continue };
-            let Some(mount_point) = before.split(' ').nth(4) else { continue };
-            let mut after = after.split(' ');
-            let (filesystem, options) = (after.next().unwrap_or(""), after.nth(1).unwrap_or(""));
-            let version = match filesystem {
+        for mountinfo::Entry { mount_point, filesystem, options } in mounts {
+            let version = match filesystem.as_str() {
                 "cgroup2" => Version::V2,
                 "cgroup" => Version::V1(
                     options.split(',').filter(|option| V1_CONTROLLERS.contains(option)).map(str::to_owned).collect(),
                 ),
                 _ => continue,
             };
-            let mount_point = PathBuf::from(mount_point);
             let known = hierarchies.iter().any(|known| match (&known.version, &version) {
                 (Version::V2, Version::V2) => true,
                 (Version::V1(a), Version::V1(b)) if a.is_empty() && b.is_empty() => known.mount_point == mount_point,
@@ -388,7 +383,7 @@ fn number(text: &str) -> u64 {
 mod tests {
     use super::*;
 
-    const HYBRID: &str = "\
+    const HYBRID: &[u8] = b"\
 24 1 0:21 / /proc rw - proc proc rw
 30 1 0:24 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
 31 30 0:25 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct
@@ -396,11 +391,12 @@ mod tests {
 33 30 0:27 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd
 34 30 0:28 / /sys/fs/cgroup/unified rw shared:9 - cgroup2 cgroup2 rw
 35 30 0:26 / /somewhere/else rw - cgroup cgroup rw,memory
+36 30 8:1 /chosen/by/a/pod\xff /pods/\xff rw - ext4 /dev/sda1 rw
 ";
 
     #[test]
     fn hybrid_hierarchies_are_found_once() {
-        let cgroups = Cgroups::parse(HYBRID);
+        let cgroups = Cgroups::among(mountinfo::parse(HYBRID));
         let found: Vec<(String, Version)> =
             cgroups.hierarchies().iter().map(|h| (h.mount_point.display().to_string(), h.version.clone())).collect();
         let v1 = |names: &[&str]| Version::V1(names.iter().map(|name| name.to_string()).collect());
@@ -418,7 +414,8 @@ mod tests {
 
     #[test]
     fn one_v2_mount_is_unified() {
-        assert!(Cgroups::parse("30 1 0:24 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n").unified());
+        let table = b"30 1 0:24 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n";
+        assert!(Cgroups::among(mountinfo::parse(table)).unified());
     }
 
     #[test]

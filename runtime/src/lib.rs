@@ -5,6 +5,7 @@ mod device_filter;
 mod error;
 pub mod image;
 mod limits;
+pub mod mountinfo;
 mod oci;
 mod open_files;
 pub mod podnet;
@@ -14,6 +15,7 @@ mod seccomp;
 pub mod shim;
 pub mod spec;
 mod sys;
+pub mod tree;
 
 pub use cgroup::{Throttling, Usage};
 pub use error::{Failure, FailureKind, RuntimeError};

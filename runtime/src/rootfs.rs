@@ -24,7 +24,7 @@ use nix::{
     unistd::{Gid, Uid, chdir, chown},
 };
 
-use crate::image::LAYERS_MAX;
+use crate::{image::LAYERS_MAX, mountinfo, tree};
 
 /// A failure to mount or unmount a root filesystem.
 #[derive(Debug, thiserror::Error)]
@@ -195,10 +195,7 @@ pub fn unmount(container_dir: &Path) -> Result<(), RootfsError> {
     }
     for folder in ["rootfs", "scratch", "upper", "work", "l", "empty"] {
         let path = container_dir.join(folder);
-        match fs::remove_dir_all(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            other => other.map_err(failed(format!("removing {}", path.display())))?,
-        }
+        tree::remove(&path).map_err(failed(format!("removing {}", path.display())))?;
     }
     Ok(())
 }
@@ -229,11 +226,10 @@ fn detach(mount_point: &Path) -> Result<(), RootfsError> {
 /// leftovers, to be given to `unmount`.
 pub fn mounted_below(root: &Path) -> Result<Vec<PathBuf>, RootfsError> {
     let root = fs::canonicalize(root).map_err(failed(format!("opening {}", root.display())))?;
-    let mounts = fs::read_to_string("/proc/self/mountinfo").map_err(failed("reading the mounts"))?;
+    let mounts = mountinfo::read().map_err(failed("reading the mounts"))?;
     let mut found: Vec<PathBuf> = mounts
-        .lines()
-        .filter_map(|line| line.split(' ').nth(4))
-        .map(|field| PathBuf::from(unescape(field)))
+        .into_iter()
+        .map(|mount| mount.mount_point)
         .filter(|path| {
             path.starts_with(&root) && path.file_name().is_some_and(|name| name == "rootfs" || name == "scratch")
         })
@@ -242,13 +238,6 @@ pub fn mounted_below(root: &Path) -> Result<Vec<PathBuf>, RootfsError> {
     found.sort();
     found.dedup();
     Ok(found)
-}
-
-/// mountinfo writes space, tab, newline and backslash as three octal digits.
-fn unescape(field: &str) -> String {
-    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
-        .iter()
-        .fold(field.to_owned(), |text, (code, character)| text.replace(code, character))
 }
 
 #[cfg(test)]

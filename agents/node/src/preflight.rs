@@ -2,6 +2,7 @@
 
 use std::{fs, path::Path};
 
+use kontiki_runtime::mountinfo;
 use nix::unistd::geteuid;
 
 /// `None` if pods can run here; otherwise what is missing and what to do about it. Changes nothing.
@@ -13,11 +14,11 @@ pub fn unable(state_dir: &Path) -> Option<String> {
         );
     }
     let filesystems = fs::read_to_string("/proc/filesystems").unwrap_or_default();
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let mounts = mountinfo::read().map_err(|error| format!("reading {}: {error}", mountinfo::FILE));
     let modules = fs::read_to_string("/proc/modules").unwrap_or_default();
     let machine = Machine {
         filesystems: &filesystems,
-        mounts: &mounts,
+        cgroups: mounts.map(|mounts| mounts.iter().any(|mount| matches!(&*mount.filesystem, "cgroup" | "cgroup2"))),
         modules: &modules,
         nf_tables: nf_tables_socket(),
         namespaces: ["net", "mnt", "pid", "ipc", "uts"]
@@ -33,7 +34,8 @@ pub fn unable(state_dir: &Path) -> Option<String> {
 #[derive(Clone)]
 struct Machine<'a> {
     filesystems: &'a str,
-    mounts: &'a str,
+    /// A hierarchy of them is mounted.
+    cgroups: Result<bool, String>,
     modules: &'a str,
     nf_tables: bool,
     namespaces: bool,
@@ -50,8 +52,10 @@ impl Machine<'_> {
         if !self.has_filesystem("overlay") && !self.module_folder {
             return Some("its kernel has no overlayfs (CONFIG_OVERLAY_FS)".to_owned());
         }
-        if !self.has_cgroups() {
-            return Some("no cgroup filesystem is mounted: mount cgroup2 at /sys/fs/cgroup".to_owned());
+        match &self.cgroups {
+            Ok(true) => {}
+            Ok(false) => return Some("no cgroup filesystem is mounted: mount cgroup2 at /sys/fs/cgroup".to_owned()),
+            Err(error) => return Some(error.clone()),
         }
         if !self.nf_tables {
             return Some(
@@ -64,13 +68,6 @@ impl Machine<'_> {
     fn has_filesystem(&self, name: &str) -> bool {
         let listed = self.filesystems.lines().any(|line| line.split_whitespace().next_back() == Some(name));
         listed || self.modules.lines().any(|line| line.split(' ').next() == Some(name))
-    }
-
-    fn has_cgroups(&self) -> bool {
-        self.mounts.lines().any(|line| {
-            let kind = line.split(" - ").nth(1).and_then(|rest| rest.split(' ').next());
-            matches!(kind, Some("cgroup" | "cgroup2"))
-        })
     }
 }
 
@@ -95,7 +92,7 @@ mod tests {
     fn the_first_thing_missing_is_named() {
         let good = Machine {
             filesystems: "nodev\ttmpfs\nnodev\toverlay\n",
-            mounts: "30 1 0:2 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n",
+            cgroups: Ok(true),
             modules: "",
             nf_tables: true,
             namespaces: true,
@@ -105,7 +102,8 @@ mod tests {
         assert_eq!(good.problem(), None);
         for (machine, word) in [
             (Machine { filesystems: "", ..good.clone() }, "overlayfs"),
-            (Machine { mounts: "", ..good.clone() }, "cgroup"),
+            (Machine { cgroups: Ok(false), ..good.clone() }, "mount cgroup2"),
+            (Machine { cgroups: Err("reading the mounts".into()), ..good.clone() }, "reading the mounts"),
             (Machine { nf_tables: false, ..good.clone() }, "nf_tables"),
             (Machine { namespaces: false, ..good.clone() }, "namespaces"),
             (Machine { state_dir_writable: Err("/x cannot be written".into()), ..good.clone() }, "/x"),

@@ -5,7 +5,7 @@
 
 use std::{
     collections::HashMap,
-    ffi::{OsStr, OsString},
+    ffi::OsStr,
     fs::File,
     io::Write,
     os::{
@@ -35,6 +35,7 @@ use super::{
     limits::{IMAGE_BYTES_MAX, IMAGE_FILES_MAX},
     tarball::{Entry, Kind, Source, TarReader},
 };
+use crate::tree;
 
 const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
@@ -329,7 +330,7 @@ impl Unpacker {
     fn make_room(&mut self, name: &OsStr, path: &Path) -> Result<(), ImageError> {
         let Some(stat) = stat_at(self.parent_fd(), name) else { return Ok(()) };
         if is_kind(&stat, SFlag::S_IFDIR) {
-            remove_tree(self.parent_fd(), name, 0).map_err(step(path, "replacing"))?;
+            tree::remove_at(self.parent_fd(), name).map_err(step(path, "replacing"))?;
             self.directory_times.retain(|directory, _| !directory.starts_with(path));
             self.forget_parent();
             let parent = path.parent().unwrap_or(Path::new("")).to_path_buf();
@@ -459,36 +460,6 @@ fn make_directory(parent: &OwnedFd, name: &OsStr) -> Result<bool, Errno> {
         set_opaque(&File::from(directory)).map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))?;
     }
     Ok(true)
-}
-
-/// Deepest tree that `remove_tree` walks; deeper than any path an archive can name.
-const TREE_DEPTH_MAX: usize = 2048;
-
-fn remove_tree(parent: &OwnedFd, name: &OsStr, depth: usize) -> Result<(), Errno> {
-    if depth > TREE_DEPTH_MAX {
-        return Err(Errno::ELOOP);
-    }
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let mut directory = nix::dir::Dir::openat(parent, name, flags, Mode::empty())?;
-    let fd = openat(parent, name, flags, Mode::empty())?;
-    let mut names: Vec<(OsString, bool)> = Vec::new();
-    for entry in directory.iter() {
-        let entry = entry?;
-        let child = OsStr::from_bytes(entry.file_name().to_bytes());
-        if child != "." && child != ".." {
-            let stat = fstatat(&fd, child, AtFlags::AT_SYMLINK_NOFOLLOW)?;
-            names.push((child.to_owned(), is_kind(&stat, SFlag::S_IFDIR)));
-        }
-    }
-    drop(directory);
-    for (child, is_directory) in names {
-        if is_directory {
-            remove_tree(&fd, &child, depth + 1)?;
-        } else {
-            unlinkat(&fd, child.as_os_str(), UnlinkatFlags::NoRemoveDir)?;
-        }
-    }
-    unlinkat(parent, name, UnlinkatFlags::RemoveDir)
 }
 
 fn stat_at(parent: &OwnedFd, name: &OsStr) -> Option<FileStat> {

@@ -14,6 +14,7 @@ use super::{
     error::ImageError,
     records::{IndexLock, Records, read_dir},
 };
+use crate::tree;
 
 const PREFIX: &str = "work-";
 const LOCK: &str = ".lock";
@@ -92,13 +93,5 @@ fn is_lock(name: &OsStr) -> bool {
 
 /// Removes a file or a whole folder; it is fine if there is none.
 pub fn remove_all(path: &Path) -> Result<(), ImageError> {
-    let removed = match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
-        Err(error) => Err(error),
-    };
-    match removed {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        other => other.map_err(ImageError::io(format!("removing {}", path.display()))),
-    }
+    tree::remove(path).map_err(ImageError::io(format!("removing {}", path.display())))
 }

@@ -6,15 +6,16 @@ use expect_test::{Expect, expect};
 use super::*;
 use crate::{
     cgroup::Cgroups,
+    mountinfo,
     spec::{Mount, User},
 };
 
 fn around() -> Surroundings {
-    let cgroups = Cgroups::parse(
-        "31 30 0:25 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n\
+    let cgroups = Cgroups::among(mountinfo::parse(
+        b"31 30 0:25 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n\
          32 30 0:26 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids\n\
          33 30 0:27 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n",
-    );
+    ));
     Surroundings {
         rootfs: "/run/c/rootfs".into(),
         cgroup: "/kontiki/pod1/web-0".into(),

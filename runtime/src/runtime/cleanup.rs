@@ -43,7 +43,7 @@ impl Inner {
             }
             _ => {}
         }
-        provision::remove_folder(&places.folder)
+        provision::remove_folder(&places.folder).await
     }
 
     /// The last sandbox takes along what all share. Its shim may be on its way out still, so that is worth some attempts;
@@ -68,8 +68,8 @@ impl Inner {
         end_cgroup(&self.cgroups, &cgroup).await?;
         retry(|| self.cgroups.remove(&cgroup)).await.map_err(RuntimeError::io("remove cgroup", &cgroup))?;
         provision::unmount_rootfs(&places.container(id)).await?;
-        provision::remove_folder(&places.libcontainer().join(id))?;
-        provision::remove_folder(&places.container(id))
+        provision::remove_folder(&places.libcontainer().join(id)).await?;
+        provision::remove_folder(&places.container(id)).await
     }
 
     /// Kills whatever is in the sandbox's cgroup, until nothing is.

@@ -33,6 +33,7 @@ use crate::{
     error::{Failure, FailureKind, RuntimeError},
     image::ImageStore,
     limits::{CHANGES_MAX, SHIM_ANSWER_TIME_MAX},
+    mountinfo,
     oci::Machine,
     podnet::{self, Cidr, PodNetwork},
     rootfs,
@@ -80,7 +81,7 @@ impl Runtime {
     /// never finished. Sandboxes whose shim is gone stay listed as lost until they are removed. One process at a time can
     /// have a state folder open, until the last clone of its runtime is dropped.
     pub async fn open(config: RuntimeConfig) -> Result<Runtime, RuntimeError> {
-        let cgroups = Cgroups::detect().map_err(RuntimeError::io("read", "/proc/self/mountinfo"))?;
+        let cgroups = Cgroups::detect().map_err(RuntimeError::io("read", mountinfo::FILE))?;
         let machine = machine::look(&cgroups)?;
         record::make_folder(&config.state_dir.join("sandboxes"))?;
         let lock = lock(&config.state_dir)?;

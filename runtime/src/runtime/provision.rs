@@ -1,7 +1,7 @@
 //! Mounts that a sandbox and its containers are given: root filesystems of images, shared memory.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -13,7 +13,7 @@ use nix::{
 use crate::{
     error::RuntimeError,
     image::{ImageError, ImageInfo, ImageStore},
-    rootfs,
+    rootfs, tree,
 };
 
 /// The image that a container spec names.
@@ -62,9 +62,8 @@ pub fn unmount(path: &Path) -> Result<(), RuntimeError> {
 }
 
 /// Removes a folder that nothing is mounted in any more.
-pub fn remove_folder(path: &Path) -> Result<(), RuntimeError> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(RuntimeError::io("remove", path)(error)),
-        _ => Ok(()),
-    }
+pub async fn remove_folder(path: &Path) -> Result<(), RuntimeError> {
+    let folder = path.to_owned();
+    let removed = tokio::task::spawn_blocking(move || tree::remove(&folder)).await;
+    removed.expect("removing does not panic").map_err(RuntimeError::io("remove", path))
 }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use k8s_openapi::jiff::Timestamp;
+use kontiki_runtime::tree;
 
 use super::{File, Files};
 
@@ -122,7 +123,7 @@ fn remove_old(folder: &Path, current: &Path) -> io::Result<()> {
         let entry = entry?;
         let name = entry.file_name();
         if name.to_string_lossy().starts_with("..") && name != current.as_os_str() && entry.file_type()?.is_dir() {
-            fs::remove_dir_all(entry.path())?;
+            tree::remove(&entry.path())?;
         }
     }
     Ok(())

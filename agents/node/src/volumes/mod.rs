@@ -65,8 +65,8 @@ fn one(pod: &Pod, volume: &Volume, place: &Place, sources: &Sources<'_>, ownersh
     }
     let payload: Payload = payload::of(pod, volume, sources)?;
     match payload.in_memory {
-        true => place::mount_tmpfs(&folder, None, 0o755)?,
-        false => place::make_folder(&folder, 0o755)?,
+        true => place::mount_tmpfs(&folder, None, 0o755, None)?,
+        false => place::make_folder(&folder, 0o755, None)?,
     }
     atomic::write(&folder, &payload.files, ownership).map_err(|error| format!("writing {}: {error}", folder.display()))
 }

@@ -6,7 +6,10 @@ use std::{
 };
 
 use k8s_openapi::api::core::v1::{Container, Pod, Volume, VolumeMount};
-use kontiki_runtime::spec::{Mount, Propagation};
+use kontiki_runtime::{
+    spec::{Mount, Propagation},
+    tree,
+};
 
 use super::{
     place::{Place, unmount_below},
@@ -68,7 +71,7 @@ pub fn release_container(place: &Place, container: &str, attempt: u32) -> Result
         return Ok(());
     }
     unmount_below(&folder)?;
-    std::fs::remove_dir_all(&folder).map_err(|error| format!("removing {}: {error}", folder.display()))
+    tree::remove(&folder).map_err(|error| format!("removing {}: {error}", folder.display()))
 }
 
 fn source(volume: &Volume, place: &Place, images: &BTreeMap<String, PathBuf>) -> Result<PathBuf, String> {

@@ -8,6 +8,7 @@ use std::{
 };
 
 use k8s_openapi::api::core::v1::{ResourceRequirements, Volume};
+use kontiki_runtime::{mountinfo, tree};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use tracing::warn;
 
@@ -171,33 +172,8 @@ fn is_mount_point(path: &Path) -> io::Result<bool> {
 /// Mount points at or below `root`, the deepest last.
 fn mount_points_below(root: &Path) -> io::Result<Vec<PathBuf>> {
     let root = fs::canonicalize(root).unwrap_or_else(|_| root.to_owned());
-    let table = fs::read_to_string("/proc/self/mountinfo")?;
-    Ok(mount_points(&table).filter(|point| point.starts_with(&root)).collect())
-}
-
-fn mount_points(table: &str) -> impl Iterator<Item = PathBuf> + '_ {
-    table.lines().filter_map(|line| line.split(' ').nth(4)).map(|point| PathBuf::from(unescape(point)))
-}
-
-/// The kernel writes space, tab, newline and backslash as three octal digits.
-fn unescape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find('\\') {
-        out.push_str(&rest[..at]);
-        match rest.get(at + 1..at + 4).and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
-            Some(byte) => {
-                out.push(char::from(byte));
-                rest = &rest[at + 4..];
-            }
-            None => {
-                out.push('\\');
-                rest = &rest[at + 1..];
-            }
-        }
-    }
-    out.push_str(rest);
-    out
+    let mounts = mountinfo::read()?;
+    Ok(mounts.into_iter().map(|mount| mount.mount_point).filter(|point| point.starts_with(&root)).collect())
 }
 
 /// Unmounts everything at or below `root`, the latest first.
