@@ -1,14 +1,15 @@
 //! What a pod has on the node's disk, measured when it is asked for. Who may have how much is decided elsewhere.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, io, path::PathBuf};
 
 use k8s_openapi::api::core::v1::{Pod, Volume};
+use kontiki_runtime::tree::usage_bytes;
 
 use crate::{
     containers::{Refusal, RefusalKind, SharedContainers},
-    pod,
+    host_files, pod,
     spec::container_name,
-    volumes::{Place, usage_bytes},
+    volumes::Place,
 };
 
 /// Bytes of a pod on the node's disk.
@@ -17,11 +18,13 @@ pub struct Written {
     /// By volume: those that take the node's own disk.
     pub volumes: BTreeMap<String, u64>,
     pub containers: BTreeMap<String, ContainerBytes>,
+    /// Its hosts file and the like, which all containers may write to.
+    pub host_files: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ContainerBytes {
-    /// What it wrote to its root filesystem.
+    /// What it wrote to its root filesystem, and as its last words.
     pub root: u64,
     pub logs: u64,
 }
@@ -34,7 +37,8 @@ impl ContainerBytes {
 
 impl Written {
     pub fn sum(&self) -> u64 {
-        self.volumes.values().sum::<u64>() + self.containers.values().map(|container| container.sum()).sum::<u64>()
+        let containers: u64 = self.containers.values().map(|container| container.sum()).sum();
+        self.volumes.values().sum::<u64>() + containers + self.host_files
     }
 }
 
@@ -44,6 +48,7 @@ pub struct Measure {
     volumes: Vec<(String, PathBuf)>,
     containers: Vec<Layer>,
     sandbox: String,
+    place: Place,
 }
 
 struct Layer {
@@ -72,11 +77,12 @@ impl Measure {
             volumes: on_disk.filter_map(|volume| Some((volume.name.clone(), place.volume(volume).ok()?))).collect(),
             containers: layers.collect(),
             sandbox: sandbox.to_owned(),
+            place: place.clone(),
         }
     }
 
     pub async fn run(self, runtime: &SharedContainers) -> Result<Written, Refusal> {
-        let Measure { volumes, containers, sandbox } = self;
+        let Measure { volumes, containers, sandbox, place } = self;
         let mut layers = Vec::with_capacity(containers.len());
         for layer in containers {
             let root = match runtime.written(&sandbox, &layer.id).await {
@@ -85,15 +91,25 @@ impl Measure {
             };
             layers.push((layer, root));
         }
-        let sum = move || Written {
-            volumes: volumes.into_iter().map(|(name, folder)| (name, usage_bytes(&folder))).collect(),
-            containers: layers
-                .into_iter()
-                .map(|(layer, root)| (layer.name, ContainerBytes { root, logs: usage_bytes(&layer.logs) }))
-                .collect(),
+        let sum = move || -> io::Result<Written> {
+            let of_volume = |(name, folder): (String, PathBuf)| Ok((name, usage_bytes(&folder)?));
+            let of_container = |(layer, root): (Layer, u64)| {
+                let messages = sum_of(place.termination_messages(&layer.name)?)?;
+                Ok((layer.name, ContainerBytes { root: root + messages, logs: usage_bytes(&layer.logs)? }))
+            };
+            Ok(Written {
+                volumes: volumes.into_iter().map(of_volume).collect::<io::Result<_>>()?,
+                containers: layers.into_iter().map(of_container).collect::<io::Result<_>>()?,
+                host_files: sum_of(host_files::paths(&place.pod()))?,
+            })
         };
-        tokio::task::spawn_blocking(sum).await.map_err(|error| Refusal::other(error.to_string()))
+        let sum = tokio::task::spawn_blocking(sum).await.map_err(io::Error::other).flatten();
+        sum.map_err(|error| Refusal::other(format!("measuring what the pod has written: {error}")))
     }
+}
+
+fn sum_of(paths: impl IntoIterator<Item = PathBuf>) -> io::Result<u64> {
+    paths.into_iter().map(|path| usage_bytes(&path)).sum()
 }
 
 /// Volumes that take the node's own disk.

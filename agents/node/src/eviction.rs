@@ -124,6 +124,7 @@ mod tests {
                 containers: [("a", of_a), ("b", of_b)]
                     .map(|(name, root)| (name.to_owned(), ContainerBytes { root, logs: 0 }))
                     .into(),
+                host_files: 0,
             };
             let evicted = over_limit(&pod, &written);
             assert_eq!(evicted.as_ref().map(|evicted| evicted.message.as_str()), expected);

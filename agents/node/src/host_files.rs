@@ -16,6 +16,15 @@ use crate::{pod, spec::hostname};
 const SEARCHES_MAX: usize = 32;
 const NAMESERVERS_MAX: usize = 3;
 
+/// Their names in the pod's folder, and where containers see them.
+const FILES: [(&str, &str); 3] =
+    [("etc-hosts", "/etc/hosts"), ("etc-hostname", "/etc/hostname"), ("resolv.conf", "/etc/resolv.conf")];
+
+/// Where a pod's files are. Containers may write to them.
+pub fn paths(folder: &Path) -> [PathBuf; 3] {
+    FILES.map(|(name, _)| folder.join(name))
+}
+
 pub struct HostFiles<'a> {
     pub node_name: &'a str,
     pub cluster_dns: &'a [IpAddr],
@@ -38,13 +47,9 @@ impl HostFiles<'_> {
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
         let resolv = self.resolv_conf(&spec, namespace, &machine);
         fs::create_dir_all(folder)?;
-        let files = [
-            ("etc-hosts", "/etc/hosts", hosts),
-            ("etc-hostname", "/etc/hostname", format!("{host}\n")),
-            ("resolv.conf", "/etc/resolv.conf", resolv),
-        ];
+        let contents = [hosts, format!("{host}\n"), resolv];
         let mut mounts = Vec::new();
-        for (name, destination, content) in files {
+        for ((name, destination), content) in FILES.into_iter().zip(contents) {
             let source: PathBuf = folder.join(name);
             // Written in place: running containers have this very file mounted.
             if !fs::File::open(&source).is_ok_and(|file| holds(file, content.as_bytes())) {

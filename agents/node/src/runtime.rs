@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
+    io,
     net::Ipv4Addr,
     path::PathBuf,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -12,6 +13,7 @@ use kontiki_runtime::{
     image::{ImageError, ImageErrorKind, ImageInfo, ImportSource},
     podnet::AddressPool,
     spec::{ContainerSpec, Resources, SandboxSpec, SandboxStatus},
+    tree,
 };
 use tokio::{
     io::AsyncRead,
@@ -23,7 +25,6 @@ use crate::{
     containers::{Answer, Command, Containers, Credentials, Image, ImageConfig, Limits, Refusal, RefusalKind, Session},
     error::NodeError,
     keyring,
-    volumes::usage_bytes,
 };
 
 /// Window sizes that wait for a terminal to take them.
@@ -175,8 +176,8 @@ impl Containers for RuntimeContainers {
     fn written<'a>(&'a self, sandbox: &'a str, container: &'a str) -> Answer<'a, u64> {
         Box::pin(async move {
             let layer = self.runtime.writable_layer(sandbox, container)?;
-            let sum = tokio::task::spawn_blocking(move || usage_bytes(&layer)).await;
-            sum.map_err(|error| Refusal::other(error.to_string()))
+            let sum = tokio::task::spawn_blocking(move || tree::usage_bytes(&layer)).await;
+            sum.map_err(io::Error::other).flatten().map_err(|error| Refusal::other(error.to_string()))
         })
     }
 

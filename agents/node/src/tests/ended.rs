@@ -1,8 +1,10 @@
 //! Pods that end by somebody's word, or because they take more than they may.
 
+use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
 use super::{Cluster, NODE, running};
+use crate::{disk::Measure, pod::PodId, volumes::Place};
 
 fn spec(container: Value) -> Value {
     let mut container = container;
@@ -109,4 +111,27 @@ async fn a_pod_of_a_runtime_that_is_not_here_waits() {
     spec["runtimeClassName"] = "ordinary".into();
     cluster.pod("r", spec);
     cluster.until("r", running).await;
+}
+
+#[tokio::test]
+async fn what_a_container_writes_to_the_files_it_is_given_is_measured() {
+    let cluster = Cluster::new();
+    let agent = cluster.start();
+    cluster.pod("p", spec(json!({})));
+    let pod: Pod = serde_json::from_value(cluster.until("p", running).await).unwrap();
+    let id = PodId::of(&pod);
+    let place = Place::new(cluster.state_dir.path(), &id);
+    let measured = async || {
+        let measure = Measure::new(&pod, &place, &id.uid, [("c", 0)]);
+        let written = measure.run(&agent.node.containers).await.unwrap();
+        (written.host_files, written.containers["c"].root, written.sum())
+    };
+    let before = measured().await;
+    let bytes = vec![1; 2 << 20];
+    std::fs::write(place.pod().join("etc-hosts"), &bytes).unwrap();
+    std::fs::write(place.termination_message("c", 0), &bytes).unwrap();
+    let after = measured().await;
+    let grown = |now: u64, before: u64| now.saturating_sub(before) >> 20;
+    assert_eq!((grown(after.0, before.0), grown(after.1, before.1)), (1, 2), "{before:?} {after:?}");
+    assert_eq!(grown(after.2, before.2), 3, "{before:?} {after:?}");
 }

@@ -21,7 +21,7 @@ pub use self::{
     file::read as read_file,
     mounts::{Mountable, container_mounts, release_container},
     payload::{Sources, Token, TokenKey, expiring_at_ms, renew_at_ms, tokens_of},
-    place::{Place, remove_pod_folder, told, usage_bytes},
+    place::{Place, remove_pod_folder, told},
 };
 use crate::{quantity, spec::resources};
 

@@ -14,6 +14,9 @@ use tracing::warn;
 
 use crate::pod::PodId;
 
+/// How the name of a file begins that an attempt may write its last words to.
+const MESSAGE: &str = "termination-";
+
 /// The folders of one pod below the node's state directory.
 #[derive(Clone, Debug)]
 pub struct Place {
@@ -60,7 +63,20 @@ impl Place {
     }
 
     pub fn termination_message(&self, container: &str, attempt: u32) -> PathBuf {
-        self.container(container).join(format!("termination-{attempt}"))
+        self.container(container).join(format!("{MESSAGE}{attempt}"))
+    }
+
+    /// What the attempts of a container that are remembered have said last.
+    pub fn termination_messages(&self, container: &str) -> io::Result<Vec<PathBuf>> {
+        let entries = match fs::read_dir(self.container(container)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let paths = entries.map(|entry| entry.map(|entry| entry.path()));
+        let message = |path: &PathBuf| {
+            path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(MESSAGE.as_bytes()))
+        };
+        paths.filter(|path| path.as_ref().map_or(true, message)).collect()
     }
 
     /// Holds the image name that an attempt was started for.
@@ -196,34 +212,7 @@ pub fn remove_pod_folder(folder: &Path) -> Result<(), String> {
     if let Some(point) = left.first() {
         return Err(format!("{} is still mounted", point.display()));
     }
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(format!("removing {}: {error}", folder.display())),
-        Ok(()) | Err(_) => Ok(()),
-    }
-}
-
-/// Disk blocks of a tree, in bytes: of each file once, whatever names it has, and of no other file system that is mounted in it.
-/// What vanishes meanwhile does not count.
-pub fn usage_bytes(folder: &Path) -> u64 {
-    let Ok(device) = fs::metadata(folder).map(|metadata| metadata.dev()) else { return 0 };
-    let mut total = 0;
-    let mut linked = HashSet::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        let Ok(entries) = fs::read_dir(&folder) else { continue };
-        for entry in entries.flatten() {
-            let Ok(metadata) = entry.metadata() else { continue };
-            let has_names = metadata.nlink() > 1 && !metadata.is_dir();
-            if metadata.dev() != device || (has_names && !linked.insert(metadata.ino())) {
-                continue;
-            }
-            total += metadata.blocks() * 512;
-            if metadata.is_dir() {
-                folders.push(entry.path());
-            }
-        }
-    }
-    total
+    tree::remove(folder).map_err(|error| format!("removing {}: {error}", folder.display()))
 }
 
 #[cfg(test)]
@@ -245,40 +234,6 @@ mod tests {
         assert_eq!(last().unwrap(), None, "the machine went down while it was written");
         fs::create_dir(place.resources("c", 11)).unwrap();
         assert!(last().is_err(), "it cannot be read");
-    }
-
-    #[test]
-    fn mount_points_are_read_as_the_kernel_writes_them() {
-        let table = "36 35 98:0 / /a\\040b rw - ext4 /dev/x rw\n37 36 0:5 / /a\\040b/c rw - tmpfs t rw\n";
-        let points: Vec<PathBuf> = mount_points(table).collect();
-        assert_eq!(points, [PathBuf::from("/a b"), PathBuf::from("/a b/c")]);
-    }
-
-    #[test]
-    fn a_file_with_many_names_is_measured_once() {
-        let scratch = tempfile::tempdir().unwrap();
-        let file = scratch.path().join("store");
-        fs::write(&file, vec![1; 1 << 20]).unwrap();
-        let alone = usage_bytes(scratch.path());
-        assert!(alone >= 1 << 20, "{alone}");
-        fs::create_dir(scratch.path().join("links")).unwrap();
-        let folder = usage_bytes(scratch.path()) - alone;
-        (0..3).for_each(|n| fs::hard_link(&file, scratch.path().join("links").join(n.to_string())).unwrap());
-        assert_eq!(usage_bytes(scratch.path()), alone + folder);
-    }
-
-    #[test]
-    fn another_file_system_in_a_folder_is_not_measured() {
-        let scratch = tempfile::tempdir().unwrap();
-        let inner = scratch.path().join("inner");
-        fs::create_dir(&inner).unwrap();
-        let before = usage_bytes(scratch.path());
-        let mounted = mount_tmpfs(&inner, None, 0o755);
-        let made = mounted.and_then(|()| fs::write(inner.join("file"), vec![1; 1 << 20]).map_err(|e| e.to_string()));
-        let after = usage_bytes(scratch.path());
-        unmount_below(&inner).unwrap();
-        made.unwrap();
-        assert!(after <= before, "{after}");
     }
 
     #[test]

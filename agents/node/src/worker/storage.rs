@@ -8,6 +8,7 @@ use crate::{
     eviction::{self, EVICTED},
     limits::STORAGE_CHECK,
     machine::{Attempt, Rejection},
+    pod,
 };
 
 impl Worker {
@@ -33,7 +34,7 @@ impl Worker {
             let over = match measure.run(&node.containers).await {
                 Ok(written) => eviction::over_limit(&pod, &written),
                 Err(error) => {
-                    tracing::debug!(%error, "what the pod has written is not known");
+                    tracing::warn!(pod = %pod::PodId::of(&pod).full_name(), %error, "its use of the disk is not known");
                     None
                 }
             };

@@ -122,6 +122,7 @@ impl Backend for Fake {
         let written = Written {
             volumes: [("scratch".to_owned(), 1_000)].into(),
             containers: [("app".to_owned(), container)].into(),
+            host_files: 0,
         };
         async move { Ok(written) }.boxed()
     }
