@@ -1,6 +1,9 @@
 //! Making, starting, ending and removing containers, and commands in them.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use oci_spec::runtime::Spec;
 
@@ -142,6 +145,7 @@ impl Inner {
         make_folder(&folder)?;
         let layers = self.images.layer_paths(&image);
         let rootfs = provision::mount_rootfs(layers, &folder).await?;
+        check_root(&rootfs, &spec.mounts)?;
         let accounts = machine::accounts(&rootfs).map_err(RuntimeError::io("read the accounts in", &rootfs))?;
         let mut user = spec.user.clone();
         if user.user.is_empty() {
@@ -263,6 +267,34 @@ fn check_mounts(mounts: &[Mount]) -> Result<(), Failure> {
         };
         let message = format!("cannot mount {} at {}: {fault}", source.display(), destination.display());
         return Err(Failure::new(FailureKind::BadMount, message));
+    }
+    Ok(())
+}
+
+/// Folders in which libcontainer makes things by their path before the root is the container's own: a link of the image's
+/// in their place would lead it to this machine's files.
+const KERNEL_FOLDERS: [&str; 3] = ["dev", "proc", "sys"];
+
+/// Refuses a root in which the kernel's folders are not folders, and mounts that would lay another root over it.
+fn check_root(rootfs: &Path, mounts: &[Mount]) -> Result<(), RuntimeError> {
+    for name in KERNEL_FOLDERS {
+        let fault = match rootfs.join(name).symlink_metadata() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => format!("cannot be looked at: {error}"),
+            Ok(found) if found.is_dir() => continue,
+            Ok(found) if found.is_symlink() => "is a symbolic link".to_owned(),
+            Ok(_) => "is no folder".to_owned(),
+        };
+        return Err(
+            Failure::new(FailureKind::BadMount, format!("cannot mount /{name}: in the image it {fault}")).into()
+        );
+    }
+    for mount in mounts {
+        if machine::is_root(rootfs, &mount.destination).map_err(RuntimeError::io("look at", rootfs))? {
+            let (source, destination) = (mount.source.display(), mount.destination.display());
+            let message = format!("cannot mount {source} at {destination}: that is the container's root");
+            return Err(Failure::new(FailureKind::BadMount, message).into());
+        }
     }
     Ok(())
 }

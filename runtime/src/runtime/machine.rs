@@ -6,7 +6,8 @@ use std::{
     path::Path,
 };
 
-use pathrs::{Root, error::ErrorKind, flags::OpenFlags};
+use nix::sys::stat::fstat;
+use pathrs::{Handle, Root, error::ErrorKind, flags::OpenFlags};
 
 use crate::{
     cgroup::Cgroups,
@@ -104,6 +105,17 @@ pub fn accounts(rootfs: &Path) -> io::Result<Accounts> {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     };
     Ok(Accounts { passwd: read("/etc/passwd")?, group: read("/etc/group")? })
+}
+
+/// Whether a path leads to the root itself, by the links that are in it.
+pub fn is_root(rootfs: &Path, path: &Path) -> io::Result<bool> {
+    let root = Root::open(rootfs).map_err(io::Error::other)?;
+    let identity = |handle: &Handle| fstat(handle).map(|stat| (stat.st_dev, stat.st_ino));
+    match root.resolve(path) {
+        Ok(found) => Ok(identity(&found)? == identity(&root.resolve("/").map_err(io::Error::other)?)?),
+        // What is not there is made there, and what cannot be resolved is not mounted.
+        Err(_) => Ok(false),
+    }
 }
 
 /// A container's working directory need not be in its image.

@@ -40,6 +40,9 @@ fn main() -> std::process::ExitCode {
             Box::pin(an_image_is_a_volume_until_its_sandbox_goes(bench))
         }),
         ("a_terminal_outlives_its_sessions", |bench| Box::pin(sessions::a_terminal_outlives_its_sessions(bench))),
+        ("an_image_s_links_lead_to_nothing_of_the_machine", |bench| {
+            Box::pin(an_image_s_links_lead_to_nothing_of_the_machine(bench))
+        }),
         ("attached_clients_talk_to_the_container", |bench| {
             Box::pin(sessions::attached_clients_talk_to_the_container(bench))
         }),
@@ -377,6 +380,69 @@ async fn signals_end_containers(bench: Bench) -> Outcome {
     // Orphans are reaped, not kept: the shell below leaves one to the first process.
     bench.run(sandbox, bench.shell("orphans", "(sleep 0.01 & ); sleep 0.1; ls -d /proc/[0-9]* | wc -l")).await?;
     bench.runtime.remove_sandbox(sandbox).await?;
+    Ok(())
+}
+
+async fn shims_outlive_containers_when_memory_runs_out(bench: Bench) -> Outcome {
+    let score = |process: &str| std::fs::read_to_string(format!("/proc/{process}/oom_score_adj"));
+    // Not every machine lets tests lower it; then all have what the tests were started with.
+    let able = kontiki_runtime::spare_agent().is_ok();
+    let own = score("self")?;
+    let (shim, containers) = if able { ("-998\n", "0") } else { (own.as_str(), own.trim()) };
+    let status = bench.runtime.run_sandbox(bench.sandbox("pod")).await?;
+    assert_eq!(score(&status.shim_pid.to_string())?, shim);
+    bench.run("pod", bench.shell("main", "cat /proc/self/oom_score_adj")).await?;
+    assert_eq!(bench.said("main")?, [containers]);
+    bench.runtime.remove_sandbox("pod").await?;
+    Ok(())
+}
+
+async fn an_image_s_links_lead_to_nothing_of_the_machine(bench: Bench) -> Outcome {
+    bench.runtime.run_sandbox(bench.sandbox("pod")).await?;
+    let (host, volume) = (bench.folder.join("host"), bench.folder.join("volume"));
+    let image = bench.folder.join("image");
+    std::fs::create_dir(&host)?;
+    std::fs::write(host.join("ptmx"), "of the machine")?;
+    // What mounts find in the image where the link leads.
+    std::fs::create_dir_all(image.join(host.strip_prefix("/")?))?;
+    std::fs::create_dir_all(volume.join("dev"))?;
+    std::os::unix::fs::symlink("/", image.join("root-link"))?;
+    let bench = bench.with_files(&[]).await?;
+    let mount = |destination: &str| Mount {
+        source: volume.clone(),
+        destination: destination.into(),
+        read_only: false,
+        recursive_read_only: false,
+        propagation: Propagation::Private,
+    };
+    let refusal = async |bench: &Bench, mounts: Vec<Mount>| {
+        let spec = ContainerSpec { mounts, ..bench.shell("main", "true") };
+        let error = bench.runtime.create_container("pod", spec).await.err().ok_or("it was made")?;
+        assert_eq!(error.failure_kind(), Some(FailureKind::BadMount), "{error}");
+        Ok::<_, Fault>(error.to_string())
+    };
+    for destination in ["/", "/./", "/root-link"] {
+        let said = refusal(&bench, vec![mount(destination)]).await?;
+        assert_eq!(said, format!("cannot mount {} at {destination}: that is the container's root", volume.display()));
+    }
+    let mut bench = bench;
+    for name in ["dev", "proc", "sys"] {
+        let link = image.join(name);
+        if link.exists() {
+            std::fs::remove_dir(&link)?;
+        }
+        std::os::unix::fs::symlink(&host, &link)?;
+        bench = bench.with_files(&[]).await?;
+        let expected = format!("cannot mount /{name}: in the image it is a symbolic link");
+        assert_eq!(refusal(&bench, vec![]).await?, expected);
+        assert_eq!(refusal(&bench, vec![mount(&format!("/{name}"))]).await?, expected);
+        std::fs::remove_file(&link)?;
+    }
+    let found: Vec<_> =
+        std::fs::read_dir(&host)?.map(|entry| entry.map(|entry| entry.file_name())).collect::<Result<_, _>>()?;
+    assert_eq!(found, ["ptmx"]);
+    assert_eq!(std::fs::read_to_string(host.join("ptmx"))?, "of the machine");
+    bench.runtime.remove_sandbox("pod").await?;
     Ok(())
 }
 
