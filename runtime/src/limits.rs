@@ -27,6 +27,8 @@ pub const CLIENT_BUFFER_BYTES_MAX: usize = 1024 * 1024;
 pub const MESSAGE_FDS_MAX: usize = 3;
 /// Clients of one shim at a time.
 pub const CLIENTS_MAX: usize = 256;
+/// Commands and attachments that clients may have open in one sandbox. The rest of its shim's clients is the agent.
+pub const SESSIONS_MAX: usize = 128;
 /// Error lines kept of one failed helper.
 pub const TRACES_MAX: usize = 16;
 /// Path of a unix socket (`sun_path`), less its terminating zero.
@@ -51,5 +53,6 @@ pub const PASSWD_BYTES_MAX: u64 = 1024 * 1024;
 
 const _: () = assert!(LOG_LINE_BYTES_MAX < STREAM_READ_BYTES);
 const _: () = assert!((LOG_FILE_BYTES_MAX as usize) > 4 * STREAM_READ_BYTES);
+const _: () = assert!(2 * SESSIONS_MAX <= CLIENTS_MAX);
 const _: () = assert!(HELPER_TIME_MAX.as_secs() < SHIM_ANSWER_TIME_MAX.as_secs());
 const _: () = assert!(STREAM_DRAIN_READS_MAX * STREAM_READ_BYTES >= 1024 * 1024);

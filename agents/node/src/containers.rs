@@ -156,6 +156,8 @@ pub struct Command {
     pub args: Vec<String>,
     pub stdin: bool,
     pub tty: bool,
+    /// Of a probe or a hook: no client's.
+    pub own: bool,
 }
 
 /// The streams of a process in a container. With a terminal, everything comes by `stdout`.

@@ -147,8 +147,8 @@ impl Containers for RuntimeContainers {
 
     fn exec<'a>(&'a self, sandbox: &'a str, container: &'a str, command: Command) -> Answer<'a, Session> {
         Box::pin(async move {
-            let Command { args, stdin, tty } = command;
-            let spec = ExecSpec { args, stdin, tty, ..ExecSpec::default() };
+            let Command { args, stdin, tty, own } = command;
+            let spec = ExecSpec { args, env: Vec::new(), stdin, tty, own };
             Ok(executed(self.runtime.exec(sandbox, container, spec).await?))
         })
     }

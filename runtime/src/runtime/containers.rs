@@ -73,11 +73,13 @@ impl Runtime {
         Ok(())
     }
 
-    /// Runs a command in a running container.
+    /// Runs a command in a running container. Refused where clients have as many sessions open as they may, unless it is
+    /// the agent's own.
     pub async fn exec(&self, sandbox: &str, container: &str, spec: ExecSpec) -> Result<ExecSession, RuntimeError> {
         check_id(container)?;
         let sandbox = self.0.living(sandbox)?;
         let id = sandbox.record.spec.id.clone();
+        let place = if spec.own { None } else { Some(sandbox.session()?) };
         let config = sandbox.places.container(container).join("config.json");
         let config: Spec = read_json(&config)?
             .ok_or_else(|| Failure::new(FailureKind::NotFound, format!("no container {container:?}")))?;
@@ -102,13 +104,14 @@ impl Runtime {
                 return Err(failed(std::io::Error::other(format!("unexpected answer {reply:?}"))));
             }
         };
-        Ok(ExecSession { stdin, stdout, stderr, terminal, connection, sandbox: id })
+        Ok(ExecSession { stdin, stdout, stderr, terminal, connection, sandbox: id, _place: place })
     }
 
     /// Follows a container's own streams from now on. Input of a client without `stdin` is none, not an empty one.
     pub async fn attach(&self, sandbox: &str, container: &str, stdin: bool) -> Result<AttachSession, RuntimeError> {
         let sandbox = self.0.living(sandbox)?;
         let id = sandbox.record.spec.id.clone();
+        let place = sandbox.session()?;
         let failed =
             |error: std::io::Error| RuntimeError::ShimAnswer { sandbox: id.clone(), reason: error.to_string() };
         let mut pipes = Pipes::open(stdin).map_err(failed)?;
@@ -118,7 +121,8 @@ impl Runtime {
         let request = Request::Attach { container: container.to_owned() };
         match self.0.converse(&sandbox, &request, &pipes.theirs).await? {
             (Reply::Attached, connection, _) => {
-                Ok(AttachSession { stdin: pipes.stdin, stdout: pipes.stdout, stderr: pipes.stderr, connection })
+                let Pipes { stdin, stdout, stderr, theirs: _ } = pipes;
+                Ok(AttachSession { stdin, stdout, stderr, connection, _place: place })
             }
             (reply, _, _) => Err(failed(std::io::Error::other(format!("unexpected answer {reply:?}")))),
         }

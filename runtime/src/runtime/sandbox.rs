@@ -1,9 +1,13 @@
 //! One sandbox as the agent knows it: its record, and the last that its shim has said. Does no IO.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::record::{Places, Record, ShimProcess};
 use crate::{
+    error::{Failure, FailureKind},
+    limits::SESSIONS_MAX,
     shim::protocol::Snapshot,
     spec::{ContainerState, ContainerStatus, SandboxStatus},
 };
@@ -14,6 +18,7 @@ pub struct Sandbox {
     pub shim: ShimProcess,
     pub places: Places,
     known: Mutex<Known>,
+    sessions: Arc<Semaphore>,
 }
 
 #[derive(Debug)]
@@ -24,7 +29,8 @@ struct Known {
 
 impl Sandbox {
     pub fn new(record: Record, shim: ShimProcess, places: Places, snapshot: Snapshot) -> Sandbox {
-        Sandbox { record, shim, places, known: Mutex::new(Known { snapshot, lost: false }) }
+        let known = Mutex::new(Known { snapshot, lost: false });
+        Sandbox { record, shim, places, known, sessions: Arc::new(Semaphore::new(SESSIONS_MAX)) }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -59,6 +65,13 @@ impl Sandbox {
                 finished_ms: now_ms,
             };
         }
+    }
+
+    /// A place for one more session of a client, for as long as it is held.
+    pub fn session(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        self.sessions.clone().try_acquire_owned().map_err(|_| {
+            Failure::new(FailureKind::Other, format!("{SESSIONS_MAX} commands and attachments are open already"))
+        })
     }
 
     pub fn lost(&self) -> bool {

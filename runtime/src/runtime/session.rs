@@ -12,6 +12,7 @@ use nix::errno::Errno;
 use tokio::{
     io::{AsyncRead, AsyncWrite, Interest, ReadBuf, unix::AsyncFd},
     net::unix::pipe,
+    sync::OwnedSemaphorePermit,
 };
 
 use super::connection::Connection;
@@ -29,6 +30,8 @@ pub struct ExecSpec {
     pub tty: bool,
     /// Without it the command's stdin is empty.
     pub stdin: bool,
+    /// The agent's own, which what clients have open does not hold up.
+    pub own: bool,
 }
 
 pub type Reader = Box<dyn AsyncRead + Send + Unpin>;
@@ -44,6 +47,7 @@ pub struct ExecSession {
     pub terminal: Option<Terminal>,
     pub(super) connection: Connection,
     pub(super) sandbox: String,
+    pub(super) _place: Option<OwnedSemaphorePermit>,
 }
 
 /// A container's streams. Dropping it lets go of them; the container goes on.
@@ -54,6 +58,7 @@ pub struct AttachSession {
     pub stderr: Reader,
     /// Keeps the attachment.
     pub(super) connection: Connection,
+    pub(super) _place: OwnedSemaphorePermit,
 }
 
 impl ExecSession {

@@ -46,6 +46,9 @@ fn main() -> std::process::ExitCode {
         ("attached_clients_talk_to_the_container", |bench| {
             Box::pin(sessions::attached_clients_talk_to_the_container(bench))
         }),
+        ("clients_leave_the_agent_its_sessions", |bench| {
+            Box::pin(sessions::clients_leave_the_agent_its_sessions(bench))
+        }),
         ("commands_run_in_a_container", |bench| Box::pin(sessions::commands_run_in_a_container(bench))),
         ("commands_run_on_a_terminal", |bench| Box::pin(sessions::commands_run_on_a_terminal(bench))),
         ("containers_of_a_sandbox_share_what_they_should", |bench| {

@@ -18,8 +18,8 @@ pub async fn commands_run_in_a_container(bench: Bench) -> Outcome {
     let exec = |script: &str, stdin| ExecSpec {
         args: ["sh", "-c", script].map(str::to_owned).into(),
         env: vec![("B".into(), "2".into())],
-        tty: false,
         stdin,
+        ..ExecSpec::default()
     };
     let mut session = bench.runtime.exec("pod", "main", exec(script, true)).await?;
     let mut stdin = session.stdin.take().ok_or("no stdin")?;
@@ -124,6 +124,29 @@ pub async fn attached_clients_talk_to_the_container(bench: Bench) -> Outcome {
     bench.exited("pod", "main").await?;
     let said: BTreeSet<String> = bench.said("main")?.into_iter().collect();
     assert_eq!(said, ["end", "err one", "err two", "got one", "got two"].map(str::to_owned).into());
+    bench.runtime.remove_sandbox("pod").await?;
+    Ok(())
+}
+
+pub async fn clients_leave_the_agent_its_sessions(bench: Bench) -> Outcome {
+    bench.runtime.run_sandbox(bench.sandbox("pod")).await?;
+    bench.start("pod", bench.shell("main", "sleep 1000")).await?;
+    let mut held = Vec::new();
+    let refused = loop {
+        match bench.runtime.attach("pod", "main", false).await {
+            Ok(session) => held.push(session),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!((held.len(), refused.to_string().as_str()), (128, "128 commands and attachments are open already"));
+    let command = |own| ExecSpec { args: vec!["true".into()], own, ..ExecSpec::default() };
+    let refused = bench.runtime.exec("pod", "main", command(false)).await;
+    assert!(refused.is_err_and(|error| error.failure_kind() == Some(FailureKind::Other)));
+    assert_eq!(bench.runtime.exec("pod", "main", command(true)).await?.wait().await?, 0);
+    held.pop();
+    assert_eq!(bench.runtime.exec("pod", "main", command(false)).await?.wait().await?, 0);
+    bench.runtime.kill_container("pod", "main", 9).await?;
+    bench.exited("pod", "main").await?;
     bench.runtime.remove_sandbox("pod").await?;
     Ok(())
 }

@@ -24,7 +24,7 @@ pub async fn run(
     container: &str,
     args: Vec<String>,
 ) -> Result<(i32, String), Refusal> {
-    let command = Command { args, ..Command::default() };
+    let command = Command { args, own: true, ..Command::default() };
     let session = containers.exec(sandbox, container, command).await?;
     let (out, err, exit) = tokio::join!(read(session.stdout), read(session.stderr), session.exit);
     let mut output = out;

@@ -66,7 +66,7 @@ pub async fn exec(
     let place = running(service, name)?;
     let agreed = COMMAND.agree(request.headers())?;
     let backend = service.backend.clone();
-    let command = containers::Command { args, stdin: wanted.stdin, tty };
+    let command = containers::Command { args, stdin: wanted.stdin, tty, own: false };
     let session = async move |client: &mut process::Client| {
         let args = command.args.clone();
         let outcome = match backend.exec(&place, command).await {

@@ -94,7 +94,7 @@ impl Backend for Fake {
     }
 
     fn attach<'a>(&'a self, _: &'a Place, stdin: bool) -> Answer<'a, Session> {
-        let command = Command { args: vec!["cat".to_owned()], stdin, tty: false };
+        let command = Command { args: vec!["cat".to_owned()], stdin, ..Command::default() };
         async move { run(command).map(|session| Session { exit: std::future::pending().boxed(), ..session }) }.boxed()
     }
 
