@@ -7,6 +7,7 @@ pub mod image;
 mod limits;
 pub mod mountinfo;
 mod oci;
+mod oom;
 mod open_files;
 pub mod podnet;
 pub mod rootfs;
@@ -19,6 +20,7 @@ pub mod tree;
 
 pub use cgroup::{Throttling, Usage};
 pub use error::{Failure, FailureKind, RuntimeError};
+pub use oom::spare_agent;
 pub use open_files::raise_open_files;
 pub use runtime::{AttachSession, ExecSession, ExecSpec, Reader, Runtime, RuntimeConfig, Terminal, Writer};
 pub use shim::{is_shim_command, shim_main};

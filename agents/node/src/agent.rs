@@ -8,7 +8,7 @@ use kontiki_runtime::Runtime;
 use kube::{Api, Client, runtime::watcher};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::{
     config::NodeConfig,
@@ -38,6 +38,9 @@ pub async fn run(
     runtime: Runtime,
     cancel: CancellationToken,
 ) -> Result<(), NodeError> {
+    if let Err(error) = kontiki_runtime::spare_agent() {
+        warn!(%error, "out of memory, the kernel may end this agent before containers: that takes CAP_SYS_RESOURCE");
+    }
     let containers = RuntimeContainers::open(runtime, config.pod_cidr.as_deref()).await?;
     run_with(config, client, Arc::new(containers), cancel).await
 }

@@ -180,9 +180,9 @@ fn process(container: &ContainerSpec, around: &Surroundings, warnings: &mut Vec<
     if container.no_new_privileges {
         process["noNewPrivileges"] = json!(true);
     }
-    if let Some(wanted) = container.resources.oom_score_adj {
-        process["oomScoreAdj"] = json!(oom_score_adj(wanted, &around.machine, warnings));
-    }
+    // Without one it would have its shim's.
+    let wanted = container.resources.oom_score_adj.unwrap_or(around.machine.oom_score_adj.max(0));
+    process["oomScoreAdj"] = json!(oom_score_adj(wanted, &around.machine, warnings));
     Ok(process)
 }
 

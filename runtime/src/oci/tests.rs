@@ -285,7 +285,8 @@ fn a_plain_container() {
                 "CAP_SYS_CHROOT"
               ],
               "ambient": []
-            }
+            },
+            "oomScoreAdj": 0
           },
           "linux": {
             "resources": {

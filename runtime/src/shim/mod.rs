@@ -33,7 +33,7 @@ use nix::{
 
 pub(crate) use client::set_nonblocking;
 
-use crate::{cgroup::Cgroups, open_files};
+use crate::{cgroup::Cgroups, oom, open_files};
 use protocol::{Ready, ShimConfig};
 
 /// Hidden subcommand of the executable: `shim <config file>`.
@@ -93,6 +93,7 @@ fn set_up(config: &Path) -> io::Result<(server::Server, Option<Pid>)> {
     if let Some(soft) = config.open_files {
         open_files::lower(soft).map_err(|error| step("cannot limit open files", &error))?;
     }
+    oom::spare_shim().map_err(|error| step("cannot set the score of the OOM killer", &error))?;
     let cgroups = Cgroups::detect().map_err(|error| step("cannot find the cgroups", &error))?;
     cgroups.enter(&config.shim_cgroup).map_err(|error| step("cannot enter the shim's cgroup", &error))?;
     let mut signals = SigSet::empty();

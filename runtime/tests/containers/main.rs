@@ -61,6 +61,9 @@ fn main() -> std::process::ExitCode {
         ("many_at_once", |bench| Box::pin(many_at_once(bench))),
         ("mounts_are_as_asked", |bench| Box::pin(mounts_are_as_asked(bench))),
         ("pods_reach_each_other", |bench| Box::pin(pods_reach_each_other(bench))),
+        ("shims_outlive_containers_when_memory_runs_out", |bench| {
+            Box::pin(shims_outlive_containers_when_memory_runs_out(bench))
+        }),
         ("signals_end_containers", |bench| Box::pin(signals_end_containers(bench))),
         ("what_cannot_start_says_why", |bench| Box::pin(what_cannot_start_says_why(bench))),
     ])
