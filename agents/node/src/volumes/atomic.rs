@@ -23,6 +23,13 @@ pub struct Ownership {
     pub fs_group: Option<u32>,
 }
 
+impl Ownership {
+    /// The mode of a volume's root: what is made in it is the group's as well.
+    pub fn root_mode(self, mode: u32) -> u32 {
+        self.fs_group.map_or(mode, |_| mode | 0o2070)
+    }
+}
+
 /// Makes `folder` hold exactly `files`; does nothing if it already does.
 pub fn write(folder: &Path, files: &Files, ownership: Ownership) -> io::Result<()> {
     for path in files.keys() {
@@ -46,7 +53,7 @@ pub fn write(folder: &Path, files: &Files, ownership: Ownership) -> io::Result<(
     symlink(&version, &new)?;
     fs::rename(&new, folder.join(DATA))?;
     links(folder, files)?;
-    own_root(folder, ownership).map_err(io::Error::other)?;
+    own_root(folder, ownership)?;
     remove_old(folder, &version)
 }
 
@@ -129,15 +136,12 @@ fn remove_old(folder: &Path, current: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Gives a volume's root to the pod's group, and new files in it as well.
-pub fn own_root(folder: &Path, ownership: Ownership) -> Result<(), String> {
+/// Gives a volume's root to the pod's group.
+fn own_root(folder: &Path, ownership: Ownership) -> io::Result<()> {
     let Some(group) = ownership.fs_group else { return Ok(()) };
-    let own = || -> io::Result<()> {
-        chown(folder, None, Some(group))?;
-        let mode = fs::metadata(folder)?.permissions().mode();
-        fs::set_permissions(folder, fs::Permissions::from_mode(mode & 0o7777 | 0o2070))
-    };
-    own().map_err(|error| format!("giving {} to group {group}: {error}", folder.display()))
+    chown(folder, None, Some(group))?;
+    let mode = fs::metadata(folder)?.permissions().mode() & 0o7777;
+    fs::set_permissions(folder, fs::Permissions::from_mode(ownership.root_mode(mode)))
 }
 
 #[cfg(test)]

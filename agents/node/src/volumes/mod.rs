@@ -56,10 +56,10 @@ fn one(pod: &Pod, volume: &Volume, place: &Place, sources: &Sources<'_>, ownersh
     }
     let folder = place.volume(volume)?;
     if let Some(empty) = &volume.empty_dir {
+        let mode = ownership.root_mode(0o777);
         return match empty.medium.as_deref().unwrap_or_default() {
-            "" => place::make_folder(&folder, 0o777).and_then(|()| atomic::own_root(&folder, ownership)),
-            "Memory" => place::mount_tmpfs(&folder, memory_limit(pod, empty, sources), 0o777)
-                .and_then(|()| atomic::own_root(&folder, ownership)),
+            "" => place::make_folder(&folder, mode, ownership.fs_group),
+            "Memory" => place::mount_tmpfs(&folder, memory_limit(pod, empty, sources), mode, ownership.fs_group),
             medium => Err(format!("emptyDir medium {medium:?} is not supported on this node: use \"\" or \"Memory\"")),
         };
     }
@@ -161,6 +161,31 @@ mod tests {
             let pod = serde_json::from_value(json!({"spec": {"containers": [container]}})).unwrap();
             let empty = serde_json::from_value(volume.clone()).unwrap();
             assert_eq!(memory_limit(&pod, &empty, &sources), Some(expected), "{volume} {limits}");
+        }
+    }
+
+    #[test]
+    fn a_volume_s_users_may_change_whose_it_is_and_who_may_read_it() {
+        use std::os::unix::fs::PermissionsExt;
+        let scratch = tempfile::tempdir().unwrap();
+        // Others than root may give to their own group only.
+        let group = nix::unistd::getgid().as_raw();
+        let (objects, tokens, allocatable) = (Nothing, BTreeMap::new(), BTreeMap::new());
+        let sources =
+            Sources { objects: &objects, tokens: &tokens, allocatable: &allocatable, host_ip: "", pod_ip: "" };
+        for (context, expected) in [(json!({"fsGroup": group}), 0o2777), (json!({}), 0o777)] {
+            let spec =
+                json!({"containers": [], "securityContext": context, "volumes": [{"name": "e", "emptyDir": {}}]});
+            let metadata = json!({"name": "p", "namespace": "n", "uid": expected.to_string()});
+            let pod: Pod = serde_json::from_value(json!({"metadata": metadata, "spec": spec})).unwrap();
+            let place = Place::new(scratch.path(), &crate::pod::PodId::of(&pod));
+            let folder = place.volume(&pod.spec.as_ref().unwrap().volumes.as_ref().unwrap()[0]).unwrap();
+            let mode = || std::fs::metadata(&folder).unwrap().permissions().mode() & 0o7777;
+            prepare(&pod, &place, &sources).unwrap();
+            assert_eq!(mode(), expected);
+            std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700)).unwrap();
+            prepare(&pod, &place, &sources).unwrap();
+            assert_eq!(mode(), 0o700);
         }
     }
 }

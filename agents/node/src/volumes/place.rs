@@ -1,9 +1,9 @@
 //! Where a pod's files are on this machine, and how all of them go. Never follows a mount when it removes.
 
 use std::{
-    collections::HashSet,
+    ffi::{OsStr, OsString},
     fs, io,
-    os::unix::fs::{MetadataExt, PermissionsExt},
+    os::unix::fs::{PermissionsExt, chown},
     path::{Path, PathBuf},
 };
 
@@ -155,26 +155,42 @@ fn unsupported(volume: &Volume) -> String {
     )
 }
 
-/// Makes a folder with exactly this mode; one that is there already keeps its own.
-pub fn make_folder(path: &Path, mode: u32) -> Result<(), String> {
+/// Makes a folder of exactly this mode and group. One that is there already keeps its own: it is used, and its users may have
+/// changed them.
+pub fn make_folder(path: &Path, mode: u32, group: Option<u32>) -> Result<(), String> {
     let made = || -> io::Result<()> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
         if path.is_dir() {
             return Ok(());
         }
-        fs::create_dir_all(path)?;
-        fs::set_permissions(path, fs::Permissions::from_mode(mode))
+        fs::create_dir_all(parent)?;
+        // It has its name only once it is as it should be, whenever this may be cut short.
+        let new = parent.join([OsStr::new("."), name].into_iter().collect::<OsString>());
+        match fs::create_dir(&new) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        chown(&new, None, group)?;
+        fs::set_permissions(&new, fs::Permissions::from_mode(mode))?;
+        fs::rename(&new, path)
     };
     made().map_err(|error| format!("making {}: {error}", path.display()))
 }
 
-pub fn mount_tmpfs(path: &Path, bytes: Option<i64>, mode: u32) -> Result<(), String> {
-    make_folder(path, mode)?;
+/// Mounts memory with a root of this mode and group, unless that was done already.
+pub fn mount_tmpfs(path: &Path, bytes: Option<i64>, mode: u32, group: Option<u32>) -> Result<(), String> {
+    make_folder(path, mode, None)?;
     if is_mount_point(path).map_err(|error| format!("reading {}: {error}", path.display()))? {
         return Ok(());
     }
     let mut options = format!("mode={mode:o}");
     if let Some(bytes) = bytes {
         options.push_str(&format!(",size={bytes}"));
+    }
+    if let Some(group) = group {
+        options.push_str(&format!(",gid={group}"));
     }
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     mount(Some("tmpfs"), path, Some("tmpfs"), flags, Some(options.as_str()))
