@@ -179,7 +179,7 @@ fn secret(
 
 /// All keys, or those that `items` names, at the paths it names.
 fn select(
-    mut contents: BTreeMap<String, Vec<u8>>,
+    contents: BTreeMap<String, Vec<u8>>,
     items: Option<&[KeyToPath]>,
     default_mode: u32,
     optional: bool,
@@ -194,7 +194,7 @@ fn select(
     };
     for item in items {
         let mode = item.mode.map_or(default_mode, |mode| mode.unsigned_abs() & 0o777);
-        match contents.remove(&item.key) {
+        match contents.get(&item.key).cloned() {
             Some(content) => drop(files.insert(PathBuf::from(&item.path), File { content, mode, owner: None })),
             None if optional => {}
             None => return Err(missing(&item.key)),
@@ -254,6 +254,27 @@ mod tests {
             let pod: Pod = serde_json::from_value(json!({"spec": spec})).unwrap();
             let file = token_file(&pod, Vec::new(), 0o644);
             assert_eq!((file.mode, file.owner), expected, "{spec}");
+        }
+    }
+
+    #[test]
+    fn a_key_may_be_at_several_paths() {
+        let contents = || BTreeMap::from([("k".to_owned(), b"1".to_vec()), ("other".to_owned(), b"2".to_vec())]);
+        let selected = |items: Value, optional: bool| {
+            let items: Vec<KeyToPath> = serde_json::from_value(items).unwrap();
+            let mut files = Files::new();
+            select(contents(), Some(&items), 0o644, optional, |key| format!("no {key}"), &mut files)?;
+            Ok(files.into_iter().map(|(path, file)| (path.display().to_string(), file.content)).collect::<Vec<_>>())
+        };
+        let file = |path: &str| (path.to_owned(), b"1".to_vec());
+        for (items, optional, expected) in [
+            (json!([{"key": "k", "path": "a"}]), false, Ok(vec![file("a")])),
+            (json!([{"key": "k", "path": "a"}, {"key": "k", "path": "b/c"}]), false, Ok(vec![file("a"), file("b/c")])),
+            (json!([{"key": "k", "path": "a"}, {"key": "k", "path": "b"}]), true, Ok(vec![file("a"), file("b")])),
+            (json!([{"key": "k", "path": "a"}, {"key": "x", "path": "b"}]), true, Ok(vec![file("a")])),
+            (json!([{"key": "x", "path": "b"}]), false, Err("no x".to_owned())),
+        ] {
+            assert_eq!(selected(items.clone(), optional), expected, "{items}");
         }
     }
 }
