@@ -33,6 +33,8 @@ pub const GRACE_AFTER_WAIT: Duration = Duration::from_secs(2);
 /// What a pod gets that was deleted with a grace period of zero.
 pub const GRACE_MIN_S: i64 = 1;
 pub const GRACE_DEFAULT_S: i64 = 30;
+/// Ten years: whoever asks for more waits no longer, and times stay far from overflowing.
+pub const GRACE_MAX_S: i64 = 10 * 365 * 24 * 3600;
 
 pub const LEASE_PERIOD: Duration = Duration::from_secs(10);
 pub const LEASE_DURATION_S: i32 = 40;

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{
 
 use crate::{
     clock::Millis,
-    limits::{GRACE_DEFAULT_S, GRACE_MIN_S},
+    limits::{GRACE_DEFAULT_S, GRACE_MAX_S, GRACE_MIN_S},
     spec::resources::amount,
 };
 
@@ -147,7 +147,7 @@ pub fn grace_ms(pod: &Pod) -> Millis {
         .deletion_grace_period_seconds
         .or_else(|| pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds))
         .unwrap_or(GRACE_DEFAULT_S);
-    seconds.max(GRACE_MIN_S) * 1000
+    bounded_ms(seconds)
 }
 
 /// Grace when a failed probe stops one container.
@@ -156,7 +156,11 @@ pub fn probe_grace_ms(spec: &PodSpec, probe: Option<&Probe>) -> Millis {
         .and_then(|probe| probe.termination_grace_period_seconds)
         .or(spec.termination_grace_period_seconds)
         .unwrap_or(GRACE_DEFAULT_S);
-    seconds.max(GRACE_MIN_S) * 1000
+    bounded_ms(seconds)
+}
+
+fn bounded_ms(grace_s: i64) -> Millis {
+    grace_s.clamp(GRACE_MIN_S, GRACE_MAX_S) * 1000
 }
 
 /// The containers that the pod is about, init containers first.
@@ -273,6 +277,16 @@ mod tests {
             let spec = json!({"resources": whole, "containers": [{"name": "c", "resources": own}]});
             let pod: Pod = serde_json::from_value(json!({"spec": spec})).unwrap();
             assert_eq!(qos_class(&pod), class, "{spec}");
+        }
+    }
+
+    #[test]
+    fn the_longest_grace_is_long() {
+        for (seconds, expected) in [(0, 1000), (30, 30_000), (i64::MAX, GRACE_MAX_S * 1000)] {
+            let spec = json!({"containers": [], "terminationGracePeriodSeconds": seconds});
+            let pod: Pod = serde_json::from_value(json!({"spec": spec})).unwrap();
+            assert_eq!(grace_ms(&pod), expected, "{seconds}");
+            assert_eq!(probe_grace_ms(pod.spec.as_ref().unwrap(), None), expected, "{seconds}");
         }
     }
 }
