@@ -242,11 +242,12 @@ impl Controller {
             let why = "Taint manager: deleting due to NoExecute taint";
             let conditions = [pods::disrupted(&pod, "DeletionByTaintManager", why, Timestamp::now())];
             let patch = json!({"metadata": {"uid": pod.uid()}, "status": {"conditions": conditions}});
-            gone_is_fine(api.patch_status(&name, &PatchParams::default(), &Patch::Strategic(patch)).await)?;
+            let told = gone_is_fine(api.patch_status(&name, &PatchParams::default(), &Patch::Strategic(patch)).await);
             let preconditions = Preconditions { uid: pod.uid(), resource_version: None };
             let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+            // Whether that could be told or not.
             gone_is_fine(api.delete(&name, &parameters).await)?;
-            Ok(())
+            Ok(told.map(drop)?)
         }))
         .await
     }

@@ -59,7 +59,8 @@ async fn a_pod_whose_writes_are_refused_keeps_no_other_on_a_dead_node() {
     assert!(controller.attend(&ObjectKey::new("", "n")).await.is_err());
     let mut told = asked.with("PATCH");
     told.retain(|path| path.contains("/pods/"));
-    assert_eq!(told, paths(&["one", "three", "two"], "/status"));
+    // Not ready, and driven out.
+    assert_eq!(told, paths(&["one", "one", "three", "three", "two", "two"], "/status"));
     assert_eq!(asked.with("DELETE"), paths(&["one", "three", "two"], ""));
 }
 

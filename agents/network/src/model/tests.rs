@@ -1,5 +1,7 @@
 //! Views of Services, EndpointSlices and pods, as the API server stores them.
 #![allow(clippy::unwrap_used)]
+use std::slice::from_ref;
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -80,7 +82,7 @@ fn what_needs_no_rules_gets_none() {
 fn a_slice_for_clients_of_a_headless_service_is_not_served() {
     let service = service(json!({"clusterIP": "10.96.0.5", "ports": [{"port": 80}]}));
     let mut slice = slice(json!([{"port": 8080}]), json!([{"addresses": ["10.244.0.2"]}]));
-    let endpoints = |slice: &EndpointSlice| seen(&[service.clone()], &[slice.clone()]).ports[0].endpoints.len();
+    let endpoints = |slice: &EndpointSlice| seen(from_ref(&service), from_ref(slice)).ports[0].endpoints.len();
     assert_eq!(endpoints(&slice), 1);
     slice.metadata.labels.as_mut().unwrap().insert("service.kubernetes.io/headless".into(), String::new());
     assert_eq!(endpoints(&slice), 0);
@@ -115,7 +117,7 @@ fn hints_say_whose_an_endpoint_is() {
     ] {
         let hints = json!({"forNodes": name(&nodes), "forZones": name(&zones)});
         let slice = slice(json!([{"port": 8080}]), json!([{"addresses": ["10.244.0.2"], "hints": hints}]));
-        let endpoint = &seen(&[service.clone()], &[slice]).ports[0].endpoints[0];
+        let endpoint = &seen(from_ref(&service), &[slice]).ports[0].endpoints[0];
         assert_eq!((endpoint.for_node, endpoint.for_zone), expected, "{hints}");
     }
 }

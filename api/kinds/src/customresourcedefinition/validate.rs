@@ -320,10 +320,10 @@ fn validate_approval(definition: &Value, group: &str, faults: &mut Faults) {
 
 /// Formats that say nothing are told to whoever writes them.
 pub fn unknown_formats(schema: &Value, out: &mut BTreeSet<String>) {
-    if let Some(format) = schema.get("format").and_then(Value::as_str).filter(|format| !format.is_empty()) {
-        if !is_known_format(text(schema, "/type"), format) {
-            out.insert(format.to_owned());
-        }
+    if let Some(format) = schema.get("format").and_then(Value::as_str).filter(|format| !format.is_empty())
+        && !is_known_format(text(schema, "/type"), format)
+    {
+        out.insert(format.to_owned());
     }
     for (_, below) in members(schema, "/properties") {
         unknown_formats(below, out);

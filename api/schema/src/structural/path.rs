@@ -95,7 +95,6 @@ impl<'a> Path<'a> {
 const NOWHERE: &str = "<nil>";
 
 /// As messages name a value: from where the walk began.
-
 impl fmt::Display for Path<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(above) = self.above {
