@@ -301,7 +301,8 @@ async fn a_status_says_as_much_of_metadata_as_the_kind_lets_it() {
         "service": {"namespace": "default", "name": "s"}}});
     assert_eq!(metadata_by_status(&server, "apiregistration.k8s.io/APIService", &service).await, [""; 0]);
     let range = json!({"metadata": {"name": "r"}, "spec": {"cidrs": ["10.200.0.0/24"]}});
-    assert_eq!(metadata_by_status(&server, "networking.k8s.io/ServiceCIDR", &range).await, [""; 0]);
+    let all = ["labels", "annotations", "finalizers", "ownerReferences"];
+    assert_eq!(metadata_by_status(&server, "networking.k8s.io/ServiceCIDR", &range).await, all);
 }
 
 #[tokio::test]
