@@ -38,6 +38,10 @@ pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 pub const HELPER_TIME_MAX: Duration = Duration::from_secs(60);
 /// A shim that has not said that it listens by then is given up.
 pub const SHIM_START_TIME_MAX: Duration = Duration::from_secs(20);
+/// A shim that lives and says nothing for so long is taken in as it was last; what it says later is heard.
+pub const SHIM_FIRST_WORD_TIME_MAX: Duration = Duration::from_secs(5);
+/// Sandboxes of an earlier agent that are looked at side by side.
+pub const ADOPTIONS_MAX: usize = 64;
 /// An answer of the shim, other than of operations that wait for a helper.
 pub const SHIM_ANSWER_TIME_MAX: Duration = Duration::from_secs(90);
 /// Between two attempts to remove what the kernel is still letting go of.

@@ -8,6 +8,7 @@ use std::{
 };
 
 use chrono::Utc;
+use futures::{StreamExt as _, stream};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::Command,
@@ -15,6 +16,7 @@ use tokio::{
 
 use super::{
     Inner, Runtime,
+    cleanup::is_shim,
     connection::Connection,
     provision,
     record::{Record, ShimProcess, check_id, make_folder, read_json, write_json},
@@ -22,7 +24,7 @@ use super::{
 };
 use crate::{
     error::{Failure, FailureKind, RuntimeError},
-    limits::{SHIM_START_TIME_MAX, SHM_BYTES_DEFAULT},
+    limits::{ADOPTIONS_MAX, SHIM_FIRST_WORD_TIME_MAX, SHIM_START_TIME_MAX, SHM_BYTES_DEFAULT},
     open_files,
     shim::protocol::{Ready, Reply, Request, ShimConfig, Snapshot},
     spec::{SandboxNetwork, SandboxSpec, SandboxStatus},
@@ -74,14 +76,18 @@ impl Runtime {
     pub(super) async fn adopt(&self) -> Result<(), RuntimeError> {
         let folder = self.0.config.state_dir.join("sandboxes");
         let entries = std::fs::read_dir(&folder).map_err(RuntimeError::io("read", &folder))?;
-        for entry in entries {
-            let entry = entry.map_err(RuntimeError::io("read", &folder))?;
-            let Some(id) = entry.file_name().to_str().map(str::to_owned) else { continue };
-            // One sandbox that cannot be taken over is no reason to leave all others alone.
-            if let Err(error) = self.0.adopt_sandbox(&id).await {
-                tracing::error!(sandbox = id, %error, "it can neither be adopted nor removed");
-            }
-        }
+        let names = entries.map(|entry| entry.map(|entry| entry.file_name()));
+        let names: Vec<_> = names.collect::<Result<_, _>>().map_err(RuntimeError::io("read", &folder))?;
+        // One that is slow does not hold up the others.
+        let ids = names.iter().filter_map(|name| name.to_str());
+        stream::iter(ids)
+            .for_each_concurrent(ADOPTIONS_MAX, async |id| {
+                // One sandbox that cannot be taken over is no reason to leave all others alone.
+                if let Err(error) = self.0.adopt_sandbox(id).await {
+                    tracing::error!(sandbox = id, %error, "it can neither be adopted nor removed");
+                }
+            })
+            .await;
         Ok(())
     }
 }
@@ -164,17 +170,24 @@ impl Inner {
         started
     }
 
-    /// Connects to a sandbox's shim and follows it.
+    /// Connects to a sandbox's shim and follows it; waits only for a while until that says something.
     async fn take_in(self: &Arc<Self>, sandbox: Sandbox) -> Result<Arc<Sandbox>, RuntimeError> {
         let id = sandbox.record.spec.id.clone();
         let failed = |reason: String| RuntimeError::ShimAnswer { sandbox: id.clone(), reason };
         let mut connection = Connection::open(&sandbox.places.socket).await.map_err(|e| failed(e.to_string()))?;
         connection.send(&Request::Watch, &[]).await.map_err(|e| failed(e.to_string()))?;
-        let first = tokio::time::timeout(SHIM_START_TIME_MAX, connection.receive()).await;
-        match first.map_err(|_| failed("it took too long".into()))?.map_err(|e| failed(e.to_string()))? {
-            Some((Reply::Snapshot(snapshot), _)) => sandbox.learn(snapshot),
-            _ => return Err(RuntimeError::SandboxLost(id)),
-        };
+        let first = tokio::time::timeout(SHIM_FIRST_WORD_TIME_MAX, connection.receive()).await;
+        match first.map(|answer| answer.map_err(|e| failed(e.to_string()))) {
+            Ok(answer) => match answer? {
+                Some((Reply::Snapshot(snapshot), _)) => drop(sandbox.learn(snapshot)),
+                _ => return Err(RuntimeError::SandboxLost(id)),
+            },
+            // It may wait for a disk, and its containers run.
+            Err(_) if is_shim(sandbox.shim.pid, &sandbox.places.shim_config()) => {
+                tracing::warn!(sandbox = id, shim = sandbox.shim.pid, "its shim lives, but does not answer");
+            }
+            Err(_) => return Err(failed("it took too long".into())),
+        }
         let sandbox = Arc::new(sandbox);
         self.sandboxes().insert(id.clone(), sandbox.clone());
         self.changed(&id);
@@ -199,16 +212,15 @@ impl Inner {
             tracing::warn!(sandbox = id, %error, "what its shim said last cannot be read");
             None
         });
-        let adopted =
-            self.take_in(Sandbox::new(record.clone(), shim.clone(), places.clone(), Snapshot::default())).await;
-        match adopted {
+        let sandbox = || Sandbox::new(record.clone(), shim.clone(), places.clone(), last.clone().unwrap_or_default());
+        match self.take_in(sandbox()).await {
             Ok(sandbox) => {
                 tracing::info!(sandbox = id, shim = shim.pid, "adopted");
                 self.sweep_containers(&sandbox).await
             }
             Err(error) => {
                 tracing::warn!(sandbox = id, %error, "its shim is gone");
-                let sandbox = Arc::new(Sandbox::new(record, shim, places, last.unwrap_or_default()));
+                let sandbox = Arc::new(sandbox());
                 self.sandboxes().insert(id.to_owned(), sandbox.clone());
                 self.lost(&sandbox).await;
                 Ok(())

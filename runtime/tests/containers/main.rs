@@ -14,7 +14,13 @@ use kontiki_runtime::{
         Seccomp, User,
     },
 };
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::{
+    sys::{
+        resource::{Resource, getrlimit, setrlimit},
+        signal::{Signal, kill},
+    },
+    unistd::Pid,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// A soft limit on open files that is not the hard one.
@@ -33,6 +39,9 @@ fn main() -> std::process::ExitCode {
             Box::pin(a_sandbox_that_was_never_finished_leaves_no_shim(bench))
         }),
         ("a_killed_agent_changes_nothing", |bench| Box::pin(a_killed_agent_changes_nothing(bench))),
+        ("a_shim_that_is_slow_when_an_agent_begins_is_not_lost", |bench| {
+            Box::pin(a_shim_that_is_slow_when_an_agent_begins_is_not_lost(bench))
+        }),
         ("a_container_among_the_processes_of_another", |bench| {
             Box::pin(a_container_among_the_processes_of_another(bench))
         }),
@@ -666,6 +675,34 @@ async fn a_killed_agent_changes_nothing(bench: Bench) -> Outcome {
     let said = bench.said("ticking")?;
     let expected: Vec<String> = (0..said.len()).map(|number| number.to_string()).collect();
     assert_eq!(said, expected, "nothing is missing and nothing is there twice");
+    bench.runtime.remove_sandbox("pod").await?;
+    assert!(!Path::new(&format!("/proc/{pid}")).exists());
+    Ok(())
+}
+
+async fn a_shim_that_is_slow_when_an_agent_begins_is_not_lost(bench: Bench) -> Outcome {
+    let mut agent = bench.other_agent()?;
+    let (ready, other) = (bench.folder.join("other-agent/ready"), bench.folder.join("other-agent"));
+    harness::eventually("the other agent is done", async || Ok(ready.exists())).await?;
+    let record = std::fs::read(other.join("state/sandboxes/pod/sandbox.json"))?;
+    let shim = serde_json::from_slice::<serde_json::Value>(&record)?["shim"]["pid"].as_i64().ok_or("no shim")?;
+    let shim = Pid::from_raw(shim.try_into()?);
+    // As if it waited for a disk.
+    kill(shim, Signal::SIGSTOP)?;
+    agent.kill()?;
+    agent.wait()?;
+    let bench = bench.taken_over().await?;
+    let status = bench.runtime.status("pod").await?.ok_or("the sandbox was not adopted")?;
+    assert!(!status.lost);
+    let ContainerState::Running { pid, .. } = bench.state("pod", "ticking").await? else {
+        return Err("it does not run any more".into());
+    };
+    assert_eq!(std::fs::read_to_string(ready)?, pid.to_string());
+    kill(shim, Signal::SIGCONT)?;
+    let ContainerState::Exited { exit_code, .. } = bench.exited("pod", "ending").await? else { unreachable!() };
+    assert_eq!(exit_code, 9);
+    let ticks = bench.said("ticking")?.len();
+    harness::eventually("the log goes on", async || Ok(bench.said("ticking")?.len() > ticks)).await?;
     bench.runtime.remove_sandbox("pod").await?;
     assert!(!Path::new(&format!("/proc/{pid}")).exists());
     Ok(())

@@ -68,10 +68,7 @@ impl Place {
 
     /// What the attempts of a container that are remembered have said last.
     pub fn termination_messages(&self, container: &str) -> io::Result<Vec<PathBuf>> {
-        let entries = match fs::read_dir(self.container(container)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries?,
-        };
+        let Some(entries) = if_there(fs::read_dir(self.container(container)))? else { return Ok(Vec::new()) };
         let paths = entries.map(|entry| entry.map(|entry| entry.path()));
         let message = |path: &PathBuf| {
             path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(MESSAGE.as_bytes()))
