@@ -1,13 +1,12 @@
 //! `kontiki down`: ends the process and its containers, and leaves nothing on the host but the data folder.
 
 use std::{
-    fs,
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
-use kontiki_runtime::{Runtime, RuntimeConfig, podnet::Cidr};
+use kontiki_runtime::{Runtime, RuntimeConfig, mountinfo, podnet::Cidr};
 use nix::{
     mount::{MntFlags, umount2},
     sys::signal,
@@ -72,20 +71,12 @@ async fn remove_containers(layout: &Layout, pod_network: Cidr) -> Result<usize> 
 
 /// Unmounts everything below a folder, the last mounted first.
 fn unmount_below(folder: &Path) -> Result<()> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").context("reading the mounts")?;
-    for point in mount_points(&mounts).into_iter().rev().filter(|point| point.starts_with(folder)) {
+    let mounts = mountinfo::read().context("reading the mounts")?;
+    let points = mounts.into_iter().rev().map(|mount| mount.mount_point);
+    for point in points.filter(|point| point.starts_with(folder)) {
         umount2(&point, MntFlags::MNT_DETACH).with_context(|| format!("unmounting {}", point.display()))?;
     }
     Ok(())
-}
-
-/// The mount points of a mountinfo file, in its order; blanks and backslashes are written there as octal numbers.
-fn mount_points(mountinfo: &str) -> Vec<PathBuf> {
-    let unescaped = |field: &str| {
-        let replaced = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
-        PathBuf::from(replaced.iter().fold(field.to_owned(), |text, (from, to)| text.replace(from, to)))
-    };
-    mountinfo.lines().filter_map(|line| line.split(' ').nth(4)).map(unescaped).collect()
 }
 
 /// How the runtime is opened for a data folder; the node agent uses the same.
@@ -97,16 +88,5 @@ pub fn runtime_config(layout: &Layout, pod_network: Cidr) -> RuntimeConfig {
         // Also right after the file on disk was replaced by a new build.
         executable: "/proc/self/exe".into(),
         pod_network,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn mount_points_are_read_unescaped() {
-        let text = "22 1 254:0 / / rw - ext4 /dev/root rw\n30 22 0:26 / /data\\040dir/v rw,nosuid - tmpfs tmpfs rw\n";
-        assert_eq!(mount_points(text), [PathBuf::from("/"), PathBuf::from("/data dir/v")]);
     }
 }
