@@ -35,7 +35,10 @@ use nix::{
 };
 use oci_spec::runtime::{Process, Spec};
 
-use super::protocol::{Confinement, HelperRequest, Report};
+use super::{
+    mounts,
+    protocol::{Confinement, HelperRequest, Report},
+};
 use crate::{
     error::{Failure, FailureKind},
     limits::REPORT_BYTES_MAX,
@@ -97,6 +100,7 @@ fn create(
     console: Option<&Path>,
     stdio: Vec<OwnedFd>,
 ) -> Made {
+    mounts::hide_unreadable(bundle)?;
     let listener = console.map(listen_for_terminal).transpose()?;
     let executor = CommandExecutor { reporter: reporter.clone(), confined: confined(bundle)? };
     let builder = with_stdio(builder(container, state_dir, executor)?, console, stdio)
@@ -118,6 +122,7 @@ fn exec(
     stdio: Vec<OwnedFd>,
 ) -> Made {
     let state = Container::load(state_dir.join(&container)).map_err(refused)?;
+    mounts::hide_unreadable(state.bundle())?;
     let listener = console.map(listen_for_terminal).transpose()?;
     let executor = CommandExecutor { reporter: reporter.clone(), confined: confined(state.bundle())? };
     let pid = with_stdio(builder(container, state_dir, executor)?, console, stdio)

@@ -7,6 +7,7 @@ mod container;
 mod helper;
 mod init;
 mod log;
+mod mounts;
 mod output;
 mod process;
 pub(crate) mod protocol;

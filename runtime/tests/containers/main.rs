@@ -4,7 +4,7 @@
 mod harness;
 mod sessions;
 
-use std::path::Path;
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::Path};
 
 use harness::{Bench, Fault, Outcome, container};
 use kontiki_runtime::{
@@ -68,6 +68,9 @@ fn main() -> std::process::ExitCode {
         }),
         ("limits_hold", |bench| Box::pin(limits_hold(bench))),
         ("many_at_once", |bench| Box::pin(many_at_once(bench))),
+        ("a_mount_whose_name_is_no_text_keeps_no_other_container", |bench| {
+            Box::pin(a_mount_whose_name_is_no_text_keeps_no_other_container(bench))
+        }),
         ("mounts_are_as_asked", |bench| Box::pin(mounts_are_as_asked(bench))),
         ("pods_reach_each_other", |bench| Box::pin(pods_reach_each_other(bench))),
         ("shims_outlive_containers_when_memory_runs_out", |bench| {
@@ -459,6 +462,33 @@ async fn an_image_s_links_lead_to_nothing_of_the_machine(bench: Bench) -> Outcom
     assert_eq!(std::fs::read_to_string(host.join("ptmx"))?, "of the machine");
     bench.runtime.remove_sandbox("pod").await?;
     Ok(())
+}
+
+async fn a_mount_whose_name_is_no_text_keeps_no_other_container(bench: Bench) -> Outcome {
+    let (named, pinned) = (bench.folder.join(OsStr::from_bytes(b"\xff")), bench.folder.join("pinned"));
+    std::fs::create_dir(&named)?;
+    std::fs::create_dir(&pinned)?;
+    nix::mount::mount(Some(&named), &pinned, None::<&str>, nix::mount::MsFlags::MS_BIND, None::<&str>)?;
+    let outcome = async {
+        bench.runtime.run_sandbox(bench.sandbox("pod")).await?;
+        bench.run("pod", bench.shell("other", "echo ran")).await?;
+        assert_eq!(bench.said("other")?, ["ran"]);
+        let own = Mount {
+            source: pinned.clone(),
+            destination: "/data".into(),
+            read_only: false,
+            recursive_read_only: false,
+            propagation: Propagation::Private,
+        };
+        let spec = ContainerSpec { mounts: vec![own], ..bench.shell("own", "true") };
+        let refused = bench.runtime.create_container("pod", spec).await.err();
+        assert_eq!(refused.and_then(|error| error.failure_kind()), Some(FailureKind::BadMount));
+        bench.runtime.remove_sandbox("pod").await?;
+        Ok(())
+    };
+    let outcome = outcome.await;
+    nix::mount::umount(&pinned)?;
+    outcome
 }
 
 async fn limits_hold(bench: Bench) -> Outcome {
