@@ -39,7 +39,7 @@ enum Part {
     Liveness,
     /// Readiness alone.
     Readiness,
-    /// Neither: asked for by name, of the server that leads.
+    /// Neither: asked for by name alone, of the server that leads.
     Leadership,
 }
 
@@ -74,6 +74,8 @@ impl Failing {
     }
 }
 
+const FIRST_OBJECTS: Passes = |core| async { bootstrapped(core) }.boxed();
+
 /// In the order in which they are told.
 static CHECKS: &[Check] = &[
     Check { name: "ping", part: Part::Liveness, passes: |_| async { Ok(()) }.boxed() },
@@ -83,10 +85,14 @@ static CHECKS: &[Check] = &[
     Check { name: "disk", part: Part::Readiness, passes: |core| async { disk_has_room(core) }.boxed() },
     Check { name: "member", part: Part::Readiness, passes: |core| async { is_member(core) }.boxed() },
     Check { name: "quorum", part: Part::Readiness, passes: |core| quorum(core).boxed() },
+    Check { name: "etcd-readiness", part: Part::Readiness, passes: |core| quorum(core).boxed() },
+    // One step writes the first objects; these are the names under which Kubernetes tells when they are there.
+    Check { name: "poststarthook/bootstrap-controller", part: Part::Readiness, passes: FIRST_OBJECTS },
+    Check { name: "poststarthook/rbac/bootstrap-roles", part: Part::Readiness, passes: FIRST_OBJECTS },
     Check {
-        name: "poststarthook/bootstrap",
+        name: "poststarthook/scheduling/bootstrap-system-priority-classes",
         part: Part::Readiness,
-        passes: |core| async { bootstrapped(core) }.boxed(),
+        passes: FIRST_OBJECTS,
     },
     Check { name: "shutdown", part: Part::Readiness, passes: |core| async { not_stopping(core) }.boxed() },
     Check { name: "controller-manager", part: Part::Leadership, passes: |core| controls(core).boxed() },
@@ -212,8 +218,8 @@ fn checks(endpoint: &str) -> impl Iterator<Item = &'static Check> {
 /// Answers `/<endpoint>` or `/<endpoint>/<check>`.
 pub(crate) async fn answer(core: &Arc<Core>, endpoint: &str, check: &str, request: &ApiRequest) -> ApiResponse {
     if !check.is_empty() {
-        let leading = CHECKS.iter().filter(|check| check.part == Part::Leadership);
-        return match checks(endpoint).chain(leading).find(|one| one.name == check) {
+        // By name each can be asked for at each endpoint, as scripts do for the hooks of Kubernetes.
+        return match CHECKS.iter().find(|one| one.name == check) {
             Some(found) => one(core, found, Told::to(request)).await,
             None => content::page_not_found(),
         };

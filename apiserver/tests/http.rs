@@ -270,6 +270,11 @@ fn health_metrics_and_the_list_of_paths() {
             "{verbose}"
         );
         assert_eq!(admin.get("/livez/log").await.text(), "ok");
+        for check in ["etcd", "etcd-readiness", "poststarthook/rbac/bootstrap-roles"] {
+            for endpoint in ["healthz", "livez", "readyz"] {
+                assert_eq!(admin.get(&format!("/{endpoint}/{check}")).await.text(), "ok", "{check} of {endpoint}");
+            }
+        }
         let paths = admin.get("/").await.json();
         for path in ["/api", "/apis/", "/apis/apps/v1", "/healthz", "/openapi/v3", "/version"] {
             assert!(paths["paths"].as_array().unwrap().contains(&json!(path)), "{path}");

@@ -77,11 +77,18 @@ async fn lead(server: &ApiServer, term: u64, config: ControllerConfig, cancel: C
     );
     let scheduler = kontiki_scheduler::run(
         clients("system:kube-scheduler", "kontiki-scheduler"),
-        SchedulerConfig::default(),
+        SchedulerConfig { server: server_name(server) },
         cancel.clone(),
     );
     let policies = cancel.run_until_cancelled(server.keep_policy_statuses());
     tokio::join!(controllers, scheduler, policies);
+}
+
+/// As the cluster knows this server.
+fn server_name(server: &ApiServer) -> String {
+    let log = &server.core().log;
+    let own = log.members().into_iter().find(|member| member.id == log.node_id());
+    own.map_or_else(|| log.node_id().to_string(), |member| member.name)
 }
 
 /// The CA of this server, as controllers get to use it: they have things signed and do not see the key.

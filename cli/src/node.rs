@@ -10,7 +10,7 @@ use kontiki_node::{NodeConfig, NodeTls};
 use kontiki_runtime::{Runtime, podnet::Cidr};
 use tokio_util::sync::CancellationToken;
 
-use crate::{args::Up, down::runtime_config, layout::Layout};
+use crate::{args::Up, control_plane::host_name, down::runtime_config, layout::Layout};
 
 /// Why this machine or user cannot run containers, or was told not to.
 pub fn preflight(arguments: &Up, layout: &Layout) -> Option<String> {
@@ -25,9 +25,7 @@ pub fn name(arguments: &Up) -> Result<String> {
     if let Some(name) = &arguments.node_name {
         return Ok(name.clone());
     }
-    let host = nix::unistd::gethostname().context("reading the host name")?;
-    let host = host.into_string().ok().context("the host name is not UTF-8: give --node-name")?;
-    Ok(host.to_lowercase())
+    host_name().context("give --node-name")
 }
 
 /// Runs the agent and the Service network until `cancel`. Containers go on running after it.

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fmt::Debug,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, MutexGuard, RwLock},
 };
 
@@ -14,6 +15,7 @@ use kube::{
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tracing::error;
 
 use crate::{Outage, failure::interruption};
 
@@ -113,8 +115,11 @@ where
     pub fn subscribe(&self, subscription: Subscription<K>) {
         // Nothing changes while this is held.
         let mut subscriptions = lock(&self.subscriptions);
-        self.list(None).into_iter().for_each(|object| subscription(&Change { old: None, new: Some(object) }));
+        let told = subscriptions.len();
         subscriptions.push(subscription);
+        self.list(None).into_iter().for_each(|object| {
+            tell(&subscriptions[told..], &Change { old: None, new: Some(object) });
+        });
     }
 
     /// Waits for the first complete list; `false` if the informer ended before.
@@ -270,8 +275,14 @@ fn lock<K>(subscriptions: &Mutex<Vec<Subscription<K>>>) -> MutexGuard<'_, Vec<Su
     subscriptions.lock().expect("nobody panics while holding the subscriptions' lock")
 }
 
-fn tell<K>(subscriptions: &[Subscription<K>], change: &Change<K>) {
-    subscriptions.iter().for_each(|subscription| subscription(change));
+/// One that panics costs itself this change, and nobody else the copy.
+fn tell<K: Resource>(subscriptions: &[Subscription<K>], change: &Change<K>) {
+    for subscription in subscriptions {
+        if catch_unwind(AssertUnwindSafe(|| subscription(change))).is_err() {
+            let key = change.any().map(|object| ObjectKey::of(&**object));
+            error!(kind = std::any::type_name::<K>(), ?key, "following this change panicked");
+        }
+    }
 }
 
 fn controller_uid<K: Resource>(object: &K) -> Option<String> {
@@ -334,6 +345,19 @@ mod tests {
         assert_eq!(said(), expected);
         drop(follower);
         assert_eq!(Arc::strong_count(&told), 1, "nobody holds on to it, nor to the informer that it holds");
+    }
+
+    #[test]
+    fn one_that_panics_costs_nobody_else_the_copy() {
+        let (informer, mut follower) = idle();
+        let told: Arc<Mutex<usize>> = Arc::default();
+        follower.follow(watcher::Event::Apply(object(1)));
+        informer.subscribe(Box::new(|_| panic!("a mistake in following")));
+        let count = told.clone();
+        informer.subscribe(Box::new(move |_| *count.lock().unwrap() += 1));
+        follower.follow(watcher::Event::Apply(object(2)));
+        follower.follow(watcher::Event::Delete(object(3)));
+        assert_eq!((*told.lock().unwrap(), informer.list(None).len()), (3, 0));
     }
 
     #[test]

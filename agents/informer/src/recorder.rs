@@ -1,6 +1,8 @@
-//! Events (`core/v1`): what an agent did and why, told where `kubectl describe` shows it. Repetitions are counted.
+//! Events: what an agent did and why, told where `kubectl describe` shows it. Repetitions are counted. As in Kubernetes they are
+//! of the form of core/v1 (with a source), and those of the scheduler of that of events.k8s.io/v1 (with an action).
 
 use std::{
+    borrow::Cow,
     collections::{HashMap, VecDeque},
     sync::{Arc, Mutex},
     time::Duration,
@@ -8,7 +10,7 @@ use std::{
 
 use k8s_openapi::{
     api::core::v1::{Event, EventSource, ObjectReference},
-    apimachinery::pkg::apis::meta::v1::Time,
+    apimachinery::pkg::apis::meta::v1::{MicroTime, Time},
     jiff::Timestamp,
 };
 use kube::{
@@ -16,6 +18,7 @@ use kube::{
     api::{Patch, PatchParams, PostParams},
     core::ObjectMeta,
 };
+use serde_json::json;
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -29,6 +32,9 @@ const BURST_MAX: u32 = 25;
 const REFILL: Duration = Duration::from_secs(300);
 /// Of a DNS subdomain, which an event's name is.
 const NAME_LENGTH_MAX: usize = 253;
+/// Of the message of an event with an action; a longer one is cut.
+const MESSAGE_LENGTH_MAX: usize = 1024;
+const CUT: &str = " ...";
 
 /// What to tell.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +49,7 @@ pub struct Note<'a> {
 struct Repetition {
     uid: String,
     field_path: Option<String>,
+    action: Option<&'static str>,
     reason: String,
     message: String,
 }
@@ -90,12 +97,22 @@ fn name_of(object: &str, now: Timestamp) -> String {
     format!("{}{moment}", kept.trim_end_matches(['.', '-']))
 }
 
+/// The message as far as an event with an action can hold it.
+fn shortened(message: &str) -> Cow<'_, str> {
+    if message.len() <= MESSAGE_LENGTH_MAX {
+        return message.into();
+    }
+    let end = message.floor_char_boundary(MESSAGE_LENGTH_MAX - CUT.len());
+    format!("{}{CUT}", &message[..end]).into()
+}
+
 /// Writes events in the name of one component. Cheap to clone.
 #[derive(Clone)]
 pub struct Recorder {
     client: Client,
     component: &'static str,
-    host: Option<String>,
+    /// The machine or the process that it runs as.
+    instance: Option<String>,
     remembered: Arc<Mutex<Remembered>>,
 }
 
@@ -105,24 +122,38 @@ pub fn reference<K: Resource<DynamicType = ()>>(object: &K) -> ObjectReference {
 }
 
 impl Recorder {
-    pub fn new(client: Client, component: &'static str, host: Option<String>) -> Self {
-        Recorder { client, component, host, remembered: Arc::default() }
+    pub fn new(client: Client, component: &'static str, instance: Option<String>) -> Self {
+        Recorder { client, component, instance, remembered: Arc::default() }
     }
 
     /// Tells `note` about `object`. Events are best effort: a failure is logged and forgotten, as in Kubernetes.
     /// More than [`BURST_MAX`] about one object are left out.
     pub async fn record(&self, object: &ObjectReference, note: Note<'_>) {
+        self.tell(object, None, note).await;
+    }
+
+    /// The same with the action that was taken or tried, e.g. `Binding`: it takes a recorder that knows its instance.
+    pub async fn record_action(&self, object: &ObjectReference, action: &'static str, note: Note<'_>) {
+        self.tell(object, Some(action), Note { message: &shortened(note.message), ..note }).await;
+    }
+
+    async fn tell(&self, object: &ObjectReference, action: Option<&'static str>, note: Note<'_>) {
         let uid = object.uid.as_deref().unwrap_or_default();
         if !self.lock().allow(uid, Instant::now()) {
             debug!(uid, reason = note.reason, "too many events about this object");
             return;
         }
-        if let Err(error) = self.write(object, note).await {
+        if let Err(error) = self.write(object, action, note).await {
             debug!(%error, reason = note.reason, "event not recorded");
         }
     }
 
-    async fn write(&self, object: &ObjectReference, note: Note<'_>) -> Result<(), kube::Error> {
+    async fn write(
+        &self,
+        object: &ObjectReference,
+        action: Option<&'static str>,
+        note: Note<'_>,
+    ) -> Result<(), kube::Error> {
         let namespace =
             object.namespace.clone().filter(|name| !name.is_empty()).unwrap_or_else(|| "default".to_owned());
         let client = caused_by(&self.client, object.resource_version.as_deref());
@@ -131,11 +162,15 @@ impl Recorder {
         let repetition = Repetition {
             uid: object.uid.clone().unwrap_or_default(),
             field_path: object.field_path.clone(),
+            action,
             reason: note.reason.to_owned(),
             message: note.message.to_owned(),
         };
         if let Some((name, count)) = self.again(&repetition) {
-            let patch = serde_json::json!({"count": count, "lastTimestamp": Time(now)});
+            let patch = match action {
+                Some(_) => json!({"series": {"count": count, "lastObservedTime": MicroTime(now)}}),
+                None => json!({"count": count, "lastTimestamp": Time(now)}),
+            };
             match api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await {
                 // Events expire: then this one is told anew below.
                 Err(kube::Error::Api(status)) if status.code == 404 => {}
@@ -143,19 +178,25 @@ impl Recorder {
             }
         }
         let name = name_of(object.name.as_deref().unwrap_or("unknown"), now);
-        let event = Event {
+        let told = Event {
             metadata: ObjectMeta { name: Some(name.clone()), namespace: Some(namespace), ..ObjectMeta::default() },
             involved_object: object.clone(),
             reason: Some(note.reason.to_owned()),
             message: Some(note.message.to_owned()),
             type_: Some(if note.warning { "Warning" } else { "Normal" }.to_owned()),
-            count: Some(1),
-            first_timestamp: Some(Time(now)),
-            last_timestamp: Some(Time(now)),
-            source: Some(EventSource { component: Some(self.component.to_owned()), host: self.host.clone() }),
             reporting_component: Some(self.component.to_owned()),
-            reporting_instance: self.host.clone(),
+            reporting_instance: self.instance.clone(),
             ..Event::default()
+        };
+        let event = match action {
+            Some(action) => Event { action: Some(action.to_owned()), event_time: Some(MicroTime(now)), ..told },
+            None => Event {
+                count: Some(1),
+                first_timestamp: Some(Time(now)),
+                last_timestamp: Some(Time(now)),
+                source: Some(EventSource { component: Some(self.component.to_owned()), host: self.instance.clone() }),
+                ..told
+            },
         };
         api.create(&PostParams::default(), &event).await?;
         self.remember(repetition, name);
@@ -212,6 +253,15 @@ mod tests {
         assert_eq!((long.len(), long.ends_with("a.17979cfe362a0000")), (253, true));
         let cut_at_a_dot = name_of(&format!("{}.{}", "a".repeat(235), "b".repeat(17)), now);
         assert_eq!(cut_at_a_dot, format!("{}.17979cfe362a0000", "a".repeat(235)));
+    }
+
+    #[test]
+    fn a_message_beside_an_action_is_as_long_as_may_be() {
+        assert_eq!(shortened("0/1 nodes are available"), "0/1 nodes are available");
+        assert_eq!(shortened(&"n".repeat(1024)).len(), 1024);
+        assert_eq!(shortened(&"n".repeat(1025)), format!("{} ...", "n".repeat(1020)));
+        // A letter of two bytes is not cut in two.
+        assert_eq!(shortened(&"ö".repeat(513)), format!("{} ...", "ö".repeat(510)));
     }
 
     #[test]

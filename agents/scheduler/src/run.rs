@@ -40,19 +40,15 @@ const VOLUMES_LATE: &str = "running PreBind plugin \"VolumeBinding\": binding vo
 /// What the scheduler needs to be told.
 #[derive(Clone, Debug)]
 pub struct SchedulerConfig {
-    /// The `spec.schedulerName` it serves.
-    pub name: &'static str,
+    /// The server it runs in.
+    pub server: String,
 }
 
-impl Default for SchedulerConfig {
-    fn default() -> Self {
-        SchedulerConfig { name: "default-scheduler" }
-    }
-}
+/// The `spec.schedulerName` it serves.
+const NAME: &str = "default-scheduler";
 
 struct Scheduler {
     clients: Clients,
-    name: &'static str,
     pods: Informer<Pod>,
     view: Arc<Mutex<View>>,
     queue: Queue<ObjectKey>,
@@ -63,8 +59,8 @@ struct Scheduler {
 pub async fn run(clients: Clients, config: SchedulerConfig, cancel: CancellationToken) {
     let view = Arc::new(Mutex::new(View::default()));
     let queue: Queue<ObjectKey> = Queue::default();
-    let (shared, waiting, name) = (view.clone(), queue.clone(), config.name);
-    let of_pod = move |change: &Change<Pod>| follow_pod(&shared, &waiting, name, change);
+    let (shared, waiting) = (view.clone(), queue.clone());
+    let of_pod = move |change: &Change<Pod>| follow_pod(&shared, &waiting, NAME, change);
     let all = Api::all(clients.plain());
     let pods = Informer::start(all, watcher::Config::default(), vec![Box::new(of_pod)], cancel.clone());
     let (shared, waiting) = (view.clone(), queue.clone());
@@ -81,8 +77,8 @@ pub async fn run(clients: Clients, config: SchedulerConfig, cancel: Cancellation
     if !synced.await {
         return;
     }
-    let recorder = Recorder::new(clients.plain(), config.name, None);
-    let scheduler = Arc::new(Scheduler { clients, name, pods, view, queue: queue.clone(), recorder });
+    let recorder = Recorder::new(clients.plain(), NAME, Some(format!("{NAME}-{}", config.server)));
+    let scheduler = Arc::new(Scheduler { clients, pods, view, queue: queue.clone(), recorder });
     queue
         .drain(BINDERS, cancel, move |key| {
             let scheduler = scheduler.clone();
@@ -118,7 +114,7 @@ impl Scheduler {
         let (pod, tried) = {
             // Read under the lock: one that goes meanwhile is forgotten after it has been placed, not before.
             let mut view = lock(&self.view);
-            let Some(pod) = self.pods.get(key).filter(|pod| is_waiting(pod, self.name)) else { return true };
+            let Some(pod) = self.pods.get(key).filter(|pod| is_waiting(pod, NAME)) else { return true };
             let tried = view.place(key, &pod, now, &self.queue);
             (pod, tried)
         };
@@ -190,7 +186,7 @@ impl Scheduler {
             Ok(_) => {
                 let message = format!("Successfully assigned {}/{} to {node}", key.namespace, key.name);
                 let note = Note { warning: false, reason: "Scheduled", message: &message };
-                self.recorder.record(&reference(pod), note).await;
+                self.recorder.record_action(&reference(pod), "Binding", note).await;
                 true
             }
             Err(error) => {
@@ -222,7 +218,7 @@ impl Scheduler {
     /// Tells users why the pod waits: a condition and an event.
     async fn refuse(&self, key: &ObjectKey, pod: &Pod, reason: &str) {
         let note = Note { warning: true, reason: "FailedScheduling", message: reason };
-        self.recorder.record(&reference(pod), note).await;
+        self.recorder.record_action(&reference(pod), "Scheduling", note).await;
         let Some(condition) = unscheduled(pod, reason, Timestamp::now()) else { return };
         let client = self.clients.caused_by(pod.resource_version().as_deref());
         let api: Api<Pod> = Api::namespaced(client, &key.namespace);

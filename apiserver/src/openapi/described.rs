@@ -138,7 +138,8 @@ fn definition(kind: &Kind, v2: bool) -> Option<(&'static str, Value)> {
     const METADATA: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
     let custom = kind.custom.as_ref()?;
     let gvk = (kind.group, kind.version, kind.kind);
-    Some((kind.type_name, published(&custom.published, gvk, METADATA, v2)))
+    let fields = custom.fields.iter().map(|(path, _)| path.as_str());
+    Some((kind.type_name, published(&custom.published, gvk, fields, METADATA, v2)))
 }
 
 #[cfg(test)]
@@ -155,6 +156,7 @@ mod tests {
         let definition = json!({
             "spec": {"group": "example.com", "scope": "Namespaced", "versions": [{
                 "name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}},
+                "selectableFields": [{"jsonPath": ".spec.color"}],
             }]},
             "status": {"acceptedNames": names, "conditions": [{"type": "Established", "status": "True"}]},
         });
@@ -230,6 +232,19 @@ mod tests {
             let document = v3(builtin(), group, version, routes::builtin());
             assert_eq!(undescribed(&document["components"]["schemas"]), Vec::<String>::new(), "{group}/{version}");
         }
+    }
+
+    #[test]
+    fn documents_tell_what_selectors_of_a_custom_kind_may_name() {
+        let described = Described::of(&Kinds::with(kinds("ones", 1)), &Described::default());
+        let text = assembled(described.parts(Written::Json), Written::Json);
+        let v2: Value = serde_json::from_slice(&text).unwrap();
+        let v3: Value = serde_json::from_slice(&described.version("example.com", "v1").bytes).unwrap();
+        for one in [&v2["definitions"]["com.example.v1.ones"], &v3["components"]["schemas"]["com.example.v1.ones"]] {
+            assert_eq!(one["x-kubernetes-selectable-fields"], json!([{"fieldPath": "spec.color"}]), "{one}");
+        }
+        let list = &v2["definitions"]["com.example.v1.onesList"];
+        assert!(list.is_object() && list["x-kubernetes-selectable-fields"].is_null(), "{list}");
     }
 
     #[test]

@@ -219,8 +219,12 @@ impl Helm<'_> {
         self.helm(&["uninstall", "shop", "--wait", "--cascade", "foreground", "--timeout", "60s"]);
         let kinds = "deployments,replicasets,pods,services,endpointslices,configmaps,secrets,serviceaccounts,roles,rolebindings,\
                      ingresses,poddisruptionbudgets,horizontalpodautoscalers,jobs,signs";
-        let left = self.kubectl(&["get", kinds, "-o", "name"]);
-        assert_eq!(left.lines().collect::<Vec<_>>(), ["configmap/kube-root-ca.crt", "serviceaccount/default"]);
+        // Helm 4 may end early: it takes what its watches have not told yet for gone.
+        wait("all that was installed to go", || {
+            let left = self.kubectl(&["get", kinds, "-o", "name"]);
+            let own = left.lines().eq(["configmap/kube-root-ca.crt", "serviceaccount/default"]);
+            if own { Ok(()) } else { Err(left) }
+        });
         assert_eq!(self.json(&["list"]), json!([]));
         let gone = self.fails(&["history", "shop"]);
         assert!(gone.contains("release: not found"), "{gone}");

@@ -155,6 +155,13 @@ impl<'a> Kubectl<'a> {
         assert_eq!(self.k(&["exec", &pod, "--", "/bin/echo", "hello"]), "hello\n");
         let described = self.k(&["describe", &pod]);
         assert!(described.contains("Events:") && described.contains("Scheduled"), "{described}");
+        // By when it was seen, which an event of its form tells elsewhere than the others do.
+        let scheduled = described.lines().find(|line| line.contains("Scheduled")).unwrap_or_default();
+        assert!(scheduled.contains("default-scheduler") && !scheduled.contains("<unknown>"), "{described}");
+        let events = self.json(&["get", "events.events.k8s.io", "--field-selector", "reason=Scheduled"]);
+        let event = &events["items"][0];
+        assert_eq!((&event["action"], &event["reportingController"]), (&json!("Binding"), &json!("default-scheduler")));
+        assert!(event["eventTime"].is_string() && event["deprecatedCount"].is_null(), "{event}");
         let described = self.k(&["describe", "deployment", "web"]);
         assert!(described.contains("ScalingReplicaSet"), "{described}");
         let node = self.k(&["describe", "node", "here"]);

@@ -9,8 +9,14 @@ use crate::descriptions::Described;
 use crate::generated::ids;
 use crate::table::{Field, Form, Gvk, Item, Shape, Table, Type, builtin};
 
-/// The definition of an object kind. `v2` leaves out what Swagger has no words for.
-pub fn published(schema: &Value, gvk: (&str, &str, &str), metadata: &str, v2: bool) -> Value {
+/// The definition of an object kind, whose selectors may name `fields`. `v2` leaves out what Swagger has no words for.
+pub fn published<'a>(
+    schema: &Value,
+    gvk: (&str, &str, &str),
+    fields: impl Iterator<Item = &'a str>,
+    metadata: &str,
+    v2: bool,
+) -> Value {
     let (group, version, kind) = gvk;
     let reference = if v2 { format!("#/definitions/{metadata}") } else { format!("#/components/schemas/{metadata}") };
     let mut out = if v2 { narrowed(schema, true) } else { told(schema) };
@@ -35,6 +41,10 @@ pub fn published(schema: &Value, gvk: (&str, &str, &str), metadata: &str, v2: bo
         out["properties"] = Value::Object(properties.into_iter().collect());
     }
     out["x-kubernetes-group-version-kind"] = json!([{"group": group, "kind": kind, "version": version}]);
+    let fields: Vec<Value> = fields.map(|path| json!({"fieldPath": path})).collect();
+    if !fields.is_empty() {
+        out["x-kubernetes-selectable-fields"] = fields.into();
+    }
     out
 }
 
