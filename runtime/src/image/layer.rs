@@ -3,8 +3,10 @@
 //! Nothing outside the directory is ever touched, whatever the archive holds: parents are opened with
 //! `openat2(RESOLVE_IN_ROOT)`, so that links resolve as they would in the container, and the last component is never followed.
 
+mod budget;
+
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     ffi::OsStr,
     fs::File,
     io::Write,
@@ -13,7 +15,6 @@ use std::{
         unix::{ffi::OsStrExt, fs::FileExt},
     },
     path::{Component, Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
 };
 
 use nix::{
@@ -30,9 +31,10 @@ use nix::{
 };
 use xattr::FileExt as _;
 
+pub use budget::Budget;
+
 use super::{
     error::ImageError,
-    limits::{IMAGE_BYTES_MAX, IMAGE_FILES_MAX},
     tarball::{Entry, Kind, Source, TarReader},
 };
 use crate::tree;
@@ -42,35 +44,6 @@ const OPAQUE: &[u8] = b".wh..wh..opq";
 const OPAQUE_XATTR: &str = "trusted.overlay.opaque";
 /// An xattr that the layer's author could use to steer overlayfs, or that belongs to this machine's policy.
 const XATTRS_REFUSED: [&[u8]; 3] = [b"trusted.overlay.", b"user.overlay.", b"security.selinux"];
-
-/// What an image may still unpack; shared by its layers, which may be unpacked at the same time.
-#[derive(Debug)]
-pub struct Budget {
-    bytes: AtomicU64,
-    files: AtomicU64,
-}
-
-impl Default for Budget {
-    fn default() -> Self {
-        Self { bytes: AtomicU64::new(IMAGE_BYTES_MAX), files: AtomicU64::new(IMAGE_FILES_MAX) }
-    }
-}
-
-impl Budget {
-    fn take_file(&self) -> Result<(), ImageError> {
-        Self::take(&self.files, 1, || format!("{IMAGE_FILES_MAX} files"))
-    }
-
-    fn take_bytes(&self, bytes: u64) -> Result<(), ImageError> {
-        Self::take(&self.bytes, bytes, || format!("{} GiB unpacked", IMAGE_BYTES_MAX >> 30))
-    }
-
-    fn take(left: &AtomicU64, amount: u64, limit: impl Fn() -> String) -> Result<(), ImageError> {
-        left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(amount))
-            .map(|_| ())
-            .map_err(|_| ImageError::TooLarge { what: "the image".into(), limit: limit() })
-    }
-}
 
 /// What a layer came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,23 +56,24 @@ pub struct Unpacked {
 pub fn unpack<R: Source>(reader: &mut TarReader<R>, directory: &Path, budget: &Budget) -> Result<Unpacked, ImageError> {
     let root = nix::fcntl::open(directory, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
         .map_err(ImageError::sys(format!("opening {}", directory.display())))?;
-    let mut unpacker = Unpacker { root, parent: None, directory_times: HashMap::new(), total: Unpacked::default() };
+    let total = Unpacked::default();
+    let mut unpacker = Unpacker { root, budget, parent: None, directory_times: BTreeMap::new(), total };
     // Implied directories, and the root where the archive has no entry for it.
     unpacker.set_implied_mode()?;
     while let Some(entry) = reader.next_entry()? {
-        budget.take_file()?;
-        unpacker.total.files += 1;
-        unpacker.entry(reader, &entry, budget)?;
+        unpacker.count()?;
+        unpacker.entry(reader, &entry)?;
     }
     unpacker.finish()
 }
 
-struct Unpacker {
+struct Unpacker<'a> {
     root: OwnedFd,
+    budget: &'a Budget,
     /// The directory of the entry before: archives go folder by folder.
     parent: Option<(PathBuf, OwnedFd)>,
     /// Set at the end: every file made in a directory changes its time.
-    directory_times: HashMap<PathBuf, TimeSpec>,
+    directory_times: BTreeMap<PathBuf, TimeSpec>,
     total: Unpacked,
 }
 
@@ -113,18 +87,20 @@ fn step<'a>(path: &'a Path, what: &'a str) -> impl FnOnce(Errno) -> ImageError +
     }
 }
 
-impl Unpacker {
+impl Unpacker<'_> {
+    /// One more file or directory, be it named or implied.
+    fn count(&mut self) -> Result<(), ImageError> {
+        self.budget.take_file()?;
+        self.total.files += 1;
+        Ok(())
+    }
+
     fn set_implied_mode(&self) -> Result<(), ImageError> {
         let root = self.reopen(Path::new("."))?;
         fchmod(&root, Mode::from_bits_truncate(0o755)).map_err(step(Path::new("/"), "chmod"))
     }
 
-    fn entry<R: Source>(
-        &mut self,
-        reader: &mut TarReader<R>,
-        entry: &Entry,
-        budget: &Budget,
-    ) -> Result<(), ImageError> {
+    fn entry<R: Source>(&mut self, reader: &mut TarReader<R>, entry: &Entry) -> Result<(), ImageError> {
         let path = safe_path(&entry.path)?;
         let Some(name) = path.file_name().map(OsStr::to_os_string) else {
             // The root itself: `./`.
@@ -142,7 +118,7 @@ impl Unpacker {
         }
         match entry.kind {
             Kind::Directory => self.directory(entry, &name, path),
-            Kind::File => self.file(reader, entry, &name, &path, budget),
+            Kind::File => self.file(reader, entry, &name, &path),
             Kind::HardLink => self.hard_link(entry, &name, &path),
             Kind::Symlink => self.symlink(entry, &name, &path),
             Kind::CharDevice { major, minor } => {
@@ -172,19 +148,24 @@ impl Unpacker {
         Ok(())
     }
 
+    /// Makes what is missing below the deepest ancestor that is there. Nothing new is a link that would have to be resolved.
     fn make_parents(&mut self, parent: &Path, entry: &Path) -> Result<OwnedFd, ImageError> {
-        let mut walked = PathBuf::new();
-        let mut fd = self.resolve(&walked).map_err(step(entry, "opening the root for"))?;
-        for component in parent.components() {
-            walked.push(component);
-            fd = match self.resolve(&walked) {
-                Err(Errno::ENOENT | Errno::ENOTDIR) => {
-                    make_directory(&fd, component.as_os_str()).map_err(step(entry, "making the parent of"))?;
-                    self.resolve(&walked)
-                }
-                other => other,
+        let names: Vec<&OsStr> = parent.components().map(Component::as_os_str).collect();
+        let mut fd = self.resolve(Path::new("")).map_err(step(entry, "opening the root for"))?;
+        let (mut there, mut missing) = (0, names.len());
+        while missing - there > 1 {
+            let middle = there.midpoint(missing);
+            match self.resolve(&names[..middle].iter().collect::<PathBuf>()) {
+                Ok(found) => (there, fd) = (middle, found),
+                Err(Errno::ENOENT | Errno::ENOTDIR) => missing = middle,
+                Err(errno) => return Err(step(entry, "opening the parent of")(errno)),
             }
-            .map_err(step(entry, "opening the parent of"))?;
+        }
+        for name in &names[there..] {
+            self.count()?;
+            make_directory(&fd, name).map_err(step(entry, "making the parent of"))?;
+            let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+            fd = openat(&fd, *name, flags, Mode::empty()).map_err(step(entry, "opening the parent of"))?;
         }
         Ok(fd)
     }
@@ -218,6 +199,9 @@ impl Unpacker {
         if replaced {
             self.forget_parent();
         }
+        if !self.directory_times.contains_key(&path) {
+            self.budget.take_directory(&path)?;
+        }
         self.directory_times.insert(path, time(entry));
         Ok(())
     }
@@ -228,14 +212,13 @@ impl Unpacker {
         entry: &Entry,
         name: &OsStr,
         path: &Path,
-        budget: &Budget,
     ) -> Result<(), ImageError> {
         self.make_room(name, path)?;
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let fd =
             openat(self.parent_fd(), name, flags, Mode::from_bits_truncate(0o600)).map_err(step(path, "creating"))?;
         let mut file = File::from(fd);
-        self.total.bytes += copy_data(reader, entry, &mut file, path, budget)?;
+        self.total.bytes += copy_data(reader, entry, &mut file, path, self.budget)?;
         set_attributes(&file, entry, path)?;
         let time = time(entry);
         futimens(&file, &time, &time).map_err(step(path, "setting the time of"))
@@ -331,12 +314,19 @@ impl Unpacker {
         let Some(stat) = stat_at(self.parent_fd(), name) else { return Ok(()) };
         if is_kind(&stat, SFlag::S_IFDIR) {
             tree::remove_at(self.parent_fd(), name).map_err(step(path, "replacing"))?;
-            self.directory_times.retain(|directory, _| !directory.starts_with(path));
+            self.forget_times(path);
             self.forget_parent();
             let parent = path.parent().unwrap_or(Path::new("")).to_path_buf();
             return self.open_parent(&parent, path);
         }
         unlinkat(self.parent_fd(), name, UnlinkatFlags::NoRemoveDir).map_err(step(path, "replacing"))
+    }
+
+    /// Of a directory that is gone, and of those in it.
+    fn forget_times(&mut self, path: &Path) {
+        let from = self.directory_times.range(path.to_path_buf()..);
+        let gone: Vec<PathBuf> = from.map(|(one, _)| one).take_while(|one| one.starts_with(path)).cloned().collect();
+        gone.iter().for_each(|one| _ = self.directory_times.remove(one));
     }
 
     fn forget_parent(&mut self) {

@@ -6,6 +6,8 @@ pub const LAYERS_MAX: usize = 500;
 pub const IMAGE_BYTES_MAX: u64 = 64 << 30;
 /// Files, directories, links and devices of one image.
 pub const IMAGE_FILES_MAX: u64 = 4_000_000;
+/// Paths of the directories of one image: each is remembered until its layer is unpacked, for its time is set last.
+pub const IMAGE_DIRECTORY_NAMES_BYTES_MAX: u64 = 256 << 20;
 /// An archive or stream on its way in, as it is sent and after decompression.
 pub const ARCHIVE_BYTES_MAX: u64 = 2 * IMAGE_BYTES_MAX;
 /// A manifest, an index, `manifest.json`, `repositories`.

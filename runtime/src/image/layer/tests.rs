@@ -4,6 +4,7 @@ use std::{
     fmt::Write as _,
     fs,
     os::unix::fs::{FileTypeExt, MetadataExt},
+    sync::atomic::AtomicU64,
 };
 
 use expect_test::{Expect, expect};
@@ -302,8 +303,21 @@ fn directories_keep_their_times() {
 }
 
 #[test]
+fn a_directory_that_was_replaced_gives_nobody_its_time() {
+    if !nix::unistd::geteuid().is_root() {
+        println!("SKIPPED: unpacking needs root");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let lines = [Dir("d/", 0o755), Dir("d/e/", 0o755), Dir("d.d/", 0o755), File("d", "x"), File("d.d/late", "x")];
+    try_unpack(&lines, dir.path()).unwrap();
+    assert!(fs::metadata(dir.path().join("d")).unwrap().is_file());
+    assert_eq!(fs::metadata(dir.path().join("d.d")).unwrap().mtime(), 1_000_000);
+}
+
+#[test]
 fn a_bomb_is_stopped_by_its_budget() {
-    let budget = Budget { bytes: AtomicU64::new(10), files: AtomicU64::new(2) };
+    let budget = Budget { bytes: AtomicU64::new(10), files: AtomicU64::new(2), directory_names: AtomicU64::new(10) };
     let dir = tempfile::tempdir().unwrap();
     let data = archive(&[File("a", "12345678901")]);
     let error = unpack(&mut TarReader::new(&data[..]), dir.path(), &budget).unwrap_err();
@@ -311,4 +325,13 @@ fn a_bomb_is_stopped_by_its_budget() {
     let data = archive(&[File("a", ""), File("b", "")]);
     let error = unpack(&mut TarReader::new(&data[..]), dir.path(), &budget).unwrap_err();
     assert_eq!(error.to_string(), "the image is larger than the limit of 4000000 files");
+    // Directories that nobody names are made all the same.
+    let budget = Budget { files: AtomicU64::new(4), ..Budget::default() };
+    let data = archive(&[File("c/d/e/f", ""), File("c/d/e/g/h", "")]);
+    let error = unpack(&mut TarReader::new(&data[..]), dir.path(), &budget).unwrap_err();
+    assert_eq!(error.to_string(), "the image is larger than the limit of 4000000 files");
+    let budget = Budget { directory_names: AtomicU64::new(10), ..Budget::default() };
+    let data = archive(&[Dir("12345/", 0o755), Dir("12345/", 0o755), Dir("67890/", 0o755), Dir("1/", 0o755)]);
+    let error = unpack(&mut TarReader::new(&data[..]), dir.path(), &budget).unwrap_err();
+    assert_eq!(error.to_string(), "the image is larger than the limit of 256 MiB of names of directories");
 }
