@@ -21,6 +21,8 @@ use crate::{
     node_events,
     objects::ObjectCache,
     pods::Dispatcher,
+    probes::Tally,
+    pulled::PulledImages,
     register::Registrar,
     runtime::RuntimeContainers,
     server::{self, ServerConfig},
@@ -56,6 +58,8 @@ pub(crate) async fn run_with(
         fs::create_dir_all(&path).map_err(|source| NodeError::StateDir { path, source })?;
     }
     let sysctls = Sysctls::new(&config.allowed_unsafe_sysctls)?;
+    let pulled = PulledImages::open(&config.state_dir)
+        .map_err(|source| NodeError::StateDir { path: config.state_dir.clone(), source })?;
     let facts = Arc::new(Facts::read(&config.state_dir).map_err(NodeError::Machine)?);
     let bound = server::bind(&ServerConfig {
         listen: SocketAddr::new(config.kubelet_address, config.kubelet_port),
@@ -89,6 +93,8 @@ pub(crate) async fn run_with(
         pods: Pods::new(facts.allocatable_text()),
         sysctls,
         images_changed: images_changed.clone(),
+        pulled: Arc::new(pulled),
+        probes: Tally::default(),
         client: client.clone(),
         config: config.clone(),
         containers: containers.clone(),
@@ -109,7 +115,8 @@ async fn serve(node: Arc<NodeContext>, registrar: Registrar, bound: server::Boun
     node.events.of_node(&registered, Severity::Normal, "Starting", "Starting kubelet.");
     node.services.synced().await;
     node.nodes.synced().await;
-    let collector = images::collect_garbage(node.containers.clone(), node.config.state_dir.clone());
+    let collector =
+        images::collect_garbage(node.containers.clone(), node.pulled.clone(), node.config.state_dir.clone());
     tokio::join!(
         lease::keep(node.client.clone(), &node.config.name),
         registrar.keep_status(),

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashSet},
+    fmt,
     net::Ipv4Addr,
     path::PathBuf,
     sync::Arc,
@@ -58,7 +59,7 @@ pub trait Containers: Send + Sync + 'static {
 
     /// `None` if the image is not on this machine.
     fn resolve<'a>(&'a self, reference: &'a str) -> Answer<'a, Option<Image>>;
-    fn pull<'a>(&'a self, reference: &'a str, credentials: &'a [Credentials]) -> Answer<'a, Image>;
+    fn pull<'a>(&'a self, reference: &'a str, credentials: &'a [Credentials]) -> Answer<'a, PulledImage>;
     fn import<'a>(&'a self, name: Option<&'a str>, archive: Box<dyn AsyncRead + Send + Unpin>) -> Answer<'a, Image>;
     fn images(&self) -> Answer<'_, Vec<Image>>;
     /// Ids of the images that containers run or see as volumes.
@@ -127,6 +128,13 @@ pub struct Image {
     pub config: ImageConfig,
 }
 
+/// An image from its registry.
+pub struct PulledImage {
+    pub image: Image,
+    /// What it was had with.
+    pub by: Option<Credentials>,
+}
+
 /// What an image says about how to run it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ImageConfig {
@@ -144,10 +152,19 @@ pub struct ImageConfig {
 /// How to identify to one registry.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
+    /// The uid of the secret that holds them.
+    pub secret: String,
     /// Its host, or host and path, as secrets name them: parts of the host may be patterns.
     pub place: String,
     pub username: String,
     pub password: String,
+}
+
+impl fmt::Debug for Credentials {
+    /// Passwords are for nobody's eyes.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} at {}", self.username, self.place)
+    }
 }
 
 /// A command to run in a container.

@@ -1,15 +1,18 @@
 //! Getting the image of a container by its pull policy, with the reasons, messages and events of Kubernetes; and giving
 //! back disk space that unused images take.
 
+use std::{collections::HashSet, path::PathBuf, sync::Arc, time::SystemTime};
+
 use k8s_openapi::api::core::v1::Pod;
 use tracing::{info, warn};
 
 use crate::{
     clock,
-    containers::{Credentials, Image, RefusalKind, SharedContainers},
+    containers::{Credentials, Image, PulledImage, Refusal, RefusalKind, SharedContainers},
     events::{Events, Severity},
     facts::disk_use,
     limits::{IMAGE_AGE_MIN_MS, IMAGE_GC_FREE_PERCENT, IMAGE_GC_FREE_PERCENT_MIN, IMAGE_GC_PERIOD},
+    pulled::PulledImages,
 };
 
 /// The reason that leads to a back-off.
@@ -46,6 +49,7 @@ fn policy(image: &str, named: Option<&str>) -> PullPolicy {
 #[derive(Clone, Copy)]
 pub struct Puller<'a> {
     pub containers: &'a SharedContainers,
+    pub pulled: &'a PulledImages,
     pub events: &'a Events,
     pub pod: &'a Pod,
     pub credentials: &'a [Credentials],
@@ -72,26 +76,33 @@ impl Puller<'_> {
                 return Err(self.fail("ImageInspectError", message));
             }
         };
+        let may_use = present.as_ref().is_some_and(|image| self.pulled.may_use(image, name, self.credentials));
         match (policy(name, self.policy), present) {
-            (PullPolicy::IfNotPresent | PullPolicy::Never, Some(image)) => {
+            (PullPolicy::IfNotPresent | PullPolicy::Never, Some(image)) if may_use => {
                 let message =
                     format!("Container image {name:?} already present on machine and can be accessed by the pod");
                 self.tell(Severity::Normal, "Pulled", message);
                 Ok(image)
             }
-            (PullPolicy::Never, None) => {
-                let message = format!("Container image {name:?} is not present with pull policy of Never");
+            (PullPolicy::Never, present) => {
+                let message = match present {
+                    None => format!("Container image {name:?} is not present with pull policy of Never"),
+                    Some(_) => format!(
+                        "Container image {name:?} is present with pull policy of Never but does not have the proper \
+                         credentials to access the image"
+                    ),
+                };
                 self.tell(Severity::Warning, "ErrImageNeverPull", message.clone());
                 Err(self.fail("ErrImageNeverPull", message))
             }
-            (PullPolicy::Always, _) | (PullPolicy::IfNotPresent, None) => self.pull(name).await,
+            (PullPolicy::Always | PullPolicy::IfNotPresent, _) => self.pull(name).await,
         }
     }
 
     async fn pull(&self, name: &str) -> Result<Image, PullProblem> {
         self.tell(Severity::Normal, "Pulling", format!("Pulling image {name:?}"));
         let began_ms = clock::now();
-        match self.containers.pull(name, self.credentials).await {
+        match self.fetch(name).await {
             Ok(image) => {
                 let took = clock::go_duration(clock::now() - began_ms);
                 let size = image.size_bytes;
@@ -110,6 +121,23 @@ impl Puller<'_> {
         }
     }
 
+    /// From its registry; that it was, and with what, is kept.
+    async fn fetch(&self, name: &str) -> Result<Image, Refusal> {
+        let unkept = |error: std::io::Error| Refusal::other(format!("keeping who may use the image: {error}"));
+        let pull = self.pulled.begin(name).map_err(unkept)?;
+        match (self.containers.pull(name, self.credentials).await, pull) {
+            (Ok(PulledImage { image, by }), Some(pull)) => {
+                pull.done(&image.id, by.as_ref()).map_err(unkept)?;
+                Ok(image)
+            }
+            (Err(refusal), Some(pull)) => {
+                pull.failed().map_err(unkept)?;
+                Err(refusal)
+            }
+            (answer, None) => answer.map(|pulled| pulled.image),
+        }
+    }
+
     fn fail(&self, reason: &'static str, message: String) -> PullProblem {
         self.tell(Severity::Warning, "Failed", format!("Error: {reason}"));
         PullProblem { reason, message }
@@ -124,9 +152,10 @@ impl Puller<'_> {
 }
 
 /// Removes unused images, the oldest first, while the disk is too full; for ever.
-pub async fn collect_garbage(containers: SharedContainers, state_dir: std::path::PathBuf) {
+pub async fn collect_garbage(containers: SharedContainers, pulled: Arc<PulledImages>, state_dir: PathBuf) {
     loop {
         tokio::time::sleep(IMAGE_GC_PERIOD).await;
+        forget(&containers, &pulled).await;
         let short_of = |percent| disk_use(&state_dir).is_some_and(|disk| disk.below(percent));
         if !short_of(IMAGE_GC_FREE_PERCENT_MIN) {
             continue;
@@ -150,7 +179,21 @@ pub async fn collect_garbage(containers: SharedContainers, state_dir: std::path:
     }
 }
 
-async fn unused(containers: &SharedContainers) -> Result<Vec<Image>, crate::containers::Refusal> {
+/// What is known of images that are gone, by whoever removed them.
+async fn forget(containers: &SharedContainers, pulled: &PulledImages) {
+    let looked = SystemTime::now();
+    match containers.images().await {
+        Ok(images) => {
+            let present: HashSet<String> = images.into_iter().map(|image| image.id).collect();
+            if let Err(error) = pulled.retain(&present, looked) {
+                warn!(%error, "cannot forget images that are gone");
+            }
+        }
+        Err(refusal) => warn!(%refusal, "cannot look for images that are gone"),
+    }
+}
+
+async fn unused(containers: &SharedContainers) -> Result<Vec<Image>, Refusal> {
     let used = containers.used_images().await?;
     let now_ms = clock::now();
     let mut images = containers.images().await?;

@@ -34,24 +34,29 @@ impl Keyring {
 }
 
 /// Pulls with each of the credentials that are for the image until one is taken; with none of them where there are none.
-pub async fn pull(images: &ImageStore, reference: &str, all: &[Credentials]) -> Result<ImageInfo, ImageError> {
+/// Says which it was had with.
+pub async fn pull<'a>(
+    images: &ImageStore,
+    reference: &str,
+    all: &'a [Credentials],
+) -> Result<(ImageInfo, Option<&'a Credentials>), ImageError> {
     let name = ImageName::parse(reference)?;
     let mut refused = None;
     for own in for_image(all, &name) {
         let basic = image::Credentials::Basic { username: own.username.clone(), password: own.password.clone() };
         match images.pull(reference, Some(&basic), None).await {
             Err(error) if error.kind() == ImageErrorKind::Unauthorized => refused = Some(error),
-            answer => return answer,
+            answer => return Ok((answer?, Some(own))),
         }
     }
     match refused {
         Some(error) => Err(error),
-        None => images.pull(reference, None, None).await,
+        None => Ok((images.pull(reference, None, None).await?, None)),
     }
 }
 
 /// The credentials for an image, those of the longest paths first.
-fn for_image<'a>(all: &'a [Credentials], name: &ImageName) -> Vec<&'a Credentials> {
+pub fn for_image<'a>(all: &'a [Credentials], name: &ImageName) -> Vec<&'a Credentials> {
     let repository = name.repository();
     let mut found: Vec<&Credentials> = all.iter().filter(|one| covers(&one.place, &repository)).collect();
     if found.is_empty() && name.registry() == DEFAULT_REGISTRY_OF_IMAGES {
@@ -115,10 +120,11 @@ fn of_secret(secret: &Secret) -> Vec<Credentials> {
         .and_then(|mut config| Some(config.get_mut("auths")?.take()))
         .or_else(|| parse(".dockercfg"));
     let Some(serde_json::Value::Object(registries)) = registries else { return Vec::new() };
-    registries.iter().filter_map(|(registry, entry)| of_entry(registry, entry)).collect()
+    let uid = secret.metadata.uid.as_deref().unwrap_or_default();
+    registries.iter().filter_map(|(registry, entry)| of_entry(uid, registry, entry)).collect()
 }
 
-fn of_entry(registry: &str, entry: &serde_json::Value) -> Option<Credentials> {
+fn of_entry(secret: &str, registry: &str, entry: &serde_json::Value) -> Option<Credentials> {
     let field = |name: &str| entry.get(name)?.as_str().map(str::to_owned);
     let (username, password) = match (field("username"), field("password")) {
         (Some(username), Some(password)) => (username, password),
@@ -128,7 +134,7 @@ fn of_entry(registry: &str, entry: &serde_json::Value) -> Option<Credentials> {
             (username.to_owned(), password.to_owned())
         }
     };
-    Some(Credentials { place: place(registry), username, password })
+    Some(Credentials { secret: secret.to_owned(), place: place(registry), username, password })
 }
 
 /// A registry as secrets name it, as host and path: the scheme and the protocol's version do not count.

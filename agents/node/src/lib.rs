@@ -32,6 +32,7 @@ mod pods;
 mod preflight;
 mod pressure;
 mod probes;
+mod pulled;
 mod quantity;
 mod register;
 mod retry;

@@ -24,6 +24,8 @@ use crate::{
     ledger::{Ledger, Standing},
     objects::ObjectCache,
     pressure,
+    probes::Tally,
+    pulled::PulledImages,
     sysctls::Sysctls,
 };
 
@@ -39,7 +41,9 @@ pub struct NodeContext {
     pub allocatable: BTreeMap<String, String>,
     /// Every pod that is here, as its worker last saw it.
     pub pods: Pods,
+    pub probes: Tally,
     pub images_changed: Arc<Notify>,
+    pub pulled: Arc<PulledImages>,
     pub sysctls: Sysctls,
 }
 

@@ -22,7 +22,10 @@ use tokio::{
 };
 
 use crate::{
-    containers::{Answer, Command, Containers, Credentials, Image, ImageConfig, Limits, Refusal, RefusalKind, Session},
+    containers::{
+        Answer, Command, Containers, Credentials, Image, ImageConfig, Limits, PulledImage, Refusal, RefusalKind,
+        Session,
+    },
     error::NodeError,
     keyring,
 };
@@ -205,8 +208,11 @@ impl Containers for RuntimeContainers {
         Box::pin(async move { Ok(self.runtime.images().resolve(reference).await?.map(image)) })
     }
 
-    fn pull<'a>(&'a self, reference: &'a str, credentials: &'a [Credentials]) -> Answer<'a, Image> {
-        Box::pin(async move { Ok(image(keyring::pull(self.runtime.images(), reference, credentials).await?)) })
+    fn pull<'a>(&'a self, reference: &'a str, credentials: &'a [Credentials]) -> Answer<'a, PulledImage> {
+        Box::pin(async move {
+            let (pulled, by) = keyring::pull(self.runtime.images(), reference, credentials).await?;
+            Ok(PulledImage { image: image(pulled), by: by.cloned() })
+        })
     }
 
     fn import<'a>(&'a self, name: Option<&'a str>, archive: Box<dyn AsyncRead + Send + Unpin>) -> Answer<'a, Image> {

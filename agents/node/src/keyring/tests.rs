@@ -53,7 +53,8 @@ fn credentials_are_for_hosts_and_paths() {
         (&stars, &long, false),
     ];
     for (place, image, expected) in table {
-        let all = [Credentials { place: place.into(), username: String::new(), password: String::new() }];
+        let (secret, username, password) = (String::new(), String::new(), String::new());
+        let all = [Credentials { secret, place: place.into(), username, password }];
         assert_eq!(!for_image(&all, &ImageName::parse(image).unwrap()).is_empty(), expected, "{place} for {image}");
     }
 }
@@ -151,7 +152,8 @@ async fn a_private_image_is_had_with_the_secret_that_is_for_it() {
     let scratch = tempfile::tempdir().unwrap();
     let images = ImageStore::open(scratch.path()).await.unwrap();
     for owner in ["ada", "bob"] {
-        pull(&images, &format!("{host}/{owner}/image:1"), &keyring.credentials).await.unwrap();
+        let pulled = pull(&images, &format!("{host}/{owner}/image:1"), &keyring.credentials).await;
+        assert_eq!(pulled.unwrap().1.map(|by| by.username.as_str()), Some(owner));
     }
     let error = pull(&images, &format!("{host}/eve/image:1"), &keyring.credentials).await.unwrap_err();
     assert_eq!(error.kind(), ImageErrorKind::Unauthorized);

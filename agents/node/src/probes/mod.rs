@@ -5,9 +5,10 @@ mod check;
 pub mod exec;
 mod grpc;
 mod http;
+mod tally;
 mod threshold;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{Container, Pod, Probe};
 use tokio::sync::mpsc;
@@ -16,6 +17,7 @@ use self::threshold::Threshold;
 pub use self::{
     check::{Checker, Outcome},
     http::{HttpRequest, get as http_get},
+    tally::{Count, Tally},
 };
 use crate::{
     clock::{self, Millis},
@@ -72,6 +74,7 @@ pub struct Prober {
     /// What is known already, from before this agent started.
     pub known: Option<bool>,
     pub checker: Checker,
+    pub count: Count,
     pub events: Events,
     pub verdicts: mpsc::Sender<Verdict>,
 }
@@ -92,7 +95,9 @@ impl Prober {
         );
         loop {
             ticks.tick().await;
+            let began = Instant::now();
             let outcome = self.check().await;
+            self.count.note(&outcome, began.elapsed());
             let healthy = outcome.is_healthy();
             self.tell(outcome);
             if let Some(healthy) = threshold.count(healthy) {

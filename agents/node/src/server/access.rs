@@ -42,7 +42,7 @@ pub async fn decide(
 /// The subresource of the node that is asked for, where that is figures.
 fn figures(route: &Route) -> Option<&'static str> {
     match route {
-        Route::Metrics | Route::Resource | Route::Cadvisor => Some("metrics"),
+        Route::Metrics | Route::Resource | Route::Cadvisor | Route::Probes => Some("metrics"),
         Route::Summary => Some("stats"),
         Route::Health
         | Route::Pods

@@ -12,6 +12,7 @@ use crate::{
     containers::{Answer, Command, Image, Refusal, Session},
     disk::Written,
     load::Load,
+    probes::Tally,
 };
 
 pub trait Backend: Send + Sync + 'static {
@@ -30,6 +31,8 @@ pub trait Backend: Send + Sync + 'static {
     fn attach<'a>(&'a self, place: &'a Place, stdin: bool) -> Answer<'a, Session>;
     /// A connection to a port on the pod's loopback.
     fn connect<'a>(&'a self, pod: &'a Pod, port: u16) -> Answer<'a, Box<dyn Connection>>;
+    /// How the probes of its pods have gone.
+    fn probes(&self) -> Tally;
     fn load(&self) -> Result<Load, Refusal>;
     /// What the pod has on the node's disk; takes its time.
     fn written<'a>(&'a self, pod: &'a Pod) -> Answer<'a, Written>;

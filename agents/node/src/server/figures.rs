@@ -56,8 +56,19 @@ pub fn metrics(backend: &dyn Backend) -> Result<Response<Body>, Refused> {
     registry.register("kubelet_running_pods", "Pods that run", running);
     registry.register("kubelet_running_containers", "Containers by state", states);
     registry.register("kontiki_node_pods", "Pods bound to this node by phase", phases);
+    exposed(&registry)
+}
+
+/// `/metrics/probes`.
+pub fn probes(backend: &dyn Backend) -> Result<Response<Body>, Refused> {
+    let mut registry = Registry::default();
+    backend.probes().register(&mut registry);
+    exposed(&registry)
+}
+
+fn exposed(registry: &Registry) -> Result<Response<Body>, Refused> {
     let mut text = String::new();
-    encode(&mut text, &registry).map_err(|error| failure::internal(&error))?;
+    encode(&mut text, registry).map_err(|error| failure::internal(&error))?;
     Ok(body::full("application/openmetrics-text; version=1.0.0; charset=utf-8", text))
 }
 

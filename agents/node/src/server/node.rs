@@ -16,6 +16,7 @@ use crate::{
     load::Load,
     node::NodeContext,
     pod::PodId,
+    probes::Tally,
     reviews,
     spec::attempt_of,
     volumes,
@@ -28,6 +29,10 @@ impl Backend for NodeContext {
 
     fn pods(&self) -> Vec<Arc<Pod>> {
         self.pods.all()
+    }
+
+    fn probes(&self) -> Tally {
+        self.probes.clone()
     }
 
     fn pod(&self, namespace: &str, name: &str) -> Option<Arc<Pod>> {

@@ -11,6 +11,7 @@ pub enum Route {
     Metrics,
     Resource,
     Cadvisor,
+    Probes,
     Summary,
     ListImages,
     ImportImage,
@@ -51,6 +52,7 @@ pub fn route(method: &Method, path: &str) -> Result<Route, NoRoute> {
         ["metrics"] => (Route::Metrics, read),
         ["metrics", "resource"] => (Route::Resource, read),
         ["metrics", "cadvisor"] => (Route::Cadvisor, read),
+        ["metrics", "probes"] => (Route::Probes, read),
         ["stats", "summary"] => (Route::Summary, read),
         ["images"] => match *method {
             Method::POST => (Route::ImportImage, &[Method::POST][..]),
@@ -89,6 +91,7 @@ mod tests {
             ("GET", "/stats/summary", Ok(Route::Summary)),
             ("GET", "/metrics/resource", Ok(Route::Resource)),
             ("GET", "/metrics/cadvisor", Ok(Route::Cadvisor)),
+            ("GET", "/metrics/probes", Ok(Route::Probes)),
             ("GET", "/stats", Err(NoRoute::Path)),
             ("GET", "/", Err(NoRoute::Path)),
             ("GET", "/images", Ok(Route::ListImages)),

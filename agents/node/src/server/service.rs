@@ -104,6 +104,7 @@ impl Service {
             Route::Pods => Ok(figures::pods(&*backend)),
             Route::Metrics => figures::metrics(&*backend),
             Route::Resource => Ok(usage::metrics(&*backend).await),
+            Route::Probes => figures::probes(&*backend),
             Route::Cadvisor => Ok(usage::cadvisor(&*backend).await),
             Route::Summary => Ok(usage::summary(&*backend, query).await),
             Route::ListImages => images::list(&*backend).await,

@@ -26,6 +26,8 @@ use crate::{
     node::{NodeContext, Pods},
     objects::ObjectCache,
     pods::Dispatcher,
+    probes::Tally,
+    pulled::PulledImages,
 };
 
 const NODE: &str = "here";
@@ -87,7 +89,9 @@ impl Cluster {
             allocatable: facts.allocatable_text(),
             pods: Pods::new(facts.allocatable_text()),
             sysctls: Default::default(),
+            probes: Tally::default(),
             images_changed: Arc::default(),
+            pulled: Arc::new(PulledImages::open(self.state_dir.path()).unwrap()),
             client,
             config,
             containers: self.runtime.clone(),

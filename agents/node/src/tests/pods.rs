@@ -1,8 +1,10 @@
 //! What users see of their pods.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use super::{Cluster, NODE, running};
+use crate::containers::Credentials;
 
 fn state(pod: &Value) -> &Value {
     &pod["status"]["containerStatuses"][0]["state"]
@@ -169,6 +171,41 @@ async fn images_that_cannot_be_had_are_told_in_kubernetes_words() {
     }
     cluster.until("a", waits("ImagePullBackOff")).await;
     cluster.api.event("BackOff: Back-off pulling image \"nope:1\"").await;
+}
+
+#[tokio::test]
+async fn an_image_that_another_ones_secret_got_is_asked_for_anew() {
+    let cluster = Cluster::new();
+    let agent = cluster.start();
+    let secret = |name: &str, password: &str| {
+        let auths = json!({"auths": {"docker.io": {"username": "me", "password": password}}});
+        let data = json!({".dockerconfigjson": STANDARD.encode(auths.to_string())});
+        json!({"metadata": {"name": name, "namespace": "n"}, "data": data})
+    };
+    for (name, password) in [("own", "secret"), ("other", "guess")] {
+        cluster.api.create("secrets", secret(name, password));
+    }
+    let own = Credentials {
+        secret: "own".into(),
+        place: "docker.io".into(),
+        username: "me".into(),
+        password: "secret".into(),
+    };
+    agent.node.pulled.begin("web:1").unwrap().unwrap().done("sha256:web", Some(&own)).unwrap();
+    let pod = |name: &str, policy: &str, secret: &str| {
+        let mut spec = one(json!({"imagePullPolicy": policy}));
+        spec["imagePullSecrets"] = json!([{"name": secret}]);
+        cluster.pod(name, spec);
+    };
+    pod("own", "IfNotPresent", "own");
+    cluster.until("own", running).await;
+    pod("other", "IfNotPresent", "other");
+    cluster.until("other", waits("ErrImagePull")).await;
+    pod("never", "Never", "other");
+    cluster.until("never", waits("ErrImageNeverPull")).await;
+    let message = "ErrImageNeverPull: Container image \"web:1\" is present with pull policy of Never but does not have the \
+                   proper credentials to access the image";
+    cluster.api.event(message).await;
 }
 
 #[tokio::test]

@@ -19,7 +19,10 @@ use tokio::{
 
 use crate::{
     clock,
-    containers::{Answer, Command, Containers, Credentials, Image, ImageConfig, Limits, Refusal, RefusalKind, Session},
+    containers::{
+        Answer, Command, Containers, Credentials, Image, ImageConfig, Limits, PulledImage, Refusal, RefusalKind,
+        Session,
+    },
 };
 
 pub struct FakeRuntime {
@@ -306,7 +309,7 @@ impl Containers for FakeRuntime {
         })
     }
 
-    fn pull<'a>(&'a self, reference: &'a str, _: &'a [Credentials]) -> Answer<'a, Image> {
+    fn pull<'a>(&'a self, reference: &'a str, _: &'a [Credentials]) -> Answer<'a, PulledImage> {
         Box::pin(async move { Err(Refusal::new(RefusalKind::NotFound, format!("{reference} is not in its registry"))) })
     }
 

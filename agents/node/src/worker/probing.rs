@@ -61,6 +61,7 @@ impl Worker {
             let Some(checker) = self.checker(&container, attempt) else { continue };
             let Some(probe) = kind.of(&checker.container).cloned() else { continue };
             let prober = Prober {
+                count: self.node.probes.of(&self.pod, &container, kind),
                 pod: Arc::clone(&self.pod),
                 container,
                 attempt,

@@ -209,6 +209,7 @@ impl Start {
         }
         let puller = Puller {
             containers: &self.node.containers,
+            pulled: &self.node.pulled,
             events: &self.node.events,
             pod: &self.pod,
             credentials: &keyring.credentials,

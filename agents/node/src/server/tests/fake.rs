@@ -24,6 +24,7 @@ use crate::{
     containers::{Answer, Command, Image, Refusal, RefusalKind, Session},
     disk::{ContainerBytes, Written},
     load::{Disk, Load, Memory},
+    probes::Tally,
     server::{
         access::Verdict,
         backend::{Archive, Backend, Connection, Place},
@@ -56,6 +57,10 @@ impl Fake {
 impl Backend for Fake {
     fn node_name(&self) -> &str {
         "node-1"
+    }
+
+    fn probes(&self) -> Tally {
+        Tally::default()
     }
 
     fn pods(&self) -> Vec<Arc<Pod>> {

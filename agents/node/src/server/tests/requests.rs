@@ -49,6 +49,7 @@ async fn figures_are_for_whoever_shows_a_token_that_may_get_them() {
         ("/metrics/resource", "Bearer reader", 200),
         ("/metrics", "bearer  reader", 200),
         ("/metrics/cadvisor", "Bearer reader", 200),
+        ("/metrics/probes", "Bearer reader", 200),
         ("/stats/summary", "Bearer reader", 403),
         ("/metrics/resource", "Bearer somebody", 403),
         ("/metrics/resource", "Bearer forged", 401),
