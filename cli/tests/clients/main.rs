@@ -1,5 +1,5 @@
 //! Other people's clients, unmodified, against one whole cluster: Python's `kubernetes` and `kopf`, JavaScript's
-//! `@kubernetes/client-node`, Rust's `kube`, Helm and kubectl in several releases. This machine's own kubectl is everywhere in the
+//! `@kubernetes/client-node`, Rust's `kube`, Helm and kubectl in several releases, and what Argo CD reads schemas with. This machine's own kubectl is everywhere in the
 //! room next door.
 
 #![allow(clippy::unwrap_used)]
@@ -8,6 +8,7 @@
 #[path = "../cluster/harness.rs"]
 mod harness;
 
+mod argo;
 mod gatekeeper;
 mod helm;
 mod interpreters;
@@ -25,6 +26,7 @@ use crate::harness::{Cluster, able};
 type Client = (&'static str, fn(&Cluster));
 
 static CLIENTS: &[Client] = &[
+    ("Argo CD's schemas", argo::reads_schemas),
     ("Helm 3", helm::three),
     ("Helm 4", helm::four),
     ("kopf", operator::runs),

@@ -30,6 +30,8 @@ const PACKAGES: &[(&str, Need, &str)] = &[
     ("libseccomp2", Need::Run, "the same library at run time"),
     ("busybox-static", Need::Test, "the container image of the examples and tests"),
     ("curl", Need::Test, "asks a Service as a user would"),
+    ("golang-go", Need::Test, "builds what reads schemas as Argo CD does"),
+    ("golang-k8s-kube-openapi-dev", Need::Test, "its libraries"),
     ("docker-registry", Need::Test, "images are pulled from it, on loopback"),
     ("nftables", Need::Test, "looks for rules left behind"),
     ("strace", Need::Test, "makes a server's syncs fail, as a dying disk does"),
