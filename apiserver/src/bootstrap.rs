@@ -287,6 +287,7 @@ pub(crate) fn own_request(method: Method, body: String) -> ApiRequest {
             groups: vec![MASTERS.to_owned(), AUTHENTICATED.to_owned()],
             ..Identity::default()
         },
+        real: None,
         from: None,
         request_id: uuid::Uuid::new_v4().to_string(),
         at: None,

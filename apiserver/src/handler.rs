@@ -175,11 +175,11 @@ impl Handler {
         let asks = asks?;
         let allowed = bounds::time_allowed(&query, asks.is_long())?;
         self.core.knows_enough(&asks.info.target)?;
-        let real = self
-            .authenticate(&asks.info, &incoming.caller, (&incoming.headers, &incoming.path), &request_id, noted)
-            .await?;
+        let asked = asks.judged().unwrap_or(&asks.info);
+        let real =
+            self.authenticate(asked, &incoming.caller, (&incoming.headers, &incoming.path), &request_id, noted).await?;
         let wanted = authn::requested(&incoming.headers)?;
-        let mut identity = self.act(&real, wanted.as_ref(), &asks.info, noted).await?;
+        let mut identity = self.act(&real, wanted.as_ref(), asked, noted).await?;
         if asks.is_queued() {
             self.seat(&asks.info, &identity, &query, allowed, noted).await?;
         }
@@ -215,6 +215,7 @@ impl Handler {
                 body,
                 upgrade: incoming.upgrade.take(),
                 identity,
+                real: wanted.is_some().then(|| Arc::new(real)),
                 from: incoming.caller.address(),
                 request_id,
                 at: None,

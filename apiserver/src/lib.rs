@@ -28,6 +28,7 @@ pub mod limits;
 mod metrics;
 pub mod negotiate;
 mod openapi;
+mod parts;
 mod paths;
 pub mod peers;
 pub mod pki;

@@ -71,6 +71,8 @@ pub struct ApiRequest {
     /// Set when the client asked to switch protocols and the connection can.
     pub upgrade: Option<OnUpgrade>,
     pub identity: Identity,
+    /// Who makes it, where that is somebody else.
+    pub real: Option<Arc<Identity>>,
     /// From where it came, if over a network.
     pub from: Option<IpAddr>,
     /// `Audit-Id` of the answer.
@@ -173,6 +175,7 @@ impl ApiRequest {
             body: RequestBody::Bytes(body.clone()),
             upgrade: None,
             identity: self.identity.clone(),
+            real: self.real.clone(),
             from: self.from,
             request_id: self.request_id.clone(),
             at: self.at,

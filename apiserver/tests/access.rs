@@ -310,6 +310,120 @@ fn within_constraints_nobody_becomes_more_than_whom_they_name() {
     });
 }
 
+/// A way around is no way around: what a transaction does is asked of both.
+#[test]
+fn within_constraints_a_transaction_is_what_it_does() {
+    run(async {
+        let server = Running::start().await;
+        let mut admin = server.admin().await;
+        let token = admin.service_account("robot").await;
+        let mut robot = server.bearer(&token).await;
+        let rules = json!([
+            {"verbs": ["impersonate:user-info"], "apiGroups": ["authentication.k8s.io"], "resources": ["users"]},
+            {"verbs": ["impersonate-on:user-info:create"], "apiGroups": ["*"], "resources": ["*"]},
+        ]);
+        make(&mut admin, "clusterroles", &json!({"metadata": {"name": "actor"}, "rules": rules})).await;
+        let subject = json!([{"kind": "ServiceAccount", "name": "robot", "namespace": "default"}]);
+        let bound = json!({"metadata": {"name": "actor"}, "roleRef": {"kind": "ClusterRole", "name": "actor"}, "subjects": subject});
+        make(&mut admin, "clusterrolebindings", &bound).await;
+        make(&mut admin, "clusterroles", &role("writer", &["create", "delete"], &["configmaps"])).await;
+        make(&mut admin, "clusterrolebindings", &binding("writer", "ClusterRole", "writer", "jane")).await;
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m", "namespace": "default"}});
+        let target = json!({"apiVersion": "v1", "kind": "ConfigMap", "namespace": "default", "name": "m"});
+        for (operation, code, words) in [
+            (json!({"verb": "create", "object": map}), 200, "created"),
+            (json!({"verb": "delete", "target": target}), 403, "cannot impersonate-on:user-info:delete resource"),
+        ] {
+            let body = json!({"kind": "Transaction", "apiVersion": "kontiki.dev/v1", "operations": [operation]});
+            let request = Request::post("/apis/kontiki.dev/v1/transactions").header("impersonate-user", "jane");
+            let request = request.header(header::CONTENT_TYPE, "application/json");
+            let answer = read(robot.send(request.body(Full::new(body.to_string().into())).unwrap()).await).await;
+            assert_eq!(answer.status.as_u16(), code, "{}", answer.text());
+            assert!(answer.text().contains(words), "{}", answer.text());
+        }
+        server.stop().await;
+    });
+}
+
+/// A policy reads its parameters as the server, and tells its author of them.
+#[test]
+fn who_writes_a_policy_may_read_what_it_reads() {
+    const GROUP: &str = "/apis/admissionregistration.k8s.io/v1";
+    run(async {
+        let server = Running::start().await;
+        let mut admin = server.admin().await;
+        let rules = json!([{"verbs": ["*"], "apiGroups": ["admissionregistration.k8s.io"], "resources": ["*"]}]);
+        make(&mut admin, "clusterroles", &json!({"metadata": {"name": "policies"}, "rules": rules})).await;
+        make(&mut admin, "clusterrolebindings", &binding("policies", "ClusterRole", "policies", "writer")).await;
+        let about =
+            json!({"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]});
+        let secret = json!({"apiVersion": "v1", "kind": "Secret"});
+        let by_name = json!({"namespace": "kube-system", "name": "token", "parameterNotFoundAction": "Allow"});
+        let all = json!({"namespace": "kube-system", "selector": {}, "parameterNotFoundAction": "Allow"});
+        let writer: (&str, &[&str]) = ("writer", &[]);
+        let told = "user &{writer  [system:authenticated] map[]}";
+        for (kind, plural, more) in [
+            (
+                "ValidatingAdmissionPolicy",
+                "validatingadmissionpolicies",
+                json!({"validations": [{"expression": "true"}]}),
+            ),
+            (
+                "MutatingAdmissionPolicy",
+                "mutatingadmissionpolicies",
+                json!({
+                    "mutations": [{"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": "Object{}"}}], "reinvocationPolicy": "Never",
+                }),
+            ),
+        ] {
+            let policies = format!("{GROUP}/{plural}");
+            let bindings = format!("{GROUP}/{}policybindings", plural.trim_end_matches("policies"));
+            let policy = |name: &str, parameters: &Value| {
+                let mut spec = more.clone();
+                spec["matchConstraints"] = json!({"resourceRules": [about]});
+                spec["paramKind"] = parameters.clone();
+                json!({"metadata": {"name": name}, "spec": spec})
+            };
+            let bound = |name: &str, reference: &Value| {
+                let mut spec = json!({"policyName": "p", "paramRef": reference});
+                if kind.starts_with("Validating") {
+                    spec["validationActions"] = json!(["Warn"]);
+                }
+                json!({"metadata": {"name": name}, "spec": spec})
+            };
+            let free = sent(&mut admin, writer, Method::POST, &policies, &policy("free", &Value::Null)).await;
+            assert_eq!(free.status, 201, "{}", free.text());
+            let refused = sent(&mut admin, writer, Method::POST, &policies, &policy("p", &secret)).await;
+            let expected = format!(
+                "{kind}.admissionregistration.k8s.io \"p\" is invalid: spec.paramKind: Forbidden: {told} must have \"get\" \
+                 permission on all objects of the referenced paramKind (kind=Secret, apiVersion=v1)"
+            );
+            assert_eq!((refused.status.as_u16(), refused.message()), (422, expected));
+            assert_eq!(admin.post(&policies, &policy("p", &secret)).await.status, 201);
+            // Who leaves the parameters as they are may change the rest.
+            let patch = json!({"spec": {"failurePolicy": "Ignore"}});
+            let patched = sent(&mut admin, writer, Method::PATCH, &format!("{policies}/p"), &patch).await;
+            assert_eq!(patched.status, 200, "{}", patched.text());
+            let refused = sent(&mut admin, writer, Method::POST, &bindings, &bound("b", &by_name)).await;
+            let expected = format!("{told} does not have \"get\" permission on the object referenced by paramRef");
+            assert!(refused.status == 422 && refused.message().ends_with(&expected), "{}", refused.text());
+            let one =
+                json!([{"verbs": ["get"], "apiGroups": [""], "resources": ["secrets"], "resourceNames": ["token"]}]);
+            let one = json!({"metadata": {"name": kind.to_lowercase()}, "rules": one});
+            make(&mut admin, "namespaces/kube-system/roles", &one).await;
+            let given = binding(&kind.to_lowercase(), "Role", &kind.to_lowercase(), "writer");
+            make(&mut admin, "namespaces/kube-system/rolebindings", &given).await;
+            let made = sent(&mut admin, writer, Method::POST, &bindings, &bound("b", &by_name)).await;
+            assert_eq!(made.status, 201, "{}", made.text());
+            let refused = sent(&mut admin, writer, Method::POST, &bindings, &bound("c", &all)).await;
+            assert_eq!(refused.status, 422, "{}", refused.text());
+            let given = format!("{RBAC}/namespaces/kube-system/rolebindings/{}", kind.to_lowercase());
+            assert_eq!(admin.call(Method::DELETE, &given, "").await.status, 200);
+        }
+        server.stop().await;
+    });
+}
+
 #[test]
 fn what_was_taken_from_the_default_roles_is_back_after_a_restart() {
     run(async {

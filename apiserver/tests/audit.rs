@@ -125,6 +125,60 @@ fn requests_are_recorded_as_far_as_the_policy_says() {
     });
 }
 
+/// A way around the policy would be a way around those who watch the file.
+#[test]
+fn what_goes_by_other_ways_is_recorded_as_what_it_is() {
+    const OWN: &str = "/apis/kontiki.dev/v1";
+    run(async {
+        let server = start(1).await;
+        let mut admin = server.admin().await;
+        let id = |answer: &wire::Answer| answer.headers["audit-id"].to_str().unwrap().to_owned();
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"a": "b"}});
+        let secret = json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "stringData": {"password": "hunter2-in-the-clear"},
+        });
+        let transaction = |operations: Value| json!({"kind": "Transaction", "apiVersion": "kontiki.dev/v1", "operations": operations});
+        let both = json!([{"verb": "create", "object": map}, {"verb": "apply", "object": secret}]);
+        let done = admin.post(&format!("{OWN}/transactions"), &transaction(both.clone())).await;
+        assert_eq!(done.status, 200, "{}", done.text());
+        let failed = id(&admin.post(&format!("{OWN}/transactions"), &transaction(both)).await);
+        let mut robot = server.bearer(&admin.service_account("robot").await).await;
+        let one = json!([{"verb": "create", "object": secret}]);
+        let refused = id(&robot.post(&format!("{OWN}/transactions"), &transaction(one)).await);
+        let history = id(&admin.get(&format!("{OWN}/history{SECRETS}/s?objects=true")).await);
+        let request = Request::get(format!("{OWN}/events?resource=secrets&from=start")).body(Full::default()).unwrap();
+        let followed = admin.send(request).await.headers()["audit-id"].to_str().unwrap().to_owned();
+        drop(admin);
+        let done = id(&done);
+        let (events, text) = recorded(server).await;
+        assert!(!text.contains("hunter2") && !text.contains("aHVudGVyMi"), "no Secret's content");
+
+        let told = |id: &str, resource: &str| -> Vec<Value> {
+            let of_it = of(&events, id).into_iter().filter(|event| event["objectRef"]["resource"] == resource);
+            of_it.cloned().collect()
+        };
+        let [received, complete] = &told(&done, "configmaps")[..] else { panic!("{text}") };
+        assert_eq!((&received["stage"], &complete["stage"]), (&json!("RequestReceived"), &json!("ResponseComplete")));
+        assert_eq!((&complete["verb"], &complete["responseStatus"]["code"]), (&json!("create"), &json!(201)));
+        assert_eq!((&complete["requestObject"], &complete["responseObject"]["data"]), (&map, &json!({"a": "b"})));
+        assert_eq!(complete["annotations"]["authorization.k8s.io/decision"], "allow");
+        let [_, complete] = &told(&done, "secrets")[..] else { panic!("{text}") };
+        assert_eq!((&complete["verb"], &complete["objectRef"]["name"]), (&json!("patch"), &json!("s")));
+        for resource in ["configmaps", "secrets"] {
+            let [_, complete] = &told(&failed, resource)[..] else { panic!("{text}") };
+            assert_eq!(complete["responseStatus"]["code"], 409, "all of it failed: {complete}");
+        }
+        let [_, complete] = &told(&refused, "secrets")[..] else { panic!("{text}") };
+        assert_eq!(complete["annotations"]["authorization.k8s.io/decision"], "forbid", "{complete}");
+        assert_eq!(complete["responseStatus"]["code"], 403);
+        let [_, complete] = &told(&history, "secrets")[..] else { panic!("{text}") };
+        let reference = json!({"resource": "secrets", "namespace": "default", "name": "s", "apiVersion": "v1"});
+        assert_eq!((&complete["verb"], &complete["objectRef"]), (&json!("get"), &reference));
+        let [_, complete] = &told(&followed, "secrets")[..] else { panic!("{text}") };
+        assert_eq!(complete["verb"], "watch");
+    });
+}
+
 #[test]
 fn what_pod_security_finds_is_recorded() {
     run(async {

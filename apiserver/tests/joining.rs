@@ -25,6 +25,9 @@ fn nobody_gets_a_certificate_for_an_address_that_is_another_s() {
         let told = admin.call(Method::PUT, &format!("{NODES}/there/status"), node.to_string()).await;
         assert_eq!(told.status, 200, "{}", told.text());
 
+        let range = json!({"metadata": {"name": "more"}, "spec": {"cidrs": ["10.97.0.0/16"]}});
+        let made = admin.post("/apis/networking.k8s.io/v1/servicecidrs", &range).await;
+        assert_eq!(made.status, 201, "{}", made.text());
         let token = server.api.core().join_tokens.agent.to_string();
         let requests = serde_json::to_value(NodeKeys::make().unwrap().requests().unwrap()).unwrap();
         let table = [
@@ -33,6 +36,29 @@ fn nobody_gets_a_certificate_for_an_address_that_is_another_s() {
             ("n1", "127.0.0.1", 200, ""),
             ("n1", "127.0.0.2", 400, "127.0.0.2 is a server's address: a node has it only if it asks from there"),
             ("n1", "192.0.2.7", 400, "192.0.2.7 is a server's address: a node has it only if it asks from there"),
+            // The same in IPv6 clothes, which clients take for the same.
+            (
+                "n1",
+                "::ffff:192.0.2.7",
+                400,
+                "192.0.2.7 is a server's address: a node has it only if it asks from there",
+            ),
+            ("n1", "::ffff:10.96.0.1", 400, "10.96.0.1 is a Service's address, not a node's"),
+            (
+                "n1",
+                "::ffff:127.0.0.2",
+                400,
+                "127.0.0.2 is a server's address: a node has it only if it asks from there",
+            ),
+            // Of a further range of Services.
+            ("n1", "10.97.3.4", 400, "10.97.3.4 is a Service's address, not a node's"),
+            ("web.default.svc", "198.51.100.1", 400, "\"web.default.svc\" cannot be a node's name"),
+            (
+                "web.default.svc.Cluster.local",
+                "198.51.100.1",
+                400,
+                "\"web.default.svc.Cluster.local\" cannot be a node's name",
+            ),
             ("n1", "10.96.0.1", 400, "10.96.0.1 is a Service's address, not a node's"),
             ("n1", "0.0.0.0", 400, "0.0.0.0 is no machine's address"),
             ("n1", "224.0.0.1", 400, "224.0.0.1 is no machine's address"),

@@ -175,6 +175,9 @@ fn what_is_no_transaction_is_refused() {
             let answer = admin.post(PATH, &body).await;
             assert!(answer.status == code && answer.message().contains(why), "{}", answer.text());
         }
+        let binding = json!({
+            "apiVersion": "v1", "kind": "Binding", "metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n"},
+        });
         let cases = [
             (vec![json!({"verb": "frob"})], 400, "verb: Unsupported value: \"frob\": supported values: \"apply\","),
             (vec![json!(["create", map("a", json!({}))])], 400, "cannot unmarshal array into Go value"),
@@ -193,6 +196,8 @@ fn what_is_no_transaction_is_refused() {
                 "operations[1] and operations[0] both write",
             ),
             (vec![apply(map("", json!({})))], 400, "metadata.name: Required value"),
+            // An act on another object, which is stored nowhere.
+            (vec![json!({"verb": "create", "object": binding})], 405, "the server does not allow this method"),
             (
                 (0..=1000).map(|n| apply(map(&format!("m{n}"), json!({})))).collect(),
                 413,

@@ -166,6 +166,10 @@ pub enum Grants {
     Rules,
     /// In the role that `roleRef` names.
     Role,
+    /// A policy reads objects of its `paramKind`.
+    Parameters,
+    /// A binding has a policy, of this resource, read what its `paramRef` names.
+    ParametersOf(&'static str),
 }
 
 /// Names of a kind that cannot be deleted, and what whoever tries is told.

@@ -85,17 +85,19 @@ pub(crate) fn may_give(call: &Call<'_>, view: &View<'_>, new: &Value, old: Optio
         grants,
         author: &call.request.identity,
         of: call.resource(),
+        kind: call.group_kind(),
+        kinds: view.kinds(call.core),
         namespace: call.namespace(),
         path_name: call.route.name.as_deref().unwrap_or_default(),
         new,
         old,
     };
     // As this write will find it: another operation of the same transaction may have made it.
-    let role = |key: &Key| {
+    let stored = |key: &Key| {
         let stored = view.get(key).map_err(|error| read_failed(&error))?;
         stored.as_ref().map(object::open).transpose()
     };
-    authz::check_escalation(call.core, &giving, role).map_err(Refusal::Judged)
+    authz::check_escalation(call.core, &giving, stored).map_err(Refusal::Judged)
 }
 
 /// A write of a node agent must be about what is its own.

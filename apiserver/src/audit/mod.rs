@@ -40,7 +40,7 @@ use self::{
 use crate::{
     authz::Decision,
     content,
-    request::{ApiResponse, Identity},
+    request::{ApiRequest, ApiResponse, Identity},
     route::{self, RequestInfo},
 };
 
@@ -123,6 +123,18 @@ impl Audit {
         Some(Entry { audit, head, plan, acts_as: None, sent: None, outcome: None, ended: false })
     }
 
+    /// The same of one of several things that a request asks for.
+    pub fn begin_part(self: &Arc<Self>, request: &ApiRequest, part: &RequestInfo) -> Option<Entry> {
+        let ApiRequest { path, raw_query, headers, from, real, identity, request_id, .. } = request;
+        let arrived = Arrived::new(path, raw_query, headers, *from);
+        let mut entry = self.begin(arrived, part, real.as_deref().unwrap_or(identity), request_id)?;
+        if real.is_some() {
+            entry.acts_as(identity);
+        }
+        entry.received();
+        Some(entry)
+    }
+
     /// Writes what was recorded, and ends. Blocks.
     pub fn close(&self) {
         self.sink.close();
@@ -193,6 +205,15 @@ impl Entry {
         let media = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let media = media.and_then(|media| media.split(';').next()).unwrap_or_default().to_owned();
         self.put(Stage::ResponseComplete, Utc::now(), Some(outcome), bytes.map(|bytes| Payload { media, bytes }));
+    }
+
+    /// One of several things is done, or failed. The object is what it is told as, in JSON.
+    pub fn ended(mut self, code: u16, failed: Option<&Status>, object: Option<Bytes>) {
+        self.ended = true;
+        let outcome = failed.map_or_else(|| Outcome::of(code), Outcome::failed);
+        let told = object.filter(|_| self.plan.level >= Level::RequestResponse);
+        let answered = told.map(|bytes| Payload { media: "application/json".to_owned(), bytes });
+        self.put(Stage::ResponseComplete, Utc::now(), Some(outcome), answered);
     }
 
     fn put(&self, stage: Stage, at: DateTime<Utc>, outcome: Option<Outcome>, answered: Option<Payload>) {

@@ -1,12 +1,12 @@
 //! Nobody gives what they do not hold: who writes a role holds its rules, or may `escalate`; who binds one holds its
-//! rules, or may `bind` it.
+//! rules, or may `bind` it; who writes a policy may read what it reads.
 
-use kontiki_kinds::Grants;
+use kontiki_kinds::{Grants, Kinds};
 use kontiki_model::{Key, Status};
 use serde_json::Value;
 
 use super::{
-    Question, cover, decide, holding,
+    Question, cover, decide, holding, parameters,
     rbac::{GROUP, RoleRef, told},
     rule::Rule,
 };
@@ -24,17 +24,21 @@ pub(crate) struct Giving<'a> {
     pub author: &'a Identity,
     /// The object's resource, its namespace (empty: the cluster) and the name in the request's path.
     pub of: Qualified<'static>,
+    /// Its kind.
+    pub kind: Qualified<'static>,
+    /// What is served where it is written.
+    pub kinds: Kinds,
     pub namespace: &'a str,
     pub path_name: &'a str,
     pub new: &'a Value,
     pub old: Option<&'a Value>,
 }
 
-/// `role` finds the role that a binding names.
+/// `stored` finds the role or the policy that a binding names.
 pub(crate) fn check(
     core: &Core,
     giving: &Giving<'_>,
-    role: impl Fn(&Key) -> Result<Option<Value>, Status>,
+    stored: impl Fn(&Key) -> Result<Option<Value>, Status>,
 ) -> Result<(), Status> {
     if giving.author.in_group(MASTERS) || giving.old.is_some_and(|old| only_bookkeeping(giving.new, old)) {
         return Ok(());
@@ -58,11 +62,13 @@ pub(crate) fn check(
             if giving.may(core, "bind", resource, &reference.name)? {
                 return Ok(());
             }
-            let given = role(&reference.key(giving.namespace))?;
+            let given = stored(&reference.key(giving.namespace))?;
             let of = Qualified { group: GROUP, resource };
             let given = given.ok_or_else(|| failure::not_found(of, &reference.name))?;
             giving.held(core, &Rule::list(&given))
         }
+        Grants::Parameters => parameters::of_policy(core, giving),
+        Grants::ParametersOf(policies) => parameters::of_binding(core, giving, policies, stored),
     }
 }
 

@@ -10,6 +10,7 @@ mod defaults;
 mod escalation;
 mod impersonation;
 mod node;
+mod parameters;
 mod rbac;
 mod reconcile;
 mod references;

@@ -132,7 +132,7 @@ fn own_node(node: &str, writing: &Writing<'_>) -> Result<(), String> {
 }
 
 fn same(new: &Value, old: &Value) -> bool {
-    let empty = |value: &Value| value.as_array().is_none_or(Vec::is_empty);
+    let empty = |value: &Value| value.is_null() || value.as_array().is_some_and(Vec::is_empty);
     new == old || empty(new) && empty(old)
 }
 
@@ -183,11 +183,7 @@ fn pod(node: &str, writing: &Writing<'_>) -> Result<(), String> {
         ("status", "update", _) if !on(old) => {
             Err(format!("node {node:?} can only update pod status for pods with spec.nodeName set to itself"))
         }
-        ("status", "update", Some(new)) => match changed_labels(&new["metadata"]["labels"], &old["metadata"]["labels"])
-        {
-            none if none.is_empty() => Ok(()),
-            _ => Err(format!("node {node:?} cannot update labels through pod status")),
-        },
+        ("status", "update", Some(new)) => status(node, new, old),
         ("eviction", _, _) if on(old) => Ok(()),
         ("eviction", _, _) => Err(format!("node {node:?} can only evict pods with spec.nodeName set to itself")),
         ("", operation, _) => {
@@ -197,6 +193,22 @@ fn pod(node: &str, writing: &Writing<'_>) -> Result<(), String> {
             Err(format!("unexpected pod subresource {subresource:?}, only 'status' and 'eviction' are allowed"))
         }
     }
+}
+
+/// A status is no way to labels, nor to other claims: a node may read those that its pods name.
+fn status(node: &str, new: &Value, old: &Value) -> Result<(), String> {
+    if !changed_labels(&new["metadata"]["labels"], &old["metadata"]["labels"]).is_empty() {
+        return Err(format!("node {node:?} cannot update labels through pod status"));
+    }
+    for (member, what) in [
+        ("resourceClaimStatuses", "resource claim statues"),
+        ("extendedResourceClaimStatus", "extended resource claim status"),
+    ] {
+        if !same(&new["status"][member], &old["status"][member]) {
+            return Err(format!("node {node:?} cannot update {what}"));
+        }
+    }
+    Ok(())
 }
 
 /// A pod that a node tells of shall give it nothing to read.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::HeaderMap;
-use kontiki_model::Status;
+use kontiki_model::{Revision, Status};
 
 use super::Incoming;
 use crate::{
@@ -63,15 +63,19 @@ impl Asks {
         self.own.as_ref().map_or_else(|| self.info.is_long(), kontiki::Found::is_long)
     }
 
-    /// Whether it is about all that was acknowledged before it came, not about whatever this server has.
-    pub fn is_about_present(&self, query: &[(String, String)]) -> bool {
+    /// Whether it is about all that was acknowledged before it came, not about whatever this server, which is at `newest`, has.
+    pub fn is_about_present(&self, query: &[(String, String)], newest: Revision) -> bool {
         let says_when = || {
-            let given = |(name, value): &(String, String)| {
-                matches!(name.as_str(), "continue" | "resourceVersion") && !value.is_empty()
+            let given = |(name, value): &(String, String)| match name.as_str() {
+                "continue" => !value.is_empty(),
+                // What is yet to come is waited for: by then, permissions may have ended.
+                "resourceVersion" => value.parse().is_ok_and(|wanted: Revision| wanted <= newest),
+                _ => false,
             };
             query.iter().any(given)
         };
         match &self.info.target {
+            Target::Resource(_) if self.own.is_some() => true,
             Target::Resource(_) => !(matches!(self.info.verb, "get" | "list" | "watch") && says_when()),
             Target::Path(_) => false,
         }

@@ -89,12 +89,13 @@ impl Handler {
         identity: &mut Identity,
     ) -> Result<Standing, Status> {
         let is_judged = wanted.is_some() || !real.in_group(MASTERS);
-        if !is_judged || !asks.is_about_present(query) {
+        if !is_judged || !asks.is_about_present(query, self.core.log.revision()) {
             return Ok(Standing::Local);
         }
         let known = self.core.reach_present().await?;
         if let Some(wanted) = wanted {
-            *identity = authz::check_impersonation(&self.core, real, wanted, &asks.info)?;
+            let asked = asks.judged().unwrap_or(&asks.info);
+            *identity = authz::check_impersonation(&self.core, real, wanted, asked)?;
         }
         Ok(Standing::Present(known))
     }

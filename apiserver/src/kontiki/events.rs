@@ -27,12 +27,11 @@ use super::{
     told::{Detail, Told},
 };
 use crate::{
-    authz::{self, Question},
     content,
     core::{Core, unreadable},
-    failure,
+    failure, parts,
     request::{ApiRequest, ApiResponse, BodyError},
-    route::{ResourceInfo, Target},
+    route::{RequestInfo, ResourceInfo, Target},
 };
 
 pub(super) async fn answer(core: Arc<Core>, asked: Asked) -> Result<ApiResponse, Status> {
@@ -103,8 +102,13 @@ impl Selection {
                 resource: (*resource).to_owned(),
                 ..ResourceInfo::default()
             });
-            let question = Question { identity: &request.identity, verb: "watch", target: &target, field_selector: "" };
-            authz::authorize(core, question)?;
+            let part = RequestInfo { verb: "watch", target };
+            let entry = parts::record(core, request, &part);
+            let verdict = parts::judge(core, request, &part, entry.as_ref());
+            if let Some(entry) = entry {
+                entry.ended(StatusCode::OK.as_u16(), verdict.as_ref().err(), None);
+            }
+            verdict?;
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ use std::{
 
 use futures::FutureExt as _;
 use http::StatusCode;
+use kontiki_kinds::Pool;
 use kontiki_model::{Key, Status};
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +23,7 @@ use crate::{
     negotiate::Form,
     pki::{JoinRole, NodeCertificates, NodeRequests, PkiError, SharedIdentity},
     request::{ApiRequest, ApiResponse},
+    rest::{Ranges, View},
 };
 
 /// Where a machine asks to become a part of the cluster, with nothing but a token in the request's body.
@@ -113,6 +115,8 @@ async fn join(core: &Arc<Core>, asked: &Asked) -> Result<ApiResponse, Status> {
             answer(&ServerGrant { identity, tokens, settings, servers })
         }
         JoinRequest::Agent { name, addresses, requests, token } => {
+            // As clients compare them: an IPv4 address is itself in IPv6 clothes, too.
+            let addresses: Vec<IpAddr> = addresses.iter().map(IpAddr::to_canonical).collect();
             a_nodes(core, &name, &addresses, asked.request.from)?;
             if !token.is_empty() {
                 unregistered(core, &name)?;
@@ -142,26 +146,36 @@ fn a_nodes(core: &Core, name: &str, addresses: &[IpAddr], from: Option<IpAddr>) 
     let mut reserved = ["kubernetes", "localhost"].into_iter().chain(core.config.names.iter().map(String::as_str));
     let lower = name.to_ascii_lowercase();
     let is_servers = |own: &&str| own.eq_ignore_ascii_case(&lower);
+    let domain = core.config.cluster_domain.to_ascii_lowercase();
+    let within = |domain: &str| lower.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'));
     if name.parse::<IpAddr>().is_ok()
         || lower.starts_with("kubernetes.default")
+        || within("svc")
+        || within(&domain)
         || reserved.any(|own| is_servers(&own))
         || hosts.iter().any(is_servers)
     {
         return Err(failure::bad_request(format!("{name:?} cannot be a node's name")));
     }
-    let services = core.config.service_cidr;
+    let view = View::of(&core.log, true);
+    let services = Ranges::of(Pool::ClusterIp, &view, &core.config)?;
+    let is_services = |address: &IpAddr| {
+        let configured = matches!(address, IpAddr::V4(four) if core.config.service_cidr.contains(*four));
+        configured || services.containing(&address.to_string()).is_ok()
+    };
     let refused = |address: &IpAddr, why: &str| Err(failure::bad_request(format!("{address} is {why}")));
     for address in addresses {
-        if matches!(address, IpAddr::V4(four) if services.contains(*four)) {
+        if is_services(address) {
             return refused(address, "a Service's address, not a node's");
         }
         if address.is_unspecified() || address.is_multicast() || *address == IpAddr::V4(Ipv4Addr::BROADCAST) {
             return refused(address, "no machine's address");
         }
-        let is_here = |host: &str| host.parse::<IpAddr>().is_ok_and(|host| host == *address);
-        let servers =
-            address.is_loopback() || *address == core.config.advertise || hosts.iter().any(|host| is_here(host));
-        if servers && from.map(|from| from.to_canonical()) != Some(address.to_canonical()) {
+        let is_here = |host: &str| host.parse::<IpAddr>().is_ok_and(|host| host.to_canonical() == *address);
+        let servers = address.is_loopback()
+            || *address == core.config.advertise.to_canonical()
+            || hosts.iter().any(|host| is_here(host));
+        if servers && from.map(|from| from.to_canonical()) != Some(*address) {
             return refused(address, "a server's address: a node has it only if it asks from there");
         }
     }

@@ -18,12 +18,12 @@ use super::{
     told::{self, Detail, Named, Told},
 };
 use crate::{
-    authz::{self, Question},
     content,
     core::{Core, unreadable},
     failure::{self, Qualified},
     negotiate::{Offer, negotiate},
-    request::{ApiResponse, Identity},
+    parts,
+    request::{ApiRequest, ApiResponse},
     route::{RequestInfo, Target},
 };
 
@@ -32,10 +32,9 @@ pub(super) async fn answer(core: Arc<Core>, asked: Asked) -> Result<ApiResponse,
     let kinds = era::ever(&core, asked.object.as_ref())?;
     let (kind, key) = key_of(&kinds, asked.object.as_ref())?;
     let revision = number(&asked.request, "revision")?;
-    let identity = asked.request.identity.clone();
     core.log.barrier().await.map_err(|error| unreadable(&error))?;
     let searching = tokio::task::spawn_blocking(move || {
-        let items = explain((&core, &kinds), &identity, &key, revision)?;
+        let items = explain((&core, &kinds), &asked.request, &key, revision)?;
         Ok::<_, Status>((key, items))
     });
     let (key, items) = searching.await.map_err(failure::internal)??;
@@ -48,7 +47,7 @@ pub(super) async fn answer(core: Arc<Core>, asked: Asked) -> Result<ApiResponse,
 
 fn explain(
     (core, kinds): (&Core, &Kinds),
-    identity: &Identity,
+    request: &ApiRequest,
     key: &Key,
     revision: Option<Revision>,
 ) -> Result<Vec<Value>, Status> {
@@ -63,14 +62,19 @@ fn explain(
     };
     let tell = |(about, start): (&str, Arc<Event>)| {
         let chain = chain::chain(&past, start)?;
-        let links = chain.links.iter().map(|(because, event)| link((core, kinds), identity, *because, event));
+        let links = chain.links.iter().map(|(because, event)| link((core, kinds), request, *because, event));
         let links = links.collect::<Result<Vec<_>, Status>>()?;
         Ok(json!({"about": about, "links": links, "end": end(&chain)}))
     };
     starts.into_iter().map(tell).collect()
 }
 
-fn link((core, kinds): (&Core, &Kinds), identity: &Identity, because: Because, event: &Event) -> Result<Value, Status> {
+fn link(
+    (core, kinds): (&Core, &Kinds),
+    request: &ApiRequest,
+    because: Because,
+    event: &Event,
+) -> Result<Value, Status> {
     let because = match because {
         Because::Asked => "asked",
         Because::ReactedTo => "reactedTo",
@@ -78,7 +82,7 @@ fn link((core, kinds): (&Core, &Kinds), identity: &Identity, because: Because, e
         Because::Deletion => "deletion",
         Because::Owner => "owner",
     };
-    if !may_get(core, identity, &Named::of(kinds, &event.object.key, ""))? {
+    if !may_get(core, request, &Named::of(kinds, &event.object.key, ""))? {
         return Ok(json!({"because": because, "hidden": true, "event": {"revision": event.revision()}}));
     }
     let told = Told::of(kinds, event, Detail { objects: false, changes: true })?;
@@ -94,7 +98,7 @@ fn end(chain: &Chain) -> Value {
     }
 }
 
-fn may_get(core: &Core, identity: &Identity, named: &Named) -> Result<bool, Status> {
+fn may_get(core: &Core, request: &ApiRequest, named: &Named) -> Result<bool, Status> {
     // What is no object is the cluster's own: told to those who may read everything.
     let path = if named.path.is_empty() {
         format!("/apis/{}/v1/{}/{}", super::GROUP, named.resource, named.name)
@@ -103,8 +107,11 @@ fn may_get(core: &Core, identity: &Identity, named: &Named) -> Result<bool, Stat
     };
     let RequestInfo { target, .. } = RequestInfo::read(&http::Method::GET, &path, &[])?;
     debug_assert!(matches!(target, Target::Resource(_)), "an object's path names a resource");
-    let question = Question { identity, verb: "get", target: &target, field_selector: "" };
-    Ok(authz::decide(core, question)?.allowed)
+    match parts::judge(core, request, &RequestInfo { verb: "get", target }, None) {
+        Ok(()) => Ok(true),
+        Err(status) if status.code == StatusCode::FORBIDDEN.as_u16() => Ok(false),
+        Err(status) => Err(status),
+    }
 }
 
 /// What this server retains.

@@ -60,6 +60,7 @@ pub(crate) use naming::suffix;
 pub(crate) use object::json;
 pub(crate) use options::delete_options;
 pub(crate) use plan::{Change, Effect};
+pub(crate) use pools::Ranges;
 pub(crate) use render::posted;
 pub(crate) use store::{Refusal, read_failed};
 pub(crate) use subresource::scale;

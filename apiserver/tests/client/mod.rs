@@ -243,6 +243,7 @@ impl Call<'_> {
             body: RequestBody::Bytes(self.body.into()),
             upgrade: None,
             identity: self.identity,
+            real: None,
             from: None,
             request_id: "request".to_owned(),
             at: self.at.map(|revision| Past { revision, time: Utc::now() }),

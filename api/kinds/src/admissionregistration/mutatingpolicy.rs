@@ -10,7 +10,7 @@ use super::{
 use crate::column::{self, text_column};
 use crate::policy::{Scope, Wanted};
 use crate::tree::{at, fill, list, missing, object, object_mut, text, texts};
-use crate::{Column, FinalizerRule, Kind, fields};
+use crate::{Column, FinalizerRule, Grants, Kind, fields};
 
 pub static KIND: Kind = Kind {
     group: GROUP,
@@ -20,6 +20,7 @@ pub static KIND: Kind = Kind {
     categories: &["api-extensions"],
     namespaced: false,
     type_name: "admissionregistration.v1.MutatingAdmissionPolicy",
+    grants: Some(Grants::Parameters),
     finalizers: FinalizerRule::Qualified,
     generation: true,
     unconditional_update: false,

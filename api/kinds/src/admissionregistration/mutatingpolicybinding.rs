@@ -2,7 +2,7 @@
 
 use super::{GROUP, default_match, param_ref_cell, validate_binding, validatingpolicybinding};
 use crate::tree::{at, object_mut, text};
-use crate::{FinalizerRule, Kind, column};
+use crate::{FinalizerRule, Grants, Kind, column};
 
 pub static KIND: Kind = Kind {
     group: GROUP,
@@ -12,6 +12,7 @@ pub static KIND: Kind = Kind {
     categories: &["api-extensions"],
     namespaced: false,
     type_name: "admissionregistration.v1.MutatingAdmissionPolicyBinding",
+    grants: Some(Grants::ParametersOf("mutatingadmissionpolicies.admissionregistration.k8s.io")),
     finalizers: FinalizerRule::Qualified,
     generation: true,
     unconditional_update: false,

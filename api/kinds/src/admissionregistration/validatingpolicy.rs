@@ -11,7 +11,7 @@ use crate::column::{self, text_column};
 use crate::names::{qualified, report};
 use crate::policy::{Scope, Wanted};
 use crate::tree::{at, fill, keep, list, missing, object, object_mut, text};
-use crate::{Column, FinalizerRule, Kind, Subresource, condition, fields};
+use crate::{Column, FinalizerRule, Grants, Kind, Subresource, condition, fields};
 
 pub static KIND: Kind = Kind {
     group: GROUP,
@@ -21,6 +21,7 @@ pub static KIND: Kind = Kind {
     categories: &["api-extensions"],
     namespaced: false,
     type_name: "admissionregistration.v1.ValidatingAdmissionPolicy",
+    grants: Some(Grants::Parameters),
     finalizers: FinalizerRule::Qualified,
     generation: true,
     subresources: &[Subresource::Status],

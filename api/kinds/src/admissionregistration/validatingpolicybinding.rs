@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{GROUP, default_match, param_ref_cell, validate_binding};
 use crate::column::{self, text_column};
 use crate::tree::{at, object_mut, text, texts};
-use crate::{Column, FinalizerRule, Kind, fields};
+use crate::{Column, FinalizerRule, Grants, Kind, fields};
 
 pub static KIND: Kind = Kind {
     group: GROUP,
@@ -16,6 +16,7 @@ pub static KIND: Kind = Kind {
     categories: &["api-extensions"],
     namespaced: false,
     type_name: "admissionregistration.v1.ValidatingAdmissionPolicyBinding",
+    grants: Some(Grants::ParametersOf("validatingadmissionpolicies.admissionregistration.k8s.io")),
     finalizers: FinalizerRule::Qualified,
     generation: true,
     unconditional_update: false,

@@ -16,6 +16,7 @@ fn a_node_writes_its_own_and_not_all_of_it() {
     let (nodes, pods, none) = (("", "nodes"), ("", "pods"), Value::Null);
     let node = |labels: Value, taints: Value| json!({"metadata": {"labels": labels}, "spec": {"taints": taints}});
     let on = |name: &str| json!({"metadata": {}, "spec": {"nodeName": name}});
+    let told = |status: Value| json!({"metadata": {}, "spec": {"nodeName": "n"}, "status": status});
     let owner = json!({"apiVersion": "v1", "kind": "Node", "name": "n", "uid": "u", "controller": true});
     let mirror =
         json!({"metadata": {"annotations": {MIRROR: "x"}, "ownerReferences": [owner]}, "spec": {"nodeName": "n"}});
@@ -116,6 +117,22 @@ fn a_node_writes_its_own_and_not_all_of_it() {
             Some("node \"n\" can only delete pods with spec.nodeName set to itself"),
         ),
         (judge(pods, "status", "update", "p", on("n"), on("n")), None),
+        (judge(pods, "status", "update", "p", told(json!({"phase": "Running"})), on("n")), None),
+        (
+            judge(pods, "status", "update", "p", told(json!({"resourceClaimStatuses": [{"name": "a"}]})), on("n")),
+            Some("node \"n\" cannot update resource claim statues"),
+        ),
+        (
+            judge(
+                pods,
+                "status",
+                "update",
+                "p",
+                on("n"),
+                told(json!({"extendedResourceClaimStatus": {"resourceClaimName": "c"}})),
+            ),
+            Some("node \"n\" cannot update extended resource claim status"),
+        ),
         (
             judge(pods, "status", "update", "p", on("o"), on("o")),
             Some("node \"n\" can only update pod status for pods with spec.nodeName set to itself"),

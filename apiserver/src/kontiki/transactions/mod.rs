@@ -4,6 +4,7 @@
 //! It sees what the operations before it do. An object is written once in a transaction.
 
 mod body;
+mod recorded;
 
 use std::sync::Arc;
 
@@ -15,15 +16,18 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde_json::{json, value::RawValue};
 
-use self::body::{ObjectMeta, ObjectReference, Preconditions, Transaction, TransactionOperation, TypeMeta};
+use self::{
+    body::{ObjectMeta, ObjectReference, Preconditions, Transaction, TransactionOperation, TypeMeta},
+    recorded::Recorded,
+};
 use super::{Asked, GROUP_VERSION, object::Object};
 use crate::{
     authn::AUTHENTICATED,
-    authz::{self, Question},
-    content,
+    authz, content,
     core::Core,
     definitions, failure, limits,
     negotiate::{Form, Media},
+    parts,
     request::{ApiRequest, ApiResponse, RequestBody, ResourceRequest},
     rest::{self, Effect, Failed, Operation, Operations, Verb},
     route::{RequestInfo, Target},
@@ -52,7 +56,13 @@ struct Place {
 }
 
 pub async fn answer(core: Arc<Core>, asked: Asked) -> Result<ApiResponse, Status> {
-    let Asked { mut request, .. } = asked;
+    let recorded = Recorded::default();
+    let answered = carry_out(&core, asked.request, &recorded).await;
+    recorded.end(answered.as_ref().err());
+    answered
+}
+
+async fn carry_out(core: &Arc<Core>, mut request: ApiRequest, recorded: &Recorded) -> Result<ApiResponse, Status> {
     // Who nobody knows may do none of it: nothing is read for them.
     if !request.identity.in_group(AUTHENTICATED) {
         let target = Target::Path(request.path.clone());
@@ -69,19 +79,22 @@ pub async fn answer(core: Arc<Core>, asked: Asked) -> Result<ApiResponse, Status
     let transaction = body::read(&request, &bytes)?;
     // Any other value is refused by the first verb that writes.
     let dry_run = request.query_value("dryRun") == Some("All");
-    let ready = prepare(&core, &request, &transaction)?;
-    let late = |index: usize, kinds: &Kinds| operation(&core, kinds, &request, &transaction, index);
+    let asking = Asking { core, request: &request, transaction: &transaction, recorded };
+    let ready = asking.prepare()?;
+    let late = |index: usize, kinds: &Kinds| asking.operation(kinds, index);
     let operations = Operations { ready, late: &late };
-    let mut done = rest::transact(&core, &request, &operations, dry_run).await.map_err(told)?;
+    let mut done = rest::transact(core, &request, &operations, dry_run).await.map_err(told)?;
     if !dry_run && done.iter().any(|(kind, _)| kind.defines_kinds) {
-        definitions::changed(&core).await?;
+        definitions::changed(core).await?;
     }
     for (kind, one) in &mut done {
-        one.stored = rest::as_asked(&core, kind, &one.stored).await;
+        one.stored = rest::as_asked(core, kind, &one.stored).await;
     }
     let revision = done.iter().map(|(_, one)| one.stored.revision).max().unwrap_or_default();
-    let outcomes = done.into_iter().map(|(kind, one)| {
+    let outcomes = done.into_iter().enumerate().map(|(index, (kind, one))| {
         let deprecated = kind.deprecation.map(str::to_owned);
+        let object = rest::json(&one.stored).map_err(failure::internal)?;
+        recorded.done(index, one.effect, &object);
         Ok(Outcome {
             result: match one.effect {
                 Effect::Created => "created",
@@ -90,7 +103,7 @@ pub async fn answer(core: Arc<Core>, asked: Asked) -> Result<ApiResponse, Status
                 Effect::Deleted => "deleted",
             },
             warnings: one.warnings.into_iter().chain(deprecated).collect(),
-            object: rest::json(&one.stored).map_err(failure::internal)?,
+            object,
         })
     });
     let outcomes = outcomes.collect::<Result<Vec<_>, Status>>()?;
@@ -133,19 +146,95 @@ fn blame(status: &mut Status, index: usize, what: &str) {
     status.details.get_or_insert_default().causes.push(cause);
 }
 
-/// The requests that the operations are, each of them allowed; none for those of kinds that a definition before them may define.
-fn prepare(core: &Core, request: &ApiRequest, transaction: &Transaction) -> Result<Vec<Option<Operation>>, Status> {
-    let kinds = core.kinds();
-    let mut defines = false;
-    let mut prepared = Vec::with_capacity(transaction.operations.len());
-    for (index, Object(asks)) in transaction.operations.iter().enumerate() {
-        let kind = kind_of(&kinds, asks);
-        let is_late = defines && kind.as_ref().is_none_or(|kind| kind.custom.is_some());
-        let ready = (!is_late).then(|| operation(core, &kinds, request, transaction, index));
-        prepared.push(ready.transpose()?);
-        defines |= asks.verb != Verb::Check && kind.is_some_and(|kind| kind.defines_kinds);
+/// What a request asks for, and where that is recorded.
+struct Asking<'a> {
+    core: &'a Core,
+    request: &'a ApiRequest,
+    transaction: &'a Transaction,
+    recorded: &'a Recorded,
+}
+
+impl Asking<'_> {
+    /// The requests that the operations are, each of them allowed; none for those of kinds that a definition before them may define.
+    fn prepare(&self) -> Result<Vec<Option<Operation>>, Status> {
+        let kinds = self.core.kinds();
+        let mut defines = false;
+        let mut prepared = Vec::with_capacity(self.transaction.operations.len());
+        for (index, Object(asks)) in self.transaction.operations.iter().enumerate() {
+            let kind = kind_of(&kinds, asks);
+            let is_late = defines && kind.as_ref().is_none_or(|kind| kind.custom.is_some());
+            let ready = (!is_late).then(|| self.operation(&kinds, index));
+            prepared.push(ready.transpose()?);
+            defines |= asks.verb != Verb::Check && kind.is_some_and(|kind| kind.defines_kinds);
+        }
+        Ok(prepared)
     }
-    Ok(prepared)
+
+    fn operation(&self, kinds: &Kinds, index: usize) -> Result<Operation, Status> {
+        let Object(asks) = &self.transaction.operations[index];
+        self.read(kinds, index, asks).map_err(|mut status| {
+            blame(&mut status, index, asks.verb.name());
+            status
+        })
+    }
+
+    fn read(&self, kinds: &Kinds, index: usize, asks: &TransactionOperation) -> Result<Operation, Status> {
+        let place = place(kinds, asks, self.transaction.namespace.as_deref().unwrap_or(NAMESPACE))?;
+        let (method, content_type, body) = content(asks)?;
+        let value = HeaderValue::from_str(content_type)
+            .map_err(|_| failure::bad_request(format!("patchType: {content_type:?} is no media type")))?;
+        let mut headers = self.request.headers.clone();
+        headers.insert(header::CONTENT_TYPE, value);
+        let subresource = asks.subresource.as_deref().unwrap_or("");
+        if !matches!((subresource, asks.verb), ("", _) | ("status", Verb::Patch | Verb::Update)) {
+            let verb = asks.verb.name();
+            return Err(failure::bad_request(format!("a transaction cannot {verb} the subresource {subresource:?}")));
+        }
+        let generated = asks.verb == Verb::Create;
+        let name = (!generated).then_some(place.name.as_str());
+        if name == Some("") {
+            return Err(failure::bad_request("metadata.name: Required value"));
+        }
+        let asked = request_info(&method, &place, name, subresource)?;
+        self.recorded.begin(index, || {
+            let mut entry = parts::record(self.core, self.request, &asked)?;
+            entry.sent(&headers, &body);
+            Some(entry)
+        });
+        self.recorded.judged(index, |entry| parts::judge(self.core, self.request, &asked, entry))?;
+        let mut route = resolve(kinds, &method, &asked)?;
+        let may_create = match asks.verb {
+            Verb::Apply => {
+                let created = request_info(&Method::POST, &place, None, "")?;
+                parts::judge(self.core, self.request, &created, None)
+            }
+            Verb::Check | Verb::Create | Verb::Delete | Verb::Patch | Verb::Update => Ok(()),
+        };
+        if generated {
+            // For the messages, and to find out what is written twice.
+            route.name = Some(place.name).filter(|name| !name.is_empty());
+        }
+        let outer = self.request;
+        let request = ApiRequest {
+            method,
+            path: String::new(),
+            raw_query: String::new(),
+            query: outer.query.clone(),
+            headers,
+            body: RequestBody::Bytes(body),
+            upgrade: None,
+            identity: outer.identity.clone(),
+            real: outer.real.clone(),
+            from: outer.from,
+            request_id: outer.request_id.clone(),
+            at: None,
+            is_present: false,
+            seat: None,
+            annotations: outer.annotations.clone(),
+        };
+        let Object(Preconditions { uid, resource_version }) = asks.preconditions.clone();
+        Ok(Operation { verb: asks.verb, route, request, may_create, uid, resource_version })
+    }
 }
 
 /// The kind that an operation is about, if there is one.
@@ -164,80 +253,6 @@ fn kind_of(kinds: &Kinds, asks: &TransactionOperation) -> Option<KindRef> {
 
 fn group_version(api_version: &str) -> (&str, &str) {
     api_version.split_once('/').unwrap_or(("", api_version))
-}
-
-fn operation(
-    core: &Core,
-    kinds: &Kinds,
-    request: &ApiRequest,
-    transaction: &Transaction,
-    index: usize,
-) -> Result<Operation, Status> {
-    let namespace = transaction.namespace.as_deref().unwrap_or(NAMESPACE);
-    let Object(asks) = &transaction.operations[index];
-    read(core, kinds, request, namespace, asks).map_err(|mut status| {
-        blame(&mut status, index, asks.verb.name());
-        status
-    })
-}
-
-fn read(
-    core: &Core,
-    kinds: &Kinds,
-    request: &ApiRequest,
-    namespace: &str,
-    asks: &TransactionOperation,
-) -> Result<Operation, Status> {
-    let place = place(kinds, asks, namespace)?;
-    let (method, content_type, body) = content(asks)?;
-    let mut request = ApiRequest {
-        method,
-        path: String::new(),
-        raw_query: String::new(),
-        query: request.query.clone(),
-        headers: {
-            let mut headers = request.headers.clone();
-            let value = HeaderValue::from_str(content_type)
-                .map_err(|_| failure::bad_request(format!("patchType: {content_type:?} is no media type")))?;
-            headers.insert(header::CONTENT_TYPE, value);
-            headers
-        },
-        body: RequestBody::Bytes(body),
-        upgrade: None,
-        identity: request.identity.clone(),
-        from: request.from,
-        request_id: request.request_id.clone(),
-        at: None,
-        is_present: false,
-        seat: None,
-        annotations: request.annotations.clone(),
-    };
-    let subresource = asks.subresource.as_deref().unwrap_or("");
-    if !matches!((subresource, asks.verb), ("", _) | ("status", Verb::Patch | Verb::Update)) {
-        let verb = asks.verb.name();
-        return Err(failure::bad_request(format!("a transaction cannot {verb} the subresource {subresource:?}")));
-    }
-    let generated = asks.verb == Verb::Create;
-    let name = (!generated).then_some(place.name.as_str());
-    if name == Some("") {
-        return Err(failure::bad_request("metadata.name: Required value"));
-    }
-    let mut route = allowed(core, kinds, &request, &place, name, subresource)?;
-    let may_create = match asks.verb {
-        Verb::Apply => {
-            let method = std::mem::replace(&mut request.method, Method::POST);
-            let created = allowed(core, kinds, &request, &place, None, "").map(drop);
-            request.method = method;
-            created
-        }
-        Verb::Check | Verb::Create | Verb::Delete | Verb::Patch | Verb::Update => Ok(()),
-    };
-    if generated {
-        // For the messages, and to find out what is written twice.
-        route.name = Some(place.name).filter(|name| !name.is_empty());
-    }
-    let Object(Preconditions { uid, resource_version }) = asks.preconditions.clone();
-    Ok(Operation { verb: asks.verb, route, request, may_create, uid, resource_version })
 }
 
 /// What the operation is about.
@@ -303,15 +318,8 @@ fn content(asks: &TransactionOperation) -> Result<(Method, &str, Bytes), Status>
     })
 }
 
-/// The route of a request to a place, if its author may go there.
-fn allowed(
-    core: &Core,
-    kinds: &Kinds,
-    request: &ApiRequest,
-    place: &Place,
-    name: Option<&str>,
-    subresource: &str,
-) -> Result<ResourceRequest, Status> {
+/// A request to a place, as it would be by itself.
+fn request_info(method: &Method, place: &Place, name: Option<&str>, subresource: &str) -> Result<RequestInfo, Status> {
     let kind = &place.kind;
     let mut path = match kind.group {
         "" => format!("/api/{}", kind.version),
@@ -330,10 +338,15 @@ fn allowed(
         .chain(name)
         .chain([subresource].into_iter().filter(|one| !one.is_empty()))
         .for_each(&mut go);
-    let RequestInfo { verb, target } = RequestInfo::read(&request.method, &path, &[])?;
-    let question = Question { identity: &request.identity, verb, target: &target, field_selector: "" };
-    authz::authorize(core, question)?;
-    let Target::Resource(resource) = &target else { return Err(failure::no_such_resource()) };
-    let route = resource.resolve(kinds, verb, &request.method)?;
+    RequestInfo::read(method, &path, &[])
+}
+
+fn resolve(kinds: &Kinds, method: &Method, asked: &RequestInfo) -> Result<ResourceRequest, Status> {
+    let Target::Resource(resource) = &asked.target else { return Err(failure::no_such_resource()) };
+    let route = resource.resolve(kinds, asked.verb, method)?;
+    // What is made of nothing, such as a review, and what is an act on another object, such as a Binding, is no object.
+    if route.kind.computed.is_some() {
+        return Err(failure::method_not_allowed());
+    }
     Ok(route)
 }
