@@ -42,13 +42,13 @@ fn recover_in(arguments: &Recover) -> Result<()> {
         bail!("{}", warning(&figures));
     }
     let member = figures.members.iter().find(|(id, ..)| *id == figures.node).map(|(_, member, _)| member.clone());
-    let founding = Founding { member: member.unwrap_or_default(), to: None, skip: arguments.skip.skip_revisions };
     let new = layout.log().with_file_name("log.recovered");
     if new.exists() {
         std::fs::remove_dir_all(&new).context("removing what an earlier attempt left")?;
     }
     let by = operator("kontiki recover", "recover");
     let time_ms = by.time_ms;
+    let founding = Founding { member: member.unwrap_or_default(), to: None, skip: arguments.skip.at(time_ms) };
     let founded =
         founding.from_server(&stopped, &new, |founded| records::record(by, "Recovery", &told(&figures, founded)))?;
     drop(stopped);

@@ -91,9 +91,10 @@ pub const SNAPSHOT_CHUNK_BYTES: usize = MIB;
 pub const BACKUP_FRAME_BYTES_MAX: usize = 32 * MIB;
 /// Snapshots that a backup takes, at most, until one holds all that was acknowledged when it was asked for.
 pub const BACKUP_ATTEMPTS: usize = 3;
-/// Revisions that a restored or recovered cluster skips: nobody has seen so many that are not in it. At a thousand writes a
-/// second the lost cluster would have gone on for eleven days.
-pub const REVISIONS_SKIPPED: u64 = 1_000_000_000;
+/// A restored or recovered cluster begins at the revision that a cluster would be at which had given out so many each
+/// millisecond since the beginning of 2026. None does, so all that was given out before lies below, by whichever cluster.
+pub const REVISIONS_PER_MS: u64 = 100;
+pub const REVISIONS_SINCE_MS: i64 = 1_767_225_600_000;
 /// Ranges of skipped revisions that a log remembers, one for each time it was restored or recovered.
 pub const GAPS_MAX: usize = 1_024;
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use kontiki_model::{Head, Key, Revision, Scope};
-use kontiki_raft::backup::{Archive, Backup, BackupError, Founded, Founding, Moment, Origin, Reader, Stopped};
+use kontiki_raft::backup::{Archive, Backup, BackupError, Founded, Founding, Moment, Origin, Reader, Skip, Stopped};
 use kontiki_raft::{Author, Command, EventKind, ListOptions, Log, LogConfig, Member, Mutation, ReadError, WatchItem};
 use tempfile::TempDir;
 
@@ -90,7 +90,7 @@ async fn with_past(dir: &Path) -> Log {
 
 fn founding() -> Founding {
     let member = Member { address: "127.0.0.1:1".into(), ..Member::default() };
-    Founding { member, to: None, skip: 1_000 }
+    Founding { member, to: None, skip: Skip::Revisions(1_000) }
 }
 
 /// What a founded log begins with.
@@ -245,6 +245,39 @@ async fn an_empty_directory_becomes_a_cluster_of_one_with_the_past_up_to_a_revis
     assert!(matches!(refused(Moment::Revision(last + 1)), BackupError::OutOfRange { .. }));
     assert!(matches!(refused(Moment::Time(time(0) - 1)), BackupError::TimeOutOfRange));
     assert_eq!(std::fs::read_dir(target.path()).unwrap().count(), 0, "nothing is left");
+}
+
+/// The wrong moment was chosen, and it is restored once more; then an older file.
+#[tokio::test]
+async fn what_was_given_out_after_a_restore_is_not_given_out_after_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(&dir.path().join("first")).await;
+    log.propose(command(0, vec![put("a", "1")])).await.unwrap();
+    let older = bytes(&log.backup(origin()).await.unwrap());
+    log.propose(command(1, vec![put("b", "1")])).await.unwrap();
+    let newer = bytes(&log.backup(origin()).await.unwrap());
+    let mut seen = log.revision();
+    log.shutdown().await;
+    drop(log);
+    let at = |second: i64| Founding { skip: Skip::ByClock { now_ms: time(1_000 * second) }, ..founding() };
+    for (second, file) in [(1, &newer), (2, &newer), (3, &older)] {
+        let path = dir.path().join(second.to_string());
+        let founded = at(second).from_backup(file.as_slice(), &path, note).unwrap();
+        assert!(founded.revision > seen, "{founded:?} after {seen}");
+        let log = open(&path).await;
+        if second > 1 {
+            let resumed = log.watch(configmaps(), seen).map(drop);
+            assert!(matches!(resumed, Err(ReadError::Compacted { .. })), "{resumed:?}");
+        }
+        log.propose(command(60, vec![put("after", &second.to_string())])).await.unwrap();
+        seen = log.revision();
+        log.shutdown().await;
+    }
+    let stopped = wait_for_lock(&dir.path().join("1")).await;
+    let founded = at(4).from_server(&stopped, &dir.path().join("4"), note).unwrap();
+    assert!(founded.revision > seen, "{founded:?} after {seen}");
+    let early = at(1).from_server(&stopped, &dir.path().join("5"), note);
+    assert!(matches!(early, Err(BackupError::ClockBehind)), "{early:?}");
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use kontiki_model::{Head, Key, Retention, Scope};
-use kontiki_raft::backup::{Archive, Founding, Origin};
+use kontiki_raft::backup::{Archive, Founding, Origin, Skip};
 use kontiki_raft::{
     Author, Command, EventKind, ListOptions, Log, LogConfig, Member, Mutation, ProposeError, ReadError, SEALED, Seal,
     SealFault, Standing, Subject, Watch, WatchItem,
@@ -195,7 +195,7 @@ async fn what_is_sealed_lies_in_no_file_and_is_told_in_clear() {
     }
     // A cluster that is founded on the backup has the same, with the same key.
     let founded = tempfile::tempdir().unwrap();
-    let founding = Founding { member: Member::default(), to: None, skip: 10 };
+    let founding = Founding { member: Member::default(), to: None, skip: Skip::Revisions(10) };
     let note =
         |_: &_| Command { author: Author::default(), mutations: vec![put("records", "r", "{}")], ..Command::default() };
     founding.from_backup(&*backup, &founded.path().join("log"), note).unwrap();

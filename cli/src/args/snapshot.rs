@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use kontiki_raft::backup::Skip;
 
 use super::{DataDir, Output};
 
@@ -90,9 +91,15 @@ pub struct Restore {
 
 #[derive(Args)]
 pub struct SkipRevisions {
-    /// How many revisions a new cluster skips: more than the lost one can have given out since
-    #[arg(long, value_name = "COUNT", default_value_t = kontiki_raft::limits::REVISIONS_SKIPPED)]
-    pub skip_revisions: u64,
+    /// How many revisions a new cluster skips: more than were given out since. Else the clock tells, so that none is given out twice
+    #[arg(long, value_name = "COUNT")]
+    pub skip_revisions: Option<u64>,
+}
+
+impl SkipRevisions {
+    pub fn at(&self, now_ms: i64) -> Skip {
+        self.skip_revisions.map_or(Skip::ByClock { now_ms }, Skip::Revisions)
+    }
 }
 
 #[derive(Args)]

@@ -110,9 +110,9 @@ fn restore_into(data_dir: &Path, arguments: &Restore) -> Result<()> {
     }
     let _owner = layout.own()?;
     let source = source::open(&arguments.file)?;
-    // Called what the server says when it starts.
-    let founding = Founding { member: Member::default(), to: moment(arguments)?, skip: arguments.skip.skip_revisions };
     let by = operator("kontiki snapshot restore", "restore");
+    // Called what the server says when it starts.
+    let founding = Founding { member: Member::default(), to: moment(arguments)?, skip: arguments.skip.at(by.time_ms) };
     let file = arguments.file.display().to_string();
     let founded =
         founding.from_backup(source, &layout.log(), |founded| records::record(by, "Restore", &told(&file, founded)))?;

@@ -13,7 +13,7 @@ mod source;
 mod writer;
 
 pub use archive::Archive;
-pub use found::{Founded, Founding};
+pub use found::{Founded, Founding, Skip};
 pub use header::{Header, Moment, Origin};
 pub use reader::{Reader, Verified};
 pub use source::{Figures, Stopped, UpTo};
@@ -54,6 +54,13 @@ pub enum BackupError {
          snapshot inspect tells"
     )]
     TimeOutOfRange,
+    #[error(
+        "this machine's clock is behind what is restored, and revisions would be given out a second time: set the clock, or say how \
+         many revisions are to be skipped (--skip-revisions)"
+    )]
+    ClockBehind,
+    #[error("so many revisions cannot be skipped: there are none behind them")]
+    NoRevisions,
     #[error("{0} is not empty")]
     NotEmpty(std::path::PathBuf),
     #[error("there is no log in {0}")]

@@ -22,12 +22,16 @@ impl Gaps {
         codec::encode(Tag::Gaps, &self.0)
     }
 
-    /// Adds a range, both ends included. The oldest are forgotten first.
-    pub fn add(&mut self, first: Revision, last: Revision) {
-        debug_assert!(self.0.last().is_none_or(|(_, end)| *end < first), "gaps come in order");
-        if first <= last {
-            self.0.push((first, last));
+    /// Adds a range, both ends included, which reaches behind all that are there. The oldest are forgotten first.
+    pub fn add(&mut self, mut first: Revision, last: Revision) {
+        if first > last {
+            return;
         }
+        // A past that was set back to before an earlier gap, or to within it.
+        while let Some((begin, _)) = self.0.pop_if(|(_, end)| *end >= first) {
+            first = first.min(begin);
+        }
+        self.0.push((first, last));
         if self.0.len() > GAPS_MAX {
             self.0.remove(0);
         }
@@ -53,5 +57,16 @@ mod tests {
         let ends: Vec<_> = [10, 11, 19, 20, 29, 30, 31].map(|revision| gaps.end(revision)).into();
         assert_eq!(ends, [None, Some(20), Some(20), None, None, Some(31), None]);
         assert_eq!(Gaps::read(Some(gaps.frame())).ok(), Some(gaps));
+    }
+
+    #[test]
+    fn a_gap_takes_in_those_behind_its_beginning() {
+        let mut gaps = Gaps::default();
+        for (first, last) in [(11, 19), (30, 39), (50, 59), (35, 99)] {
+            gaps.add(first, last);
+        }
+        assert_eq!(gaps, Gaps(vec![(11, 19), (30, 99)]));
+        gaps.add(5, 120);
+        assert_eq!(gaps, Gaps(vec![(5, 120)]));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use kontiki_raft::backup::{BackupError, Founded, Founding, Stopped};
+use kontiki_raft::backup::{BackupError, Founded, Founding, Skip, Stopped};
 use kontiki_raft::{Author, Command, ProposeError, ReadError, Role, Start};
 
 use super::harness::{Cluster, body, configmaps, member, open_log, put, until};
@@ -115,7 +115,7 @@ async fn one_survivor_of_three_goes_on_and_the_lost_two_are_refused() {
     names.sort();
     assert_eq!(names, ["a", "b", "c"].map(|name| (name.to_owned(), true)));
     assert!(figures.committed <= figures.last, "{figures:?}");
-    let founding = Founding { member: member("c"), to: None, skip: 1_000 };
+    let founding = Founding { member: member("c"), to: None, skip: Skip::Revisions(1_000) };
     let founded = founding.from_server(&stopped, &cluster.path("c2"), note).unwrap();
     drop(stopped);
     assert_eq!(founded.restored, survived);
