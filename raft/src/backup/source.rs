@@ -12,7 +12,7 @@ use crate::consensus::{StoppedLog, members};
 use crate::limits::APPLY_BATCH_ENTRIES;
 use crate::seal::Door;
 use crate::snapshot::SnapshotDir;
-use crate::store::{HistoryLimits, Store};
+use crate::store::{Checkpoint, HistoryLimits, Store};
 use crate::transport::Member;
 use crate::{DiskError, OpenError};
 
@@ -157,6 +157,6 @@ impl Stopped {
 /// A snapshot of a store as it is now.
 pub(super) fn pack(store: &Store) -> Result<SnapshotDir, BackupError> {
     store.flush()?;
-    let (mut draft, applied) = store.checkpoint()?;
+    let Checkpoint { mut draft, applied, .. } = store.checkpoint()?;
     Ok(draft.complete(&applied)?)
 }

@@ -12,8 +12,8 @@ use super::{LogId, Snapshot, SnapshotMeta, StoredMembership, Types, from_json, l
 use crate::codec::{AppliedRecord, LogPayload, LogRecord};
 use crate::disk::DiskError;
 use crate::limits::{APPLY_BATCH_ENTRIES, SPACE_RETRY};
-use crate::snapshot::{Draft, Manifest, SnapshotDir};
-use crate::store::Store;
+use crate::snapshot::{Manifest, SnapshotDir};
+use crate::store::{Checkpoint, Store};
 
 pub struct Machine {
     store: Arc<Store>,
@@ -24,7 +24,7 @@ pub struct Machine {
 /// A checkpoint that was taken between two batches, still to be completed.
 pub struct Builder {
     store: Arc<Store>,
-    draft: Option<Result<(Draft, AppliedRecord), DiskError>>,
+    checkpoint: Option<Result<Checkpoint, DiskError>>,
 }
 
 impl Machine {
@@ -84,7 +84,7 @@ impl<C: Types> RaftStateMachine<C> for Machine {
 
     /// Taken here, between two batches, so that the snapshot is of exactly what Raft knows to be applied.
     async fn get_snapshot_builder(&mut self) -> Builder {
-        Builder { store: self.store.clone(), draft: Some(checkpoint::<C>(self.store.clone()).await) }
+        Builder { store: self.store.clone(), checkpoint: Some(checkpoint::<C>(self.store.clone()).await) }
     }
 
     /// A full disk is no reason to stop: whoever asked asks again.
@@ -94,7 +94,7 @@ impl<C: Types> RaftStateMachine<C> for Machine {
                 tracing::warn!(%error, "no snapshot while the disk is full");
                 None
             }
-            draft => Some(Builder { store: self.store.clone(), draft: Some(draft) }),
+            checkpoint => Some(Builder { store: self.store.clone(), checkpoint: Some(checkpoint) }),
         }
     }
 
@@ -105,7 +105,7 @@ impl<C: Types> RaftStateMachine<C> for Machine {
             let (store, snapshot) = (self.store.clone(), snapshot.clone());
             let install = C::blocking(move || {
                 store.install(&snapshot)?;
-                store.set_snapshot(snapshot);
+                store.set_snapshot(snapshot, None);
                 Ok::<_, DiskError>(())
             });
             match install.await? {
@@ -126,8 +126,8 @@ impl<C: Types> RaftSnapshotBuilder<C> for Builder {
     type SnapshotData = Arc<SnapshotDir>;
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
-        let (mut draft, applied) = match self.draft.take() {
-            Some(draft) => draft?,
+        let Checkpoint { mut draft, applied, number } = match self.checkpoint.take() {
+            Some(checkpoint) => checkpoint?,
             None => checkpoint::<C>(self.store.clone()).await?,
         };
         let snapshot = loop {
@@ -140,12 +140,12 @@ impl<C: Types> RaftSnapshotBuilder<C> for Builder {
                 complete => break Arc::new(complete.map_err(io::Error::other)?),
             }
         };
-        self.store.set_snapshot(snapshot.clone());
+        self.store.set_snapshot(snapshot.clone(), Some(number));
         to_snapshot(snapshot)
     }
 }
 
-async fn checkpoint<C: Types>(store: Arc<Store>) -> Result<(Draft, AppliedRecord), DiskError> {
+async fn checkpoint<C: Types>(store: Arc<Store>) -> Result<Checkpoint, DiskError> {
     let taken = C::blocking(move || store.checkpoint());
     taken.await.map_err(|error| DiskError::Io { step: "take a checkpoint", message: error.to_string() })?
 }

@@ -5,19 +5,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use kontiki_model::{Head, Key};
+use openraft::RaftSnapshotBuilder;
 use openraft::raft::{AppendEntriesRequest, VoteRequest};
+use openraft::storage::RaftStateMachine;
 use tempfile::TempDir;
 
 use super::log_store::COMMITTED;
+use super::machine::Machine;
 use super::wire::WireVote;
 use super::{
-    LogStore, Member, Node, NodeError, NodeOptions, Payload, Proposal, Start, decode_entry, encode_entry, log_id,
+    LogStore, Member, Node, NodeError, NodeOptions, Payload, Proposal, Start, TypeConfig, decode_entry, encode_entry,
+    log_id,
 };
 use crate::codec::{LogPayload, LogRecord};
 use crate::disk::DiskError;
 use crate::limits::CLOCK_SLACK;
+use crate::snapshot::SnapshotDir;
 use crate::status::LostEntries;
-use crate::store::{HistoryLimits, Outcome, Store};
+use crate::store::{Checkpoint, HistoryLimits, Outcome, Store};
 use crate::{Command, Mutation};
 
 fn put(name: &str) -> Arc<Command> {
@@ -95,11 +100,10 @@ fn entries_survive_disk_and_wire() {
 #[tokio::test]
 async fn who_has_lost_what_it_acknowledged_votes_for_nobody_until_it_has_it_again() {
     let dir = tempfile::tempdir().unwrap();
-    let record = |index: u64| LogRecord { term: 1, index, payload: LogPayload::Command(put(&format!("o{index}"))) };
     let append = |from: u64, to: u64| AppendEntriesRequest {
         vote: super::Vote::new_committed(1, 9),
         prev_log_id: from.checked_sub(1).map(|before| log_id(1, before)),
-        entries: (from..to).map(|index| super::from_record(record(index)).unwrap()).collect(),
+        entries: (from..to).map(|index| super::from_record(record(1, index)).unwrap()).collect(),
         leader_commit: Some(log_id(1, to - 1)),
     };
     let open = async || {
@@ -135,22 +139,50 @@ async fn who_has_lost_what_it_acknowledged_votes_for_nobody_until_it_has_it_agai
     node.shutdown().await;
 }
 
+fn record(term: u64, index: u64) -> LogRecord {
+    LogRecord { term, index, payload: LogPayload::Command(put(&format!("o{index}"))) }
+}
+
+/// Of another server that has applied these entries of term 1.
+fn snapshot_of(dir: &TempDir, entries: std::ops::Range<u64>) -> Arc<SnapshotDir> {
+    let leader = Store::open(&dir.path().join("leader"), HistoryLimits::default(), 16).unwrap();
+    leader.apply(&entries.map(|index| record(1, index)).collect::<Vec<_>>()).unwrap();
+    let Checkpoint { mut draft, applied, .. } = leader.checkpoint().unwrap();
+    Arc::new(draft.complete(&applied).unwrap())
+}
+
+/// It was begun before the leader's came.
+#[tokio::test]
+async fn a_snapshot_that_is_complete_late_takes_no_newer_ones_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("state"), HistoryLimits::default(), 16).unwrap();
+    store.apply(&(0..50).map(|index| record(1, index)).collect::<Vec<_>>()).unwrap();
+    let mut machine = Machine::new(store.clone());
+    let mut late = RaftStateMachine::<TypeConfig>::get_snapshot_builder(&mut machine).await;
+    let received = snapshot_of(&dir, 0..200);
+    let meta = super::machine::describe(received.manifest()).unwrap();
+    RaftStateMachine::<TypeConfig>::install_snapshot(&mut machine, &meta, received).await.unwrap();
+    let of = || (store.snapshot().unwrap().manifest().index, store.checkpoint_of_snapshot());
+    RaftSnapshotBuilder::<TypeConfig>::build_snapshot(&mut late).await.unwrap();
+    assert_eq!(of(), (Some(199), 0));
+    assert_eq!(std::fs::read_dir(store.snapshots_dir()).unwrap().count(), 0, "nothing of it is left");
+    let mut next = RaftStateMachine::<TypeConfig>::get_snapshot_builder(&mut machine).await;
+    RaftSnapshotBuilder::<TypeConfig>::build_snapshot(&mut next).await.unwrap();
+    assert_eq!(of(), (Some(199), 2));
+}
+
 /// A leader's snapshot arrives at a server that has entries of that leader and was not told that they are committed.
 #[tokio::test]
 async fn openraft_2116_a_snapshot_over_a_tail_that_is_not_known_to_be_committed() {
     let dir = tempfile::tempdir().unwrap();
-    let record = |index: u64| LogRecord { term: 1, index, payload: LogPayload::Command(put(&format!("o{index}"))) };
-    let leader = Store::open(&dir.path().join("leader"), HistoryLimits::default(), 16).unwrap();
-    leader.apply(&(0..200).map(record).collect::<Vec<_>>()).unwrap();
-    let (mut draft, applied) = leader.checkpoint().unwrap();
-    let snapshot = Arc::new(draft.complete(&applied).unwrap());
+    let snapshot = snapshot_of(&dir, 0..200);
 
     let log = LogStore::open(&dir.path().join("log")).unwrap();
     let store = Store::open(&dir.path().join("state"), HistoryLimits::default(), 16).unwrap();
     let me = crate::transport::Identity::new(2, 0);
     let node = Node::start(me, Member::default(), options(Start::Join), None, (log, store.clone())).await.unwrap();
     let vote = super::Vote::new_committed(1, 9);
-    let entries = (0..50).map(|index| super::from_record(record(index)).unwrap()).collect();
+    let entries = (0..50).map(|index| super::from_record(record(1, index)).unwrap()).collect();
     let append = AppendEntriesRequest { vote, prev_log_id: None, entries, leader_commit: Some(log_id(1, 30)) };
     assert!(node.raft.append_entries(append).await.unwrap().is_success());
     node.install(WireVote::from(&vote), snapshot).await.unwrap();

@@ -87,6 +87,14 @@ pub enum Outcome {
     Internal,
 }
 
+/// A copy of the state that is not a snapshot yet.
+pub struct Checkpoint {
+    pub draft: Draft,
+    pub applied: AppliedRecord,
+    /// How many were begun by then, with this one.
+    pub number: u64,
+}
+
 /// Figures of the state, for health and metrics.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoreFigures {
@@ -207,9 +215,9 @@ impl Store {
     }
 
     /// Copies the state as it is now to a new snapshot directory, which is not the current one yet. Blocks apply meanwhile.
-    pub fn checkpoint(&self) -> Result<(Draft, AppliedRecord), DiskError> {
+    pub fn checkpoint(&self) -> Result<Checkpoint, DiskError> {
         let applied = self.applied();
-        self.checkpoints.fetch_add(1, Ordering::SeqCst);
+        let number = self.checkpoints.fetch_add(1, Ordering::SeqCst) + 1;
         let dir = self.snapshots_dir();
         std::fs::create_dir_all(&dir).map_err(DiskError::io("create the snapshots' directory"))?;
         let path = dir.join(format!("building-{}-{}", applied.term, applied.index.unwrap_or_default()));
@@ -217,14 +225,20 @@ impl Store {
         let draft = Draft::at(path.clone());
         let db = self.live().db.clone();
         db.checkpoint(&path)?;
-        Ok((draft, applied.clone()))
+        Ok(Checkpoint { draft, applied: applied.clone(), number })
     }
 
-    /// Makes a finished snapshot the current one; the one before it goes when nobody reads it any more.
-    pub fn set_snapshot(&self, snapshot: Arc<SnapshotDir>) {
+    /// Makes a finished snapshot the current one; the one before it goes when nobody reads it any more. `checkpoint` is the one it was
+    /// made of, if this server made it. Of two, the one that reaches further stays: a leader's may have come while one was made.
+    pub fn set_snapshot(&self, snapshot: Arc<SnapshotDir>, checkpoint: Option<u64>) {
         let mut current = self.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.as_ref().is_some_and(|now| now.manifest().index > snapshot.manifest().index) {
+            return snapshot.retire();
+        }
         let path = snapshot.path().to_owned();
-        self.snapshot_checkpoint.store(self.checkpoints_begun(), Ordering::SeqCst);
+        if let Some(checkpoint) = checkpoint {
+            self.snapshot_checkpoint.store(checkpoint, Ordering::SeqCst);
+        }
         if let Some(old) = current.replace(snapshot)
             && old.path() != path
         {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use kontiki_model::{Head, Key, Retention, Revision, Scope};
 use tempfile::TempDir;
 
-use super::{HistoryLimits, ListOptions, Outcome, Retain, Store};
+use super::{Checkpoint, HistoryLimits, ListOptions, Outcome, Retain, Store};
 use crate::codec::{LogPayload, LogRecord};
 use crate::limits::PRUNE_STEP_RECORDS;
 use crate::snapshot::SnapshotDir;
@@ -85,7 +85,7 @@ impl Bench {
     }
 
     fn snapshot(&self) -> SnapshotDir {
-        let (mut draft, applied) = self.store.checkpoint().unwrap();
+        let Checkpoint { mut draft, applied, .. } = self.store.checkpoint().unwrap();
         draft.complete(&applied).unwrap()
     }
 }

@@ -34,7 +34,7 @@ async fn a_snapshot_carries_state_history_and_watchers_to_another_store() {
 
     let received = send(&snapshot, &target.store).unwrap();
     target.store.install(&received).unwrap();
-    target.store.set_snapshot(Arc::new(received));
+    target.store.set_snapshot(Arc::new(received), None);
     assert_eq!((target.store.revision(), target.store.applied_record().index), (503, Some(503)));
     for revision in 3..=503 {
         assert_eq!(next(&mut watch).await, revision);
@@ -95,10 +95,10 @@ fn a_damaged_or_incomplete_snapshot_is_refused() {
 fn a_retired_snapshot_goes_with_its_last_reader() {
     let mut bench = Bench::new(by_age(100, 100));
     bench.put(0, "pods", "a", "1");
-    bench.store.set_snapshot(Arc::new(bench.snapshot()));
+    bench.store.set_snapshot(Arc::new(bench.snapshot()), None);
     let reader = bench.store.snapshot().unwrap();
     bench.put(0, "pods", "a", "2");
-    bench.store.set_snapshot(Arc::new(bench.snapshot()));
+    bench.store.set_snapshot(Arc::new(bench.snapshot()), None);
     assert!(reader.path().exists());
     let path = reader.path().to_owned();
     drop(reader);
