@@ -42,6 +42,17 @@ fn the_same_seed_gives_the_same_trace() {
     }
 }
 
+/// A follower applied what a majority had made durable without it, and its state got to the disk before its log.
+#[test]
+fn a_server_with_a_slow_disk_starts_again_after_a_crash() {
+    const FAULTS: &[Fault] = &[Fault::Disk, Fault::Snapshot, Fault::Snapshot, Fault::PowerOff, Fault::Restart];
+    for seed in 1..=6 {
+        if let Err(broken) = (Scenario { faults: FAULTS, ..Scenario::of(seed) }).run() {
+            panic!("{broken}");
+        }
+    }
+}
+
 /// How many seeds a planted bug may stay hidden for.
 const SEEDS: u64 = 40;
 
@@ -68,11 +79,15 @@ const ONE_LEADER: &str = "a term has one leader";
 const NO_PANIC: &str = "no server panics";
 const CATCHES_UP: &str = "every member catches up";
 const TAKES_WRITES: &str = "a cluster that is whole takes writes";
+const STARTS_AGAIN: &str = "a server starts again";
 const OUTCOME: &str = "a command has a command's outcome";
 
 #[test]
 fn a_write_acknowledged_before_its_sync_is_noticed() {
-    noticed(Mutant::AcknowledgedBeforeSync, &[ACKNOWLEDGED, IDENTICAL, CONSECUTIVE, NO_PANIC, TAKES_WRITES]);
+    noticed(
+        Mutant::AcknowledgedBeforeSync,
+        &[ACKNOWLEDGED, IDENTICAL, CONSECUTIVE, NO_PANIC, TAKES_WRITES, STARTS_AGAIN],
+    );
 }
 
 #[test]

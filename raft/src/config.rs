@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::consensus::{LogStore, Start};
+use crate::consensus::{LogStore, Start, check_log_reaches};
 use crate::disk::Space;
 use crate::limits::{CLOCK_SLACK, LOG_KEEP_ENTRIES, NODE_IDS, RING_EVENTS, SNAPSHOT_ENTRIES};
 use crate::seal::Door;
@@ -73,7 +73,7 @@ fn open_databases(config: &LogConfig) -> Result<Storage, OpenError> {
     let me = Identity::new(node, log.cluster()?);
     let door = Door::new(config.seal.clone());
     let store = Store::open_behind(door, &config.dir.join("state"), config.history, config.ring_events)?;
-    check_log_reaches(config, &log, &store)?;
+    check_log_reaches(&config.dir, &log, &store)?;
     store.remove_leftovers()?;
     // RocksDB syncs what is in its directories, not their names.
     crate::disk::sync_dir(&config.dir)?;
@@ -81,20 +81,4 @@ fn open_databases(config: &LogConfig) -> Result<Storage, OpenError> {
         crate::disk::sync_dir(parent)?;
     }
     Ok((me, log, store))
-}
-
-/// The state never runs ahead of the durable log, except by a snapshot that came from the leader.
-fn check_log_reaches(config: &LogConfig, log: &LogStore, store: &Store) -> Result<(), OpenError> {
-    let (applied, purged) = (store.applied_record().index, log.purged()?);
-    let snapshot = store.snapshot().and_then(|snapshot| snapshot.manifest().index);
-    if applied.max(snapshot) < purged {
-        let (applied, purged) = (applied.unwrap_or_default(), purged.unwrap_or_default());
-        return Err(OpenError::StateLost { dir: config.dir.join("state"), applied, purged });
-    }
-    let Some(applied) = applied else { return Ok(()) };
-    let last = log.last()?.map(|id| id.index);
-    if last.max(snapshot) >= Some(applied) {
-        return Ok(());
-    }
-    Err(OpenError::LogLost { dir: config.dir.clone(), log: last.unwrap_or_default(), applied })
 }

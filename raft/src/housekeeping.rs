@@ -76,7 +76,7 @@ pub(crate) async fn take_snapshot(node: &Node, store: &Arc<Store>) -> Result<(),
     Ok(node.snapshot().await?)
 }
 
-/// The log first: a state that is ahead of it cannot be opened.
+/// The log first: what this process found in it may never have been synced, and a state that is ahead of it cannot be opened.
 pub(crate) async fn flush(node: &Node, store: &Arc<Store>) -> Result<(), ReadError> {
     node.log_synced().await?;
     let store = store.clone();

@@ -188,6 +188,15 @@ impl LogStore {
         self.persist(Vec::from_iter(mark)).await
     }
 
+    /// Returns once an entry, and all before it, are durable.
+    pub async fn durable(&self, index: u64) -> io::Result<()> {
+        let mut settled = self.recent().settled();
+        while !self.recent().is_durable(index)? {
+            settled.changed().await.map_err(|_| io::Error::other("the log was closed"))?;
+        }
+        Ok(())
+    }
+
     /// Writes, and waits until it is durable.
     async fn persist(&self, ops: Vec<LogOp>) -> io::Result<()> {
         let (done, synced) = oneshot::channel();
@@ -356,9 +365,7 @@ impl<C: Types> RaftLogStorage<C> for LogStore {
         let append = self.recent().append(decoded);
         let recent = self.shared.recent.clone();
         let done = move |result: io::Result<()>| {
-            if result.is_ok() {
-                recent.lock().unwrap_or_else(PoisonError::into_inner).written(append);
-            }
+            recent.lock().unwrap_or_else(PoisonError::into_inner).settle(append, &result);
             callback.io_completed(result);
         };
         self.shared.flusher.submit(ops, Box::new(done));

@@ -8,7 +8,7 @@ use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{AsyncRuntime, OptionalSend, RaftSnapshotBuilder};
 use tokio::sync::watch;
 
-use super::{LogId, Snapshot, SnapshotMeta, StoredMembership, Types, from_json, log_id, to_json, to_record};
+use super::{LogId, LogStore, Snapshot, SnapshotMeta, StoredMembership, Types, from_json, log_id, to_json, to_record};
 use crate::codec::{AppliedRecord, LogPayload, LogRecord};
 use crate::disk::DiskError;
 use crate::limits::{APPLY_BATCH_ENTRIES, SPACE_RETRY};
@@ -17,6 +17,7 @@ use crate::store::{Checkpoint, Store};
 
 pub struct Machine {
     store: Arc<Store>,
+    log: LogStore,
     /// Tells how far the state is applied.
     applied: watch::Sender<u64>,
 }
@@ -28,9 +29,9 @@ pub struct Builder {
 }
 
 impl Machine {
-    pub fn new(store: Arc<Store>) -> Self {
+    pub fn new(store: Arc<Store>, log: LogStore) -> Self {
         let applied = watch::Sender::new(store.applied_record().index.unwrap_or_default());
-        Machine { store, applied }
+        Machine { store, log, applied }
     }
 
     /// How far the state is applied.
@@ -59,6 +60,11 @@ impl<C: Types> RaftStateMachine<C> for Machine {
                 let (entry, responder) = item?;
                 records.push(applied_form(&entry)?);
                 responders.push(responder);
+            }
+            // Others may have made a majority without this server's disk. The state gets to the disk when it likes, and must not be
+            // ahead of the log there: one that is longer than its log is how a log is known that has lost entries.
+            if let Some(last) = records.last() {
+                self.log.durable(last.index).await?;
             }
             let outcomes = loop {
                 match self.store.apply(&records) {

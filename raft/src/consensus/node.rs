@@ -111,7 +111,7 @@ impl Node {
             allow_log_reversion: Some(true),
             ..config()?
         };
-        let machine = Machine::new(store.clone());
+        let machine = Machine::new(store.clone(), log.clone());
         let applied = machine.applied();
         let id = me.node;
         let peers = Peers::new(me, dial);
@@ -248,7 +248,7 @@ impl Node {
         self.log.rewrite()
     }
 
-    /// Returns once the log is durable. Entries are applied before that; the state must not get to the disk first.
+    /// Returns once the log is durable, also what a start has found in it that an earlier process may not have synced.
     pub async fn log_synced(&self) -> Result<(), NodeError> {
         self.log.synced().await.map_err(|error| NodeError::Storage(error.to_string()))
     }

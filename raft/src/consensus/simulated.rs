@@ -25,7 +25,7 @@ use self::wire::Network;
 pub use self::wire::{Answer, Request, Wire};
 use super::machine::Machine;
 use super::node::config;
-use super::{Entry, LogStore, Member, NodeError, Payload, Proposal, Snapshot, Types, Vote};
+use super::{Entry, LogStore, Member, NodeError, Payload, Proposal, Snapshot, Types, Vote, check_log_reaches};
 use crate::disk::Flush;
 use crate::snapshot::{SnapshotDir, SnapshotReceiver};
 use crate::store::{HistoryLimits, Outcome, Store};
@@ -94,12 +94,13 @@ impl<R: Runtime> Replica<R> {
     pub async fn open(id: u64, dir: &Path, limits: ReplicaLimits, around: Surroundings<R>) -> Result<Self, OpenError> {
         let log = LogStore::open_scheduled(&dir.join("log"), around.schedule)?;
         let store = Store::open(&dir.join("state"), limits.history, limits.ring_events)?;
+        check_log_reaches(dir, &log, &store)?;
         store.remove_leftovers()?;
         let config = Config { max_in_snapshot_log_to_keep: limits.log_keep_entries, ..config()? };
         let restores = Some(around.tamper.restores_leader());
         let config = Config { enable_leader_restore: restores, purge_batch_size: 1, ..config };
         let tampered = TamperedLog { log: log.clone(), tamper: around.tamper.clone() };
-        let machine = TamperedMachine { machine: Machine::new(store.clone()), tamper: around.tamper };
+        let machine = TamperedMachine { machine: Machine::new(store.clone(), log.clone()), tamper: around.tamper };
         let network = Network { from: id, wire: around.wire };
         let raft = Raft::new(id, Arc::new(config), network, tampered, machine).await;
         Ok(Replica { raft: raft.map_err(|error| OpenError::Raft(error.to_string()))?, store, log })

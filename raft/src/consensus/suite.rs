@@ -18,7 +18,7 @@ impl StoreBuilder<TypeConfig, LogStore, Machine, TempDir> for Builder {
         let dir = tempfile::tempdir().unwrap();
         let log = LogStore::open(&dir.path().join("log")).unwrap();
         let store: Arc<Store> = Store::open(&dir.path().join("state"), HistoryLimits::default(), 16).unwrap();
-        Ok((dir, log, Machine::new(store)))
+        Ok((dir, log.clone(), Machine::new(store, log)))
     }
 }
 

@@ -65,6 +65,50 @@ async fn a_failing_sync_acknowledges_nothing_and_the_server_steps_down() {
     node.shutdown().await;
 }
 
+/// The others are a majority, and their disks are faster.
+#[tokio::test]
+async fn what_is_committed_is_applied_only_where_it_is_durable() {
+    let dir = tempfile::tempdir().unwrap();
+    let (finish, hold) = std::sync::mpsc::channel::<()>();
+    let (tell, told) = std::sync::mpsc::channel();
+    let store = Store::open(&dir.path().join("state"), HistoryLimits::default(), 16).unwrap();
+    let (state, broken) = (store.clone(), Arc::new(AtomicBool::new(false)));
+    let fails = broken.clone();
+    let log = LogStore::open_with(&dir.path().join("log"), move |db| {
+        if fails.load(Ordering::SeqCst) {
+            // Held until Raft has asked for all that it will ask for before it knows how this ends.
+            hold.recv().unwrap();
+            tell.send(state.revision()).unwrap();
+            return Err(DiskError::Io { step: "sync the log", message: "Input/output error".into() });
+        }
+        db.sync()
+    });
+    let me = crate::transport::Identity::new(2, 0);
+    let storage = (log.unwrap(), store.clone());
+    let node = Node::start(me, Member::default(), options(Start::Join), None, storage).await.unwrap();
+    let vote = super::Vote::new_committed(1, 9);
+    let append = |from: u64, to: u64| AppendEntriesRequest {
+        vote,
+        prev_log_id: from.checked_sub(1).map(|before| log_id(1, before)),
+        entries: (from..to).map(|index| super::from_record(record(1, index)).unwrap()).collect(),
+        leader_commit: Some(log_id(1, to - 1)),
+    };
+    assert!(node.raft.append_entries(append(0, 10)).await.unwrap().is_success());
+    node.applied(9, crate::limits::WRITE_TIMEOUT).await.unwrap();
+    assert_eq!(store.revision(), 10);
+    broken.store(true, Ordering::SeqCst);
+    let raft = node.raft.clone();
+    let appended = tokio::spawn(async move { raft.append_entries(append(10, 20)).await });
+    while node.status().last_index < 19 {
+        tokio::task::yield_now().await;
+    }
+    finish.send(()).unwrap();
+    assert!(!appended.await.unwrap().is_ok_and(|answer| answer.is_success()));
+    assert_eq!((told.recv().unwrap(), store.revision()), (10, 10));
+    assert!(store.flush().is_ok());
+    node.shutdown().await;
+}
+
 #[tokio::test]
 async fn what_is_committed_is_noted_with_what_comes_next() {
     let dir = tempfile::tempdir().unwrap();
@@ -157,7 +201,7 @@ async fn a_snapshot_that_is_complete_late_takes_no_newer_ones_place() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(&dir.path().join("state"), HistoryLimits::default(), 16).unwrap();
     store.apply(&(0..50).map(|index| record(1, index)).collect::<Vec<_>>()).unwrap();
-    let mut machine = Machine::new(store.clone());
+    let mut machine = Machine::new(store.clone(), LogStore::open(&dir.path().join("log")).unwrap());
     let mut late = RaftStateMachine::<TypeConfig>::get_snapshot_builder(&mut machine).await;
     let received = snapshot_of(&dir, 0..200);
     let meta = super::machine::describe(received.manifest()).unwrap();

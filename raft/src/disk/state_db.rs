@@ -54,7 +54,9 @@ pub type VersionBytes = (Revision, Vec<u8>);
 
 impl StateDb {
     pub fn open(path: &Path) -> Result<Self, DiskError> {
-        let mut options = options(STATE_WRITE_BUFFER_BYTES);
+        // Whoever wants it durable flushes; closing it is also what a server does whose log has failed.
+        let options = options(STATE_WRITE_BUFFER_BYTES).get_options_from_string("avoid_flush_during_shutdown=true");
+        let mut options = options.map_err(DiskError::rocks("set a database's options"))?;
         let mut blocks = BlockBasedOptions::default();
         blocks.set_block_cache(&Cache::new_lru_cache(STATE_BLOCK_CACHE_BYTES));
         blocks.set_block_size(16 * 1024);
@@ -330,4 +332,27 @@ fn versioned_key(key: &[u8]) -> Result<&[u8], DiskError> {
 fn revision_at_end(key: &[u8]) -> Result<Revision, DiskError> {
     let revision = key.last_chunk::<REVISION_BYTES>().copied().map(Revision::from_be_bytes);
     revision.ok_or_else(|| DiskError::Missing(format!("the revision in the state's key {key:?}")))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_was_not_flushed_does_not_get_to_the_disk_when_it_is_closed() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |db: &StateDb, name: &str| {
+            let mut batch = StateBatch::default();
+            batch.put_mark(name, b"1");
+            db.write(batch).unwrap();
+        };
+        let db = StateDb::open(dir.path()).unwrap();
+        write(&db, "flushed");
+        db.flush().unwrap();
+        write(&db, "not");
+        drop(db);
+        let db = StateDb::open(dir.path()).unwrap();
+        assert_eq!((db.mark("flushed").unwrap(), db.mark("not").unwrap()), (Some(b"1".to_vec()), None));
+    }
 }

@@ -41,6 +41,7 @@ impl Bench {
 
     fn reopen(self, history: HistoryLimits) -> Self {
         let Bench { dir, store, index } = self;
+        store.flush().unwrap();
         drop(store);
         let store = Store::open(dir.path(), history, 4).unwrap();
         Bench { dir, store, index }

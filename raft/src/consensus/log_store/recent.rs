@@ -1,7 +1,10 @@
 //! The newest entries in memory, and what of them is in the database.
 
 use std::collections::VecDeque;
+use std::io;
 use std::ops::Range;
+
+use tokio::sync::watch;
 
 use super::{COMMITTED, Entry, LogId, mark_frame};
 use crate::disk::LogOp;
@@ -14,13 +17,17 @@ pub struct Recent {
     /// Consecutive indexes.
     entries: VecDeque<Cached>,
     bytes: usize,
-    /// Appends so far, and how many of them are in the database.
+    /// Appends so far, and how many of them are in the database, durably.
     appends: u64,
     written: u64,
     /// What is committed, as far as Raft has told.
     pub committed: Option<LogId>,
     /// That is not in the database yet.
     pub committed_is_news: bool,
+    /// Why an append did not get to the disk, and none will.
+    failure: Option<String>,
+    /// Changes whenever the fate of an append is known.
+    settled: watch::Sender<()>,
 }
 
 struct Cached {
@@ -62,9 +69,28 @@ impl Recent {
         self.committed.filter(|_| news).map(|id| LogOp::Mark(COMMITTED, mark_frame(&id)))
     }
 
-    pub fn written(&mut self, append: u64) {
-        self.written = self.written.max(append);
+    /// An append is durable, and all before it; or it is not, and none will be.
+    pub fn settle(&mut self, append: u64, outcome: &io::Result<()>) {
+        match outcome {
+            Ok(()) => self.written = self.written.max(append),
+            Err(error) => self.failure = Some(error.to_string()),
+        }
         self.evict();
+        self.settled.send_replace(());
+    }
+
+    /// Whether an entry is durable, or why it never will be. What is not here any more is.
+    pub fn is_durable(&self, index: u64) -> io::Result<bool> {
+        let cached = self.first().and_then(|first| self.entries.get(usize::try_from(index.checked_sub(first)?).ok()?));
+        match &self.failure {
+            _ if cached.is_none_or(|cached| cached.append <= self.written) => Ok(true),
+            Some(failure) => Err(io::Error::other(failure.clone())),
+            None => Ok(false),
+        }
+    }
+
+    pub fn settled(&self) -> watch::Receiver<()> {
+        self.settled.subscribe()
     }
 
     fn evict(&mut self) {
