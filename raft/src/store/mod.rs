@@ -268,7 +268,11 @@ impl Store {
         self.hub.reset(revision);
         // Closing a database takes a while: not under the readers' lock.
         drop(old);
-        remove_others(&self.dir, &name)
+        // The new state is there. A reader may still hold the old one open, and RocksDB write into its directory.
+        if let Err(error) = remove_others(&self.dir, &name) {
+            tracing::warn!(%error, "a state that was replaced is removed later");
+        }
+        Ok(())
     }
 
     fn applied(&self) -> std::sync::MutexGuard<'_, AppliedRecord> {

@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 
 use kontiki_model::Retention;
 
-use super::{FLOORS, Store};
+use super::{FLOORS, Store, current_dir, remove_others};
 use crate::disk::{DiskError, StateBatch};
 
 /// What was found to be shredded at one moment.
@@ -43,7 +43,7 @@ impl Store {
         Ok(clean)
     }
 
-    /// Notes that no file holds it any more.
+    /// Notes that no file holds it any more; an error if that cannot be said yet.
     pub fn shredded(&self, shreds: &Shreds) -> Result<(), DiskError> {
         let _no_compaction = self.pruning.lock().unwrap_or_else(PoisonError::into_inner);
         let (db, mut floors) = {
@@ -53,6 +53,8 @@ impl Store {
         if floors.dropped(Retention::Sensitive) != shreds.dropped {
             return Ok(());
         }
+        // A state that was replaced holds it too.
+        remove_others(&self.dir, &current_dir(&self.dir)?)?;
         floors.shredded(&shreds.resources);
         let mut mark = StateBatch::default();
         mark.put_mark(FLOORS, &floors.frame());

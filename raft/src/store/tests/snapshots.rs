@@ -105,3 +105,21 @@ fn a_retired_snapshot_goes_with_its_last_reader() {
     assert!(!path.exists());
     assert!(bench.store.snapshot().unwrap().path().exists());
 }
+
+#[test]
+fn a_state_that_was_replaced_and_cannot_be_removed_fails_no_install_and_is_not_forgotten() {
+    let mut source = Bench::new(by_age(100, 100));
+    source.put(0, "pods", "a", "1");
+    let target = Bench::new(by_age(100, 100));
+    let left = target.dir.path().join("state-000000");
+    std::fs::write(&left, "not a directory").unwrap();
+    target.store.install(&source.snapshot()).unwrap();
+    assert_eq!((target.store.revision(), left.exists()), (1, true));
+    let shreds = target.store.shreds().unwrap();
+    target.store.shredded(&shreds).unwrap_err();
+    assert!(target.store.shreds().is_some());
+    std::fs::remove_file(&left).unwrap();
+    std::fs::create_dir(&left).unwrap();
+    target.store.shredded(&shreds).unwrap();
+    assert_eq!((target.store.shreds(), left.exists()), (None, false));
+}
