@@ -26,8 +26,8 @@ pub enum Role {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "this server has lost entries of the log: it had acknowledged all up to {acknowledged}, and its log ends at {end}. Its folder \
-     is an older copy, or its disk forgot what was synced. It takes them from the leader again, and votes for nobody until it \
-     has them"
+     is an older copy, or its disk forgot what was synced. It takes them from the leader again, and votes for nobody who \
+     lacks them too until it has them"
 )]
 pub struct LostEntries {
     pub acknowledged: u64,
@@ -54,7 +54,7 @@ pub struct Status {
     pub history_bytes: u64,
     /// Why this server takes no writes for now: its disk is full. Reads go on, and writes do once there is room.
     pub shortage: Option<Shortage>,
-    /// What this server acknowledged and has no more: it votes for nobody until it does.
+    /// What this server acknowledged and has no more: until it does, it votes for nobody who lacks it too.
     pub lost: Option<LostEntries>,
     /// Why this server no longer takes part: a failed disk, above all. It is healthy while this is `None`.
     pub failure: Option<String>,

@@ -2,8 +2,9 @@
 //!
 //! Raft counts on what was acknowledged, and only the leader that counted it knows that it is gone: the log is shorter than what
 //! came to that leader as acknowledged. The leader says so before it sends the entries again. From then on, across restarts,
-//! this server votes for nobody and stands for no election, until its log reaches as far again: a leader that a majority chose
-//! without it has all that was committed, a leader that it helped to choose before might not.
+//! until its log reaches as far again, this server stands for no election and votes only for who has all that it acknowledged, as it
+//! would have if it had lost nothing: a leader that it helped to choose otherwise might lack what was committed. It does vote for
+//! those: the others may be too few without it, and then nobody could send it anything.
 
 use std::io;
 
@@ -49,6 +50,11 @@ impl Node {
             tracing::error!("{lost}");
         }
         Ok(())
+    }
+
+    /// Whether a candidate's log reaches as far as what this server acknowledged, of which it may lack some.
+    pub(super) fn would_have_voted_for(&self, candidates_last: Option<LogId>) -> bool {
+        candidates_last >= *self.lost.0.borrow()
     }
 
     /// What this server lacks of what it acknowledged.

@@ -8,7 +8,7 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use openraft::Raft;
 use openraft::async_runtime::watch::WatchReceiver;
-use openraft::raft::AppendEntriesRequest;
+use openraft::raft::{AppendEntriesRequest, VoteRequest};
 use tokio::sync::{Mutex, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -215,10 +215,13 @@ pub(super) async fn control(node: Node, kind: u8, payload: Bytes) -> Answer {
             let response = node.raft.append_entries(request.clone()).await.map_err(|error| error.to_string())?;
             done(&AppendAnswer::from(response.into_stream_result(request.prev_log_id, sent)))
         }
-        // Raft counts on what a voter had.
-        wire::VOTE | wire::PRE_VOTE | wire::TRANSFER if let Some(lost) = node.lost_entries() => Err(lost.to_string()),
+        wire::TRANSFER if let Some(lost) = node.lost_entries() => Err(lost.to_string()),
         wire::VOTE | wire::PRE_VOTE => {
-            let request = decode::<VoteMessage>(&payload)?.into();
+            let request: VoteRequest<TypeConfig> = decode::<VoteMessage>(&payload)?.into();
+            // Raft counts on what a voter had: it votes as if it still had it.
+            if let Some(lost) = node.lost_entries().filter(|_| !node.would_have_voted_for(request.last_log_id)) {
+                return Err(lost.to_string());
+            }
             let voted =
                 if kind == wire::VOTE { node.raft.vote(request).await } else { node.raft.pre_vote(request).await };
             done(&VoteAnswer::from(&voted.map_err(|error| error.to_string())?))

@@ -142,7 +142,7 @@ fn entries_survive_disk_and_wire() {
 
 /// A server that started on an older copy of its folder.
 #[tokio::test]
-async fn who_has_lost_what_it_acknowledged_votes_for_nobody_until_it_has_it_again() {
+async fn who_has_lost_what_it_acknowledged_votes_only_for_who_has_it_until_it_has_it_again() {
     let dir = tempfile::tempdir().unwrap();
     let append = |from: u64, to: u64| AppendEntriesRequest {
         vote: super::Vote::new_committed(1, 9),
@@ -173,6 +173,12 @@ async fn who_has_lost_what_it_acknowledged_votes_for_nobody_until_it_has_it_agai
         let refused = super::service::control(node.clone(), kind, super::wire::encode(&vote).into()).await;
         assert!(refused.is_err_and(|why| why.contains("it had acknowledged all up to 19")), "{kind}");
     }
+    // Of two servers that is the one that has to lead.
+    let complete = super::wire::VoteMessage::from(&VoteRequest::new(super::Vote::new(2, 9), Some(log_id(1, 19))));
+    let asked =
+        super::service::control(node.clone(), super::wire::PRE_VOTE, super::wire::encode(&complete).into()).await;
+    let answer: super::wire::VoteAnswer = super::wire::decode(&asked.unwrap()).unwrap();
+    assert!(openraft::raft::VoteResponse::<TypeConfig>::from(answer).vote_granted);
     let regaining = tokio::spawn(node.clone().regain());
     assert!(node.raft.append_entries(append(10, 20)).await.unwrap().is_success());
     while node.status().lost.is_some() {
