@@ -62,7 +62,7 @@ pub(crate) async fn keep_house(node: Node, store: Arc<Store>, snapshot_entries: 
 
 async fn forget(store: &Arc<Store>) {
     for _ in 0..PRUNE_STEPS {
-        match prune(store, now_ms()).await {
+        match prune(store, store.now_of_age(now_ms())).await {
             Ok(true) => {}
             Ok(false) => return,
             Err(error) => return tracing::error!(%error, "old history cannot be dropped"),

@@ -110,6 +110,11 @@ pub fn rewind(store: &Path, to: Revision, next: Revision) -> Result<AppliedRecor
     let mut gaps = Gaps::read(db.mark(GAPS)?)?;
     gaps.add(to + 1, next.saturating_sub(1));
     applied.revision = next;
+    // Of the past that is left: one that ran ahead is undone with the rest.
+    applied.time_ms = match db.event_between(0, to)? {
+        Some((at, frame)) => decode_record(at, &frame)?.time_ms,
+        None => floors.time_ms(),
+    };
     let mut batch = StateBatch::default();
     batch.put_mark(GAPS, &gaps.frame());
     batch.put_mark(FLOORS, &floors.frame());

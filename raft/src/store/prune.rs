@@ -14,7 +14,7 @@ use super::{FLOORS, Store};
 use crate::EventKind;
 use crate::codec::{self, ByClass, EventRecord, FloorsRecord, Tag};
 use crate::disk::{DiskError, StateBatch};
-use crate::limits::PRUNE_STEP_RECORDS;
+use crate::limits::{CLOCK_SLACK, PRUNE_STEP_RECORDS};
 use crate::watch::Subject;
 
 /// The classes whose own limits may be narrower than the normal ones.
@@ -163,6 +163,12 @@ impl Step {
 }
 
 impl Store {
+    /// The time by which history ages: the clock's, but hardly later than the log's own, which servers agree on and which goes on as
+    /// long as anything does. What a clock that jumped ahead made this server drop would be gone for good.
+    pub fn now_of_age(&self, clock_ms: i64) -> i64 {
+        clock_ms.min(self.applied().time_ms.saturating_add(CLOCK_SLACK.as_millis() as i64))
+    }
+
     /// Drops history beyond its limits. Looks at a bounded number of events; true if there may be more to drop.
     pub fn prune(&self, now_ms: i64) -> Result<bool, DiskError> {
         let _one_at_a_time = self.pruning.lock().unwrap_or_else(PoisonError::into_inner);

@@ -4,6 +4,8 @@ use kontiki_model::Revision;
 
 use super::{Bench, HOUR_MS, by_age};
 use crate::ReadError;
+use crate::limits::CLOCK_SLACK;
+use crate::store::{Store, rewind};
 
 /// Times, and the revision that each of them shows of [`six_moments`].
 const MOMENTS: [(i64, Revision); 9] = [(9, 0), (10, 1), (19, 1), (20, 3), (29, 3), (30, 5), (49, 5), (50, 6), (60, 6)];
@@ -64,4 +66,30 @@ fn a_moment_is_found_though_history_was_dropped() {
     let bench = bench.reopen(by_age(100, 1));
     assert!(matches!(bench.store.revision_at(19, 60), Err(ReadError::Compacted { .. })));
     check(&bench, &MOMENTS[3..]);
+}
+
+#[test]
+fn a_clock_that_jumps_ahead_drops_no_history() {
+    let bench = six_moments();
+    let slack = CLOCK_SLACK.as_millis() as i64;
+    let ages = [40, 50, 50 + slack, 51 + slack, 1_000 * HOUR_MS].map(|clock_ms| bench.store.now_of_age(clock_ms));
+    assert_eq!(ages, [40, 50, 50 + slack, 50 + slack, 50 + slack]);
+    bench.prune(bench.store.now_of_age(1_000 * HOUR_MS));
+    assert_eq!((bench.store.floor(), bench.store.floor_of("leases")), (0, 0));
+}
+
+#[test]
+fn a_past_set_back_to_before_a_clock_ran_ahead_has_its_time_again() {
+    for (to, time_ms) in [(7, 9 * HOUR_MS), (6, 50), (4, 30), (0, 0)] {
+        let mut bench = six_moments();
+        bench.put(9 * HOUR_MS, "pods", "a", "2");
+        let Bench { dir, store, .. } = bench;
+        store.flush().unwrap();
+        drop(store);
+        assert_eq!(rewind(dir.path(), to, 1_000).unwrap().time_ms, time_ms);
+        let store = Store::open(dir.path(), by_age(100, 1), 4).unwrap();
+        let mut bench = Bench { dir, store, index: 7 };
+        let revision = bench.put(60, "pods", "a", "3");
+        assert_eq!(bench.store.time_of(revision).unwrap(), time_ms.max(60), "back to {to}");
+    }
 }
