@@ -141,6 +141,18 @@ impl LogStore {
         self.shared.appended_bytes.load(Ordering::Relaxed)
     }
 
+    /// The term of an entry that is in the log.
+    pub fn term_of(&self, index: u64) -> Result<Option<u64>, DiskError> {
+        let found = self.read(index..index + 1)?;
+        Ok(found.first().map(|entry| entry.log_id.committed_leader_id().term))
+    }
+
+    /// Drops all entries: what comes next follows this one.
+    pub async fn begin_behind(&self, id: LogId) -> io::Result<()> {
+        self.recent().truncate_from(0);
+        self.persist(vec![LogOp::TruncateFrom(0), LogOp::Mark(PURGED, mark_frame(&id))]).await
+    }
+
     /// Why the disk no longer takes writes, if that is so.
     pub fn failure(&self) -> Option<&str> {
         self.shared.flusher.failure()
@@ -372,11 +384,12 @@ impl<C: Types> RaftLogStorage<C> for LogStore {
         Ok(())
     }
 
-    /// Waits until it is done: a later read of the database must not meet what is gone.
+    /// Waits until it is done, and durable: a later read of the database must not meet what is gone, nor a later start what
+    /// contradicts the state. It is rare.
     async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
         let index = last.map_or(0, |id| id.index + 1);
         self.recent().truncate_from(index);
-        self.write(vec![LogOp::TruncateFrom(index)]).await
+        self.persist(vec![LogOp::TruncateFrom(index)]).await
     }
 
     async fn purge(&mut self, id: LogId) -> Result<(), io::Error> {

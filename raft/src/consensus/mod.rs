@@ -26,7 +26,7 @@ pub use log_store::LogStore;
 pub use membership::MemberStatus;
 pub use node::{Node, NodeError, NodeOptions, Start};
 pub use offline::{Beginning, StoppedLog, begin_log, members, sole_member};
-pub use together::check_log_reaches;
+pub use together::{check_log_reaches, drop_overtaken};
 pub use wire::ClusterChange;
 
 /// openraft's interface to a runtime, for whoever brings one.

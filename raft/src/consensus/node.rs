@@ -21,7 +21,7 @@ use super::membership::members;
 use super::network::Network;
 use super::room::Rooms;
 use super::service::Receiving;
-use super::{LogStore, TypeConfig};
+use super::{LogStore, TypeConfig, drop_overtaken};
 use crate::disk::Shortage;
 use crate::limits::{
     APPLY_BATCH_ENTRIES, ELECTION_TIMEOUT_MS_MAX, ELECTION_TIMEOUT_MS_MIN, HEARTBEAT_MS, LOG_READ_ENTRIES,
@@ -111,6 +111,7 @@ impl Node {
             allow_log_reversion: Some(true),
             ..config()?
         };
+        drop_overtaken(&log, &store).await.map_err(|error| OpenError::Raft(error.to_string()))?;
         let machine = Machine::new(store.clone(), log.clone());
         let applied = machine.applied();
         let id = me.node;

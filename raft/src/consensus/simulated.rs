@@ -25,7 +25,9 @@ use self::wire::Network;
 pub use self::wire::{Answer, Request, Wire};
 use super::machine::Machine;
 use super::node::config;
-use super::{Entry, LogStore, Member, NodeError, Payload, Proposal, Snapshot, Types, Vote, check_log_reaches};
+use super::{
+    Entry, LogStore, Member, NodeError, Payload, Proposal, Snapshot, Types, Vote, check_log_reaches, drop_overtaken,
+};
 use crate::disk::Flush;
 use crate::snapshot::{SnapshotDir, SnapshotReceiver};
 use crate::store::{HistoryLimits, Outcome, Store};
@@ -96,6 +98,7 @@ impl<R: Runtime> Replica<R> {
         let store = Store::open(&dir.join("state"), limits.history, limits.ring_events)?;
         check_log_reaches(dir, &log, &store)?;
         store.remove_leftovers()?;
+        drop_overtaken(&log, &store).await.map_err(|error| OpenError::Raft(error.to_string()))?;
         let config = Config { max_in_snapshot_log_to_keep: limits.log_keep_entries, ..config()? };
         let restores = Some(around.tamper.restores_leader());
         let config = Config { enable_leader_restore: restores, purge_batch_size: 1, ..config };

@@ -20,7 +20,7 @@ use super::{
 use crate::codec::{LogPayload, LogRecord};
 use crate::disk::DiskError;
 use crate::limits::CLOCK_SLACK;
-use crate::snapshot::SnapshotDir;
+use crate::snapshot::{SnapshotDir, SnapshotReceiver};
 use crate::status::LostEntries;
 use crate::store::{Checkpoint, HistoryLimits, Outcome, Store};
 use crate::{Command, Mutation};
@@ -193,10 +193,10 @@ fn record(term: u64, index: u64) -> LogRecord {
     LogRecord { term, index, payload: LogPayload::Command(put(&format!("o{index}"))) }
 }
 
-/// Of another server that has applied these entries of term 1.
-fn snapshot_of(dir: &TempDir, entries: std::ops::Range<u64>) -> Arc<SnapshotDir> {
+/// Of another server that has applied these entries.
+fn snapshot_of(dir: &TempDir, entries: impl Iterator<Item = LogRecord>) -> Arc<SnapshotDir> {
     let leader = Store::open(&dir.path().join("leader"), HistoryLimits::default(), 16).unwrap();
-    leader.apply(&entries.map(|index| record(1, index)).collect::<Vec<_>>()).unwrap();
+    leader.apply(&entries.collect::<Vec<_>>()).unwrap();
     let Checkpoint { mut draft, applied, .. } = leader.checkpoint().unwrap();
     Arc::new(draft.complete(&applied).unwrap())
 }
@@ -209,7 +209,7 @@ async fn a_snapshot_that_is_complete_late_takes_no_newer_ones_place() {
     store.apply(&(0..50).map(|index| record(1, index)).collect::<Vec<_>>()).unwrap();
     let mut machine = Machine::new(store.clone(), LogStore::open(&dir.path().join("log")).unwrap());
     let mut late = RaftStateMachine::<TypeConfig>::get_snapshot_builder(&mut machine).await;
-    let received = snapshot_of(&dir, 0..200);
+    let received = snapshot_of(&dir, (0..200).map(|index| record(1, index)));
     let meta = super::machine::describe(received.manifest()).unwrap();
     RaftStateMachine::<TypeConfig>::install_snapshot(&mut machine, &meta, received).await.unwrap();
     let of = || (store.snapshot().unwrap().manifest().index, store.checkpoint_of_snapshot());
@@ -225,7 +225,7 @@ async fn a_snapshot_that_is_complete_late_takes_no_newer_ones_place() {
 #[tokio::test]
 async fn openraft_2116_a_snapshot_over_a_tail_that_is_not_known_to_be_committed() {
     let dir = tempfile::tempdir().unwrap();
-    let snapshot = snapshot_of(&dir, 0..200);
+    let snapshot = snapshot_of(&dir, (0..200).map(|index| record(1, index)));
 
     let log = LogStore::open(&dir.path().join("log")).unwrap();
     let store = Store::open(&dir.path().join("state"), HistoryLimits::default(), 16).unwrap();
@@ -239,4 +239,58 @@ async fn openraft_2116_a_snapshot_over_a_tail_that_is_not_known_to_be_committed(
     assert_eq!((store.revision(), node.status().failure), (200, None));
     assert_eq!(node.status().applied_index, 199);
     node.shutdown().await;
+}
+
+/// A former leader receives a snapshot in place of what it could not commit, and is killed before Raft has dropped that.
+#[tokio::test]
+async fn a_server_killed_while_a_snapshot_replaces_its_tail_starts_again() {
+    for installed in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let open = async || {
+            let log = LogStore::open(&dir.path().join("log")).unwrap();
+            let store = Store::open(&dir.path().join("state"), HistoryLimits::default(), 16).unwrap();
+            super::check_log_reaches(dir.path(), &log, &store).unwrap();
+            let me = crate::transport::Identity::new(2, 0);
+            let node = Node::start(me, Member::default(), options(Start::Join), None, (log, store.clone())).await;
+            (node.unwrap(), store)
+        };
+        let append = |vote, (term, before): (u64, Option<u64>), entries: std::ops::Range<u64>| AppendEntriesRequest {
+            vote,
+            prev_log_id: before.map(|index| log_id(term, index)),
+            leader_commit: Some(log_id(term, before.unwrap_or(9))),
+            entries: entries.map(|index| super::from_record(record(vote.leader_id.term, index)).unwrap()).collect(),
+        };
+        let (node, _) = open().await;
+        for request in [
+            append(super::Vote::new_committed(1, 9), (1, None), 0..10),
+            append(super::Vote::new_committed(3, 9), (1, Some(9)), 10..30),
+        ] {
+            assert!(node.raft.append_entries(request).await.unwrap().is_success());
+        }
+        node.shutdown().await;
+        drop(node);
+
+        let committed = (0..10).map(|index| record(1, index)).chain((10..16).map(|index| record(5, index)));
+        let sent = snapshot_of(&dir, committed);
+        let store = Store::open(&dir.path().join("state"), HistoryLimits::default(), 16).unwrap();
+        let mut receiver = SnapshotReceiver::begin(&store.snapshots_dir(), sent.manifest().clone()).unwrap();
+        sent.chunks().for_each(|chunk| receiver.accept(&chunk.unwrap()).unwrap());
+        let received = receiver.finish().unwrap();
+        if installed {
+            store.install(&received).unwrap();
+        }
+        drop(store);
+
+        for _ in 0..2 {
+            let (node, store) = open().await;
+            assert_eq!((node.status().last_index, node.status().applied_index, store.revision()), (15, 15, 16));
+            node.shutdown().await;
+        }
+        let (node, store) = open().await;
+        let more = append(super::Vote::new_committed(5, 9), (5, Some(15)), 16..20);
+        assert!(node.raft.append_entries(more).await.unwrap().is_success());
+        node.shutdown().await;
+        drop((node, store));
+        assert_eq!(open().await.0.status().last_index, 19);
+    }
 }

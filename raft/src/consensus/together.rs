@@ -1,8 +1,9 @@
 //! Log and state as an earlier process left them: what they have to be to each other before Raft starts.
 
+use std::io;
 use std::path::Path;
 
-use super::LogStore;
+use super::{LogStore, log_id};
 use crate::OpenError;
 use crate::store::Store;
 
@@ -20,4 +21,26 @@ pub fn check_log_reaches(dir: &Path, log: &LogStore, store: &Store) -> Result<()
         return Ok(());
     }
     Err(OpenError::LogLost { dir: dir.to_owned(), log: last.unwrap_or_default(), applied })
+}
+
+/// Drops a log that the state has overtaken on another way: a leader's snapshot was received in place of entries that were never
+/// committed, and the process ended before they were gone. Raft takes entries that contradict the state for damage.
+pub async fn drop_overtaken(log: &LogStore, store: &Store) -> io::Result<()> {
+    let applied = store.applied_record();
+    let snapshot = store.snapshot().map(|snapshot| (snapshot.manifest().index, snapshot.manifest().term));
+    let (Some(index), term) = snapshot.max(Some((applied.index, applied.term))).unwrap_or_default() else {
+        return Ok(());
+    };
+    match log.term_of(index)? {
+        Some(other) if other != term => {
+            tracing::warn!(
+                index,
+                term,
+                other,
+                "the log holds entries that a snapshot has replaced: it goes on behind that"
+            );
+            log.begin_behind(log_id(term, index)).await
+        }
+        _ => Ok(()),
+    }
 }
