@@ -19,7 +19,7 @@ pub use self::authentication::Authentication;
 pub use self::past::{Color, Diff, Form, History, ObjectTarget, Tail, TailForm, Undelete, Undo, Why, WhyForm};
 pub use self::requests::Requests;
 pub use self::server::{Agent, Members, MembersAction, Server, Token, TokenRole};
-pub use self::snapshot::{Recover, Restore, Save, Snapshot, SnapshotAction};
+pub use self::snapshot::{AcceptLoss, Recover, Restore, Save, Snapshot, SnapshotAction};
 pub use self::tokens::ServiceAccountTokens;
 
 /// Runs containers on a cluster and speaks the Kubernetes API.

@@ -7,14 +7,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail};
 use kontiki_apiserver::records::{self, By};
 use kontiki_raft::{
-    Member,
-    backup::{Figures, Founded, Founding, Stopped},
+    Member, OpenError,
+    backup::{BackupError, Figures, Founded, Founding, Stopped},
 };
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use serde_json::{Value, json};
 
 use crate::{
-    args::{Output, Recover},
+    args::{AcceptLoss, Output, Recover},
     layout::Layout,
     server,
     snapshot::moment,
@@ -30,7 +30,7 @@ fn recover_in(arguments: &Recover) -> Result<()> {
         bail!("process {pid} runs a server in {}: stop it first", layout.root().display());
     }
     let _owner = layout.own()?;
-    let stopped = Stopped::open(&layout.log())?;
+    let stopped = take(&layout, &arguments.loss)?;
     let figures = stopped.figures()?;
     if is_alone(&figures) {
         bail!(
@@ -87,6 +87,27 @@ fn recover_in(arguments: &Recover) -> Result<()> {
     Ok(())
 }
 
+/// A stopped server's log. One that lacks what may have been acknowledged only if that is given up.
+pub fn take(layout: &Layout, loss: &AcceptLoss) -> Result<Stopped> {
+    match Stopped::open(&layout.log()) {
+        Err(BackupError::Open(OpenError::LogCut { .. } | OpenError::LogLost { .. })) if loss.accept_loss => {
+            Ok(Stopped::open_damaged(&layout.log())?)
+        }
+        Err(BackupError::Open(damage @ (OpenError::LogCut { .. } | OpenError::LogLost { .. }))) => {
+            bail!("{damage}. Another server may have what is gone; --accept-loss takes what is left here")
+        }
+        taken => Ok(taken?),
+    }
+}
+
+/// What a damaged log has lost.
+pub fn gone(figures: &Figures) -> Option<String> {
+    let Figures { last, synced, .. } = figures;
+    (synced > last).then(|| {
+        format!("The log is damaged: entries {} to {synced} are gone. They were synced here, and may have been acknowledged.", last + 1)
+    })
+}
+
 /// Who runs this program, by what, and when: the author of what it records.
 pub fn operator(program: &str, verb: &str) -> By {
     let user = nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten().map(|user| user.name);
@@ -133,9 +154,10 @@ fn lost(figures: &Figures) -> String {
             committed + 1
         ),
     };
+    let gone = gone(figures).map(|gone| format!(" {gone}")).unwrap_or_default();
     format!(
         "Its log ends at entry {last} of term {last_term} (revision {revision} or later). Whatever the others acknowledged after \
-         that entry is lost. {tail}"
+         that entry is lost. {tail}{gone}"
     )
 }
 
@@ -146,6 +168,7 @@ fn told(figures: &Figures, founded: &Founded) -> Value {
         "last": {"term": figures.last_term, "index": figures.last},
         "committed": {"index": figures.committed},
         "lost": format!("what the others acknowledged after entry {}", figures.last),
+        "gone": figures.synced.saturating_sub(figures.last),
         "uncommitted": figures.last.saturating_sub(figures.committed),
         "restored": founded.restored,
         "revision": founded.revision,

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use kontiki_model::{Head, Key, Scope};
+use kontiki_raft::backup::{BackupError, Origin, Stopped};
 use kontiki_raft::{Command, ListOptions, Log, LogConfig, Mutation, OpenError, set_aside};
 
 /// Places in each file where a byte is changed.
@@ -163,6 +164,14 @@ async fn a_torn_last_record_is_dropped_wherever_it_is_torn_unless_it_was_synced(
             other => panic!("{other:?}"),
         }
     }
+    // Nor is it saved, or recovered from, without a word.
+    let refused = Stopped::open(after.path()).map(|_| ());
+    assert!(matches!(refused, Err(BackupError::Open(OpenError::LogCut { .. }))), "{refused:?}");
+    let left = Stopped::open_damaged(after.path()).unwrap();
+    let figures = left.figures().unwrap();
+    assert_eq!(figures.synced, figures.last + 1, "{figures:?}");
+    assert_eq!(left.backup(Origin::default()).unwrap().header().objects["configmaps"], 3);
+    drop(left);
     fs::write(after.path().join(&name), &long).unwrap();
     assert_eq!(contents(after.path()).await.unwrap(), [0, 1, 2, 3], "a refusal changes nothing");
 }

@@ -42,6 +42,16 @@ pub struct Save {
     /// that runs in /var/lib/kontiki is asked
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub loss: AcceptLoss,
+}
+
+#[derive(Args)]
+pub struct AcceptLoss {
+    /// Take what is left of a stopped server's log that is damaged, without the entries that are gone
+    #[arg(long)]
+    pub accept_loss: bool,
 }
 
 #[derive(Args)]
@@ -110,6 +120,9 @@ pub struct Recover {
     /// Yes, the other servers are lost for good, and what only they have is given up
     #[arg(long)]
     pub yes: bool,
+
+    #[command(flatten)]
+    pub loss: AcceptLoss,
 
     #[command(flatten)]
     pub skip: SkipRevisions,

@@ -15,22 +15,23 @@ use kontiki_raft::backup::{Origin, Stopped, Verified};
 
 use super::{is_stdio, show, source, target};
 use crate::{
-    args::Save,
+    args::{AcceptLoss, Save},
     client::{Client, Payload},
     layout::Layout,
+    recover::{gone, take},
 };
 
 const PATH: &str = "/apis/kontiki.dev/v1/snapshot";
 const DATA_DIR: &str = "/var/lib/kontiki";
 
 pub async fn save(arguments: Save) -> Result<()> {
-    let Save { file, kubeconfig, data_dir } = arguments;
+    let Save { file, kubeconfig, data_dir, loss } = arguments;
     if !is_stdio(&file) && file.is_dir() {
         bail!("{} is a folder: name a file in it", file.display());
     }
     let stopped = data_dir.as_deref().map(stopped).transpose()?.flatten();
     let saved = match stopped {
-        Some(layout) => tokio::task::spawn_blocking(move || save_stopped(&layout, &file)).await??,
+        Some(layout) => tokio::task::spawn_blocking(move || save_stopped(&layout, &file, &loss)).await??,
         None => {
             let client = Client::open(&target(kubeconfig, data_dir.as_deref().unwrap_or(Path::new(DATA_DIR)))).await?;
             let response = client.send(Method::GET, PATH, &[], Payload::Nothing).await?;
@@ -58,9 +59,12 @@ fn stopped(data_dir: &Path) -> Result<Option<Layout>> {
     Ok(if layout.owner()?.is_some() { None } else { Some(layout) })
 }
 
-fn save_stopped(layout: &Layout, file: &Path) -> Result<Saved> {
+fn save_stopped(layout: &Layout, file: &Path, loss: &AcceptLoss) -> Result<Saved> {
     let _owner = layout.own()?;
-    let stopped = Stopped::open(&layout.log())?;
+    let stopped = take(layout, loss)?;
+    if let Some(gone) = gone(&stopped.figures()?) {
+        eprintln!("{gone}");
+    }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let origin = Origin {
         cluster: records::cluster(&stopped),

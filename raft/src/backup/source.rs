@@ -20,6 +20,7 @@ use crate::{DiskError, OpenError};
 pub struct Stopped {
     dir: PathBuf,
     log: StoppedLog,
+    // What keeps a server from starting: the log is only read.
     store: Arc<Store>,
     /// The newest one in the log, committed or not, which is the one that counts in Raft.
     membership: Vec<u8>,
@@ -45,6 +46,8 @@ pub struct Figures {
     pub committed: u64,
     /// Of the last entry.
     pub last_term: u64,
+    /// Index of the last entry that this server synced. What is behind `last` up to here it may have acknowledged, and has no more.
+    pub synced: u64,
     /// Of the state, which may be behind the log.
     pub revision: Revision,
     /// Servers, and whether each votes.
@@ -52,20 +55,43 @@ pub struct Figures {
 }
 
 impl Stopped {
-    /// Takes the log of a directory; refused while a server runs on it.
+    /// Takes the log of a directory; refused while a server runs on it, and where entries are gone that may have been acknowledged.
     pub fn open(dir: &Path) -> Result<Self, BackupError> {
+        Stopped::take(
+            dir,
+            |log| log.check_end(),
+            |stopped| {
+                let (_, log) = stopped.log_end()?;
+                match stopped.store.applied_record().index {
+                    Some(applied) if applied > log => {
+                        Err(OpenError::LogLost { dir: dir.to_owned(), log, applied }.into())
+                    }
+                    _ => Ok(()),
+                }
+            },
+        )
+    }
+
+    /// The same with whatever is left: [`Figures`] tell what is gone.
+    pub fn open_damaged(dir: &Path) -> Result<Self, BackupError> {
+        Stopped::take(dir, |_| Ok(()), |_| Ok(()))
+    }
+
+    fn take(
+        dir: &Path,
+        log_is_whole: impl FnOnce(&StoppedLog) -> Result<(), OpenError>,
+        log_reaches: impl FnOnce(&Stopped) -> Result<(), BackupError>,
+    ) -> Result<Self, BackupError> {
         if !dir.join("log").is_dir() || !dir.join("state").is_dir() {
             return Err(BackupError::NoLog(dir.to_owned()));
         }
         let log = StoppedLog::open(&dir.join("log"))?;
+        log_is_whole(&log)?;
         let store = Store::open(&dir.join("state"), HistoryLimits::default(), 0)?;
         let membership = store.applied_record().membership;
         let mut stopped = Stopped { dir: dir.to_owned(), log, store, membership };
+        log_reaches(&stopped)?;
         let last = stopped.figures()?.last;
-        let applied = stopped.store.applied_record().index.unwrap_or_default();
-        if applied > last {
-            return Err(OpenError::LogLost { dir: dir.to_owned(), log: last, applied }.into());
-        }
         // A server that was killed may have applied none of its log for good.
         let mut newest = None;
         stopped.behind_the_state(last, |records| {
@@ -99,11 +125,15 @@ impl Stopped {
         Ok(())
     }
 
+    /// Term and index of the last entry. The snapshot may have come from the leader, and the log may be behind it.
+    fn log_end(&self) -> Result<(u64, u64), BackupError> {
+        let snapshot = self.store.snapshot().map(|one| (one.manifest().term, one.manifest().index.unwrap_or_default()));
+        Ok(self.log.last()?.max(snapshot).unwrap_or_default())
+    }
+
     pub fn figures(&self) -> Result<Figures, BackupError> {
         let applied = self.store.applied_record();
-        let snapshot = self.store.snapshot().map(|one| (one.manifest().term, one.manifest().index.unwrap_or_default()));
-        // The snapshot may have come from the leader, and the log may be behind it.
-        let (last_term, last) = self.log.last()?.max(snapshot).unwrap_or_default();
+        let (last_term, last) = self.log_end()?.max((applied.term, applied.index.unwrap_or_default()));
         let members = members(&self.membership)?;
         let alone = matches!(members.iter().filter(|(_, _, voter)| *voter).count(), 0 | 1);
         let known = self.log.committed()?.map_or(0, |(_, index)| index).max(applied.index.unwrap_or_default());
@@ -113,6 +143,7 @@ impl Stopped {
             last,
             committed: if alone { last } else { known },
             last_term,
+            synced: self.log.synced().unwrap_or_default(),
             revision: applied.revision,
             members,
         })

@@ -17,6 +17,7 @@ use tokio::sync::{Notify, oneshot};
 
 use self::recent::Recent;
 use self::sink::LogSink;
+pub(super) use self::sink::{end_mark, end_of};
 use super::{Entry, LogId, Types, Vote, decode_entry, encode_entry, log_id};
 use crate::OpenError;
 use crate::codec::{self, Tag};

@@ -2,27 +2,43 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use openraft::Membership;
 
-use super::log_store::{CLUSTER, COMMITTED, IDENTITY, PURGED, VOTE};
+use super::log_store::{CLUSTER, COMMITTED, IDENTITY, PURGED, VOTE, end_mark, end_of};
 use super::machine::{applied_form, decode_membership};
 use super::{Member, StoredMembership, decode_entry, log_id, to_json};
+use crate::OpenError;
 use crate::codec::{self, LogRecord, Tag};
-use crate::disk::{DiskError, LogDb, LogOp};
+use crate::disk::{DiskError, EndMark, LogDb, LogOp};
 
 /// Term and index of an entry.
 pub type Place = (u64, u64);
 
-/// A log that no server runs.
+/// A log that no server runs. It is read and never changed: opened to write, a damaged one would lose what lies behind the damage.
 pub struct StoppedLog {
+    path: PathBuf,
     db: LogDb,
+    /// The index behind the last entry that was synced.
+    synced: u64,
 }
 
 impl StoppedLog {
     pub fn open(path: &Path) -> Result<Self, DiskError> {
-        Ok(StoppedLog { db: LogDb::open(path)? })
+        let synced = EndMark::look(&end_mark(path))?;
+        Ok(StoppedLog { path: path.to_owned(), db: LogDb::open_to_read(path)?, synced })
+    }
+
+    /// Refuses a log that ends before what was synced.
+    pub fn check_end(&self) -> Result<(), OpenError> {
+        let (path, end, synced) = (self.path.clone(), end_of(&self.db)?, self.synced);
+        if end < synced { Err(OpenError::LogCut { path, end, synced }) } else { Ok(()) }
+    }
+
+    /// The last entry that was synced, whether it is still there or not.
+    pub fn synced(&self) -> Option<u64> {
+        self.synced.checked_sub(1)
     }
 
     /// Whose log it is.

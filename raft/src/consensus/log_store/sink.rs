@@ -1,6 +1,6 @@
 //! The log's database as the thread that writes it sees it: where it ends, and what to do when there is no room.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -21,8 +21,8 @@ pub struct LogSink<F> {
 
 impl<F> LogSink<F> {
     pub fn open(path: &Path, space: Space, sync: F) -> Result<Self, OpenError> {
-        let mark = EndMark::open(&path.with_file_name("log-end"))?;
-        check_end(path, &mark)?;
+        let mark = EndMark::open(&end_mark(path))?;
+        check_end(path, mark.end())?;
         let end = AtomicU64::new(mark.end());
         Ok(LogSink { db: Arc::new(LogDb::open(path)?), space: Arc::new(space), sync, mark: Mutex::new(mark), end })
     }
@@ -73,19 +73,24 @@ impl<F: Fn(&LogDb) -> Result<(), DiskError> + Send + 'static> Sink for LogSink<F
 
 /// The log reaches as far as it was synced, or it is damaged. Looked at without changing it: opening it to write would drop
 /// what lies behind the damage.
-fn check_end(path: &Path, mark: &EndMark) -> Result<(), OpenError> {
-    if mark.end() == 0 {
+fn check_end(path: &Path, synced: u64) -> Result<(), OpenError> {
+    if synced == 0 {
         return Ok(());
     }
-    let found = if path.join("CURRENT").exists() { end_of(&LogDb::open_to_read(path)?)? } else { 0 };
-    match found < mark.end() {
-        true => Err(OpenError::LogCut { path: path.to_owned(), end: found, synced: mark.end() }),
+    let end = if path.join("CURRENT").exists() { end_of(&LogDb::open_to_read(path)?)? } else { 0 };
+    match end < synced {
+        true => Err(OpenError::LogCut { path: path.to_owned(), end, synced }),
         false => Ok(()),
     }
 }
 
+/// Where the log's end is marked, beside the log.
+pub fn end_mark(log: &Path) -> PathBuf {
+    log.with_file_name("log-end")
+}
+
 /// The index behind the last entry, or behind the last that was purged.
-fn end_of(db: &LogDb) -> Result<u64, DiskError> {
+pub fn end_of(db: &LogDb) -> Result<u64, DiskError> {
     match db.last()? {
         Some((index, _)) => Ok(index + 1),
         None => Ok(read_mark(db, PURGED)?.map_or(0, |id| id.index + 1)),
