@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kontiki_model::{Head, Key, Retention};
 use kontiki_raft::{Command, HistoryLimits, Log, LogConfig, Mutation, ReadError, Retain};
@@ -118,6 +118,9 @@ async fn shredding_happens_by_itself() {
     let log = Log::open(config(dir.path())).await.unwrap();
     write(&log, 0, put("secrets", "deleted", &plaintext("long-ago"))).await;
     write(&log, 0, Mutation::Delete { key: key("secrets", "deleted"), last: None }).await;
+    // History ages as the log goes on.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+    write(&log, i64::try_from(now).unwrap(), put("configmaps", "later", "x")).await;
     gone(dir.path(), &plaintext("long-ago")).await;
     log.shutdown().await;
 }

@@ -103,7 +103,11 @@ impl<R: Runtime> Replica<R> {
         let restores = Some(around.tamper.restores_leader());
         let config = Config { enable_leader_restore: restores, purge_batch_size: 1, ..config };
         let tampered = TamperedLog { log: log.clone(), tamper: around.tamper.clone() };
-        let machine = TamperedMachine { machine: Machine::new(store.clone(), log.clone()), tamper: around.tamper };
+        let machine = TamperedMachine {
+            machine: Machine::new(store.clone(), log.clone()),
+            log: log.clone(),
+            tamper: around.tamper,
+        };
         let network = Network { from: id, wire: around.wire };
         let raft = Raft::new(id, Arc::new(config), network, tampered, machine).await;
         Ok(Replica { raft: raft.map_err(|error| OpenError::Raft(error.to_string()))?, store, log })

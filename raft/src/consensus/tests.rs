@@ -87,7 +87,7 @@ async fn what_is_committed_is_applied_only_where_it_is_durable() {
     let storage = (log.unwrap(), store.clone());
     let node = Node::start(me, Member::default(), options(Start::Join), None, storage).await.unwrap();
     let vote = super::Vote::new_committed(1, 9);
-    let append = |from: u64, to: u64| AppendEntriesRequest {
+    let append = move |from: u64, to: u64| AppendEntriesRequest {
         vote,
         prev_log_id: from.checked_sub(1).map(|before| log_id(1, before)),
         entries: (from..to).map(|index| super::from_record(record(1, index)).unwrap()).collect(),
@@ -254,11 +254,13 @@ async fn a_server_killed_while_a_snapshot_replaces_its_tail_starts_again() {
             let node = Node::start(me, Member::default(), options(Start::Join), None, (log, store.clone())).await;
             (node.unwrap(), store)
         };
-        let append = |vote, (term, before): (u64, Option<u64>), entries: std::ops::Range<u64>| AppendEntriesRequest {
-            vote,
-            prev_log_id: before.map(|index| log_id(term, index)),
-            leader_commit: Some(log_id(term, before.unwrap_or(9))),
-            entries: entries.map(|index| super::from_record(record(vote.leader_id.term, index)).unwrap()).collect(),
+        let append = |vote: super::Vote, (term, before): (u64, Option<u64>), entries: std::ops::Range<u64>| {
+            AppendEntriesRequest {
+                vote,
+                prev_log_id: before.map(|index| log_id(term, index)),
+                leader_commit: Some(log_id(term, before.unwrap_or(9))),
+                entries: entries.map(|index| super::from_record(record(vote.leader_id.term, index)).unwrap()).collect(),
+            }
         };
         let (node, _) = open().await;
         for request in [

@@ -82,11 +82,10 @@ impl Recent {
     /// Whether an entry is durable, or why it never will be. What is not here any more is.
     pub fn is_durable(&self, index: u64) -> io::Result<bool> {
         let cached = self.first().and_then(|first| self.entries.get(usize::try_from(index.checked_sub(first)?).ok()?));
-        match &self.failure {
-            _ if cached.is_none_or(|cached| cached.append <= self.written) => Ok(true),
-            Some(failure) => Err(io::Error::other(failure.clone())),
-            None => Ok(false),
+        if cached.is_none_or(|cached| cached.append <= self.written) {
+            return Ok(true);
         }
+        self.failure.as_ref().map_or(Ok(false), |failure| Err(io::Error::other(failure.clone())))
     }
 
     pub fn settled(&self) -> watch::Receiver<()> {

@@ -10,6 +10,7 @@ use openraft::storage::{EntryResponder, IOFlushed, RaftLogStorage, RaftStateMach
 use openraft::{LogState, OptionalSend, RaftLogReader};
 
 use super::{Runtime, Simulated};
+use crate::consensus::log_store::COMMITTED;
 use crate::consensus::machine::{Builder, Machine};
 use crate::consensus::{Entry, LogId, LogStore, Payload, Snapshot, SnapshotMeta, StoredMembership, Vote, log_id};
 use crate::limits::APPLY_BATCH_ENTRIES;
@@ -108,6 +109,7 @@ impl<R: Runtime> RaftLogStorage<Simulated<R>> for TamperedLog {
 /// The state machine, with what [`Tamper`] does to it.
 pub struct TamperedMachine {
     pub machine: Machine,
+    pub log: LogStore,
     pub tamper: Arc<dyn Tamper>,
 }
 
@@ -117,7 +119,8 @@ impl<R: Runtime> RaftStateMachine<Simulated<R>> for TamperedMachine {
 
     async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
         let (last, membership) = RaftStateMachine::<Simulated<R>>::applied_state(&mut self.machine).await?;
-        let forgotten = self.tamper.forgets_applied();
+        // Raft applies again what it knows to be committed, and notices at once where it does not.
+        let forgotten = if self.log.mark(COMMITTED)? >= last { self.tamper.forgets_applied() } else { 0 };
         let earlier = |id: LogId| log_id(id.committed_leader_id().term, id.index.saturating_sub(forgotten).max(1));
         Ok((last.map(earlier), membership))
     }
