@@ -127,7 +127,7 @@ fn outline(mut definition: Value) -> Value {
 impl Definitions {
     /// What is not known yet in the revision that it has now.
     fn compile(&self, definitions: &[Stored]) -> Result<Vec<(String, Compiled)>, Status> {
-        let known: HashMap<_, _> = self.known().1.into_iter().collect();
+        let known: HashMap<_, _> = self.revisions().into_iter().collect();
         let fresh = definitions.iter().filter(|one| known.get(&one.key.name) != Some(&one.revision));
         let compile = |definition: &Stored| {
             let tree: Value = serde_json::from_slice(&definition.body).map_err(failure::internal)?;
@@ -152,12 +152,12 @@ impl Definitions {
         Some(one.map_or_else(cancelled, |one| one.serving.clone()))
     }
 
-    /// All definitions in outline, and which revisions of them these are.
-    pub(crate) fn known(&self) -> (Vec<Value>, Vec<(String, Revision)>) {
+    /// All definitions by name, and in which revisions they are known.
+    pub(crate) fn revisions(&self) -> Vec<(String, Revision)> {
         let compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
         let mut revisions: Vec<_> = compiled.iter().map(|(name, one)| (name.clone(), one.revision)).collect();
         revisions.sort();
-        (compiled.values().map(|one| one.outline.clone()).collect(), revisions)
+        revisions
     }
 
     /// All definitions in outline, in the order of their names.

@@ -181,7 +181,7 @@ impl Handler {
         let wanted = authn::requested(&incoming.headers)?;
         let mut identity = self.act(&real, wanted.as_ref(), asked, noted).await?;
         if asks.is_queued() {
-            self.seat(&asks.info, &identity, &query, allowed, noted).await?;
+            self.seat(&asks, &identity, &query, allowed, noted).await?;
         }
         // After the queues: whoever waits in one takes nothing from those who need not.
         let permit = self.admit(asks.is_long())?;
@@ -275,24 +275,24 @@ impl Handler {
     /// Waits for a seat among the requests in work.
     async fn seat(
         &self,
-        info: &RequestInfo,
+        asks: &Asks,
         identity: &Identity,
         query: &[(String, String)],
         allowed: Duration,
         noted: &mut Noted,
     ) -> Result<(), Status> {
         let fairness = &self.core.fairness;
-        let asked = Asked { identity, verb: info.verb, target: &info.target };
+        let asked = Asked { identity, verb: asks.info.verb, target: asks.queued_as() };
         let Some(flow) = fairness.classify(&self.core.log, asked) else { return Ok(()) };
         noted.flow = Some(flow.clone());
-        let width = fairness::width(&self.core, info, query);
+        let width = fairness::width(&self.core, &asks.info, query);
         noted.seat = Some(Arc::new(flow.seat(width, allowed, fairness.describe(&flow, asked)).await?));
         Ok(())
     }
 
     /// Each way is boxed: a request is moved about until it begins, and would be as large as the largest of them.
     async fn dispatch(&self, asks: Asks, request: ApiRequest) -> Result<ApiResponse, Status> {
-        let Asks { info, own, past } = asks;
+        let Asks { info, own, past, .. } = asks;
         if let Some(own) = own {
             return own.answer(&self.core, request).await;
         }

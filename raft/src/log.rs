@@ -238,6 +238,11 @@ impl Log {
         self.inner.store.list(scope, options)
     }
 
+    /// Which version of each object of a scope there was at a revision, in key order: what tells two states apart without their bodies.
+    pub fn versions(&self, scope: &Scope, at: Revision) -> Result<Vec<(Key, Revision)>, ReadError> {
+        self.inner.store.versions(scope, at)
+    }
+
     /// How many objects a scope has, counted up to a bound; from memory.
     pub fn count(&self, scope: &Scope, most: usize) -> usize {
         self.inner.store.count(scope, most)

@@ -28,21 +28,23 @@ pub(super) struct Asks {
     pub own: Option<kontiki::Found>,
     /// The moment it asks about, for paths below `/at/`; where it cannot be read, why.
     pub past: Option<Result<Moment, Status>>,
+    /// As what its turn is decided, where that is not what it asks: no path of the past is as cheap as the same one of the present, which
+    /// flow schemas may exempt.
+    queued_as: Option<Target>,
 }
 
 impl Asks {
     /// Takes a moment of the past off the request's path: what is left is what is asked.
     pub fn read(incoming: &mut Incoming, query: &[(String, String)]) -> Result<Self, Status> {
-        let past = at::split(&incoming.path).map(|(moment, rest)| {
-            incoming.path = rest;
-            moment
-        });
+        let split = at::split(&incoming.path);
+        let (past, written) = split.map(|(moment, rest)| (moment, std::mem::replace(&mut incoming.path, rest))).unzip();
         let info = RequestInfo::read(&incoming.method, &incoming.path, query)?;
         let own = match past {
             None => kontiki::find(&incoming.method, &incoming.path, &info),
             Some(_) => None,
         };
-        Ok(Asks { info, own, past })
+        let queued_as = written.filter(|_| matches!(info.target, Target::Path(_))).map(Target::Path);
+        Ok(Asks { info, own, past, queued_as })
     }
 
     /// What must be allowed; `None` where the endpoint itself judges.
@@ -79,6 +81,11 @@ impl Asks {
             Target::Resource(_) => !(matches!(self.info.verb, "get" | "list" | "watch") && says_when()),
             Target::Path(_) => false,
         }
+    }
+
+    /// What flow schemas are asked about.
+    pub fn queued_as(&self) -> &Target {
+        self.queued_as.as_ref().unwrap_or(&self.info.target)
     }
 
     /// Tunnels and streams take no seat; watches do while they begin.

@@ -167,6 +167,29 @@ async fn a_flood_fills_its_own_queues_and_others_have_their_turn() {
 }
 
 #[tokio::test]
+async fn the_past_is_not_exempt_where_the_present_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let core = core(&dir).await;
+    with_users(&core, &["jane"]).await;
+    let handler = Handler::new(core.clone());
+    let level = async |incoming: Incoming| {
+        let answer = handler.answer(incoming).await;
+        assert_eq!(answer.status(), StatusCode::OK);
+        answer.headers()["x-kubernetes-pf-prioritylevel-uid"].clone()
+    };
+    let uid = |name: &str| {
+        let key = kontiki_model::Key::new("prioritylevelconfigurations.flowcontrol.apiserver.k8s.io", "", name);
+        core.log.head(&key).unwrap().1.uid.clone()
+    };
+    for (path, of_jane) in
+        [("/healthz", "exempt"), ("/at/1/healthz", "global-default"), ("/at/1/api", "global-default")]
+    {
+        assert_eq!(level(by("jane", get(path, ""))).await, uid(of_jane), "{path}");
+        assert_eq!(level(get(path, "")).await, uid("exempt"), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn seats_outlast_their_requests_for_a_while() {
     let dir = tempfile::tempdir().unwrap();
     let core = core(&dir).await;

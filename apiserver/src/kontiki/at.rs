@@ -26,6 +26,8 @@ use crate::{
 const PREFIX: &str = "/at/";
 /// The revision whose state was told.
 const REVISION: HeaderName = HeaderName::from_static("kontiki-revision");
+/// What the documents that tell of kinds begin with.
+const KINDS_TOLD: &[&str] = &["", "api", "apis", "openapi"];
 /// Subresources that a node answers, or that hand out something new: none of it is kept.
 const LIVE: &[&str] = &["attach", "exec", "log", "portforward", "proxy", "token"];
 
@@ -126,15 +128,22 @@ pub fn check(method: &Method, target: &Target) -> Result<(), Status> {
         }
         Target::Resource(_) => Ok(()),
         Target::Path(path) => {
-            let first = path.split('/').find(|segment| !segment.is_empty()).unwrap_or_default();
-            let told = ["", "api", "apis", "openapi", "version"].contains(&first) || health::ENDPOINTS.contains(&first);
+            let first = first_segment(path);
+            let told = KINDS_TOLD.contains(&first) || first == "version" || health::ENDPOINTS.contains(&first);
             if told { Ok(()) } else { Err(failure::no_such_resource()) }
         }
     }
 }
 
-/// What the documents tell of at a moment. A moment that is none is refused where there is nothing behind it: `/at/api` has forgotten it.
+fn first_segment(path: &str) -> &str {
+    path.split('/').find(|segment| !segment.is_empty()).unwrap_or_default()
+}
+
+/// What the documents tell of at a moment; of those that tell of no kinds the same now as then, and no past is read for them. A moment that is none is refused where there is nothing behind it: `/at/api` has forgotten it.
 pub async fn documents(core: &Arc<Core>, moment: Result<Moment, Status>, path: &str) -> Result<Arc<Registry>, Status> {
+    if !KINDS_TOLD.contains(&first_segment(path)) {
+        return Ok(core.registry());
+    }
     let moment = match moment {
         Err(status) if path == "/" => return Err(status),
         moment => moment,

@@ -26,48 +26,70 @@ pub(crate) struct Eras {
 }
 
 /// What was served for as long as these definitions were.
-#[derive(Clone)]
 struct Era {
     definitions: Vec<(String, Revision)>,
     registry: Arc<Registry>,
 }
 
-/// What was served at a revision. The definitions of today are found as they are: requests of the past cost no more where nothing
-/// was defined otherwise.
+/// What was served at a revision. The definitions of today, and those of another moment that is at hand, are told by their revisions
+/// alone: no definition is read.
 pub(crate) async fn registry(core: &Arc<Core>, revision: Revision) -> Result<Arc<Registry>, Status> {
     let core = core.clone();
     tokio::task::spawn_blocking(move || read(&core, revision)).await.map_err(failure::internal)?
 }
 
 fn read(core: &Core, revision: Revision) -> Result<Arc<Registry>, Status> {
-    let options = ListOptions { at: Some(revision), ..ListOptions::default() };
-    let page = core.log.list(&definitions::scope(), options).map_err(|error| match error {
-        ReadError::Compacted { floor, .. } => failure::expired(format!(
-            "which kinds there were at revision {revision} is no longer retained: their history begins at revision {floor}"
-        )),
-        error => unreadable(&error),
-    })?;
-    let signature = |stored: &Stored| (stored.key.name.clone(), stored.revision);
-    let then: Vec<_> = page.items.iter().map(signature).collect();
-    let (today, known) = core.definitions.known();
-    if then == known {
+    let scope = definitions::scope();
+    let then = core.log.versions(&scope, revision).map_err(|error| untold(&error, revision))?;
+    let then: Vec<_> = then.into_iter().map(|(key, revision)| (key.name, revision)).collect();
+    if then == core.definitions.revisions() {
         return Ok(core.registry());
     }
-    let mut eras = core.eras.known.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(place) = eras.iter().position(|era| era.definitions == then) {
-        let era = eras.remove(place).expect("a position that was found");
-        eras.push_front(era.clone());
-        return Ok(era.registry);
+    if let Some(registry) = core.eras.find(&then) {
+        return Ok(registry);
     }
+    let options = ListOptions { at: Some(revision), ..ListOptions::default() };
+    let page = core.log.list(&scope, options).map_err(|error| untold(&error, revision))?;
+    let today = core.definitions.outlines();
     let mut kinds: Vec<Arc<Kind>> = Vec::new();
     for stored in &page.items {
         kinds.extend(served(stored, &today)?);
     }
     let present = core.registry();
     let registry = Arc::new(present.replaced(Kinds::with(kinds), present.apis().clone()));
-    eras.push_front(Era { definitions: then, registry: registry.clone() });
-    eras.truncate(ERAS_MAX);
-    Ok(registry)
+    Ok(core.eras.keep(Era { definitions: then, registry }))
+}
+
+fn untold(error: &ReadError, revision: Revision) -> Status {
+    match error {
+        ReadError::Compacted { floor, .. } => failure::expired(format!(
+            "which kinds there were at revision {revision} is no longer retained: their history begins at revision {floor}"
+        )),
+        error => unreadable(error),
+    }
+}
+
+impl Eras {
+    fn find(&self, definitions: &[(String, Revision)]) -> Option<Arc<Registry>> {
+        let mut eras = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = eras.iter().position(|era| era.definitions == definitions)?;
+        let era = eras.remove(place)?;
+        let registry = era.registry.clone();
+        eras.push_front(era);
+        Some(registry)
+    }
+
+    /// What is made at the same time for the same definitions is made in vain, but keeps nobody waiting.
+    fn keep(&self, era: Era) -> Arc<Registry> {
+        if let Some(registry) = self.find(&era.definitions) {
+            return registry;
+        }
+        let registry = era.registry.clone();
+        let mut eras = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        eras.push_front(era);
+        eras.truncate(ERAS_MAX);
+        registry
+    }
 }
 
 /// The kinds that a past definition served. Where its webhook is to be found today, today's definition says.

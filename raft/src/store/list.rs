@@ -78,6 +78,30 @@ impl Store {
         self.live().index.count_to(scope, most)
     }
 
+    /// Which version of each object of a scope there was at a revision, in key order. No body is read.
+    pub fn versions(&self, scope: &Scope, at: Revision) -> Result<Vec<(Key, Revision)>, ReadError> {
+        let (now, live, db) = {
+            let live = self.live();
+            live.check_resource(&scope.resource, at)?;
+            let slots = live.index.range(scope, None).map(|slot| (slot.key.clone(), slot.revision)).collect();
+            (live.index.revision(), slots, live.db.clone())
+        };
+        if self.hub().unchanged(&scope.resource, at, now) {
+            return Ok(live);
+        }
+        let mut versions = Vec::new();
+        for version in db.versions_at(&scope.prefix_bytes(), None, at, codec::version_is_deleted) {
+            let (key, revision, is_deleted) = version?;
+            if !is_deleted {
+                let key = Key::from_bytes(&key).ok_or_else(|| DiskError::Missing(format!("the key in {key:?}")))?;
+                versions.push((key, revision));
+            }
+        }
+        // First whether history was dropped meanwhile: that explains what is missing.
+        self.live().check_resource(&scope.resource, at)?;
+        Ok(versions)
+    }
+
     fn list_now(&self, scope: &Scope, options: &ListOptions<'_>) -> Result<Page, ReadError> {
         let live = self.live();
         let slots: Vec<_> = live.index.range(scope, options.after()).take(options.needed()).cloned().collect();

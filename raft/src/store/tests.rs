@@ -130,6 +130,10 @@ fn the_past_is_told_page_by_page_as_it_was() {
     for (at, expected) in then.iter().enumerate().skip(1) {
         let expected: Vec<String> = expected.iter().map(|(name, body)| format!("{name}={body}")).collect();
         assert_eq!(bench.at("pods", at as Revision), Ok(expected.clone()), "at {at}");
+        let page = ListOptions { at: Some(at as Revision), ..ListOptions::default() };
+        let page = bench.store.list(&scope("pods"), page).unwrap();
+        let told: Vec<_> = page.items.iter().map(|one| (one.key.clone(), one.revision)).collect();
+        assert_eq!(bench.store.versions(&scope("pods"), at as Revision).unwrap(), told, "at {at}");
         let (mut paged, mut rest) = (Vec::new(), None);
         loop {
             let options = ListOptions { at: Some(at as Revision), limit: Some(3), rest, filter: None };
