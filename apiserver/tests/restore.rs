@@ -339,6 +339,35 @@ fn what_tells_of_the_present_is_left_alone() {
 }
 
 #[test]
+fn nothing_comes_back_into_a_namespace_that_is_going() {
+    run(async {
+        let server = Running::start().await;
+        let mut admin = server.admin().await;
+        let namespace = "/api/v1/namespaces/ending";
+        made(&mut admin, "/api/v1/namespaces", &json!({"metadata": {"name": "ending"}})).await;
+        for name in ["kept", "lost"] {
+            made(&mut admin, &format!("{namespace}/configmaps"), &configmap(name, "1")).await;
+        }
+        let file = snapshot(&mut admin).await;
+        let changed = configmap("kept", "2").to_string();
+        assert_eq!(admin.call(Method::PUT, &format!("{namespace}/configmaps/kept"), changed).await.status, 200);
+        assert_eq!(admin.call(Method::DELETE, &format!("{namespace}/configmaps/lost"), "").await.status, 200);
+        assert!(admin.call(Method::DELETE, namespace, "").await.status.is_success());
+
+        let done = restore(&mut admin, "?resource=configmaps&namespace=ending", &file).await;
+        assert_eq!(changes(&done), ["update configmaps/kept"]);
+        let refused = done.json()["refused"][0].clone();
+        assert_eq!(refused["reason"], "its namespace is being deleted; restore the Namespace as well", "{refused}");
+        // With its namespace, it comes back.
+        assert_eq!(
+            changes(&restore(&mut admin, "", &file).await),
+            ["update namespaces/ending", "create configmaps/lost"]
+        );
+        server.stop().await;
+    });
+}
+
+#[test]
 fn what_was_on_its_way_out_stays_out() {
     run(async {
         let server = Running::start().await;

@@ -52,6 +52,8 @@ pub struct Difference {
     gives_back: Vec<(Key, Revision)>,
     /// What the first step of a replacement gives back: between the two nobody holds it.
     frees: Vec<(Key, Revision)>,
+    /// Its namespace in this revision, where the object comes into one that is there: that must not begin to end meanwhile.
+    home: Option<(Key, Revision)>,
     /// Its namespace, as it is now, where the object changes what writes in there are held against.
     rebounds: Option<(Key, Option<Stored>)>,
     /// Position in the order; see [`rank`].
@@ -196,25 +198,32 @@ impl Plan {
         self.differences.iter().position(blocked)
     }
 
-    /// Nothing comes back into a namespace that is neither there nor comes back.
+    /// Nothing comes back into a namespace that is neither there to stay nor comes back.
     fn refuse_homeless(&mut self, core: &Core) {
         let resource = homes();
-        let is_namespace = |one: &Difference| one.key.resource == resource;
-        let coming: BTreeSet<String> = self
-            .differences
-            .iter()
-            .filter(|one| is_namespace(one) && one.sealed.is_some())
-            .map(|one| one.key.name.clone())
-            .collect();
-        let homeless = |one: &Difference| {
-            let namespace = &one.key.namespace;
-            let there = || core.log.head(&Key::new(resource.as_str(), "", namespace.as_str())).is_some();
-            one.sealed.is_some() && !namespace.is_empty() && !coming.contains(namespace) && !there()
-        };
-        let (refused, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.differences).into_iter().partition(homeless);
-        let why = "its namespace is not there; restore the Namespace as well";
-        self.refused.extend(refused.into_iter().map(|one| (one.key, why.to_owned())));
-        self.differences = kept;
+        let is_namespace = |one: &&Difference| one.key.resource == resource && one.sealed.is_some();
+        let coming: BTreeSet<String> =
+            self.differences.iter().filter(is_namespace).map(|one| one.key.name.clone()).collect();
+        for mut one in std::mem::take(&mut self.differences) {
+            let namespace = one.key.namespace.as_str();
+            if one.sealed.is_none() || namespace.is_empty() || coming.contains(namespace) {
+                self.differences.push(one);
+                continue;
+            }
+            let home = Key::new(resource.as_str(), "", namespace);
+            let why = match core.log.head(&home) {
+                None => "its namespace is not there; restore the Namespace as well",
+                Some((_, head)) if one.is_new() && head.deletion.is_some() => {
+                    "its namespace is being deleted; restore the Namespace as well"
+                }
+                Some((revision, _)) => {
+                    one.home = one.is_new().then_some((home, revision));
+                    self.differences.push(one);
+                    continue;
+                }
+            };
+            self.refused.push((one.key, why.to_owned()));
+        }
     }
 
     fn order(&mut self) {
@@ -232,11 +241,11 @@ impl Plan {
         let mut commands = Packer::default();
         // A name can change hands only in two steps: a command touches a key once.
         for replaced in self.differences.iter().filter(|one| one.action == Action::Replace) {
-            commands.add(replaced.deletion());
+            commands.add(replaced.deletion(), None);
         }
         commands.end();
         for difference in &self.differences {
-            commands.add(difference.change());
+            commands.add(difference.change(), difference.home.as_ref());
         }
         commands.end();
         commands.done
@@ -317,6 +326,7 @@ fn difference(
         takes,
         gives_back,
         frees,
+        home: None,
         rebounds,
         rank: (0, 0),
     })
@@ -325,6 +335,11 @@ fn difference(
 impl Difference {
     fn expected(&self) -> Expect {
         self.present.map_or(Expect::Absent, Expect::Revision)
+    }
+
+    /// Whether it comes into its namespace.
+    fn is_new(&self) -> bool {
+        matches!(self.action, Action::Create | Action::Replace)
     }
 
     /// The first step of a replacement.
@@ -371,18 +386,25 @@ struct Packer {
     done: Vec<Change>,
     open: Change,
     bytes: usize,
+    /// Namespaces that the open command relies on: once for all that comes into one.
+    homes: BTreeSet<Key>,
 }
 
 impl Packer {
-    fn add(&mut self, change: Change) {
+    fn add(&mut self, change: Change, home: Option<&(Key, Revision)>) {
         let renewed: usize = change.renewals.values().flatten().map(|present| bytes_of(present.body.len())).sum();
         let bytes: usize = renewed + change.mutations.iter().map(bytes).sum::<usize>();
         let parts = |change: &Change| change.mutations.len().max(change.preconditions.len()) + change.renewals.len();
-        let (parts, open) = (parts(&change), parts(&self.open));
+        let (parts, open) = (parts(&change) + 1, parts(&self.open));
         if open + parts > limits::RESTORE_COMMAND_PARTS_MAX || self.bytes + bytes > limits::RESTORE_COMMAND_BYTES_MAX {
             self.end();
         }
         self.bytes += bytes;
+        if let Some((home, revision)) = home
+            && self.homes.insert(home.clone())
+        {
+            self.open.expect(home, Expect::Revision(*revision));
+        }
         self.open.preconditions.extend(change.preconditions);
         self.open.mutations.extend(change.mutations);
         change.renewals.into_iter().for_each(|(key, present)| self.open.renew(key, present));
@@ -393,6 +415,7 @@ impl Packer {
             self.open.settle();
             self.done.push(std::mem::take(&mut self.open));
         }
+        self.homes.clear();
         self.bytes = 0;
     }
 }
