@@ -298,6 +298,43 @@ fn a_bound_that_comes_back_is_a_new_revision_of_its_namespace() {
 }
 
 #[test]
+fn quotas_do_not_know_what_is_used_after_something_came_back() {
+    run(async {
+        let server = Running::start().await;
+        let mut admin = server.admin().await;
+        let quotas = "/api/v1/namespaces/default/resourcequotas";
+        for (name, bounded) in [("maps", "count/configmaps"), ("pods", "pods")] {
+            let hard = json!({bounded: "2"});
+            let mut quota =
+                made(&mut admin, quotas, &json!({"metadata": {"name": name}, "spec": {"hard": hard}})).await;
+            quota["status"] = json!({"hard": hard, "used": {bounded: "0"}});
+            let put = admin.call(Method::PUT, &format!("{quotas}/{name}/status"), quota.to_string()).await;
+            assert_eq!(put.status, 200, "{}", put.text());
+        }
+        for name in ["a", "b"] {
+            made(&mut admin, CONFIGMAPS, &configmap(name, "1")).await;
+        }
+        let file = snapshot(&mut admin).await;
+        for name in ["a", "b"] {
+            assert_eq!(admin.call(Method::DELETE, &format!("{CONFIGMAPS}/{name}"), "").await.status, 200);
+        }
+        // The controller has counted, and there is room for two.
+        let mut quota = admin.get(&format!("{quotas}/maps")).await.json();
+        quota["status"]["used"]["count/configmaps"] = "0".into();
+        admin.call(Method::PUT, &format!("{quotas}/maps/status"), quota.to_string()).await;
+        let done = restore(&mut admin, "", &file).await;
+        assert_eq!(changes(&done), ["create configmaps/a", "create configmaps/b"]);
+        assert_eq!(done.json()["commands"], 1);
+        let refused = admin.post(CONFIGMAPS, &configmap("c", "1")).await;
+        assert_eq!(refused.status, 403, "{}", refused.text());
+        assert!(refused.message().contains("status unknown for quota: maps"), "{}", refused.message());
+        let other = admin.get(&format!("{quotas}/pods")).await.json();
+        assert_eq!(other["status"]["used"], json!({"pods": "0"}), "it has nothing to do with maps");
+        server.stop().await;
+    });
+}
+
+#[test]
 fn what_tells_of_the_present_is_left_alone() {
     run(async {
         let server = Running::start().await;

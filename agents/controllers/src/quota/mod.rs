@@ -80,17 +80,25 @@ pub async fn run(context: Context) {
     while followers.join_next().await.is_some() {}
 }
 
-/// Whether a change of a quota is one of its bounds. What is charged comes and goes without it; when bounds were just taken over, what
-/// came in until then was charged to nobody and is counted again. What was decided before that is not applied after it.
+/// Whether a change of a quota is one of its bounds, or it has been told to forget what is used. What is charged comes and goes without
+/// it; when bounds were just taken over, what came in until then was charged to nobody and is counted again. What was decided before
+/// that is not applied after it.
 fn is_news(change: &Change<ResourceQuota>) -> bool {
     let bounds = |quota: &ResourceQuota| {
         (quota.spec.clone(), quota.status.as_ref().and_then(|status| status.hard.clone()).unwrap_or_default())
     };
     match (&change.old, &change.new) {
-        (Some(old), Some(new)) => bounds(old) != bounds(new),
+        (Some(old), Some(new)) => bounds(old) != bounds(new) || (is_counted(old) && !is_counted(new)),
         (None, Some(_)) => true,
         (_, None) => false,
     }
+}
+
+/// Whether a quota knows what is used of all that it bounds.
+fn is_counted(quota: &ResourceQuota) -> bool {
+    let Some(status) = &quota.status else { return true };
+    let used = |name: &String| status.used.as_ref().is_some_and(|used| used.contains_key(name));
+    status.hard.iter().flatten().all(|(name, _)| used(name))
 }
 
 impl Controller {
@@ -229,5 +237,11 @@ mod tests {
         assert!(news(quota("2", "1", "0"), quota("2", "2", "0")));
         assert!(!news(quota("1", "1", "0"), quota("1", "1", "1")));
         assert!(!news(quota("1", "1", "0"), None));
+        let forgetful = json!({
+            "metadata": {"name": "q"}, "spec": {"hard": {"pods": "1"}}, "status": {"hard": {"pods": "1"}},
+        });
+        let forgetful = Some(Arc::new(serde_json::from_value(forgetful).unwrap()));
+        assert!(news(quota("1", "1", "1"), forgetful.clone()));
+        assert!(!news(forgetful.clone(), forgetful));
     }
 }

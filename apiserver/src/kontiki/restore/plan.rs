@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use kontiki_kinds::{Deletion, KINDS, Kind, Kinds};
-use kontiki_model::{Head, Key, Revision, Status};
-use kontiki_raft::{Expect, Mutation, ReadError, Stored, backup::Archive};
+use kontiki_kinds::{Deletion, KINDS, Kind, KindRef, Kinds, by_storage_resource, quota::concerns};
+use kontiki_model::{Head, Key, Revision, Scope, Status};
+use kontiki_raft::{Expect, ListOptions, Mutation, ReadError, Stored, backup::Archive};
 use serde_json::Value;
 
 use super::{
@@ -19,11 +19,13 @@ use crate::{
     rest::{
         View,
         claims::{self, Holding},
-        object::Sealed,
+        object::{self, Sealed},
         plan::Change,
         store::read_failed,
     },
 };
+
+const QUOTAS: &str = "resourcequotas";
 
 /// Everything that differs, and what is left alone.
 #[derive(Default)]
@@ -56,6 +58,9 @@ pub struct Difference {
     home: Option<(Key, Revision)>,
     /// Its namespace, as it is now, where the object changes what writes in there are held against.
     rebounds: Option<(Key, Option<Stored>)>,
+    /// Quotas that forget what is used, because what comes back is charged to nobody.
+    forgets: Vec<(Key, Revision, Sealed)>,
+    kind: KindRef,
     /// Position in the order; see [`rank`].
     rank: (u8, usize),
 }
@@ -155,6 +160,7 @@ impl Plan {
         plan.refuse_homeless(core);
         plan.settle_claims(core);
         plan.order();
+        plan.recount(core)?;
         Ok(plan)
     }
 
@@ -236,6 +242,41 @@ impl Plan {
         self.differences.sort_by(|left, right| (left.rank, &left.key).cmp(&(right.rank, &right.key)));
     }
 
+    /// What comes back is charged to nobody. So the quotas that bound it do not know any more what is used: until the quota
+    /// controller has counted, nothing is let in that uses more. They forget with the last that comes into their namespace.
+    fn recount(&mut self, core: &Core) -> Result<(), Status> {
+        let declared = by_storage_resource(QUOTAS).expect("quotas are a kind of the list");
+        let mut coming: BTreeMap<String, (usize, Vec<KindRef>)> = BTreeMap::new();
+        for (place, one) in self.differences.iter_mut().enumerate() {
+            if one.key.resource == QUOTAS
+                && let Some(sealed) = &mut one.sealed
+            {
+                *sealed = forgetful(declared, &sealed.body)?.unwrap_or_else(|| sealed.clone());
+            } else if one.is_new() && one.kind.measure.is_some() && !one.key.namespace.is_empty() {
+                let (last, kinds) = coming.entry(one.key.namespace.clone()).or_default();
+                *last = place;
+                if !kinds.iter().any(|kind| kind.storage_resource() == one.key.resource) {
+                    kinds.push(one.kind.clone());
+                }
+            }
+        }
+        let written: BTreeSet<Key> = self.differences.iter().map(|one| one.key.clone()).collect();
+        for (namespace, (last, kinds)) in coming {
+            let scope = Scope { resource: QUOTAS.to_owned(), namespace: Some(namespace) };
+            let quotas = core.log.list(&scope, ListOptions::default()).map_err(|error| read_failed(&error))?;
+            for quota in quotas.items.iter().filter(|quota| !written.contains(&quota.key)) {
+                let bounds = tree(&quota.body)?;
+                if !kinds.iter().any(|kind| concerns(&bounds, kind)) {
+                    continue;
+                }
+                if let Some(sealed) = forgetful(declared, &quota.body)? {
+                    self.differences[last].forgets.push((quota.key.clone(), quota.revision, sealed));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// The commands that make it so, in order. One, wherever that is possible.
     pub fn commands(&self) -> Vec<Change> {
         let mut commands = Packer::default();
@@ -275,13 +316,27 @@ fn rank(difference: &Difference, owners: &HashMap<&str, &Head>) -> (u8, usize) {
     (u8::from(!cluster), depth)
 }
 
+/// A quota that does not know what is used, if it did.
+fn forgetful(kind: &'static Kind, body: &[u8]) -> Result<Option<Sealed>, Status> {
+    let mut quota = tree(body)?;
+    let status = quota.get_mut("status").and_then(Value::as_object_mut);
+    if status.and_then(|status| status.shift_remove("used")).is_none() {
+        return Ok(None);
+    }
+    object::seal_as_it_is(kind, quota).map(Some)
+}
+
+fn tree(body: &[u8]) -> Result<Value, Status> {
+    serde_json::from_slice(body).map_err(failure::internal)
+}
+
 fn keys(seen: &[(Key, Revision)]) -> impl Iterator<Item = &Key> {
     seen.iter().map(|(key, _)| key)
 }
 
 fn difference(
     view: &View<'_>,
-    kind: &Kind,
+    kind: &KindRef,
     key: &Key,
     (is, was): (Option<&Stored>, Option<&Stored>),
     becomes: Becomes,
@@ -292,7 +347,6 @@ fn difference(
         Becomes::Replaced(sealed) => (Action::Replace, Some(sealed)),
         Becomes::Deleted => (Action::Delete, None),
     };
-    let tree = |body: &[u8]| serde_json::from_slice::<Value>(body).map_err(failure::internal);
     let (is_tree, becomes) =
         (is.map(|is| tree(&is.body)).transpose()?, sealed.as_ref().map(|sealed| tree(&sealed.body)).transpose()?);
     let held = is_tree.as_ref().map(|is| claims::held(view, kind, is)).transpose()?.unwrap_or_default();
@@ -328,6 +382,8 @@ fn difference(
         frees,
         home: None,
         rebounds,
+        forgets: Vec::new(),
+        kind: kind.clone(),
         rank: (0, 0),
     })
 }
@@ -366,6 +422,10 @@ impl Difference {
             }
         }
         give_back(&self.gives_back, &mut change);
+        for (key, revision, sealed) in &self.forgets {
+            change.expect(key, Expect::Revision(*revision));
+            change.put(key, sealed);
+        }
         if let Some((key, present)) = self.rebounds.clone() {
             change.renew(key, present);
         }
