@@ -46,7 +46,17 @@ async fn sent(client: &mut Client, method: &str, path: &str, headers: &[(&str, &
 
 /// The lines of a stream, up to and with the one that is wanted.
 async fn lines(client: &mut Client, path: &str, last: impl Fn(&Value) -> bool) -> Vec<Value> {
-    let response = client.send(Request::get(path).body(Full::new(Bytes::new())).unwrap()).await;
+    lines_as(client, path, &[], last).await
+}
+
+async fn lines_as(
+    client: &mut Client,
+    path: &str,
+    headers: &[(&str, &str)],
+    last: impl Fn(&Value) -> bool,
+) -> Vec<Value> {
+    let request = headers.iter().fold(Request::get(path), |request, (name, value)| request.header(*name, *value));
+    let response = client.send(request.body(Full::new(Bytes::new())).unwrap()).await;
     assert_eq!(response.status(), 200, "{path}");
     let (mut body, mut text, mut lines) = (response.into_body(), Vec::new(), Vec::<Value>::new());
     while !lines.last().is_some_and(&last) {
@@ -289,6 +299,93 @@ fn the_past_is_told_under_todays_rules() {
         assert!(refused.message().contains("cannot watch resource \"secrets\""), "{}", refused.message());
         let path = format!("/at/{now}/api/v1/pods");
         assert_eq!(sent(&mut admin, "GET", &path, &scheduler, &Value::Null).await.status, 200);
+        server.stop().await;
+    });
+}
+
+#[test]
+fn a_namespaces_past_is_not_that_of_an_earlier_one_of_its_name() {
+    run(async {
+        let server = Running::start().await;
+        let mut admin = server.admin().await;
+        let (own, secrets) = ("/api/v1/namespaces/dev", "/api/v1/namespaces/dev/secrets");
+        let secret = |value: &str| json!({"metadata": {"name": "s"}, "data": {"password": value}});
+        let namespace = json!({"metadata": {"name": "dev"}});
+        admin.post("/api/v1/namespaces", &namespace).await;
+        let former = revision(&admin.post(secrets, &secret("b2xk")).await);
+        sent(&mut admin, "DELETE", &format!("{secrets}/s"), &[], &Value::Null).await;
+        sent(&mut admin, "DELETE", own, &[], &Value::Null).await;
+        let mut dying = admin.get(own).await.json();
+        dying["spec"]["finalizers"] = json!([]);
+        sent(&mut admin, "PUT", &format!("{own}/finalize"), &[], &dying).await;
+        assert_eq!(admin.get(own).await.status, 404);
+
+        let begins = revision(&admin.post("/api/v1/namespaces", &namespace).await);
+        let rule =
+            json!({"verbs": ["get", "list", "watch"], "apiGroups": [""], "resources": ["namespaces", "secrets"]});
+        let role = json!({"metadata": {"name": "reader"}, "rules": [rule]});
+        assert_eq!(admin.post("/apis/rbac.authorization.k8s.io/v1/clusterroles", &role).await.status, 201);
+        let binding = json!({
+            "metadata": {"name": "b"}, "subjects": [{"kind": "User", "name": "bob"}],
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "reader"},
+        });
+        let bindings = "/apis/rbac.authorization.k8s.io/v1/namespaces/dev/rolebindings";
+        assert_eq!(admin.post(bindings, &binding).await.status, 201);
+        let today = revision(&admin.post(secrets, &secret("bmV3")).await);
+        // What changes the namespace itself is no other namespace.
+        sent(&mut admin, "PATCH", own, &[], &json!({"metadata": {"labels": {"a": "b"}}})).await;
+
+        let bob = [("impersonate-user", "bob")];
+        let exact = |revision: u64| format!("{secrets}?resourceVersion={revision}&resourceVersionMatch=Exact");
+        for (path, code) in [
+            (format!("/at/{former}{secrets}"), 410),
+            (format!("/at/{former}{secrets}/s"), 410),
+            (format!("/at/{former}{own}"), 410),
+            (format!("/at/{today}{secrets}?resourceVersion={former}&resourceVersionMatch=Exact"), 410),
+            (exact(former), 410),
+            (format!("{OWN}/events?namespace=dev&resource=secrets&from={former}"), 410),
+            (format!("{OWN}/why{secrets}/s?revision={former}"), 400),
+            (format!("/at/{today}{secrets}/s"), 200),
+            (format!("/at/{begins}{secrets}"), 200),
+            (format!("/at/{today}{own}"), 200),
+            (exact(today), 200),
+        ] {
+            let answer = sent(&mut admin, "GET", &path, &bob, &Value::Null).await;
+            assert_eq!(answer.status, code, "{path}: {}", answer.text());
+            assert!(!answer.text().contains("b2xk"), "{path}");
+        }
+        let bobs = |path: String| {
+            let server = &server;
+            async move {
+                let mut client = server.admin().await;
+                let told = sent(&mut client, "GET", &path, &bob, &Value::Null).await.text();
+                told.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).collect::<Vec<_>>()
+            }
+        };
+        for (at, from) in [(String::new(), former), (format!("/at/{former}"), 0)] {
+            let path = format!("{at}{secrets}?watch=true&resourceVersion={from}&timeoutSeconds=1");
+            let lines = bobs(path.clone()).await;
+            assert_eq!((&lines[0]["object"]["code"], lines.len()), (&json!(410), 1), "{path}");
+        }
+        let watched = bobs(format!("{secrets}?watch=true&resourceVersion={begins}&timeoutSeconds=1")).await;
+        assert_eq!((&watched[0]["object"]["data"]["password"], watched.len()), (&json!("bmV3"), 1));
+
+        let history = sent(&mut admin, "GET", &format!("{OWN}/history{secrets}/s"), &bob, &Value::Null).await.json();
+        let told: Vec<_> = history["items"].as_array().unwrap().iter().map(|item| &item["revision"]).collect();
+        assert_eq!((told, &history["floor"], &history["before"]), (vec![&json!(today)], &json!(begins), &Value::Null));
+        let mut client = server.admin().await;
+        let path = format!("{OWN}/events?namespace=dev&resource=secrets&from=start");
+        let answer = lines_as(&mut client, &path, &bob, |line| line["type"] == "Progress").await;
+        assert_eq!((&answer[0]["from"], &answer[1]["revision"]), (&json!(begins - 1), &json!(today)));
+
+        // Who may read them everywhere may read them at any time.
+        let everywhere = json!({
+            "metadata": {"name": "bobs"}, "subjects": [{"kind": "User", "name": "bob"}],
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "reader"},
+        });
+        admin.post("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", &everywhere).await;
+        let then = sent(&mut admin, "GET", &format!("/at/{former}{secrets}/s"), &bob, &Value::Null).await.json();
+        assert_eq!(then["data"]["password"], "b2xk");
         server.stop().await;
     });
 }
@@ -568,14 +665,11 @@ fn kinds_are_those_of_their_time() {
         let second = server.log.revision();
         assert_eq!(admin.get(&format!("{CRONS}/c")).await.json()["spec"], json!({}));
         assert_eq!(sent(&mut admin, "DELETE", &path, &[], &Value::Null).await.status, 200);
-        while server
-            .log
-            .head(&kontiki_model::Key::new("customresourcedefinitions.apiextensions.k8s.io", "", "crons.ex.io"))
-            .is_some()
-        {
+        let deadline = tokio::time::Instant::now() + DEADLINE;
+        while admin.get(CRONS).await.status != 404 {
+            assert!(tokio::time::Instant::now() < deadline, "the kind does not go");
             tokio::task::yield_now().await;
         }
-        assert_eq!(admin.get(CRONS).await.status, 404);
 
         let at = |revision: u64, path: &str| format!("/at/{revision}{path}");
         assert_eq!(admin.get(&at(first, &format!("{CRONS}/c"))).await.json()["spec"], json!({"when": "noon"}));

@@ -22,11 +22,12 @@ use tokio::time::{Instant, sleep_until};
 use super::{
     Asked,
     at::Moment,
-    era,
+    era, horizon,
     limits::{PROGRESS_INTERVAL, START_TRIES},
     told::{Detail, Told},
 };
 use crate::{
+    authz::Question,
     content,
     core::{Core, unreadable},
     failure, parts,
@@ -39,13 +40,16 @@ pub(super) async fn answer(core: Arc<Core>, asked: Asked) -> Result<ApiResponse,
     selection.authorize(&core, &asked.request)?;
     let newest = core.log.barrier().await.map_err(|error| unreadable(&error))?;
     let subject = selection.subject();
+    let own = selection.own_start(&core, &asked.request)?;
+    let floor = core.log.floor().max(own);
     let from = from(&core, &asked.request, newest).await?;
     let (from, watch) = match from {
+        Some(requested) if requested < own => return Err(refused(&ReadError::Compacted { requested, floor })),
         Some(from) => (from, core.log.watch(subject, from).map_err(|error| refused(&error))?),
-        None => from_start(&core, subject)?,
+        None => from_start(&core, subject, floor)?,
     };
     let begin = json!({
-        "type": "Begin", "from": from, "revision": newest, "floor": core.log.floor(), "cluster": cluster(&core),
+        "type": "Begin", "from": from, "revision": newest, "floor": floor, "cluster": cluster(&core),
     });
     let stream = Stream {
         core,
@@ -92,25 +96,40 @@ impl Selection {
 
     /// Whoever reads events reads objects: it takes what a watch of them takes.
     fn authorize(&self, core: &Core, request: &ApiRequest) -> Result<(), Status> {
-        let all = [("*", "*")];
-        let named: Vec<_> = self.kinds.iter().map(|kind| (kind.group, kind.resource)).collect();
-        for (group, resource) in if named.is_empty() { all.as_slice() } else { &named } {
-            let target = Target::Resource(ResourceInfo {
-                group: (*group).to_owned(),
-                version: "v1".to_owned(),
-                namespace: self.namespace.clone().unwrap_or_default(),
-                resource: (*resource).to_owned(),
-                ..ResourceInfo::default()
-            });
-            let part = RequestInfo { verb: "watch", target };
+        self.parts().try_for_each(|part| {
             let entry = parts::record(core, request, &part);
             let verdict = parts::judge(core, request, &part, entry.as_ref());
             if let Some(entry) = entry {
                 entry.ended(StatusCode::OK.as_u16(), verdict.as_ref().err(), None);
             }
-            verdict?;
+            verdict
+        })
+    }
+
+    /// After which revision all may be told of.
+    fn own_start(&self, core: &Core, request: &ApiRequest) -> Result<Revision, Status> {
+        let mut begins = 0;
+        for RequestInfo { verb, target } in self.parts() {
+            let question = Question { identity: &request.identity, verb, target: &target, field_selector: "" };
+            begins = begins.max(horizon::of(core, question)?);
         }
-        Ok(())
+        Ok(begins.saturating_sub(1))
+    }
+
+    /// A watch of each resource that is selected.
+    fn parts(&self) -> impl Iterator<Item = RequestInfo> {
+        let named: Vec<_> = self.kinds.iter().map(|kind| (kind.group, kind.resource)).collect();
+        let named = if named.is_empty() { vec![("*", "*")] } else { named };
+        named.into_iter().map(|(group, resource)| {
+            let target = Target::Resource(ResourceInfo {
+                group: group.to_owned(),
+                version: "v1".to_owned(),
+                namespace: self.namespace.clone().unwrap_or_default(),
+                resource: resource.to_owned(),
+                ..ResourceInfo::default()
+            });
+            RequestInfo { verb: "watch", target }
+        })
     }
 
     /// The least that holds everything selected: what is not read need not be left out, and reaches further back.
@@ -144,8 +163,8 @@ async fn from(core: &Core, request: &ApiRequest, newest: Revision) -> Result<Opt
 }
 
 /// From the oldest event that is retained: history may be dropped while we look where it begins.
-fn from_start(core: &Core, subject: Subject) -> Result<(Revision, Watch), Status> {
-    let mut from = core.log.floor();
+fn from_start(core: &Core, subject: Subject, floor: Revision) -> Result<(Revision, Watch), Status> {
+    let mut from = floor;
     for _ in 0..START_TRIES {
         match core.log.watch(subject.clone(), from) {
             Ok(watch) => return Ok((from, watch)),

@@ -46,8 +46,9 @@ pub(super) async fn answer(core: Arc<Core>, asked: Asked) -> Result<ApiResponse,
     let before = number(&asked.request, "before")?;
     let detail = Detail { objects: asked.request.query_flag("objects"), changes: true };
     core.log.barrier().await.map_err(|error| unreadable(&error))?;
+    let window = Window { begins: asked.horizon(&core)?, before, limit };
     let reading =
-        tokio::task::spawn_blocking(move || read(&core, &kinds, &key, before, limit, detail).map(|told| (key, told)));
+        tokio::task::spawn_blocking(move || read(&core, &kinds, &key, window, detail).map(|told| (key, told)));
     let (key, history) = reading.await.map_err(failure::internal)??;
     if history.items.is_empty() && before.is_none() {
         return Err(failure::not_found(Qualified { group: kind.group, resource: kind.resource }, &key.name));
@@ -56,18 +57,20 @@ pub(super) async fn answer(core: Arc<Core>, asked: Asked) -> Result<ApiResponse,
     content::answer(StatusCode::OK, form, value.into())
 }
 
-fn read(
-    core: &Core,
-    kinds: &Kinds,
-    key: &Key,
+/// Which changes are told.
+struct Window {
+    /// None before this one.
+    begins: Revision,
     before: Option<Revision>,
     limit: usize,
-    detail: Detail,
-) -> Result<History, Status> {
+}
+
+fn read(core: &Core, kinds: &Kinds, key: &Key, window: Window, detail: Detail) -> Result<History, Status> {
+    let Window { begins, before, limit } = window;
     let mut history = History {
         kind: "History",
         api_version: super::GROUP_VERSION,
-        floor: core.log.floor_of(&key.resource),
+        floor: core.log.floor_of(&key.resource).max(begins),
         items: Vec::new(),
         before,
     };
@@ -75,8 +78,9 @@ fn read(
     while history.items.len() < limit && bytes < HISTORY_BYTES_MAX {
         let wanted = HISTORY_STEP_EVENTS.min(limit - history.items.len());
         let events = core.log.history(key, history.before, wanted).map_err(|error| unreadable(&error))?;
-        let complete = events.len() < wanted;
-        for event in events {
+        let own = events.iter().take_while(|event| event.revision() >= begins).count();
+        let complete = own < wanted;
+        for event in events.into_iter().take(own) {
             bytes += event.bytes();
             history.before = Some(event.revision());
             history.items.push(Told::of(kinds, &event, detail)?);

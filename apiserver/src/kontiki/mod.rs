@@ -11,6 +11,7 @@ mod changes;
 pub(crate) mod era;
 mod events;
 mod history;
+pub(crate) mod horizon;
 pub mod join;
 mod limits;
 mod members;
@@ -26,9 +27,10 @@ use std::sync::Arc;
 
 use futures::{FutureExt as _, future::BoxFuture};
 use http::Method;
-use kontiki_model::Status;
+use kontiki_model::{Revision, Status};
 
 use crate::{
+    authz::Question,
     core::Core,
     failure,
     request::{ApiRequest, ApiResponse},
@@ -136,6 +138,15 @@ pub(crate) struct Asked {
     pub segments: Vec<String>,
     /// What stood for `**`, where access is that to an object.
     pub object: Option<ResourceInfo>,
+}
+
+impl Asked {
+    /// The first revision that may be told of the object that is asked about.
+    fn horizon(&self, core: &Core) -> Result<Revision, Status> {
+        let Some(object) = self.object.clone() else { return Ok(0) };
+        let (identity, target) = (&self.request.identity, Target::Resource(object));
+        horizon::of(core, Question { identity, verb: "get", target: &target, field_selector: "" })
+    }
 }
 
 /// The endpoint a request is for, or why there is none; told only to those who might have asked it.

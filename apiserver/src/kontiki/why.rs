@@ -14,10 +14,12 @@ use super::{
     chain::{self, Because, Chain, End, Record},
     era,
     history::{key_of, number},
+    horizon,
     limits::{SEARCH_EVENTS_MAX, SEARCH_STEP_EVENTS},
     told::{self, Detail, Named, Told},
 };
 use crate::{
+    authz::Question,
     content,
     core::{Core, unreadable},
     failure::{self, Qualified},
@@ -33,8 +35,9 @@ pub(super) async fn answer(core: Arc<Core>, asked: Asked) -> Result<ApiResponse,
     let (kind, key) = key_of(&kinds, asked.object.as_ref())?;
     let revision = number(&asked.request, "revision")?;
     core.log.barrier().await.map_err(|error| unreadable(&error))?;
+    let begins = asked.horizon(&core)?;
     let searching = tokio::task::spawn_blocking(move || {
-        let items = explain((&core, &kinds), &asked.request, &key, revision)?;
+        let items = explain((&core, &kinds), &asked.request, (&key, begins), revision)?;
         Ok::<_, Status>((key, items))
     });
     let (key, items) = searching.await.map_err(failure::internal)??;
@@ -48,18 +51,19 @@ pub(super) async fn answer(core: Arc<Core>, asked: Asked) -> Result<ApiResponse,
 fn explain(
     (core, kinds): (&Core, &Kinds),
     request: &ApiRequest,
-    key: &Key,
+    (key, begins): (&Key, Revision),
     revision: Option<Revision>,
 ) -> Result<Vec<Value>, Status> {
     let past = Past { core };
-    let starts = match revision {
+    let mut starts = match revision {
         Some(revision) => {
-            let event = past.event(revision)?.filter(|event| event.object.key == *key);
+            let event = past.event(revision)?.filter(|event| event.object.key == *key && revision >= begins);
             let missing = || failure::bad_request(format!("revision {revision} is no retained event of {}", key.name));
             vec![("event", event.ok_or_else(missing)?)]
         }
         None => past.turning_points(key)?,
     };
+    starts.retain(|(_, event)| event.revision() >= begins);
     let tell = |(about, start): (&str, Arc<Event>)| {
         let chain = chain::chain(&past, start)?;
         let links = chain.links.iter().map(|(because, event)| link((core, kinds), request, *because, event));
@@ -82,7 +86,7 @@ fn link(
         Because::Deletion => "deletion",
         Because::Owner => "owner",
     };
-    if !may_get(core, request, &Named::of(kinds, &event.object.key, ""))? {
+    if !may_get(core, request, &Named::of(kinds, &event.object.key, ""), event.revision())? {
         return Ok(json!({"because": because, "hidden": true, "event": {"revision": event.revision()}}));
     }
     let told = Told::of(kinds, event, Detail { objects: false, changes: true })?;
@@ -98,7 +102,7 @@ fn end(chain: &Chain) -> Value {
     }
 }
 
-fn may_get(core: &Core, request: &ApiRequest, named: &Named) -> Result<bool, Status> {
+fn may_get(core: &Core, request: &ApiRequest, named: &Named, revision: Revision) -> Result<bool, Status> {
     // What is no object is the cluster's own: told to those who may read everything.
     let path = if named.path.is_empty() {
         format!("/apis/{}/v1/{}/{}", super::GROUP, named.resource, named.name)
@@ -107,8 +111,13 @@ fn may_get(core: &Core, request: &ApiRequest, named: &Named) -> Result<bool, Sta
     };
     let RequestInfo { target, .. } = RequestInfo::read(&http::Method::GET, &path, &[])?;
     debug_assert!(matches!(target, Target::Resource(_)), "an object's path names a resource");
-    match parts::judge(core, request, &RequestInfo { verb: "get", target }, None) {
-        Ok(()) => Ok(true),
+    let asked = RequestInfo { verb: "get", target };
+    match parts::judge(core, request, &asked, None) {
+        Ok(()) => {
+            let RequestInfo { verb, target } = &asked;
+            let question = Question { identity: &request.identity, verb, target, field_selector: "" };
+            Ok(horizon::refusal(core, question, revision)?.is_none())
+        }
         Err(status) if status.code == StatusCode::FORBIDDEN.as_u16() => Ok(false),
         Err(status) => Err(status),
     }

@@ -4,15 +4,17 @@ use std::{borrow::Cow, sync::Arc};
 
 use chrono::{DateTime, SubsecRound, Utc};
 use kontiki_kinds::Kind;
-use kontiki_model::{Faults, Key, Scope, Status};
+use kontiki_model::{Faults, Key, Revision, Scope, Status};
 use kontiki_schema::Schema;
 use serde_json::Value;
 
 use super::object;
 use crate::{
     Core,
+    admission::NAMESPACES,
     authz::{self, Question},
     failure::{self, Qualified},
+    kontiki::horizon,
     negotiate::{self, Form, Offer},
     request::{ApiRequest, ResourceRequest},
     route::{ResourceInfo, Target},
@@ -99,16 +101,35 @@ impl<'a> Call<'a> {
 
     /// Whoever may update or patch may not create for that reason.
     pub fn may_create(&self) -> Result<(), Status> {
-        let target = Target::Resource(ResourceInfo {
+        let target = Target::Resource(self.target());
+        let identity = &self.request.identity;
+        authz::authorize(self.core, Question { identity, verb: "create", target: &target, field_selector: "" })
+    }
+
+    /// Why a revision is not told of to who asks, who may have the present of this.
+    pub fn is_beyond(&self, revision: Revision) -> Result<Option<Status>, Status> {
+        let mut target = self.target();
+        target.subresource = self.route.subresource.clone().unwrap_or_default();
+        if self.kind.resource == NAMESPACES.resource && self.kind.group.is_empty() {
+            // A namespace is in itself.
+            target.namespace.clone_from(&target.name);
+        }
+        let target = Target::Resource(target);
+        let field_selector = self.request.query_value("fieldSelector").unwrap_or_default();
+        let question =
+            Question { identity: &self.request.identity, verb: self.route.verb, target: &target, field_selector };
+        horizon::refusal(self.core, question, revision)
+    }
+
+    fn target(&self) -> ResourceInfo {
+        ResourceInfo {
             group: self.kind.group.to_owned(),
             version: self.kind.version.to_owned(),
             namespace: self.namespace().to_owned(),
             resource: self.kind.resource.to_owned(),
             name: self.route.name.clone().unwrap_or_default(),
             ..ResourceInfo::default()
-        });
-        let identity = &self.request.identity;
-        authz::authorize(self.core, Question { identity, verb: "create", target: &target, field_selector: "" })
+        }
     }
 
     /// The moment that ages count to.

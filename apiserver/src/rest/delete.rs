@@ -176,6 +176,10 @@ pub async fn delete_collection(call: &Call<'_>) -> Result<ApiResponse, Status> {
         return read::expired(form, token);
     }
     let options = DeleteOptions::read(call.request)?;
+    // What is deleted is told as it was then.
+    if let Some(refusal) = plan.at.map(|at| call.is_beyond(at)).transpose()?.flatten() {
+        return Err(refusal);
+    }
     let after = plan.token.clone();
     let mut deleted = match remove_all(call, &selection, plan, &options).await {
         Err(unread) => return unread.answer(form, after),

@@ -51,6 +51,9 @@ pub async fn get(call: &Call<'_>) -> Result<ApiResponse, Status> {
 /// One object in the state that the request asks for.
 pub async fn stored(call: &Call<'_>, name: &str, as_of: AsOf) -> Result<Stored, Status> {
     let (log, key) = (&call.core.log, call.key(name));
+    if let Some(refusal) = call.request.at.map(|past| call.is_beyond(past.revision)).transpose()?.flatten() {
+        return Err(refusal);
+    }
     let found = match (call.request.at.map(|past| past.revision), as_of) {
         (Some(past), AsOf::NotOlderThan(revision)) if revision > past => return Err(store::too_large(revision, past)),
         (Some(past), _) => log.get_at(&key, past),
@@ -100,6 +103,9 @@ pub async fn list(call: &Call<'_>) -> Result<ApiResponse, Status> {
         }
     }
     reach(call, plan.as_of).await?;
+    if let Some(refusal) = plan.at.map(|at| call.is_beyond(at)).transpose()?.flatten() {
+        return Err(refusal);
+    }
     let (log, scope, kind) = (call.core.log.clone(), call.scope(), call.route.kind.clone());
     let after = plan.token.clone();
     let now = call.now();

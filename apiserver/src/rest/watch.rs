@@ -144,17 +144,20 @@ async fn begin(call: &Call<'_>, options: &ListOptions) -> Result<Stage, Status> 
         // The watch begins in the past, and goes on into the present.
         current = past;
     }
+    let at = call.request.at.map(|past| past.revision);
+    // From a revision that does not exist yet: nothing up to it will be told.
+    let from = if initial || asked == 0 { current } else { asked };
+    if (at.is_some() || !initial)
+        && let Some(refusal) = call.is_beyond(from)?
+    {
+        return Ok(Stage::Failing(Box::new(refusal)));
+    }
     if initial {
         return Ok(match asked > current {
             true => Stage::Failing(Box::new(store::too_large(asked, current))),
-            false => {
-                let at = call.request.at.map(|past| past.revision);
-                Stage::Initial { at, begun: false, rest: None, queue: Vec::new().into_iter() }
-            }
+            false => Stage::Initial { at, begun: false, rest: None, queue: Vec::new().into_iter() },
         });
     }
-    // From a revision that does not exist yet: nothing up to it will be told.
-    let from = if asked == 0 { current } else { asked };
     Ok(follow(call.core, call.scope(), from.min(current), from))
 }
 
