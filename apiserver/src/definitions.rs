@@ -7,6 +7,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use futures::FutureExt as _;
@@ -16,8 +17,9 @@ use kontiki_kinds::{
     customresourcedefinition::{CLEANUP, KIND, settle},
 };
 use kontiki_model::{Revision, Scope, Status};
-use kontiki_raft::{ListOptions, ReadError, Stored};
+use kontiki_raft::{ReadError, Stored};
 use serde_json::Value;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -85,20 +87,16 @@ pub(crate) fn scope() -> Scope {
     Scope { resource: resource(), namespace: None }
 }
 
-fn stored(core: &Core) -> Result<Vec<Stored>, Status> {
-    let page = core.log.list(&scope(), ListOptions::default()).map_err(|error| unreadable(&error))?;
-    Ok(page.items)
-}
-
 /// Serves what the log defines now.
 pub(crate) fn refresh(core: &Core) -> Result<(), Status> {
     // From reading to serving: what is served never goes back.
     let _one_at_a_time = core.definitions.refreshing.lock().unwrap_or_else(PoisonError::into_inner);
-    let definitions = stored(core)?;
+    let definitions: HashMap<String, Revision> =
+        core.log.heads(&scope()).into_iter().map(|(key, revision, _)| (key.name, revision)).collect();
     // Compiling takes a while, and whoever begins a watch waits for the other lock.
-    let fresh = core.definitions.compile(&definitions)?;
+    let fresh = core.definitions.compile(core, &definitions)?;
     let mut compiled = core.definitions.compiled.lock().unwrap_or_else(PoisonError::into_inner);
-    let gone = |name: &String, _: &mut Compiled| !definitions.iter().any(|definition| definition.key.name == *name);
+    let gone = |name: &String, _: &mut Compiled| !definitions.contains_key(name);
     let mut over: Vec<_> = compiled.extract_if(gone).map(|(_, one)| one.serving).collect();
     let changed = !over.is_empty() || !fresh.is_empty();
     for (name, mut one) in fresh {
@@ -125,11 +123,14 @@ fn outline(mut definition: Value) -> Value {
 }
 
 impl Definitions {
-    /// What is not known yet in the revision that it has now.
-    fn compile(&self, definitions: &[Stored]) -> Result<Vec<(String, Compiled)>, Status> {
+    /// What is not known yet in the revision that it has now: nothing else is read.
+    fn compile(&self, core: &Core, now: &HashMap<String, Revision>) -> Result<Vec<(String, Compiled)>, Status> {
         let known: HashMap<_, _> = self.revisions().into_iter().collect();
-        let fresh = definitions.iter().filter(|one| known.get(&one.key.name) != Some(&one.revision));
-        let compile = |definition: &Stored| {
+        let fresh = now.iter().filter(|(name, revision)| known.get(*name) != Some(*revision));
+        // What has gone since, or changed, is an event that is looked at next.
+        let fresh = fresh.filter_map(|(name, _)| core.stored(&rest::definition::key(name)).transpose());
+        let compile = |definition: Result<Stored, Status>| {
+            let definition = definition?;
             let tree: Value = serde_json::from_slice(&definition.body).map_err(failure::internal)?;
             let one = Compiled {
                 revision: definition.revision,
@@ -138,7 +139,7 @@ impl Definitions {
                 serving: CancellationToken::new(),
                 outline: outline(tree),
             };
-            Ok((definition.key.name.clone(), one))
+            Ok((definition.key.name, one))
         };
         fresh.map(compile).collect()
     }
@@ -191,7 +192,7 @@ pub(crate) async fn refresh_apart(core: &Arc<Core>) -> Result<(), Status> {
 }
 
 /// Follows the definitions for as long as the server runs.
-pub(crate) async fn keep(core: Arc<Core>) {
+pub async fn keep(core: Arc<Core>) {
     core.keep_up("the definitions of kinds", limits::DEFINITIONS_RETRY_INTERVAL, follow).await;
 }
 
@@ -199,19 +200,15 @@ pub(crate) async fn keep(core: Arc<Core>) {
 async fn follow(core: &Arc<Core>) -> Result<(), Status> {
     let mut leadership = core.log.leadership();
     let mut watch = core.log.watch(scope(), core.log.revision()).map_err(|error| unreadable(&error))?;
+    let mut emptying = Emptying::default();
     loop {
-        let mut waiting = false;
         if leadership.borrow_and_update().leader {
-            waiting = settle_all(core).await?;
+            settle_all(core).await?;
+            emptying.begin(core);
+        } else {
+            emptying = Emptying::default();
         }
         refresh_apart(core).await?;
-        let again = async {
-            match waiting {
-                // Objects that are held by somebody: nobody tells when they are gone.
-                true => tokio::time::sleep(limits::DEFINITIONS_RETRY_INTERVAL).await,
-                false => std::future::pending().await,
-            }
-        };
         tokio::select! {
             item = watch.next() => match item {
                 Ok(_) => {}
@@ -219,75 +216,143 @@ async fn follow(core: &Arc<Core>) -> Result<(), Status> {
                 Err(error) => return Err(unreadable(&error)),
             },
             changed = leadership.changed() => if changed.is_err() { return Ok(()) },
-            () = again => {}
+            Some(_) = emptying.tasks.join_next() => {}
         }
     }
 }
 
-/// Writes what each definition has come to. True while objects are left of one that is to go.
-pub(crate) async fn settle_all(core: &Arc<Core>) -> Result<bool, Status> {
+/// Writes what each definition has come to.
+async fn settle_all(core: &Arc<Core>) -> Result<(), Status> {
     let _alone = core.definitions.settling.lock().await;
-    let mut waiting = false;
     // What one definition gives up, another may get.
     for _ in 0..PASSES_MAX {
-        let pass = settle_once(core).await?;
-        waiting = pass.waiting;
-        if !pass.wrote {
+        if !settle_once(core).await? {
             break;
         }
     }
-    Ok(waiting)
+    Ok(())
 }
 
-/// What one look at all definitions came to.
-#[derive(Default)]
-struct Pass {
-    wrote: bool,
-    waiting: bool,
-}
-
-async fn settle_once(core: &Arc<Core>) -> Result<Pass, Status> {
+/// Looks at all definitions once; says whether something was written. What is wrong with one keeps no other.
+async fn settle_once(core: &Arc<Core>) -> Result<bool, Status> {
     refresh_apart(core).await?;
-    let mut pass = Pass::default();
+    let (mut wrote, mut outcome) = (false, Ok(()));
     let all = core.definitions.outlines();
     for definition in &all {
         let name = object::text(definition, "/metadata/name");
-        if Edition::of(definition).goes {
-            let Some(stored) = core.stored(&rest::definition::key(name))? else { continue };
-            let removed = removed(core, &object::open(&stored)?).await?;
-            pass.wrote |= removed;
-            pass.waiting |= !removed;
-        } else if settle(definition, &all, &rest::now_text()).is_some() {
-            pass.wrote |= rest::definition::settle(core, name).boxed().await? == rest::Effect::Updated;
+        if is_emptied(definition) {
+            match let_go(core, name).boxed().await {
+                Ok(gone) => wrote |= gone,
+                Err(status) => tracing::warn!(name, message = status.message, "a definition cannot be removed"),
+            }
+        } else if !Edition::of(definition).goes && settle(definition, &all, &rest::now_text()).is_some() {
+            match rest::definition::settle(core, name).boxed().await {
+                Ok(effect) => wrote |= effect == rest::Effect::Updated,
+                Err(status) => outcome = outcome.and(Err(status)),
+            }
         }
     }
-    Ok(pass)
+    outcome.map(|()| wrote)
 }
 
-/// Removes a definition that is to go once its objects are gone; says whether they are.
-async fn removed(core: &Arc<Core>, definition: &Value) -> Result<bool, Status> {
-    let finalizers = definition.pointer("/metadata/finalizers").and_then(Value::as_array).cloned().unwrap_or_default();
-    // Whoever else holds it lets go by themselves.
-    if !finalizers.iter().any(|one| one == CLEANUP) {
-        return Ok(false);
-    }
-    // Its kind refuses new objects from here on: what is left can only become less.
-    refresh_apart(core).await?;
-    let group = object::text(definition, "/spec/group");
+/// Whether a definition is to go once its objects are gone. Whoever else holds it lets go by themselves.
+fn is_emptied(definition: &Value) -> bool {
+    let mut finalizers = definition.pointer("/metadata/finalizers").and_then(Value::as_array).into_iter().flatten();
+    Edition::of(definition).goes && finalizers.any(|one| one == CLEANUP)
+}
+
+/// The objects of a definition, under the name that it was given.
+fn objects(definition: &Value) -> Scope {
     let plural = object::text(definition, "/status/acceptedNames/plural");
-    let resource = format!("{plural}.{group}");
-    if let Some(kind) = core.kinds().by_storage_resource(&resource) {
-        empty(core, kind, cause(definition)).await?;
-    }
-    let scope = Scope { resource, namespace: None };
-    let left = core.log.list(&scope, ListOptions { limit: Some(1), ..ListOptions::default() });
-    if !plural.is_empty() && !left.map_err(|error| unreadable(&error))?.items.is_empty() {
+    Scope { resource: format!("{plural}.{}", object::text(definition, "/spec/group")), namespace: None }
+}
+
+/// A definition that is to go once its objects are gone, as it is now.
+fn emptied(core: &Core, name: &str) -> Result<Option<Value>, Status> {
+    let stored = core.stored(&rest::definition::key(name))?;
+    Ok(stored.as_ref().map(object::open).transpose()?.filter(is_emptied))
+}
+
+/// Removes a definition that is to go if nothing is left of its kind; says whether it did. That refuses new objects by now, so what
+/// is left only becomes less.
+async fn let_go(core: &Arc<Core>, name: &str) -> Result<bool, Status> {
+    let Some(mut last) = emptied(core, name)? else { return Ok(false) };
+    if core.log.count(&objects(&last), 1) > 0 {
         return Ok(false);
     }
-    let mut last = definition.clone();
-    last["metadata"]["finalizers"] = finalizers.into_iter().filter(|one| one != CLEANUP).collect();
+    if let Some(finalizers) = last.pointer_mut("/metadata/finalizers").and_then(Value::as_array_mut) {
+        finalizers.retain(|one| one != CLEANUP);
+    }
     write(core, &last).await?;
     Ok(true)
+}
+
+/// The kinds that are being emptied because their definitions are to go. Each takes as long as its objects do, and no other waits.
+#[derive(Default)]
+struct Emptying {
+    tasks: JoinSet<()>,
+    by_name: HashMap<String, AbortHandle>,
+}
+
+impl Emptying {
+    fn begin(&mut self, core: &Arc<Core>) {
+        self.by_name.retain(|_, task| !task.is_finished());
+        for definition in core.definitions.outlines().iter().filter(|definition| is_emptied(definition)) {
+            let name = object::text(definition, "/metadata/name");
+            if !self.by_name.contains_key(name) {
+                let task = self.tasks.spawn(empty(core.clone(), name.to_owned()));
+                self.by_name.insert(name.to_owned(), task);
+            }
+        }
+    }
+}
+
+/// Goes on until the definition is gone.
+async fn empty(core: Arc<Core>, name: String) {
+    let mut pause = limits::DEFINITIONS_RETRY_INTERVAL;
+    loop {
+        match empty_once(&core, &name, pause).await {
+            Ok(true) => return,
+            Ok(false) => {}
+            Err(status) => {
+                tracing::warn!(
+                    name,
+                    message = status.message,
+                    "the objects of a definition that is to go are not deleted"
+                );
+                tokio::time::sleep(pause).await;
+            }
+        }
+        pause = (2 * pause).min(limits::DEFINITIONS_RETRY_INTERVAL_MAX);
+    }
+}
+
+/// Deletes the objects of a definition, and it with the last of them: those that others hold are waited for, for a while. True if
+/// there is nothing more to do.
+async fn empty_once(core: &Arc<Core>, name: &str, pause: Duration) -> Result<bool, Status> {
+    let Some(definition) = emptied(core, name)? else { return Ok(true) };
+    let objects = objects(&definition);
+    let mut watch = core.log.watch(objects.clone(), core.log.revision()).map_err(|error| unreadable(&error))?;
+    let cause = cause(&definition);
+    let deleted = match custom::stored(&definition, cause.unwrap_or_default()) {
+        Some(kind) => {
+            let request = bootstrap::own_request(Method::DELETE, String::new()).caused_by(cause);
+            rest::empty(core, route(KindRef::Custom(kind), None, "deletecollection"), request).boxed().await
+        }
+        None => Ok(()),
+    };
+    let gone = async {
+        while core.log.count(&objects, 1) > 0 {
+            if watch.next().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+    if deleted.is_ok() {
+        _ = tokio::time::timeout(pause, gone).await;
+    }
+    let_go(core, name).await?;
+    deleted.map(|()| false)
 }
 
 /// What is done about a definition is done because it is as it is.
@@ -295,19 +360,12 @@ fn cause(definition: &Value) -> Option<Revision> {
     object::text(definition, "/metadata/resourceVersion").parse().ok()
 }
 
-/// Deletes all objects of a kind, in all namespaces.
-async fn empty(core: &Arc<Core>, kind: KindRef, cause: Option<Revision>) -> Result<(), Status> {
-    let request = bootstrap::own_request(Method::DELETE, String::new()).caused_by(cause);
-    let route = route(kind, None, "deletecollection");
-    rest::remove_all(core, route, request).boxed().await
-}
-
 /// One write of a definition as this server itself. That somebody else was faster is no fault: their write is looked at next.
 async fn write(core: &Arc<Core>, definition: &Value) -> Result<(), Status> {
     let name = object::text(definition, "/metadata/name");
     let request = bootstrap::own_request(Method::PUT, definition.to_string()).caused_by(cause(definition));
     let route = route((&KIND).into(), Some(name), "update");
-    // As in `empty`, not by way of `handle`, which would come back here.
+    // Not by way of `handle`, which would come back here.
     match rest::dispatch(core, route, request).boxed().await {
         Ok(_) => Ok(()),
         Err(status) if matches!(status.code, 404 | 409) => Ok(()),

@@ -54,6 +54,7 @@ pub use admission::{AdmissionConfig, AdmissionConfigError};
 pub use authn::{AuthenticationError, AuthenticationSource, OidcFlags, TokenSigner};
 pub use config::{CidrError, Config, Ipv4Cidr};
 pub use core::Core;
+pub use definitions::keep as keep_definitions;
 pub use in_process::InProcess;
 pub use kontiki::join;
 pub use kontiki::records;

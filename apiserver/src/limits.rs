@@ -99,8 +99,9 @@ pub const QUORUM_TIME_MAX: Duration = Duration::from_secs(1);
 pub const SERVER_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the leader looks whether what every cluster has is there.
 pub const FIRST_OBJECTS_INTERVAL: Duration = Duration::from_secs(10);
-/// How often the kinds of definitions that are to go are looked through again.
+/// After which pause a definition that is to go is looked at again, and the longest one: it doubles while objects are left.
 pub const DEFINITIONS_RETRY_INTERVAL: Duration = Duration::from_millis(500);
+pub const DEFINITIONS_RETRY_INTERVAL_MAX: Duration = Duration::from_secs(30);
 pub const SERVER_CHECK_FAILURES: u32 = 2;
 /// Joins judged at once; further ones get 429. With the pause after a refusal, guessing secrets is hopeless.
 pub const JOINS_IN_FLIGHT_MAX: usize = 8;

@@ -243,6 +243,11 @@ impl Log {
         self.inner.store.versions(scope, at)
     }
 
+    /// What a scope has, in key order and without bodies; from memory.
+    pub fn heads(&self, scope: &Scope) -> Vec<(Key, Revision, Arc<Head>)> {
+        self.inner.store.heads(scope)
+    }
+
     /// How many objects a scope has, counted up to a bound; from memory.
     pub fn count(&self, scope: &Scope, most: usize) -> usize {
         self.inner.store.count(scope, most)

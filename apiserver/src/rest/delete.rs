@@ -1,9 +1,9 @@
 //! DELETE of one object and of a selection of them.
 
-use futures::{TryStreamExt as _, stream::FuturesUnordered};
+use futures::{StreamExt as _, TryStreamExt as _, stream::FuturesUnordered};
 use http::StatusCode;
 use kontiki_kinds::Orphans;
-use kontiki_model::Status;
+use kontiki_model::{Head, Key, Scope, Status};
 use kontiki_raft::{Expect, Mutation, Page, ReadError, Stored};
 use serde_json::{Value, json};
 
@@ -193,7 +193,7 @@ pub async fn delete_collection(call: &Call<'_>) -> Result<ApiResponse, Status> {
 
 /// Deletes what a selection holds, some at a time; says what that was, as one page of a list. If the state that it was begun on is
 /// forgotten meanwhile, what is there by then is meant by the rest.
-pub async fn remove_all(
+async fn remove_all(
     call: &Call<'_>,
     selection: &Selection,
     plan: read::Plan,
@@ -214,11 +214,11 @@ pub async fn remove_all(
         };
         (at, begun) = (Some(page.revision), true);
         let mut running = FuturesUnordered::new();
-        for item in &page.items {
+        for Stored { key, head, .. } in &page.items {
             if running.len() == DELETE_COLLECTION_WIDTH {
                 running.try_next().await?;
             }
-            running.push(remove_if_there(call, options, item));
+            running.push(remove_if_there(call, options, (key, head)));
         }
         while running.try_next().await?.is_some() {}
         drop(running);
@@ -231,17 +231,39 @@ pub async fn remove_all(
     }
 }
 
-async fn remove_if_there(call: &Call<'_>, options: &DeleteOptions, item: &Stored) -> Result<(), Status> {
+/// Deletes what there is of a kind, in all namespaces, and nobody has deleted yet. One object that cannot be deleted keeps no other:
+/// why the first could not be is told at the end.
+pub async fn empty(call: &Call<'_>) -> Result<(), Status> {
+    let scope = Scope { resource: call.kind.storage_resource(), namespace: None };
+    let mut left = call.core.log.heads(&scope);
+    left.retain(|(_, _, head)| head.deletion.is_none());
+    let (options, mut outcome) = (DeleteOptions::default(), Ok(()));
+    let mut running = FuturesUnordered::new();
+    for (key, _, head) in &left {
+        if running.len() == DELETE_COLLECTION_WIDTH
+            && let Some(one) = running.next().await
+        {
+            outcome = outcome.and(one);
+        }
+        running.push(remove_if_there(call, &options, (key, head)));
+    }
+    while let Some(one) = running.next().await {
+        outcome = outcome.and(one);
+    }
+    outcome
+}
+
+async fn remove_if_there(call: &Call<'_>, options: &DeleteOptions, (key, head): (&Key, &Head)) -> Result<(), Status> {
     // Across namespaces, each object is deleted in its own.
     let route = crate::request::ResourceRequest {
-        namespace: Some(item.key.namespace.clone()).filter(|namespace| !namespace.is_empty()),
+        namespace: Some(key.namespace.clone()).filter(|namespace| !namespace.is_empty()),
         ..call.route.clone()
     };
     let call = Call { route: &route, ..*call };
     // Never one of the same name that came later.
-    let options = DeleteOptions { uid: Some(item.head.uid.clone()), ..options.clone() };
-    match remove(&call, &item.key.name, &options).await {
-        Err(status) if call.core.log.head(&item.key).is_some_and(|(_, head)| head.uid == item.head.uid) => Err(status),
+    let options = DeleteOptions { uid: Some(head.uid.clone()), ..options.clone() };
+    match remove(&call, &key.name, &options).await {
+        Err(status) if call.core.log.head(key).is_some_and(|(_, there)| there.uid == head.uid) => Err(status),
         // Somebody else was faster, or another object has the name now.
         Ok(_) | Err(_) => Ok(()),
     }

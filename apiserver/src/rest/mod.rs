@@ -138,11 +138,9 @@ pub(crate) async fn dispatch(
     answering.await
 }
 
-/// Deletes all objects of a kind, in all namespaces. Nobody is told of them, so none needs to be converted.
-pub(crate) async fn remove_all(core: &Arc<Core>, route: ResourceRequest, request: ApiRequest) -> Result<(), Status> {
-    let call = &Call::new(core, &route, &request);
-    delete::remove_all(call, &Default::default(), read::Plan::EVERYTHING, &Default::default()).await?;
-    Ok(())
+/// Deletes all objects of a kind, in all namespaces.
+pub(crate) async fn empty(core: &Arc<Core>, route: ResourceRequest, request: ApiRequest) -> Result<(), Status> {
+    delete::empty(&Call::new(core, &route, &request)).await
 }
 
 /// A written object in the form that its author asked for. It is written already: what cannot be converted is told as it is stored.

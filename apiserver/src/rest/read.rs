@@ -255,9 +255,6 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// All that there is.
-    pub const EVERYTHING: Plan = Plan { as_of: AsOf::Newest, at: None, token: None, limit: None };
-
     pub fn new(call: &Call<'_>, options: &ListOptions) -> Result<Self, Status> {
         let limit = usize::try_from(options.limit).ok().filter(|limit| *limit > 0);
         let text = options.resource_version.as_str();

@@ -73,6 +73,12 @@ impl Store {
         }
     }
 
+    /// What a scope has, in key order and without bodies.
+    pub fn heads(&self, scope: &Scope) -> Vec<(Key, Revision, Arc<Head>)> {
+        let slots: Vec<_> = self.live().index.range(scope, None).cloned().collect();
+        slots.into_iter().map(|slot| (slot.key.clone(), slot.revision, slot.head.clone())).collect()
+    }
+
     /// How many objects a scope has, counted up to a bound.
     pub fn count(&self, scope: &Scope, most: usize) -> usize {
         self.live().index.count_to(scope, most)

@@ -45,11 +45,19 @@ pub fn served(definition: &Value, revision: Revision) -> Vec<Arc<Kind>> {
     if !is_true(definition, "Established") {
         return Vec::new();
     }
-    let versions = list(definition, "/spec/versions");
-    let storage = versions.iter().find(|version| flag(version, "/storage"));
-    let storage = storage.map_or("", |version| text(version, "/name"));
-    let served = versions.iter().filter(|version| flag(version, "/served"));
+    let storage = storage(definition).map_or("", |version| text(version, "/name"));
+    let served = list(definition, "/spec/versions").iter().filter(|version| flag(version, "/served"));
     served.filter_map(|version| kind(definition, version, storage, revision)).map(Arc::new).collect()
+}
+
+/// The kind in the version that a definition stores, which need not be served.
+pub fn stored(definition: &Value, revision: Revision) -> Option<Arc<Kind>> {
+    let version = storage(definition)?;
+    kind(definition, version, text(version, "/name"), revision).map(Arc::new)
+}
+
+fn storage(definition: &Value) -> Option<&Value> {
+    list(definition, "/spec/versions").iter().find(|version| flag(version, "/storage"))
 }
 
 /// Whether a condition of a definition is true.
