@@ -144,7 +144,7 @@ impl Graph {
         wake
     }
 
-    /// After a list of one resource: what it did not name is gone.
+    /// After a list of one resource: what it did not name is gone, also if nobody ever saw it here.
     pub fn retain(&mut self, group: &str, plural: &str, kept: &BTreeSet<String>) -> Vec<String> {
         let of_resource =
             |vertex: &Vertex| vertex.identity.resource.group == group && vertex.identity.resource.plural == plural;
@@ -154,7 +154,19 @@ impl Graph {
             .filter(|(uid, vertex)| of_resource(vertex) && !kept.contains(*uid))
             .map(|(uid, _)| uid.clone())
             .collect();
-        gone.iter().flat_map(|uid| self.remove(uid, None)).collect()
+        let mut wake: Vec<String> = gone.iter().flat_map(|uid| self.remove(uid, None)).collect();
+        let is_of_resource = |owner: &&Owner| {
+            let kind = (owner.group().to_owned(), owner.kind.clone());
+            self.kinds.get(&kind).is_some_and(|(resource, _)| resource.group == group && resource.plural == plural)
+        };
+        for (owner, dependents) in self.dependents.iter().filter(|(owner, _)| !self.vertices.contains_key(*owner)) {
+            let names = |dependent: &&String| {
+                let mut owners = self.vertices.get(*dependent).into_iter().flat_map(|vertex| &vertex.owners);
+                owners.find(|one| one.uid == *owner).filter(is_of_resource).is_some()
+            };
+            wake.extend(dependents.iter().filter(names).cloned());
+        }
+        wake
     }
 
     /// Notes all resources that the API serves, and whether they are in namespaces.

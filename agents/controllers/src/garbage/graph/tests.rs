@@ -135,6 +135,22 @@ fn what_a_list_does_not_name_is_gone() {
 }
 
 #[test]
+fn a_list_makes_up_for_an_owner_that_came_and_went_unseen() {
+    let mut graph = Graph::default();
+    graph.learn([(identity("any").resource, true)]);
+    // It lived when it was asked for; nobody will tell of its end.
+    put(&mut graph, "child", &["unseen"], &[], false);
+    put(&mut graph, "owner", &[], &[], false);
+    put(&mut graph, "other", &["owner"], &[], false);
+    let kept = ["child", "owner", "other"].map(str::to_owned);
+    assert_eq!(graph.retain("", "configmaps", &BTreeSet::from(kept.clone())), ["child"]);
+    assert_eq!(graph.retain("apps", "deployments", &BTreeSet::new()), [""; 0]);
+    put(&mut graph, "unseen", &[], &[], false);
+    let kept = kept.into_iter().chain(["unseen".to_owned()]).collect();
+    assert_eq!(graph.retain("", "configmaps", &kept), [""; 0]);
+}
+
+#[test]
 fn a_circle_of_owners_goes_when_all_of_it_waits() {
     let mut graph = Graph::default();
     let owners = [("one", "three"), ("two", "one"), ("three", "two")];
