@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use http::Method;
 use kontiki_apiserver::records;
-use kontiki_raft::backup::{Origin, Stopped, Verified};
+use kontiki_raft::backup::{Origin, Verified};
 
 use super::{is_stdio, show, source, target};
 use crate::{
