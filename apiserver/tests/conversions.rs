@@ -4,14 +4,19 @@
 mod client;
 mod hook;
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use client::{Answer, Call, Server};
 use hook::{Hook, Reply};
+use kontiki_apiserver::keep_definitions;
 use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
 
 const DEFINITIONS: &str = "apiextensions.k8s.io/CustomResourceDefinition";
 
@@ -36,8 +41,10 @@ fn convert(request: &Value) -> Reply {
         object["metadata"]["generation"] = 77.into();
         object["apiVersion"] = desired.clone();
         let (from, to) = if desired == "example.com/v2" { ("size", "large") } else { ("large", "size") };
-        let spec = object["spec"].as_object_mut().unwrap();
-        if let Some(value) = spec.remove(from) {
+        // What is pruned on the way to who says what may lack all of it.
+        if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut)
+            && let Some(value) = spec.remove(from)
+        {
             spec.insert(to.to_owned(), value);
         }
         object
@@ -266,6 +273,43 @@ async fn a_change_is_converted_once_for_all_who_watch_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_says_what_is_known_across_versions() {
+    let fixture = Fixture::start().await;
+    let apply = async |version: &str, manager: &str, spec: Value, force: bool| {
+        let configuration = json!({
+            "apiVersion": format!("example.com/{version}"), "kind": "Widget", "metadata": {"name": "a"}, "spec": spec,
+        });
+        let call = fixture.widgets(version).name("a").query("fieldManager", manager);
+        let call = if force { call.query("force", "true") } else { call };
+        call.patch("application/apply-patch+yaml", &configuration).await
+    };
+    apply("v1", "a", json!({"size": 3, "replicas": 1}), false).await.expect(201);
+    let refused = apply("v2", "b", json!({"large": 4}), false).await;
+    assert_eq!((refused.code, refused.at("/details/causes/0/field")), (409, &json!(".spec.size")), "{}", refused.body);
+    assert_eq!(refused.at("/details/causes/0/message"), "conflict with \"a\"");
+    // Who says the same in other words shares it.
+    apply("v2", "b", json!({"large": 3}), false).await.expect(200);
+    let refused = apply("v1", "a", json!({"size": 5, "replicas": 1}), false).await;
+    assert_eq!((refused.code, refused.at("/details/causes/0/field")), (409, &json!(".spec.large")), "{}", refused.body);
+    apply("v2", "b", json!({"large": 4}), true).await.expect(200);
+    let owners = async |field: &str| {
+        let object = fixture.widgets("v1").name("a").get().await.expect(200);
+        let managed = object["metadata"]["managedFields"].as_array().unwrap().clone();
+        let says = |one: &&Value| one["fieldsV1"]["f:spec"].get(format!("f:{field}")).is_some();
+        managed.iter().filter(says).map(|one| one["manager"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!((owners("size").await, owners("large").await), (vec![], vec!["b".to_owned()]));
+    // An update takes a field from those who said it in another version.
+    let edit = fixture.widgets("v1").name("a").query("fieldManager", "editor");
+    edit.merge(&json!({"spec": {"size": 6}})).await.expect(200);
+    assert_eq!((owners("size").await, owners("large").await), (vec!["editor".to_owned()], vec![]));
+    // What an applier says no more in another version than before goes.
+    apply("v2", "a", json!({"large": 7}), true).await.expect(200);
+    let left = apply("v1", "a", json!({"replicas": 2}), false).await.expect(200);
+    assert_eq!(left["spec"], json!({"replicas": 2}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_that_fails_is_told_and_hurts_nobody_else() {
     let fixture = Fixture::start().await;
     fixture.create("v1", "a", &json!({"size": 1})).await;
@@ -288,6 +332,11 @@ async fn a_webhook_that_fails_is_told_and_hurts_nobody_else() {
     // The stored version needs nobody, nor does going away.
     assert_eq!(fixture.widgets("v1").watch(1).await[0]["type"], "ADDED");
     fixture.widgets("v1").name("a").merge(&json!({"spec": {"size": 2}})).await.expect(200);
+    tokio::spawn(keep_definitions(fixture.server.core.clone()));
     fixture.server.on(DEFINITIONS, "").name("widgets.example.com").delete(&Value::Null).await.expect(200);
-    assert!(fixture.server.core.kinds().by_resource("example.com", "v1", "widgets").is_none());
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while fixture.server.core.kinds().by_resource("example.com", "v1", "widgets").is_some() {
+        assert!(Instant::now() < deadline, "the kind does not go");
+        sleep(Duration::from_millis(10)).await;
+    }
 }

@@ -12,6 +12,7 @@ use kontiki_raft::{Expect, Mutation, Stored};
 
 use super::{
     call::Call,
+    conversion::Forms,
     definition,
     plan::{Change, Effect, Plan, Write, Written},
     store::Refusal,
@@ -84,7 +85,8 @@ impl<'a> Bundle<'a> {
         operation: &Operation,
         write: &dyn Write,
     ) -> Result<(), Refusal> {
-        let call = &operation.call(core);
+        let forms = Forms::default();
+        let call = &Call { forms: Some(&forms), ..operation.call(core) };
         operation.preconditions(call, &self.view)?;
         let plan = write.plan(call, &self.view).await?;
         let writes = operation.verb != Verb::Check;

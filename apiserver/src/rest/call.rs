@@ -8,7 +8,7 @@ use kontiki_model::{Faults, Key, Revision, Scope, Status};
 use kontiki_schema::Schema;
 use serde_json::Value;
 
-use super::object;
+use super::{conversion::Forms, object};
 use crate::{
     Core,
     admission::NAMESPACES,
@@ -26,6 +26,8 @@ pub struct Call<'a> {
     pub route: &'a ResourceRequest,
     pub request: &'a ApiRequest,
     pub kind: &'a Kind,
+    /// Of a write: its object in other versions.
+    pub forms: Option<&'a Forms>,
 }
 
 /// What a request body must be: the kind itself, or what a subresource takes.
@@ -39,7 +41,7 @@ pub struct Expected<'a> {
 
 impl<'a> Call<'a> {
     pub fn new(core: &'a Arc<Core>, route: &'a ResourceRequest, request: &'a ApiRequest) -> Self {
-        Call { core, route, request, kind: &route.kind }
+        Call { core, route, request, kind: &route.kind, forms: None }
     }
 
     /// `pods`, `deployments.apps`: how most failures name the object.

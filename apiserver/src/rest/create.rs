@@ -130,7 +130,7 @@ async fn admit(call: &Call<'_>, view: &View<'_>, creation: &Creation) -> Result<
     owners::dedup(&mut object, Named::ByRequest, &mut told.warnings);
     kind.schema().default(&mut object);
     (kind.default)(&mut object);
-    ownership::note(call, creation.managed.clone(), &mut object, None);
+    ownership::note(call, creation.managed.clone(), &mut object, None).await;
     let mut object = kind.to_stored(object);
     let [name, prefix] = ["name", "generateName"].map(|member| object["metadata"][member].as_str().unwrap_or_default());
     let (name, called) = (name.to_owned(), if name.is_empty() { prefix } else { name }.to_owned());

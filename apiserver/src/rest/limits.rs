@@ -22,6 +22,8 @@ pub const CONVERSION_BATCH_OBJECTS: usize = 500;
 pub const CONVERSION_BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// Times that a list by a field of the request's version is begun on a present that is forgotten before it is read.
 pub const SELECTED_ATTEMPTS_MAX: usize = 3;
+/// Objects that one attempt of a write sees in other versions, to know who says what.
+pub const FORMS_MAX: usize = 64;
 /// Converted objects that are kept for further readers.
 pub const CONVERTED_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Random suffixes tried for one `generateName`.

@@ -1,16 +1,18 @@
 //! Who says what: keeps `metadata.managedFields` through every write. The rules are `kontiki_schema::managed`'s; here is what a
 //! request says about its writer.
 
-use kontiki_model::tree::at;
+use kontiki_kinds::KindRef;
+use kontiki_model::{Status, tree::at};
 use kontiki_schema::{
     Schema,
-    managed::{Comparison, FieldManager, MANAGER_BYTES_MAX, ManagedFields, Versions},
+    managed::{FieldManager, MANAGER_BYTES_MAX, ManagedFields, Reach, Versions},
 };
 use serde_json::Value;
 
 use super::{
     call::{self, Call},
-    object,
+    conversion,
+    object::{self, text},
 };
 use crate::request::ApiRequest;
 
@@ -43,6 +45,14 @@ impl<'a> Writer<'a> {
         Writer { call, api_version: call.kind.group_version(), now: call::time_text(call::now()) }
     }
 
+    /// The kind in another version, if that is served and stored as this one is.
+    fn kind_of(&self, api_version: &str) -> Option<KindRef> {
+        let kind = self.call.kind;
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let other = self.call.core.registry().kinds.by_gvk(group, version, kind.kind)?;
+        (other.storage_resource() == kind.storage_resource()).then_some(other)
+    }
+
     /// Of the kind's own objects; a Scale has another type.
     pub fn manager(&self) -> FieldManager<'_> {
         let subresource = self.call.route.subresource.as_deref();
@@ -57,25 +67,37 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// The other spellings of the kind.
+/// The other spellings of the kind, and the other versions of a custom one.
 impl Versions for Writer<'_> {
-    fn differences(&self, api_version: &str, live: &Value, new: &Value) -> Option<Comparison> {
-        let kind = self.call.kind;
-        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-        let other = self.call.core.registry().kinds.by_gvk(group, version, kind.kind)?;
-        if other.storage_resource() != kind.storage_resource() {
-            return None;
+    fn told(&self, object: &Value, api_version: &str) -> Option<Value> {
+        let other = self.kind_of(api_version)?;
+        let mut object = object.clone();
+        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.shift_remove(MEMBER);
         }
-        let spelled = |object: &Value| {
-            let mut object = other.from_stored(kind.to_stored(object.clone()));
-            other.schema().canonical(&mut object);
-            object
-        };
-        let Schema { table, id, .. } = other.schema();
-        let mut comparison = table.differences(id, &spelled(live), &spelled(new));
-        comparison.cut(&["metadata", MEMBER]);
-        comparison.limit(other.reach(self.call.route.subresource.as_deref()));
-        Some(comparison)
+        let own = text(&object, "/apiVersion").to_owned();
+        if own == api_version {
+            return Some(object);
+        }
+        if conversion::is_possible(&other) {
+            // What names no version is the empty form of one.
+            let forms = self.call.forms.filter(|_| !own.is_empty());
+            return Some(forms.map_or_else(|| object::empty(&other), |forms| forms.told(&other, object)));
+        }
+        if other.custom.is_some() {
+            object["apiVersion"] = api_version.into();
+        } else {
+            let from = if own == self.api_version { None } else { self.kind_of(&own) };
+            object = other.from_stored(from.as_deref().unwrap_or(self.call.kind).to_stored(object));
+        }
+        other.schema().canonical(&mut object);
+        Some(object)
+    }
+
+    fn of_type(&self, api_version: &str, look: &mut dyn FnMut(Schema<'_>, Reach<'_>)) {
+        if let Some(other) = self.kind_of(api_version) {
+            look(other.schema(), other.reach(self.call.route.subresource.as_deref()));
+        }
     }
 }
 
@@ -104,9 +126,17 @@ pub fn managers(object: &Value) -> ManagedFields {
     ManagedFields::decode(at(object, POINTER)).unwrap_or_default()
 }
 
+/// Has forms made in other versions that were asked for and were not there: then all is to be looked at again.
+pub async fn learn(call: &Call<'_>) -> Result<bool, Status> {
+    match call.forms {
+        Some(forms) => forms.learn(call.core).await,
+        None => Ok(false),
+    }
+}
+
 /// Notes who says what of an object that is about to be written, defaults and all. `old` is what is stored, if anything is.
 /// The object becomes canonical.
-pub fn note(call: &Call<'_>, managed: Managed, new: &mut Value, old: Option<&Value>) {
+pub async fn note(call: &Call<'_>, managed: Managed, new: &mut Value, old: Option<&Value>) {
     let metadata = object::metadata(new);
     let given = metadata.shift_remove(MEMBER);
     call.kind.schema().canonical(new);
@@ -114,7 +144,15 @@ pub fn note(call: &Call<'_>, managed: Managed, new: &mut Value, old: Option<&Val
     let member = match managed {
         Managed::Kept => stored.cloned(),
         Managed::As(member) => member,
-        Managed::ByChange => by_change(call, given.as_ref(), new, old, stored),
+        Managed::ByChange => loop {
+            let member = by_change(call, given.as_ref(), new, old, stored);
+            match learn(call).await {
+                Ok(true) => {}
+                Ok(false) => break member,
+                // Who only says something on the way is not kept from it: the others say what they said.
+                Err(status) => tracing::warn!(message = status.message, "managers of another version are not asked"),
+            }
+        },
     };
     if let Some(member) = member {
         object::metadata(new).insert(MEMBER.to_owned(), member);

@@ -9,6 +9,7 @@ use kontiki_raft::{Expect, Mutation, Precondition, Stored};
 
 use super::{
     call::Call,
+    conversion::Forms,
     definition,
     object::Sealed,
     store::{self, Attempts, Refusal},
@@ -100,6 +101,8 @@ pub fn uncommitted(key: Key, revision: Revision, sealed: Sealed) -> Stored {
 pub async fn carry_out(call: &Call<'_>, name: &str, write: &dyn Write, dry_run: bool) -> Result<Written, Status> {
     let mut attempts = Attempts::new(call.core, call.modified(name));
     loop {
+        let forms = Forms::default();
+        let call = &Call { forms: Some(&forms), ..*call };
         let view = View::of(&call.core.log, dry_run);
         let attempted = attempt(call, write, &view).await;
         if view.has_turns() {

@@ -95,11 +95,17 @@ async fn change(call: &Call<'_>, view: &View<'_>, update: &Update<'_>, current: 
     let old = object::open(&known)?;
     let shown = kind.spelling.map(|_| kind.from_stored(old.clone()));
     let shown = shown.as_ref().unwrap_or(&old);
-    let Wanted { object: mut new, warnings, managed } = (update.make)(Some(shown)).map_err(Refusal::Judged)?;
+    let made = loop {
+        let made = (update.make)(Some(shown));
+        if !ownership::learn(call).await? {
+            break made;
+        }
+    };
+    let Wanted { object: mut new, warnings, managed } = made.map_err(Refusal::Judged)?;
     preconditions(call, update, &mut new, &old)?;
     let (attributes, mut told) = (Attributes::new(call, view, Operation::Update, update.name), Told { warnings });
     owners::dedup(&mut new, Named::ByRequest, &mut told.warnings);
-    take_over(call, managed, &mut new, (&old, shown));
+    take_over(call, managed, &mut new, (&old, shown)).await;
     match update.rules {
         Rules::Internal => admission::restrict(&attributes, Some(&new), Some(&old))?,
         Rules::Main | Rules::Status | Rules::Edit(_) => {
@@ -202,7 +208,7 @@ fn preconditions(call: &Call<'_>, update: &Update<'_>, new: &mut Value, old: &Va
 
 /// Brings what the client wants into the form that is stored: defaults, what a change of an object leaves as it is, and who says
 /// what. The old object comes as it is stored, and as the request spells it.
-fn take_over(call: &Call<'_>, managed: Managed, new: &mut Value, (old, shown): (&Value, &Value)) {
+async fn take_over(call: &Call<'_>, managed: Managed, new: &mut Value, (old, shown): (&Value, &Value)) {
     let kind = call.kind;
     kind.schema().default(new);
     (kind.default)(new);
@@ -227,7 +233,7 @@ fn take_over(call: &Call<'_>, managed: Managed, new: &mut Value, (old, shown): (
     // A deletion cannot be taken back; one that was never asked for is a fault, which validation tells.
     keep("deletionTimestamp", old_metadata.get("deletionTimestamp").is_some());
     keep("deletionGracePeriodSeconds", false);
-    ownership::note(call, managed, new, Some(shown));
+    ownership::note(call, managed, new, Some(shown)).await;
     if kind.spelling.is_some() {
         *new = kind.to_stored(new.take());
         kind.stored().schema().canonical(new);

@@ -54,16 +54,20 @@ pub struct FieldManager<'a> {
 
 /// The other versions in which an object is told: who said something in one is asked about the fields of that one.
 pub trait Versions {
-    /// What turned `live` into `new`, both in the manager's own version; `None` if the other one is not served any more, and
-    /// whoever said something in it is forgotten.
-    fn differences(&self, api_version: &str, live: &Value, new: &Value) -> Option<Comparison>;
+    /// An object in another version, canonical; `None` if that is not served any more, and whoever said something in it is
+    /// forgotten.
+    fn told(&self, object: &Value, api_version: &str) -> Option<Value>;
+    /// Has the type of a version looked at, and what such writes can change in it; not if it is not served.
+    fn of_type(&self, api_version: &str, look: &mut dyn FnMut(Schema<'_>, Reach<'_>));
 }
 
 /// There is one version.
 impl Versions for () {
-    fn differences(&self, _: &str, _: &Value, _: &Value) -> Option<Comparison> {
+    fn told(&self, _: &Value, _: &str) -> Option<Value> {
         None
     }
+
+    fn of_type(&self, _: &str, _: &mut dyn FnMut(Schema<'_>, Reach<'_>)) {}
 }
 
 /// What a write does to an object.
@@ -129,10 +133,18 @@ impl FieldManager<'_> {
     /// What a write changes, as far as such writes can. Both forms are canonical; of an object that is created, the old one is
     /// the type's empty form.
     pub fn change<'v>(&self, live: &'v Value, new: &'v Value) -> Change<'v> {
-        let mut comparison = self.schema.table.differences(self.schema.id, live, new);
-        comparison.cut(&["metadata", "managedFields"]);
-        comparison.limit(self.reach);
-        Change { live, new, comparison }
+        Change { live, new, comparison: compared((self.schema, self.reach), live, new) }
+    }
+
+    /// What turned one object into another, as another version tells it.
+    fn differences(&self, api_version: &str, live: &Value, new: &Value) -> Option<Comparison> {
+        let (live, new) = (self.versions.told(live, api_version), self.versions.told(new, api_version));
+        let (live, new) = (live?, new?);
+        let mut comparison = None;
+        self.versions.of_type(api_version, &mut |schema, reach| {
+            comparison = Some(compared((schema, reach), &live, &new));
+        });
+        comparison
     }
 
     /// A write of any sort: `name` says from now on what it changed, and nobody else does.
@@ -161,7 +173,7 @@ impl FieldManager<'_> {
         let mut told = BTreeMap::from([(self.api_version.to_owned(), change.comparison.clone())]);
         for owned in managed.entries.values() {
             if !told.contains_key(&owned.api_version)
-                && let Some(comparison) = self.versions.differences(&owned.api_version, change.live, change.new)
+                && let Some(comparison) = self.differences(&owned.api_version, change.live, change.new)
             {
                 told.insert(owned.api_version.clone(), comparison);
             }
@@ -224,8 +236,11 @@ impl FieldManager<'_> {
         let mut fields = self.schema.table.field_set(self.schema.id, config);
         self.reach.limit(&mut fields);
         let last = managed.entries.insert(applier.clone(), self.owned(fields));
-        let (last, last_time) = last.map_or((FieldSet::default(), None), |owned| (owned.fields, owned.time));
-        let object = self.prune(merged, &managed, &last);
+        let last_time = last.as_ref().and_then(|last| last.time.clone());
+        let object = match last {
+            Some(last) => self.prune(merged, &managed, &last),
+            None => merged,
+        };
         let change = self.change(live, &object);
         if !force {
             let conflicts = self.conflicts(&change, &managed, &applier);
@@ -235,7 +250,7 @@ impl FieldManager<'_> {
         }
         self.release(&change, &mut managed, Some(&applier));
         // Fields that such writes cannot change count here: they are merged, and left out when the object is stored.
-        let changed = !self.schema.table.differences(self.schema.id, live, &object).is_same();
+        let changed = !compared((self.schema, Reach::ALL), live, &object).is_same();
         if let Some(owned) = managed.entries.get_mut(&applier) {
             strip(&mut owned.fields);
             owned.time = if changed { Some(self.now.to_owned()) } else { last_time };
@@ -255,6 +270,13 @@ impl ManagedFields {
     pub fn managers(&self) -> impl Iterator<Item = (&str, Operation)> {
         self.entries.keys().map(|manager| (manager.name.as_str(), manager.operation))
     }
+}
+
+fn compared((schema, reach): (Schema<'_>, Reach<'_>), live: &Value, new: &Value) -> Comparison {
+    let mut comparison = schema.table.differences(schema.id, live, new);
+    comparison.cut(&["metadata", "managedFields"]);
+    comparison.limit(reach);
+    comparison
 }
 
 pub(super) fn strip(fields: &mut FieldSet) {

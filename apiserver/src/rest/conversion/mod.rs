@@ -5,6 +5,7 @@
 //! however many watch an object in one version, each of its changes is converted once.
 
 mod cache;
+mod forms;
 mod review;
 
 use std::borrow::Cow;
@@ -26,6 +27,7 @@ use crate::{
 use review::{Question, ReviewVersion};
 
 pub(crate) use cache::Conversions;
+pub use forms::Forms;
 
 /// The webhook that turns one version of a kind into another, if one does.
 fn webhook_of(kind: &Kind) -> Option<&Value> {
