@@ -44,6 +44,17 @@ impl Resource {
         if self.group.is_empty() { self.plural.clone() } else { format!("{}.{}", self.plural, self.group) }
     }
 
+    /// As in `apps/v1`.
+    pub fn api_version(&self) -> String {
+        if self.group.is_empty() { self.version.clone() } else { format!("{}/{}", self.group, self.version) }
+    }
+
+    /// The same in another version, as in `apps/v1`.
+    pub fn within(&self, api_version: &str) -> Resource {
+        let version = api_version.rsplit('/').next().unwrap_or_default().to_owned();
+        Resource { version, ..self.clone() }
+    }
+
     /// The path of its objects in a namespace.
     pub fn collection(&self, namespace: &str) -> String {
         let root = if self.group.is_empty() { "/api".to_owned() } else { format!("/apis/{}", self.group) };

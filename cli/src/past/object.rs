@@ -63,6 +63,17 @@ impl Object {
         self.there(self.client.get(&format!("/at/{}{}", encode(moment), self.path())).await)
     }
 
+    /// A form that history tells, which is as it was stored, in the version of the resource; `None` if that was not served then.
+    pub async fn in_version(&self, stored: &Value, revision: u64) -> Result<Option<Value>> {
+        if stored["apiVersion"] == self.resource.api_version() {
+            return Ok(Some(stored.clone()));
+        }
+        match self.client.get(&format!("/at/{revision}{}", self.path())).await {
+            Err(error) if error.downcast_ref::<Refused>().is_some_and(|one| one.code == 404) => Ok(None),
+            told => told.map(Some),
+        }
+    }
+
     /// Of a kind that is no more, nothing is there at moments that do not know it.
     fn there(&self, answer: Result<Value>) -> Result<Option<Value>> {
         match answer {

@@ -30,15 +30,18 @@ pub async fn undelete(arguments: Undelete) -> Result<()> {
     let last = object.search(|event| {
         let deleted: &Value = deletion.get_or_insert_with(|| event.clone());
         let same = event["resource"]["uid"] == deleted["resource"]["uid"];
-        let forms = [&event["object"], &event["previous"]];
+        // The last form of a deletion was never one that could be read.
+        let of_object = if event["type"] == "Deleted" { "previousRevision" } else { "revision" };
+        let forms = [("object", of_object), ("previous", "previousRevision")];
         shredded |= same && event["object"].is_null();
         // Who deletes at last is often a controller, long after somebody asked for it.
         if same && !event["object"]["metadata"]["deletionTimestamp"].is_null() {
             asked = Some(event.clone());
         }
         // The last form before somebody asked for the deletion: with its finalizers, and without a time to go.
-        let sound = |form: &&Value| form.is_object() && form["metadata"]["deletionTimestamp"].is_null();
-        Ok(forms.into_iter().find(sound).filter(|_| same).cloned())
+        let sound = |form: &Value| form.is_object() && form["metadata"]["deletionTimestamp"].is_null();
+        let found = forms.into_iter().find(|(form, _)| sound(&event[*form])).filter(|_| same);
+        Ok(found.map(|(form, revision)| (event[form].clone(), event[revision].as_u64())))
     });
     let last = last.await?;
     let Some(deletion) = deletion else { bail!("nothing is retained of {shown}") };
@@ -46,6 +49,14 @@ pub async fn undelete(arguments: Undelete) -> Result<()> {
         true => format!("the content of {shown} was shredded"),
         false => format!("the content of {shown} before its deletion is no longer retained"),
     })?;
+    let (stored, revision) = last;
+    // What was stored in a version that is written no more is told in one that is.
+    let told = match revision {
+        Some(revision) => object.in_version(&stored, revision).await?,
+        None => None,
+    };
+    let last = told.unwrap_or(stored);
+    let resource = object.resource.within(show::text(&last, "/apiVersion"));
     let mut content = restore::content(&last);
     drop_generated(&mut content);
     for dropped in drop_lost_owners(&object, &mut content).await? {
@@ -53,7 +64,7 @@ pub async fn undelete(arguments: Undelete) -> Result<()> {
     }
     let revision = deletion["revision"].to_string();
     let payload = Payload::Bytes { content_type: "application/json", bytes: serde_json::to_vec(&content)?.into() };
-    let path = object.resource.collection(&object.namespace);
+    let path = resource.collection(&object.namespace);
     let response = object.client.send(Method::POST, &path, &[(CAUSE, &revision)], payload).await?;
     let body = response.into_body().collect().await.context("reading the answer")?.to_bytes();
     let made: Value = serde_json::from_slice(&body).context("the server answered something other than JSON")?;
@@ -95,8 +106,12 @@ async fn drop_lost_owners(object: &Object, content: &mut Value) -> Result<Vec<St
         let group = version.rsplit_once('/').map_or("", |(group, _)| group);
         let name = show::text(owner, "/name");
         let resource = names::find(&object.resources, &format!("{kind}.{group}"))
-            .or_else(|_| names::find(&object.resources, kind))?;
-        let found = there(object.client.get(&resource.path(&object.namespace, name)).await)?;
+            .or_else(|_| names::find(&object.resources, kind));
+        let found = match resource {
+            Ok(resource) => there(object.client.get(&resource.path(&object.namespace, name)).await)?,
+            // Its kind is gone too.
+            Err(_) => None,
+        };
         match found {
             Some(found) if found["metadata"]["uid"] == owner["uid"] => kept.push(owner.clone()),
             Some(_) | None => dropped.push(format!("{}/{name}", kind.to_lowercase())),

@@ -71,23 +71,8 @@ async fn to_revision(object: &Object, live: &Value, revision: u64) -> Result<Pla
 
 /// Takes back the newest change of content that no part of the system made by itself.
 async fn last_change(object: &Object, live: &Value) -> Result<Plan> {
-    let shown = object.shown();
-    let uid = &live["metadata"]["uid"];
-    let found = object.search(|event| {
-        let foreign = event["object"]["metadata"]["uid"] != *uid;
-        let created = show::text(event, "/type") == "Created";
-        if foreign || created {
-            let by = show::user(event);
-            bail!("nothing to undo: {shown} was created by {by}, and not changed by anybody since");
-        }
-        Ok(is_change_by_somebody(event).then(|| event.clone()))
-    });
-    let event = found.await?.context("nothing to undo: no change by anybody is retained")?;
-    let (before, after) = (&event["previous"], &event["object"]);
-    if before.is_null() {
-        bail!("the form before revision {} is no longer retained", event["revision"]);
-    }
-    let (before, after, now) = (restore::content(before), restore::content(after), restore::content(live));
+    let (event, before, after) = changed(object, live).await?;
+    let (before, after, now) = (restore::content(&before), restore::content(&after), restore::content(live));
     let reverted = restore::reverted(&before, &after, &now).map_err(|fields| {
         anyhow!(
             "revision {} cannot be taken back: changed again since: {}\nsee `kontiki history`; `kontiki undo --to-revision` restores all of a revision",
@@ -104,6 +89,48 @@ async fn last_change(object: &Object, live: &Value) -> Result<Plan> {
         show::summary(&event)
     );
     Ok(Plan { content: reverted, cause, what })
+}
+
+/// The newest change of content by somebody, and the object before and after it, in the version that it is written in.
+async fn changed(object: &Object, live: &Value) -> Result<(Value, Value, Value)> {
+    let (shown, uid) = (object.shown(), &live["metadata"]["uid"]);
+    let mut until = u64::MAX;
+    loop {
+        let found = object.search(|event| {
+            let foreign = event["object"]["metadata"]["uid"] != *uid;
+            let created = show::text(event, "/type") == "Created";
+            if foreign || created {
+                let by = show::user(event);
+                bail!("nothing to undo: {shown} was created by {by}, and not changed by anybody since");
+            }
+            let left = event["revision"].as_u64().is_some_and(|revision| revision < until);
+            Ok((left && is_change_by_somebody(event)).then(|| event.clone()))
+        });
+        let event = found.await?.context("nothing to undo: no change by anybody is retained")?;
+        let revision = |member: &str| event[member].as_u64().context("an update has revisions");
+        if event["previous"].is_null() {
+            bail!("the form before revision {} is no longer retained", event["revision"]);
+        }
+        let (before, after) = (revision("previousRevision")?, revision("revision")?);
+        let unserved = || {
+            let stored = object.resource.within(show::text(&event, "/previous/apiVersion"));
+            format!(
+                "{} was not served before revision {after}; name the version that was, as in {}.{}.{}/{}",
+                object.resource.api_version(),
+                stored.plural,
+                stored.version,
+                stored.group,
+                object.name
+            )
+        };
+        let told_before = object.in_version(&event["previous"], before).await?.with_context(unserved)?;
+        let told_after = object.in_version(&event["object"], after).await?.with_context(unserved)?;
+        // That an object is stored in another version is no change of it.
+        if restore::content(&told_before) != restore::content(&told_after) {
+            return Ok((event, told_before, told_after));
+        }
+        until = after;
+    }
 }
 
 fn is_change_by_somebody(event: &Value) -> bool {

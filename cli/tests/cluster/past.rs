@@ -81,6 +81,21 @@ impl Cluster {
     }
 }
 
+/// Widgets of two versions, stored in one of them.
+fn stored_in(version: &str) -> String {
+    let one = |name: &str| {
+        let schema = "{openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}";
+        format!("  - {{name: {name}, served: true, storage: {}, schema: {schema}}}\n", name == version)
+    };
+    format!(
+        "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {{name: widgets.example.com}}\n\
+         spec:\n  group: example.com\n  scope: Namespaced\n  names: {{plural: widgets, singular: widget, kind: Widget}}\n  \
+         versions:\n{}{}",
+        one("v1beta1"),
+        one("v1")
+    )
+}
+
 #[test]
 fn the_past_is_read_explained_and_taken_back() {
     if !able() {
@@ -130,6 +145,34 @@ fn the_past_is_read_explained_and_taken_back() {
     cluster.k(&["delete", "namespace", "gone"]);
     let made = cluster.told(&["undelete", "ns/gone"]);
     assert!(made.contains("before kubernetes-admin deleted it"), "{made}");
+
+    // What is stored in another version than it is written in, and what was written only to be stored in another.
+    cluster.apply(&stored_in("v1beta1"));
+    cluster.k(&["wait", "--for=condition=Established", "crd/widgets.example.com"]);
+    let owner = r#"[{"apiVersion": "nosuch.io/v1", "kind": "Nobody", "name": "x", "uid": "u"}]"#;
+    cluster.apply("{apiVersion: example.com/v1, kind: Widget, metadata: {name: w}, spec: {size: 1}}");
+    cluster.k(&["delete", "widget", "w"]);
+    assert!(cluster.told(&["undelete", "widget/w"]).contains("made again"));
+    cluster.k(&["patch", "widget", "w", "--type=merge", "-p", r#"{"spec":{"size":2}}"#]);
+    let changed = cluster.revision(&["widget", "w"]);
+    cluster.apply(&stored_in("v1"));
+    cluster.k(&["patch", "widget", "w", "--type=merge", "-p", "{}"]);
+    assert_ne!(cluster.revision(&["widget", "w"]), changed, "it is stored in the new version");
+    let undone = cluster.told(&["undo", "widget/w"]);
+    assert!(undone.contains("\n-  size: 2\n+  size: 1\n"), "{undone}");
+    cluster.k(&["delete", "--wait=false", "widget", "w"]);
+    cluster.k(&["create", "configmap", "owned"]);
+    cluster.k(&[
+        "patch",
+        "configmap",
+        "owned",
+        "--type=merge",
+        "-p",
+        &format!(r#"{{"metadata":{{"ownerReferences":{owner}}}}}"#),
+    ]);
+    cluster.k(&["delete", "configmap", "owned", "--ignore-not-found"]);
+    let made = cluster.told(&["undelete", "cm/owned"]);
+    assert!(made.contains("its owner nobody/x is gone too"), "{made}");
 
     // What Secrets hold is not for everybody who looks on.
     cluster.k(&["create", "secret", "generic", "key", "--from-literal=a=one"]);
