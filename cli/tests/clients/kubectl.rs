@@ -156,7 +156,7 @@ impl<'a> Kubectl<'a> {
         let described = self.k(&["describe", &pod]);
         assert!(described.contains("Events:") && described.contains("Scheduled"), "{described}");
         // By when it was seen, which an event of its form tells elsewhere than the others do.
-        let scheduled = described.lines().find(|line| line.contains("Scheduled")).unwrap_or_default();
+        let scheduled = described.lines().find(|line| line.contains(" Scheduled ")).unwrap_or_default();
         assert!(scheduled.contains("default-scheduler") && !scheduled.contains("<unknown>"), "{described}");
         let events = self.json(&["get", "events.events.k8s.io", "--field-selector", "reason=Scheduled"]);
         let event = &events["items"][0];

@@ -150,7 +150,7 @@ fn the_past_is_read_explained_and_taken_back() {
     cluster.apply(&stored_in("v1beta1"));
     cluster.k(&["wait", "--for=condition=Established", "crd/widgets.example.com"]);
     let owner = r#"[{"apiVersion": "nosuch.io/v1", "kind": "Nobody", "name": "x", "uid": "u"}]"#;
-    cluster.apply("{apiVersion: example.com/v1, kind: Widget, metadata: {name: w}, spec: {size: 1}}");
+    cluster.apply("apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: w}\nspec: {size: 1}\n");
     cluster.k(&["delete", "widget", "w"]);
     assert!(cluster.told(&["undelete", "widget/w"]).contains("made again"));
     cluster.k(&["patch", "widget", "w", "--type=merge", "-p", r#"{"spec":{"size":2}}"#]);
