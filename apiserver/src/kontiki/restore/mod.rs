@@ -30,6 +30,9 @@ use crate::{
 
 pub(super) async fn answer(core: Arc<Core>, asked: Asked) -> Result<ApiResponse, Status> {
     let mut request = asked.request;
+    // What is there, and which kinds, must not be older than the request.
+    core.log.barrier().await.map_err(|error| unreadable(&error))?;
+    definitions::refresh_apart(&core).await?;
     let selection = Selection::read(core.kinds(), &request)?;
     let to = request.query_value("to").filter(|text| !text.is_empty()).map(Moment::read).transpose()?;
     let dry = match request.query_value("dryRun").unwrap_or("") {
@@ -44,8 +47,6 @@ pub(super) async fn answer(core: Arc<Core>, asked: Asked) -> Result<ApiResponse,
         Moment::Time { ms, .. } => backup::Moment::Time(ms),
     });
     let revision = archive.revision(to).map_err(|error| refused(&error))?;
-    // What is compared with must not be older than the request.
-    core.log.barrier().await.map_err(|error| unreadable(&error))?;
     let past = Past { archive, revision };
     let (plan, committed) = if dry {
         (plan(&core, &past, &selection).await?, None)
