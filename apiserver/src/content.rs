@@ -314,15 +314,6 @@ pub async fn compress(accept_encoding: Option<&str>, response: ApiResponse) -> A
     ApiResponse::from_parts(parts, full(packed))
 }
 
-/// An answer in memory, sent as the stream that is made of it.
-pub(crate) fn as_stream(response: ApiResponse, stream: impl FnOnce(Bytes) -> ApiBody) -> ApiResponse {
-    let (mut parts, body) = response.into_parts();
-    match parts.extensions.remove::<Whole>() {
-        Some(Whole(bytes)) => ApiResponse::from_parts(parts, stream(bytes)),
-        None => ApiResponse::from_parts(parts, body),
-    }
-}
-
 fn gzip(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::with_capacity(bytes.len() / 4), flate2::Compression::new(4));
     encoder.write_all(bytes)?;

@@ -23,7 +23,7 @@ use self::{asks::Asks, judging::Standing};
 use crate::{
     aggregation,
     audit::{Arrived, Entry},
-    authn,
+    authn::{self, Certified},
     authz::Question,
     content,
     core::Core,
@@ -38,6 +38,7 @@ use crate::{
     request::{ApiBody, ApiRequest, ApiResponse, Identity, RequestBody, ResourceRequest},
     rest, reviews,
     route::{RequestInfo, ResourceInfo, Target},
+    serve::{Place, Proved},
     streaming::Guarded,
     token_request, websocket,
 };
@@ -60,8 +61,8 @@ pub(crate) struct Incoming {
 
 /// What the transport knows of the client.
 pub(crate) enum Caller {
-    /// A connection, with the identity of its certificate, and from where it was made.
-    Connection { certificate: Option<Arc<Identity>>, address: Option<IpAddr> },
+    /// A connection, with whom its certificate names, from where it was made, and its place, which whoever proves who they are keeps.
+    Connection { certificate: Option<Arc<Certified>>, address: Option<IpAddr>, place: Option<Arc<Place>> },
     /// A part of this process, which is who it says it is.
     InProcess(Arc<Identity>),
 }
@@ -72,6 +73,16 @@ impl Caller {
         match self {
             Caller::Connection { address, .. } => *address,
             Caller::InProcess(_) => None,
+        }
+    }
+
+    /// The client has proved to be this one.
+    fn proved(&self, identity: &Identity) {
+        if let Caller::Connection { certificate, place: Some(place), .. } = self
+            && !identity.in_group(authn::UNAUTHENTICATED)
+        {
+            let how = if certificate.is_some() { Proved::ByCertificate } else { Proved::ByToken };
+            place.keep(&identity.user, how);
         }
     }
 }
@@ -153,8 +164,9 @@ impl Handler {
         }
         let encoding = encoding.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
         let mut response = content::compress(encoding, response).await;
-        if let Some(seat) = noted.seat.filter(|_| !long) {
-            response = self.core.fairness.unsent.send(response, seat);
+        let size = content::size_in_memory(&response).and_then(|size| usize::try_from(size).ok());
+        if let Some((size, seat)) = size.zip(noted.seat) {
+            response.extensions_mut().insert(Arc::new(self.core.fairness.unsent.send(size, seat)));
         }
         finish(&mut response, &request_id, noted.flow.as_deref());
         let took = Some(started.elapsed()).filter(|_| !long);

@@ -12,8 +12,29 @@ pub const TRANSACTION_OPERATIONS_MAX: usize = 1_000;
 pub const DRAIN_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// And for so long.
 pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(2);
-/// Connections served at once; further ones wait in the kernel's queue.
+/// Connections served at once on a socket. Beyond that the eldest is closed of those whose clients have not proved who they are.
 pub const CONNECTIONS_MAX: usize = 20_000;
+/// So many of them are not closed for others, once a request on them was authenticated, a few more if it was by a certificate; and
+/// so many of one user.
+pub const KNOWN_CONNECTIONS_MAX: usize = 18_000;
+pub const CERTIFIED_CONNECTIONS_MAX: usize = 19_000;
+pub const KNOWN_CONNECTIONS_OF_USER_MAX: usize = 5_000;
+/// Connections beyond that which are being closed; when there are more, nobody is let in.
+pub const CLOSING_CONNECTIONS_MAX: usize = 1_000;
+/// A connection without a request, and without an answer under way, is closed after this time; Kubernetes' figure.
+pub const IDLE_TIME_MAX: Duration = Duration::from_secs(90);
+/// An answer is given up, with its connection, when its client takes nothing of it for so long.
+pub const UNTAKEN_TIME_MAX: Duration = Duration::from_secs(60);
+/// One that has no seat, and any when memory is full of them, must be taken within this time and as much as its size needs at this
+/// rate.
+pub const TAKING_TIME_MIN: Duration = Duration::from_secs(10);
+pub const TAKING_BYTES_PER_S: usize = 256 * 1024;
+/// How often a connection with such answers is looked at.
+pub const UNTAKEN_LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// A larger answer is sent in pieces of this size, so that it is seen to be taken.
+pub const PIECE_BYTES: usize = 64 * 1024;
+/// A connection whose certificate comes to have less than this left takes no further request: its client may have a newer one.
+pub const CERTIFICATE_TIME_MIN: Duration = Duration::from_secs(300);
 /// Requests at once in work or in a queue, watches and tunnels excepted; further ones get 429. No single user comes near it,
 /// except who is exempt.
 pub const REQUESTS_IN_FLIGHT_MAX: usize = 5_000;
@@ -36,12 +57,14 @@ pub const URI_BYTES_MAX: usize = 32 * 1024;
 /// Beyond these, hyper refuses a head that nobody has seen: with the same codes, and without a word.
 pub const RAW_HEADER_BYTES_MAX: u32 = 384 * 1024;
 pub const RAW_HEADERS_MAX: usize = 1_000;
-/// Concurrent streams of one HTTP/2 connection.
+/// Concurrent streams of one HTTP/2 connection, and of one that was made without a certificate; the latter is Kubernetes' figure.
 pub const STREAMS_PER_CONNECTION_MAX: u32 = 1_000;
+pub const STREAMS_OF_STRANGERS_MAX: u32 = 100;
 /// A connection is probed after this much silence: one of HTTP/2 by a ping, and closed when that goes unanswered for as long again; any
 /// by TCP.
 pub const KEEP_ALIVE_TIME: Duration = Duration::from_secs(30);
-/// A watch over HTTP/1.1, or a WebSocket, whose client takes nothing ends after this time; HTTP/2 is probed anyway.
+/// A watch over HTTP/1.1, or a WebSocket, whose client takes nothing ends after this time; so does any connection whose client's
+/// machine takes nothing, tunnels excepted.
 pub const STALLED_TIME_MAX: Duration = Duration::from_secs(300);
 /// What such a watch writes in one piece, about.
 pub const ENDLESS_WRITE_BYTES: usize = 32 * 1024;
@@ -146,6 +169,11 @@ pub const RESTORE_ATTEMPTS_MAX: usize = 32;
 /// So many owners above an object are looked at for the order of a restore.
 pub const OWNERS_DEPTH_MAX: usize = 16;
 
+const _: () = assert!(KNOWN_CONNECTIONS_MAX < CERTIFIED_CONNECTIONS_MAX && CERTIFIED_CONNECTIONS_MAX < CONNECTIONS_MAX);
+const _: () = assert!(KNOWN_CONNECTIONS_OF_USER_MAX < KNOWN_CONNECTIONS_MAX);
+const _: () = assert!(UNTAKEN_LOOK_INTERVAL.as_secs() < TAKING_TIME_MIN.as_secs());
+const _: () = assert!(TAKING_TIME_MIN.as_secs() < UNTAKEN_TIME_MAX.as_secs());
+const _: () = assert!(HEADER_TIME_MAX.as_secs() < IDLE_TIME_MAX.as_secs());
 const _: () = assert!(WARNING_CHARS_CUT < WARNINGS_CHARS_MAX);
 const _: () = assert!(NEXT_ADDRESS_DELAY.as_millis() < SERVICE_CONNECT_TIME_MAX.as_millis());
 const _: () = assert!(DRAIN_BYTES_MAX > REQUEST_BODY_BYTES_MAX && DRAIN_BYTES_MAX > TRANSACTION_BYTES_MAX);

@@ -5,7 +5,7 @@ use std::io;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 
-use crate::limits::{KEEP_ALIVE_TIME, UNACKNOWLEDGED_TIME_MAX};
+use crate::limits::{KEEP_ALIVE_TIME, STALLED_TIME_MAX, UNACKNOWLEDGED_TIME_MAX};
 
 /// Small messages go at once; and a machine that vanished is noticed where nothing is sent, as in a tunnel that is idle.
 pub fn prepare(stream: &TcpStream) -> io::Result<()> {
@@ -17,6 +17,12 @@ pub fn prepare(stream: &TcpStream) -> io::Result<()> {
 /// A machine that vanished is noticed although something was sent to it.
 pub fn expect_acknowledgement(stream: &TcpStream) -> io::Result<()> {
     SockRef::from(stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED_TIME_MAX))
+}
+
+/// A machine whose window stays closed is left, as one that vanished: the kernel alone would wait for ever. What is a tunnel may
+/// pause for as long as its ends like.
+pub fn expect_reading(stream: &TcpStream, expected: bool) -> io::Result<()> {
+    SockRef::from(stream).set_tcp_user_timeout(expected.then_some(STALLED_TIME_MAX))
 }
 
 #[cfg(test)]

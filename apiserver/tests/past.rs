@@ -540,6 +540,12 @@ fn events_come_once_and_in_order_from_wherever_one_stopped() {
             assert_eq!(events(&server, start, &format!("&resource={spelled}")).await.len(), 1, "{spelled}");
         }
         assert_eq!(admin.get(&format!("{OWN}/events?resource=events.example.com")).await.status, 400);
+        assert_eq!(admin.get(&format!("{OWN}/events?timeoutSeconds=soon")).await.status, 400);
+        let ended = admin.get(&format!("{OWN}/events?from={start}&resource=nodes&timeoutSeconds=1")).await.text();
+        let types: Vec<Value> =
+            ended.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["type"].take()).collect();
+        assert_eq!((types.first(), types.last()), (Some(&json!("Begin")), Some(&json!("Progress"))), "{ended}");
+        assert_eq!(types.iter().filter(|of| *of == "Created").count(), 20, "{ended}");
         assert_eq!(all[0]["object"]["metadata"]["name"], "m0");
         assert_eq!(events(&server, start, "&objects=false").await[0]["object"], Value::Null);
 

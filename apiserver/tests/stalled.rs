@@ -5,7 +5,7 @@ mod wire;
 use std::{collections::BTreeMap, fs, time::Duration};
 
 use bytes::{Buf as _, Bytes};
-use http::{Request, header};
+use http::{Request, Response, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{
     body::Incoming,
@@ -13,6 +13,7 @@ use hyper::{
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 use wire::{Running, read};
 
 const STALLED: usize = 60;
@@ -25,6 +26,8 @@ const CONNECTION_WINDOW: u32 = 64 * 1024 * 1024;
 /// Whoever queued the events instead would need sixty times what was written, 1.5 GiB.
 const GROWTH_BYTES_MAX: u64 = 512 * 1024 * 1024;
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Longer than an answer may lie there, and than a connection may be idle.
+const ENDING_PATIENCE: Duration = Duration::from_secs(150);
 
 /// Lines of a watch, one after the other.
 struct Watch {
@@ -47,19 +50,30 @@ impl Watch {
 }
 
 async fn connect(server: &Running) -> SendRequest<Full<Bytes>> {
+    connect_with(server, STREAM_WINDOW).await.0
+}
+
+/// Also what becomes of the connection.
+async fn connect_with(
+    server: &Running,
+    stream_window: u32,
+) -> (SendRequest<Full<Bytes>>, JoinHandle<Result<(), hyper::Error>>) {
     let stream = server.connect(Some(&server.api.core().pki.admin().unwrap()), "h2").await;
     let mut builder = http2::Builder::new(TokioExecutor::new());
-    builder.initial_stream_window_size(STREAM_WINDOW).initial_connection_window_size(CONNECTION_WINDOW);
+    builder.initial_stream_window_size(stream_window).initial_connection_window_size(CONNECTION_WINDOW);
     let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.unwrap();
-    tokio::spawn(connection);
-    sender
+    (sender, tokio::spawn(connection))
+}
+
+async fn get(sender: &mut SendRequest<Full<Bytes>>, server: &Running, path: &str) -> Response<Incoming> {
+    let uri = format!("https://{}{path}", server.api.local_address());
+    sender.ready().await.unwrap();
+    sender.send_request(Request::get(uri).body(Full::new(Bytes::new())).unwrap()).await.unwrap()
 }
 
 async fn watch(sender: &mut SendRequest<Full<Bytes>>, server: &Running, since: &str) -> Watch {
     let query = format!("watch=true&resourceVersion={since}&allowWatchBookmarks=false");
-    let uri = format!("https://{}/api/v1/namespaces/default/configmaps?{query}", server.api.local_address());
-    sender.ready().await.unwrap();
-    let response = sender.send_request(Request::get(uri).body(Full::new(Bytes::new())).unwrap()).await.unwrap();
+    let response = get(sender, server, &format!("/api/v1/namespaces/default/configmaps?{query}")).await;
     assert_eq!(response.status(), 200);
     Watch { body: response.into_body(), read: bytes::BytesMut::new() }
 }
@@ -111,5 +125,32 @@ async fn whoever_does_not_read_stalls_nobody_else_on_the_connection() {
         assert_eq!(told["type"], "ADDED", "{number}: {}", told["object"]["message"]);
         assert_eq!(told["object"]["metadata"]["resourceVersion"], revision);
     }
+    server.stop().await;
+}
+
+/// Takes as long as what it is about: nobody can wait for less.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_end_whose_clients_take_no_answers_or_ask_for_nothing() {
+    const ANSWER: &str = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
+    let server = Running::start().await;
+    let (mut sender, watching) = connect_with(&server, STREAM_WINDOW).await;
+    let _watch = watch(&mut sender, &server, "0").await;
+    let (mut greedy, untaken) = connect_with(&server, 1024).await;
+    let mut held = Vec::new();
+    for _ in 0..20 {
+        held.push(get(&mut greedy, &server, ANSWER).await);
+    }
+    let (mut content, idle) = connect_with(&server, STREAM_WINDOW).await;
+    assert_eq!(read(get(&mut content, &server, ANSWER).await).await.status, 200);
+    let ended = async { tokio::join!(untaken, idle) };
+    let (untaken, idle) = tokio::time::timeout(ENDING_PATIENCE, ended).await.expect("both end");
+    // Told to go, or cut off: either is an end.
+    _ = untaken.unwrap();
+    idle.unwrap().expect("in order");
+    let broken = held.pop().unwrap().into_body().collect().await;
+    assert!(broken.is_err(), "an answer that was cut off is not taken for whole");
+    let mut again = connect(&server).await;
+    assert_eq!(read(get(&mut again, &server, ANSWER).await).await.status, 200);
+    assert!(!watching.is_finished(), "a watch is not idle");
     server.stop().await;
 }

@@ -31,7 +31,7 @@ mod watch;
 pub use aside::set_aside;
 pub use command::{Author, Command, Expect, Malformed, Mutation, Precondition, Rejection};
 pub use config::LogConfig;
-pub use consensus::{MemberStatus, Start};
+pub use consensus::{MemberStatus, Proof, Start};
 pub use disk::{DiskError, Shortage};
 pub use error::{OpenError, ProposeError, ReadError};
 pub use event::{Event, EventKind, Stored};

@@ -10,7 +10,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::codec::{self, LogPayload, LogRecord};
 use crate::config::{LogConfig, open_storage};
-use crate::consensus::{ClusterChange, MemberStatus, Node, NodeError, NodeOptions};
+use crate::consensus::{ClusterChange, MemberStatus, Node, NodeError, NodeOptions, Proof};
 use crate::housekeeping::{flush, keep_house, prune, take_snapshot, tend_space};
 use crate::limits::{BARRIER_QUEUE, ENTRY_BYTES_MAX, LEADER_RETRY};
 use crate::shred::shred;
@@ -141,8 +141,8 @@ impl Log {
         }
     }
 
-    /// Serves one connection that another server made, until it ends or the log is shut down.
-    pub async fn accept_peer(&self, stream: Box<dyn PeerStream>, proven: Option<u64>) {
+    /// Serves one connection that another server made, until it ends, what it has proven does, or the log is shut down.
+    pub async fn accept_peer(&self, stream: Box<dyn PeerStream>, proven: Option<Proof>) {
         Box::pin(self.inner.node.accept(stream, proven, &self.inner.cancel)).await;
     }
 

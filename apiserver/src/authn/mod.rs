@@ -20,7 +20,7 @@ use http::{HeaderMap, header};
 use kontiki_model::{Status, names};
 
 pub(crate) use self::{
-    certificate::identity_of,
+    certificate::{Certified, identity_of},
     impersonate::{Impersonation, requested},
     token_keys::{is_discoverable, open as open_token_keys},
     websocket::take_token,
@@ -46,18 +46,22 @@ pub const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
 /// The identity behind a connection's certificate or a request's token; without either, the anonymous one, where the path lets
 /// anybody in.
 ///
-/// A token that is not believed is refused; it does not make the request anonymous.
+/// A token that is not believed is refused; it does not make the request anonymous. Nor does a certificate that has ended.
 pub(crate) async fn authenticate(
     core: &Core,
-    certificate: Option<&Identity>,
+    certificate: Option<&Certified>,
     headers: &HeaderMap,
     path: &str,
 ) -> Result<Identity, Status> {
-    if let Some(identity) = certificate {
-        return match former::standing(core, identity) {
-            former::Standing::Removed => Err(failure::removed_server(&identity.user)),
-            former::Standing::Heard { .. } | former::Standing::Nobody => Ok(identity.clone()),
-        };
+    match certificate.map(|certificate| certificate.identity_at(Utc::now())) {
+        Some(Some(identity)) => {
+            return match former::standing(core, identity) {
+                former::Standing::Removed => Err(failure::removed_server(&identity.user)),
+                former::Standing::Heard { .. } | former::Standing::Nobody => Ok(identity.clone()),
+            };
+        }
+        Some(None) if bearer_token(headers).is_none() => return Err(failure::unauthorized()),
+        Some(None) | None => {}
     }
     // Boxed: few requests come with a token, and what that may take is large.
     by_token(core, headers, path).boxed().await

@@ -30,14 +30,12 @@ pub const REFUSALS_PER_SECOND: u32 = 3;
 pub const SPENT_QUEUES_MAX: usize = 64;
 /// A watch that tells what there is keeps its seat for so long at most: the rest is waiting for its client.
 pub const LEASE_TIME_MAX: Duration = Duration::from_secs(5);
-/// A larger answer is sent in pieces of this size, and counted while it is in memory.
-pub const HELD_BODY_BYTES_MIN: usize = 256 * 1024;
-pub const HELD_BODY_PIECE_BYTES: usize = 64 * 1024;
-/// When more than this is on its way to clients, answers keep their requests' seats until they are sent.
+/// When more than this is on its way to clients, answers keep their requests' seats until they are taken.
 pub const UNSENT_BYTES_FREE: usize = 64 * 1024 * 1024;
+/// What an answer is counted as beside its body.
+pub const ANSWER_OVERHEAD_BYTES: usize = 4 * 1024;
 /// Pause before the conditions of flow schemas are looked at again after they could not be written.
 pub const CONDITIONS_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 const _: () = assert!(QUEUE_WAIT_PART > 1);
-const _: () = assert!(HELD_BODY_PIECE_BYTES < HELD_BODY_BYTES_MIN && HELD_BODY_BYTES_MIN < UNSENT_BYTES_FREE);
 const _: () = assert!(SEATS_MIN <= SEATS_MAX && WIDTH_MAX <= SEATS_MIN);

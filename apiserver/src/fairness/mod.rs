@@ -36,7 +36,7 @@ use kontiki_raft::Log;
 pub(crate) use self::{
     conditions::keep as keep_conditions,
     dump::answer as dump,
-    lease::{Lease, Unsent},
+    lease::{Departing, Lease, Unsent},
     metrics::FairnessMetrics,
     schema::Asked,
     table::Flow,

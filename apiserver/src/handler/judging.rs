@@ -37,6 +37,9 @@ impl Handler {
                 authn::authenticate(&self.core, certificate.as_deref(), headers, path).await
             }
         };
+        if let Ok(real) = &real {
+            caller.proved(real);
+        }
         let nobody = Identity::default();
         let begun = self
             .core

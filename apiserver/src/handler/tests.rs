@@ -207,18 +207,19 @@ async fn seats_outlast_their_requests_for_a_while() {
     idle(&core).await;
     drop((watch, events));
 
-    let large = || handler.answer(get("/openapi/v2", ""));
-    drop(large().await);
-    let taken = large().await;
-    assert!(core.fairness.is_idle(), "there is room for it");
-    core.fairness.unsent.pretend(1 << 30);
-    let large = large().await;
-    assert!(!core.fairness.is_idle(), "nobody has taken it");
-    drop(taken);
-    let length = http_body::Body::size_hint(large.body()).exact().unwrap();
-    let sent = http_body_util::BodyExt::collect(large.into_body()).await.unwrap().to_bytes();
-    assert_eq!(sent.len() as u64, length);
-    idle(&core).await;
+    for path in ["/openapi/v2", "/api/v1/namespaces/none"] {
+        let answer = || handler.answer(get(path, ""));
+        let untaken = answer().await;
+        assert!(core.fairness.is_idle(), "there is room for it");
+        core.fairness.unsent.pretend(1 << 30);
+        let held = answer().await;
+        assert!(!core.fairness.is_idle(), "nobody has taken it");
+        drop(untaken);
+        assert!(!core.fairness.is_idle());
+        drop(held);
+        idle(&core).await;
+        core.fairness.unsent.forget(1 << 30);
+    }
 }
 
 /// Leases end on a task of their own.
@@ -281,4 +282,34 @@ async fn what_every_cluster_has_comes_back() {
         (json!(7), before),
         "what its owner keeps is left, the rest as it is"
     );
+}
+
+#[tokio::test]
+async fn a_certificate_counts_until_its_end_whenever_the_connection_was_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let handler = Handler::new(core(&dir).await);
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    let certified = |good: bool| {
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(rcgen::DnType::CommonName, "jane");
+        params.distinguished_name.push(rcgen::DnType::OrganizationName, MASTERS);
+        let now = std::time::SystemTime::now();
+        params.not_before = (now - 2 * DAY).into();
+        params.not_after = if good { now + DAY } else { now - DAY }.into();
+        let der = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+        Some(Arc::new(Certified::of(der.der()).unwrap()))
+    };
+    let with = |good, authorization: Option<&'static str>| {
+        let mut incoming = get("/api/v1/namespaces", "");
+        incoming.caller = Caller::Connection { certificate: certified(good), address: None, place: None };
+        if let Some(value) = authorization {
+            incoming.headers.insert(header::AUTHORIZATION, HeaderValue::from_static(value));
+        }
+        incoming
+    };
+    assert_eq!(handler.answer(with(true, None)).await.status(), StatusCode::OK);
+    let answer = handler.answer(with(false, None)).await;
+    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "it does not make its bearer anonymous");
+    assert_eq!(handler.answer(with(false, Some("Bearer none"))).await.status(), StatusCode::UNAUTHORIZED);
 }

@@ -1,10 +1,11 @@
 //! `events`: the log as a stream, one line of JSON per event, in revision order, each once, without a gap.
 //!
 //! Query: `from` (a revision, an RFC 3339 time, or `start`; absent: now), `resource` (as in `pods` or `deployments.apps`,
-//! repeated; absent: all), `namespace`, `class=lasting` (without what is kept shortly: Events, Leases), `objects=false`.
-//! It begins with a line of type `Begin`. Lines of type `Progress` say up to which revision nothing was left out; one
-//! comes whenever the stream has caught up and every few seconds, so that a silent server is noticed. A stream that
-//! cannot go on ends with a line of type `Error`.
+//! repeated; absent: all), `namespace`, `class=lasting` (without what is kept shortly: Events, Leases), `objects=false`,
+//! `timeoutSeconds`. It begins with a line of type `Begin`. Lines of type `Progress` say up to which revision nothing was left
+//! out; one comes whenever the stream has caught up and every few seconds, so that a silent server is noticed. A stream that
+//! cannot go on ends with a line of type `Error`; like a watch, any ends after a while, and its client goes on with another
+//! one: who it is and what it may is judged anew then.
 
 use std::sync::Arc;
 
@@ -31,12 +32,14 @@ use crate::{
     content,
     core::{Core, unreadable},
     failure, parts,
-    request::{ApiRequest, ApiResponse, BodyError},
+    request::{ApiRequest, ApiResponse, BodyError, number},
+    rest,
     route::{RequestInfo, ResourceInfo, Target},
 };
 
 pub(super) async fn answer(core: Arc<Core>, asked: Asked) -> Result<ApiResponse, Status> {
     let selection = Selection::read(&core, &asked.request)?;
+    let timeout_s = lifetime(&asked.request)?;
     selection.authorize(&core, &asked.request)?;
     let newest = core.log.barrier().await.map_err(|error| unreadable(&error))?;
     let subject = selection.subject();
@@ -59,6 +62,7 @@ pub(super) async fn answer(core: Arc<Core>, asked: Asked) -> Result<ApiResponse,
         detail: Detail { objects: asked.request.query_value("objects") != Some("false"), changes: false },
         next: Some(line(&begin)),
         progress_due: Instant::now() + PROGRESS_INTERVAL,
+        ends: Instant::now() + rest::lifetime(timeout_s),
         ended: false,
     };
     let frames = stream::unfold(Box::new(stream), |mut stream| async move {
@@ -151,6 +155,13 @@ impl Selection {
     }
 }
 
+/// How many seconds the client wants the stream to go on.
+fn lifetime(request: &ApiRequest) -> Result<Option<u64>, Status> {
+    let Some(text) = request.query_value("timeoutSeconds").filter(|text| !text.is_empty()) else { return Ok(None) };
+    let refused = || failure::bad_request(format!("timeoutSeconds={text:?} is not a number of seconds"));
+    number(text).map(Some).ok_or_else(refused)
+}
+
 /// After which revision to begin; `None` for the start of what is retained.
 async fn from(core: &Core, request: &ApiRequest, newest: Revision) -> Result<Option<Revision>, Status> {
     match request.query_value("from").unwrap_or("") {
@@ -211,6 +222,7 @@ struct Stream {
     detail: Detail,
     next: Option<Bytes>,
     progress_due: Instant,
+    ends: Instant,
     ended: bool,
 }
 
@@ -223,8 +235,9 @@ impl Stream {
             let item = tokio::select! {
                 biased;
                 item = self.watch.next() => item,
-                () = sleep_until(self.progress_due) => Ok(WatchItem::Progress(self.watch.progress())),
+                () = sleep_until(self.progress_due.min(self.ends)) => Ok(WatchItem::Progress(self.watch.progress())),
             };
+            self.ended = Instant::now() >= self.ends;
             let line = match item {
                 Ok(WatchItem::Event(event)) => match self.tell(&event) {
                     Ok(line) => line,

@@ -67,6 +67,7 @@ pub(crate) use subresource::scale;
 pub(crate) use transaction::{Failed, Operation, Operations, Verb, transact};
 pub(crate) use turns::Turns;
 pub(crate) use view::View;
+pub(crate) use watch::lifetime;
 
 /// Answers one request that was routed to a kind.
 pub async fn handle(core: &Arc<Core>, route: ResourceRequest, request: ApiRequest) -> Result<ApiResponse, Status> {

@@ -60,7 +60,7 @@ pub async fn watch(call: &Call<'_>) -> Result<ApiResponse, Status> {
         then: call.request.at.map(|past| past.time),
         bookmarks: options.allow_bookmarks,
         marked: lists,
-        ends: Instant::now() + lifetime(&options),
+        ends: Instant::now() + lifetime(options.timeout_s),
         next_bookmark: Instant::now() + BOOKMARK_INTERVAL,
         stage,
         seat: seat.map(Seat::lease),
@@ -79,8 +79,9 @@ pub async fn watch(call: &Call<'_>) -> Result<ApiResponse, Status> {
     Ok(response)
 }
 
-fn lifetime(options: &ListOptions) -> Duration {
-    match options.timeout_s {
+/// How long a stream goes on, where its client asks for so many seconds.
+pub(crate) fn lifetime(timeout_s: Option<u64>) -> Duration {
+    match timeout_s {
         Some(seconds) if seconds > 0 => Duration::from_secs(seconds).min(WATCH_TIME_MAX),
         _ => WATCH_TIME_MIN.mul_f64(rand::rng().random_range(1.0..2.0)),
     }

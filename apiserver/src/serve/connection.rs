@@ -8,8 +8,10 @@ use std::{
     io,
     pin::pin,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
+use chrono::Utc;
 use futures::{FutureExt as _, future::BoxFuture};
 use http::{HeaderValue, Request, StatusCode, Version, header};
 use hyper::{
@@ -18,6 +20,7 @@ use hyper::{
     service::{Service, service_fn},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use kontiki_raft::Proof;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -31,12 +34,13 @@ use warp::reply::Response;
 
 use super::{
     HTTP2, Peer,
+    conversation::{Conversation, Ending},
     endless::{self, Lent},
     filter,
+    places::Place,
 };
 use crate::{
-    authn,
-    core::Core,
+    authn::Certified,
     handler::Handler,
     limits,
     peers::{
@@ -52,6 +56,8 @@ pub struct Connections {
     handler: Arc<Handler>,
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
+    /// Of those without a certificate.
+    http2_of_strangers: http2::Builder<TokioExecutor>,
 }
 
 /// When a connection is asked to end: as soon as the server stops, but not before its client, which the server has just let in,
@@ -79,25 +85,30 @@ impl Connections {
         http2.keep_alive_interval(limits::KEEP_ALIVE_TIME).keep_alive_timeout(limits::KEEP_ALIVE_TIME);
         http2.max_concurrent_streams(limits::STREAMS_PER_CONNECTION_MAX);
         http2.max_header_list_size(limits::RAW_HEADER_BYTES_MAX);
-        Connections { tls, handler, http1, http2 }
+        let mut http2_of_strangers = http2.clone();
+        http2_of_strangers.max_concurrent_streams(limits::STREAMS_OF_STRANGERS_MAX);
+        Connections { tls, handler, http1, http2, http2_of_strangers }
     }
 
     /// Serves one connection until its client, or the server, ends it.
-    pub async fn serve(&self, stream: TcpStream, stopping: CancellationToken) {
+    pub async fn serve(&self, stream: TcpStream, place: Place, stopping: CancellationToken) {
         if let Err(error) = sockets::prepare(&stream) {
             tracing::debug!(%error, "neither TCP_NODELAY nor probes");
         }
         let address = stream.peer_addr().ok().map(|address| address.ip());
         let leaving = Leaving { stopping, young_until: Instant::now() + limits::FIRST_REQUEST_TIME };
-        let Some(stream) = self.handshake(stream, &leaving).boxed().await else { return };
+        let Some(stream) = self.handshake(stream, &leaving, &place.conversation).boxed().await else { return };
         let session = stream.get_ref().1;
         let certificate = session.peer_certificates().and_then(<[_]>::first);
-        let certificate = certificate.and_then(|certificate| authn::identity_of(certificate)).map(Arc::new);
-        let peer = Peer { certificate, address };
+        let certificate = certificate.and_then(|certificate| Certified::of(certificate)).map(Arc::new);
         let protocol = session.alpn_protocol().map(<[u8]>::to_vec);
         if protocol.as_deref() == Some(RAFT_PROTOCOL) {
-            return self.meet(peer, stream);
+            return self.meet(certificate.as_deref(), stream);
         }
+        expect_reading(stream.get_ref().0, true);
+        let lasting = certificate.as_ref().is_some_and(|certificate| !certificate.ends_soon());
+        let place = Arc::new(place);
+        let peer = Peer { certificate, address, place: place.clone(), lasting };
         let _counted = self.handler.core().metrics.connection();
         let ended = match protocol.as_deref() == Some(HTTP2) {
             true => self.http2(stream, peer, leaving).boxed().await.map(|()| None),
@@ -106,7 +117,11 @@ impl Connections {
         match ended {
             Ok(None) => {}
             Ok(Some((stream, response))) => {
-                if let Err(error) = endless::send(stream, response).boxed().await {
+                let sent = tokio::select! {
+                    sent = endless::send(stream, response).boxed() => sent,
+                    () = cut_off(&place.conversation) => Ok(()),
+                };
+                if let Err(error) = sent {
                     tracing::debug!(%error, "a stream ended");
                 }
             }
@@ -114,7 +129,12 @@ impl Connections {
         }
     }
 
-    async fn handshake(&self, stream: TcpStream, leaving: &Leaving) -> Option<Box<TlsStream<TcpStream>>> {
+    async fn handshake(
+        &self,
+        stream: TcpStream,
+        leaving: &Leaving,
+        conversation: &Conversation,
+    ) -> Option<Box<TlsStream<TcpStream>>> {
         let handshake = async {
             let mut first = [0; 5];
             let seen = stream.peek(&mut first).await?;
@@ -127,6 +147,7 @@ impl Connections {
         let outcome = tokio::select! {
             outcome = handshake => outcome,
             () = leaving.due() => return None,
+            _ = conversation.over() => return None,
         };
         match outcome {
             Err(_) => None,
@@ -139,15 +160,17 @@ impl Connections {
     }
 
     /// Hands a connection of another server to the log, which ends it; it outlives the serving of the API.
-    fn meet(&self, Peer { certificate, .. }: Peer, stream: Box<TlsStream<TcpStream>>) {
-        let core = self.handler.core();
-        let standing = certificate.as_ref().map_or(Standing::Nobody, |identity| standing(core, identity));
-        let peer = certificate.map_or_else(String::new, |identity| identity.user.clone());
+    fn meet(&self, certificate: Option<&Certified>, stream: Box<TlsStream<TcpStream>>) {
+        let (core, now) = (self.handler.core(), Utc::now());
+        let left = certificate.map_or(Duration::ZERO, |certificate| certificate.left_at(now));
+        let identity = certificate.and_then(|certificate| certificate.identity_at(now));
+        let standing = identity.map_or(Standing::Nobody, |identity| standing(core, identity));
+        let peer = identity.map_or("", |identity| &identity.user);
         match standing {
             Standing::Heard { node } => {
                 tracing::debug!(peer, "another server connects");
-                let log = core.log.clone();
-                core.peer_connections.spawn(async move { log.accept_peer(stream, Some(node)).await });
+                let (log, proof) = (core.log.clone(), Proof { node, left });
+                core.peer_connections.spawn(async move { log.accept_peer(stream, Some(proof)).await });
             }
             Standing::Removed => core.log.refuse_peer(&format!("{peer} was removed from the cluster")),
             Standing::Nobody => {
@@ -164,12 +187,17 @@ impl Connections {
         leaving: Leaving,
     ) -> Result<Option<(Box<TlsStream<TcpStream>>, Response)>, hyper::Error> {
         let (lent, (answer, taken)) = (Lent::new(stream), oneshot::channel());
+        let conversation = peer.place.conversation.clone();
         let (service, answer) = (self.service(peer), Arc::new(Mutex::new(Some(answer))));
+        let tunnelled = lent.clone();
         let service = service_fn(move |request: Request<Incoming>| {
             let may_take = endless::may_take(&request);
-            let (answering, answer) = (service.call(request), answer.clone());
+            let (answering, answer, tunnelled) = (service.call(request), answer.clone(), tunnelled.clone());
             async move {
                 let response = answering.await?;
+                if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                    tunnelled.with(|stream| expect_reading(stream.get_ref().0, false));
+                }
                 if !may_take || !endless::takes(&response) {
                     return Ok::<_, Infallible>(response);
                 }
@@ -189,8 +217,9 @@ impl Connections {
         tokio::select! {
             ended = connection.as_mut() => ended.map(|()| None),
             Ok(response) = taken.as_mut() => Ok(lent.take().map(|stream| (stream, response))),
+            () = cut_off(&conversation) => Ok(None),
             () = leaving.due() => {
-                // The next request may be on its way. It is answered, as the last one: see `last`.
+                // The next request may be on its way. It is answered, as the last one: see `told`.
                 let lingering = async {
                     tokio::select! {
                         ended = connection.as_mut() => ended.map(|()| None),
@@ -208,12 +237,20 @@ impl Connections {
     }
 
     async fn http2(&self, stream: Box<TlsStream<TcpStream>>, peer: Peer, leaving: Leaving) -> Result<(), hyper::Error> {
-        let mut connection = pin!(self.http2.serve_connection(TokioIo::new(stream), self.service(peer)));
-        tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = leaving.due() => {
-                connection.as_mut().graceful_shutdown();
-                tokio::time::timeout(limits::SHUTDOWN_TIME_MAX, connection).await.unwrap_or(Ok(()))
+        let http2 = if peer.certificate.is_some() { &self.http2 } else { &self.http2_of_strangers };
+        let conversation = peer.place.conversation.clone();
+        let mut connection = pin!(http2.serve_connection(TokioIo::new(stream), self.service(peer)));
+        loop {
+            tokio::select! {
+                ended = connection.as_mut() => return ended,
+                ending = conversation.over() => match ending {
+                    Ending::InOrder => connection.as_mut().graceful_shutdown(),
+                    Ending::AtOnce => return Ok(()),
+                },
+                () = leaving.due() => {
+                    connection.as_mut().graceful_shutdown();
+                    return tokio::time::timeout(limits::SHUTDOWN_TIME_MAX, connection).await.unwrap_or(Ok(()));
+                }
             }
         }
     }
@@ -232,17 +269,33 @@ impl Connections {
         let core = self.handler.core().clone();
         service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(peer.clone());
+            // A client that has a newer certificate shows that on its next connection.
+            let is_last = peer.lasting && peer.certificate.as_ref().is_some_and(|certificate| certificate.ends_soon());
+            if is_last {
+                peer.place.conversation.end(Ending::InOrder);
+            }
             let (version, core) = (request.version(), core.clone());
             let answer = filter.clone().oneshot(request);
-            async move { Ok(last(version, answer.await?, &core)) }.boxed()
+            async move { Ok(told(version, answer.await?, is_last || core.is_draining())) }.boxed()
         })
     }
 }
 
-/// While the server drains, each answer over HTTP/1.1 says that it is the connection's last one: then no client sends a request
-/// into a connection that is being closed. HTTP/2 has GOAWAY for it.
-fn last(version: Version, mut response: warp::reply::Response, core: &Core) -> warp::reply::Response {
-    if core.is_draining() && version < Version::HTTP_2 && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+/// Until the connection has to end at once. Where it is to end in order, its answers say that they are the last.
+async fn cut_off(conversation: &Conversation) {
+    while conversation.over().await != Ending::AtOnce {}
+}
+
+fn expect_reading(stream: &TcpStream, expected: bool) {
+    if let Err(error) = sockets::expect_reading(stream, expected) {
+        tracing::debug!(%error, "no time to wait for what is sent");
+    }
+}
+
+/// The last answer of a connection over HTTP/1.1 says that it is: while the server drains, and for one that is left otherwise. Then no
+/// client sends a request into a connection that is being closed. HTTP/2 has GOAWAY for it.
+fn told(version: Version, mut response: warp::reply::Response, is_last: bool) -> warp::reply::Response {
+    if is_last && version < Version::HTTP_2 && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response

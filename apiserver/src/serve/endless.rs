@@ -118,6 +118,13 @@ impl Lent {
         self.lock().take().map(TokioIo::into_inner)
     }
 
+    /// Looks at the connection, unless it was taken.
+    pub fn with(&self, look: impl FnOnce(&TlsStream<TcpStream>)) {
+        if let Some(stream) = self.lock().as_ref() {
+            look(stream.inner());
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Option<TokioIo<Stream>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

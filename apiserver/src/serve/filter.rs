@@ -10,14 +10,16 @@ use bytes::{Buf, Bytes};
 use futures::{Stream, TryStreamExt as _};
 use http::{HeaderMap, Method, StatusCode, header};
 use http_body::{Body as _, Frame};
-use http_body_util::{BodyExt as _, StreamBody};
+use http_body_util::{BodyExt as _, Collected, StreamBody};
 use hyper::upgrade::OnUpgrade;
 use warp::{Filter, Rejection, Reply as _, path::FullPath, reply::Response};
 
-use super::Peer;
+use super::{Peer, conversation::Exchange};
 use crate::{
     content,
+    fairness::Departing,
     handler::{Caller, Handler, Incoming},
+    limits,
     request::{ApiBody, ApiResponse, BodyError, Endless},
 };
 
@@ -31,7 +33,7 @@ pub fn everything(
         .and(warp::path::full())
         .and(query)
         .and(warp::header::headers_cloned())
-        .and(warp::ext::optional::<Peer>())
+        .and(warp::ext::get::<Peer>())
         .and(warp::ext::optional::<OnUpgrade>())
         .and(warp::body::stream())
         .then(answer)
@@ -44,11 +46,12 @@ async fn answer(
     path: FullPath,
     raw_query: String,
     headers: HeaderMap,
-    peer: Option<Peer>,
+    peer: Peer,
     upgrade: Option<OnUpgrade>,
     body: impl Stream<Item = Result<impl Buf + Send, warp::Error>> + Send + 'static,
 ) -> Response {
     let frames = body.map_ok(|mut data| Frame::data(data.copy_to_bytes(data.remaining()))).map_err(BodyError::new);
+    let exchange = peer.place.conversation.begin();
     let head = method == Method::HEAD;
     let incoming = Incoming {
         method,
@@ -57,13 +60,10 @@ async fn answer(
         headers,
         body: Some(StreamBody::new(frames).boxed_unsync()),
         upgrade,
-        caller: match peer {
-            Some(Peer { certificate, address }) => Caller::Connection { certificate, address },
-            None => Caller::Connection { certificate: None, address: None },
-        },
+        caller: Caller::Connection { certificate: peer.certificate, address: peer.address, place: Some(peer.place) },
     };
     let response = handler.answer(incoming).await;
-    if head { head_of(response) } else { reply(response).await }
+    if head { head_of(response) } else { reply(response, exchange).await }
 }
 
 /// What a HEAD is answered: HTTP/2 takes a body behind it for a broken stream.
@@ -80,14 +80,19 @@ fn head_of(response: ApiResponse) -> Response {
     reply
 }
 
-/// Hands an answer to warp: a body in memory in one piece, a stream as a stream. The length is told wherever it is known.
-async fn reply(response: ApiResponse) -> Response {
+/// Hands an answer to warp: a small body in memory in one piece, all else as a stream. The length is told wherever it is known.
+async fn reply(response: ApiResponse, exchange: Exchange) -> Response {
     let in_memory = content::size_in_memory(&response).is_some();
     let (mut parts, body) = response.into_parts();
     let endless = parts.extensions.remove::<Endless>();
+    let departing = parts.extensions.remove::<Arc<Departing>>();
     let mut reply = if in_memory {
-        match body.collect().await {
-            Ok(whole) => http::Response::new(whole.to_bytes()).into_response(),
+        match body.collect().await.map(Collected::to_bytes) {
+            Ok(whole) if whole.len() > limits::PIECE_BYTES => {
+                parts.headers.insert(header::CONTENT_LENGTH, whole.len().into());
+                streamed(exchange.answer_in_pieces(whole, departing).boxed_unsync(), None)
+            }
+            Ok(whole) => http::Response::new(exchange.answer(whole, departing)).into_response(),
             Err(_) => http::StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         }
     } else {
@@ -95,7 +100,7 @@ async fn reply(response: ApiResponse) -> Response {
         if let Some(length) = length {
             parts.headers.insert(header::CONTENT_LENGTH, length.into());
         }
-        warp::reply::stream(Shared(Mutex::new(body))).into_response()
+        streamed(body, Some(exchange))
     };
     *reply.status_mut() = parts.status;
     *reply.headers_mut() = parts.headers;
@@ -105,14 +110,22 @@ async fn reply(response: ApiResponse) -> Response {
     reply
 }
 
+fn streamed(body: ApiBody, exchange: Option<Exchange>) -> Response {
+    warp::reply::stream(Shared { body: Mutex::new(body), _exchange: exchange }).into_response()
+}
+
 /// warp wants streams that may be shared between threads. The mutex makes one of a body; it is never locked.
-struct Shared(Mutex<ApiBody>);
+struct Shared {
+    body: Mutex<ApiBody>,
+    /// For as long as the body goes on.
+    _exchange: Option<Exchange>,
+}
 
 impl Stream for Shared {
     type Item = Result<Bytes, BodyError>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let body = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let body = self.body.get_mut().unwrap_or_else(PoisonError::into_inner);
         loop {
             match ready!(Pin::new(&mut *body).poll_frame(context)) {
                 None => return Poll::Ready(None),

@@ -76,6 +76,8 @@ struct Stream {
 /// Why one connection's stream ended.
 #[derive(Debug)]
 enum Ended {
+    /// After a while, as streams do: the next one goes on.
+    Over,
     /// Another server, or this one later, may go on.
     Broken(anyhow::Error),
     /// Nobody can.
@@ -91,6 +93,11 @@ impl Stream {
             let error = match self.follow(client).await {
                 Ended::Final(error) => return Err(error),
                 Ended::Broken(error) => error,
+                Ended::Over => {
+                    (self.heard, outage, told) = (false, None, None);
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
             };
             if self.seen.is_none() {
                 return Err(error);
@@ -134,11 +141,12 @@ impl Stream {
                 return if again { Ended::Broken(error) } else { Ended::Final(error) };
             }
         };
-        let mut body = response.into_body();
+        let (mut body, began) = (response.into_body(), Instant::now());
         let mut pending = BytesMut::new();
         loop {
             match chunk(&mut body, &mut pending).await {
                 Ok(true) => {}
+                Ok(false) if began.elapsed() > SILENCE_MAX => return Ended::Over,
                 Ok(false) => return Ended::Broken(anyhow!("the server ended the stream")),
                 Err(error) => return Ended::Broken(error),
             }

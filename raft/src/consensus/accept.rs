@@ -1,6 +1,6 @@
 //! Connections that other servers make: who is let in, and for how long.
 
-use std::pin::pin;
+use std::{pin::pin, time::Duration};
 
 use openraft::async_runtime::watch::WatchReceiver;
 use tokio_util::sync::CancellationToken;
@@ -8,16 +8,23 @@ use tokio_util::sync::CancellationToken;
 use super::node::Node;
 use crate::transport::{self, PeerStream};
 
+/// What the certificate of a connection's other side proves: which server it is, and for how long from now.
+#[derive(Clone, Copy, Debug)]
+pub struct Proof {
+    pub node: u64,
+    pub left: Duration,
+}
+
 impl Node {
     /// Serves a connection that another server made.
-    pub async fn accept(&self, stream: Box<dyn PeerStream>, proven: Option<u64>, closing: &CancellationToken) {
+    pub async fn accept(&self, stream: Box<dyn PeerStream>, proven: Option<Proof>, closing: &CancellationToken) {
         if closing.is_cancelled() {
             return;
         }
         let _connected = self.connections.begin();
         // Looked up before the hello: whoever is removed while it keeps its own back is dismissed, too.
-        let was_member = proven.is_some_and(|node| self.is_member(node));
-        let incoming = match transport::accept(stream, self.peers.me(), proven).await {
+        let was_member = proven.is_some_and(|proof| self.is_member(proof.node));
+        let incoming = match transport::accept(stream, self.peers.me(), proven.map(|proof| proof.node)).await {
             Ok(incoming) => incoming,
             Err(error) => return self.refusals.tell(&error),
         };
@@ -32,6 +39,7 @@ impl Node {
         tokio::select! {
             () = served.as_mut() => return,
             () = self.dismissed(from, was_member) => leaving.cancel(),
+            () = lapsed(proven) => leaving.cancel(),
         }
         served.await;
     }
@@ -62,5 +70,13 @@ impl Node {
     /// Tells of a connection that was refused before it came here.
     pub fn refuse(&self, why: &str) {
         self.refusals.tell(&why);
+    }
+}
+
+/// Until a proof does not count any more: whoever has a newer one connects again.
+async fn lapsed(proven: Option<Proof>) {
+    match proven {
+        Some(Proof { left, .. }) => tokio::time::sleep(left).await,
+        None => std::future::pending().await,
     }
 }

@@ -22,6 +22,7 @@ mod tests;
 mod together;
 mod wire;
 
+pub use accept::Proof;
 pub use log_store::LogStore;
 pub use membership::MemberStatus;
 pub use node::{Node, NodeError, NodeOptions, Start};

@@ -1,7 +1,9 @@
 //! Servers that join, leave, hand over, and come back after a long time.
 
-use kontiki_raft::{ListOptions, ProposeError, Role, Start};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use std::time::Duration;
+
+use kontiki_raft::{ListOptions, Proof, ProposeError, Role, Start};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio_util::sync::CancellationToken;
 
 use crate::harness::{Cluster, PATIENCE, body, configmaps, member, next_revisions, put, until, write_until};
@@ -91,11 +93,30 @@ async fn a_server_that_keeps_back_its_hello_while_it_is_removed_is_dismissed() {
     let (leader, follower) = (cluster.log(&leader), cluster.log(&cluster.follower().await));
     let (mut caller, stream) = tokio::io::duplex(1024);
     let (listening, from) = (leader.clone(), follower.node_id());
+    let proof = Proof { node: from, left: 10 * PATIENCE };
     // It begins to listen before the member is one no more.
-    let mut served = Box::pin(async move { listening.accept_peer(Box::new(stream), Some(from)).await });
+    let mut served = Box::pin(async move { listening.accept_peer(Box::new(stream), Some(proof)).await });
     assert!(futures::poll!(&mut served).is_pending());
     leader.remove_member(from).await.unwrap();
     caller.write_all(&hello(from, leader.node_id())).await.unwrap();
+    is_told_to_go(served, caller).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_lasts_as_long_as_what_its_caller_has_proven() {
+    let cluster = Cluster::start(&["a", "b", "c"]).await;
+    let (leader, follower) = (cluster.leader().await, cluster.follower().await);
+    let (leader, from) = (cluster.log(&leader).clone(), cluster.log(&follower).node_id());
+    let (mut caller, stream) = tokio::io::duplex(1024);
+    caller.write_all(&hello(from, leader.node_id())).await.unwrap();
+    let proof = Proof { node: from, left: Duration::from_millis(50) };
+    is_told_to_go(leader.accept_peer(Box::new(stream), Some(proof)), caller).await;
+    // Their own connections, which say nothing of their ends, go on.
+    cluster.log(&follower).propose(put("after", "1")).await.unwrap();
+}
+
+/// It is not only left alone.
+async fn is_told_to_go(served: impl Future<Output = ()>, mut caller: DuplexStream) {
     let said = async {
         let mut said = Vec::new();
         caller.read_to_end(&mut said).await.unwrap();
@@ -103,7 +124,7 @@ async fn a_server_that_keeps_back_its_hello_while_it_is_removed_is_dismissed() {
     };
     let ended = async { tokio::join!(served, said) };
     let ((), said) = tokio::time::timeout(PATIENCE, ended).await.expect("the connection ends");
-    assert!(said.len() > HELLO_BYTES, "it is told to go, not only left alone: {} bytes", said.len());
+    assert!(said.len() > HELLO_BYTES, "{} bytes", said.len());
 }
 
 const HELLO_BYTES: usize = 37;
