@@ -97,7 +97,7 @@ pub fn share_node_ports(service: &mut Value) {
     }
 }
 
-/// Drops what the old type needed, the new one does not, and the client did not change.
+/// Drops what the old type needed, the new one does not, and the client did not change; and where a balancer was.
 fn drop_useless(new: &mut Value, old: &Value) {
     let mut drop = Vec::new();
     let mut unless_changed = |needed: bool, members: &[&'static str]| {
@@ -124,6 +124,9 @@ fn drop_useless(new: &mut Value, old: &Value) {
         for port in list_mut(new, "/spec/ports") {
             remove(port, "nodePort");
         }
+    }
+    if !balanced(new) {
+        object(new, "status")["loadBalancer"] = json!({});
     }
 }
 

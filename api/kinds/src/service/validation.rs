@@ -16,6 +16,8 @@ const AFFINITY_SECONDS_MAX: i64 = 86_400;
 const SOURCE_RANGES: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
 const TOPOLOGY_MODE: &str = "service.kubernetes.io/topology-mode";
 const TOPOLOGY_HINTS: &str = "service.kubernetes.io/topology-aware-hints";
+/// Clouds that open too much for a balancer would let everybody talk to the nodes' agents.
+const KUBELET_PORT: i64 = 10250;
 
 pub fn validate(service: &Value, faults: &mut Faults) {
     let annotation = |key: &str| at(service, "/metadata/annotations").get(key).and_then(Value::as_str);
@@ -46,6 +48,11 @@ fn validate_type(service: &Value, faults: &mut Faults) {
     let kind = text(service, "/spec/type");
     match kind {
         "NodePort" | "LoadBalancer" => {
+            let kubelet = |port: &Value| kind == "LoadBalancer" && int(port, "/port") == KUBELET_PORT;
+            for (index, _) in list(service, "/spec/ports").iter().enumerate().filter(|(_, port)| kubelet(port)) {
+                let detail = "may not expose port 10250 externally since it is used by kubelet";
+                faults.invalid(format!("spec.ports[{index}]"), KUBELET_PORT, detail);
+            }
             if is_headless(service) {
                 faults.invalid("spec.clusterIPs[0]", "None", format!("may not be set to 'None' for {kind} services"));
             }

@@ -34,6 +34,13 @@ fn services_are_checked() {
             ],
         ),
         (
+            service(
+                json!({"type": "LoadBalancer", "ports": [{"port": 80, "name": "a"}, {"port": 10250, "name": "b"}]}),
+            ),
+            &["spec.ports[1]: Invalid value: 10250: may not expose port 10250 externally since it is used by kubelet"],
+        ),
+        (service(json!({"type": "NodePort", "ports": [{"port": 10250}]})), &[]),
+        (
             service(json!({"type": "Other", "ports": ports})),
             &[
                 "spec.type: Unsupported value: \"Other\": supported values: \"ClusterIP\", \"ExternalName\", \"LoadBalancer\", \"NodePort\"",
@@ -150,6 +157,21 @@ fn what_a_service_holds_follows_its_type() {
         update(&old, &asks(json!(31001))).1,
         ["spec.ports[0].nodePort: Forbidden: may not be used when `type` is 'ClusterIP'"]
     );
+}
+
+#[test]
+fn a_service_that_is_no_load_balancer_any_more_loses_its_address() {
+    let mut old = stored(service(json!({"type": "LoadBalancer", "ports": [{"port": 80}]})));
+    let condition = json!({"type": "LoadBalancerReady", "status": "True", "reason": "Found", "message": "", "lastTransitionTime": null});
+    old["status"] =
+        json!({"loadBalancer": {"ingress": [{"ip": "1.2.3.4", "ipMode": "VIP"}]}, "conditions": [condition]});
+    let cases =
+        [("LoadBalancer", old["status"]["loadBalancer"].clone()), ("NodePort", json!({})), ("ClusterIP", json!({}))];
+    for (kind, expected) in cases {
+        let (new, faults) = update(&old, &json!({"spec": {"type": kind}}));
+        assert_eq!((&new["status"]["loadBalancer"], faults), (&expected, vec![]), "{kind}");
+        assert_eq!(new["status"]["conditions"], old["status"]["conditions"], "{kind}");
+    }
 }
 
 #[test]
