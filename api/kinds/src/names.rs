@@ -124,6 +124,34 @@ pub fn canonical_cidr(value: &str) -> Vec<String> {
     if canonical == value { Vec::new() } else { vec![format!("must be in canonical form (\"{canonical}\")")] }
 }
 
+/// What a spelling of an address that is not the usual one may lead to.
+pub fn ip_warning(value: &str) -> Option<String> {
+    let strict = value.parse::<IpAddr>();
+    let address = strict.clone().or_else(|_| without_leading_zeros(value).parse()).ok()?;
+    let canonical = address.to_canonical().to_string();
+    if strict.is_err() || is_mapped(address) {
+        return Some(format!(
+            "non-standard IP address {value:?} will be considered invalid in a future Kubernetes release: use {canonical:?}"
+        ));
+    }
+    let spelled = address.is_ipv6() && canonical != value;
+    spelled.then(|| format!("IPv6 address {value:?} should be in RFC 5952 canonical format ({canonical:?})"))
+}
+
+/// Bits beyond the prefix say nothing, and IPv6 has many spellings.
+pub fn cidr_warning(range: &str) -> Option<String> {
+    let (address, length) = parse_cidr(range)?;
+    let base = network(address, length);
+    if base != address {
+        let bits = if address.is_ipv4() { 32 } else { 128 };
+        let (whole, single) = (format!("{base}/{length}"), format!("{address}/{bits}"));
+        return Some(format!("CIDR value {range:?} is ambiguous in this context (should be {whole:?} or {single:?}?)"));
+    }
+    let canonical = format!("{address}/{length}");
+    let spelled = matches!(address, IpAddr::V6(_)) && canonical != range;
+    spelled.then(|| format!("IPv6 CIDR value {range:?} should be in RFC 5952 canonical format ({canonical:?})"))
+}
+
 /// The address and the prefix length of a range.
 pub fn parse_cidr(value: &str) -> Option<(IpAddr, u8)> {
     let (address, length) = value.split_once('/')?;
@@ -213,6 +241,25 @@ mod tests {
         ];
         for (rule, value, told) in cases {
             assert_eq!(rule(value), [*told], "{value}");
+        }
+    }
+
+    #[test]
+    fn spellings_that_are_not_the_usual_one() {
+        let invalid = |value: &str, usual: &str| {
+            let when = "will be considered invalid in a future Kubernetes release";
+            Some(format!("non-standard IP address {value:?} {when}: use {usual:?}"))
+        };
+        let cases = [
+            ("10.0.0.1", None),
+            ("0:0::1", Some("IPv6 address \"0:0::1\" should be in RFC 5952 canonical format (\"::1\")".to_owned())),
+            ("010.0.0.01", invalid("010.0.0.01", "10.0.0.1")),
+            ("::ffff:1.2.3.4", invalid("::ffff:1.2.3.4", "1.2.3.4")),
+            ("None", None),
+            ("", None),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(ip_warning(value), expected, "{value}");
         }
     }
 

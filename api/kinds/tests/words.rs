@@ -50,6 +50,33 @@ fn ignored_members_of_headless_services_are_warned_about() {
     );
 }
 
+#[test]
+fn unusual_spellings_in_services_are_warned_about() {
+    let object = json!({
+        "metadata": {"annotations": {"service.kubernetes.io/topology-aware-hints": "auto"}},
+        "spec": {
+            "type": "LoadBalancer", "clusterIP": "2001:db8:0:0::2", "clusterIPs": ["2001:db8:0:0::2", "10.96.0.5"],
+            "loadBalancerIP": "010.0.0.1", "loadBalancerSourceRanges": ["10.0.0.0/8", "2001:DB8::/32"],
+        },
+    });
+    let expected = [
+        "annotation service.kubernetes.io/topology-aware-hints is deprecated, please use service.kubernetes.io/topology-mode instead",
+        "spec.clusterIPs[0]: IPv6 address \"2001:db8:0:0::2\" should be in RFC 5952 canonical format (\"2001:db8::2\")",
+        "spec.loadBalancerIP: non-standard IP address \"010.0.0.1\" will be considered invalid in a future Kubernetes release: use \
+         \"10.0.0.1\"",
+        "spec.loadBalancerSourceRanges[1]: IPv6 CIDR value \"2001:DB8::/32\" should be in RFC 5952 canonical format (\"2001:db8::/32\")",
+    ];
+    assert_eq!(warnings("Service", &object, None), expected);
+    let spec = json!({"type": "ClusterIP", "clusterIP": "10.96.0.5", "sessionAffinity": "None", "externalIPs": ["2001:DB8::1"]});
+    assert_eq!(
+        warnings("Service", &json!({ "spec": spec }), None),
+        [
+            "spec.externalIPs[0]: IPv6 address \"2001:DB8::1\" should be in RFC 5952 canonical format (\"2001:db8::1\")",
+            "spec.externalIPs is deprecated and may no longer be implemented in some clusters",
+        ]
+    );
+}
+
 /// `READY STATUS RESTARTS` of a pod with two containers.
 fn row(status: Value, deleted: bool) -> String {
     let now = chrono::DateTime::parse_from_rfc3339("2026-01-01T01:00:00Z").unwrap().to_utc();

@@ -1,13 +1,11 @@
 //! NetworkPolicy.
 
-use std::net::IpAddr;
-
 use kontiki_model::Faults;
 use serde_json::{Value, json};
 
 use super::GROUP;
 use crate::column::{self, text_column};
-use crate::names::{cidr, network, parse_cidr, port_name, port_number, report};
+use crate::names::{cidr, cidr_warning, network, parse_cidr, port_name, port_number, report};
 use crate::tree::{at, fill, list, list_mut, missing, object, text, texts};
 use crate::{Column, Kind, fields, metadata, selector};
 
@@ -159,19 +157,5 @@ fn blocks(policy: &Value) -> Vec<(&Value, String)> {
 fn block_warnings(block: &Value, path: &str) -> Vec<String> {
     let except = texts(block, "/except").enumerate().map(|(index, range)| (format!("{path}.except[{index}]"), range));
     let all = std::iter::once((format!("{path}.cidr"), text(block, "/cidr"))).chain(except);
-    all.filter_map(|(path, range)| range_warning(range).map(|warning| format!("{path}: {warning}"))).collect()
-}
-
-/// Bits beyond the prefix say nothing, and IPv6 has many spellings.
-fn range_warning(range: &str) -> Option<String> {
-    let (address, length) = parse_cidr(range)?;
-    let base = network(address, length);
-    if base != address {
-        let bits = if address.is_ipv4() { 32 } else { 128 };
-        let (whole, single) = (format!("{base}/{length}"), format!("{address}/{bits}"));
-        return Some(format!("CIDR value {range:?} is ambiguous in this context (should be {whole:?} or {single:?}?)"));
-    }
-    let canonical = format!("{address}/{length}");
-    let spelled = matches!(address, IpAddr::V6(_)) && canonical != range;
-    spelled.then(|| format!("IPv6 CIDR value {range:?} should be in RFC 5952 canonical format ({canonical:?})"))
+    all.filter_map(|(path, range)| cidr_warning(range).map(|warning| format!("{path}: {warning}"))).collect()
 }

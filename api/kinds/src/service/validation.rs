@@ -7,7 +7,9 @@ use kontiki_schema::ids;
 use serde_json::{Value, json};
 
 use super::{is_external, is_headless, needs_address, needs_health_check_port};
-use crate::names::{self, cidr, ip, label, port_name, port_number, qualified, report, subdomain};
+use crate::names::{
+    self, cidr, cidr_warning, ip, ip_warning, label, port_name, port_number, qualified, report, subdomain,
+};
 use crate::tree::{at, int, list, missing, text, texts};
 use crate::{endpoints, fields, metadata};
 
@@ -328,6 +330,30 @@ pub fn validate_status(new: &Value, old: &Value, faults: &mut Faults) {
 }
 
 pub fn warnings(service: &Value) -> Vec<String> {
+    let mut out = Vec::new();
+    if at(service, "/metadata/annotations").get(TOPOLOGY_HINTS).is_some() {
+        out.push(format!("annotation {TOPOLOGY_HINTS} is deprecated, please use {TOPOLOGY_MODE} instead"));
+    }
+    out.extend(warnings_about_spellings(service));
+    out.extend(warnings_about_type(service));
+    out
+}
+
+/// Addresses and ranges that have another spelling than the one by which they are compared.
+fn warnings_about_spellings(service: &Value) -> Vec<String> {
+    let each = |member: &str, warning: fn(&str) -> Option<String>| -> Vec<String> {
+        let pointer = format!("/spec/{member}");
+        let all = texts(service, &pointer).enumerate();
+        all.filter_map(|(index, value)| Some(format!("spec.{member}[{index}]: {}", warning(value)?))).collect()
+    };
+    let mut out = each("clusterIPs", ip_warning);
+    out.extend(each("externalIPs", ip_warning));
+    out.extend(ip_warning(text(service, "/spec/loadBalancerIP")).map(|why| format!("spec.loadBalancerIP: {why}")));
+    out.extend(each("loadBalancerSourceRanges", cidr_warning));
+    out
+}
+
+fn warnings_about_type(service: &Value) -> Vec<String> {
     let kind = text(service, "/spec/type");
     let headless = kind == "ClusterIP" && text(service, "/spec/clusterIP") == "None";
     let external = !list(service, "/spec/externalIPs").is_empty();
