@@ -51,6 +51,20 @@ fn ignored_members_of_headless_services_are_warned_about() {
 }
 
 #[test]
+fn accounts_that_enforce_mountable_secrets_are_warned_about_once() {
+    let account = |annotations: Value| json!({"metadata": {"annotations": annotations}});
+    let (plain, enforcing) = (account(json!({})), account(json!({"kubernetes.io/enforce-mountable-secrets": "true"})));
+    let told = [
+        "metadata.annotations[kubernetes.io/enforce-mountable-secrets]: deprecated in v1.32+; prefer separate namespaces to \
+                 isolate access to mounted secrets",
+    ];
+    assert_eq!(warnings("ServiceAccount", &enforcing, None), told);
+    assert_eq!(warnings("ServiceAccount", &enforcing, Some(&plain)), told);
+    assert_eq!(warnings("ServiceAccount", &enforcing, Some(&enforcing)), Vec::<String>::new());
+    assert_eq!(warnings("ServiceAccount", &plain, None), Vec::<String>::new());
+}
+
+#[test]
 fn unusual_spellings_in_services_are_warned_about() {
     let object = json!({
         "metadata": {"annotations": {"service.kubernetes.io/topology-aware-hints": "auto"}},

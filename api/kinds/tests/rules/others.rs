@@ -42,6 +42,15 @@ fn config_maps_and_secrets() {
 }
 
 #[test]
+fn accounts_name_secrets_of_their_namespace() {
+    let named = json!({"kind": "Secret", "namespace": "b", "name": "s", "uid": "u"});
+    let account = stored(core("ServiceAccount", json!({"secrets": [named]})));
+    assert_eq!(account["secrets"], json!([{"name": "s"}]));
+    let (changed, _) = update(&account, &json!({"secrets": [named, {"name": "t", "fieldPath": "x"}, {"uid": "u"}]}));
+    assert_eq!(changed["secrets"], json!([{"name": "s"}, {"name": "t"}, {}]));
+}
+
+#[test]
 fn workloads_are_checked() {
     check_creates(vec![
         (
