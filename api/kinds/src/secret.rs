@@ -3,6 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use kontiki_model::Faults;
+use kontiki_schema::{DecodeError, decode_json};
 use serde_json::Value;
 
 use crate::column::{self, text_column};
@@ -77,11 +78,12 @@ fn validate(secret: &Value, faults: &mut Faults) {
         "kubernetes.io/dockercfg" => holds_json(secret, ".dockercfg", faults),
         "kubernetes.io/dockerconfigjson" => holds_json(secret, ".dockerconfigjson", faults),
         "kubernetes.io/basic-auth" if value(secret, "username").is_null() && value(secret, "password").is_null() => {
-            faults.required("data[username]", "");
-            faults.required("data[password]", "");
+            // Kubernetes never fills in what its path has room for.
+            faults.required("data[%s][username]", "");
+            faults.required("data[%s][password]", "");
         }
         "kubernetes.io/ssh-auth" if value(secret, "ssh-privatekey").as_str().is_none_or(str::is_empty) => {
-            faults.required("data[ssh-privatekey]", "");
+            faults.required("data[%s][ssh-privatekey]", "");
         }
         "kubernetes.io/tls" => {
             for key in ["tls.crt", "tls.key"].into_iter().filter(|key| value(secret, key).is_null()) {
@@ -96,16 +98,26 @@ fn value<'a>(secret: &'a Value, key: &str) -> &'a Value {
     at(secret, "/data").get(key).unwrap_or(&NULL)
 }
 
-/// Registry credentials are a JSON object; what is wrong with them is told without showing them.
+/// Registry credentials are a JSON object, or `null`; what is wrong with them is told in Go's words, without showing them.
 fn holds_json(secret: &Value, key: &str, faults: &mut Faults) {
     let Some(encoded) = value(secret, key).as_str() else {
         faults.required(format!("data[{key}]"), "");
         return;
     };
     let decoded = STANDARD.decode(encoded).unwrap_or_default();
-    if let Err(fault) = serde_json::from_slice::<serde_json::Map<String, Value>>(&decoded) {
-        faults.invalid(format!("data[{key}]"), "<secret contents redacted>", fault.to_string());
-    }
+    let wrong = match decode_json(&decoded).map(|document| document.value) {
+        Ok(Value::Null | Value::Object(_)) => return,
+        Ok(Value::Bool(_)) => unfit("bool"),
+        Ok(Value::Number(_)) => unfit("number"),
+        Ok(Value::String(_)) => unfit("string"),
+        Ok(Value::Array(_)) => unfit("array"),
+        Err(DecodeError(wrong)) => wrong,
+    };
+    faults.invalid(format!("data[{key}]"), "<secret contents redacted>", wrong);
+}
+
+fn unfit(kind: &str) -> String {
+    format!("json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}")
 }
 
 fn validate_update(new: &Value, old: &Value, faults: &mut Faults) {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{check_creates, check_updates, core, deployment, in_group, merge, stored, update};
+use super::{check_creates, check_updates, core, create, deployment, in_group, merge, stored, update};
 
 #[test]
 fn config_maps_and_secrets() {
@@ -19,8 +19,37 @@ fn config_maps_and_secrets() {
             core("Secret", json!({"type": "kubernetes.io/tls"})),
             &["data[tls.crt]: Required value", "data[tls.key]: Required value"],
         ),
-        (core("Secret", json!({"type": "kubernetes.io/dockerconfigjson", "data": {".dockerconfigjson": "e30="}})), &[]),
+        (
+            core("Secret", json!({"type": "kubernetes.io/basic-auth"})),
+            &["data[%s][username]: Required value", "data[%s][password]: Required value"],
+        ),
+        (core("Secret", json!({"type": "kubernetes.io/basic-auth", "data": {"password": ""}})), &[]),
+        (
+            core("Secret", json!({"type": "kubernetes.io/ssh-auth", "data": {"ssh-privatekey": ""}})),
+            &["data[%s][ssh-privatekey]: Required value"],
+        ),
     ]);
+    let unfit = "json: cannot unmarshal array into Go value of type map[string]interface {}";
+    let credentials = [
+        ("{}", None),
+        ("null", None),
+        ("", Some("unexpected end of JSON input")),
+        ("{a", Some("invalid character 'a' looking for beginning of object key string")),
+        ("[]", Some(unfit)),
+    ];
+    for (content, wrong) in credentials {
+        for kind in ["dockercfg", "dockerconfigjson"] {
+            let key = format!(".{kind}");
+            let told =
+                create(core("Secret", json!({"type": format!("kubernetes.io/{kind}"), "stringData": {&key: content}})));
+            let path = format!("data[{key}]: Invalid value: \"<secret contents redacted>\"");
+            assert_eq!(
+                told,
+                wrong.map(|wrong| format!("{path}: {wrong}")).into_iter().collect::<Vec<_>>(),
+                "{content}"
+            );
+        }
+    }
     check_updates(
         core("ConfigMap", json!({"immutable": true, "data": {"a": "1"}})),
         vec![
