@@ -67,8 +67,17 @@ const OLD_JOB_NAME: &str = "job-name";
 
 /// Whether a condition of the job is true.
 fn is(job: &Value, condition: &str) -> bool {
+    says(job, condition, "True")
+}
+
+/// Whether a condition of the job is false, which is more than that it is not true.
+fn is_not(job: &Value, condition: &str) -> bool {
+    says(job, condition, "False")
+}
+
+fn says(job: &Value, condition: &str, status: &str) -> bool {
     let conditions = list(job, "/status/conditions");
-    conditions.iter().any(|one| text(one, "/type") == condition && text(one, "/status") == "True")
+    conditions.iter().any(|one| text(one, "/type") == condition && text(one, "/status") == status)
 }
 
 fn is_finished(job: &Value) -> bool {

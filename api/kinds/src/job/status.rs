@@ -8,7 +8,7 @@ use kontiki_model::{Fault, FaultKind, Faults};
 use serde_json::Value;
 
 use super::policies::parse_indexes;
-use super::{is, is_finished, is_indexed};
+use super::{is, is_finished, is_indexed, is_not};
 use crate::age::time;
 use crate::metadata;
 use crate::tree::{at, flag, int, list, missing, text};
@@ -127,10 +127,13 @@ fn times(change: &Change<'_>, faults: &mut Faults) {
     if change.member("completionTime") && !end.is_null() && !missing(old, "/status/completionTime") {
         faults.invalid("status.completionTime", end.clone(), "completionTime cannot be mutated");
     }
-    if change.member("startTime") && !missing(old, "/status/startTime") && !flag(new, "/spec/suspend") {
+    let resumes = is(old, "Suspended") && is_not(new, "Suspended");
+    if change.member("startTime") && !missing(old, "/status/startTime") && !flag(new, "/spec/suspend") && !resumes {
         faults.required("status.startTime", "startTime cannot be removed for unsuspended job");
     }
-    if is_finished(new) && start.is_null() && (change.finished() || change.member("startTime")) {
+    // With nothing to do, it ends without a start.
+    let idle = flag(new, "/spec/suspend") && at(new, "/spec/completions") == &Value::from(0);
+    if is_finished(new) && start.is_null() && !idle && (change.finished() || change.member("startTime")) {
         faults.required("status.startTime", "startTime is required for finished job");
     }
 }

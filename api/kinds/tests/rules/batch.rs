@@ -204,7 +204,23 @@ fn how_a_job_ended_is_told_once() {
     }});
     let (complete, faults) = update_status(&old, &ended);
     assert_eq!(faults, Vec::<String>::new());
+    let suspended = |status: &str, start: &str| json!({"startTime": start, "conditions": [{"type": "Suspended", "status": status}]});
+    let mut resumed = old.clone();
+    resumed["status"] = suspended("True", "2026-01-01T00:00:00Z");
+    let idle = stored(job(json!({"suspend": true, "completions": 0})));
+    let done = json!({
+        "completionTime": "2026-01-01T00:01:00Z",
+        "conditions": [condition("SuccessCriteriaMet"), condition("Complete")],
+    });
     let cases: &[(&Value, Value, &[&str])] = &[
+        (&resumed, suspended("False", "2026-01-01T00:02:00Z"), &[]),
+        (
+            &resumed,
+            json!({"startTime": "2026-01-01T00:02:00Z", "conditions": []}),
+            &["status.startTime: Required value: startTime cannot be removed for unsuspended job"],
+        ),
+        (&idle, done.clone(), &[]),
+        (&old, done, &["status.startTime: Required value: startTime is required for finished job"]),
         (
             &old,
             json!({"conditions": [condition("Complete")]}),
