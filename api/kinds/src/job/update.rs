@@ -4,7 +4,7 @@
 use kontiki_model::Faults;
 use serde_json::Value;
 
-use super::is_indexed;
+use super::{is, is_indexed};
 use crate::metadata;
 use crate::tree::{at, flag, int, keep, list, list_mut, missing, object, remove};
 
@@ -36,27 +36,33 @@ fn completions(new: &Value, old: &Value, faults: &mut Faults) {
     }
 }
 
-/// Whoever queues jobs may say how much the pods of a suspended one use, and where they go before it has ever run.
+/// Whoever queues jobs may say how much the pods of a suspended one use, and where they go, while it has none.
 fn template(new: &Value, old: &Value, faults: &mut Faults) {
-    let is = at(new, "/spec/template");
+    let wanted = at(new, "/spec/template");
     let mut was = at(old, "/spec/template").clone();
-    if flag(old, "/spec/suspend") && missing(old, "/status/startTime") {
+    let (suspended, unstarted) = (flag(old, "/spec/suspend"), missing(old, "/status/startTime"));
+    let none_active = int(old, "/status/active") == 0;
+    let drained = is(old, "Suspended") && none_active;
+    if suspended && (unstarted || drained) {
         for member in ["annotations", "labels"] {
-            keep(object(&mut was, "metadata"), at(is, "/metadata"), member);
+            keep(object(&mut was, "metadata"), at(wanted, "/metadata"), member);
         }
         let spec = object(&mut was, "spec");
         for member in ["nodeSelector", "tolerations", "schedulingGates"] {
-            keep(spec, at(is, "/spec"), member);
+            keep(spec, at(wanted, "/spec"), member);
         }
-        node_affinity(spec, at(is, "/spec"));
+        node_affinity(spec, at(wanted, "/spec"));
     }
-    if flag(old, "/spec/suspend") && int(old, "/status/active") == 0 {
+    let resized = suspended && (unstarted && none_active || drained);
+    if resized {
         for member in ["containers", "initContainers"] {
-            resources(object(&mut was, "spec"), at(is, "/spec"), member);
+            resources(object(&mut was, "spec"), at(wanted, "/spec"), member);
         }
     }
-    if *is != was {
-        faults.invalid("spec.template", is.clone(), "field is immutable");
+    // Where resources may change, the spec alone is compared.
+    let (path, pointer) = if resized { ("spec.template.spec", "/spec") } else { ("spec.template", "") };
+    if at(wanted, pointer) != at(&was, pointer) {
+        faults.invalid(path, at(wanted, pointer).clone(), "field is immutable");
     }
 }
 

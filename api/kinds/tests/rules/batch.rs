@@ -170,21 +170,38 @@ fn little_of_a_job_may_change() {
     assert_eq!(faults, Vec::<String>::new());
     assert_eq!(update(&with, &json!({"spec": {"template": {"spec": {"affinity": null}}}})).1, Vec::<String>::new());
     let image = json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "i:2"}]}}}});
-    assert!(update(&suspended, &image).1[0].starts_with("spec.template: Invalid value"));
+    assert!(update(&suspended, &image).1[0].starts_with("spec.template.spec: Invalid value"));
+    assert!(update(&old, &image).1[0].starts_with("spec.template: Invalid value"));
     let sized = json!({"name": "c", "image": "i:1", "resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "4"}}});
     let larger = |containers: Value| json!({"spec": {"template": {"spec": {"containers": containers}}}});
-    let (mut drained, mut draining) = (suspended.clone(), suspended.clone());
-    drained["status"]["startTime"] = json!("2026-01-01T00:00:00Z");
-    draining["status"] = json!({"startTime": "2026-01-01T00:00:00Z", "active": 1});
+    let with = |status: Value| {
+        let mut job = suspended.clone();
+        job["status"] = status;
+        job
+    };
+    let (start, marked) = (json!("2026-01-01T00:00:00Z"), json!([{"type": "Suspended", "status": "True"}]));
+    let stopping = with(json!({"startTime": start}));
+    let draining = with(json!({"startTime": start, "active": 1, "conditions": marked}));
+    let drained = with(json!({"startTime": start, "conditions": marked}));
+    let odd = with(json!({"active": 1}));
+    let labelled = json!({"spec": {"template": {"metadata": {"labels": {"a": "b"}}}}});
     let cases = [
         (&suspended, larger(json!([sized.clone()])), true),
-        (&drained, larger(json!([sized.clone()])), true),
+        (&stopping, larger(json!([sized.clone()])), false),
         (&draining, larger(json!([sized.clone()])), false),
+        (&drained, larger(json!([sized.clone()])), true),
+        (&odd, larger(json!([sized.clone()])), false),
         (&suspended, larger(json!([sized.clone(), {"name": "d", "image": "i:1"}])), false),
         (&old, larger(json!([sized])), false),
+        (&stopping, node.clone(), false),
+        (&draining, node.clone(), false),
+        (&drained, node.clone(), true),
+        (&odd, node, true),
+        (&stopping, labelled.clone(), false),
+        (&drained, labelled, true),
     ];
     for (old, patch, allowed) in cases {
-        assert_eq!(update(old, &patch).1.is_empty(), allowed, "{patch}");
+        assert_eq!(update(old, &patch).1.is_empty(), allowed, "{patch} {}", old["status"]);
     }
     let elastic = stored(indexed(json!({"parallelism": 3})));
     assert_eq!(update(&elastic, &json!({"spec": {"parallelism": 5, "completions": 5}})).1, Vec::<String>::new());
