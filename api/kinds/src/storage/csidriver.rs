@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::GROUP;
 use crate::column::{self, text_column};
-use crate::tree::{at, fill, flag, list, missing, object, text, texts};
+use crate::tree::{at, fill, flag, int, list, missing, object, text, texts};
 use crate::{Column, Disabled, Kind, fields, metadata};
 
 pub static KIND: Kind = Kind {
@@ -35,6 +35,12 @@ pub static KIND: Kind = Kind {
     },
     default,
     disabled: &[Disabled::new("VolumeLimitScaling", &[&["spec", "preventPodSchedulingIfMissing"]])],
+    prepare_update: |new, old| {
+        // Changes alone are counted: a new one has no generation.
+        if at(new, "/spec") != at(old, "/spec") {
+            object(new, "metadata")["generation"] = (int(old, "/metadata/generation") + 1).into();
+        }
+    },
     validate,
     validate_update: |new, old, faults| {
         metadata::validate_update(new, old, faults);

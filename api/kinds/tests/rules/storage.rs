@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{check_creates, check_updates, in_group, merge, stored, update_status};
+use super::{check_creates, check_updates, in_group, merge, stored, update, update_status};
 
 fn storage(kind: &str, rest: Value) -> Value {
     in_group("storage.k8s.io/v1", kind, rest)
@@ -134,6 +134,22 @@ fn drivers_and_their_nodes_are_checked() {
             ),
         ],
     );
+}
+
+#[test]
+fn changes_of_drivers_are_counted() {
+    let mut driver = stored(storage("CSIDriver", json!({"metadata": {"name": "d.example.com"}, "spec": {}})));
+    assert!(driver["metadata"].get("generation").is_none());
+    let changes = [
+        (json!({"metadata": {"labels": {"a": "b"}}}), json!(null)),
+        (json!({"spec": {"requiresRepublish": true}}), json!(1)),
+        (json!({"spec": {"storageCapacity": true}}), json!(2)),
+        (json!({"spec": {"storageCapacity": true}}), json!(2)),
+    ];
+    for (patch, generation) in changes {
+        driver = update(&driver, &patch).0;
+        assert_eq!(driver["metadata"]["generation"], generation, "{patch}");
+    }
 }
 
 #[test]
