@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use crate::column::{self, text_column};
 use crate::endpoints::{first_few, validate_usable_ip};
-use crate::names::{label, label_value, qualified, report, subdomain, validate_labels};
-use crate::tree::{at, count, fill, list, list_mut, text};
+use crate::names::{ip_warning, label, label_value, qualified, report, subdomain, validate_labels};
+use crate::tree::{NULL, at, count, fill, list, list_mut, missing, remove, text, texts};
 use crate::{Column, Kind, fields, metadata};
 
 pub static KIND: Kind = Kind {
@@ -23,9 +23,16 @@ pub static KIND: Kind = Kind {
     columns: COLUMNS,
     cells,
     default,
-    prepare_update: |new, old| metadata::count_as_content("labels", new, old),
+    prepare_create: |slice| drop_topology(slice, &NULL),
+    prepare_update: |new, old| {
+        metadata::count_as_content("labels", new, old);
+        if list(new, "/endpoints") != list(old, "/endpoints") {
+            drop_topology(new, old);
+        }
+    },
     validate,
     validate_update,
+    warnings,
     ..Kind::BASE
 };
 
@@ -42,6 +49,8 @@ const ADDRESSES_MAX: usize = 100;
 const PORTS_MAX: usize = 20_000;
 const TOPOLOGY_LABELS_MAX: usize = 16;
 const HINTS_MAX: usize = 8;
+const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+const MANAGERS: [&str; 2] = ["endpointslice-controller.k8s.io", "endpointslicemirroring-controller.k8s.io"];
 
 fn cells(slice: &Value, now: chrono::DateTime<chrono::Utc>) -> Vec<Value> {
     let unset = |all: Vec<String>| if all.is_empty() { "<unset>".to_owned() } else { first_few(&all) };
@@ -70,6 +79,39 @@ fn default(slice: &mut Value) {
         fill(port, "name", "");
         fill(port, "protocol", "TCP");
     }
+}
+
+/// Labels of nodes are no part of this version. A node that only they named until now is named by the field for it.
+fn drop_topology(slice: &mut Value, old: &Value) {
+    let before: HashSet<&str> = list(old, "/endpoints").iter().map(node_of_topology).collect();
+    for endpoint in list_mut(slice, "/endpoints") {
+        let node = node_of_topology(endpoint).to_owned();
+        if missing(endpoint, "/nodeName") && before.contains(node.as_str()) && subdomain(&node).is_empty() {
+            endpoint["nodeName"] = node.into();
+        }
+        remove(endpoint, "deprecatedTopology");
+    }
+}
+
+fn node_of_topology(endpoint: &Value) -> &str {
+    text(endpoint, "/deprecatedTopology/kubernetes.io~1hostname")
+}
+
+fn warnings(slice: &Value, old: Option<&Value>) -> Vec<String> {
+    let mut out = Vec::new();
+    if old.is_none() && text(slice, "/addressType") == "FQDN" {
+        out.push("spec.addressType: FQDN endpoints are deprecated".to_owned());
+    }
+    // They write addresses as usual, and many.
+    let manager = at(slice, "/metadata/labels").get(MANAGED_BY).and_then(Value::as_str);
+    if manager.is_some_and(|manager| MANAGERS.contains(&manager)) {
+        return out;
+    }
+    for (index, endpoint) in list(slice, "/endpoints").iter().enumerate() {
+        let each = texts(endpoint, "/addresses").map(ip_warning).enumerate();
+        out.extend(each.filter_map(|(at, why)| Some(format!("endpoints[{index}].addresses[{at}]: {}", why?))));
+    }
+    out
 }
 
 fn validate(slice: &Value, faults: &mut Faults) {

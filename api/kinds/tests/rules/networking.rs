@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{check_creates, check_updates, in_group, merge, stored, update_status};
+use super::{check_creates, check_updates, in_group, merge, stored, update, update_status};
 
 fn networking(kind: &str, rest: Value) -> Value {
     in_group("networking.k8s.io/v1", kind, rest)
@@ -235,4 +235,27 @@ fn addresses_and_their_ranges_are_checked() {
             ],
         )],
     );
+}
+
+#[test]
+fn slices_lose_labels_of_nodes() {
+    const HOST: &str = "kubernetes.io/hostname";
+    let endpoint =
+        |address: &str, node: Value| json!({"addresses": [address], "deprecatedTopology": {HOST: node, "a": "b"}});
+    let bare = |address: &str| json!({"addresses": [address], "conditions": {}});
+    let slice = |endpoints: Value| {
+        in_group("discovery.k8s.io/v1", "EndpointSlice", json!({"addressType": "IPv4", "endpoints": endpoints}))
+    };
+    let made = stored(slice(json!([endpoint("10.0.0.1", json!("n"))])));
+    assert_eq!(made["endpoints"], json!([bare("10.0.0.1")]));
+    // From when an older version of the API was written.
+    let mut old = made;
+    old["endpoints"] = json!([{"addresses": ["10.0.0.1"], "conditions": {}, "deprecatedTopology": {HOST: "n"}}]);
+    let (labelled, _) = update(&old, &json!({"metadata": {"labels": {"x": "y"}}}));
+    assert_eq!(labelled["endpoints"], old["endpoints"]);
+    let more = json!({"endpoints": [endpoint("10.0.0.1", json!("n")), endpoint("10.0.0.2", json!("m"))]});
+    let (changed, faults) = update(&old, &more);
+    let mut known = bare("10.0.0.1");
+    known["nodeName"] = json!("n");
+    assert_eq!((&changed["endpoints"], faults), (&json!([known, bare("10.0.0.2")]), vec![]));
 }
