@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::column::{self, text_column};
 use crate::names::{cidr, label_value, parse_cidr, qualified, report};
-use crate::tree::{at, fill, flag, keep, list, members, object, single_and_list, text, texts};
+use crate::tree::{at, fill, flag, keep, list, members, missing, object, single_and_list, text, texts};
 use crate::{Admit, AdmitFacts, Column, Disabled, Field, Kind, Restore, Subresource, metadata, pod};
 
 pub static KIND: Kind = Kind {
@@ -33,6 +33,16 @@ pub static KIND: Kind = Kind {
     validate,
     validate_update,
     validate_status,
+    warnings: |node, _| {
+        let all = [
+            (!missing(node, "/spec/configSource"), "spec.configSource: the feature is removed"),
+            (
+                !text(node, "/spec/externalID").is_empty(),
+                "spec.externalID: this field is deprecated, and is unused by Kubernetes",
+            ),
+        ];
+        all.into_iter().filter(|(applies, _)| *applies).map(|(_, warning)| warning.to_owned()).collect()
+    },
     restore: Restore::WhileThere,
     ..Kind::BASE
 };

@@ -56,6 +56,7 @@ pub static KIND: Kind = Kind {
     validate: validation::validate,
     validate_update: validation::validate_update,
     validate_status: |new, old, faults| metadata::validate_update(new, old, faults),
+    warnings,
     stamp,
     // What is on a disk does not go back.
     restore: Restore::WhileThere,
@@ -83,6 +84,23 @@ fn default(volume: &mut Value) {
     fill(spec, "volumeMode", "Filesystem");
     pod::round_resources(spec, "/capacity");
     pod::default_volume_source(spec);
+}
+
+fn warnings(volume: &Value, _: Option<&Value>) -> Vec<String> {
+    const TERMS: &str = "spec.nodeAffinity.required.nodeSelectorTerms";
+    let mut out: Vec<String> = volumes::class_annotation_warning(volume).into_iter().collect();
+    if text(volume, "/spec/persistentVolumeReclaimPolicy") == "Recycle" {
+        let why = "The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic provisioning.";
+        out.push(format!("spec.persistentVolumeReclaimPolicy: {why}"));
+    }
+    for (index, term) in list(volume, "/spec/nodeAffinity/required/nodeSelectorTerms").iter().enumerate() {
+        out.extend(pod::node_term_warnings(term, &format!("{TERMS}[{index}]")));
+    }
+    // Kubernetes tells the end of two more where they are in a pod only.
+    let deprecated =
+        pod::deprecated_sources(at(volume, "/spec")).filter(|(field, _)| !matches!(*field, "flocker" | "quobyte"));
+    out.extend(deprecated.map(|(field, why)| format!("spec.{field}: {why}")));
+    out
 }
 
 /// A phase began when it was written, unless the writer knows better.

@@ -57,6 +57,10 @@ pub static KIND: Kind = Kind {
     validate,
     validate_update,
     validate_status,
+    warnings: |claim, _| {
+        let class = volumes::class_annotation_warning(claim);
+        class.into_iter().chain(spec_warnings(at(claim, "/spec"), "spec")).collect()
+    },
     measure: Some(&usage::MEASURE),
     limited: Some(&limitrange::CLAIMS),
     default_class: Some(&storageclass::DEFAULT),
@@ -136,6 +140,15 @@ pub fn validate_spec(spec: &Value, path: &str, faults: &mut Faults) {
     } else if !old.is_null() && !new.is_null() && !same_source(old, new) {
         faults.invalid(path, member, "must match dataSourceRef");
     }
+}
+
+/// Warnings about the spec of a claim or of a template of claims, at `path`.
+pub fn spec_warnings(spec: &Value, path: &str) -> Vec<String> {
+    let of = |part: &str| {
+        let why = pod::fraction_warning(at(spec, &format!("/resources/{part}/storage")))?;
+        Some(format!("{path}.resources.{part}[storage]: {why}"))
+    };
+    ["requests", "limits"].into_iter().filter_map(of).collect()
 }
 
 fn same_source(old: &Value, new: &Value) -> bool {

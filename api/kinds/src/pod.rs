@@ -41,7 +41,10 @@ pub use resources::{
 };
 pub use tolerations::validate as validate_tolerations;
 pub use usage::{Side, containers as container_resources};
-pub use warnings::{deprecated_node_label, name_of_pods as name_warnings, template as template_warnings};
+pub use warnings::{
+    deprecated_node_label, deprecated_sources, fraction as fraction_warning, name_of_pods as name_warnings,
+    node_term as node_term_warnings, template as template_warnings,
+};
 
 use crate::podsecurity::PodSecurity;
 use crate::tree::{at, flag, list, text};

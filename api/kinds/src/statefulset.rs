@@ -219,11 +219,18 @@ fn validate_status(new: &Value, old: &Value, faults: &mut Faults) {
     workload::validate_collisions(new, old, faults);
 }
 
+/// What does not depend on the template is told with every write, at a path that is misspelled on updates.
 fn warnings(set: &Value, old: Option<&Value>) -> Vec<String> {
-    if old.is_some_and(|old| at(old, "/spec") == at(set, "/spec")) {
-        return Vec::new();
+    let unchanged = old.is_some_and(|old| at(old, "/spec") == at(set, "/spec"));
+    let mut out = match unchanged {
+        true => Vec::new(),
+        false => pod::template_warnings(at(set, "/spec/template"), "spec.template"),
+    };
+    let spec = if old.is_some() { ".Spec" } else { "" };
+    for (index, claim) in list(set, "/spec/volumeClaimTemplates").iter().enumerate() {
+        let path = format!("spec.volumeClaimTemplates[{index}]{spec}");
+        out.extend(persistentvolumeclaim::spec_warnings(at(claim, "/spec"), &path));
     }
-    let mut out = pod::template_warnings(at(set, "/spec/template"), "spec.template");
     if int(set, "/spec/revisionHistoryLimit") < 0 {
         let why = "a negative value retains all historical revisions; a value >= 0 is recommended";
         out.push(format!("spec.revisionHistoryLimit: {why}"));

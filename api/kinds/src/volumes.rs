@@ -78,3 +78,10 @@ pub fn validate_positive(value: &Value, path: &str, faults: &mut Faults) {
         faults.invalid(path, amount.to_string(), "must be greater than zero");
     }
 }
+
+/// Of a claim or a volume that names its class as it was done before there was a field.
+pub fn class_annotation_warning(object: &Value) -> Option<String> {
+    at(object, "/metadata/annotations").get(CLASS_ANNOTATION)?;
+    let why = "deprecated since v1.8; use \"storageClassName\" attribute instead";
+    Some(format!("metadata.annotations[{CLASS_ANNOTATION}]: {why}"))
+}

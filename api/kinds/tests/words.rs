@@ -5,7 +5,11 @@ use kontiki_kinds::{by_gvk, pod};
 use serde_json::{Value, json};
 
 fn warnings(kind: &str, object: &Value, old: Option<&Value>) -> Vec<String> {
-    let group = if kind == "Deployment" { "apps" } else { "" };
+    let group = match kind {
+        "Deployment" | "StatefulSet" => "apps",
+        "EndpointSlice" => "discovery.k8s.io",
+        _ => "",
+    };
     (by_gvk(group, "v1", kind).unwrap().warnings)(object, old)
 }
 
@@ -89,6 +93,93 @@ fn unusual_spellings_in_services_are_warned_about() {
             "spec.externalIPs is deprecated and may no longer be implemented in some clusters",
         ]
     );
+}
+
+#[test]
+fn unusual_spellings_in_slices_are_warned_about() {
+    let slice = |kind: &str, manager: &str, address: &str| {
+        json!({
+            "metadata": {"labels": {"endpointslice.kubernetes.io/managed-by": manager}}, "addressType": kind,
+            "endpoints": [{"addresses": ["2001:db8::1"]}, {"addresses": ["2001:db8::2", address]}],
+        })
+    };
+    let spelled = "endpoints[1].addresses[1]: IPv6 address \"2001:db8:0::3\" should be in RFC 5952 canonical format (\"2001:db8::3\")";
+    let named = slice("FQDN", "me", "a.example.com");
+    let deprecated = "spec.addressType: FQDN endpoints are deprecated";
+    let cases: [(Value, bool, &[&str]); 6] = [
+        (slice("IPv6", "me", "2001:db8:0::3"), true, &[spelled]),
+        (slice("IPv6", "me", "2001:db8:0::3"), false, &[spelled]),
+        (slice("IPv6", "endpointslice-controller.k8s.io", "2001:db8:0::3"), true, &[]),
+        (slice("IPv6", "endpointslicemirroring-controller.k8s.io", "2001:db8:0::3"), true, &[]),
+        (named.clone(), true, &[deprecated]),
+        (named, false, &[]),
+    ];
+    for (slice, new, expected) in cases {
+        assert_eq!(warnings("EndpointSlice", &slice, (!new).then_some(&slice)), expected, "{slice}");
+    }
+}
+
+#[test]
+fn removed_members_of_nodes_are_warned_about() {
+    let node = json!({"spec": {"externalID": "x", "configSource": {}}});
+    assert_eq!(
+        warnings("Node", &node, None),
+        [
+            "spec.configSource: the feature is removed",
+            "spec.externalID: this field is deprecated, and is unused by Kubernetes"
+        ]
+    );
+    assert_eq!(warnings("Node", &json!({"spec": {"externalID": ""}}), None), Vec::<String>::new());
+}
+
+#[test]
+fn storage_of_old_is_warned_about() {
+    let annotations = json!({"volume.beta.kubernetes.io/storage-class": "fast"});
+    let class = "metadata.annotations[volume.beta.kubernetes.io/storage-class]: deprecated since v1.8; use \"storageClassName\" \
+                 attribute instead";
+    let term = json!({"matchExpressions": [{"key": "a"}, {"key": "beta.kubernetes.io/os"}]});
+    let mut volume = json!({"metadata": {"annotations": annotations}, "spec": {
+        "persistentVolumeReclaimPolicy": "Recycle", "nodeAffinity": {"required": {"nodeSelectorTerms": [term]}},
+    }});
+    for source in
+        ["cephfs", "flocker", "glusterfs", "nfs", "photonPersistentDisk", "quobyte", "rbd", "scaleIO", "storageos"]
+    {
+        volume["spec"][source] = json!({});
+    }
+    let expected = [
+        class,
+        "spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use \
+         dynamic provisioning.",
+        "spec.nodeAffinity.required.nodeSelectorTerms[0].matchExpressions[1].key: beta.kubernetes.io/os is deprecated since v1.14; \
+         use \"kubernetes.io/os\" instead",
+        "spec.photonPersistentDisk: deprecated in v1.11, non-functional in v1.16+",
+        "spec.scaleIO: deprecated in v1.16, non-functional in v1.22+",
+        "spec.storageOS: deprecated in v1.22, non-functional in v1.25+",
+        "spec.glusterfs: deprecated in v1.25, non-functional in v1.26+",
+        "spec.cephfs: deprecated in v1.28, non-functional in v1.31+",
+        "spec.rbd: deprecated in v1.28, non-functional in v1.31+",
+    ];
+    assert_eq!(warnings("PersistentVolume", &volume, None), expected);
+    assert_eq!(warnings("PersistentVolume", &volume, Some(&volume)), expected);
+
+    let spec = json!({"resources": {"requests": {"storage": "1500m"}, "limits": {"storage": "2500m"}}});
+    let fractions = |path: &str| {
+        [("requests", "1500m"), ("limits", "2500m")].map(|(part, amount)| {
+            format!("{path}.resources.{part}[storage]: fractional byte value {amount:?} is invalid, must be an integer")
+        })
+    };
+    let claim = json!({"metadata": {"annotations": annotations}, "spec": spec});
+    let told = [&[class.to_owned()], fractions("spec").as_slice()].concat();
+    assert_eq!(warnings("PersistentVolumeClaim", &claim, None), told);
+    let whole = json!({"spec": {"resources": {"requests": {"storage": "1Gi"}}}});
+    assert_eq!(warnings("PersistentVolumeClaim", &whole, None), Vec::<String>::new());
+
+    let set = json!({"spec": {"volumeClaimTemplates": [whole, {"spec": spec}], "revisionHistoryLimit": -1}});
+    let revisions =
+        "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended";
+    let told = |path: &str| [fractions(path).as_slice(), &[revisions.to_owned()]].concat();
+    assert_eq!(warnings("StatefulSet", &set, None), told("spec.volumeClaimTemplates[1]"));
+    assert_eq!(warnings("StatefulSet", &set, Some(&set)), told("spec.volumeClaimTemplates[1].Spec"));
 }
 
 /// `READY STATUS RESTARTS` of a pod with two containers.

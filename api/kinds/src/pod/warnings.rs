@@ -78,6 +78,27 @@ pub fn deprecated_node_label(label: &str) -> Option<&'static str> {
     DEPRECATED_NODE_LABELS.iter().find(|(deprecated, _)| *deprecated == label).map(|(_, why)| *why)
 }
 
+/// Warnings about a term that selects nodes, at `path`.
+pub fn node_term(term: &Value, path: &str) -> Vec<String> {
+    let each = list(term, "/matchExpressions").iter().map(|one| text(one, "/key")).enumerate();
+    let why =
+        |(index, key)| Some(format!("{path}.matchExpressions[{index}].key: {key} is {}", deprecated_node_label(key)?));
+    each.filter_map(why).collect()
+}
+
+/// The sources that something has and should not have any more, as Kubernetes spells their fields, and why.
+pub fn deprecated_sources(holder: &Value) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let has = |kind: &str| !at(holder, &format!("/{kind}")).is_null();
+    let all = DEPRECATED_VOLUMES.into_iter().filter(move |(kind, _)| has(kind));
+    all.map(|(kind, why)| (if kind == "storageos" { "storageOS" } else { kind }, why))
+}
+
+/// There is no part of a byte.
+pub fn fraction(amount: &Value) -> Option<String> {
+    let amount = quantity(amount).filter(|amount| amount.milli_value() % 1000 != 0)?;
+    Some(format!("fractional byte value \"{amount}\" is invalid, must be an integer"))
+}
+
 fn spec(spec: &Value, path: &str) -> Vec<String> {
     let mut out = Vec::new();
     for (label, why) in DEPRECATED_NODE_LABELS {
@@ -92,8 +113,7 @@ fn spec(spec: &Value, path: &str) -> Vec<String> {
         }
     }
     for (index, volume) in list(spec, "/volumes").iter().enumerate() {
-        for (kind, why) in DEPRECATED_VOLUMES.iter().filter(|(kind, _)| volume.get(*kind).is_some()) {
-            let field = if *kind == "storageos" { "storageOS" } else { kind };
+        for (field, why) in deprecated_sources(volume) {
             out.push(format!("{path}.volumes[{index}].{field}: {why}"));
         }
     }
@@ -135,11 +155,9 @@ fn repeated(spec: &Value, path: &str, out: &mut Vec<String>) {
 fn resources(container: &Value, path: &str, out: &mut Vec<String>) {
     for list_name in ["limits", "requests"] {
         for (name, value) in members(container, &format!("/resources/{list_name}")) {
-            let Some(value) = quantity(value) else { continue };
-            if matches!(name.as_str(), "memory" | "ephemeral-storage") && value.milli_value() % 1000 != 0 {
-                out.push(format!(
-                    "{path}.resources.{list_name}[{name}]: fractional byte value \"{value}\" is invalid, must be an integer"
-                ));
+            let bytes = matches!(name.as_str(), "memory" | "ephemeral-storage");
+            if let Some(why) = fraction(value).filter(|_| bytes) {
+                out.push(format!("{path}.resources.{list_name}[{name}]: {why}"));
             }
         }
     }
