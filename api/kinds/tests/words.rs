@@ -45,6 +45,159 @@ fn surprising_pods_are_warned_about() {
     );
 }
 
+/// The same in a bare pod and in a template, where each path and each annotation stands deeper.
+fn check_pods(metadata: Value, spec: Value, expected: &[&str]) {
+    let pod = json!({"metadata": metadata, "spec": spec});
+    let deployment = json!({"metadata": {"name": "web"}, "spec": {"template": pod}});
+    let deeper = |told: &&str| match told.starts_with("spec.") || told.starts_with("metadata.") {
+        true => format!("spec.template.{told}"),
+        false => told.to_string(),
+    };
+    let mut named = pod.clone();
+    named["metadata"]["name"] = json!("web");
+    assert_eq!(warnings("Pod", &named, None), expected, "{pod}");
+    assert_eq!(
+        warnings("Deployment", &deployment, None),
+        expected.iter().map(deeper).collect::<Vec<_>>(),
+        "{deployment}"
+    );
+}
+
+#[test]
+fn annotations_that_fields_replaced_are_warned_about() {
+    const SECCOMP: &str = "seccomp.security.alpha.kubernetes.io/pod";
+    let old = json!({"annotations": {
+        "scheduler.alpha.kubernetes.io/critical-pod": "", "security.alpha.kubernetes.io/sysctls": "",
+        "security.alpha.kubernetes.io/unsafe-sysctls": "", SECCOMP: "unconfined", (format!("container.{SECCOMP}")): "",
+        "container.seccomp.security.alpha.kubernetes.io/c": "unconfined",
+        "container.seccomp.security.alpha.kubernetes.io/other": "unconfined",
+    }});
+    let priority = "metadata.annotations[scheduler.alpha.kubernetes.io/critical-pod]: non-functional in v1.16+; use the \
+                    \"priorityClassName\" field instead";
+    let sysctls = "metadata.annotations[security.alpha.kubernetes.io/sysctls]: non-functional in v1.11+; use the \"sysctls\" field \
+                   instead";
+    let unsafe_sysctls = "metadata.annotations[security.alpha.kubernetes.io/unsafe-sysctls]: non-functional in v1.11+; use the \
+                          \"sysctls\" field instead";
+    let of_pod = "metadata.annotations[seccomp.security.alpha.kubernetes.io/pod]: non-functional in v1.27+; use the \
+                  \"seccompProfile\" field instead";
+    let of_container = "metadata.annotations[container.seccomp.security.alpha.kubernetes.io/c]: non-functional in v1.27+; use the \
+                        \"seccompProfile\" field instead";
+    let plain = json!({"containers": [{"name": "c"}]});
+    check_pods(old.clone(), plain.clone(), &[priority, sysctls, unsafe_sysctls, of_pod, of_container]);
+    let confined = json!({"seccompProfile": {"type": "RuntimeDefault"}});
+    let both = json!({"securityContext": confined, "containers": [{"name": "c", "securityContext": confined}]});
+    check_pods(old, both, &[priority, sysctls, unsafe_sysctls]);
+
+    let armed = |security: Value, spec: Value| {
+        let container = json!({"name": "c", "securityContext": security});
+        let metadata = json!({"annotations": {"container.apparmor.security.beta.kubernetes.io/c": "unconfined"}});
+        let spec = json!({"securityContext": spec, "containers": [container]});
+        json!({"metadata": {"name": "web"}, "spec": {"template": {"metadata": metadata, "spec": spec}}})
+    };
+    let field = json!({"appArmorProfile": {"type": "Unconfined"}});
+    let told = "spec.template.metadata.annotations[container.apparmor.security.beta.kubernetes.io/c]: deprecated since v1.30; use \
+                the \"appArmorProfile\" field instead";
+    let cases: [(Value, &[&str]); 3] = [
+        (armed(json!({}), json!({})), &[told]),
+        (armed(field.clone(), json!({})), &[]),
+        (armed(json!({}), field), &[]),
+    ];
+    for (deployment, expected) in cases {
+        assert_eq!(warnings("Deployment", &deployment, None), expected, "{deployment}");
+    }
+}
+
+#[test]
+fn labels_of_nodes_of_old_and_selectors_of_nothing_are_warned_about() {
+    let term = json!({"matchExpressions": [{"key": "a"}, {"key": "beta.kubernetes.io/arch"}]});
+    let pods = json!({
+        "requiredDuringSchedulingIgnoredDuringExecution": [{"labelSelector": {}}, {}],
+        "preferredDuringSchedulingIgnoredDuringExecution": [{"podAffinityTerm": {"labelSelector": null}}],
+    });
+    let affinity = json!({
+        "nodeAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]},
+            "preferredDuringSchedulingIgnoredDuringExecution": [{"preference": {}}, {"preference": term}],
+        },
+        "podAffinity": pods, "podAntiAffinity": pods,
+    });
+    let spread = json!([{"topologyKey": "failure-domain.beta.kubernetes.io/zone"}]);
+    check_pods(
+        json!({}),
+        json!({"affinity": affinity, "topologySpreadConstraints": spread, "containers": []}),
+        &[
+            "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0].matchExpressions[1].key: \
+             beta.kubernetes.io/arch is deprecated since v1.14; use \"kubernetes.io/arch\" instead",
+            "spec.affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution[1].preference.matchExpressions[1].key: \
+             beta.kubernetes.io/arch is deprecated since v1.14; use \"kubernetes.io/arch\" instead",
+            "spec.topologySpreadConstraints[0].topologyKey: failure-domain.beta.kubernetes.io/zone is deprecated since v1.17; use \
+             \"topology.kubernetes.io/zone\" instead",
+            "spec.topologySpreadConstraints[0].labelSelector: a null labelSelector results in matching no pod",
+            "spec.affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution[1].labelSelector: a null labelSelector results \
+             in matching no pod",
+            "spec.affinity.podAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].podAffinityTerm.labelSelector: a null \
+             labelSelector results in matching no pod",
+            "spec.affinity.podAntiAffinity.requiredDuringSchedulingIgnoredDuringExecution[1].labelSelector: a null labelSelector \
+             results in matching no pod",
+            "spec.affinity.podAntiAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].podAffinityTerm.labelSelector: a null \
+             labelSelector results in matching no pod",
+        ],
+    );
+}
+
+#[test]
+fn odd_amounts_ports_and_addresses_of_pods_are_warned_about() {
+    let port = json!({"containerPort": 80, "protocol": "UDP", "hostIP": "10.0.0.1"});
+    let claim = json!({"spec": {"resources": {"requests": {"storage": "1500m"}}}});
+    let spec = json!({
+        "containers": [{"name": "c", "ports": [port]}],
+        "overhead": {"cpu": "1m", "memory": "1m", "ephemeral-storage": "2m"},
+        "volumes": [{"name": "v", "ephemeral": {"volumeClaimTemplate": claim}}],
+        "dnsConfig": {"nameservers": ["10.0.0.1", "2001:DB8::1"]},
+        "hostAliases": [{"ip": "2001:DB8::2"}],
+    });
+    let expected = [
+        "spec.volumes[0].ephemeral.volumeClaimTemplate.spec.resources.requests[storage]: fractional byte value \"1500m\" is invalid, \
+         must be an integer",
+        "spec.overhead[memory]: fractional byte value \"1m\" is invalid, must be an integer",
+        "spec.overhead[ephemeral-storage]: fractional byte value \"2m\" is invalid, must be an integer",
+        "spec.containers[0].ports[0]: hostIP set without hostPort: {Name: HostPort:0 ContainerPort:80 Protocol:UDP HostIP:10.0.0.1}",
+        "spec.dnsConfig.nameservers[1]: IPv6 address \"2001:DB8::1\" should be in RFC 5952 canonical format (\"2001:db8::1\")",
+        "spec.hostAliases[0].ip: IPv6 address \"2001:DB8::2\" should be in RFC 5952 canonical format (\"2001:db8::2\")",
+    ];
+    check_pods(json!({}), spec, &expected);
+}
+
+#[test]
+fn files_of_volumes_that_overlap_are_warned_about() {
+    let items = |paths: &[&str]| paths.iter().map(|path| json!({"path": path})).collect::<Vec<_>>();
+    let volumes = json!([
+        {"name": "a", "configMap": {"name": "m", "items": items(&["x/y", "b", "x/", "x/y", "bc", ""])}},
+        {"name": "b", "secret": {"secretName": "s", "items": items(&["x", "x!", "x/y"])}},
+        {"name": "c", "downwardAPI": {"items": items(&["x", "x/y/z"])}},
+        {"name": "d", "projected": {"sources": [
+            {"configMap": {"name": "m", "items": items(&["x"])}}, {}, {"secret": {"name": "s", "items": items(&["y"])}},
+            {"serviceAccountToken": {"path": "x/token"}}, {"clusterTrustBundle": {"signerName": "n", "path": "y"}},
+            {"podCertificate": {"keyPath": "k", "certificateChainPath": "k/c"}},
+        ]}},
+    ]);
+    check_pods(
+        json!({}),
+        json!({"volumes": volumes, "containers": []}),
+        &[
+            "volume \"a\" (ConfigMap \"m\"): overlapping paths: \"x\" with \"x/y\"",
+            "volume \"a\" (ConfigMap \"m\"): overlapping paths: \"x/y\" with \"x/y\"",
+            "volume \"a\" (ConfigMap \"m\"): overlapping paths: \"x/y\" with \"x\"",
+            "volume \"b\" (Secret \"s\"): overlapping paths: \"x/y\" with \"x\"",
+            "volume \"c\" (DownwardAPI): overlapping paths: \"x/y/z\" with \"x\"",
+            "volume \"d\" (Projected) has no sources provided",
+            "volume \"d\" (Projected): overlapping paths: \"x/token\" (ServiceAccountToken) with \"x\" (ConfigMap \"m\")",
+            "volume \"d\" (Projected): overlapping paths: \"y\" (ClusterTrustBundle \"n\") with \"y\" (Secret \"s\")",
+            "volume \"d\" (Projected): overlapping paths: \"k\" (PodCertificate key) with \"k/c\" (PodCertificate chain)",
+        ],
+    );
+}
+
 #[test]
 fn ignored_members_of_headless_services_are_warned_about() {
     let spec = json!({"type": "ClusterIP", "clusterIP": "None", "clusterIPs": ["None"], "sessionAffinity": "ClientIP", "externalIPs": ["1.1.1.1"]});

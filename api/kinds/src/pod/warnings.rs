@@ -1,12 +1,18 @@
 //! What is valid in a pod spec and still not what one wants.
 
+mod annotations;
+mod overlaps;
+mod placement;
+
 use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
+use self::annotations::Annotations;
 use super::resources::quantity;
-use crate::names::label;
-use crate::tree::{at, int, list, members, text};
+use crate::names::{ip_warning, label};
+use crate::persistentvolumeclaim;
+use crate::tree::{at, int, list, members, text, texts};
 
 /// Warnings about a new Pod. Updates get none: people rarely write to Pods that exist.
 pub fn pod(pod: &Value, old: Option<&Value>) -> Vec<String> {
@@ -14,7 +20,7 @@ pub fn pod(pod: &Value, old: Option<&Value>) -> Vec<String> {
         return Vec::new();
     }
     let mut out = hostname(pod, "the Pod's hostname");
-    out.extend(spec(at(pod, "/spec"), "spec"));
+    out.extend(spec(pod, "", false));
     out
 }
 
@@ -36,7 +42,7 @@ pub fn name_of_pods(object: &Value) -> Vec<String> {
 
 /// Warnings about a pod template that stands at `path`.
 pub fn template(template: &Value, path: &str) -> Vec<String> {
-    spec(at(template, "/spec"), &format!("{path}.spec"))
+    spec(template, &format!("{path}."), true)
 }
 
 fn hostname(object: &Value, used: &str) -> Vec<String> {
@@ -99,30 +105,29 @@ pub fn fraction(amount: &Value) -> Option<String> {
     Some(format!("fractional byte value \"{amount}\" is invalid, must be an integer"))
 }
 
-fn spec(spec: &Value, path: &str) -> Vec<String> {
-    let mut out = Vec::new();
-    for (label, why) in DEPRECATED_NODE_LABELS {
-        if at(spec, "/nodeSelector").get(label).is_some() {
-            out.push(format!("{path}.nodeSelector[{label}]: {why}"));
-        }
-    }
-    for (index, constraint) in list(spec, "/topologySpreadConstraints").iter().enumerate() {
-        if at(constraint, "/labelSelector").is_null() {
-            let path = format!("{path}.topologySpreadConstraints[{index}].labelSelector");
-            out.push(format!("{path}: a null labelSelector results in matching no pod"));
-        }
-    }
-    for (index, volume) in list(spec, "/volumes").iter().enumerate() {
-        for (field, why) in deprecated_sources(volume) {
-            out.push(format!("{path}.volumes[{index}].{field}: {why}"));
-        }
-    }
-    repeated(spec, path, &mut out);
+/// The warnings about a Pod or a template; what stands before their members is `prefix`.
+fn spec(holder: &Value, prefix: &str, is_template: bool) -> Vec<String> {
+    let (mut out, spec, path) = (Vec::new(), at(holder, "/spec"), format!("{prefix}spec"));
+    let annotations = Annotations::new(holder, prefix);
+    placement::nodes(spec, &path, &mut out);
+    placement::spread(spec, &path, &mut out);
+    annotations.of_nothing_else(&mut out);
+    volumes(spec, &path, &mut out);
+    repeated(spec, &path, &mut out);
+    fractions(at(spec, "/overhead"), &format!("{path}.overhead"), &mut out);
+    annotations.of_pod(spec, &mut out);
     let mut ports = Ports::new();
     for member in ["initContainers", "containers", "ephemeralContainers"] {
         for (index, container) in list(spec, &format!("/{member}")).iter().enumerate() {
             let path = format!("{path}.{member}[{index}]");
-            resources(container, &path, &mut out);
+            annotations.of_container(container, &mut out);
+            if is_template {
+                annotations.of_unconfined(spec, container, &mut out);
+            }
+            for part in ["limits", "requests"] {
+                let resources = at(container, &format!("/resources/{part}"));
+                fractions(resources, &format!("{path}.resources.{part}"), &mut out);
+            }
             environment(container, &path, &mut out);
             container_ports(container, &path, &mut ports, &mut out);
         }
@@ -131,7 +136,36 @@ fn spec(spec: &Value, path: &str) -> Vec<String> {
         let why = "must be >= 0; negative values are invalid and will be treated as 1";
         out.push(format!("{path}.terminationGracePeriodSeconds: {why}"));
     }
+    placement::pods(spec, &path, &mut out);
+    addresses(spec, &path, &mut out);
     out
+}
+
+fn volumes(spec: &Value, path: &str, out: &mut Vec<String>) {
+    for (index, volume) in list(spec, "/volumes").iter().enumerate() {
+        let path = format!("{path}.volumes[{index}]");
+        out.extend(deprecated_sources(volume).map(|(field, why)| format!("{path}.{field}: {why}")));
+        let claim = at(volume, "/ephemeral/volumeClaimTemplate/spec");
+        let path = format!("{path}.ephemeral.volumeClaimTemplate.spec");
+        out.extend(persistentvolumeclaim::spec_warnings(claim, &path));
+    }
+    list(spec, "/volumes").iter().for_each(|volume| overlaps::volume(volume, out));
+}
+
+/// Amounts of memory and storage that are not whole.
+fn fractions(resources: &Value, path: &str, out: &mut Vec<String>) {
+    let bytes = members(resources, "").filter(|(name, _)| matches!(name.as_str(), "memory" | "ephemeral-storage"));
+    out.extend(bytes.filter_map(|(name, amount)| Some(format!("{path}[{name}]: {}", fraction(amount)?))));
+}
+
+/// Addresses in an unusual spelling.
+fn addresses(spec: &Value, path: &str, out: &mut Vec<String>) {
+    for (index, address) in texts(spec, "/dnsConfig/nameservers").enumerate() {
+        out.extend(ip_warning(address).map(|why| format!("{path}.dnsConfig.nameservers[{index}]: {why}")));
+    }
+    for (index, alias) in list(spec, "/hostAliases").iter().enumerate() {
+        out.extend(ip_warning(text(alias, "/ip")).map(|why| format!("{path}.hostAliases[{index}].ip: {why}")));
+    }
 }
 
 /// Lists keyed by a member, in which a second element hides the first.
@@ -148,17 +182,6 @@ fn repeated(spec: &Value, path: &str, out: &mut Vec<String>) {
     for (index, secret) in list(spec, "/imagePullSecrets").iter().enumerate() {
         if text(secret, "/name").is_empty() {
             out.push(format!("{path}.imagePullSecrets[{index}].name: invalid empty name \"\""));
-        }
-    }
-}
-
-fn resources(container: &Value, path: &str, out: &mut Vec<String>) {
-    for list_name in ["limits", "requests"] {
-        for (name, value) in members(container, &format!("/resources/{list_name}")) {
-            let bytes = matches!(name.as_str(), "memory" | "ephemeral-storage");
-            if let Some(why) = fraction(value).filter(|_| bytes) {
-                out.push(format!("{path}.resources.{list_name}[{name}]: {why}"));
-            }
         }
     }
 }
@@ -193,13 +216,21 @@ type Ports<'a> = HashMap<(i64, &'a str), Vec<Port<'a>>>;
 
 /// The containers of a pod share one set of ports.
 fn container_ports<'a>(container: &'a Value, path: &str, ports: &mut Ports<'a>, out: &mut Vec<String>) {
-    for (index, port) in list(container, "/ports").iter().enumerate() {
-        let alike = ports.entry((int(port, "/containerPort"), text(port, "/protocol"))).or_default();
+    for (index, given) in list(container, "/ports").iter().enumerate() {
+        let alike = ports.entry((int(given, "/containerPort"), text(given, "/protocol"))).or_default();
         let port = Port {
-            host_ip: text(port, "/hostIP"),
-            host_port: int(port, "/hostPort"),
+            host_ip: text(given, "/hostIP"),
+            host_port: int(given, "/hostPort"),
             path: format!("{path}.ports[{index}]"),
         };
+        if !port.host_ip.is_empty() && port.host_port == 0 {
+            let (name, protocol) = (text(given, "/name"), text(given, "/protocol"));
+            let (number, address) = (int(given, "/containerPort"), port.host_ip);
+            out.push(format!(
+                "{}: hostIP set without hostPort: {{Name:{name} HostPort:0 ContainerPort:{number} Protocol:{protocol} HostIP:{address}}}",
+                port.path
+            ));
+        }
         for other in alike.iter().take(OVERLAPS_TOLD_MAX) {
             let how = if port.host_ip == other.host_ip && port.host_port == other.host_port {
                 "duplicate"
