@@ -1,5 +1,7 @@
 //! Secret.
 
+mod pair;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use kontiki_model::Faults;
@@ -36,6 +38,11 @@ pub static KIND: Kind = Kind {
     },
     validate,
     validate_update,
+    warnings: |secret, _| {
+        let decoded = |key| STANDARD.decode(value(secret, key).as_str().unwrap_or_default()).unwrap_or_default();
+        let pair = (text(secret, "/type") == "kubernetes.io/tls").then(|| (decoded("tls.crt"), decoded("tls.key")));
+        pair.and_then(|(certificate, key)| pair::fault(&certificate, &key)).into_iter().collect()
+    },
     retention: Retention::Sensitive,
     measure: Some(&Measure { alias: Some("secrets"), ..Measure::COUNT }),
     ..Kind::BASE

@@ -222,6 +222,63 @@ fn accounts_that_enforce_mountable_secrets_are_warned_about_once() {
 }
 
 #[test]
+fn certificates_with_another_key_are_warned_about() {
+    let pairs: Value = serde_json::from_str(include_str!("fixtures/pairs.json")).unwrap();
+    let pem = |names: &str| names.split('+').filter_map(|name| pairs[name].as_str()).collect::<String>();
+    let other_key = "tls: private key does not match public key";
+    let other_type = "tls: private key type does not match public key type";
+    let cases: &[(&str, &str, &[&str])] = &[
+        ("ec.crt", "ec.key", &[]),
+        ("ec.crt", "ec-pkcs8.key", &[]),
+        ("ec.crt", "ec-other.key", &[other_key]),
+        ("ec.crt", "rsa.key", &[other_type]),
+        ("ec.crt", "ed25519.key", &[other_type]),
+        ("rsa.crt", "rsa.key", &[]),
+        ("rsa.crt", "rsa-pkcs8.key", &[]),
+        ("rsa.crt", "rsa-other.key", &[other_key]),
+        ("rsa.crt", "ec-pkcs8.key", &[other_type]),
+        // A certificate may have its chain behind it, and a key what it was made from before it.
+        ("ec.crt+rsa.crt", "rsa.crt+ec.key", &[]),
+        ("none", "ec.key", &["tls: failed to find any PEM data in certificate input"]),
+        (
+            "ec.key",
+            "ec.key",
+            &[
+                "tls: failed to find certificate PEM data in certificate input, but did find a private key; PEM inputs may have been \
+               switched",
+            ],
+        ),
+        (
+            "ec.key+rsa.key",
+            "ec.key",
+            &[
+                "tls: failed to find \"CERTIFICATE\" PEM block in certificate input after skipping PEM blocks of the following types: \
+               [EC PRIVATE KEY RSA PRIVATE KEY]",
+            ],
+        ),
+        ("ec.crt", "none", &["tls: failed to find any PEM data in key input"]),
+        ("ec.crt", "ec.crt", &["tls: found a certificate rather than a key in the PEM for the private key"]),
+        (
+            "ec.crt",
+            "ec.crt+rsa.crt",
+            &[
+                "tls: failed to find PEM block with type ending in \"PRIVATE KEY\" in key input after skipping PEM blocks of the \
+               following types: [CERTIFICATE CERTIFICATE]",
+            ],
+        ),
+    ];
+    for (certificate, key, expected) in cases {
+        let mut secret =
+            json!({"type": "kubernetes.io/tls", "stringData": {"tls.crt": pem(certificate), "tls.key": pem(key)}});
+        (by_gvk("", "v1", "Secret").unwrap().default)(&mut secret);
+        assert_eq!(warnings("Secret", &secret, None), *expected, "{certificate} {key}");
+        assert_eq!(warnings("Secret", &secret, Some(&secret)), *expected, "{certificate} {key}");
+        secret["type"] = json!("Opaque");
+        assert_eq!(warnings("Secret", &secret, None), Vec::<String>::new());
+    }
+}
+
+#[test]
 fn unusual_spellings_in_services_are_warned_about() {
     let object = json!({
         "metadata": {"annotations": {"service.kubernetes.io/topology-aware-hints": "auto"}},
