@@ -85,6 +85,7 @@ pub static KIND: Kind = Kind {
     disabled: &[Disabled::new("DRANodeAllocatableResources", &[&["status", "nodeAllocatableResourceClaimStatuses"]])],
     prepare_create: |pod| {
         label_keys::merge(pod);
+        annotations::confine(pod);
         let class = qos_class(pod).name();
         pod["status"] = json!({"phase": "Pending", "qosClass": class});
         if !list(pod, "/spec/schedulingGates").is_empty() {

@@ -108,6 +108,34 @@ fn annotations_that_fields_replaced_are_warned_about() {
 }
 
 #[test]
+fn pods_are_told_of_the_annotations_that_confine_them() {
+    let pod = |annotation: &str, of_pod: Value, own: Value| {
+        let annotations = json!({"container.apparmor.security.beta.kubernetes.io/c": annotation});
+        let container = json!({"name": "c", "securityContext": {"appArmorProfile": own}});
+        json!({
+            "metadata": {"name": "web", "annotations": annotations},
+            "spec": {"containers": [container], "securityContext": {"appArmorProfile": of_pod}},
+        })
+    };
+    let told: &[&str] = &[
+        "metadata.annotations[container.apparmor.security.beta.kubernetes.io/c]: deprecated since v1.30; use the \"appArmorProfile\" \
+         field instead",
+    ];
+    let (none, default) = (json!({"type": "Unconfined"}), json!({"type": "RuntimeDefault"}));
+    let cases = [
+        (pod("unconfined", json!(null), none.clone()), told),
+        (pod("unconfined", default.clone(), none.clone()), told),
+        (pod("unconfined", none.clone(), json!(null)), &[]),
+        (pod("unconfined", json!(null), default), &[]),
+        (pod("", json!(null), json!(null)), told),
+        (pod("", json!(null), none), &[]),
+    ];
+    for (pod, expected) in cases {
+        assert_eq!(warnings("Pod", &pod, None), expected, "{pod}");
+    }
+}
+
+#[test]
 fn labels_of_nodes_of_old_and_selectors_of_nothing_are_warned_about() {
     let term = json!({"matchExpressions": [{"key": "a"}, {"key": "beta.kubernetes.io/arch"}]});
     let pods = json!({

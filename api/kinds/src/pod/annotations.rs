@@ -4,9 +4,10 @@ use std::cell::LazyCell;
 use std::collections::HashSet;
 
 use kontiki_model::Faults;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::tree::{at, list, members, text};
+use super::security;
+use crate::tree::{at, list, list_mut, members, missing, object, text};
 use crate::volumes::paths::relative;
 
 pub const MIRROR: &str = "kubernetes.io/config.mirror";
@@ -43,6 +44,65 @@ pub fn validate(object: &Value, path: &str, faults: &mut Faults) {
             }
         }
     }
+}
+
+/// Whoever runs a new pod reads fields alone, so profiles that annotations ask for become fields.
+pub fn confine(pod: &mut Value) {
+    let asked = members(pod, "/metadata/annotations").any(|(key, _)| key.starts_with(APP_ARMOR_OF_CONTAINER));
+    if !asked || !is_confinable(pod) {
+        return;
+    }
+    let annotations = at(pod, "/metadata/annotations").clone();
+    let of_pod = at(pod, "/spec/securityContext/appArmorProfile").clone();
+    for containers in CONTAINERS {
+        for container in list_mut(pod, containers) {
+            let profile = annotated(&annotations, text(container, "/name")).and_then(app_armor_profile);
+            let unsaid = missing(container, "/securityContext/appArmorProfile");
+            if let Some(profile) = profile.filter(|profile| unsaid && *profile != of_pod) {
+                object(container, "securityContext")["appArmorProfile"] = profile;
+            }
+        }
+    }
+}
+
+/// The containers whose profile an annotation has set, or would have set if it said one.
+pub fn confined(pod: &Value) -> Vec<&str> {
+    let (annotations, of_pod) = (at(pod, "/metadata/annotations"), at(pod, "/spec/securityContext/appArmorProfile"));
+    let mut out = Vec::new();
+    for container in CONTAINERS.into_iter().flat_map(|containers| list(pod, containers)).filter(|_| is_confinable(pod))
+    {
+        let (name, own) = (text(container, "/name"), at(container, "/securityContext/appArmorProfile"));
+        let Some(annotation) = annotated(annotations, name) else { continue };
+        let applies = match app_armor_profile(annotation) {
+            Some(profile) => profile == *own && profile != *of_pod,
+            None => own.is_null(),
+        };
+        if applies {
+            out.push(name);
+        }
+    }
+    out
+}
+
+fn is_confinable(pod: &Value) -> bool {
+    text(pod, "/spec/os/name") != "windows"
+}
+
+fn annotated<'a>(annotations: &'a Value, container: &str) -> Option<&'a str> {
+    annotations.get(format!("{APP_ARMOR_OF_CONTAINER}{container}"))?.as_str()
+}
+
+/// The field that says what an annotation does, if that is valid.
+fn app_armor_profile(annotation: &str) -> Option<Value> {
+    let profile = match (annotation, annotation.strip_prefix("localhost/")) {
+        ("unconfined", _) => json!({"type": "Unconfined"}),
+        ("runtime/default", _) => json!({"type": "RuntimeDefault"}),
+        (_, Some(name)) => json!({"type": "Localhost", "localhostProfile": name}),
+        (_, None) => return None,
+    };
+    let mut faults = Faults::default();
+    security::app_armor(&profile, "", &mut faults);
+    faults.is_empty().then_some(profile)
 }
 
 /// What is only said when a pod is made.

@@ -120,7 +120,7 @@ fn seccomp(profile: &Value, path: &str, faults: &mut Faults) {
     }
 }
 
-fn app_armor(profile: &Value, path: &str, faults: &mut Faults) {
+pub fn app_armor(profile: &Value, path: &str, faults: &mut Faults) {
     const REQUIRED: &str = "must be set when AppArmor type is Localhost";
     if profile.is_null() {
         return;

@@ -20,6 +20,7 @@ pub fn pod(pod: &Value, old: Option<&Value>) -> Vec<String> {
         return Vec::new();
     }
     let mut out = hostname(pod, "the Pod's hostname");
+    Annotations::new(pod, "").of_confined(pod, &mut out);
     out.extend(spec(pod, "", false));
     out
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{check_creates, check_updates, container, create, pod};
+use super::{check_creates, check_updates, container, create, pod, stored};
 
 fn confined(context: Value) -> Value {
     container(json!({"securityContext": context}))
@@ -239,4 +239,31 @@ fn annotations_of_pods_are_checked() {
             ),
         ],
     );
+}
+
+#[test]
+fn profiles_that_annotations_ask_for_become_fields() {
+    const ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
+    let armed = |annotation: &str, spec: Value| {
+        let mut object = pod(spec);
+        object["metadata"]["annotations"] = json!({ (format!("{ARMOR}c")): annotation });
+        stored(object)["spec"]["containers"][0]["securityContext"]["appArmorProfile"].take()
+    };
+    let of_pod = |kind: &str| json!({"securityContext": {"appArmorProfile": {"type": kind}}});
+    let own = json!({"containers": [{"name": "c", "image": "i:1", "securityContext": {"appArmorProfile": {"type": "Unconfined"}}}]});
+    let cases = [
+        ("unconfined", json!({}), json!({"type": "Unconfined"})),
+        ("runtime/default", json!({}), json!({"type": "RuntimeDefault"})),
+        ("localhost/p", json!({}), json!({"type": "Localhost", "localhostProfile": "p"})),
+        ("localhost/ p", json!({}), json!(null)),
+        ("localhost/", json!({}), json!(null)),
+        ("", json!({}), json!(null)),
+        ("unconfined", of_pod("Unconfined"), json!(null)),
+        ("unconfined", of_pod("RuntimeDefault"), json!({"type": "Unconfined"})),
+        ("runtime/default", own, json!({"type": "Unconfined"})),
+        ("unconfined", json!({"os": {"name": "windows"}}), json!(null)),
+    ];
+    for (annotation, spec, expected) in cases {
+        assert_eq!(armed(annotation, spec.clone()), expected, "{annotation} {spec}");
+    }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::pod::annotations::{APP_ARMOR_OF_CONTAINER, SECCOMP_OF_CONTAINER, SECCOMP_OF_POD};
+use crate::pod::annotations::{APP_ARMOR_OF_CONTAINER, SECCOMP_OF_CONTAINER, SECCOMP_OF_POD, confined};
 use crate::tree::{at, missing, text};
 
 const DEPRECATED: [(&str, &str); 3] = [
@@ -43,7 +43,14 @@ impl<'a> Annotations<'a> {
         }
     }
 
-    /// Of a container that no field of the pod or its own confines.
+    /// Of containers of a Pod whose profile an annotation sets.
+    pub fn of_confined(&self, pod: &Value, out: &mut Vec<String>) {
+        for container in confined(pod) {
+            self.tell(&format!("{APP_ARMOR_OF_CONTAINER}{container}"), APP_ARMOR, out);
+        }
+    }
+
+    /// Of a container of a template that no field of the pod or its own confines.
     pub fn of_unconfined(&self, spec: &Value, container: &Value, out: &mut Vec<String>) {
         if [spec, container].iter().all(|one| missing(one, "/securityContext/appArmorProfile")) {
             self.tell(&format!("{APP_ARMOR_OF_CONTAINER}{}", text(container, "/name")), APP_ARMOR, out);
