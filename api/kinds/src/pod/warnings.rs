@@ -95,7 +95,7 @@ pub fn node_term(term: &Value, path: &str) -> Vec<String> {
 
 /// The sources that something has and should not have any more, as Kubernetes spells their fields, and why.
 pub fn deprecated_sources(holder: &Value) -> impl Iterator<Item = (&'static str, &'static str)> {
-    let has = |kind: &str| !at(holder, &format!("/{kind}")).is_null();
+    let has = |kind: &str| holder.get(kind).is_some_and(|source| !source.is_null());
     let all = DEPRECATED_VOLUMES.into_iter().filter(move |(kind, _)| has(kind));
     all.map(|(kind, why)| (if kind == "storageos" { "storageOS" } else { kind }, why))
 }

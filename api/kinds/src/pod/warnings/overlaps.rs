@@ -22,15 +22,20 @@ impl File {
     }
 }
 
+/// What holds files by name, and how it is called.
+type Holder = (&'static str, fn(&Value) -> String);
+
+const DOWNWARD: Holder = ("/downwardAPI", |_| "DownwardAPI".to_owned());
+const CONFIG_MAP: Holder = ("/configMap", |source| format!("ConfigMap {:?}", text(source, "/name")));
+
 pub fn volume(volume: &Value, out: &mut Vec<String>) {
+    const SECRET: Holder = ("/secret", |source| format!("Secret {:?}", text(source, "/secretName")));
     let name = text(volume, "/name");
-    let made_of = [
-        ("configMap", format!("ConfigMap {:?}", text(volume, "/configMap/name"))),
-        ("secret", format!("Secret {:?}", text(volume, "/secret/secretName"))),
-        ("downwardAPI", "DownwardAPI".to_owned()),
-    ];
-    for (kind, source) in made_of {
-        tell(&items(at(volume, &format!("/{kind}")), None), name, &source, out);
+    for (pointer, told) in [CONFIG_MAP, SECRET, DOWNWARD] {
+        let source = at(volume, pointer);
+        if list(source, "/items").len() > 1 {
+            tell(&items(source, None), name, &told(source), out);
+        }
     }
     let sources = list(volume, "/projected/sources");
     for _ in sources.iter().filter(|source| source.as_object().is_none_or(|kinds| kinds.values().all(Value::is_null))) {
@@ -49,19 +54,16 @@ fn file(path: &str, source: Option<String>) -> File {
 }
 
 fn projected(source: &Value) -> Vec<File> {
-    let named = |kind: &str| at(source, &format!("/{kind}"));
-    for (kind, told) in [
-        ("configMap", format!("ConfigMap {:?}", text(named("configMap"), "/name"))),
-        ("secret", format!("Secret {:?}", text(named("secret"), "/name"))),
-        ("downwardAPI", "DownwardAPI".to_owned()),
-    ] {
-        let files = items(named(kind), Some(&told));
-        if !files.is_empty() {
-            return files;
+    const SECRET: Holder = ("/secret", |source| format!("Secret {:?}", text(source, "/name")));
+    for (pointer, told) in [CONFIG_MAP, SECRET, DOWNWARD] {
+        let holder = at(source, pointer);
+        if !list(holder, "/items").is_empty() {
+            return items(holder, Some(&told(holder)));
         }
     }
-    let bundle = [text(named("clusterTrustBundle"), "/name"), text(named("clusterTrustBundle"), "/signerName")];
-    let bundle = bundle.into_iter().find(|name| !name.is_empty()).unwrap_or_default();
+    let bundle = ["/clusterTrustBundle/name", "/clusterTrustBundle/signerName"];
+    let bundle =
+        bundle.into_iter().map(|pointer| text(source, pointer)).find(|name| !name.is_empty()).unwrap_or_default();
     let single = [
         ("/serviceAccountToken/path", "ServiceAccountToken".to_owned()),
         ("/clusterTrustBundle/path", format!("ClusterTrustBundle {bundle:?}")),
