@@ -76,6 +76,14 @@ impl Caller {
         }
     }
 
+    /// Held for as long as anything goes on that came over the connection, also when it has become a tunnel.
+    fn place(&self) -> Option<Arc<Place>> {
+        match self {
+            Caller::Connection { place, .. } => place.clone(),
+            Caller::InProcess(_) => None,
+        }
+    }
+
     /// The client has proved to be this one.
     fn proved(&self, identity: &Identity) {
         if let Caller::Connection { certificate, place: Some(place), .. } = self
@@ -165,8 +173,8 @@ impl Handler {
         let encoding = encoding.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
         let mut response = content::compress(encoding, response).await;
         let size = content::size_in_memory(&response).and_then(|size| usize::try_from(size).ok());
-        if let Some((size, seat)) = size.zip(noted.seat) {
-            response.extensions_mut().insert(Arc::new(self.core.fairness.unsent.send(size, seat)));
+        if let Some(size) = size {
+            response.extensions_mut().insert(Arc::new(self.core.fairness.unsent.send(size, noted.seat)));
         }
         finish(&mut response, &request_id, noted.flow.as_deref());
         let took = Some(started.elapsed()).filter(|_| !long);
@@ -244,7 +252,7 @@ impl Handler {
             let gauge = self.core.metrics.long_request(&labels);
             let mut response = work.await?;
             let tunnel = Tunnel::take(&mut response);
-            return Ok(self.prolong(response, tunnel, (permit, gauge), noted));
+            return Ok(self.prolong(response, tunnel, (permit, gauge, incoming.caller.place()), noted));
         }
         let _gauge = self.core.metrics.short_request(writes);
         let outcome = tokio::time::timeout(allowed.saturating_sub(started.elapsed()), work).await;
@@ -252,7 +260,7 @@ impl Handler {
             .unwrap_or_else(|_| Err(failure::timeout("request did not complete within the allotted timeout")))?;
         // What nobody took for long becomes so by a switch of protocols.
         let Some(tunnel) = Tunnel::take(&mut response) else { return Ok(response) };
-        let held = (self.admit(true)?, self.core.metrics.long_request(&labels));
+        let held = (self.admit(true)?, self.core.metrics.long_request(&labels), incoming.caller.place());
         Ok(self.prolong(response, Some(tunnel), held, noted))
     }
 

@@ -21,16 +21,18 @@ pub const CERTIFIED_CONNECTIONS_MAX: usize = 19_000;
 pub const KNOWN_CONNECTIONS_OF_USER_MAX: usize = 5_000;
 /// Connections beyond that which are being closed; when there are more, nobody is let in.
 pub const CLOSING_CONNECTIONS_MAX: usize = 1_000;
-/// A connection without a request, and without an answer under way, is closed after this time; Kubernetes' figure.
+/// A connection without a request, and without an answer under way, is closed after this time; Kubernetes' figure. One of HTTP/1.1
+/// is before, when no head comes.
 pub const IDLE_TIME_MAX: Duration = Duration::from_secs(90);
-/// An answer is given up, with its connection, when its client takes nothing of it for so long.
+/// An answer is given up, with its connection, when its client takes nothing of it for so long, and as much as all answers on the
+/// connection need at this rate; but no longer than a stalled watch.
 pub const UNTAKEN_TIME_MAX: Duration = Duration::from_secs(60);
-/// One that has no seat, and any when memory is full of them, must be taken within this time and as much as its size needs at this
-/// rate.
+pub const TAKING_BYTES_PER_S: usize = 128 * 1024;
+/// When memory is full of answers, that is what each has to be taken whole, with this instead.
 pub const TAKING_TIME_MIN: Duration = Duration::from_secs(10);
-pub const TAKING_BYTES_PER_S: usize = 256 * 1024;
-/// How often a connection with such answers is looked at.
+/// How often a connection with such answers is looked at, and one with streams.
 pub const UNTAKEN_LOOK_INTERVAL: Duration = Duration::from_secs(5);
+pub const STREAMS_LOOK_INTERVAL: Duration = Duration::from_secs(60);
 /// A larger answer is sent in pieces of this size, so that it is seen to be taken.
 pub const PIECE_BYTES: usize = 64 * 1024;
 /// A connection whose certificate comes to have less than this left takes no further request: its client may have a newer one.
@@ -63,8 +65,8 @@ pub const STREAMS_OF_STRANGERS_MAX: u32 = 100;
 /// A connection is probed after this much silence: one of HTTP/2 by a ping, and closed when that goes unanswered for as long again; any
 /// by TCP.
 pub const KEEP_ALIVE_TIME: Duration = Duration::from_secs(30);
-/// A watch over HTTP/1.1, or a WebSocket, whose client takes nothing ends after this time; so does any connection whose client's
-/// machine takes nothing, tunnels excepted.
+/// A stream whose client takes nothing ends after this time; so does any connection whose client's machine takes nothing, tunnels
+/// excepted.
 pub const STALLED_TIME_MAX: Duration = Duration::from_secs(300);
 /// What such a watch writes in one piece, about.
 pub const ENDLESS_WRITE_BYTES: usize = 32 * 1024;

@@ -541,7 +541,7 @@ fn events_come_once_and_in_order_from_wherever_one_stopped() {
         }
         assert_eq!(admin.get(&format!("{OWN}/events?resource=events.example.com")).await.status, 400);
         assert_eq!(admin.get(&format!("{OWN}/events?timeoutSeconds=soon")).await.status, 400);
-        let ended = admin.get(&format!("{OWN}/events?from={start}&resource=nodes&timeoutSeconds=1")).await.text();
+        let ended = admin.get(&format!("{OWN}/events?from={start}&resource=nodes&timeoutSeconds=3")).await.text();
         let types: Vec<Value> =
             ended.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["type"].take()).collect();
         assert_eq!((types.first(), types.last()), (Some(&json!("Begin")), Some(&json!("Progress"))), "{ended}");

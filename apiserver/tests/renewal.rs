@@ -112,7 +112,7 @@ async fn a_connection_takes_one_more_request_once_its_certificate_is_about_to_en
         let told = poor.get(PATH).await;
         assert_eq!((told.status.as_u16(), told.headers.get(header::CONNECTION)), (200, None), "it has no newer one");
     }
-    let ending = client_certificate(&server, CERTIFICATE_TIME_MIN + Duration::from_secs(3));
+    let ending = client_certificate(&server, CERTIFICATE_TIME_MIN + Duration::from_secs(8));
     let mut client = server.client(Some(&ending)).await;
     let stream = server.connect(Some(&ending), "h2").await;
     let (mut sender, connection) = conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();

@@ -44,16 +44,10 @@ impl Seat {
 }
 
 impl Unsent {
-    pub fn send(&self, size: usize, seat: Arc<Seat>) -> Departing {
-        let mut departing = self.count(size);
-        departing.seat = Mutex::new(Some(seat).filter(|_| self.is_much()));
-        departing
-    }
-
-    pub fn count(&self, size: usize) -> Departing {
+    pub fn send(&self, size: usize, seat: Option<Arc<Seat>>) -> Departing {
         let bytes = size + ANSWER_OVERHEAD_BYTES;
         self.0.fetch_add(bytes, Ordering::Relaxed);
-        Departing { bytes, unsent: self.clone(), seat: Mutex::default() }
+        Departing { bytes, unsent: self.clone(), seat: Mutex::new(seat.filter(|_| self.is_much())) }
     }
 
     pub fn is_much(&self) -> bool {

@@ -232,12 +232,17 @@ impl Stream {
             return Some(line);
         }
         while !self.ended {
-            let item = tokio::select! {
-                biased;
-                item = self.watch.next() => item,
-                () = sleep_until(self.progress_due.min(self.ends)) => Ok(WatchItem::Progress(self.watch.progress())),
+            // Also when there is always something, and nothing of it is selected.
+            let due = self.progress_due.min(self.ends);
+            let progress = |watch: &mut Watch| Ok(WatchItem::Progress(watch.progress()));
+            let item = match due <= Instant::now() {
+                true => progress(&mut self.watch),
+                false => tokio::select! {
+                    item = self.watch.next() => item,
+                    () = sleep_until(due) => progress(&mut self.watch),
+                },
             };
-            self.ended = Instant::now() >= self.ends;
+            self.ended = matches!(item, Ok(WatchItem::Progress(_))) && self.ends <= Instant::now();
             let line = match item {
                 Ok(WatchItem::Event(event)) => match self.tell(&event) {
                     Ok(line) => line,

@@ -269,8 +269,7 @@ impl Connections {
         let core = self.handler.core().clone();
         service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(peer.clone());
-            // A client that has a newer certificate shows that on its next connection.
-            let is_last = peer.lasting && peer.certificate.as_ref().is_some_and(|certificate| certificate.ends_soon());
+            let is_last = peer.is_outlived();
             if is_last {
                 peer.place.conversation.end(Ending::InOrder);
             }
@@ -284,6 +283,15 @@ impl Connections {
 /// Until the connection has to end at once. Where it is to end in order, its answers say that they are the last.
 async fn cut_off(conversation: &Conversation) {
     while conversation.over().await != Ending::AtOnce {}
+}
+
+impl Peer {
+    /// Whether the certificate has ended, or will soon and would not when the connection was made: a client that has a newer one
+    /// shows that on its next connection.
+    fn is_outlived(&self) -> bool {
+        let Some(certificate) = &self.certificate else { return false };
+        self.lasting && certificate.ends_soon() || certificate.identity_at(Utc::now()).is_none()
+    }
 }
 
 fn expect_reading(stream: &TcpStream, expected: bool) {

@@ -1,12 +1,15 @@
 //! What goes on over one connection, and how long it may: while nobody asks anything, and while answers lie here because the client
 //! does not take them.
 //!
-//! Ten thousand of these are idle watches. They have no timer: the connection's task looks again when something is told.
+//! Ten thousand of these are idle watches: a look at them is rare, and what a stream notes at each event is one number.
 
 use std::{
     collections::BTreeMap,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -19,8 +22,8 @@ use tokio::{sync::Notify, time::Instant};
 use crate::{
     fairness::{Departing, Unsent},
     limits::{
-        IDLE_TIME_MAX, PIECE_BYTES, SHUTDOWN_TIME_MAX, TAKING_BYTES_PER_S, TAKING_TIME_MIN, UNTAKEN_LOOK_INTERVAL,
-        UNTAKEN_TIME_MAX,
+        IDLE_TIME_MAX, PIECE_BYTES, STALLED_TIME_MAX, STREAMS_LOOK_INTERVAL, TAKING_BYTES_PER_S, TAKING_TIME_MIN,
+        UNTAKEN_LOOK_INTERVAL, UNTAKEN_TIME_MAX,
     },
     request::BodyError,
 };
@@ -35,6 +38,7 @@ pub enum Ending {
 }
 
 pub struct Conversation {
+    began: Instant,
     state: Mutex<State>,
     turned: Notify,
     /// Of all connections together.
@@ -47,13 +51,20 @@ struct State {
     idle_since: Instant,
     /// Answers in memory, by number.
     untaken: BTreeMap<u64, Untaken>,
-    answers: u64,
+    /// Streams, by number.
+    streams: BTreeMap<u64, Offered>,
+    numbers: u64,
     /// When the connection's task looks again; `None`: when it is told to.
     looks_at: Option<Instant>,
     told: Option<Ending>,
     /// Since when it ends in order.
     leaving: Option<Instant>,
+    /// Since when memory is seen to be full of answers.
+    pressed: Option<Instant>,
 }
+
+/// When a stream offered what its client has not taken yet, in milliseconds since the connection began; zero: it has offered nothing.
+type Offered = Arc<AtomicU64>;
 
 /// An answer that is not taken yet.
 struct Untaken {
@@ -61,7 +72,6 @@ struct Untaken {
     since: Instant,
     /// When its client last took a piece of it.
     moved: Instant,
-    /// Absent for what was refused before it had a seat.
     departing: Option<Arc<Departing>>,
 }
 
@@ -83,6 +93,13 @@ struct Answer {
     exchange: Exchange,
 }
 
+/// An answer that comes bit by bit, and may have no end.
+pub struct Streaming {
+    number: u64,
+    offered: Offered,
+    exchange: Exchange,
+}
+
 /// A large answer, piece by piece.
 pub struct Pieces {
     left: Bytes,
@@ -97,12 +114,14 @@ impl Conversation {
             open: 0,
             idle_since: now,
             untaken: BTreeMap::new(),
-            answers: 0,
+            streams: BTreeMap::new(),
+            numbers: 0,
             looks_at: Some(now),
             told: None,
             leaving: None,
+            pressed: None,
         };
-        Arc::new(Conversation { state: Mutex::new(state), turned: Notify::new(), unsent })
+        Arc::new(Conversation { began: now, state: Mutex::new(state), turned: Notify::new(), unsent })
     }
 
     /// Asks the connection to end.
@@ -118,13 +137,24 @@ impl Conversation {
     /// Until the connection has to end. It is asked once to end in order, after that only at once.
     pub async fn over(&self) -> Ending {
         loop {
-            let look = self.lock().look(Instant::now(), self.unsent.is_much());
+            let look = self.look(Instant::now());
             match look {
                 Look::End(ending) => return ending,
                 Look::AgainAt(due) => _ = tokio::time::timeout_at(due, self.turned.notified()).boxed().await,
                 Look::WhenTold => self.turned.notified().await,
             }
         }
+    }
+
+    fn look(&self, now: Instant) -> Look {
+        let mut state = self.lock();
+        state.pressed = self.unsent.is_much().then(|| state.pressed.unwrap_or(now));
+        let stalled = self.millis(now).saturating_sub(STALLED_TIME_MAX.as_millis() as u64);
+        state.look(now, stalled)
+    }
+
+    fn millis(&self, at: Instant) -> u64 {
+        (at - self.began).as_millis() as u64 + 1
     }
 
     #[cfg(test)]
@@ -152,20 +182,23 @@ impl Conversation {
 }
 
 impl State {
-    fn look(&mut self, now: Instant, pressed: bool) -> Look {
-        if !pressed {
+    /// `stalled`: a stream that has offered something since then, or before, has stalled.
+    fn look(&mut self, now: Instant, stalled: u64) -> Look {
+        if self.pressed.is_none() {
             self.untaken.values().filter_map(|answer| answer.departing.as_ref()).for_each(|departing| departing.rise());
         }
-        let late = self.untaken.values().any(|answer| answer.is_late(now, pressed));
-        // Whoever does not go when asked to is not waited for.
+        let owed = self.untaken.values().map(|answer| answer.size).sum();
+        let late = self.untaken.values().any(|answer| answer.is_late(now, owed, self.pressed));
+        let stalls = self.streams.values().any(|stream| (1..=stalled).contains(&stream.load(Ordering::Relaxed)));
+        // Whoever does not go when asked to is not waited for; the end of what was sent may still be on its way.
         let quiet_until = (self.open == 0).then(|| match self.leaving {
             None => self.idle_since + IDLE_TIME_MAX,
-            Some(since) => since.max(self.idle_since) + SHUTDOWN_TIME_MAX,
+            Some(since) => since.max(self.idle_since) + UNTAKEN_TIME_MAX,
         });
         let is_over = quiet_until.is_some_and(|until| until <= now);
         let ending = match self.told.take() {
             Some(Ending::AtOnce) => Some(Ending::AtOnce),
-            _ if late || is_over && self.leaving.is_some() => Some(Ending::AtOnce),
+            _ if late || stalls || is_over && self.leaving.is_some() => Some(Ending::AtOnce),
             _ if is_over => Some(Ending::InOrder),
             Some(Ending::InOrder) if self.leaving.is_none() => Some(Ending::InOrder),
             _ => None,
@@ -175,19 +208,27 @@ impl State {
             self.looks_at = Some(now);
             return Look::End(ending);
         }
-        self.looks_at = match self.untaken.is_empty() {
-            true => quiet_until,
-            false => Some(now + UNTAKEN_LOOK_INTERVAL),
+        self.looks_at = match (self.untaken.is_empty(), self.streams.is_empty()) {
+            (false, _) => Some(now + UNTAKEN_LOOK_INTERVAL),
+            (true, false) => Some(now + STREAMS_LOOK_INTERVAL),
+            (true, true) => quiet_until,
         };
         self.looks_at.map_or(Look::WhenTold, Look::AgainAt)
+    }
+
+    fn number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
     }
 }
 
 impl Untaken {
-    fn is_late(&self, now: Instant, pressed: bool) -> bool {
-        let allowed = TAKING_TIME_MIN + Duration::from_secs((self.size / TAKING_BYTES_PER_S) as u64);
-        let is_short = pressed || self.departing.is_none();
-        now >= self.moved + UNTAKEN_TIME_MAX || is_short && now >= self.since + allowed
+    /// Answers share what the client takes in: `owed` is the size of all of them.
+    fn is_late(&self, now: Instant, owed: usize, pressed: Option<Instant>) -> bool {
+        let taking = Duration::from_secs((owed / TAKING_BYTES_PER_S) as u64);
+        let allowed = |least: Duration| (least + taking).min(STALLED_TIME_MAX);
+        now >= self.moved + allowed(UNTAKEN_TIME_MAX)
+            || pressed.is_some_and(|since| now >= since.max(self.since) + allowed(TAKING_TIME_MIN))
     }
 }
 
@@ -207,11 +248,24 @@ impl Exchange {
         Pieces { number: answer.number, left: Bytes::from_owner(answer), conversation }
     }
 
+    pub fn stream(self) -> Streaming {
+        let offered = Offered::default();
+        let mut state = self.0.lock();
+        let number = state.number();
+        state.streams.insert(number, offered.clone());
+        // Who has a time to look at the connection finds it then.
+        if state.looks_at.is_none() {
+            self.0.attend(state, Instant::now());
+        } else {
+            drop(state);
+        }
+        Streaming { number, offered, exchange: self }
+    }
+
     fn answers(self, bytes: Bytes, departing: Option<Arc<Departing>>) -> Answer {
         let now = Instant::now();
         let mut state = self.0.lock();
-        state.answers += 1;
-        let number = state.answers;
+        let number = state.number();
         state.untaken.insert(number, Untaken { size: bytes.len(), since: now, moved: now, departing });
         self.0.attend(state, now);
         Answer { bytes, number, exchange: self }
@@ -230,6 +284,24 @@ impl Drop for Exchange {
                 self.0.attend(state, now);
             }
         }
+    }
+}
+
+impl Streaming {
+    /// The client is offered something, and asks for more when it has taken that.
+    pub fn offers(&self) {
+        let conversation = &self.exchange.0;
+        self.offered.store(conversation.millis(Instant::now()), Ordering::Relaxed);
+    }
+
+    pub fn waits(&self) {
+        self.offered.store(0, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Streaming {
+    fn drop(&mut self) {
+        self.exchange.0.lock().streams.remove(&self.number);
     }
 }
 
@@ -285,14 +357,6 @@ mod tests {
     const IN_ORDER: Look = Look::End(Ending::InOrder);
     const AT_ONCE: Look = Look::End(Ending::AtOnce);
 
-    fn look(conversation: &Conversation, at: Instant) -> Look {
-        conversation.lock().look(at, conversation.unsent.is_much())
-    }
-
-    fn seated(conversation: &Conversation) -> Arc<Departing> {
-        Arc::new(conversation.unsent.count(1))
-    }
-
     fn body(bytes: usize) -> Bytes {
         Bytes::from(vec![b'x'; bytes])
     }
@@ -309,36 +373,36 @@ mod tests {
     fn a_connection_is_idle_when_nothing_is_under_way() {
         let conversation = Conversation::new(Unsent::default());
         let began = Instant::now();
-        assert!(matches!(look(&conversation, began), Look::AgainAt(due) if due <= began + IDLE_TIME_MAX));
+        assert!(matches!(conversation.look(began), Look::AgainAt(due) if due <= began + IDLE_TIME_MAX));
         // A watch.
         let exchange = conversation.begin();
-        assert_eq!(look(&conversation, began + 10 * IDLE_TIME_MAX), Look::WhenTold);
+        assert_eq!(conversation.look(began + 10 * IDLE_TIME_MAX), Look::WhenTold);
         drop(exchange);
         assert!(conversation.turned.notified().now_or_never().is_some(), "it has no timer, and is told");
-        assert!(matches!(look(&conversation, Instant::now()), Look::AgainAt(_)));
+        assert!(matches!(conversation.look(Instant::now()), Look::AgainAt(_)));
         let late = Instant::now() + IDLE_TIME_MAX;
-        assert_eq!(look(&conversation, late), IN_ORDER);
+        assert_eq!(conversation.look(late), IN_ORDER);
         let exchange = conversation.begin();
         assert_eq!(
-            look(&conversation, late + 10 * IDLE_TIME_MAX),
+            conversation.look(late + 10 * IDLE_TIME_MAX),
             Look::WhenTold,
             "asked once, it finishes what it is at"
         );
         drop(exchange);
-        assert_eq!(look(&conversation, late), Look::AgainAt(late + SHUTDOWN_TIME_MAX));
-        assert_eq!(look(&conversation, late + SHUTDOWN_TIME_MAX), AT_ONCE, "its client does not go");
+        assert_eq!(conversation.look(late), Look::AgainAt(late + UNTAKEN_TIME_MAX));
+        assert_eq!(conversation.look(late + UNTAKEN_TIME_MAX), AT_ONCE, "its client does not go");
     }
 
     #[test]
     fn an_answer_is_taken_when_the_last_piece_of_it_is_dropped() {
         let conversation = Conversation::new(Unsent::default());
-        look(&conversation, Instant::now());
-        let answer = conversation.begin().answer(body(10), Some(seated(&conversation)));
+        conversation.look(Instant::now());
+        let answer = conversation.begin().answer(body(10), None);
         assert!(conversation.turned.notified().now_or_never().is_some(), "its task would look much later");
         let (now, part) = (Instant::now(), answer.slice(3..4));
-        assert_eq!(look(&conversation, now), Look::AgainAt(now + UNTAKEN_LOOK_INTERVAL));
+        assert_eq!(conversation.look(now), Look::AgainAt(now + UNTAKEN_LOOK_INTERVAL));
         drop(answer);
-        assert_eq!(look(&conversation, Instant::now() + UNTAKEN_TIME_MAX), AT_ONCE);
+        assert_eq!(conversation.look(Instant::now() + UNTAKEN_TIME_MAX), AT_ONCE);
         drop(part);
         assert_eq!(conversation.lock().open, 0);
         assert!(conversation.begin().answer(Bytes::new(), None).is_empty());
@@ -349,7 +413,7 @@ mod tests {
     fn a_slow_client_has_time_while_there_is_room() {
         let conversation = Conversation::new(Unsent::default());
         let size = 20 * TAKING_BYTES_PER_S;
-        let mut pieces = conversation.begin().answer_in_pieces(body(size), Some(seated(&conversation)));
+        let mut pieces = conversation.begin().answer_in_pieces(body(size), None);
         let first = piece(&mut pieces);
         assert_eq!(first.len(), PIECE_BYTES);
         // As if it had begun long ago.
@@ -360,17 +424,20 @@ mod tests {
             (answer.since, answer.moved) = (now.checked_sub(since).unwrap(), now.checked_sub(moved).unwrap());
             now
         };
+        let whole = Duration::from_secs(20);
         for (since, moved, pressed, late) in [
-            (SECOND, SECOND, true, false),
-            (3600 * SECOND, SECOND, false, false),
-            (3600 * SECOND, UNTAKEN_TIME_MAX, false, true),
-            (TAKING_TIME_MIN, TAKING_TIME_MIN, true, false),
-            (TAKING_TIME_MIN + 20 * SECOND, SECOND, true, true),
-            (TAKING_TIME_MIN + 20 * SECOND, SECOND, false, false),
+            (SECOND, SECOND, Some(SECOND), false),
+            (3600 * SECOND, SECOND, None, false),
+            (3600 * SECOND, UNTAKEN_TIME_MAX, None, false),
+            (3600 * SECOND, UNTAKEN_TIME_MAX + whole, None, true),
+            (3600 * SECOND, SECOND, Some(TAKING_TIME_MIN), false),
+            (3600 * SECOND, SECOND, Some(TAKING_TIME_MIN + whole), true),
+            (TAKING_TIME_MIN, SECOND, Some(TAKING_TIME_MIN + whole), false),
         ] {
             let now = age(since, moved);
-            let is_late = conversation.lock().untaken.values().all(|answer| answer.is_late(now, pressed));
-            assert_eq!(is_late, late, "{since:?} {moved:?} {pressed}");
+            let pressed = pressed.map(|since| now.checked_sub(since).unwrap());
+            let is_late = conversation.lock().untaken.values().all(|answer| answer.is_late(now, size, pressed));
+            assert_eq!(is_late, late, "{since:?} {moved:?} {pressed:?}");
         }
         piece(&mut pieces);
         let moved = conversation.lock().untaken.values().next().unwrap().moved;
@@ -380,11 +447,23 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_seat_has_little_time() {
+    fn a_stream_stalls_when_nobody_takes_what_it_offers() {
         let conversation = Conversation::new(Unsent::default());
-        let _answer = conversation.begin().answer(body(10), None);
-        let began = conversation.lock().untaken.values().next().unwrap().since;
-        assert_eq!(look(&conversation, began + TAKING_TIME_MIN), AT_ONCE);
+        conversation.look(Instant::now());
+        let (idle, offering) = (conversation.begin().stream(), conversation.begin().stream());
+        let now = Instant::now();
+        assert_eq!(
+            conversation.look(now + 10 * STALLED_TIME_MAX),
+            Look::AgainAt(now + 10 * STALLED_TIME_MAX + STREAMS_LOOK_INTERVAL)
+        );
+        offering.offers();
+        assert!(matches!(conversation.look(now + STALLED_TIME_MAX - SECOND), Look::AgainAt(_)));
+        assert_eq!(conversation.look(Instant::now() + STALLED_TIME_MAX), AT_ONCE);
+        offering.waits();
+        assert!(matches!(conversation.look(now + 10 * STALLED_TIME_MAX), Look::AgainAt(_)));
+        drop((idle, offering));
+        let state = conversation.lock();
+        assert!(state.streams.is_empty() && state.open == 0);
     }
 
     #[tokio::test]

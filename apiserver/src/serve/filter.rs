@@ -14,7 +14,10 @@ use http_body_util::{BodyExt as _, Collected, StreamBody};
 use hyper::upgrade::OnUpgrade;
 use warp::{Filter, Rejection, Reply as _, path::FullPath, reply::Response};
 
-use super::{Peer, conversation::Exchange};
+use super::{
+    Peer,
+    conversation::{Exchange, Streaming},
+};
 use crate::{
     content,
     fairness::Departing,
@@ -90,7 +93,8 @@ async fn reply(response: ApiResponse, exchange: Exchange) -> Response {
         match body.collect().await.map(Collected::to_bytes) {
             Ok(whole) if whole.len() > limits::PIECE_BYTES => {
                 parts.headers.insert(header::CONTENT_LENGTH, whole.len().into());
-                streamed(exchange.answer_in_pieces(whole, departing).boxed_unsync(), None)
+                let pieces = exchange.answer_in_pieces(whole, departing).boxed_unsync();
+                warp::reply::stream(Shared { body: Mutex::new(pieces), streaming: None }).into_response()
             }
             Ok(whole) => http::Response::new(exchange.answer(whole, departing)).into_response(),
             Err(_) => http::StatusCode::INTERNAL_SERVER_ERROR.into_response(),
@@ -100,7 +104,7 @@ async fn reply(response: ApiResponse, exchange: Exchange) -> Response {
         if let Some(length) = length {
             parts.headers.insert(header::CONTENT_LENGTH, length.into());
         }
-        streamed(body, Some(exchange))
+        warp::reply::stream(Shared { body: Mutex::new(body), streaming: Some(exchange.stream()) }).into_response()
     };
     *reply.status_mut() = parts.status;
     *reply.headers_mut() = parts.headers;
@@ -110,21 +114,15 @@ async fn reply(response: ApiResponse, exchange: Exchange) -> Response {
     reply
 }
 
-fn streamed(body: ApiBody, exchange: Option<Exchange>) -> Response {
-    warp::reply::stream(Shared { body: Mutex::new(body), _exchange: exchange }).into_response()
-}
-
 /// warp wants streams that may be shared between threads. The mutex makes one of a body; it is never locked.
 struct Shared {
     body: Mutex<ApiBody>,
-    /// For as long as the body goes on.
-    _exchange: Option<Exchange>,
+    /// Of what is not in memory.
+    streaming: Option<Streaming>,
 }
 
-impl Stream for Shared {
-    type Item = Result<Bytes, BodyError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+impl Shared {
+    fn next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         let body = self.body.get_mut().unwrap_or_else(PoisonError::into_inner);
         loop {
             match ready!(Pin::new(&mut *body).poll_frame(context)) {
@@ -138,5 +136,20 @@ impl Stream for Shared {
                 }
             }
         }
+    }
+}
+
+impl Stream for Shared {
+    type Item = Result<Bytes, BodyError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let next = self.next(context);
+        if let Some(streaming) = &self.streaming {
+            match next.is_ready() {
+                true => streaming.offers(),
+                false => streaming.waits(),
+            }
+        }
+        next
     }
 }

@@ -40,8 +40,8 @@ pub(crate) async fn serve(listener: TcpListener, tls: TlsAcceptor, handler: Arc<
     let unsent = handler.core().fairness.unsent.clone();
     let tasks = TaskTracker::new();
     let connections = Arc::new(Connections::new(tls, handler));
-    let serve_one = |stream| {
-        let place = places.take(Conversation::new(unsent.clone()));
+    let serve_one = |stream, open| {
+        let place = places.take(Conversation::new(unsent.clone()), open);
         let (connections, stopping) = (connections.clone(), stopping.clone());
         async move { connections.serve(stream, place, stopping).await }
     };
@@ -49,13 +49,7 @@ pub(crate) async fn serve(listener: TcpListener, tls: TlsAcceptor, handler: Arc<
         loop {
             let Ok(open) = open.clone().acquire_owned().await else { return };
             match listener.accept().await {
-                Ok((stream, _)) => {
-                    let served = serve_one(stream);
-                    tasks.spawn(async move {
-                        served.await;
-                        drop(open);
-                    });
-                }
+                Ok((stream, _)) => _ = tasks.spawn(serve_one(stream, Some(open))),
                 Err(error) => refused(&error, &places).await,
             }
         }
@@ -63,7 +57,7 @@ pub(crate) async fn serve(listener: TcpListener, tls: TlsAcceptor, handler: Arc<
     stopping.run_until_cancelled(accepting).await;
     // Whoever the kernel has let in already is served, too.
     while let Some(Ok((stream, _))) = listener.accept().now_or_never() {
-        tasks.spawn(serve_one(stream));
+        tasks.spawn(serve_one(stream, None));
     }
     drop(listener);
     tasks.close();

@@ -94,7 +94,6 @@ impl Stream {
                 Ended::Final(error) => return Err(error),
                 Ended::Broken(error) => error,
                 Ended::Over => {
-                    (self.heard, outage, told) = (false, None, None);
                     tokio::time::sleep(PAUSE).await;
                     continue;
                 }
