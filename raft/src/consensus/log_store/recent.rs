@@ -72,7 +72,9 @@ impl Recent {
     /// An append is durable, and all before it; or it is not, and none will be.
     pub fn settle(&mut self, append: u64, outcome: &io::Result<()>) {
         match outcome {
-            Ok(()) => self.written = self.written.max(append),
+            // One that came after it was told first.
+            Ok(()) if append <= self.written => return,
+            Ok(()) => self.written = append,
             Err(error) => self.failure = Some(error.to_string()),
         }
         self.evict();
