@@ -238,6 +238,7 @@ impl Stream {
             let item = match due <= Instant::now() {
                 true => progress(&mut self.watch),
                 false => tokio::select! {
+                    biased;
                     item = self.watch.next() => item,
                     () = sleep_until(due) => progress(&mut self.watch),
                 },

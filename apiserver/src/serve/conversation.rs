@@ -51,9 +51,11 @@ struct State {
     idle_since: Instant,
     /// Answers in memory, by number.
     untaken: BTreeMap<u64, Untaken>,
-    /// Streams, by number.
-    streams: BTreeMap<u64, Offered>,
-    numbers: u64,
+    answers: u64,
+    /// Bytes of all answers so far, and those of them that were taken.
+    handed: usize,
+    taken: usize,
+    streams: Vec<Offered>,
     /// When the connection's task looks again; `None`: when it is told to.
     looks_at: Option<Instant>,
     told: Option<Ending>,
@@ -69,6 +71,8 @@ type Offered = Arc<AtomicU64>;
 /// An answer that is not taken yet.
 struct Untaken {
     size: usize,
+    /// Bytes that were taken before it came.
+    taken_before: usize,
     since: Instant,
     /// When its client last took a piece of it.
     moved: Instant,
@@ -95,7 +99,6 @@ struct Answer {
 
 /// An answer that comes bit by bit, and may have no end.
 pub struct Streaming {
-    number: u64,
     offered: Offered,
     exchange: Exchange,
 }
@@ -114,8 +117,10 @@ impl Conversation {
             open: 0,
             idle_since: now,
             untaken: BTreeMap::new(),
-            streams: BTreeMap::new(),
-            numbers: 0,
+            answers: 0,
+            handed: 0,
+            taken: 0,
+            streams: Vec::new(),
             looks_at: Some(now),
             told: None,
             leaving: None,
@@ -187,9 +192,8 @@ impl State {
         if self.pressed.is_none() {
             self.untaken.values().filter_map(|answer| answer.departing.as_ref()).for_each(|departing| departing.rise());
         }
-        let owed = self.untaken.values().map(|answer| answer.size).sum();
-        let late = self.untaken.values().any(|answer| answer.is_late(now, owed, self.pressed));
-        let stalls = self.streams.values().any(|stream| (1..=stalled).contains(&stream.load(Ordering::Relaxed)));
+        let late = self.untaken.values().any(|answer| answer.is_late(now, self.handed, self.pressed));
+        let stalls = self.streams.iter().any(|stream| (1..=stalled).contains(&stream.load(Ordering::Relaxed)));
         // Whoever does not go when asked to is not waited for; the end of what was sent may still be on its way.
         let quiet_until = (self.open == 0).then(|| match self.leaving {
             None => self.idle_since + IDLE_TIME_MAX,
@@ -215,17 +219,12 @@ impl State {
         };
         self.looks_at.map_or(Look::WhenTold, Look::AgainAt)
     }
-
-    fn number(&mut self) -> u64 {
-        self.numbers += 1;
-        self.numbers
-    }
 }
 
 impl Untaken {
-    /// Answers share what the client takes in: `owed` is the size of all of them.
-    fn is_late(&self, now: Instant, owed: usize, pressed: Option<Instant>) -> bool {
-        let taking = Duration::from_secs((owed / TAKING_BYTES_PER_S) as u64);
+    /// Answers share what the client takes in: each has the time for all that was to be taken since it came, `handed` bytes so far.
+    fn is_late(&self, now: Instant, handed: usize, pressed: Option<Instant>) -> bool {
+        let taking = Duration::from_secs((handed.wrapping_sub(self.taken_before) / TAKING_BYTES_PER_S) as u64);
         let allowed = |least: Duration| (least + taking).min(STALLED_TIME_MAX);
         now >= self.moved + allowed(UNTAKEN_TIME_MAX)
             || pressed.is_some_and(|since| now >= since.max(self.since) + allowed(TAKING_TIME_MIN))
@@ -251,22 +250,23 @@ impl Exchange {
     pub fn stream(self) -> Streaming {
         let offered = Offered::default();
         let mut state = self.0.lock();
-        let number = state.number();
-        state.streams.insert(number, offered.clone());
+        state.streams.push(offered.clone());
         // Who has a time to look at the connection finds it then.
         if state.looks_at.is_none() {
             self.0.attend(state, Instant::now());
         } else {
             drop(state);
         }
-        Streaming { number, offered, exchange: self }
+        Streaming { offered, exchange: self }
     }
 
     fn answers(self, bytes: Bytes, departing: Option<Arc<Departing>>) -> Answer {
         let now = Instant::now();
         let mut state = self.0.lock();
-        let number = state.number();
-        state.untaken.insert(number, Untaken { size: bytes.len(), since: now, moved: now, departing });
+        state.answers += 1;
+        state.handed = state.handed.wrapping_add(bytes.len());
+        let (number, size, taken_before) = (state.answers, bytes.len(), state.taken);
+        state.untaken.insert(number, Untaken { size, taken_before, since: now, moved: now, departing });
         self.0.attend(state, now);
         Answer { bytes, number, exchange: self }
     }
@@ -301,7 +301,7 @@ impl Streaming {
 
 impl Drop for Streaming {
     fn drop(&mut self) {
-        self.exchange.0.lock().streams.remove(&self.number);
+        self.exchange.0.lock().streams.retain(|one| !Arc::ptr_eq(one, &self.offered));
     }
 }
 
@@ -315,6 +315,7 @@ impl Drop for Answer {
     fn drop(&mut self) {
         let mut state = self.exchange.0.lock();
         let taken = state.untaken.remove(&self.number);
+        state.taken = state.taken.wrapping_add(taken.as_ref().map_or(0, |answer| answer.size));
         if state.untaken.is_empty() {
             // An empty one may keep room, and a watch comes next.
             state.untaken = BTreeMap::new();
@@ -424,7 +425,9 @@ mod tests {
             (answer.since, answer.moved) = (now.checked_sub(since).unwrap(), now.checked_sub(moved).unwrap());
             now
         };
-        let whole = Duration::from_secs(20);
+        // One beside it, which is taken, leaves it no less time.
+        drop(conversation.begin().answer(body(TAKING_BYTES_PER_S), None));
+        let (handed, whole) = (conversation.lock().handed, 21 * SECOND);
         for (since, moved, pressed, late) in [
             (SECOND, SECOND, Some(SECOND), false),
             (3600 * SECOND, SECOND, None, false),
@@ -436,7 +439,7 @@ mod tests {
         ] {
             let now = age(since, moved);
             let pressed = pressed.map(|since| now.checked_sub(since).unwrap());
-            let is_late = conversation.lock().untaken.values().all(|answer| answer.is_late(now, size, pressed));
+            let is_late = conversation.lock().untaken.values().all(|answer| answer.is_late(now, handed, pressed));
             assert_eq!(is_late, late, "{since:?} {moved:?} {pressed:?}");
         }
         piece(&mut pieces);

@@ -9,7 +9,10 @@ mod tls;
 use std::{io, net::IpAddr, sync::Arc};
 
 use futures::FutureExt as _;
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::{
+    net::TcpListener,
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
@@ -40,10 +43,13 @@ pub(crate) async fn serve(listener: TcpListener, tls: TlsAcceptor, handler: Arc<
     let unsent = handler.core().fairness.unsent.clone();
     let tasks = TaskTracker::new();
     let connections = Arc::new(Connections::new(tls, handler));
-    let serve_one = |stream, open| {
-        let place = places.take(Conversation::new(unsent.clone()), open);
+    let serve_one = |stream, open: Option<OwnedSemaphorePermit>| {
+        let place = places.take(Conversation::new(unsent.clone()));
         let (connections, stopping) = (connections.clone(), stopping.clone());
-        async move { connections.serve(stream, place, stopping).await }
+        async move {
+            connections.serve(stream, place, stopping).await;
+            drop(open);
+        }
     };
     let accepting = async {
         loop {

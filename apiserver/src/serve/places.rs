@@ -6,8 +6,6 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
-use tokio::sync::OwnedSemaphorePermit;
-
 use super::conversation::{Conversation, Ending};
 use crate::limits::{CERTIFIED_CONNECTIONS_MAX, CONNECTIONS_MAX, KNOWN_CONNECTIONS_MAX, KNOWN_CONNECTIONS_OF_USER_MAX};
 
@@ -31,19 +29,18 @@ pub enum Proved {
     ByToken,
 }
 
-/// A connection's place, until it is dropped: with the last of what came over it, a tunnel too.
+/// A connection's place, until it is dropped. What has become a tunnel keeps it, and is not closed for others: tunnels have a bound of
+/// their own.
 pub struct Place {
     places: Arc<Places>,
     number: u64,
     /// Its client, who is known: it is not closed for another one.
     user: OnceLock<Arc<str>>,
     pub conversation: Arc<Conversation>,
-    /// Of all that are open, those that are being closed among them.
-    _open: Option<OwnedSemaphorePermit>,
 }
 
 impl Places {
-    pub fn take(self: &Arc<Self>, conversation: Arc<Conversation>, open: Option<OwnedSemaphorePermit>) -> Place {
+    pub fn take(self: &Arc<Self>, conversation: Arc<Conversation>) -> Place {
         let mut held = self.lock();
         if held.strangers.len() + held.known >= CONNECTIONS_MAX {
             held.close_eldest();
@@ -51,7 +48,7 @@ impl Places {
         held.numbers += 1;
         let number = held.numbers;
         held.strangers.insert(number, conversation.clone());
-        Place { places: self.clone(), number, user: OnceLock::new(), conversation, _open: open }
+        Place { places: self.clone(), number, user: OnceLock::new(), conversation }
     }
 
     /// Makes room for others than these, such as where files run out.
@@ -126,7 +123,7 @@ mod tests {
     use crate::fairness::Unsent;
 
     fn taken(places: &Arc<Places>, count: usize) -> Vec<Place> {
-        (0..count).map(|_| places.take(Conversation::new(Unsent::default()), None)).collect()
+        (0..count).map(|_| places.take(Conversation::new(Unsent::default()))).collect()
     }
 
     fn is_closed(place: &Place) -> bool {

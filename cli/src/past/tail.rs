@@ -67,7 +67,7 @@ struct Stream {
     from: Option<String>,
     /// Everything up to this revision was written.
     seen: Option<u64>,
-    /// A server has told something since the last outage.
+    /// A server has told something of the log since the last outage.
     heard: bool,
     cluster: String,
     form: TailForm,
@@ -161,13 +161,15 @@ impl Stream {
             let line = pending.split_to(end);
             pending.advance(1);
             let line: Value = serde_json::from_slice(&line).map_err(|error| Ended::Broken(error.into()))?;
-            self.heard = true;
             match show::text(&line, "/type") {
                 "Begin" => {
                     self.cluster = show::text(&line, "/cluster").to_owned();
                     self.seen = self.seen.max(line["from"].as_u64());
                 }
-                "Progress" => self.seen = self.seen.max(line["revision"].as_u64()),
+                "Progress" => {
+                    self.heard = true;
+                    self.seen = self.seen.max(line["revision"].as_u64());
+                }
                 "Error" => {
                     let message = show::text(&line, "/status/message").to_owned();
                     let gone = line["status"]["code"] == 410;
@@ -175,6 +177,7 @@ impl Stream {
                 }
                 _ if line["revision"].as_u64() > self.seen => {
                     writeln!(out, "{}", self.shown(&line)).map_err(|error| Ended::Final(error.into()))?;
+                    self.heard = true;
                     self.seen = line["revision"].as_u64();
                 }
                 _ => {}
