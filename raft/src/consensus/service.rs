@@ -4,15 +4,13 @@ use std::sync::Arc;
 
 use bincode::{Decode, Encode};
 use bytes::Bytes;
-use futures::stream::FuturesUnordered;
+use futures::stream::{FuturesOrdered, FuturesUnordered};
 use futures::{FutureExt, StreamExt};
 use openraft::Raft;
 use openraft::async_runtime::watch::WatchReceiver;
-use openraft::raft::{AppendEntriesRequest, VoteRequest};
+use openraft::raft::{AppendEntriesRequest, StreamAppendResult, VoteRequest};
 use tokio::sync::{Mutex, mpsc};
-use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
 
 use super::machine::{self, Machine};
 use super::node::Node;
@@ -25,6 +23,7 @@ use crate::snapshot::{Chunk, SnapshotDir, SnapshotReceiver};
 use crate::transport::{Frame, Incoming, Purpose};
 
 type Answer = Result<Vec<u8>, String>;
+type Append = AppendEntriesRequest<TypeConfig>;
 
 /// Receiving a snapshot writes to one place: one at a time.
 pub type Receiving = Arc<Mutex<()>>;
@@ -135,31 +134,37 @@ impl Node {
     /// Appends come in sessions, each begun by a first request. A session ends with its first refusal; what was sent behind that
     /// gets no answer, and the sender begins anew.
     async fn replicate(&self, from: u64, mut requests: mpsc::Receiver<Frame>, answers: mpsc::Sender<Frame>) {
-        let mut begun = false;
-        let mut session: Option<Session> = None;
-        while let Some(Frame { id, kind, payload }) = requests.recv().await {
-            // As good a sign of life as a heartbeat.
-            self.peers.heard(from);
-            if kind == wire::APPEND_FIRST {
-                begun = true;
-                session = Some(Session::begin(&self.raft, answers.clone()));
-            }
-            let request = decode::<AppendMessage>(&payload)
-                .and_then(|message| message.into_request().map_err(|error| error.to_string()));
-            match (request, &session) {
-                (Ok(request), Some(Session { appends, ids, .. })) => {
-                    if ids.send(id).await.is_err() || appends.send(request).await.is_err() {
-                        session = None;
+        let mut session = Session::NotBegun;
+        // They are handed to Raft in their order: new ones are polled as they were pushed, and wait for its queue in a queue.
+        let mut appended = FuturesOrdered::new();
+        loop {
+            let (id, answer) = tokio::select! {
+                Some(answered) = appended.next() => answered,
+                request = requests.recv(), if appended.len() < APPENDS_IN_FLIGHT => {
+                    let Some(Frame { id, kind, payload }) = request else { return };
+                    // As good a sign of life as a heartbeat.
+                    self.peers.heard(from);
+                    if kind == wire::APPEND_FIRST {
+                        (session, appended) = (Session::Open, FuturesOrdered::new());
+                    }
+                    match (session, decode_append(&payload)) {
+                        (Session::Open, Ok(request)) => {
+                            appended.push_back(append(&self.raft, request).map(move |answer| (id, answer)));
+                            continue;
+                        }
+                        (Session::Refused, Ok(_)) => continue,
+                        // The rest of a session whose connection broke.
+                        (Session::NotBegun, Ok(_)) => (id, Err("no session was begun".into())),
+                        (_, Err(why)) => (id, Err(why)),
                     }
                 }
-                // Behind a refusal.
-                (Ok(_), None) if begun => (),
-                // The rest of a session whose connection broke.
-                (Ok(_), None) => _ = answers.send(to_frame(id, Err("no session was begun".into()))).await,
-                (Err(why), _) => {
-                    session = None;
-                    _ = answers.send(to_frame(id, Err(why))).await;
-                }
+            };
+            if session == Session::Open && !matches!(answer, Ok(Ok(_))) {
+                (session, appended) = (Session::Refused, FuturesOrdered::new());
+            }
+            let answer = answer.map(|result| wire::encode(&AppendAnswer::from(result)));
+            if answers.send(to_frame(id, answer)).await.is_err() {
+                return;
             }
         }
     }
@@ -210,10 +215,8 @@ struct Arrival {
 pub(super) async fn control(node: Node, kind: u8, payload: Bytes) -> Answer {
     match kind {
         wire::HEARTBEAT => {
-            let request = decode::<AppendMessage>(&payload)?.into_request().map_err(|error| error.to_string())?;
-            let sent = request_end(&request);
-            let response = node.raft.append_entries(request.clone()).await.map_err(|error| error.to_string())?;
-            done(&AppendAnswer::from(response.into_stream_result(request.prev_log_id, sent)))
+            let result = append(&node.raft, decode_append(&payload)?).await?;
+            done(&AppendAnswer::from(result))
         }
         wire::TRANSFER if let Some(lost) = node.lost_entries() => Err(lost.to_string()),
         wire::VOTE | wire::PRE_VOTE => {
@@ -255,33 +258,25 @@ async fn forward(node: Node, from: u64, kind: u8, payload: Bytes) -> Answer {
     }
 }
 
-struct Session {
-    appends: mpsc::Sender<AppendEntriesRequest<TypeConfig>>,
-    ids: mpsc::Sender<u64>,
-    _answering: AbortOnDropHandle<()>,
+/// Where a connection is between a first append and the first refusal.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Session {
+    NotBegun,
+    Open,
+    Refused,
 }
 
-impl Session {
-    fn begin(raft: &Raft<TypeConfig, Machine>, answers: mpsc::Sender<Frame>) -> Session {
-        let (appends, to_append) = mpsc::channel(APPENDS_IN_FLIGHT);
-        let (ids, mut to_answer) = mpsc::channel(2 * APPENDS_IN_FLIGHT);
-        let results = raft.stream_append(ReceiverStream::new(to_append));
-        let answering = tokio::spawn(async move {
-            futures::pin_mut!(results);
-            while let (Some(result), Some(id)) = (results.next().await, to_answer.recv().await) {
-                let refused = !matches!(result, Ok(Ok(_)));
-                let answer =
-                    result.map_err(|error| error.to_string()).and_then(|result| done(&AppendAnswer::from(result)));
-                if answers.send(to_frame(id, answer)).await.is_err() || refused {
-                    return;
-                }
-            }
-        });
-        Session { appends, ids, _answering: AbortOnDropHandle::new(answering) }
-    }
+async fn append(raft: &Raft<TypeConfig, Machine>, request: Append) -> Result<StreamAppendResult<TypeConfig>, String> {
+    let (prev, sent) = (request.prev_log_id, request_end(&request));
+    let response = raft.append_entries(request).await.map_err(|error| error.to_string())?;
+    Ok(response.into_stream_result(prev, sent))
 }
 
-fn request_end(request: &AppendEntriesRequest<TypeConfig>) -> Option<super::LogId> {
+fn decode_append(payload: &[u8]) -> Result<Append, String> {
+    decode::<AppendMessage>(payload)?.into_request().map_err(|error| error.to_string())
+}
+
+fn request_end(request: &Append) -> Option<super::LogId> {
     request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id)
 }
 
