@@ -1,14 +1,14 @@
-//! What is written to, and one connection to it: HTTP/2 for all, as the clients of both etcd and Kubernetes speak it.
+//! What is written to, and one connection to it: HTTP/2, as the clients of both etcd and Kubernetes speak it, or HTTP/1.1.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::client::conn::http2::{self, SendRequest};
+use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use kontiki_bench::grpc;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
@@ -22,6 +22,8 @@ pub enum Protocol {
     Grpc,
     /// `POST` of a ConfigMap over HTTP/2 with TLS and a client certificate
     Api,
+    /// The same over HTTP/1.1
+    ApiHttp1,
 }
 
 const CONNECTION_WINDOW_BYTES: u32 = 1 << 30;
@@ -40,7 +42,7 @@ pub struct Target {
 
 impl Target {
     pub fn new(protocol: Protocol, servers: &[String], pki: Option<&Path>, payload: usize) -> Result<Self> {
-        let tls = pki.map(connector).transpose()?;
+        let tls = pki.map(|pki| connector(pki, protocol)).transpose()?;
         Ok(Target { protocol, servers: servers.to_vec(), tls, value: "x".repeat(payload), user: None })
     }
 
@@ -53,18 +55,32 @@ impl Target {
         let server = &self.servers[client % self.servers.len()];
         let stream = TcpStream::connect(server).await?;
         stream.set_nodelay(true)?;
-        let mut handshake = http2::Builder::new(TokioExecutor::new());
-        // As Go's client has it: one stream that is read late does not hold up the others.
-        handshake.initial_connection_window_size(CONNECTION_WINDOW_BYTES);
         let sender = match &self.tls {
-            None => spawn(handshake.handshake(TokioIo::new(stream)).await?),
+            None => self.handshake(TokioIo::new(stream)).await?,
             Some(connector) => {
                 let host = server.rsplit_once(':').context("an address without a port")?.0;
                 let name = ServerName::try_from(host.to_owned())?;
-                spawn(handshake.handshake(TokioIo::new(connector.connect(name, stream).await?)).await?)
+                self.handshake(TokioIo::new(connector.connect(name, stream).await?)).await?
             }
         };
         Ok(Connection { sender, server: server.clone(), user: self.user.clone() })
+    }
+
+    async fn handshake(
+        &self,
+        stream: impl hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+    ) -> Result<Sender> {
+        if self.protocol == Protocol::ApiHttp1 {
+            let (sender, connection) = http1::handshake(stream).await?;
+            spawn(connection);
+            return Ok(Sender::Http1(sender));
+        }
+        let mut handshake = http2::Builder::new(TokioExecutor::new());
+        // As Go's client has it: one stream that is read late does not hold up the others.
+        handshake.initial_connection_window_size(CONNECTION_WINDOW_BYTES);
+        let (sender, connection) = handshake.handshake(stream).await?;
+        spawn(connection);
+        Ok(Sender::Http2(sender))
     }
 
     /// Further writes of what [`Target::write`] has made; every one changes something.
@@ -92,11 +108,10 @@ impl Target {
     /// One write of a new key, acknowledged or an error.
     pub async fn write(&self, connection: &mut Connection, name: &str) -> Result<()> {
         let request = connection.impersonate(self.request(&connection.server, name)?)?;
-        connection.sender.ready().await?;
-        let response = connection.sender.send_request(request).await?;
+        let response = connection.send(request).await?;
         match self.protocol {
             Protocol::Grpc => grpc_answer(response).await,
-            Protocol::Api => api_answer(response).await,
+            Protocol::Api | Protocol::ApiHttp1 => api_answer(response).await,
         }
     }
 
@@ -106,7 +121,9 @@ impl Target {
                 let key = format!("/registry/configmaps/default/{name}");
                 ("http", grpc::PUT, grpc::CONTENT_TYPE, grpc::put_request(key.as_bytes(), self.value.as_bytes()))
             }
-            Protocol::Api => ("https", CONFIG_MAPS, "application/json", config_map(name, &self.value).into()),
+            Protocol::Api | Protocol::ApiHttp1 => {
+                ("https", CONFIG_MAPS, "application/json", config_map(name, &self.value).into())
+            }
         };
         let request = Request::builder().method(Method::POST).uri(format!("{scheme}://{server}{path}"));
         Ok(request.header("content-type", content_type).header("te", "trailers").body(Full::new(body))?)
@@ -114,9 +131,14 @@ impl Target {
 }
 
 pub struct Connection {
-    sender: SendRequest<Full<Bytes>>,
+    sender: Sender,
     server: String,
     user: Option<String>,
+}
+
+enum Sender {
+    Http1(http1::SendRequest<Full<Bytes>>),
+    Http2(http2::SendRequest<Full<Bytes>>),
 }
 
 impl Connection {
@@ -125,8 +147,7 @@ impl Connection {
         let request = Request::builder().method(method).uri(format!("https://{}{path}", self.server));
         let request = request.header("content-type", "application/json").body(Full::new(body))?;
         let request = self.impersonate(request)?;
-        self.sender.ready().await?;
-        Ok(self.sender.send_request(request).await?)
+        self.send(request).await
     }
 
     fn impersonate(&self, mut request: Request<Full<Bytes>>) -> Result<Request<Full<Bytes>>> {
@@ -136,9 +157,27 @@ impl Connection {
         Ok(request)
     }
 
+    async fn send(&mut self, mut request: Request<Full<Bytes>>) -> Result<Response<Incoming>> {
+        match &mut self.sender {
+            Sender::Http1(sender) => {
+                // The server is named by a header, not by the request's line.
+                let path = request.uri().path_and_query().context("a request without a path")?.as_str().parse()?;
+                *request.uri_mut() = path;
+                request.headers_mut().insert(header::HOST, HeaderValue::from_str(&self.server)?);
+                sender.ready().await?;
+                Ok(sender.send_request(request).await?)
+            }
+            Sender::Http2(sender) => {
+                sender.ready().await?;
+                Ok(sender.send_request(request).await?)
+            }
+        }
+    }
+
     /// Another handle on the same connection.
-    pub fn share(&self) -> Self {
-        Connection { sender: self.sender.clone(), server: self.server.clone(), user: self.user.clone() }
+    pub fn share(&self) -> Result<Self> {
+        let Sender::Http2(sender) = &self.sender else { bail!("a connection of HTTP/1.1 has one request at a time") };
+        Ok(Connection { sender: Sender::Http2(sender.clone()), server: self.server.clone(), user: self.user.clone() })
     }
 }
 
@@ -146,14 +185,10 @@ pub fn config_map(name: &str, value: &str) -> String {
     format!(r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"{name}"}},"data":{{"v":"{value}"}}}}"#)
 }
 
-/// The connection ends with its sender.
-fn spawn<T>((sender, connection): (SendRequest<Full<Bytes>>, T)) -> SendRequest<Full<Bytes>>
-where
-    T: Future<Output = hyper::Result<()>> + Send + 'static,
-{
+/// The connection ends with its sender, or with the answer that it is still read for.
+fn spawn(connection: impl Future<Output = hyper::Result<()>> + Send + 'static) {
     // What ends a connection is told to its requests too.
     tokio::spawn(async move { connection.await.is_ok() });
-    sender
 }
 
 async fn grpc_answer(response: Response<Incoming>) -> Result<()> {
@@ -176,7 +211,7 @@ async fn api_answer(response: Response<Incoming>) -> Result<()> {
     Ok(())
 }
 
-fn connector(pki: &Path) -> Result<TlsConnector> {
+fn connector(pki: &Path, protocol: Protocol) -> Result<TlsConnector> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(pki.join("ca.crt"))?)?;
     let chain: Vec<_> = CertificateDer::pem_file_iter(pki.join("admin.crt"))?.collect::<Result<_, _>>()?;
@@ -186,6 +221,7 @@ fn connector(pki: &Path) -> Result<TlsConnector> {
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
         .with_client_auth_cert(chain, key)?;
-    config.alpn_protocols = vec![b"h2".to_vec()];
+    let spoken: &[u8] = if protocol == Protocol::ApiHttp1 { b"http/1.1" } else { b"h2" };
+    config.alpn_protocols = vec![spoken.to_vec()];
     Ok(TlsConnector::from(Arc::new(config)))
 }

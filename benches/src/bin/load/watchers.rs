@@ -113,7 +113,9 @@ async fn open(target: &Target, path: &str, plan: Plan) -> Result<Vec<Incoming>> 
         let connection = target.connect(number).await?;
         let first = number * plan.per_connection;
         let count = plan.per_connection.min(plan.watchers - first);
-        stream::iter(0..count).then(|_| watch(connection.share(), query)).try_collect::<Vec<Incoming>>().await
+        let mut handles = (1..count).map(|_| connection.share()).collect::<Result<Vec<_>>>()?;
+        handles.push(connection);
+        stream::iter(handles).then(|connection| watch(connection, query)).try_collect::<Vec<Incoming>>().await
     });
     let opened: Vec<Vec<Incoming>> = connections.buffer_unordered(CONNECTING).try_collect().await?;
     Ok(opened.into_iter().flatten().collect())

@@ -5,7 +5,7 @@ mod flood;
 mod report;
 
 use std::{
-    fs,
+    fmt, fs,
     path::PathBuf,
     process::{Child, Command, Stdio},
     thread,
@@ -30,6 +30,15 @@ pub struct Programs {
     pub load: PathBuf,
 }
 
+/// How watchers are connected.
+#[derive(Clone, Copy)]
+enum Way {
+    /// Each over HTTP/1.1, where a watch has its connection to itself.
+    Http1,
+    /// So many to a connection of HTTP/2.
+    Http2(usize),
+}
+
 /// How much of it.
 pub struct Effort {
     clients: usize,
@@ -38,8 +47,8 @@ pub struct Effort {
     lists: usize,
     /// Watchers, and how many writes each is told of.
     watches: &'static [(usize, usize)],
-    /// Idle watchers, and how many share a connection.
-    idle: &'static [(usize, usize)],
+    /// Idle watchers, and how they are connected.
+    idle: &'static [(usize, Way)],
     /// Connections of a user who floods the server.
     flood: usize,
 }
@@ -50,7 +59,7 @@ pub const WHOLE: Effort = Effort {
     objects: 30_000,
     lists: 20,
     watches: &[(1_000, 500), (10_000, 100)],
-    idle: &[(10_000, 1), (10_000, 100)],
+    idle: &[(10_000, Way::Http1), (10_000, Way::Http2(100)), (10_000, Way::Http2(1))],
     flood: 200,
 };
 pub const TRIAL: Effort = Effort {
@@ -59,7 +68,7 @@ pub const TRIAL: Effort = Effort {
     objects: 1_000,
     lists: 2,
     watches: &[(50, 20), (200, 10)],
-    idle: &[(100, 1), (100, 50)],
+    idle: &[(100, Way::Http1), (100, Way::Http2(50)), (100, Way::Http2(1))],
     flood: 20,
 };
 
@@ -98,12 +107,19 @@ struct Measured {
     list: Seen,
     pages: Seen,
     watches: Vec<(usize, Watched)>,
-    idle: Vec<(usize, usize, Watched)>,
+    idle: Vec<(usize, Way, Watched)>,
     flooded: Vec<Flooded>,
 }
 
 pub fn api(programs: &Programs, effort: &Effort) -> Result<()> {
     let scratch = Scratch::new()?;
+    // Each on a server of its own: what it takes is not what an earlier one left.
+    let mut idle = Vec::new();
+    for (watchers, way) in effort.idle {
+        let server = Server::start(&scratch, programs)?;
+        thread::sleep(IDLE);
+        idle.push((*watchers, *way, server.watch("idle", *watchers, *way, 1)?));
+    }
     let server = Server::start(&scratch, programs)?;
     thread::sleep(IDLE);
     let storm = |verb: &str| -> Result<Seen> {
@@ -114,13 +130,9 @@ pub fn api(programs: &Programs, effort: &Effort) -> Result<()> {
         Ok(seen)
     };
     // Watches first: they are measured on a server that is not full of what the others left.
-    let mut idle = Vec::new();
-    for (watchers, per_connection) in effort.idle {
-        idle.push((*watchers, *per_connection, server.watch("idle", *watchers, *per_connection, 1)?));
-    }
     let mut watches = Vec::new();
     for (watchers, writes) in effort.watches {
-        watches.push((*watchers, server.watch("told", *watchers, 1, *writes)?));
+        watches.push((*watchers, server.watch("told", *watchers, Way::Http2(1), *writes)?));
     }
     // And lists before there is more than they are to list.
     let (objects, lists) = (effort.objects.to_string(), effort.lists.to_string());
@@ -192,9 +204,13 @@ impl<'a> Server<'a> {
     }
 
     fn load_command(&self, prefix: &str, task: &[&str]) -> Command {
+        self.load_over("api", prefix, task)
+    }
+
+    fn load_over(&self, protocol: &str, prefix: &str, task: &[&str]) -> Command {
         let mut command = self.scratch.inside(&self.programs.load);
         command.args(task);
-        command.args(["--protocol", "api", "--server", ADDRESS, "--prefix", prefix]);
+        command.args(["--protocol", protocol, "--server", ADDRESS, "--prefix", prefix]);
         command.args(["--payload", &PAYLOAD.to_string(), "--pki"]).arg(self.data.join("pki"));
         command
     }
@@ -209,20 +225,44 @@ impl<'a> Server<'a> {
         tool::run(curl.arg(format!("https://{ADDRESS}{path}")))
     }
 
-    fn watch(&self, what: &str, watchers: usize, per_connection: usize, writes: usize) -> Result<Watched> {
-        let prefix = format!("{what}-{watchers}-{per_connection}");
-        let (watchers, per_connection) = (watchers.to_string(), per_connection.to_string());
-        let writes = writes.to_string();
+    fn watch(&self, what: &str, watchers: usize, way: Way, writes: usize) -> Result<Watched> {
+        let (watchers, per_connection) = (watchers.to_string(), way.per_connection().to_string());
+        let (prefix, writes, pid) = (format!("{what}-{watchers}-{per_connection}"), writes.to_string(), self.pid());
         let mut task = vec!["watch", "--watchers", &watchers, "--per-connection", &per_connection];
-        let pid = self.pid();
         task.extend(["--writes", &writes, "--pid", &pid]);
-        let watched: Watched = self.load(&prefix, &task)?;
+        let watched: Watched = told(&tool::output(&mut self.load_over(way.protocol(), &prefix, &task))?)?;
         eprintln!(
-            "{watchers} watchers, {per_connection} on a connection: {:.1} KiB each, {:.0} events/s",
+            "{watchers} watchers, {way}: {:.1} KiB each, {:.0} events/s",
             watched.kib_per_watcher,
             watched.events / watched.seconds
         );
         Ok(watched)
+    }
+}
+
+impl Way {
+    fn protocol(self) -> &'static str {
+        match self {
+            Way::Http1 => "api-http1",
+            Way::Http2(_) => "api",
+        }
+    }
+
+    fn per_connection(self) -> usize {
+        match self {
+            Way::Http1 => 1,
+            Way::Http2(count) => count,
+        }
+    }
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Way::Http1 => write!(f, "each over HTTP/1.1"),
+            Way::Http2(1) => write!(f, "each with a connection of HTTP/2"),
+            Way::Http2(count) => write!(f, "{count} on a connection of HTTP/2"),
+        }
     }
 }
 
@@ -231,6 +271,10 @@ impl Drop for Server<'_> {
         let ended = Command::new("kill").arg(self.pid()).status().and_then(|_| self.process.wait());
         if let Err(error) = ended {
             eprintln!("ending the server: {error}");
+        }
+        // The next one begins with nothing.
+        if let Err(error) = fs::remove_dir_all(&self.data) {
+            eprintln!("removing {}: {error}", self.data.display());
         }
     }
 }

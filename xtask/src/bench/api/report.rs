@@ -68,12 +68,9 @@ fn rows(measured: &Measured) -> Vec<(String, f64, String)> {
         row(format!("{watchers} watchers: write sent → told, p50 ms"), watched.sent_p50_ms, "");
         row(format!("{watchers} watchers: write sent → told, p99 ms"), watched.sent_p99_ms, "");
     }
-    for (watchers, per_connection, watched) in &measured.idle {
-        let (how, goal) = match per_connection {
-            1 => ("each with a connection".to_owned(), "≤ 16"),
-            count => (format!("{count} on a connection"), "≤ 8"),
-        };
-        row(format!("{watchers} idle watchers, {how}: KiB each"), watched.kib_per_watcher, goal);
+    for (watchers, way, watched) in &measured.idle {
+        let goal = if way.per_connection() == 1 { "≤ 16" } else { "≤ 8" };
+        row(format!("{watchers} idle watchers, {way}: KiB each"), watched.kib_per_watcher, goal);
     }
     for Flooded { by, connections, seen, flood } in &measured.flooded {
         let (beside, goal) = match by {
@@ -109,9 +106,7 @@ pub fn panels(measured: &Measured) -> Vec<Panel> {
         let groups = groups.map(|(watchers, watched)| group(&format!("{watchers} watchers"), figure(watched)));
         panel(title.to_owned(), groups.collect())
     };
-    let idle = measured.idle.iter().map(|(_, per_connection, watched)| {
-        group(&format!("{per_connection} on a connection"), watched.kib_per_watcher)
-    });
+    let idle = measured.idle.iter().map(|(_, way, watched)| group(&way.to_string(), watched.kib_per_watcher));
     vec![
         panel(
             format!("requests per second, {} clients", measured.clients),
@@ -145,7 +140,10 @@ pub fn panels(measured: &Measured) -> Vec<Panel> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::Watched, *};
+    use super::{
+        super::{Watched, Way},
+        *,
+    };
 
     #[test]
     fn every_figure_has_a_row_and_its_goal() {
@@ -159,7 +157,7 @@ mod tests {
             list: seen(),
             pages: seen(),
             watches: vec![(10, watched())],
-            idle: vec![(10, 1, watched()), (10, 5, watched())],
+            idle: vec![(10, Way::Http1, watched()), (10, Way::Http2(5), watched())],
             flooded: vec![Flooded { by: Some("list"), connections: 20, seen: seen(), flood: seen() }],
         };
         let table = table(&measured);
