@@ -3,6 +3,7 @@
 mod accept;
 mod failover;
 mod forward;
+mod in_order;
 mod leaving;
 mod log_store;
 mod lost;

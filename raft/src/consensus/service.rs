@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bincode::{Decode, Encode};
 use bytes::Bytes;
-use futures::stream::{FuturesOrdered, FuturesUnordered};
+use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use openraft::Raft;
 use openraft::async_runtime::watch::WatchReceiver;
@@ -12,6 +12,7 @@ use openraft::raft::{AppendEntriesRequest, StreamAppendResult, VoteRequest};
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use super::in_order::InOrder;
 use super::machine::{self, Machine};
 use super::node::Node;
 use super::wire::{
@@ -135,32 +136,32 @@ impl Node {
     /// gets no answer, and the sender begins anew.
     async fn replicate(&self, from: u64, mut requests: mpsc::Receiver<Frame>, answers: mpsc::Sender<Frame>) {
         let mut session = Session::NotBegun;
-        // They are handed to Raft in their order: new ones are polled as they were pushed, and wait for its queue in a queue.
-        let mut appended = FuturesOrdered::new();
+        let mut appends = InOrder::default();
         loop {
             let (id, answer) = tokio::select! {
-                Some(answered) = appended.next() => answered,
-                request = requests.recv(), if appended.len() < APPENDS_IN_FLIGHT => {
+                // What was begun goes before what comes next.
+                biased;
+                Some(answered) = appends.next() => answered,
+                request = requests.recv(), if appends.len() < APPENDS_IN_FLIGHT => {
                     let Some(Frame { id, kind, payload }) = request else { return };
                     // As good a sign of life as a heartbeat.
                     self.peers.heard(from);
                     if kind == wire::APPEND_FIRST {
-                        (session, appended) = (Session::Open, FuturesOrdered::new());
+                        (session, appends) = (Session::Open, InOrder::default());
                     }
-                    match (session, decode_append(&payload)) {
-                        (Session::Open, Ok(request)) => {
-                            appended.push_back(append(&self.raft, request).map(move |answer| (id, answer)));
+                    match session {
+                        Session::Open => {
+                            appends.begin(append(&self.raft, payload).map(move |answer| (id, answer)));
                             continue;
                         }
-                        (Session::Refused, Ok(_)) => continue,
+                        Session::Refused => continue,
                         // The rest of a session whose connection broke.
-                        (Session::NotBegun, Ok(_)) => (id, Err("no session was begun".into())),
-                        (_, Err(why)) => (id, Err(why)),
+                        Session::NotBegun => (id, Err("no session was begun".into())),
                     }
                 }
             };
             if session == Session::Open && !matches!(answer, Ok(Ok(_))) {
-                (session, appended) = (Session::Refused, FuturesOrdered::new());
+                (session, appends) = (Session::Refused, InOrder::default());
             }
             let answer = answer.map(|result| wire::encode(&AppendAnswer::from(result)));
             if answers.send(to_frame(id, answer)).await.is_err() {
@@ -214,10 +215,7 @@ struct Arrival {
 
 pub(super) async fn control(node: Node, kind: u8, payload: Bytes) -> Answer {
     match kind {
-        wire::HEARTBEAT => {
-            let result = append(&node.raft, decode_append(&payload)?).await?;
-            done(&AppendAnswer::from(result))
-        }
+        wire::HEARTBEAT => done(&AppendAnswer::from(append(&node.raft, payload).await?)),
         wire::TRANSFER if let Some(lost) = node.lost_entries() => Err(lost.to_string()),
         wire::VOTE | wire::PRE_VOTE => {
             let request: VoteRequest<TypeConfig> = decode::<VoteMessage>(&payload)?.into();
@@ -266,14 +264,11 @@ enum Session {
     Refused,
 }
 
-async fn append(raft: &Raft<TypeConfig, Machine>, request: Append) -> Result<StreamAppendResult<TypeConfig>, String> {
+async fn append(raft: &Raft<TypeConfig, Machine>, payload: Bytes) -> Result<StreamAppendResult<TypeConfig>, String> {
+    let request = decode::<AppendMessage>(&payload)?.into_request().map_err(|error| error.to_string())?;
     let (prev, sent) = (request.prev_log_id, request_end(&request));
     let response = raft.append_entries(request).await.map_err(|error| error.to_string())?;
     Ok(response.into_stream_result(prev, sent))
-}
-
-fn decode_append(payload: &[u8]) -> Result<Append, String> {
-    decode::<AppendMessage>(payload)?.into_request().map_err(|error| error.to_string())
 }
 
 fn request_end(request: &Append) -> Option<super::LogId> {
