@@ -30,7 +30,7 @@ pub struct Arguments {
     #[arg(
         long,
         global = true,
-        default_value = "info,openraft=error,openraft::core::heartbeat=off,kube=warn,tower=warn",
+        default_value = "info,openraft=error,kube=warn,tower=warn",
         env = "KONTIKI_LOG",
         value_name = "FILTER"
     )]
