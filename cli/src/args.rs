@@ -18,7 +18,7 @@ pub use self::apply::{Apply, DryRun, Validation};
 pub use self::authentication::Authentication;
 pub use self::past::{Color, Diff, Form, History, ObjectTarget, Tail, TailForm, Undelete, Undo, Why, WhyForm};
 pub use self::requests::Requests;
-pub use self::server::{Agent, Members, MembersAction, Server, Token, TokenRole};
+pub use self::server::{Agent, Members, MembersAction, Server, Token, TokenRole, server_name};
 pub use self::snapshot::{AcceptLoss, Recover, Restore, Save, Snapshot, SnapshotAction};
 pub use self::tokens::ServiceAccountTokens;
 

@@ -74,7 +74,6 @@ pub enum Payload {
 #[derive(Clone, Debug)]
 pub struct Refused {
     pub code: u16,
-    pub reason: String,
     pub message: String,
 }
 
@@ -266,6 +265,5 @@ async fn succeeded(response: Response<Incoming>) -> Result<Response<Incoming>> {
     let message = status["message"]
         .as_str()
         .map_or_else(|| format!("{code}: {}", String::from_utf8_lossy(&bytes)), str::to_owned);
-    let reason = status["reason"].as_str().unwrap_or_default().to_owned();
-    Err(Refused { code: code.as_u16(), reason, message }.into())
+    Err(Refused { code: code.as_u16(), message }.into())
 }

@@ -112,7 +112,7 @@ impl Layout {
         format!("{hash:016x}")
     }
 
-    fn lock_file(&self) -> PathBuf {
+    pub fn lock_file(&self) -> PathBuf {
         self.root.join("lock")
     }
 

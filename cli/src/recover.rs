@@ -7,8 +7,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail};
 use kontiki_apiserver::records::{self, By};
 use kontiki_raft::{
-    Member, OpenError,
-    backup::{BackupError, Figures, Founded, Founding, Stopped},
+    Member,
+    backup::{Figures, Founded, Founding, Stopped},
 };
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use serde_json::{Value, json};
@@ -90,10 +90,8 @@ fn recover_in(arguments: &Recover) -> Result<()> {
 /// A stopped server's log. One that lacks what may have been acknowledged only if that is given up.
 pub fn take(layout: &Layout, loss: &AcceptLoss) -> Result<Stopped> {
     match Stopped::open(&layout.log()) {
-        Err(BackupError::Open(OpenError::LogCut { .. } | OpenError::LogLost { .. })) if loss.accept_loss => {
-            Ok(Stopped::open_damaged(&layout.log())?)
-        }
-        Err(BackupError::Open(damage @ (OpenError::LogCut { .. } | OpenError::LogLost { .. }))) => {
+        Err(damage) if damage.is_loss() && loss.accept_loss => Ok(Stopped::open_damaged(&layout.log())?),
+        Err(damage) if damage.is_loss() => {
             bail!("{damage}. Another server may have what is gone; --accept-loss takes what is left here")
         }
         taken => Ok(taken?),

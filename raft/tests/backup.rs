@@ -105,14 +105,14 @@ async fn a_backup_tells_the_state_at_every_revision_in_it() {
     let log = with_past(dir.path()).await;
     let backup = log.backup(origin()).await.unwrap();
     let header = backup.header().clone();
-    assert_eq!((header.first_revision, header.last_revision, &header.origin), (0, log.revision(), &origin()));
+    assert_eq!((header.first_revision, header.last_revision, &header.origin), (1, log.revision(), &origin()));
     assert_eq!(header.objects, BTreeMap::from([("configmaps".to_owned(), state(&log, None).unwrap().len() as u64)]));
     assert_eq!((header.first_time_ms, header.last_time_ms), (Some(time(0)), Some(time(39))));
     let file = bytes(&backup);
     let verified = Reader::open(file.as_slice()).unwrap().verify().unwrap();
     assert_eq!((verified.header, verified.bytes), (header.clone(), file.len() as u64));
     let archive = log.open_backup(file.as_slice()).unwrap();
-    for at in 0..=header.last_revision {
+    for at in 1..=header.last_revision {
         assert_eq!(archived(&archive, at), state(&log, Some(at)).unwrap(), "at {at}");
     }
     let at = |time_ms| archive.revision(Some(Moment::Time(time_ms)));
@@ -121,8 +121,10 @@ async fn a_backup_tells_the_state_at_every_revision_in_it() {
     for unknown in [time(0) - 1, time(39).max(header.origin.taken_ms) + 1] {
         assert!(matches!(at(unknown), Err(BackupError::TimeOutOfRange)), "{unknown}");
     }
-    let beyond = archive.keys_at(header.last_revision + 1);
-    assert!(matches!(beyond, Err(BackupError::OutOfRange { .. })), "{beyond:?}");
+    for beyond in [0, header.last_revision + 1] {
+        let beyond = archive.keys_at(beyond);
+        assert!(matches!(beyond, Err(BackupError::OutOfRange { .. })), "{beyond:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

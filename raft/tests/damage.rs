@@ -176,6 +176,60 @@ async fn a_torn_last_record_is_dropped_wherever_it_is_torn_unless_it_was_synced(
     assert_eq!(contents(after.path()).await.unwrap(), [0, 1, 2, 3], "a refusal changes nothing");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_lies_before_a_damage_in_the_log_can_be_taken_and_what_is_gone_is_told() {
+    let (dir, left) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let log = Log::open(LogConfig { snapshot_entries: 1 << 40, ..LogConfig::new(dir.path()) }).await.unwrap();
+    for number in 0..300 {
+        put(&log, number).await;
+    }
+    copy(dir.path(), left.path());
+    log.shutdown().await;
+    drop(log);
+
+    let whole = Stopped::open(left.path()).unwrap().figures().unwrap();
+    let file = write_ahead_log(left.path());
+    let bytes = fs::read(&file).unwrap();
+    let mut damaged = bytes.clone();
+    damaged[bytes.len() / 2] ^= 0x41;
+    fs::write(&file, &damaged).unwrap();
+    let refused = Stopped::open(left.path()).map(|_| ()).unwrap_err();
+    assert!(refused.is_loss() && refused.to_string().contains("--rebuild"), "{refused}");
+    let stopped = Stopped::open_damaged(left.path()).unwrap();
+    let figures = stopped.figures().unwrap();
+    assert_eq!((figures.synced, figures.members.len(), figures.node), (whole.last, 1, whole.node), "{figures:?}");
+    assert!((whole.last / 3..whole.last * 2 / 3).contains(&figures.last), "{figures:?}");
+    let objects = stopped.backup(Origin::default()).unwrap().header().objects["configmaps"];
+    assert!((100..200).contains(&objects), "{objects}");
+    drop(stopped);
+    assert_eq!(fs::read(&file).unwrap(), damaged, "what is damaged stays as it is");
+
+    // The same, in a table of the log: one is written when it is opened.
+    fs::write(&file, &bytes).unwrap();
+    let opened = Log::open(LogConfig { snapshot_entries: 1 << 40, ..LogConfig::new(left.path()) }).await.unwrap();
+    let tabled = tempfile::tempdir().unwrap();
+    copy(left.path(), tabled.path());
+    opened.shutdown().await;
+    let left = tabled;
+    let tables =
+        files(&left.path().join("log")).into_iter().filter(|path| path.extension().is_some_and(|one| one == "sst"));
+    let table = tables.max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
+    let mut bytes = fs::read(&table).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x41;
+    fs::write(&table, bytes).unwrap();
+    let refused = Stopped::open(left.path()).map(|_| ()).unwrap_err();
+    assert!(refused.is_loss(), "{refused}");
+    let figures = Stopped::open_damaged(left.path()).unwrap().figures().unwrap();
+    assert!(figures.synced >= whole.last && (20..280).contains(&figures.last), "{figures:?}");
+
+    // A damaged state is no loss that could be accepted: there is nothing to go on from.
+    let state = files(&left.path().join("state")).into_iter().find(|path| path.ends_with("CURRENT")).unwrap();
+    fs::write(state.with_file_name("CURRENT"), "damaged").unwrap();
+    let refused = Stopped::open_damaged(left.path()).map(|_| ()).unwrap_err();
+    assert!(!refused.is_loss(), "{refused}");
+}
+
 #[tokio::test]
 async fn a_state_or_its_name_that_is_gone_is_not_taken_for_a_new_beginning() {
     let dir = tempfile::tempdir().unwrap();

@@ -40,7 +40,7 @@ pub(crate) enum Because {
 /// Why a chain ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// At a person, or a program that is no part of the system.
+    /// At a person, or a program that is no part of the system, who named no cause.
     Person,
     /// At a part of the system that acted by itself.
     System,
@@ -64,10 +64,11 @@ pub(crate) fn chain<R: Record>(record: &R, start: Arc<Event>) -> Result<Chain, R
     let mut links = vec![(Because::Asked, start.clone())];
     let mut event = start;
     while links.len() < LINKS_MAX {
-        if !is_system(&event.author.user) {
+        let named = event.cause.filter(|cause| *cause < event.revision());
+        if named.is_none() && !is_system(&event.author.user) {
             return Ok(Chain { links, end: End::Person });
         }
-        let found = match event.cause.filter(|cause| *cause < event.revision()) {
+        let found = match named {
             Some(cause) => match reacted_to(record, &event, cause)? {
                 Some(found) => found,
                 None => return Ok(Chain { links, end: End::Forgotten(cause) }),
@@ -225,6 +226,23 @@ mod tests {
         past.status.push(4);
         past.add(EventKind::Created, "new", CONTROLLERS, Some(4)); // 5
         assert_eq!(past.told(5), "5 Asked, 4 ReactedTo, 3 ReactedTo | Person");
+    }
+
+    #[test]
+    fn a_program_or_person_that_names_a_cause_is_not_the_end() {
+        let robot = "system:serviceaccount:ns:robot";
+        let mut past = Past::default();
+        past.add(EventKind::Created, "widget", "alice", None); // 1
+        past.add(EventKind::Created, "deployment", robot, Some(1)); // 2
+        past.add(EventKind::Updated, "deployment", robot, None); // 3
+        past.add(EventKind::Updated, "deployment", "bob", Some(3)); // 4: takes it back
+        past.add(EventKind::Updated, "deployment", "bob", Some(9)); // 5
+        assert_eq!(past.told(2), "2 Asked, 1 ReactedTo | Person");
+        assert_eq!(past.told(3), "3 Asked | Person");
+        assert_eq!(past.told(4), "4 Asked, 3 ReactedTo | Person");
+        assert_eq!(past.told(5), "5 Asked | Person");
+        past.floor = 1;
+        assert_eq!(past.told(2), "2 Asked | Forgotten(1)");
     }
 
     #[test]

@@ -17,12 +17,13 @@ use super::{
     render::{self, ListMeta},
     selection::Selection,
 };
-use crate::{Core, health, negotiate::Offer, request::ApiResponse};
+use crate::{Core, failure, health, negotiate::Offer, request::ApiResponse};
 
 /// What the leader runs besides the log, as Kubernetes names it.
 const CONTROL: &[&str] = &["controller-manager", "scheduler"];
 
 pub async fn get(call: &Call<'_>, computed: Computed) -> Result<ApiResponse, Status> {
+    of_now(call)?;
     let form = call.form(Offer::Object)?;
     let name = call.name()?;
     let all = objects(call.core, call.kind, computed).await;
@@ -31,12 +32,24 @@ pub async fn get(call: &Call<'_>, computed: Computed) -> Result<ApiResponse, Sta
 }
 
 pub async fn list(call: &Call<'_>, computed: Computed) -> Result<ApiResponse, Status> {
+    of_now(call)?;
     let form = call.form(Offer::Collection)?;
     let selection = Selection::read(call, &ListOptions::read(call.request, false)?)?;
     let include = render::check_list_form(call, form)?;
     let mut items = objects(call.core, call.kind, computed).await;
     items.retain(|item| selection.matches(&item.key, &item.head));
     render::list(call.kind, form, include, items, &ListMeta::default(), call.now())
+}
+
+/// What nobody stores has no past.
+fn of_now(call: &Call<'_>) -> Result<(), Status> {
+    match call.request.at {
+        None => Ok(()),
+        Some(_) => {
+            let message = format!("{} are not kept: there are none below /at/", call.kind.resource);
+            Err(Status { message, ..failure::method_not_allowed() })
+        }
+    }
 }
 
 async fn objects(core: &Arc<Core>, kind: &Kind, computed: Computed) -> Vec<Stored> {

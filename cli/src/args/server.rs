@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use clap::{ArgAction, ArgGroup, Args, Subcommand, ValueEnum};
+use clap::{ArgAction, ArgGroup, Args, Subcommand, ValueEnum, builder::NonEmptyStringValueParser};
 
 use super::{ApiServer, ClusterTarget, DataDir, Output, PodSysctls};
 
@@ -33,7 +33,7 @@ pub struct Server {
     pub rebuild: Vec<String>,
 
     /// Name of this server, which no other one has; the host name if absent
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = server_name)]
     pub name: Option<String>,
 
     /// Address and port of the API server [default: 0.0.0.0:6443]
@@ -124,7 +124,7 @@ pub enum MembersAction {
     /// Say what to run on a machine that is to become a server (it joins, catches up and is promoted by itself)
     Add {
         /// Name of the new server
-        #[arg(value_name = "NAME")]
+        #[arg(value_name = "NAME", value_parser = server_name)]
         name: Option<String>,
         #[command(flatten)]
         target: ClusterTarget,
@@ -139,7 +139,7 @@ pub enum MembersAction {
     },
     /// Let go of a server, living or dead; writes go on meanwhile
     Remove {
-        #[arg(value_name = "NAME")]
+        #[arg(value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
         member: String,
         /// Even if those that answer would be no majority of those that are left
         #[arg(long)]
@@ -150,9 +150,34 @@ pub enum MembersAction {
     /// Hand leadership over
     Transfer {
         /// To this server; to the one that has caught up best if absent
-        #[arg(value_name = "NAME")]
+        #[arg(value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
         to: Option<String>,
         #[command(flatten)]
         target: ClusterTarget,
     },
+}
+
+/// A name that a server can have: it is in its certificate, and in what others are told to run.
+pub fn server_name(text: &str) -> Result<String, String> {
+    let may = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'.';
+    let begins = text.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    match begins && text.len() <= 63 && text.bytes().all(may) {
+        true => Ok(text.to_owned()),
+        false => Err("lower-case letters, digits, '-' and '.' make a server's name, 63 at most".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_servers() {
+        for sound in ["a", "server-1", "1.example.com", &"a".repeat(63)] {
+            assert_eq!(server_name(sound).as_deref(), Ok(sound));
+        }
+        for bad in ["", "-a", ".a", "A", "bad name", "a_b", "ü", "a;b", &"a".repeat(64)] {
+            assert!(server_name(bad).is_err(), "{bad:?}");
+        }
+    }
 }

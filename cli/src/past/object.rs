@@ -55,12 +55,12 @@ impl Object {
 
     /// The object now; `None` if it is not there.
     pub async fn live(&self) -> Result<Option<Value>> {
-        self.there(self.client.get(&self.path()).await)
+        there(self.client.get(&self.path()).await)
     }
 
     /// The object at a revision or time; `None` if it was not there.
     pub async fn at(&self, moment: &str) -> Result<Option<Value>> {
-        self.there(self.client.get(&format!("/at/{}{}", encode(moment), self.path())).await)
+        there(self.client.get(&format!("/at/{}{}", encode(moment), self.path())).await)
     }
 
     /// A form that history tells, which is as it was stored, in the version of the resource; `None` if that was not served then.
@@ -68,20 +68,7 @@ impl Object {
         if stored["apiVersion"] == self.resource.api_version() {
             return Ok(Some(stored.clone()));
         }
-        match self.client.get(&format!("/at/{revision}{}", self.path())).await {
-            Err(error) if error.downcast_ref::<Refused>().is_some_and(|one| one.code == 404) => Ok(None),
-            told => told.map(Some),
-        }
-    }
-
-    /// Of a kind that is no more, nothing is there at moments that do not know it.
-    fn there(&self, answer: Result<Value>) -> Result<Option<Value>> {
-        match answer {
-            Err(error) if self.gone.is_some() && error.downcast_ref::<Refused>().is_some_and(|one| one.code == 404) => {
-                Ok(None)
-            }
-            answer => there(answer),
-        }
+        self.at(&revision.to_string()).await
     }
 
     /// One page of its history, newest first.
@@ -117,12 +104,12 @@ impl Object {
     }
 }
 
-/// What is not there is an answer too.
+/// What is not there is an answer too; of a kind that was not there at a moment, nothing was.
 pub fn there(answer: Result<Value>) -> Result<Option<Value>> {
     match answer {
         Ok(value) => Ok(Some(value)),
         Err(error) => match error.downcast_ref::<Refused>() {
-            Some(refused) if refused.code == 404 && refused.reason == "NotFound" => Ok(None),
+            Some(refused) if refused.code == 404 => Ok(None),
             _ => Err(error),
         },
     }

@@ -10,7 +10,7 @@ use std::{
     sync::Arc,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use kontiki_apiserver::{
     Config, Ipv4Cidr,
     join::{ClusterSettings, JoinRequest, ServerGrant},
@@ -25,7 +25,7 @@ use tracing::{info, warn};
 
 use self::settings::{Origin, Settings, must_be_free};
 use crate::{
-    args::Server,
+    args::{self, Server},
     control_plane::{self, ControlPlane, Plan, stop_signal},
     layout::Layout,
 };
@@ -265,13 +265,7 @@ fn name(arguments: &Server) -> Result<String> {
         Some(name) => name.clone(),
         None => control_plane::host_name().context("give --name")?,
     };
-    let sound = name.len() <= 63
-        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'.')
-        && name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
-    if !sound {
-        bail!("--name {name:?}: lower-case letters, digits, '-' and '.' make a server's name, 63 at most");
-    }
-    Ok(name)
+    args::server_name(&name).map_err(|why| anyhow!("--name {name:?}: {why}"))
 }
 
 /// Whether who listens so is found at the address.

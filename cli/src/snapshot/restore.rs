@@ -1,7 +1,7 @@
 //! `kontiki snapshot restore`: into a running cluster by new writes, or into an empty folder as a new cluster.
 
 use std::{
-    io,
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -99,7 +99,23 @@ async fn body(file: PathBuf) -> Result<Body> {
 }
 
 fn restore_into(data_dir: &Path, arguments: &Restore) -> Result<()> {
+    let source = source::open(&arguments.file)?;
+    let is_new = !data_dir.exists();
     let layout = Layout::open(data_dir)?;
+    let founded = found(&layout, source, arguments);
+    if founded.is_err() && is_new {
+        // With what is in it besides the lock, it stays.
+        _ = std::fs::remove_file(layout.lock_file()).and_then(|()| std::fs::remove_dir(layout.root()));
+    }
+    let founded = founded?;
+    match arguments.output {
+        Output::Json => println!("{:#}", told(&arguments.file, &founded)),
+        Output::Table => print!("{}", founded_text(&layout, &founded)),
+    }
+    Ok(())
+}
+
+fn found(layout: &Layout, source: impl Read, arguments: &Restore) -> Result<Founded> {
     if let Some(pid) = layout.owner()? {
         let kubeconfig = layout.kubeconfig();
         bail!(
@@ -109,20 +125,13 @@ fn restore_into(data_dir: &Path, arguments: &Restore) -> Result<()> {
         );
     }
     let _owner = layout.own()?;
-    let source = source::open(&arguments.file)?;
     let by = operator("kontiki snapshot restore", "restore");
     // Called what the server says when it starts.
     let founding = Founding { member: Member::default(), to: moment(arguments)?, skip: arguments.skip.at(by.time_ms) };
-    let file = arguments.file.display().to_string();
-    let founded =
-        founding.from_backup(source, &layout.log(), |founded| records::record(by, "Restore", &told(&file, founded)))?;
+    let record = |founded: &Founded| records::record(by, "Restore", &told(&arguments.file, founded));
+    let founded = founding.from_backup(source, &layout.log(), record)?;
     layout.mark_restored()?;
-    let told = told(&file, &founded);
-    match arguments.output {
-        Output::Json => println!("{told:#}"),
-        Output::Table => print!("{}", founded_text(&layout, &founded)),
-    }
-    Ok(())
+    Ok(founded)
 }
 
 fn moment(arguments: &Restore) -> Result<Option<Moment>> {
@@ -133,7 +142,7 @@ fn moment(arguments: &Restore) -> Result<Option<Moment>> {
     Ok(arguments.to_time.as_ref().map(time).transpose()?.or(arguments.to_revision.map(Moment::Revision)))
 }
 
-fn told(file: &str, founded: &Founded) -> Value {
+fn told(file: &Path, founded: &Founded) -> Value {
     json!({
         "snapshot": file,
         "restored": founded.restored,

@@ -60,14 +60,14 @@ fn a_cluster_is_saved_taken_back_and_made_anew() {
     cluster.k(&["create", "configmap", "demo-late", "--from-literal=k=1"]);
     let said = snapshot(&cluster, &["save", "all.snapshot", KUBECONFIG[0], KUBECONFIG[1]]);
     assert!(said.contains("saved to all.snapshot"), "{said}");
-    let told = json(&snapshot(&cluster, &["inspect", "all.snapshot", "-o", "json"]));
-    assert!(told["verified"] == true && told["objects"]["configmaps"].as_u64().unwrap() >= 3, "{told}");
 
     // What a link leads to is written; what is no file stays what it is.
     let at = |name: &str| cluster.dir.path().join(name);
     symlink("all.snapshot", at("link")).unwrap();
     snapshot(&cluster, &["save", "link", KUBECONFIG[0], KUBECONFIG[1]]);
     assert!(fs::symlink_metadata(at("link")).unwrap().is_symlink());
+    let told = json(&snapshot(&cluster, &["inspect", "all.snapshot", "-o", "json"]));
+    assert!(told["verified"] == true && told["objects"]["configmaps"].as_u64().unwrap() >= 3, "{told}");
     assert!(Command::new("mkfifo").arg(at("pipe")).status().unwrap().success());
     let (pipe, whole) = (at("pipe"), fs::metadata(at("all.snapshot")).unwrap().len());
     let read = thread::spawn(move || fs::read(pipe).unwrap().len() as u64);
@@ -107,6 +107,8 @@ fn a_cluster_is_saved_taken_back_and_made_anew() {
 
     let whole = fs::read(cluster.dir.path().join("all.snapshot")).unwrap();
     fs::write(cluster.dir.path().join("cut.snapshot"), &whole[..whole.len() / 2]).unwrap();
+    let why = refused(&cluster, &["snapshot", "restore", "cut.snapshot", "--data-dir", "none"]);
+    assert!(why.contains("ends early") && !cluster.dir.path().join("none").exists(), "{why}");
     for arguments in [vec!["inspect", "cut.snapshot"], vec!["restore", "cut.snapshot", KUBECONFIG[0], KUBECONFIG[1]]] {
         let why = refused(&cluster, &[&["snapshot"], arguments.as_slice()].concat());
         assert!(why.contains("ends early"), "{why}");

@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     path::PathBuf,
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
 };
 
 use serde_json::{Value, json};
@@ -166,6 +166,23 @@ fn a_number_that_an_administrator_adds_again_is_a_members_like_any_other() {
     assert_eq!(servers.members("a").unwrap().len(), 3);
 }
 
+/// A survivor whose log is damaged in its middle, in a copy.
+fn accepts_loss(servers: &Servers) {
+    succeed(Command::new("cp").arg("-a").arg(servers.data("a")).arg(servers.data("damaged")));
+    let logs = fs::read_dir(servers.data("damaged").join("log/log")).unwrap().map(|entry| entry.unwrap().path());
+    let logs = logs.filter(|path| path.extension().is_some_and(|ending| ending == "log"));
+    let log = logs.max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
+    let mut bytes = fs::read(&log).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&log, bytes).unwrap();
+    let refused = servers.kontiki(&["recover", "--data-dir", "damaged", "--yes"]).output().unwrap();
+    let said = text(&refused);
+    assert!(!refused.status.success() && said.contains("--accept-loss takes what is left"), "{said}");
+    let told = succeed(&mut servers.kontiki(&["recover", "--data-dir", "damaged", "--yes", "--accept-loss"]));
+    assert!(told.contains("The log is damaged: entries ") && told.contains(" are gone"), "{told}");
+}
+
 #[test]
 fn one_server_goes_on_when_the_others_are_lost_for_good() {
     let mut servers = Servers::start(&["b", "a", "c"]);
@@ -179,6 +196,7 @@ fn one_server_goes_on_when_the_others_are_lost_for_good() {
     let asked = servers.kontiki(&["recover", "--data-dir", "a"]).output().unwrap();
     let said = text(&asked);
     assert!(!asked.status.success() && said.contains("--yes") && said.contains("b (127.0.0.1:"), "{said}");
+    accepts_loss(&servers);
     let told = succeed(&mut servers.kontiki(&["recover", "--data-dir", "a", "--yes"]));
     assert!(told.contains("a cluster of its own") && told.contains("are skipped"), "{told}");
 

@@ -123,6 +123,7 @@ fn the_past_is_read_explained_and_taken_back() {
     assert_eq!(cluster.then(&one, &["get", "configmaps", "-l", "app=web", "-o", "name"]), "");
     assert!(cluster.then_fails(&one, &["delete", "deployment", "web"]).contains("the past is read-only"));
     assert!(cluster.then_fails("999999999", &["get", "pods"]).contains("is in the future"));
+    assert!(cluster.then_fails(&one, &["get", "componentstatuses"]).contains("are not kept"));
 
     // Who did it, and taking it back.
     let history = cluster.told(&["history", "deploy/web"]);
@@ -155,6 +156,11 @@ fn the_past_is_read_explained_and_taken_back() {
     assert!(cluster.told(&["undelete", "widget/w"]).contains("made again"));
     cluster.k(&["patch", "widget", "w", "--type=merge", "-p", r#"{"spec":{"size":2}}"#]);
     let changed = cluster.revision(&["widget", "w"]);
+    // At a moment that knew no such kind, it was not there.
+    let diff = cluster.told(&["diff", "widget/w", &one]);
+    assert!(diff.contains("(not there)") && diff.contains("\n+  size: 2\n"), "{diff}");
+    let refused = cluster.refused(&["undo", "widget/w", "--to-revision", &one]);
+    assert!(refused.contains(&format!("was not there at revision {one}")), "{refused}");
     cluster.apply(&stored_in("v1"));
     cluster.k(&["patch", "widget", "w", "--type=merge", "-p", "{}"]);
     assert_ne!(cluster.revision(&["widget", "w"]), changed, "it is stored in the new version");

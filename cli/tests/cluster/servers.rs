@@ -222,6 +222,17 @@ fn members_come_and_go_while_writes_go_on() {
     };
     assert!(succeed(&mut members(&servers, &["transfer", "b"])).contains("b leads"));
     assert_eq!(servers.leader("a"), "b");
+    let refused = text(&members(&servers, &["transfer", ""]).output().unwrap());
+    assert!(refused.contains("a value is required"), "{refused}");
+    let refused = text(&members(&servers, &["add", "Bad Name!"]).output().unwrap());
+    assert!(refused.contains("make a server's name"), "{refused}");
+    // One that was just stopped has answered a moment ago.
+    let pid = servers.running.iter().find(|(name, _)| name == "c").unwrap().1.id().to_string();
+    succeed(Command::new("kill").args(["-STOP", &pid]));
+    let refused = text(&members(&servers, &["transfer", "c"]).output().unwrap());
+    succeed(Command::new("kill").args(["-CONT", &pid]));
+    assert!(refused.contains("it cannot lead"), "{refused}");
+    assert_eq!(servers.leader("a"), "b");
     succeed(&mut members(&servers, &["remove", "b"]));
     // The one that was let go finds out, says so and ends.
     let index = servers.running.iter().position(|(name, _)| name == "b").unwrap();

@@ -65,6 +65,8 @@ pub enum BackupError {
     NotEmpty(std::path::PathBuf),
     #[error("there is no log in {0}")]
     NoLog(std::path::PathBuf),
+    #[error("the log is damaged: {0}")]
+    LogDamaged(#[source] DiskError),
     #[error("cannot {step}")]
     Io { step: &'static str, source: io::Error },
     #[error(transparent)]
@@ -73,6 +75,14 @@ pub enum BackupError {
     Read(#[from] ReadError),
     #[error(transparent)]
     Open(#[from] crate::OpenError),
+}
+
+impl BackupError {
+    /// Whether what is left of the log could be taken.
+    pub fn is_loss(&self) -> bool {
+        use crate::OpenError::{LogCut, LogLost};
+        matches!(self, BackupError::LogDamaged(_) | BackupError::Open(LogCut { .. } | LogLost { .. }))
+    }
 }
 
 fn io_error(step: &'static str) -> impl FnOnce(io::Error) -> BackupError {

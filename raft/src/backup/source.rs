@@ -8,7 +8,7 @@ use kontiki_model::{Head, Key, Revision};
 use super::archive::Scratch;
 use super::{Backup, BackupError, Origin, io_error};
 use crate::codec::{LogPayload, LogRecord};
-use crate::consensus::{StoppedLog, members};
+use crate::consensus::{Place, StoppedLog, members};
 use crate::limits::APPLY_BATCH_ENTRIES;
 use crate::seal::Door;
 use crate::snapshot::SnapshotDir;
@@ -22,6 +22,10 @@ pub struct Stopped {
     log: StoppedLog,
     // What keeps a server from starting: the log is only read.
     store: Arc<Store>,
+    /// Term and index of the last entry that the state or the log has.
+    end: Place,
+    /// Index of the last entry that was synced.
+    synced: u64,
     /// The newest one in the log, committed or not, which is the one that counts in Raft.
     membership: Vec<u8>,
 }
@@ -57,44 +61,30 @@ pub struct Figures {
 impl Stopped {
     /// Takes the log of a directory; refused while a server runs on it, and where entries are gone that may have been acknowledged.
     pub fn open(dir: &Path) -> Result<Self, BackupError> {
-        Stopped::take(
-            dir,
-            |log| log.check_end(),
-            |stopped| {
-                let (_, log) = stopped.log_end()?;
-                match stopped.store.applied_record().index {
-                    Some(applied) if applied > log => {
-                        Err(OpenError::LogLost { dir: dir.to_owned(), log, applied }.into())
-                    }
-                    _ => Ok(()),
-                }
-            },
-        )
+        Stopped::take(dir, StoppedLog::open, Stopped::whole_end)
     }
 
     /// The same with whatever is left: [`Figures`] tell what is gone.
     pub fn open_damaged(dir: &Path) -> Result<Self, BackupError> {
-        Stopped::take(dir, |_| Ok(()), |_| Ok(()))
+        Stopped::take(dir, StoppedLog::open_what_is_left, |stopped| Ok(stopped.readable_end()))
     }
 
     fn take(
         dir: &Path,
-        log_is_whole: impl FnOnce(&StoppedLog) -> Result<(), OpenError>,
-        log_reaches: impl FnOnce(&Stopped) -> Result<(), BackupError>,
+        open: impl FnOnce(&Path) -> Result<StoppedLog, DiskError>,
+        end: impl FnOnce(&Stopped) -> Result<(Place, u64), BackupError>,
     ) -> Result<Self, BackupError> {
         if !dir.join("log").is_dir() || !dir.join("state").is_dir() {
             return Err(BackupError::NoLog(dir.to_owned()));
         }
-        let log = StoppedLog::open(&dir.join("log"))?;
-        log_is_whole(&log)?;
+        let log = open(&dir.join("log")).map_err(of_log)?;
         let store = Store::open(&dir.join("state"), HistoryLimits::default(), 0)?;
         let membership = store.applied_record().membership;
-        let mut stopped = Stopped { dir: dir.to_owned(), log, store, membership };
-        log_reaches(&stopped)?;
-        let last = stopped.figures()?.last;
+        let mut stopped = Stopped { dir: dir.to_owned(), log, store, end: (0, 0), synced: 0, membership };
+        (stopped.end, stopped.synced) = end(&stopped)?;
         // A server that was killed may have applied none of its log for good.
         let mut newest = None;
-        stopped.behind_the_state(last, |records| {
+        stopped.behind_the_state(stopped.end.1, |records| {
             newest = records
                 .iter()
                 .rev()
@@ -109,6 +99,46 @@ impl Stopped {
         Ok(stopped)
     }
 
+    /// Where the log ends if nothing is missing, and the last entry that was synced.
+    fn whole_end(&self) -> Result<(Place, u64), BackupError> {
+        self.log.check_end().map_err(|error| match error {
+            OpenError::Disk(error) => of_log(error),
+            cut => cut.into(),
+        })?;
+        let applied = self.applied();
+        // The snapshot may have come from the leader, and the log may be behind it.
+        let snapshot = self.store.snapshot().map(|one| (one.manifest().term, one.manifest().index.unwrap_or_default()));
+        let end = self.log.last().map_err(of_log)?.max(snapshot).unwrap_or_default();
+        if applied.1 > end.1 {
+            return Err(OpenError::LogLost { dir: self.dir.clone(), log: end.1, applied: applied.1 }.into());
+        }
+        Ok((end.max(applied), self.log.synced().unwrap_or_default()))
+    }
+
+    /// The last entry up to which each can be read, and the last that was there at some time.
+    fn readable_end(&self) -> (Place, u64) {
+        let mut end = self.applied();
+        let mut next = self.store.applied_record().index.map_or(0, |index| index + 1);
+        loop {
+            match self.log.read(next..next + 1).as_deref() {
+                Ok([record]) => end = (record.term, record.index),
+                Ok(_) => break,
+                Err(error) => {
+                    tracing::warn!(entry = next, %error, "the log is read no further");
+                    break;
+                }
+            }
+            next += 1;
+        }
+        let seen = self.log.last().ok().flatten().map(|(_, index)| index);
+        (end, seen.max(self.log.synced()).unwrap_or_default())
+    }
+
+    fn applied(&self) -> Place {
+        let applied = self.store.applied_record();
+        (applied.term, applied.index.unwrap_or_default())
+    }
+
     /// The entries that are not in the state yet, up to an index, in batches.
     fn behind_the_state(
         &self,
@@ -117,23 +147,17 @@ impl Stopped {
     ) -> Result<(), BackupError> {
         let mut next = self.store.applied_record().index.map_or(0, |index| index + 1);
         while next <= end {
-            let records = self.log.read(next..end + 1)?;
-            let last = records.last().ok_or_else(|| DiskError::Missing(format!("log entry {next}")))?;
+            let records = self.log.read(next..end + 1).map_err(of_log)?;
+            let missing = || BackupError::LogDamaged(DiskError::Missing(format!("log entry {next}")));
+            let last = records.last().ok_or_else(missing)?;
             next = last.index + 1;
             records.chunks(APPLY_BATCH_ENTRIES).try_for_each(&mut each)?;
         }
         Ok(())
     }
 
-    /// Term and index of the last entry. The snapshot may have come from the leader, and the log may be behind it.
-    fn log_end(&self) -> Result<(u64, u64), BackupError> {
-        let snapshot = self.store.snapshot().map(|one| (one.manifest().term, one.manifest().index.unwrap_or_default()));
-        Ok(self.log.last()?.max(snapshot).unwrap_or_default())
-    }
-
     pub fn figures(&self) -> Result<Figures, BackupError> {
-        let applied = self.store.applied_record();
-        let (last_term, last) = self.log_end()?.max((applied.term, applied.index.unwrap_or_default()));
+        let ((last_term, last), applied) = (self.end, self.store.applied_record());
         let members = members(&self.membership)?;
         let alone = matches!(members.iter().filter(|(_, _, voter)| *voter).count(), 0 | 1);
         let known = self.log.committed()?.map_or(0, |(_, index)| index).max(applied.index.unwrap_or_default());
@@ -141,9 +165,9 @@ impl Stopped {
             node: self.log.node()?.unwrap_or_default(),
             term: self.log.term()?.max(last_term),
             last,
-            committed: if alone { last } else { known },
+            committed: if alone { last } else { known.min(last) },
             last_term,
-            synced: self.log.synced().unwrap_or_default(),
+            synced: self.synced,
             revision: applied.revision,
             members,
         })
@@ -182,6 +206,16 @@ impl Stopped {
             Ok(())
         })?;
         Ok(store)
+    }
+}
+
+/// A fault of the log itself, which may be given up from there on; one of the state may not.
+fn of_log(error: DiskError) -> BackupError {
+    match error {
+        DiskError::Damaged { .. } | DiskError::Corrupt { .. } | DiskError::Record { .. } | DiskError::Missing(_) => {
+            BackupError::LogDamaged(error)
+        }
+        other => other.into(),
     }
 }
 

@@ -32,7 +32,8 @@ impl Backup {
             origin,
             term: manifest.term,
             index: manifest.index.unwrap_or_default(),
-            first_revision: census.floor,
+            // Revisions begin at one.
+            first_revision: census.floor.max(1),
             last_revision: manifest.revision,
             first_time_ms: census.first_time_ms,
             last_time_ms: census.last_time_ms,

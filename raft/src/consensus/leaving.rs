@@ -26,7 +26,7 @@ impl Node {
         members.into_iter().zip(asked).filter_map(|(member, stays)| stays.then_some(member)).collect()
     }
 
-    async fn stays(&self, member: &MemberStatus) -> bool {
+    pub(super) async fn stays(&self, member: &MemberStatus) -> bool {
         let address = Member { name: member.name.clone(), address: member.address.clone() };
         let peer = self.peers.get(member.id, &address);
         match peer.control.call(wire::STAYS, wire::encode(&()), STAYS_TIMEOUT).await {

@@ -171,6 +171,8 @@ impl Node {
     }
 
     async fn change_membership(&self, change: Change, retain: bool) -> Attempt<()> {
+        // Raft takes one after the other, and complains aloud of any that does not wait for its turn.
+        let _turn = self.changing.lock().await;
         match self.raft.change_membership(change, retain).await {
             Ok(_) => Attempt::Done(()),
             Err(RaftError::Fatal(fatal)) => Attempt::Failed(fatal_error(fatal)),
@@ -198,7 +200,7 @@ impl Node {
             return Attempt::Done(());
         }
         let chosen = match to {
-            Some(to) => self.fit_to_lead(&metrics, to),
+            Some(to) => self.fit_to_lead(&metrics, to).await,
             None => match self.successor(&metrics).await {
                 Some(successor) => Attempt::Done(successor),
                 None if metrics.membership_config.voter_ids().count() == 1 => {
@@ -235,7 +237,7 @@ impl Node {
     }
 
     /// A voter that somebody named, if it can lead now.
-    fn fit_to_lead(&self, metrics: &RaftMetrics<TypeConfig>, id: u64) -> Attempt<u64> {
+    async fn fit_to_lead(&self, metrics: &RaftMetrics<TypeConfig>, id: u64) -> Attempt<u64> {
         let refuse = |why: String| Attempt::Failed(NodeError::Refused(why));
         let Some(member) = members(metrics).into_iter().find(|member| member.id == id && member.voter) else {
             return refuse("it is not a voter".into());
@@ -244,7 +246,11 @@ impl Node {
             return refuse(format!("it cannot take writes: {shortage}"));
         }
         match (self.answers(&member), member.silent_for, member.lag) {
-            (true, _, Some(lag)) if lag <= CAUGHT_UP_ENTRIES => Attempt::Done(id),
+            // That it answered a moment ago does not say that it does now.
+            (true, _, Some(lag)) if lag <= CAUGHT_UP_ENTRIES => match self.stays(&member).await {
+                true => Attempt::Done(id),
+                false => refuse("it does not answer now, or is about to end: it cannot lead".into()),
+            },
             (true, _, lag) => {
                 refuse(format!("it lacks {} entries of the log: it cannot lead yet", lag.unwrap_or_default()))
             }

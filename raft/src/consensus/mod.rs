@@ -27,7 +27,7 @@ pub use accept::Proof;
 pub use log_store::LogStore;
 pub use membership::MemberStatus;
 pub use node::{Node, NodeError, NodeOptions, Start};
-pub use offline::{Beginning, StoppedLog, begin_log, members, sole_member};
+pub use offline::{Beginning, Place, StoppedLog, begin_log, members, sole_member};
 pub use together::{check_log_reaches, drop_overtaken};
 pub use wire::ClusterChange;
 

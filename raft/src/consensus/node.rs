@@ -9,7 +9,7 @@ use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::Fatal;
 use openraft::metrics::{RaftServerMetrics, WaitError};
 use openraft::{Config, Raft, ServerState, SnapshotPolicy};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -53,6 +53,8 @@ pub struct Node {
     pub(super) rooms: Rooms,
     pub(super) leaderless: Leaderless,
     pub(super) refusals: Refusals,
+    /// Held while this server changes the membership.
+    pub(super) changing: Arc<Mutex<()>>,
 }
 
 /// How a node is to be.
@@ -118,7 +120,8 @@ impl Node {
         let peers = Peers::new(me, dial);
         let raft = Raft::new(id, Arc::new(config), Network::new(peers.clone()), log.clone(), machine).await;
         let raft = raft.map_err(|error| OpenError::Raft(error.to_string()))?;
-        let (receiving, in_flight, removed, connections, leaving, rooms, leaderless, refusals) = Default::default();
+        let (receiving, in_flight, removed, connections, leaving, rooms, leaderless) = Default::default();
+        let (refusals, changing) = Default::default();
         let node = Node {
             raft,
             log,
@@ -135,6 +138,7 @@ impl Node {
             rooms,
             leaderless,
             refusals,
+            changing,
         };
         let initialized = node.raft.is_initialized().await.map_err(|error| OpenError::Raft(error.to_string()))?;
         if !initialized && start == Start::Alone {

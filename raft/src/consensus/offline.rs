@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use bincode::Decode;
 use openraft::Membership;
 
 use super::log_store::{CLUSTER, COMMITTED, IDENTITY, PURGED, VOTE, end_mark, end_of};
@@ -22,12 +23,22 @@ pub struct StoppedLog {
     db: LogDb,
     /// The index behind the last entry that was synced.
     synced: u64,
+    /// What cannot be read is not there.
+    is_damaged: bool,
 }
 
 impl StoppedLog {
     pub fn open(path: &Path) -> Result<Self, DiskError> {
-        let synced = EndMark::look(&end_mark(path))?;
-        Ok(StoppedLog { path: path.to_owned(), db: LogDb::open_to_read(path)?, synced })
+        StoppedLog::over(path, LogDb::open_to_read(path)?, false)
+    }
+
+    /// The same up to where it is damaged.
+    pub fn open_what_is_left(path: &Path) -> Result<Self, DiskError> {
+        StoppedLog::over(path, LogDb::open_what_is_left(path)?, true)
+    }
+
+    fn over(path: &Path, db: LogDb, is_damaged: bool) -> Result<Self, DiskError> {
+        Ok(StoppedLog { path: path.to_owned(), db, synced: EndMark::look(&end_mark(path))?, is_damaged })
     }
 
     /// Refuses a log that ends before what was synced.
@@ -43,34 +54,37 @@ impl StoppedLog {
 
     /// Whose log it is.
     pub fn node(&self) -> Result<Option<u64>, DiskError> {
-        let frame = self.db.mark(IDENTITY)?;
-        let decode = |frame: Vec<u8>| codec::decode(Tag::Identity, &frame);
-        frame.map(decode).transpose().map_err(DiskError::record("the log's identity"))
+        self.marked(IDENTITY, Tag::Identity)
     }
 
     /// The last entry known to be committed. There may be more: this is written when there is time.
     pub fn committed(&self) -> Result<Option<Place>, DiskError> {
-        self.mark(COMMITTED)
+        self.marked(COMMITTED, Tag::LogMark)
     }
 
     /// The last entry, or the last that was purged.
     pub fn last(&self) -> Result<Option<Place>, DiskError> {
-        let Some((index, frame)) = self.db.last()? else { return self.mark(PURGED) };
+        let Some((index, frame)) = self.db.last()? else { return self.marked(PURGED, Tag::LogMark) };
         let record: LogRecord = codec::decode(Tag::LogEntry, &frame).map_err(DiskError::record("a log entry"))?;
         Ok(Some((record.term, index)))
     }
 
-    fn mark(&self, name: &str) -> Result<Option<Place>, DiskError> {
-        let frame = self.db.mark(name)?;
-        let decode = |frame: Vec<u8>| codec::decode(Tag::LogMark, &frame);
-        frame.map(decode).transpose().map_err(DiskError::record("a mark"))
-    }
-
     /// The newest term this server has taken part in.
     pub fn term(&self) -> Result<u64, DiskError> {
-        let Some(frame) = self.db.mark(VOTE)? else { return Ok(0) };
-        let (term, _, _): (u64, u64, bool) = codec::decode(Tag::Vote, &frame).map_err(DiskError::record("the vote"))?;
-        Ok(term)
+        let vote: Option<(u64, u64, bool)> = self.marked(VOTE, Tag::Vote)?;
+        Ok(vote.map_or(0, |(term, ..)| term))
+    }
+
+    fn marked<T: Decode<()>>(&self, name: &'static str, tag: Tag) -> Result<Option<T>, DiskError> {
+        let decode =
+            |frame: Vec<u8>| codec::decode(tag, &frame).map_err(DiskError::record(format!("the log's {name}")));
+        match self.db.mark(name).and_then(|frame| frame.map(decode).transpose()) {
+            Err(error) if self.is_damaged => {
+                tracing::warn!(%error, "the log is taken without its {name}");
+                Ok(None)
+            }
+            marked => marked,
+        }
     }
 
     /// Entries from the start of a range, some of them, in the form the store applies.

@@ -4,7 +4,9 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
-use rocksdb::{BottommostLevelCompaction, CompactOptions, DB, IteratorMode, Options, ReadOptions, WriteBatch};
+use rocksdb::{
+    BottommostLevelCompaction, CompactOptions, DB, DBRecoveryMode, IteratorMode, Options, ReadOptions, WriteBatch,
+};
 
 use super::{DiskError, open_error, options};
 use crate::limits::{LOG_READ_BYTES, LOG_READ_ENTRIES, LOG_WRITE_BUFFER_BYTES};
@@ -50,7 +52,18 @@ impl LogDb {
 
     /// Opens an existing log to look at it; nothing on the disk is changed.
     pub fn open_to_read(path: &Path) -> Result<Self, DiskError> {
-        let db = DB::open_for_read_only(&log_options(), path, false).map_err(|error| open_error(path, error))?;
+        LogDb::open_read_only(path, &log_options())
+    }
+
+    /// The same up to where its write-ahead log is damaged.
+    pub fn open_what_is_left(path: &Path) -> Result<Self, DiskError> {
+        let mut options = log_options();
+        options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+        LogDb::open_read_only(path, &options)
+    }
+
+    fn open_read_only(path: &Path, options: &Options) -> Result<Self, DiskError> {
+        let db = DB::open_for_read_only(options, path, false).map_err(|error| open_error(path, error))?;
         Ok(LogDb { path: path.to_owned(), db: RwLock::new(Some(db)) })
     }
 
