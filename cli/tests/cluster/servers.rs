@@ -213,6 +213,16 @@ fn three_servers_are_one_cluster_and_survive_the_loss_of_any_one() {
 }
 
 #[test]
+fn servers_join_at_the_same_time() {
+    let mut servers = Servers::start(&["a"]);
+    let others = ["b", "c", "d"];
+    others.iter().for_each(|name| servers.join(name));
+    others.iter().for_each(|name| servers.wait_ready(name));
+    assert_eq!(servers.members("a").unwrap().len(), 4);
+    assert!(!servers.log("a").contains("ERROR"), "{}", servers.log("a"));
+}
+
+#[test]
 fn members_come_and_go_while_writes_go_on() {
     let mut servers = Servers::start(&["a", "b", "c"]);
     let members = |servers: &Servers, arguments: &[&str]| {
