@@ -40,6 +40,7 @@ pub struct Network {
 pub struct Client {
     replica: Replica,
     heartbeat: bool,
+    peers: Peers,
 }
 
 /// One server, and what this one knows of its log.
@@ -117,11 +118,11 @@ impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Client;
 
     async fn new_client(&mut self, target: u64, member: &Member) -> Client {
-        Client { replica: self.replica(target, member), heartbeat: false }
+        Client { replica: self.replica(target, member), heartbeat: false, peers: self.peers.clone() }
     }
 
     async fn new_heartbeat_client(&mut self, target: u64, member: &Member) -> Client {
-        Client { replica: self.replica(target, member), heartbeat: true }
+        Client { replica: self.replica(target, member), heartbeat: true, peers: self.peers.clone() }
     }
 }
 
@@ -146,7 +147,11 @@ impl RaftNetworkV2<TypeConfig> for Client {
         let answer: AppendAnswer = decode_answer(answer.map_err(|error| rpc_error(&error))?)?;
         let answer = StreamAppendResult::<TypeConfig>::from(answer);
         self.replica.note(&request.vote, &answer).await?;
-        Ok(answer.into())
+        // Raft has ended, or is about to: it would take it for an error that nobody hears of the answer.
+        match self.peers.is_closed() {
+            true => Err(RPCError::Unreachable(Unreachable::from_string("this server ends"))),
+            false => Ok(answer.into()),
+        }
     }
 
     /// Many appends on their way at a time, answered in order. It ends with the first that is not a success.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ pub struct Peers {
     me: Identity,
     dial: Option<Arc<dyn Dial>>,
     known: Arc<Mutex<HashMap<u64, Arc<Peer>>>>,
+    closed: Arc<AtomicBool>,
 }
 
 /// The channels to one server.
@@ -32,7 +34,7 @@ pub struct Peer {
 
 impl Peers {
     pub fn new(me: Identity, dial: Option<Arc<dyn Dial>>) -> Self {
-        Peers { me, dial, known: Arc::default() }
+        Peers { me, dial, known: Arc::default(), closed: Arc::default() }
     }
 
     pub fn me(&self) -> &Identity {
@@ -92,8 +94,14 @@ impl Peers {
         others.into_iter().for_each(|(id, member)| drop(self.get(id, member)));
     }
 
+    /// Whether this server ends.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
     /// Lets go of all connections.
     pub fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
         let known = std::mem::take(&mut *self.known.lock().unwrap_or_else(PoisonError::into_inner));
         drop(known);
     }
