@@ -1,8 +1,7 @@
 //! What a crash leaves: everything acknowledged, and a refusal to start where that cannot be promised.
 #![allow(clippy::unwrap_used)]
 
-use std::fs::{self, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -81,10 +80,13 @@ async fn a_crash_after_snapshot_and_purge_loses_nothing() {
     log.shutdown().await;
 }
 
-/// The log's write-ahead file, where the newest entries are.
-fn write_ahead_file(dir: &TempDir) -> PathBuf {
+/// The log's file with the newest entries, what is in it, and where the zeros begin that lie ahead.
+fn newest_segment(dir: &TempDir) -> (PathBuf, Vec<u8>, usize) {
     let files = fs::read_dir(dir.path().join("log")).unwrap().map(|entry| entry.unwrap().path());
-    files.filter(|path| path.extension().is_some_and(|ending| ending == "log")).max().unwrap()
+    let newest = files.filter(|path| path.extension().is_some_and(|ending| ending == "wal")).max().unwrap();
+    let bytes = fs::read(&newest).unwrap();
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    (newest, bytes, end)
 }
 
 #[tokio::test]
@@ -96,10 +98,9 @@ async fn a_cut_of_what_was_acknowledged_is_no_torn_tail() {
     }
     let image = crash::image(dir.path()).unwrap();
     log.shutdown().await;
-    let file = OpenOptions::new().write(true).open(write_ahead_file(&image)).unwrap();
-    let length = file.metadata().unwrap().len();
+    let (path, bytes, end) = newest_segment(&image);
     // Into the last record that carries an entry, which was synced and acknowledged.
-    file.set_len(length - 700).unwrap();
+    fs::write(path, &bytes[..end - 700]).unwrap();
 
     let error = Log::open(LogConfig::new(image.path())).await.err().unwrap();
     assert!(matches!(error, OpenError::LogCut { .. }), "{error}");
@@ -114,20 +115,14 @@ async fn damage_below_what_was_acknowledged_is_refused_and_nothing_is_changed() 
     }
     let image = crash::image(dir.path()).unwrap();
     log.shutdown().await;
-    let path = write_ahead_file(&image);
-    let mut file = OpenOptions::new().read(true).write(true).open(&path).unwrap();
-    let middle = SeekFrom::Start(file.metadata().unwrap().len() / 2);
-    let mut byte = [0];
-    file.seek(middle).unwrap();
-    file.read_exact(&mut byte).unwrap();
-    file.seek(middle).unwrap();
-    file.write_all(&[byte[0] ^ 0xff]).unwrap();
-    let before = fs::read(&path).unwrap();
+    let (path, mut bytes, end) = newest_segment(&image);
+    bytes[end / 2] ^= 0xff;
+    fs::write(&path, &bytes).unwrap();
 
     let error = Log::open(LogConfig::new(image.path())).await.err().unwrap();
     assert!(matches!(error, OpenError::Disk(DiskError::Damaged { .. })), "{error}");
     assert!(error.to_string().contains("damaged below what was acknowledged"), "{error}");
-    assert_eq!(fs::read(&path).unwrap(), before);
+    assert_eq!(fs::read(&path).unwrap(), bytes);
 }
 
 #[tokio::test]

@@ -98,8 +98,12 @@ pub const REVISIONS_SINCE_MS: i64 = 1_767_225_600_000;
 /// Ranges of skipped revisions that a log remembers, one for each time it was restored or recovered.
 pub const GAPS_MAX: usize = 1_024;
 
-/// RocksDB's memory: write buffers of the log and of the state, block cache of the state.
-pub const LOG_WRITE_BUFFER_BYTES: usize = 16 * MIB;
+/// The log's files: how long each grows, how far it is laid out ahead of what is written, what is written without waiting for a sync.
+pub const LOG_SEGMENT_BYTES: u64 = 16 * MIB as u64;
+pub const LOG_AHEAD_BYTES: u64 = MIB as u64 / 2;
+pub const LOG_BUFFER_BYTES: usize = MIB;
+
+/// RocksDB's memory: write buffer and block cache of the state.
 pub const STATE_WRITE_BUFFER_BYTES: usize = 32 * MIB;
 pub const STATE_BLOCK_CACHE_BYTES: usize = 64 * MIB;
 pub const OPEN_FILES_MAX: i32 = 256;

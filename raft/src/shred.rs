@@ -1,9 +1,9 @@
 //! No file of the log's directory keeps what sensitive history has let go of.
 //!
-//! Dropping a version only marks it as deleted, and the same bytes lie in the log's entries, in snapshots and in write-ahead
-//! logs. So, after history has dropped sensitive versions: the state's files that held them are rewritten; a snapshot is taken
-//! of the result, which retires the one before; the log is purged up to it, past what slow followers would like to have; and the
-//! log's files are rewritten. What is to be done is noted with the state until it is done, so a crash in between repeats it.
+//! Dropping a version only marks it as deleted, and the same bytes lie in the log's entries and in snapshots. So, after history
+//! has dropped sensitive versions: the state's files that held them are rewritten; a snapshot is taken of the result, which retires
+//! the one before; the log is purged up to it, past what slow followers would like to have; and the log's files are rewritten. What
+//! is to be done is noted with the state until it is done, so a crash in between repeats it.
 //!
 //! A key for each object, destroyed in place of its bytes, would not do: the servers would have to agree on the keys, through the
 //! same log, and then every copy of a key would have to be found and destroyed as the bodies are now.

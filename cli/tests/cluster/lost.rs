@@ -57,11 +57,15 @@ fn revision(object: &Value) -> u64 {
     object["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap()
 }
 
-/// The file that the log's entries were written to last.
-fn write_ahead_log(servers: &Servers, name: &str) -> PathBuf {
+/// Changes a byte in the middle of what was written to the log last; the file, and what is in it now.
+fn damage_log(servers: &Servers, name: &str) -> (PathBuf, Vec<u8>) {
     let files = fs::read_dir(servers.data(name).join("log/log")).unwrap().map(|entry| entry.unwrap().path());
-    let logs = files.filter(|path| path.extension().is_some_and(|ending| ending == "log"));
-    logs.max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap()
+    let file = files.filter(|path| path.extension().is_some_and(|ending| ending == "wal")).max().unwrap();
+    let mut bytes = fs::read(&file).unwrap();
+    let middle = bytes.iter().rposition(|byte| *byte != 0).unwrap() / 2;
+    bytes[middle] ^= 0x41;
+    fs::write(&file, &bytes).unwrap();
+    (file, bytes)
 }
 
 #[test]
@@ -69,11 +73,7 @@ fn a_server_whose_log_is_damaged_refuses_to_start_and_learns_it_again() {
     let mut servers = Servers::start(&["a", "b", "c"]);
     succeed(&mut servers.kubectl("a", &["create", "configmap", "before"]));
     servers.signal("c", "-9");
-    let file = write_ahead_log(&servers, "c");
-    let mut bytes = fs::read(&file).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 0x41;
-    fs::write(&file, &bytes).unwrap();
+    let (file, bytes) = damage_log(&servers, "c");
     let said = servers.refuses("c", &[]);
     assert!(said.contains("--rebuild"), "{said}");
     assert_eq!(fs::read(&file).unwrap(), bytes, "a refusal changes nothing");
@@ -169,13 +169,7 @@ fn a_number_that_an_administrator_adds_again_is_a_members_like_any_other() {
 /// A survivor whose log is damaged in its middle, in a copy.
 fn accepts_loss(servers: &Servers) {
     succeed(Command::new("cp").arg("-a").arg(servers.data("a")).arg(servers.data("damaged")));
-    let logs = fs::read_dir(servers.data("damaged").join("log/log")).unwrap().map(|entry| entry.unwrap().path());
-    let logs = logs.filter(|path| path.extension().is_some_and(|ending| ending == "log"));
-    let log = logs.max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
-    let mut bytes = fs::read(&log).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    fs::write(&log, bytes).unwrap();
+    damage_log(servers, "damaged");
     let refused = servers.kontiki(&["recover", "--data-dir", "damaged", "--yes"]).output().unwrap();
     let said = text(&refused);
     assert!(!refused.status.success() && said.contains("--accept-loss takes what is left"), "{said}");

@@ -22,10 +22,6 @@ pub struct Stopped {
     log: StoppedLog,
     // What keeps a server from starting: the log is only read.
     store: Arc<Store>,
-    /// Term and index of the last entry that the state or the log has.
-    end: Place,
-    /// Index of the last entry that was synced.
-    synced: u64,
     /// The newest one in the log, committed or not, which is the one that counts in Raft.
     membership: Vec<u8>,
 }
@@ -61,30 +57,32 @@ pub struct Figures {
 impl Stopped {
     /// Takes the log of a directory; refused while a server runs on it, and where entries are gone that may have been acknowledged.
     pub fn open(dir: &Path) -> Result<Self, BackupError> {
-        Stopped::take(dir, StoppedLog::open, Stopped::whole_end)
+        let stopped = Stopped::take(dir, StoppedLog::open)?;
+        stopped.log.check_end()?;
+        let (log, applied) = (stopped.log_end()?.1, stopped.applied().1);
+        match applied > log {
+            true => Err(OpenError::LogLost { dir: dir.to_owned(), log, applied }.into()),
+            false => Ok(stopped),
+        }
     }
 
     /// The same with whatever is left: [`Figures`] tell what is gone.
     pub fn open_damaged(dir: &Path) -> Result<Self, BackupError> {
-        Stopped::take(dir, StoppedLog::open_what_is_left, |stopped| Ok(stopped.readable_end()))
+        Stopped::take(dir, StoppedLog::open_what_is_left)
     }
 
-    fn take(
-        dir: &Path,
-        open: impl FnOnce(&Path) -> Result<StoppedLog, DiskError>,
-        end: impl FnOnce(&Stopped) -> Result<(Place, u64), BackupError>,
-    ) -> Result<Self, BackupError> {
+    fn take(dir: &Path, open: impl FnOnce(&Path) -> Result<StoppedLog, DiskError>) -> Result<Self, BackupError> {
         if !dir.join("log").is_dir() || !dir.join("state").is_dir() {
             return Err(BackupError::NoLog(dir.to_owned()));
         }
         let log = open(&dir.join("log")).map_err(of_log)?;
         let store = Store::open(&dir.join("state"), HistoryLimits::default(), 0)?;
         let membership = store.applied_record().membership;
-        let mut stopped = Stopped { dir: dir.to_owned(), log, store, end: (0, 0), synced: 0, membership };
-        (stopped.end, stopped.synced) = end(&stopped)?;
+        let mut stopped = Stopped { dir: dir.to_owned(), log, store, membership };
+        let last = stopped.end()?.1;
         // A server that was killed may have applied none of its log for good.
         let mut newest = None;
-        stopped.behind_the_state(stopped.end.1, |records| {
+        stopped.behind_the_state(last, |records| {
             newest = records
                 .iter()
                 .rev()
@@ -99,39 +97,15 @@ impl Stopped {
         Ok(stopped)
     }
 
-    /// Where the log ends if nothing is missing, and the last entry that was synced.
-    fn whole_end(&self) -> Result<(Place, u64), BackupError> {
-        self.log.check_end().map_err(|error| match error {
-            OpenError::Disk(error) => of_log(error),
-            cut => cut.into(),
-        })?;
-        let applied = self.applied();
-        // The snapshot may have come from the leader, and the log may be behind it.
+    /// The last entry of the log. The snapshot may have come from the leader, and the log may be behind it.
+    fn log_end(&self) -> Result<Place, BackupError> {
         let snapshot = self.store.snapshot().map(|one| (one.manifest().term, one.manifest().index.unwrap_or_default()));
-        let end = self.log.last().map_err(of_log)?.max(snapshot).unwrap_or_default();
-        if applied.1 > end.1 {
-            return Err(OpenError::LogLost { dir: self.dir.clone(), log: end.1, applied: applied.1 }.into());
-        }
-        Ok((end.max(applied), self.log.synced().unwrap_or_default()))
+        Ok(self.log.last().map_err(of_log)?.max(snapshot).unwrap_or_default())
     }
 
-    /// The last entry up to which each can be read, and the last that was there at some time.
-    fn readable_end(&self) -> (Place, u64) {
-        let mut end = self.applied();
-        let mut next = self.store.applied_record().index.map_or(0, |index| index + 1);
-        loop {
-            match self.log.read(next..next + 1).as_deref() {
-                Ok([record]) => end = (record.term, record.index),
-                Ok(_) => break,
-                Err(error) => {
-                    tracing::warn!(entry = next, %error, "the log is read no further");
-                    break;
-                }
-            }
-            next += 1;
-        }
-        let seen = self.log.last().ok().flatten().map(|(_, index)| index);
-        (end, seen.max(self.log.synced()).unwrap_or_default())
+    /// The last entry that the state or the log has.
+    fn end(&self) -> Result<Place, BackupError> {
+        Ok(self.log_end()?.max(self.applied()))
     }
 
     fn applied(&self) -> Place {
@@ -157,7 +131,7 @@ impl Stopped {
     }
 
     pub fn figures(&self) -> Result<Figures, BackupError> {
-        let ((last_term, last), applied) = (self.end, self.store.applied_record());
+        let ((last_term, last), applied) = (self.end()?, self.store.applied_record());
         let members = members(&self.membership)?;
         let alone = matches!(members.iter().filter(|(_, _, voter)| *voter).count(), 0 | 1);
         let known = self.log.committed()?.map_or(0, |(_, index)| index).max(applied.index.unwrap_or_default());
@@ -167,7 +141,7 @@ impl Stopped {
             last,
             committed: if alone { last } else { known.min(last) },
             last_term,
-            synced: self.synced,
+            synced: self.log.synced().unwrap_or_default(),
             revision: applied.revision,
             members,
         })

@@ -21,7 +21,7 @@ pub(super) use self::sink::{end_mark, end_of};
 use super::{Entry, LogId, Types, Vote, decode_entry, encode_entry, log_id};
 use crate::OpenError;
 use crate::codec::{self, Tag};
-use crate::disk::{DiskError, Flush, Flusher, LogDb, LogOp, Shortage, Space};
+use crate::disk::{DiskError, Flush, Flusher, LogDb, LogOp, Shortage, Sizes, Space};
 use crate::limits::{APPEND_BYTES, COMMITTED_NOTE_DELAY};
 
 pub(super) const VOTE: &str = "vote";
@@ -30,6 +30,8 @@ pub(super) const COMMITTED: &str = "committed";
 pub(super) const IDENTITY: &str = "identity";
 pub(super) const CLUSTER: &str = "cluster";
 const LOST: &str = "lost";
+/// Sizes of a simulated log.
+const SIMULATED: Sizes = Sizes { segment: 16 << 10, ahead: 1 << 10 };
 
 /// A handle to the log; clones share it.
 #[derive(Clone)]
@@ -59,15 +61,17 @@ impl LogStore {
     ) -> Result<Self, OpenError> {
         // First: on a full disk its ballast is what the database is opened with.
         let space = Space::open(path.parent().unwrap_or(path))?;
-        let sink = LogSink::open(path, space, sync)?;
+        let sink = LogSink::open(LogDb::open(path)?, path, space, sync)?;
         let (db, space) = (sink.db.clone(), sink.space.clone());
         let flusher = Flusher::start(sink).map_err(OpenError::Thread)?;
         Ok(Self::over(db, space, flusher))
     }
 
-    /// Opens the log with somebody else's schedule of its syncs: a simulation has no threads.
+    /// Opens the log with somebody else's schedule of its syncs: a simulation has no threads. Its segments are small, so that there
+    /// are some.
     pub fn open_scheduled(path: &Path, schedule: impl Fn(Flush) + Send + Sync + 'static) -> Result<Self, OpenError> {
-        let sink = LogSink::open(path, Space::boundless(path), LogDb::sync)?;
+        let db = LogDb::open_sized(path, SIMULATED)?;
+        let sink = LogSink::open(db, path, Space::boundless(path), LogDb::sync)?;
         let (db, space) = (sink.db.clone(), sink.space.clone());
         Ok(Self::over(db, space, Flusher::scheduled(sink, schedule)))
     }

@@ -23,22 +23,20 @@ pub struct StoppedLog {
     db: LogDb,
     /// The index behind the last entry that was synced.
     synced: u64,
-    /// What cannot be read is not there.
-    is_damaged: bool,
 }
 
 impl StoppedLog {
     pub fn open(path: &Path) -> Result<Self, DiskError> {
-        StoppedLog::over(path, LogDb::open_to_read(path)?, false)
+        StoppedLog::over(path, LogDb::open_to_read(path)?)
     }
 
     /// The same up to where it is damaged.
     pub fn open_what_is_left(path: &Path) -> Result<Self, DiskError> {
-        StoppedLog::over(path, LogDb::open_what_is_left(path)?, true)
+        StoppedLog::over(path, LogDb::open_what_is_left(path)?)
     }
 
-    fn over(path: &Path, db: LogDb, is_damaged: bool) -> Result<Self, DiskError> {
-        Ok(StoppedLog { path: path.to_owned(), db, synced: EndMark::look(&end_mark(path))?, is_damaged })
+    fn over(path: &Path, db: LogDb) -> Result<Self, DiskError> {
+        Ok(StoppedLog { path: path.to_owned(), db, synced: EndMark::look(&end_mark(path))? })
     }
 
     /// Refuses a log that ends before what was synced.
@@ -78,13 +76,7 @@ impl StoppedLog {
     fn marked<T: Decode<()>>(&self, name: &'static str, tag: Tag) -> Result<Option<T>, DiskError> {
         let decode =
             |frame: Vec<u8>| codec::decode(tag, &frame).map_err(DiskError::record(format!("the log's {name}")));
-        match self.db.mark(name).and_then(|frame| frame.map(decode).transpose()) {
-            Err(error) if self.is_damaged => {
-                tracing::warn!(%error, "the log is taken without its {name}");
-                Ok(None)
-            }
-            marked => marked,
-        }
+        self.db.mark(name)?.map(decode).transpose()
     }
 
     /// Entries from the start of a range, some of them, in the form the store applies.

@@ -1,24 +1,48 @@
-//! The log's database: entries by index, and a few named marks (vote, purged, committed).
+//! The log on the disk: entries by index, and a few named marks (vote, purged, committed), in segments that are only written at
+//! their end. Where each entry lies is kept in memory, and read from the segments when the log is opened.
+//!
+//! Written is at once what can be read; it reaches the disk with the next sync. A segment that is full is sealed, and the next one
+//! begins with all marks: so what lies before the oldest entry that is left can go, segment by segment. Nothing on the disk is
+//! changed before the first write: a log that is looked at, or refused, stays as it is.
 
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind};
 use std::ops::Range;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rocksdb::{
-    BottommostLevelCompaction, CompactOptions, DB, DBRecoveryMode, IteratorMode, Options, ReadOptions, WriteBatch,
-};
+use super::segment::{self, Draft, Op, PREFIX_BYTES, Rest, Spot};
+use super::{DiskError, private_dir, sync_dir};
+use crate::limits::{LOG_AHEAD_BYTES, LOG_BUFFER_BYTES, LOG_READ_BYTES, LOG_READ_ENTRIES, LOG_SEGMENT_BYTES};
 
-use super::{DiskError, open_error, options};
-use crate::limits::{LOG_READ_BYTES, LOG_READ_ENTRIES, LOG_WRITE_BUFFER_BYTES};
-
-const ENTRY: u8 = b'e';
-const MARK: u8 = b'm';
+const LOCK: &str = "LOCK";
+/// What a file is called while it is made.
+const DRAFT: &str = "new";
+/// How the log's directory began in versions before the first release, when it was a database.
+const FORMER: &str = "CURRENT";
 
 /// Writes are readable when they return, and durable after the next [`LogDb::sync`].
 pub struct LogDb {
-    path: PathBuf,
-    /// `None` only while, or because, it cannot be reopened.
-    db: RwLock<Option<DB>>,
+    dir: PathBuf,
+    sizes: Sizes,
+    state: Mutex<State>,
+    /// Held while this process may write.
+    _lock: Option<File>,
+}
+
+/// When a segment is full, and how far it is laid out ahead of what is written.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    pub segment: u64,
+    pub ahead: u64,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Sizes { segment: LOG_SEGMENT_BYTES, ahead: LOG_AHEAD_BYTES }
+    }
 }
 
 /// One change of the log.
@@ -40,153 +64,577 @@ impl LogOp {
             LogOp::TruncateFrom(_) | LogOp::PurgeTo(_) => OP_BYTES,
         }
     }
+
+    fn as_op(&self) -> Op<'_> {
+        match self {
+            LogOp::Entry(index, frame) => Op::Entry(*index, frame),
+            LogOp::Mark(name, frame) => Op::Mark(name, frame),
+            LogOp::TruncateFrom(index) => Op::TruncateFrom(*index),
+            LogOp::PurgeTo(index) => Op::PurgeTo(*index),
+        }
+    }
 }
 
-/// A key, and what the write-ahead log adds.
+/// What an operation takes besides its frame, with its share of a record.
 const OP_BYTES: u64 = 64;
 
 impl LogDb {
-    pub fn open(path: &Path) -> Result<Self, DiskError> {
-        Ok(LogDb { path: path.to_owned(), db: RwLock::new(Some(open(path)?)) })
+    pub fn open(dir: &Path) -> Result<Self, DiskError> {
+        LogDb::open_sized(dir, Sizes::default())
+    }
+
+    pub fn open_sized(dir: &Path, sizes: Sizes) -> Result<Self, DiskError> {
+        private_dir(dir).map_err(DiskError::io("make the log's directory"))?;
+        let lock = lock(dir)?;
+        LogDb::over(dir, sizes, Some(lock), State::load_to_write(dir)?)
     }
 
     /// Opens an existing log to look at it; nothing on the disk is changed.
-    pub fn open_to_read(path: &Path) -> Result<Self, DiskError> {
-        LogDb::open_read_only(path, &log_options())
+    pub fn open_to_read(dir: &Path) -> Result<Self, DiskError> {
+        LogDb::over(dir, Sizes::default(), None, State::load(dir, false)?)
     }
 
-    /// The same up to where its write-ahead log is damaged.
-    pub fn open_what_is_left(path: &Path) -> Result<Self, DiskError> {
-        let mut options = log_options();
-        options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
-        LogDb::open_read_only(path, &options)
+    /// The same up to where it is damaged.
+    pub fn open_what_is_left(dir: &Path) -> Result<Self, DiskError> {
+        LogDb::over(dir, Sizes::default(), None, State::load_what_is_left(dir)?)
     }
 
-    fn open_read_only(path: &Path, options: &Options) -> Result<Self, DiskError> {
-        let db = DB::open_for_read_only(options, path, false).map_err(|error| open_error(path, error))?;
-        Ok(LogDb { path: path.to_owned(), db: RwLock::new(Some(db)) })
+    fn over(dir: &Path, sizes: Sizes, lock: Option<File>, state: State) -> Result<Self, DiskError> {
+        Ok(LogDb { dir: dir.to_owned(), sizes, state: Mutex::new(state), _lock: lock })
     }
 
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// On the disk there is all of it or nothing, or a part from its beginning if it is longer than a segment.
     pub fn write(&self, ops: &[LogOp]) -> Result<(), DiskError> {
-        let mut batch = WriteBatch::default();
-        for op in ops {
-            match op {
-                LogOp::Entry(index, frame) => batch.put(entry_key(*index), frame),
-                LogOp::Mark(name, frame) => batch.put(mark_key(name), frame),
-                LogOp::TruncateFrom(index) => batch.delete_range(entry_key(*index).as_slice(), &[ENTRY + 1]),
-                LogOp::PurgeTo(index) => batch.delete_range(entry_key(0), entry_key(index + 1)),
+        let mut state = self.state();
+        let mut rest = ops;
+        while !rest.is_empty() {
+            state.prepare(&self.dir, self.sizes)?;
+            let (count, bytes) = fitting(rest, self.sizes.segment);
+            if state.end() + bytes > self.sizes.segment && state.has_records() {
+                state.roll(&self.dir, self.sizes)?;
+            }
+            let record;
+            (record, rest) = rest.split_at(count);
+            state.record(record.iter().map(LogOp::as_op))?;
+            if state.buffer.len() >= LOG_BUFFER_BYTES {
+                state.write_out(self.sizes)?;
             }
         }
-        self.with(|db| db.write(batch).map_err(DiskError::rocks("write the log")))
+        Ok(())
     }
 
     /// Makes every write so far durable: one `fdatasync`.
     pub fn sync(&self) -> Result<(), DiskError> {
-        self.with(|db| db.flush_wal(true).map_err(DiskError::rocks("sync the log")))
+        let (file, number, end, dropped) = {
+            let mut state = self.state();
+            state.write_out(self.sizes)?;
+            let Some(active) = state.segments.back() else { return Ok(()) };
+            (active.file.clone(), active.number, state.written, std::mem::take(&mut state.dropped))
+        };
+        file.sync_data().map_err(of_sync)?;
+        let mut state = self.state();
+        if state.segments.back().is_some_and(|active| active.number == number) {
+            state.synced = end;
+        }
+        drop(state);
+        // What says that they are no part of the log is durable now.
+        dropped.into_iter().for_each(|number| remove(&segment::path(&self.dir, number)));
+        Ok(())
     }
 
-    /// Opens the files anew: what was not synced may be gone, and what stopped the database is forgotten. Readers wait
-    /// meanwhile; while there is no room for it, it is tried again for as long as `patient` says so.
+    /// Opens the files anew: what was not synced may be gone, and what failed is forgotten. While there is no room for it, it is
+    /// tried again for as long as `patient` says so.
     pub fn reopen(&self, patient: impl Fn() -> bool) -> Result<(), DiskError> {
-        let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
-        *db = None;
         loop {
-            match open(&self.path) {
+            match State::load_to_write(&self.dir) {
                 Err(error) if error.is_full() && patient() => {}
-                opened => break *db = Some(opened?),
+                loaded => break *self.state() = loaded?,
             }
         }
         Ok(())
     }
 
     pub fn mark(&self, name: &str) -> Result<Option<Vec<u8>>, DiskError> {
-        self.with(|db| db.get(mark_key(name)).map_err(DiskError::rocks("read a mark of the log")))
+        Ok(self.state().marks.get(name).cloned())
     }
 
     /// Entries of a range from its start, up to the limits of one read; at least one if the first is there.
     pub fn read(&self, range: Range<u64>) -> Result<Vec<(u64, Vec<u8>)>, DiskError> {
-        if range.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut read = ReadOptions::default();
-        read.set_iterate_lower_bound(entry_key(range.start).to_vec());
-        read.set_iterate_upper_bound(entry_key(range.end).to_vec());
-        self.with(|db| {
-            let (mut out, mut bytes) = (Vec::new(), 0);
-            for item in db.iterator_opt(IteratorMode::Start, read) {
-                let (key, frame) = item.map_err(DiskError::rocks("read the log"))?;
-                bytes += frame.len();
-                out.push((entry_index(&key)?, frame.into_vec()));
-                if out.len() >= LOG_READ_ENTRIES || bytes >= LOG_READ_BYTES {
-                    break;
+        let pieces = self.state().pieces(range);
+        let mut entries = Vec::with_capacity(pieces.len());
+        for Piece { index, spot, source } in pieces {
+            let frame = match source {
+                Source::Buffer(frame) => frame,
+                Source::File(file) => {
+                    let mut frame = vec![0; spot.length as usize];
+                    file.read_exact_at(&mut frame, spot.at.into()).map_err(DiskError::io("read the log"))?;
+                    frame
                 }
-            }
-            Ok(out)
-        })
+            };
+            entries.push((index, frame));
+        }
+        Ok(entries)
     }
 
     pub fn last(&self) -> Result<Option<(u64, Vec<u8>)>, DiskError> {
-        let mut read = ReadOptions::default();
-        read.set_iterate_lower_bound(vec![ENTRY]);
-        read.set_iterate_upper_bound(vec![ENTRY + 1]);
-        self.with(|db| match db.iterator_opt(IteratorMode::End, read).next() {
+        let last = self.state().last();
+        match last {
             None => Ok(None),
-            Some(item) => {
-                let (key, frame) = item.map_err(DiskError::rocks("read the end of the log"))?;
-                Ok(Some((entry_index(&key)?, frame.into_vec())))
-            }
-        })
+            Some(last) => Ok(self.read(last..last + 1)?.pop()),
+        }
     }
 
     /// Rewrites the files, so that nothing of what was removed is left in any of them. Blocks for as long as that takes.
     pub fn rewrite(&self) -> Result<(), DiskError> {
-        self.with(|db| {
-            // A flush ends the write-ahead log that holds what was removed.
-            db.flush().map_err(DiskError::rocks("flush the log"))?;
-            let mut options = CompactOptions::default();
-            options.set_bottommost_level_compaction(BottommostLevelCompaction::ForceOptimized);
-            db.compact_range_opt(None::<&[u8]>, None::<&[u8]>, &options);
-            Ok(())
+        let sealed = {
+            let mut state = self.state();
+            state.prepare(&self.dir, self.sizes)?;
+            state.roll(&self.dir, self.sizes)?;
+            state.segments.iter().map(|segment| segment.number).collect::<Vec<_>>()
+        };
+        self.sync()?;
+        // The oldest first: what a later one says of entries in it may go only after they have.
+        for number in sealed.iter().take(sealed.len() - 1) {
+            self.rewrite_segment(*number)?;
+        }
+        Ok(())
+    }
+
+    /// Puts a sealed segment with nothing but the entries that are left in the place of the one that was.
+    fn rewrite_segment(&self, number: u64) -> Result<(), DiskError> {
+        let (left, file) = {
+            let state = self.state();
+            let Some(segment) = state.segments.iter().find(|segment| segment.number == number) else { return Ok(()) };
+            (state.entries_of(number), segment.file.clone())
+        };
+        let mut bytes = segment::prefix(number).to_vec();
+        let draft = Draft::begin(&mut bytes, number, 0, 0);
+        let mut moved = Vec::with_capacity(left.len());
+        for (index, old) in left {
+            let mut frame = vec![0; old.length as usize];
+            file.read_exact_at(&mut frame, old.at.into()).map_err(DiskError::io("read the log"))?;
+            moved.push((index, old, draft.put(&mut bytes, Op::Entry(index, &frame))));
+        }
+        draft.put(&mut bytes, Op::Sealed);
+        draft.finish(&mut bytes);
+        let file = Arc::new(create(&self.dir, number, &bytes)?);
+        let mut state = self.state();
+        match state.segments.iter_mut().find(|segment| segment.number == number) {
+            Some(segment) => segment.file = file,
+            None => state.dropped.push(number),
+        }
+        for (index, old, new) in moved {
+            let place = state.place(index);
+            if let Some(place) = place.filter(|place| **place == Place { segment: number, spot: old }) {
+                place.spot = new;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    segment: u64,
+    spot: Spot,
+}
+
+struct Segment {
+    number: u64,
+    file: Arc<File>,
+}
+
+/// An entry that is to be read.
+struct Piece {
+    index: u64,
+    spot: Spot,
+    source: Source,
+}
+
+enum Source {
+    Buffer(Vec<u8>),
+    File(Arc<File>),
+}
+
+#[derive(Default)]
+struct State {
+    /// The oldest first; the last one is written to.
+    segments: VecDeque<Segment>,
+    /// Where the entries lie, from the first index on without a gap.
+    entries: VecDeque<Place>,
+    first: u64,
+    marks: BTreeMap<String, Vec<u8>>,
+    /// Segments below this number are no part of the log.
+    oldest: u64,
+    /// What is not in the file yet, how far the last segment's file is written, laid out and durable.
+    buffer: Vec<u8>,
+    written: u64,
+    laid_out: u64,
+    synced: u64,
+    /// Where the last segment's own records begin.
+    begun: u64,
+    /// Nothing was written since it was opened: what is not part of the log is still there.
+    is_fresh: bool,
+    /// The last segment has its end, or something that never became part of the log behind it.
+    is_sealed: bool,
+    is_torn: bool,
+    /// Segments that go with the next sync.
+    dropped: Vec<u64>,
+}
+
+impl State {
+    fn load(dir: &Path, to_write: bool) -> Result<State, DiskError> {
+        let mut state = State { is_fresh: to_write, ..State::default() };
+        match state.read_segments(dir)? {
+            None => Ok(state),
+            Some(damage) => Err(DiskError::Damaged { path: dir.to_owned(), message: damage }),
+        }
+    }
+
+    /// What is read may be in the page cache only, and it is going to be counted on.
+    fn load_to_write(dir: &Path) -> Result<State, DiskError> {
+        let state = State::load(dir, true)?;
+        if let Some(active) = state.segments.back() {
+            active.file.sync_all().map_err(of_sync)?;
+        }
+        Ok(state)
+    }
+
+    fn load_what_is_left(dir: &Path) -> Result<State, DiskError> {
+        let mut state = State::default();
+        if let Some(damage) = state.read_segments(dir)? {
+            tracing::warn!(dir = %dir.display(), damage, "the log is taken up to where it is damaged");
+        }
+        Ok(state)
+    }
+
+    /// Reads the segments up to the first damage, and tells what that is.
+    fn read_segments(&mut self, dir: &Path) -> Result<Option<String>, DiskError> {
+        let mut numbers = numbers(dir)?;
+        let Some(newest) = numbers.last().copied() else { return Ok(former(dir)) };
+        // What the newest says is no part of the log may be gone already, or be left over.
+        let oldest = oldest_of(newest, &read(&segment::path(dir, newest))?);
+        numbers.retain(|number| *number >= oldest);
+        for (position, number) in numbers.iter().copied().enumerate() {
+            let expected = if position == 0 { oldest.max(1) } else { numbers[position - 1] + 1 };
+            if number != expected && (position > 0 || oldest > 0) {
+                return Ok(Some(format!("segment {expected} is missing")));
+            }
+            let path = segment::path(dir, number);
+            let bytes = read(&path)?;
+            self.is_sealed = false;
+            let seen = segment::read(number, &bytes, |op, spot| {
+                self.is_sealed |= op == Op::Sealed;
+                self.apply(op, Place { segment: number, spot })
+            });
+            let (end, rest) = match seen {
+                Ok(seen) => seen,
+                Err(gap) => return Ok(Some(format!("segment {number}: {gap}"))),
+            };
+            if end >= PREFIX_BYTES {
+                let file = OpenOptions::new().read(true).write(self.is_fresh).open(&path);
+                let file = Arc::new(file.map_err(DiskError::io("open a segment of the log"))?);
+                self.segments.push_back(Segment { number, file });
+                (self.written, self.laid_out, self.synced) = (end as u64, bytes.len() as u64, end as u64);
+            }
+            self.is_torn = rest == Rest::Torn;
+            if rest == Rest::Damaged {
+                return Ok(Some(format!("segment {number}: what is at byte {end} cannot be read")));
+            }
+            if !self.is_sealed && number != newest {
+                return Ok(Some(format!("segment {number} ends early, at byte {end}")));
+            }
+        }
+        self.oldest = oldest;
+        Ok(None)
+    }
+
+    /// Takes note of an operation whose frame lies at a place.
+    fn apply(&mut self, op: Op<'_>, place: Place) -> Result<(), String> {
+        match op {
+            Op::Entry(index, _) => {
+                self.truncate_from(index);
+                if self.entries.is_empty() {
+                    self.first = index;
+                }
+                let next = self.first + self.entries.len() as u64;
+                if index != next {
+                    return Err(format!("entry {index} follows entry {}", next - 1));
+                }
+                self.entries.push_back(place);
+            }
+            Op::Mark(name, frame) => match self.marks.get_mut(name) {
+                Some(mark) => frame.clone_into(mark),
+                None => _ = self.marks.insert(name.to_owned(), frame.to_owned()),
+            },
+            Op::TruncateFrom(index) => self.truncate_from(index),
+            Op::PurgeTo(index) => {
+                let gone = index.saturating_add(1).saturating_sub(self.first).min(self.entries.len() as u64);
+                self.entries.drain(..gone as usize);
+                self.first += gone;
+            }
+            Op::Oldest(_) | Op::Sealed => {}
+        }
+        Ok(())
+    }
+
+    fn truncate_from(&mut self, index: u64) {
+        let left = index.saturating_sub(self.first).min(self.entries.len() as u64);
+        self.entries.truncate(left as usize);
+    }
+
+    fn last(&self) -> Option<u64> {
+        (self.first + self.entries.len() as u64).checked_sub(1).filter(|_| !self.entries.is_empty())
+    }
+
+    fn place(&mut self, index: u64) -> Option<&mut Place> {
+        self.entries.get_mut(index.checked_sub(self.first)? as usize)
+    }
+
+    fn entries_of(&self, number: u64) -> Vec<(u64, Spot)> {
+        let all = (self.first..).zip(&self.entries);
+        all.filter(|(_, place)| place.segment == number).map(|(index, place)| (index, place.spot)).collect()
+    }
+
+    fn pieces(&self, range: Range<u64>) -> Vec<Piece> {
+        let start = range.start.saturating_sub(self.first) as usize;
+        let end = range.end.saturating_sub(self.first).min(self.entries.len() as u64) as usize;
+        let mut bytes = 0;
+        let mut pieces = Vec::new();
+        // A later one would not be the first of the range.
+        for position in start..end {
+            let Place { segment, spot } = self.entries[position];
+            if pieces.len() >= LOG_READ_ENTRIES || bytes >= LOG_READ_BYTES {
+                break;
+            }
+            bytes += spot.length as usize;
+            let Some(source) = self.source(segment, spot) else { break };
+            pieces.push(Piece { index: self.first + position as u64, spot, source });
+        }
+        pieces
+    }
+
+    fn source(&self, number: u64, spot: Spot) -> Option<Source> {
+        let active = self.segments.back()?;
+        let buffered = u64::from(spot.at).checked_sub(self.written).filter(|_| number == active.number);
+        Some(match buffered {
+            Some(at) => Source::Buffer(self.buffer[at as usize..][..spot.length as usize].to_vec()),
+            None => {
+                let position = number.checked_sub(self.segments.front()?.number)?;
+                Source::File(self.segments.get(position as usize)?.file.clone())
+            }
         })
     }
 
-    fn with<T>(&self, step: impl FnOnce(&DB) -> Result<T, DiskError>) -> Result<T, DiskError> {
-        let guard: RwLockReadGuard<'_, Option<DB>> = self.db.read().unwrap_or_else(PoisonError::into_inner);
-        step(guard.as_ref().ok_or_else(|| DiskError::Missing("the log's database".into()))?)
+    /// Where the next record begins in the last segment.
+    fn end(&self) -> u64 {
+        self.written + self.buffer.len() as u64
+    }
+
+    fn has_records(&self) -> bool {
+        self.end() > self.begun
+    }
+
+    /// Before the first write: there is a segment to write to, nothing behind its end, and nothing beside the log.
+    fn prepare(&mut self, dir: &Path, sizes: Sizes) -> Result<(), DiskError> {
+        if !std::mem::take(&mut self.is_fresh) {
+            return match self.segments.is_empty() {
+                true => Err(DiskError::Missing("a log that can be written".into())),
+                false => Ok(()),
+            };
+        }
+        for name in names(dir)? {
+            let is_left_over = segment::number(&name).is_some_and(|number| number < self.oldest);
+            if is_left_over || Path::new(&name).extension().is_some_and(|ending| ending == DRAFT) {
+                remove(&dir.join(name));
+            }
+        }
+        let Some(active) = self.segments.back() else { return self.begin(dir, 1, sizes) };
+        if self.is_torn {
+            let rest = vec![0; (self.laid_out - self.written) as usize];
+            active.file.write_all_at(&rest, self.written).map_err(DiskError::io("clear the log's end"))?;
+            active.file.sync_data().map_err(of_sync)?;
+        }
+        let next = active.number + 1;
+        if self.is_sealed { self.begin(dir, next, sizes) } else { Ok(()) }
+    }
+
+    /// Adds a record to the buffer.
+    fn record<'a>(&mut self, ops: impl Iterator<Item = Op<'a>>) -> Result<(), DiskError> {
+        let number = self.segments.back().map_or(0, |active| active.number);
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let draft = Draft::begin(&mut buffer, number, self.written, self.synced);
+        let mut outcome = Ok(());
+        for op in ops {
+            let spot = draft.put(&mut buffer, op);
+            outcome = outcome.and_then(|()| self.apply(op, Place { segment: number, spot }));
+        }
+        let oldest = self.entries.front().map_or(number, |place| place.segment);
+        while self.segments.front().is_some_and(|segment| segment.number < oldest) {
+            self.dropped.extend(self.segments.pop_front().map(|segment| segment.number));
+        }
+        if oldest > self.oldest {
+            self.oldest = oldest;
+            draft.put(&mut buffer, Op::Oldest(oldest));
+        }
+        draft.finish(&mut buffer);
+        self.buffer = buffer;
+        outcome.map_err(|gap| DiskError::Missing(format!("a part of the log ({gap})")))
+    }
+
+    /// Writes the buffer into the file, and zeros ahead of it where it has come to what is laid out.
+    fn write_out(&mut self, sizes: Sizes) -> Result<(), DiskError> {
+        let Some(active) = self.segments.back() else { return Ok(()) };
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        active.file.write_all_at(&self.buffer, self.written).map_err(DiskError::io("write the log"))?;
+        self.written += self.buffer.len() as u64;
+        self.buffer.clear();
+        self.buffer.shrink_to(LOG_BUFFER_BYTES);
+        if self.written > self.laid_out {
+            let ahead = vec![0; sizes.ahead as usize];
+            // Without it, each sync costs more; no more than that.
+            self.laid_out = match active.file.write_all_at(&ahead, self.written) {
+                Ok(()) => self.written + sizes.ahead,
+                Err(_) => self.written,
+            };
+        }
+        Ok(())
+    }
+
+    /// Ends the last segment, durably, and begins the next.
+    fn roll(&mut self, dir: &Path, sizes: Sizes) -> Result<(), DiskError> {
+        self.record(std::iter::once(Op::Sealed))?;
+        self.write_out(sizes)?;
+        let Some(active) = self.segments.back() else { return Ok(()) };
+        active.file.set_len(self.written).map_err(DiskError::io("end a segment of the log"))?;
+        active.file.sync_data().map_err(of_sync)?;
+        let next = active.number + 1;
+        self.begin(dir, next, sizes)
+    }
+
+    /// Begins a segment: with all that those before it may take with them.
+    fn begin(&mut self, dir: &Path, number: u64, sizes: Sizes) -> Result<(), DiskError> {
+        let oldest = self.entries.front().map_or(number, |place| place.segment).max(self.oldest);
+        let mut bytes = segment::prefix(number).to_vec();
+        let draft = Draft::begin(&mut bytes, number, 0, 0);
+        draft.put(&mut bytes, Op::Oldest(oldest));
+        for (name, frame) in &self.marks {
+            draft.put(&mut bytes, Op::Mark(name, frame));
+        }
+        draft.finish(&mut bytes);
+        let end = bytes.len() as u64;
+        bytes.resize(bytes.len() + sizes.ahead as usize, 0);
+        let file = Arc::new(create(dir, number, &bytes)?);
+        self.segments.push_back(Segment { number, file });
+        self.oldest = oldest;
+        (self.written, self.laid_out, self.synced, self.begun) = (end, bytes.len() as u64, end, end);
+        while self.segments.front().is_some_and(|segment| segment.number < oldest) {
+            self.dropped.extend(self.segments.pop_front().map(|segment| segment.number));
+        }
+        Ok(())
     }
 }
 
-/// What the write-ahead log holds is written to a table when it is opened; where there is no room for that, it stays where it is.
-fn open(path: &Path) -> Result<DB, DiskError> {
-    let opened = DB::open(&log_options(), path).map_err(|error| open_error(path, error));
-    if !opened.as_ref().is_err_and(DiskError::is_full) {
-        return opened;
+/// How many operations make a record: one, or more if all of them fit into a segment; and what they take.
+fn fitting(ops: &[LogOp], segment: u64) -> (usize, u64) {
+    let mut bytes = ops[0].bytes();
+    let fits = |op: &&LogOp| {
+        let with = bytes + op.bytes();
+        let fits = with <= segment;
+        if fits {
+            bytes = with;
+        }
+        fits
+    };
+    (1 + ops[1..].iter().take_while(fits).count(), bytes)
+}
+
+/// The one process that may write.
+fn lock(dir: &Path) -> Result<File, DiskError> {
+    let path = dir.join(LOCK);
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create(true).truncate(false).mode(0o600).open(&path);
+    let file = file.map_err(DiskError::io("open the log's lock"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(DiskError::Locked { path, message: "it is locked".into() }),
+        Err(TryLockError::Error(error)) => Err(DiskError::io("lock the log")(error)),
     }
-    let sparing = log_options().get_options_from_string("avoid_flush_during_recovery=true");
-    let sparing = sparing.map_err(DiskError::rocks("set a database's options"))?;
-    DB::open(&sparing, path).map_err(|error| open_error(path, error))
 }
 
-fn log_options() -> Options {
-    let mut options = options(LOG_WRITE_BUFFER_BYTES);
-    // Writes gather in memory until the flusher hands them over and syncs: one write call per batch.
-    options.set_manual_wal_flush(true);
-    options
+fn names(dir: &Path) -> Result<Vec<String>, DiskError> {
+    let read = || -> io::Result<Vec<String>> {
+        let entries = std::fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+        entries.collect()
+    };
+    match read() {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        names => names.map_err(DiskError::io("list the log's segments")),
+    }
 }
 
-fn entry_key(index: u64) -> [u8; 9] {
-    let mut key = [ENTRY; 9];
-    key[1..].copy_from_slice(&index.to_be_bytes());
-    key
+fn numbers(dir: &Path) -> Result<Vec<u64>, DiskError> {
+    let mut numbers: Vec<u64> = names(dir)?.iter().filter_map(|name| segment::number(name)).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
 }
 
-fn entry_index(key: &[u8]) -> Result<u64, DiskError> {
-    let bytes = key.get(1..9).and_then(|bytes| <[u8; 8]>::try_from(bytes).ok());
-    bytes.map(u64::from_be_bytes).ok_or_else(|| DiskError::Missing(format!("the index in the log's key {key:?}")))
+/// What a directory without a segment says of an earlier form.
+fn former(dir: &Path) -> Option<String> {
+    let is_former = dir.join(FORMER).exists();
+    is_former.then(|| "it was written by a version before the first release: take a snapshot with that one".to_owned())
 }
 
-fn mark_key(name: &str) -> Vec<u8> {
-    let mut key = vec![MARK];
-    key.extend_from_slice(name.as_bytes());
-    key
+fn read(path: &Path) -> Result<Vec<u8>, DiskError> {
+    std::fs::read(path).map_err(DiskError::io("read a segment of the log"))
 }
+
+/// The oldest segment of the log, as its newest one says; 0 if that says nothing.
+fn oldest_of(newest: u64, bytes: &[u8]) -> u64 {
+    let mut oldest = 0;
+    let read = segment::read(newest, bytes, |op, _| {
+        if let Op::Oldest(number) = op {
+            oldest = number;
+        }
+        Ok::<_, std::convert::Infallible>(())
+    });
+    read.map_or(0, |_| oldest)
+}
+
+/// Makes a segment's file, durably, in the place of one of this number.
+fn create(dir: &Path, number: u64, bytes: &[u8]) -> Result<File, DiskError> {
+    let step = "make a segment of the log";
+    let path = segment::path(dir, number);
+    let draft = path.with_added_extension(DRAFT);
+    let mut options = OpenOptions::new();
+    let file = options.read(true).write(true).create(true).truncate(true).mode(0o600).open(&draft);
+    let file = file.map_err(DiskError::io(step))?;
+    file.write_all_at(bytes, 0).map_err(DiskError::io(step))?;
+    file.sync_all().map_err(of_sync)?;
+    std::fs::rename(&draft, &path).map_err(DiskError::io(step))?;
+    sync_dir(dir)?;
+    Ok(file)
+}
+
+fn remove(path: &Path) {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            tracing::warn!(path = %path.display(), %error, "what is no part of the log any more cannot be removed");
+        }
+        _ => {}
+    }
+}
+
+/// A sync that failed for want of room has failed like any other: what it was to make durable may be gone.
+fn of_sync(error: io::Error) -> DiskError {
+    DiskError::Io { step: "sync the log", message: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,22 +1,20 @@
-//! RocksDB, and nothing but: the log's database, the state's database, the thread that syncs the log.
+//! What is on the disk: the log's files, the state's database, the thread that syncs the log.
 //! Knows keys and frames as bytes; refuses to know what a command or an event means.
 //!
-//! Two databases, because their durability differs. The **log** has a write-ahead log that is synced once per batch of appends.
-//! The **state** has none: after a crash it stands at the last flush and the log is applied again from there. Entries leave the
-//! log only once a checkpoint (which flushes) covers them, so nothing between the two can be lost.
-//!
-//! What a damaged log means: RocksDB replays its write-ahead log with `TolerateCorruptedTailRecords`. A record that is cut at
-//! the very end was never acknowledged (an acknowledgement follows the sync) and is dropped; a wrong checksum anywhere before
-//! it is an error, and opening fails. `PointInTime`, RocksDB's default, would drop everything after the damage in silence.
+//! Log and state differ in their durability. The **log** is synced once per batch of appends; its files are its own (see
+//! [`segment`] and [`log_db`]), for a database would write each entry twice, and change the file system's records with each sync.
+//! The **state** is a RocksDB without a write-ahead log: after a crash it stands at the last flush and the log is applied again
+//! from there. Entries leave the log only once a checkpoint (which flushes) covers them, so nothing between the two can be lost.
 mod end_mark;
 mod flusher;
 mod log_db;
+mod segment;
 mod space;
 mod state_db;
 
 pub use end_mark::EndMark;
 pub use flusher::{Flush, Flusher, Sink};
-pub use log_db::{LogDb, LogOp};
+pub use log_db::{LogDb, LogOp, Sizes};
 pub use space::{Shortage, Space};
 pub use state_db::{StateBatch, StateDb};
 
@@ -25,10 +23,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rocksdb::{DBCompressionType, DBRecoveryMode, LogLevel, Options};
-
 use crate::codec::CodecError;
-use crate::limits;
 
 /// What a server whose storage is damaged can do.
 pub const WAY_OUT: &str = "With other servers alive, start this one with --rebuild: it sets its log aside and takes everything \
@@ -114,24 +109,6 @@ fn says_full(message: &str) -> bool {
     // Behind the first slash is a path, which may be called anything.
     let operation = message.split('/').next().unwrap_or_default();
     wanting && !operation.contains("sync")
-}
-
-/// What both databases share.
-fn options(write_buffer_bytes: usize) -> Options {
-    let mut options = Options::default();
-    options.create_if_missing(true);
-    options.set_paranoid_checks(true);
-    options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
-    options.set_write_buffer_size(write_buffer_bytes);
-    options.set_max_write_buffer_number(3);
-    options.set_max_background_jobs(2);
-    options.set_max_open_files(limits::OPEN_FILES_MAX);
-    options.set_manifest_preallocation_size(limits::MANIFEST_PREALLOCATION_BYTES);
-    options.set_compression_type(DBCompressionType::Lz4);
-    options.set_log_level(LogLevel::Warn);
-    options.set_keep_log_file_num(2);
-    options.set_stats_dump_period_sec(0);
-    options
 }
 
 /// A directory for this user alone: what is stored is everybody's secrets. One that was made for all is closed.

@@ -17,13 +17,15 @@ use kontiki_model::Revision;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::properties::NUM_SNAPSHOTS;
 use rocksdb::{
-    BlockBasedOptions, BottommostLevelCompaction, Cache, ColumnFamilyDescriptor, CompactOptions, DB,
+    BlockBasedOptions, BottommostLevelCompaction, Cache, ColumnFamilyDescriptor, CompactOptions, DB, DBCompressionType,
     DBIteratorWithThreadMode, DBRawIteratorWithThreadMode, DEFAULT_COLUMN_FAMILY_NAME, Direction, FlushOptions,
-    IteratorMode, ReadOptions, SnapshotWithThreadMode, WriteBatch, WriteOptions,
+    IteratorMode, LogLevel, Options, ReadOptions, SnapshotWithThreadMode, WriteBatch, WriteOptions,
 };
 
-use super::{DiskError, open_error, options};
-use crate::limits::{READ_MANY_KEYS, STATE_BLOCK_CACHE_BYTES, STATE_WRITE_BUFFER_BYTES};
+use super::{DiskError, open_error};
+use crate::limits::{
+    MANIFEST_PREALLOCATION_BYTES, OPEN_FILES_MAX, READ_MANY_KEYS, STATE_BLOCK_CACHE_BYTES, STATE_WRITE_BUFFER_BYTES,
+};
 
 const HEAD: u8 = b'h';
 const VERSION: u8 = b'v';
@@ -55,7 +57,7 @@ pub type VersionBytes = (Revision, Vec<u8>);
 impl StateDb {
     pub fn open(path: &Path) -> Result<Self, DiskError> {
         // Whoever wants it durable flushes; closing it is also what a server does whose log has failed.
-        let options = options(STATE_WRITE_BUFFER_BYTES).get_options_from_string("avoid_flush_during_shutdown=true");
+        let options = options().get_options_from_string("avoid_flush_during_shutdown=true");
         let mut options = options.map_err(DiskError::rocks("set a database's options"))?;
         let mut blocks = BlockBasedOptions::default();
         blocks.set_block_cache(&Cache::new_lru_cache(STATE_BLOCK_CACHE_BYTES));
@@ -278,6 +280,22 @@ impl StateBatch {
     pub fn put_mark(&mut self, name: &str, frame: &[u8]) {
         self.batch.put(mark_key(name), frame);
     }
+}
+
+fn options() -> Options {
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.set_paranoid_checks(true);
+    options.set_write_buffer_size(STATE_WRITE_BUFFER_BYTES);
+    options.set_max_write_buffer_number(3);
+    options.set_max_background_jobs(2);
+    options.set_max_open_files(OPEN_FILES_MAX);
+    options.set_manifest_preallocation_size(MANIFEST_PREALLOCATION_BYTES);
+    options.set_compression_type(DBCompressionType::Lz4);
+    options.set_log_level(LogLevel::Warn);
+    options.set_keep_log_file_num(2);
+    options.set_stats_dump_period_sec(0);
+    options
 }
 
 fn read_versions(

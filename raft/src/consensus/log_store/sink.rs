@@ -20,11 +20,15 @@ pub struct LogSink<F> {
 }
 
 impl<F> LogSink<F> {
-    pub fn open(path: &Path, space: Space, sync: F) -> Result<Self, OpenError> {
+    /// Refuses a log that ends before what was synced. Nothing on the disk is changed until it is written to.
+    pub fn open(db: LogDb, path: &Path, space: Space, sync: F) -> Result<Self, OpenError> {
         let mark = EndMark::open(&end_mark(path))?;
-        check_end(path, mark.end())?;
-        let end = AtomicU64::new(mark.end());
-        Ok(LogSink { db: Arc::new(LogDb::open(path)?), space: Arc::new(space), sync, mark: Mutex::new(mark), end })
+        let (end, synced) = (end_of(&db)?, mark.end());
+        if end < synced {
+            return Err(OpenError::LogCut { path: path.to_owned(), end, synced });
+        }
+        let end = AtomicU64::new(synced);
+        Ok(LogSink { db: Arc::new(db), space: Arc::new(space), sync, mark: Mutex::new(mark), end })
     }
 
     fn mark(&self) -> MutexGuard<'_, EndMark> {
@@ -68,19 +72,6 @@ impl<F: Fn(&LogDb) -> Result<(), DiskError> + Send + 'static> Sink for LogSink<F
             }
         }
         self.db.reopen(wait)
-    }
-}
-
-/// The log reaches as far as it was synced, or it is damaged. Looked at without changing it: opening it to write would drop
-/// what lies behind the damage.
-fn check_end(path: &Path, synced: u64) -> Result<(), OpenError> {
-    if synced == 0 {
-        return Ok(());
-    }
-    let end = if path.join("CURRENT").exists() { end_of(&LogDb::open_to_read(path)?)? } else { 0 };
-    match end < synced {
-        true => Err(OpenError::LogCut { path: path.to_owned(), end, synced }),
-        false => Ok(()),
     }
 }
 
