@@ -87,8 +87,10 @@ fn it_holds_what_was_written_whatever_is_cut_short_reopened_and_rewritten() {
         for _ in 0..300 {
             let written = ops(random, &model);
             db.write(&written).unwrap();
-            written.iter().for_each(|op| model.apply(op));
-            since.push(model.clone());
+            for op in &written {
+                model.apply(op);
+                since.push(model.clone());
+            }
             match random.random_range(0..12) {
                 0..=5 => {
                     db.sync().unwrap();
