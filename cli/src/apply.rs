@@ -12,6 +12,7 @@ use crate::{
     client::{Client, Refused},
 };
 
+const APPLY_PATCH: &str = "application/apply-patch+yaml";
 const PATH: &str = "/apis/kontiki.dev/v1/transactions";
 /// What others in the same files may need, or are bounded by, is applied first; everything else keeps its order.
 const FIRST: [&str; 7] = [
@@ -25,7 +26,8 @@ const FIRST: [&str; 7] = [
 ];
 
 pub async fn apply(arguments: Apply) -> Result<()> {
-    let Apply { atomic: _, dry_run, validate, filenames, namespace, recursive, cluster } = arguments;
+    let Apply { atomic: _, dry_run, server_side, force_conflicts, validate, filenames, namespace, recursive, cluster } =
+        arguments;
     let mut manifests = manifests::read(&filenames, recursive)?;
     if manifests.is_empty() {
         bail!("no objects passed to apply");
@@ -45,8 +47,9 @@ pub async fn apply(arguments: Apply) -> Result<()> {
         Validation::Warn => "Warn",
         Validation::Ignore => "Ignore",
     };
-    let path = format!("{PATH}?fieldManager=kontiki&fieldValidation={validation}{query}");
-    let answer = client.post(&path, &transaction(&namespace, &manifests)).await;
+    let force = if force_conflicts { "&force=true" } else { "" };
+    let path = format!("{PATH}?fieldManager=kontiki&fieldValidation={validation}{force}{query}");
+    let answer = client.post(&path, &transaction(&namespace, &manifests, server_side)).await;
     let answer = answer.map_err(|error| match error.downcast::<Refused>() {
         Ok(refused) => Refused { message: placed(&refused.message, &manifests), ..refused }.into(),
         Err(error) => error,
@@ -61,11 +64,22 @@ pub async fn apply(arguments: Apply) -> Result<()> {
     Ok(())
 }
 
-fn transaction(namespace: &str, manifests: &[Manifest]) -> Value {
-    let operations: Vec<_> = manifests.iter().map(|one| json!({"verb": "apply", "object": one.object})).collect();
+fn transaction(namespace: &str, manifests: &[Manifest], server_side: bool) -> Value {
+    let operation = |object: &Value| match server_side {
+        false => json!({"verb": "apply", "object": object}),
+        true => json!({"verb": "patch", "target": target(object), "patch": object, "patchType": APPLY_PATCH}),
+    };
+    let operations: Vec<_> = manifests.iter().map(|one| operation(&one.object)).collect();
     json!({
         "kind": "Transaction", "apiVersion": "kontiki.dev/v1", "namespace": namespace, "operations": operations,
     })
+}
+
+/// Which object is meant.
+fn target(object: &Value) -> Value {
+    let (kind, api_version, metadata) = (&object["kind"], &object["apiVersion"], &object["metadata"]);
+    let name = metadata["name"].as_str().unwrap_or_default();
+    json!({"kind": kind, "apiVersion": api_version, "namespace": metadata["namespace"], "name": name})
 }
 
 /// A refusal that names the operation it is about, told of the object and of where that is written.
@@ -75,6 +89,14 @@ fn placed(message: &str, manifests: &[Manifest]) -> String {
         let about = manifests.get(number.parse::<usize>().ok()?)?;
         // What the server calls it.
         let rest = rest.strip_prefix(" (").and_then(|rest| rest.split_once(')')).map_or(rest, |(_, rest)| rest);
+        // It may be about two of them, which it names then.
+        if let Some(rest) = rest.strip_prefix(": ").filter(|rest| rest.starts_with("operations[")) {
+            return Some(format!("{before}{}", placed(rest, manifests)));
+        }
+        let rest = match rest.starts_with(" and operations[") {
+            true => placed(rest, manifests),
+            false => rest.to_owned(),
+        };
         Some(format!("{before}{} ({}){rest}", shown(&about.object), about.place))
     });
     found.unwrap_or_else(|| message.to_owned())
@@ -151,6 +173,10 @@ mod tests {
             (
                 "nothing was changed: operations[1] (apply): metadata.name: Required value",
                 "nothing was changed: gizmo.ex.io without a name (b.yaml): metadata.name: Required value",
+            ),
+            (
+                "operations[1] (apply): operations[1] and operations[0] both write it",
+                "gizmo.ex.io without a name (b.yaml) and gizmo.ex.io/g1 (all.yaml, document 2) both write it",
             ),
             ("operations[7]: what?", "operations[7]: what?"),
             ("the log takes no writes", "the log takes no writes"),

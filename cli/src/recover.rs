@@ -120,7 +120,7 @@ pub fn operator(program: &str, verb: &str) -> By {
 
 fn others(figures: &Figures) -> Vec<String> {
     let others = figures.members.iter().filter(|(id, ..)| *id != figures.node);
-    others.map(|(id, Member { name, address }, _)| format!("{name} ({address}, {id:x})")).collect()
+    others.map(|(id, Member { name, address }, _)| format!("{name} ({address}, {id})")).collect()
 }
 
 fn is_alone(figures: &Figures) -> bool {

@@ -128,6 +128,8 @@ pub const TRANSFER_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a leader that looks for its successor waits for a server to say that it is not about to end itself. Only those are
 /// asked that it hears: one that is late is busy.
 pub const STAYS_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a server that was removed is told so. It may be dead; if not, it finds out by itself a little later.
+pub const LET_GO_TIMEOUT: Duration = Duration::from_millis(300);
 /// How often a server that is about to end looks whether the others are a majority still.
 pub const FORSAKEN_POLL: Duration = Duration::from_millis(20);
 /// How long opening waits for a leader.

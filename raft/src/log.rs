@@ -92,6 +92,11 @@ impl Log {
         self.inner.node.leave();
     }
 
+    /// Returns when another server has said that this one is no member any more. Whoever asks it knows.
+    pub async fn let_go(&self) {
+        self.inner.node.let_go.notified().await;
+    }
+
     /// Ends the log in order. A leader hands over first, and what is in flight is answered; then watches close and the state is
     /// flushed. Files stay open until the last handle and watch are dropped.
     pub async fn shutdown(&self) {

@@ -34,18 +34,17 @@ pub struct Configuration {
 }
 
 /// A configuration to be applied to one object.
-struct Application<'a> {
+pub struct Application<'a> {
     name: &'a str,
     rules: Rules,
+    options: WriteOptions,
     configuration: Configuration,
 }
 
 pub async fn apply(call: &Call<'_>, rules: Rules) -> Result<ApiResponse, Status> {
     let form = call.form(Offer::Object)?;
-    let options = WriteOptions::read_patch(call.request, true)?;
-    let configuration = Configuration::read(call, call.expected(), options)?;
-    let application = Application { name: call.name()?, rules, configuration };
-    let written = plan::carry_out(call, application.name, &application, options.dry_run).await?;
+    let application = Application::read(call, rules)?;
+    let written = plan::carry_out(call, application.name, &application, application.options.dry_run).await?;
     let code = match written.effect {
         Effect::Created => StatusCode::CREATED,
         Effect::Updated | Effect::Unchanged | Effect::Deleted => StatusCode::OK,
@@ -111,7 +110,13 @@ impl Configuration {
     }
 }
 
-impl Application<'_> {
+impl<'a> Application<'a> {
+    pub fn read(call: &Call<'a>, rules: Rules) -> Result<Self, Status> {
+        let options = WriteOptions::read_patch(call.request, true)?;
+        let configuration = Configuration::read(call, call.expected(), options)?;
+        Ok(Application { name: call.name()?, rules, options, configuration })
+    }
+
     fn wanted(&self, call: &Call<'_>, live: &Value) -> Result<Wanted, Status> {
         let writer = Writer::of(call);
         let managed = ownership::managers(live);

@@ -17,9 +17,10 @@ use super::{
     limits::TRANSACTION_OPERATIONS_AT_ONCE,
     object,
     options::{DeleteOptions, WriteOptions},
-    patch::Patching,
+    patch::{self, Patching},
     plan::{Change, Effect, Plan, Planned, Write, Written},
     put::Replacement,
+    server_side_apply,
     store::{self, Attempts, Refusal},
     update::Rules,
     view::View,
@@ -123,6 +124,7 @@ impl Operation {
             Verb::Delete => {
                 Box::new(Removal { name: call.name()?, options: DeleteOptions::read(&self.request)?, last_words: None })
             }
+            Verb::Patch if patch::applies(call) => Box::new(server_side_apply::Application::read(call, rules)?),
             Verb::Patch => Box::new(Patching::read(call, rules)?),
             Verb::Update => Box::new(Replacement::read(call, rules, options("UpdateOptions")?)?),
         })

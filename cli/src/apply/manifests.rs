@@ -105,7 +105,18 @@ fn add(value: Value, objects: &mut Vec<Value>) -> Result<()> {
         bail!("an object without kind or apiVersion");
     }
     match value["items"].as_array() {
-        Some(items) if kind.ends_with("List") => items.iter().try_for_each(|item| add(item.clone(), objects)),
+        Some(items) if kind.ends_with("List") => {
+            let typed = kind.strip_suffix("List").filter(|kind| !kind.is_empty());
+            items.iter().try_for_each(|item| {
+                let mut item = item.clone();
+                // The items of a typed list are of its type.
+                if let (Some(kind), Some(members)) = (typed, item.as_object_mut()) {
+                    members.entry("kind").or_insert_with(|| kind.into());
+                    members.entry("apiVersion").or_insert_with(|| value["apiVersion"].clone());
+                }
+                add(item, objects)
+            })
+        }
         _ => {
             objects.push(value);
             Ok(())

@@ -16,6 +16,15 @@ pub struct Apply {
     #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true, default_value = "none", default_missing_value = "server")]
     pub dry_run: DryRun,
 
+    /// Own the fields that are given and leave others alone, as `kubectl apply --server-side` does. Nothing is noted in an annotation,
+    /// so objects may be larger
+    #[arg(long)]
+    pub server_side: bool,
+
+    /// Take fields over that somebody else owns
+    #[arg(long, requires = "server_side")]
+    pub force_conflicts: bool,
+
     /// What becomes of fields that a kind does not have: refused, told as a warning, or dropped without a word
     #[arg(long, value_name = "HOW", default_value = "strict")]
     pub validate: Validation,

@@ -1,8 +1,6 @@
 //! Flags of the commands about the past.
 
-use std::num::NonZeroUsize;
-
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, value_parser};
 
 use super::ClusterTarget;
 
@@ -34,8 +32,8 @@ pub struct History {
     pub target: ObjectTarget,
 
     /// How many changes to show, newest first
-    #[arg(long, default_value = "20", value_name = "COUNT")]
-    pub limit: NonZeroUsize,
+    #[arg(long, default_value_t = 20, value_name = "COUNT", value_parser = value_parser!(u32).range(1..))]
+    pub limit: u32,
 
     /// How to print
     #[arg(short, long, default_value = "table", value_name = "FORMAT")]

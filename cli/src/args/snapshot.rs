@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, value_parser};
 use kontiki_raft::backup::Skip;
 
 use super::{DataDir, Output};
@@ -68,7 +68,7 @@ pub struct Restore {
     pub data_dir: Option<PathBuf>,
 
     /// To this revision; else to the snapshot's last
-    #[arg(long, value_name = "REVISION", conflicts_with = "to_time")]
+    #[arg(long, value_name = "REVISION", conflicts_with = "to_time", value_parser = value_parser!(u64).range(1..))]
     pub to_revision: Option<u64>,
 
     /// To this time, as in 2026-01-31T12:00:00Z

@@ -12,7 +12,7 @@ const PAGE: usize = 200;
 pub async fn history(arguments: History) -> Result<()> {
     let object = Object::find(&arguments.target).await?;
     let (mut items, mut before, mut floor) = (Vec::new(), None, Value::Null);
-    let limit = arguments.limit.get();
+    let limit = arguments.limit as usize;
     while items.len() < limit {
         let page = object.history(PAGE.min(limit - items.len()), before, false).await?;
         items.extend(page["items"].as_array().cloned().unwrap_or_default());

@@ -62,6 +62,7 @@ pub fn summary(event: &Value) -> String {
     match text(event, "/type") {
         "Created" => return "created".to_owned(),
         "Deleted" => return "deleted".to_owned(),
+        "Updated" if event["changes"].is_null() => return "(the form before it is no longer retained)".to_owned(),
         _ => {}
     }
     let fields = event.pointer("/changes/fields").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
@@ -122,6 +123,7 @@ mod tests {
         let event = |fields: Value, more: u64| json!({"type": "Updated", "changes": {"fields": fields, "more": more}});
         let table = [
             (json!({"type": "Created"}), "created"),
+            (json!({"type": "Updated"}), "(the form before it is no longer retained)"),
             (event(json!([{"field": "spec.replicas", "from": 2, "to": 5}]), 0), "spec.replicas 2 → 5"),
             (
                 event(

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Write},
+    os::fd::AsFd as _,
     time::{Duration, Instant},
 };
 
@@ -11,6 +12,7 @@ use http::Method;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
+use tokio::{io::Interest, net::unix::pipe};
 
 use super::{
     gone,
@@ -50,11 +52,26 @@ pub async fn tail(arguments: Tail) -> Result<()> {
         cluster: String::new(),
         form: arguments.output,
     };
-    match stream.run(&client).await {
-        // Whoever reads has had enough.
-        Err(error) if is_broken_pipe(&error) => Ok(()),
-        ended => ended,
+    tokio::select! {
+        ended = stream.run(&client) => match ended {
+            // Whoever reads has had enough.
+            Err(error) if is_broken_pipe(&error) => Ok(()),
+            ended => ended,
+        },
+        () = reader_gone() => Ok(()),
     }
+}
+
+/// Returns when nobody reads standard output any more, though nothing comes that could be written to it.
+async fn reader_gone() {
+    let out = io::stdout().as_fd().try_clone_to_owned().and_then(pipe::Sender::from_owned_fd_unchecked);
+    // A file has no reader: nothing is to be waited for.
+    if let Ok(out) = out
+        && out.ready(Interest::ERROR).await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

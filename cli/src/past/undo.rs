@@ -21,6 +21,12 @@ pub async fn undo(arguments: Undo) -> Result<()> {
     let Some(live) = object.live().await? else {
         bail!("{shown} is not there; if it was deleted: kontiki undelete {}", arguments.target.object);
     };
+    if !live["metadata"]["deletionTimestamp"].is_null() {
+        bail!(
+            "{shown} is being deleted, which nothing takes back; when it is gone: kontiki undelete {}",
+            arguments.target.object
+        );
+    }
     let plan = match arguments.to_revision {
         Some(revision) => to_revision(&object, &live, revision).await?,
         None => last_change(&object, &live).await?,

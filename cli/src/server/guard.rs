@@ -80,7 +80,14 @@ pub async fn watch(plane: &ControlPlane, layout: &Layout, settings: &Settings) -
         if (answered.is_err() || !is_member) && is_removed(plane, settings).await {
             bail!(was_removed(&settings.name, layout));
         }
-        tokio::time::sleep(LOOK_INTERVAL).await;
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_INTERVAL) => {}
+            () = plane.log.let_go() => {
+                if is_removed(plane, settings).await {
+                    bail!(was_removed(&settings.name, layout));
+                }
+            }
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use kontiki_apiserver::{
     pki::Pki,
 };
 use kontiki_raft::Dial as _;
-use tracing::{debug, info};
+use tracing::info;
 
 use super::{
     guard::{LOOK_PATIENCE, MEMBERS_PATH, was_removed},
@@ -26,7 +26,10 @@ pub async fn begin(servers: &[String], layout: &Layout) -> Result<()> {
     must_be_whole(layout)?;
     let former = match settings.origin {
         // Begun before, and not done. Whether it was removed since then it is told when it asks to be a member.
-        Origin::Join { replaces: Some(former), .. } => former,
+        Origin::Join { replaces: Some(former), .. } => {
+            answers(servers, layout, &settings.name).await?;
+            former
+        }
         Origin::Join { replaces: None, .. } | Origin::Init => member_so_far(servers, layout, &settings.name).await?,
     };
     // First: whoever has set its log aside is not the member that it was.
@@ -42,23 +45,35 @@ pub async fn begin(servers: &[String], layout: &Layout) -> Result<()> {
     Ok(())
 }
 
-/// The number under which this server is a member. One that was removed finds out before anything is changed, where somebody can
-/// tell; the log knows its own number, but it may be unreadable.
+/// The number under which this server is a member; the log knows it too, but may be unreadable.
 async fn member_so_far(servers: &[String], layout: &Layout, name: &str) -> Result<u64> {
-    let pki = Pki::open(&layout.pki())?;
-    let Some(number) = pki.peer_number()? else {
+    let Some(number) = Pki::open(&layout.pki())?.peer_number()? else {
         let here = layout.root().display();
         bail!("--rebuild: nothing in {here} says which member this server was: remove {here} and join anew");
     };
+    // Who was removed finds out before anything is changed, where somebody can tell.
+    match answers(servers, layout, name).await?.contains(&StatusCode::UNAUTHORIZED) {
+        true => bail!(was_removed(name, layout)),
+        false => Ok(number),
+    }
+}
+
+/// What the servers answer this one, as the member that it was; an error if none does, for then nothing is to be had from them. No
+/// certificate of their cluster is unauthorized but that of a server that was removed.
+async fn answers(servers: &[String], layout: &Layout, name: &str) -> Result<Vec<StatusCode>> {
+    let pki = Pki::open(&layout.pki())?;
+    let number = pki.peer_number()?;
     let former = Peers::new(Arc::new(pki), name);
-    former.introduce(number);
+    number.into_iter().for_each(|number| former.introduce(number));
+    let (mut statuses, mut silent) = (Vec::new(), Vec::new());
     for server in servers {
         match former.ask(Question::get(server, &format!("{MEMBERS_PATH}?states=false"), LOOK_PATIENCE)).await {
-            // No other certificate of this cluster is refused so.
-            Ok(answer) if answer.status == StatusCode::UNAUTHORIZED => bail!(was_removed(name, layout)),
-            Ok(answer) => debug!(server, status = %answer.status, "does not say that this server was removed"),
-            Err(error) => debug!(server, %error, "cannot say whether this server was removed"),
+            Ok(answer) => statuses.push(answer.status),
+            Err(error) => silent.push(format!("{server}: {error}")),
         }
     }
-    Ok(number)
+    if statuses.is_empty() {
+        bail!("--rebuild: no server answers, and nothing was changed ({})", silent.join("; "));
+    }
+    Ok(statuses)
 }

@@ -90,6 +90,10 @@ fn a_cluster_is_saved_taken_back_and_made_anew() {
         "{dry}"
     );
     assert!(cluster.k_fails(&["get", "configmap", "demo-gone"]).contains("NotFound"));
+    for (flags, why) in [(["--to-time", "yesterday"], "is no moment"), (["-n", "nonsense"], "there is no namespace")] {
+        let said = refused(&cluster, &[&["snapshot", "restore", "all.snapshot"], &KUBECONFIG[..], &flags].concat());
+        assert!(said.contains(why), "{said}");
+    }
     let done = snapshot(&cluster, &[&["restore", "all.snapshot"], only.as_slice()].concat());
     assert!(done.contains("3 objects changed, in one step"), "{done}");
     let expected = ["MODIFIED demo-changed", "ADDED demo-gone", "DELETED demo-new"];

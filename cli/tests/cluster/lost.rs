@@ -79,7 +79,9 @@ fn a_server_whose_log_is_damaged_refuses_to_start_and_learns_it_again() {
     assert_eq!(fs::read(&file).unwrap(), bytes, "a refusal changes nothing");
     succeed(&mut servers.kubectl("b", &["create", "configmap", "meanwhile"]));
 
-    let other = servers.address("a");
+    let (other, nobody) = (servers.address("a"), servers.address("c"));
+    let said = servers.refuses("c", &["--rebuild", &nobody]);
+    assert!(said.contains("no server answers") && fs::read(&file).unwrap() == bytes, "{said}");
     servers.spawn("c", &["--rebuild", &other]);
     servers.wait_ready("c");
     for name in ["before", "meanwhile"] {

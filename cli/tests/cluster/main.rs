@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod agents;
+mod atomic;
 mod backup;
 mod certificates;
 mod conversions;

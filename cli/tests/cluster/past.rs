@@ -133,7 +133,10 @@ fn the_past_is_read_explained_and_taken_back() {
     let undone = cluster.told(&["undo", "deployment/web"]);
     assert!(undone.contains("\n-  replicas: 2\n+  replicas: 1\n"), "{undone}");
     cluster.ready(1);
-    cluster.k(&["delete", "configmap", "settings"]);
+    cluster.k(&["patch", "configmap", "settings", "--type=merge", "-p", r#"{"metadata":{"finalizers":["a.b/c"]}}"#]);
+    cluster.k(&["delete", "configmap", "settings", "--wait=false"]);
+    assert!(cluster.refused(&["undo", "cm/settings"]).contains("is being deleted"));
+    cluster.k(&["patch", "configmap", "settings", "--type=merge", "-p", r#"{"metadata":{"finalizers":null}}"#]);
     assert!(cluster.told(&["undelete", "cm/settings"]).contains("made again"));
     assert_eq!(cluster.get(&["configmap", "settings"])["data"]["color"], "red");
     assert!(cluster.refused(&["undelete", "cm/settings"]).contains("nothing to undelete"));
@@ -237,8 +240,9 @@ fn a_stream_of_events_goes_on_where_it_stopped_also_after_a_restart() {
     }
     let cluster = Cluster::start();
     cluster.k(&["create", "configmap", "first"]);
-    let (before, process) = tail(&cluster, "0", "first");
-    drop(process);
+    // When whoever reads has had enough, it ends by itself, though nothing comes that it could not write.
+    let (before, mut process) = tail(&cluster, "0", "first");
+    wait("the tail to end", || process.0.try_wait().unwrap().map(drop).ok_or_else(|| "it goes on".to_owned()));
     assert_eq!(before, (1..=*before.last().unwrap()).collect::<Vec<_>>(), "each once, from the first on");
     cluster.k(&["create", "configmap", "second"]);
     succeed(std::process::Command::new("kill").args(["-9", &cluster.pid().to_string()]));

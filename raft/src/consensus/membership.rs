@@ -14,7 +14,9 @@ use super::forward::{Attempt, from_wire};
 use super::node::{Node, NodeError, fatal_error};
 use super::wire::{self, ClusterChange, Forwarded};
 use super::{LogId, TypeConfig};
-use crate::limits::{CAUGHT_UP_ENTRIES, LEAVE_TIMEOUT, MEMBERSHIP_TIMEOUT, PEER_SILENCE, TRANSFER_TIMEOUT};
+use crate::limits::{
+    CAUGHT_UP_ENTRIES, LEAVE_TIMEOUT, LET_GO_TIMEOUT, MEMBERSHIP_TIMEOUT, PEER_SILENCE, TRANSFER_TIMEOUT,
+};
 use crate::transport::{Member, Reach};
 
 type Change = ChangeMembers<u64, Member>;
@@ -138,12 +140,13 @@ impl Node {
             let metrics = self.raft.metrics();
             let metrics = metrics.borrow_watched();
             let membership = metrics.membership_config.membership();
-            (membership.get_node(&id).is_some(), membership.voter_ids().collect::<BTreeSet<_>>())
+            (membership.get_node(&id).cloned(), membership.voter_ids().collect::<BTreeSet<_>>())
         };
+        let Some(member) = known else { return self.settled().await };
         match () {
-            () if !known => self.settled().await,
             () if !voters.contains(&id) => {
-                self.change_membership(Change::RemoveNodes(BTreeSet::from([id])), false).await
+                let change = Change::RemoveNodes(BTreeSet::from([id]));
+                self.let_go(id, &member, change).await
             }
             () if voters.len() == 1 => {
                 Attempt::Failed(NodeError::Refused("the last voter of a cluster cannot be removed".into()))
@@ -155,8 +158,23 @@ impl Node {
                 }
                 other => other,
             },
-            () => self.change_membership(Change::RemoveVoters(BTreeSet::from([id])), false).await,
+            () => {
+                let change = Change::RemoveVoters(BTreeSet::from([id]));
+                self.let_go(id, &member, change).await
+            }
         }
+    }
+
+    /// Changes the membership to one without a server, and tells it so: nothing else does, for no entry goes to it any more.
+    async fn let_go(&self, id: u64, member: &Member, change: Change) -> Attempt<()> {
+        let peer = self.peers.get(id, member);
+        let changed = self.change_membership(change, false).await;
+        if let Attempt::Done(()) = changed
+            && let Err(error) = peer.control.call(wire::LET_GO, wire::encode(&()), LET_GO_TIMEOUT).await
+        {
+            tracing::debug!(member.name, %error, "a server that was removed was not told so");
+        }
+        changed
     }
 
     /// What the configuration says already is so once that is committed, and this server leads.

@@ -9,7 +9,7 @@ use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::Fatal;
 use openraft::metrics::{RaftServerMetrics, WaitError};
 use openraft::{Config, Raft, ServerState, SnapshotPolicy};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -53,6 +53,8 @@ pub struct Node {
     pub(super) rooms: Rooms,
     pub(super) leaderless: Leaderless,
     pub(super) refusals: Refusals,
+    /// Another server has said that this one is no member any more.
+    pub let_go: Arc<Notify>,
     /// Held while this server changes the membership.
     pub(super) changing: Arc<Mutex<()>>,
 }
@@ -121,7 +123,7 @@ impl Node {
         let raft = Raft::new(id, Arc::new(config), Network::new(peers.clone()), log.clone(), machine).await;
         let raft = raft.map_err(|error| OpenError::Raft(error.to_string()))?;
         let (receiving, in_flight, removed, connections, leaving, rooms, leaderless) = Default::default();
-        let (refusals, changing) = Default::default();
+        let (refusals, let_go, changing) = Default::default();
         let node = Node {
             raft,
             log,
@@ -138,6 +140,7 @@ impl Node {
             rooms,
             leaderless,
             refusals,
+            let_go,
             changing,
         };
         let initialized = node.raft.is_initialized().await.map_err(|error| OpenError::Raft(error.to_string()))?;

@@ -239,6 +239,10 @@ pub(super) async fn control(node: Node, kind: u8, payload: Bytes) -> Answer {
         }
         wire::SHORTAGE => done(&node.shortage()),
         wire::STAYS => done(&!node.is_leaving()),
+        wire::LET_GO => {
+            node.let_go.notify_one();
+            done(&())
+        }
         other => Err(format!("a request of kind {other} among votes and heartbeats")),
     }
 }

@@ -31,6 +31,8 @@ pub const LOST: u8 = 13;
 pub const SHORTAGE: u8 = 14;
 /// Whether the receiver is not about to end.
 pub const STAYS: u8 = 15;
+/// The other server is no member any more.
+pub const LET_GO: u8 = 16;
 /// Kinds of answers.
 pub const DONE: u8 = 0x80;
 /// The request was understood and could not be served; the payload says why, for people.

@@ -14,6 +14,7 @@ mod selection;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{StatusCode, header};
 use kontiki_model::{Revision, Status};
 use kontiki_raft::backup::{self, Archive, BackupError};
@@ -25,7 +26,7 @@ use crate::{
     content,
     core::{Core, unreadable},
     definitions, failure, limits,
-    request::{ApiRequest, ApiResponse},
+    request::{ApiRequest, ApiResponse, RequestBody},
 };
 
 pub(super) async fn answer(core: Arc<Core>, asked: Asked) -> Result<ApiResponse, Status> {
@@ -33,12 +34,13 @@ pub(super) async fn answer(core: Arc<Core>, asked: Asked) -> Result<ApiResponse,
     // What is there, and which kinds, must not be older than the request.
     core.log.barrier().await.map_err(|error| unreadable(&error))?;
     definitions::refresh_apart(&core).await?;
-    let selection = Selection::read(core.kinds(), &request)?;
-    let to = request.query_value("to").filter(|text| !text.is_empty()).map(Moment::read).transpose()?;
-    let dry = match request.query_value("dryRun").unwrap_or("") {
-        "" => false,
-        "All" => true,
-        other => return Err(failure::bad_request(format!("dryRun={other:?} is not \"All\""))),
+    let (selection, to, dry) = match wanted(&core, &request) {
+        Ok(wanted) => wanted,
+        Err(refused) => {
+            // Who is still sending hears nothing before.
+            content::drain(std::mem::replace(&mut request.body, RequestBody::Bytes(Bytes::new())).into_body()).await;
+            return Err(refused);
+        }
     };
     let archive = Arc::new(body::unpack(&core, &mut request).await?);
     check_cluster(&core, &archive, &request)?;
@@ -62,6 +64,18 @@ pub(super) async fn answer(core: Arc<Core>, asked: Asked) -> Result<ApiResponse,
     let mut response = content::response(StatusCode::OK, "application/json", body);
     response.headers_mut().remove(header::CONTENT_LENGTH);
     Ok(response)
+}
+
+/// Which objects, at which moment, and whether it is only asked what would be done.
+fn wanted(core: &Core, request: &ApiRequest) -> Result<(Selection, Option<Moment>, bool), Status> {
+    let selection = Selection::read(core.kinds(), request)?;
+    let to = request.query_value("to").filter(|text| !text.is_empty()).map(Moment::read).transpose()?;
+    let dry = match request.query_value("dryRun").unwrap_or("") {
+        "" => false,
+        "All" => true,
+        other => return Err(failure::bad_request(format!("dryRun={other:?} is not \"All\""))),
+    };
+    Ok((selection, to, dry))
 }
 
 /// The state to go back to.

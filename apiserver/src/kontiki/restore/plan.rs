@@ -108,6 +108,14 @@ impl Plan {
         let view = View::of(&core.log, true);
         let mut plan = Plan { kinds: selection.known().clone(), ..Plan::default() };
         let homes = homes();
+        let is_known = |name: &str| {
+            let home = Key::new(homes.as_str(), "", name);
+            past.contains_key(&home) || present.contains_key(&home)
+        };
+        if let Some(unknown) = selection.namespaces().find(|name| !is_known(name)) {
+            let message = format!("there is no namespace {unknown:?}, neither now nor at revision {to}");
+            return Err(failure::bad_request(message));
+        }
         // What is in them was on its way out with them.
         let mut closing = BTreeSet::new();
         for key in past.keys().filter(|key| key.resource == homes) {

@@ -71,6 +71,11 @@ impl Selection {
         Ok(Selection { known: Kinds::with(custom), ..self.clone() })
     }
 
+    /// Those that were named.
+    pub fn namespaces(&self) -> impl Iterator<Item = &str> {
+        self.namespaces.iter().map(String::as_str)
+    }
+
     pub fn known(&self) -> &Kinds {
         &self.known
     }
