@@ -173,6 +173,11 @@ impl LogStore {
         self.shared.space.shortage_for(bytes)
     }
 
+    /// So many bytes of the state have yet to get to the disk.
+    pub fn owe(&self, bytes: u64) {
+        self.shared.space.owe(bytes);
+    }
+
     /// Looks after the space on the disk; to be called every now and then.
     pub fn tend_space(&self) {
         self.shared.space.tend();

@@ -79,6 +79,7 @@ impl<C: Types> RaftStateMachine<C> for Machine {
             if let Some(last) = records.last() {
                 self.applied.send_replace(last.index);
             }
+            self.log.owe(self.store.unflushed()?);
             for (responder, outcome) in responders.into_iter().zip(outcomes) {
                 if let Some(responder) = responder {
                     responder.send(outcome);

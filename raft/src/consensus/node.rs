@@ -267,6 +267,10 @@ impl Node {
     }
 
     pub fn tend_space(&self) {
+        match self.store.unflushed() {
+            Ok(bytes) => self.log.owe(bytes),
+            Err(error) => tracing::warn!(%error, "what the state still has to write cannot be told"),
+        }
         self.log.tend_space();
     }
 

@@ -48,6 +48,8 @@ pub struct Space {
     low: AtomicBool,
     free: AtomicU64,
     needed: AtomicU64,
+    /// Bytes that were taken and get to the disk later, for which there must be room then.
+    owed: AtomicU64,
 }
 
 impl Space {
@@ -76,7 +78,19 @@ impl Space {
 
     fn new(dir: &Path, probe: Probe, ballast: u64, low: bool) -> Self {
         let (dir, ballast, low) = (dir.to_owned(), Mutex::new(ballast), AtomicBool::new(low));
-        Space { dir, probe, ballast, low, free: AtomicU64::new(0), needed: AtomicU64::new(0) }
+        let [free, needed, owed] = Default::default();
+        Space { dir, probe, ballast, low, free, needed, owed }
+    }
+
+    /// So many bytes in all wait to be written: the state gets to the disk when there is enough of it.
+    pub fn owe(&self, bytes: u64) {
+        self.owed.store(bytes, Ordering::Relaxed);
+    }
+
+    /// What may still be taken.
+    fn room(&self) -> io::Result<Room> {
+        let Room { free, total } = (self.probe)(&self.dir)?;
+        Ok(Room { free: free.saturating_sub(self.owed.load(Ordering::Relaxed)), total })
     }
 
     /// Why writes are refused, if they are.
@@ -97,10 +111,10 @@ impl Space {
     /// Gives the ballast up when all but nothing is left; lays it down again, and lets writes go on, when there is room.
     pub fn tend(&self) {
         self.glance();
-        let Ok(room) = (self.probe)(&self.dir) else { return };
+        let (Ok(there), Ok(room)) = ((self.probe)(&self.dir), self.room()) else { return };
         let mut held = self.ballast();
         let needs = Needs::of(room);
-        if room.free < needs.critical {
+        if there.free < needs.critical {
             self.lighten(&mut held, needs.start);
         }
         if !self.low.load(Ordering::Relaxed) || room.free < needs.to_resume(*held) {
@@ -142,13 +156,13 @@ impl Space {
 
     /// Why so many bytes cannot be written without touching the reserve, if so.
     pub fn shortage_for(&self, bytes: u64) -> Option<Shortage> {
-        let room = (self.probe)(&self.dir).ok()?;
+        let room = self.room().ok()?;
         let needed = bytes.saturating_add(Needs::of(room).reserve);
         (room.free < needed).then(|| Shortage { dir: self.dir.display().to_string(), free: room.free, needed })
     }
 
     fn look(&self) -> io::Result<()> {
-        let room = (self.probe)(&self.dir)?;
+        let room = self.room()?;
         let needs = Needs::of(room);
         self.free.store(room.free, Ordering::Relaxed);
         self.needed.store(needs.to_resume(*self.ballast()), Ordering::Relaxed);
@@ -258,6 +272,8 @@ mod tests {
             (needs.to_resume(needs.start) - 1, true, needs.start),
             (needs.to_resume(needs.start), false, needs.ballast),
         ];
+        space.owe(7);
+        let steps = steps.map(|(bytes, refused, held)| (if bytes > 0 { bytes + 7 } else { 0 }, refused, held));
         for (at, (bytes, refused, held)) in steps.into_iter().enumerate() {
             free.store(bytes, Ordering::SeqCst);
             space.tend();
@@ -265,6 +281,7 @@ mod tests {
         }
         space.release();
         assert_eq!((space.shortage().is_some(), ballast()), (true, needs.start));
+        space.owe(0);
         let spare = TOTAL - needs.reserve;
         free.store(TOTAL, Ordering::SeqCst);
         assert_eq!(space.shortage_for(spare), None);

@@ -15,7 +15,7 @@ use std::path::Path;
 
 use kontiki_model::Revision;
 use rocksdb::checkpoint::Checkpoint;
-use rocksdb::properties::NUM_SNAPSHOTS;
+use rocksdb::properties::{CUR_SIZE_ALL_MEM_TABLES, NUM_SNAPSHOTS};
 use rocksdb::{
     BlockBasedOptions, BottommostLevelCompaction, Cache, ColumnFamilyDescriptor, CompactOptions, DB, DBCompressionType,
     DBIteratorWithThreadMode, DBRawIteratorWithThreadMode, DEFAULT_COLUMN_FAMILY_NAME, Direction, FlushOptions,
@@ -77,6 +77,12 @@ impl StateDb {
         let mut options = WriteOptions::default();
         options.disable_wal(true);
         self.db.write_opt(batch.batch, &options).map_err(DiskError::rocks("write the state"))
+    }
+
+    /// Bytes that are in memory only.
+    pub fn unflushed(&self) -> Result<u64, DiskError> {
+        let bytes = self.db.property_int_value(CUR_SIZE_ALL_MEM_TABLES);
+        Ok(bytes.map_err(DiskError::rocks("ask what is not flushed"))?.unwrap_or_default())
     }
 
     /// Makes everything written so far durable.

@@ -180,6 +180,12 @@ impl Store {
         db.flush()
     }
 
+    /// Bytes that were applied and are in memory only.
+    pub fn unflushed(&self) -> Result<u64, DiskError> {
+        let db = self.live().db.clone();
+        db.unflushed()
+    }
+
     /// A watch of a subject's events after a revision.
     pub fn watch(self: &Arc<Self>, subject: Subject, from: Revision) -> Result<Watch, ReadError> {
         self.live().check_retained(&subject, from)?;
