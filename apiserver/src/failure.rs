@@ -249,9 +249,10 @@ pub fn definition_changed() -> Status {
     unavailable("the definition of the object's kind has changed meanwhile: try again", RETRY_AFTER_S)
 }
 
-/// The log's disk is full. Kubernetes has no word for it; clients try again after a while, as with any 5xx that asks them to.
-pub fn disk_full(message: impl Into<String>, retry_after_s: i32) -> Status {
-    retry_after(plain(507, "InsufficientStorage", message), retry_after_s)
+/// The log's disk is full. Kubernetes has no word for it. Nobody is asked to try again soon: clients would, without telling anybody,
+/// and it takes somebody to free some space.
+pub fn disk_full(message: impl Into<String>) -> Status {
+    plain(507, "InsufficientStorage", message)
 }
 
 /// What became of the request is not known, and clients repeat by themselves what they are told to try again.

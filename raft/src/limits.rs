@@ -102,11 +102,14 @@ pub const GAPS_MAX: usize = 1_024;
 pub const LOG_SEGMENT_BYTES: u64 = 16 * MIB as u64;
 pub const LOG_AHEAD_BYTES: u64 = MIB as u64 / 2;
 pub const LOG_BUFFER_BYTES: usize = MIB;
+/// What is left of the log when it is rewritten; one place in a segment is told in four bytes.
+pub const LOG_REWRITE_BYTES_MAX: u64 = 2 << 30;
 
 /// RocksDB's memory: write buffer and block cache of the state.
 pub const STATE_WRITE_BUFFER_BYTES: usize = 32 * MIB;
 pub const STATE_BLOCK_CACHE_BYTES: usize = 64 * MIB;
 pub const OPEN_FILES_MAX: i32 = 256;
+pub const VERIFY_READAHEAD_BYTES: usize = 2 * MIB;
 
 /// Raft's clock.
 pub const HEARTBEAT_MS: u64 = 50;

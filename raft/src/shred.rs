@@ -57,11 +57,9 @@ pub async fn shred(node: &Node, store: &Arc<Store>) -> Result<bool, ReadError> {
     if !node.purge_to_snapshot(store).await? {
         return Ok(false);
     }
-    let (node, state) = (node.clone(), store.clone());
-    let finish = tokio::task::spawn_blocking(move || {
-        node.rewrite_log()?;
-        state.shredded(&shreds)
-    });
+    node.rewrite_log().await?;
+    let state = store.clone();
+    let finish = tokio::task::spawn_blocking(move || state.shredded(&shreds));
     finish.await.map_err(|_| ReadError::Closed)??;
     Ok(true)
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -334,4 +335,20 @@ async fn a_new_cluster_goes_on_from_what_one_server_has() {
     // The old server's data is as it was.
     let old = open(&dir.path().join("log")).await;
     assert_eq!((old.revision(), state(&old, None).unwrap()), (last, expected));
+}
+
+#[tokio::test]
+async fn a_damaged_state_is_not_saved_as_if_it_were_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = with_past(dir.path()).await;
+    log.snapshot().await.unwrap();
+    let files = fs::read_dir(dir.path().join("state/state-000001")).unwrap().map(|entry| entry.unwrap().path());
+    let table = files.filter(|path| path.extension().is_some_and(|ending| ending == "sst")).max().unwrap();
+    let mut bytes = fs::read(&table).unwrap();
+    let third = bytes.len() / 3;
+    bytes[third] ^= 0x10;
+    fs::write(&table, bytes).unwrap();
+    let refused = log.backup(origin()).await.map(|_| ()).unwrap_err();
+    assert!(refused.to_string().contains("is damaged"), "{refused}");
+    log.shutdown().await;
 }

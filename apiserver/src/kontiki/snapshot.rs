@@ -28,7 +28,7 @@ pub(super) async fn answer(core: Arc<Core>, _: Asked) -> Result<ApiResponse, Sta
     // A server that has no leader, or no room, says so now; what fails later can only break the stream off.
     core.log.barrier().await.map_err(|error| unreadable(&error))?;
     if let Some(shortage) = core.log.status().shortage {
-        return Err(failure::disk_full(shortage.to_string(), limits::RETRY_AFTER_S));
+        return Err(failure::disk_full(shortage.to_string()));
     }
     let (pieces, stream) = mpsc::channel(limits::SNAPSHOT_PIECES_MAX);
     tokio::spawn(async move {

@@ -153,7 +153,7 @@ pub fn refused(error: ProposeError) -> Refusal {
         ProposeError::Malformed(error @ Malformed::TooManyParts(_)) => failure::too_many_operations(error.to_string()),
         ProposeError::Malformed(error) => failure::bad_request(error.to_string()),
         ProposeError::TooLarge { max, .. } => failure::too_large(max),
-        ProposeError::DiskFull(shortage) => failure::disk_full(shortage.to_string(), RETRY_AFTER_S),
+        ProposeError::DiskFull(shortage) => failure::disk_full(shortage.to_string()),
         ProposeError::Unknown => failure::timeout(error.to_string()),
         ProposeError::NotLeader { .. } | ProposeError::Unavailable(_) => {
             failure::unavailable(error.to_string(), RETRY_AFTER_S)

@@ -1,4 +1,4 @@
-//! openraft's log storage over the log's database: what is appended is readable at once, and is written and synced in groups by
+//! openraft's log storage over the log's files: what is appended is readable at once, and is written and synced in groups by
 //! one thread. So Raft never waits for the disk, not even for a full one.
 
 mod recent;
@@ -40,7 +40,7 @@ pub struct LogStore {
 }
 
 struct Shared {
-    // Before the database: it syncs what is queued and then lets go of it.
+    // Before the files: it syncs what is queued and then lets go of it.
     flusher: Flusher,
     db: Arc<LogDb>,
     space: Arc<Space>,
@@ -59,7 +59,7 @@ impl LogStore {
         path: &Path,
         sync: impl Fn(&LogDb) -> Result<(), DiskError> + Send + 'static,
     ) -> Result<Self, OpenError> {
-        // First: on a full disk its ballast is what the database is opened with.
+        // First: on a full disk its ballast is what the state is opened with.
         let space = Space::open(path.parent().unwrap_or(path))?;
         let sink = LogSink::open(LogDb::open(path)?, path, space, sync)?;
         let (db, space) = (sink.db.clone(), sink.space.clone());
@@ -102,11 +102,11 @@ impl LogStore {
     }
 
     /// Sets the cluster, once.
-    pub fn join_cluster(&self, cluster: u64) -> Result<u64, DiskError> {
+    pub async fn join_cluster(&self, cluster: u64) -> Result<u64, DiskError> {
         match self.cluster()? {
             0 => {
-                self.shared.db.write(&[LogOp::Mark(CLUSTER, codec::encode(Tag::Identity, &cluster))])?;
-                self.shared.db.sync()?;
+                let mark = LogOp::Mark(CLUSTER, codec::encode(Tag::Identity, &cluster));
+                self.persist(vec![mark]).await.map_err(DiskError::io("keep the cluster's number"))?;
                 Ok(cluster)
             }
             kept => Ok(kept),
@@ -194,9 +194,11 @@ impl LogStore {
         }
     }
 
-    /// Rewrites the files, so that nothing of what was removed is left in any of them. Blocks.
-    pub fn rewrite(&self) -> Result<(), DiskError> {
-        self.shared.db.rewrite()
+    /// Rewrites the files, so that nothing of what was removed is left in any of them.
+    pub async fn rewrite(&self) -> io::Result<()> {
+        let (done, rewritten) = oneshot::channel();
+        self.shared.flusher.rewrite(Box::new(move |result| _ = done.send(result)));
+        rewritten.await.map_err(|_| io::Error::other("the log was closed"))?
     }
 
     /// What still waits for room on the disk is given up.
@@ -394,7 +396,7 @@ impl<C: Types> RaftLogStorage<C> for LogStore {
         Ok(())
     }
 
-    /// Waits until it is done, and durable: a later read of the database must not meet what is gone, nor a later start what
+    /// Waits until it is done, and durable: a later read of the files must not meet what is gone, nor a later start what
     /// contradicts the state. It is rare.
     async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
         let index = last.map_or(0, |id| id.index + 1);

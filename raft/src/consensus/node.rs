@@ -180,9 +180,7 @@ impl Node {
 
     /// Keeps to a cluster from now on: other clusters' servers are not heard.
     pub(super) async fn join_cluster(&self, cluster: u64) -> Result<(), DiskError> {
-        let log = self.log.clone();
-        let kept = tokio::task::spawn_blocking(move || log.join_cluster(cluster));
-        let cluster = kept.await.map_err(|error| DiskError::io("keep the cluster's number")(error.into()))??;
+        let cluster = self.log.join_cluster(cluster).await?;
         self.peers.me().adopt(cluster);
         Ok(())
     }
@@ -252,8 +250,8 @@ impl Node {
     }
 
     /// Rewrites the log's files without what was purged. Blocks.
-    pub fn rewrite_log(&self) -> Result<(), DiskError> {
-        self.log.rewrite()
+    pub async fn rewrite_log(&self) -> Result<(), DiskError> {
+        self.log.rewrite().await.map_err(DiskError::io("rewrite the log"))
     }
 
     /// Returns once the log is durable, also what a start has found in it that an earlier process may not have synced.

@@ -1,4 +1,4 @@
-//! The log's database without Raft: read when its server is stopped, begun where a restored state ends.
+//! The log's files without Raft: read when its server is stopped, begun where a restored state ends.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

@@ -1,6 +1,6 @@
 //! Where the log ended when it was last synced, beside the log itself.
 //!
-//! A database takes a record that is cut at the very end for one that was never acknowledged, and drops it. Damage can look like
+//! A record that is cut at the very end is taken for one that was never acknowledged, and dropped. Damage can look like
 //! that: a length that reads too large makes everything behind it the end. This mark tells the two apart. It is written after
 //! each sync and not synced itself, so it never says more than what is durable; a truncation lowers it first, durably.
 

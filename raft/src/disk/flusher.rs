@@ -24,6 +24,9 @@ pub trait Sink: Send + 'static {
     /// Called when a write found no room: waits for some, and leaves the log as it was synced last. Ends with an error if
     /// `closing` says so.
     fn make_room(&self, bytes: u64, closing: &AtomicBool) -> Result<(), DiskError>;
+
+    /// Leaves nothing of what was removed in any file.
+    fn rewrite(&self) -> Result<(), DiskError>;
 }
 
 /// While one `fdatasync` runs, writes gather in the queue; the next one covers them all.
@@ -58,8 +61,15 @@ pub struct Flush {
 
 struct Job {
     ops: Vec<LogOp>,
-    sync: bool,
+    then: Then,
     done: Done,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Then {
+    Nothing,
+    Sync,
+    Rewrite,
 }
 
 impl Flusher {
@@ -79,12 +89,17 @@ impl Flusher {
 
     /// Writes in the order of the calls; `done` gets `Ok` when they and all before them are durable.
     pub fn submit(&self, ops: Vec<LogOp>, done: Done) {
-        self.send(Job { ops, sync: true, done });
+        self.send(Job { ops, then: Then::Sync, done });
     }
 
     /// As [`Flusher::submit`], but durable only with the next sync that somebody else asks for.
     pub fn submit_unsynced(&self, ops: Vec<LogOp>, done: Done) {
-        self.send(Job { ops, sync: false, done });
+        self.send(Job { ops, then: Then::Nothing, done });
+    }
+
+    /// Leaves nothing of what was removed before in any file; writes wait meanwhile.
+    pub fn rewrite(&self, done: Done) {
+        self.send(Job { ops: Vec::new(), then: Then::Rewrite, done });
     }
 
     fn send(&self, job: Job) {
@@ -96,11 +111,12 @@ impl Flusher {
                 }
             }
             Queue::Scheduled { sink, schedule } => {
-                let Job { ops, sync, done } = job;
+                let Job { ops, then, done } = job;
                 settle(sink.write(&ops), &self.failure);
-                match sync {
-                    true => schedule(Flush { done, sink: sink.clone(), failure: self.failure.clone() }),
-                    false => done(verdict(&self.failure)),
+                match then {
+                    Then::Sync => schedule(Flush { done, sink: sink.clone(), failure: self.failure.clone() }),
+                    Then::Nothing => done(verdict(&self.failure)),
+                    Then::Rewrite => done(sink.rewrite().map_err(io::Error::from)),
                 }
             }
         }
@@ -167,21 +183,25 @@ struct Writer<S> {
 
 impl<S: Sink> Writer<S> {
     fn run(mut self, jobs: &Receiver<Job>) {
-        let mut waiting = Vec::with_capacity(FLUSH_QUEUE);
+        let (mut waiting, mut rewrites) = (Vec::with_capacity(FLUSH_QUEUE), Vec::new());
         while let Ok(first) = jobs.recv() {
             let start = self.unsynced.len();
             let mut sync = start >= FLUSH_QUEUE;
             let gathered = jobs.try_iter().take(FLUSH_QUEUE - 1);
-            for Job { ops, sync: wanted, done } in std::iter::once(first).chain(gathered) {
+            for Job { ops, then, done } in std::iter::once(first).chain(gathered) {
                 self.unsynced.extend(ops);
-                sync |= wanted;
-                waiting.push(done);
+                sync |= then != Then::Nothing;
+                if then == Then::Rewrite { rewrites.push(done) } else { waiting.push(done) }
             }
             self.persist(start, sync);
             // The newest first: Raft keeps only the newest of what is done, and where it hears of two within a microsecond it sleeps
             // for a tick of the timer between them, which is a thousand times that.
             for done in waiting.drain(..).rev() {
                 done(verdict(&self.failure));
+            }
+            for done in rewrites.drain(..) {
+                let rewritten = verdict(&self.failure).and_then(|()| Ok(self.sink.rewrite()?));
+                done(rewritten);
             }
         }
     }
@@ -263,6 +283,11 @@ mod tests {
             self.written.lock().unwrap().clear();
             if closing.load(Ordering::SeqCst) { Err(DiskError::Missing("patience".into())) } else { Ok(()) }
         }
+
+        fn rewrite(&self) -> Result<(), DiskError> {
+            assert!(self.written.lock().unwrap().is_empty(), "what came before is durable");
+            Ok(())
+        }
     }
 
     fn entry(index: u64) -> Vec<LogOp> {
@@ -307,6 +332,21 @@ mod tests {
         fake.failing.store(false, Ordering::SeqCst);
         assert!(!write(&flusher, 4));
         assert_eq!((fake.syncs.load(Ordering::SeqCst), flusher.failure()), (1, Some("the disk is missing")));
+    }
+
+    #[test]
+    fn files_are_rewritten_behind_what_came_before() {
+        let fake = Fake::default();
+        let flusher = Flusher::start(fake.clone()).unwrap();
+        let (answer, outcome) = channel();
+        flusher.submit_unsynced(entry(1), Box::new(|result| assert!(result.is_ok())));
+        flusher.rewrite(Box::new(move |result| answer.send(result.is_ok()).unwrap()));
+        assert!(outcome.recv().unwrap());
+        fake.failing.store(true, Ordering::SeqCst);
+        assert!(!write(&flusher, 2));
+        let (answer, outcome) = channel();
+        flusher.rewrite(Box::new(move |result| answer.send(result.is_ok()).unwrap()));
+        assert!(!outcome.recv().unwrap());
     }
 
     #[test]

@@ -4,18 +4,23 @@
 //! Written is at once what can be read; it reaches the disk with the next sync. A segment that is full is sealed, and the next one
 //! begins with all marks: so what lies before the oldest entry that is left can go, segment by segment. Nothing on the disk is
 //! changed before the first write: a log that is looked at, or refused, stays as it is.
+//!
+//! One thread writes: whoever calls [`LogDb::write`], [`LogDb::sync`], [`LogDb::reopen`] and [`LogDb::rewrite`] does it in turn.
+//! Anybody reads at any time.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read as _};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::segment::{self, Draft, Op, PREFIX_BYTES, Rest, Spot};
+use super::segment::{self, Draft, Op, PREFIX_BYTES, Rest, Seen, Spot};
 use super::{DiskError, private_dir, sync_dir};
-use crate::limits::{LOG_AHEAD_BYTES, LOG_BUFFER_BYTES, LOG_READ_BYTES, LOG_READ_ENTRIES, LOG_SEGMENT_BYTES};
+use crate::limits::{
+    LOG_AHEAD_BYTES, LOG_BUFFER_BYTES, LOG_READ_BYTES, LOG_READ_ENTRIES, LOG_REWRITE_BYTES_MAX, LOG_SEGMENT_BYTES,
+};
 
 const LOCK: &str = "LOCK";
 /// What a file is called while it is made.
@@ -28,7 +33,7 @@ pub struct LogDb {
     dir: PathBuf,
     sizes: Sizes,
     state: Mutex<State>,
-    /// Held while this process may write.
+    /// Held so that no other process writes.
     _lock: Option<File>,
 }
 
@@ -89,14 +94,16 @@ impl LogDb {
         LogDb::over(dir, sizes, Some(lock), State::load_to_write(dir)?)
     }
 
-    /// Opens an existing log to look at it; nothing on the disk is changed.
+    /// Opens an existing log to look at it while nobody writes; nothing on the disk is changed.
     pub fn open_to_read(dir: &Path) -> Result<Self, DiskError> {
-        LogDb::over(dir, Sizes::default(), None, State::load(dir, false)?)
+        let lock = lock_if_there(dir)?;
+        LogDb::over(dir, Sizes::default(), lock, State::load(dir, false)?)
     }
 
     /// The same up to where it is damaged.
     pub fn open_what_is_left(dir: &Path) -> Result<Self, DiskError> {
-        LogDb::over(dir, Sizes::default(), None, State::load_what_is_left(dir)?)
+        let lock = lock_if_there(dir)?;
+        LogDb::over(dir, Sizes::default(), lock, State::load_what_is_left(dir)?)
     }
 
     fn over(dir: &Path, sizes: Sizes, lock: Option<File>, state: State) -> Result<Self, DiskError> {
@@ -112,7 +119,7 @@ impl LogDb {
         let mut state = self.state();
         let mut rest = ops;
         while !rest.is_empty() {
-            state.prepare(&self.dir, self.sizes)?;
+            state.prepare(&self.dir)?;
             let (count, bytes) = fitting(rest, self.sizes.segment);
             if state.end() + bytes > self.sizes.segment && state.has_records() {
                 state.roll(&self.dir, self.sizes)?;
@@ -135,26 +142,27 @@ impl LogDb {
             let Some(active) = state.segments.back() else { return Ok(()) };
             (active.file.clone(), active.number, state.written, std::mem::take(&mut state.dropped))
         };
-        file.sync_data().map_err(of_sync)?;
+        let outcome = file.sync_data();
         let mut state = self.state();
+        state.settle(outcome)?;
         if state.segments.back().is_some_and(|active| active.number == number) {
             state.synced = end;
         }
         drop(state);
         // What says that they are no part of the log is durable now.
-        dropped.into_iter().for_each(|number| remove(&segment::path(&self.dir, number)));
+        for number in dropped {
+            if let Err(error) = remove(&segment::path(&self.dir, number)) {
+                tracing::warn!(number, %error, "a segment that is no part of the log any more was not removed");
+            }
+        }
         Ok(())
     }
 
-    /// Opens the files anew: what was not synced may be gone, and what failed is forgotten. While there is no room for it, it is
-    /// tried again for as long as `patient` says so.
-    pub fn reopen(&self, patient: impl Fn() -> bool) -> Result<(), DiskError> {
-        loop {
-            match State::load_to_write(&self.dir) {
-                Err(error) if error.is_full() && patient() => {}
-                loaded => break *self.state() = loaded?,
-            }
-        }
+    /// Opens the files anew, after one could not be written: what was not synced may be gone.
+    pub fn reopen(&self) -> Result<(), DiskError> {
+        self.state().check()?;
+        let loaded = State::load_to_write(&self.dir)?;
+        *self.state() = loaded;
         Ok(())
     }
 
@@ -164,20 +172,8 @@ impl LogDb {
 
     /// Entries of a range from its start, up to the limits of one read; at least one if the first is there.
     pub fn read(&self, range: Range<u64>) -> Result<Vec<(u64, Vec<u8>)>, DiskError> {
-        let pieces = self.state().pieces(range);
-        let mut entries = Vec::with_capacity(pieces.len());
-        for Piece { index, spot, source } in pieces {
-            let frame = match source {
-                Source::Buffer(frame) => frame,
-                Source::File(file) => {
-                    let mut frame = vec![0; spot.length as usize];
-                    file.read_exact_at(&mut frame, spot.at.into()).map_err(DiskError::io("read the log"))?;
-                    frame
-                }
-            };
-            entries.push((index, frame));
-        }
-        Ok(entries)
+        let pieces = self.state().pieces(range, LOG_READ_ENTRIES, LOG_READ_BYTES);
+        pieces.into_iter().map(|piece| Ok((piece.index, piece.read()?))).collect()
     }
 
     pub fn last(&self) -> Result<Option<(u64, Vec<u8>)>, DiskError> {
@@ -188,52 +184,37 @@ impl LogDb {
         }
     }
 
-    /// Rewrites the files, so that nothing of what was removed is left in any of them. Blocks for as long as that takes.
+    /// Begins a segment with all there is, in place of those before it: nothing of what was removed is left in any file. Blocks for as
+    /// long as that takes; readers do not wait.
     pub fn rewrite(&self) -> Result<(), DiskError> {
-        let sealed = {
+        let (number, marks, all) = {
             let mut state = self.state();
-            state.prepare(&self.dir, self.sizes)?;
-            state.roll(&self.dir, self.sizes)?;
-            state.segments.iter().map(|segment| segment.number).collect::<Vec<_>>()
+            state.prepare(&self.dir)?;
+            let number = state.segments.back().map_or(1, |active| active.number + 1);
+            (number, state.marks.clone(), state.pieces(0..u64::MAX, usize::MAX, usize::MAX))
         };
-        self.sync()?;
-        // The oldest first: what a later one says of entries in it may go only after they have.
-        for number in sealed.iter().take(sealed.len() - 1) {
-            self.rewrite_segment(*number)?;
+        let bytes: u64 = all.iter().map(|piece| OP_BYTES + u64::from(piece.spot.length)).sum();
+        if bytes > LOG_REWRITE_BYTES_MAX {
+            let message = format!("{bytes} bytes are too many to be rewritten at once");
+            return Err(DiskError::Io { step: "rewrite the log", message });
         }
-        Ok(())
-    }
-
-    /// Puts a sealed segment with nothing but the entries that are left in the place of the one that was.
-    fn rewrite_segment(&self, number: u64) -> Result<(), DiskError> {
-        let (left, file) = {
-            let state = self.state();
-            let Some(segment) = state.segments.iter().find(|segment| segment.number == number) else { return Ok(()) };
-            (state.entries_of(number), segment.file.clone())
-        };
-        let mut bytes = segment::prefix(number).to_vec();
-        let draft = Draft::begin(&mut bytes, number, 0, 0);
-        let mut moved = Vec::with_capacity(left.len());
-        for (index, old) in left {
-            let mut frame = vec![0; old.length as usize];
-            file.read_exact_at(&mut frame, old.at.into()).map_err(DiskError::io("read the log"))?;
-            moved.push((index, old, draft.put(&mut bytes, Op::Entry(index, &frame))));
+        let (mut bytes, draft) = head(number, number, &marks);
+        let mut entries = VecDeque::with_capacity(all.len());
+        for piece in all {
+            let spot = draft.put(&mut bytes, Op::Entry(piece.index, &piece.read()?));
+            entries.push_back(Place { segment: number, spot });
         }
-        draft.put(&mut bytes, Op::Sealed);
         draft.finish(&mut bytes);
-        let file = Arc::new(create(&self.dir, number, &bytes)?);
         let mut state = self.state();
-        match state.segments.iter_mut().find(|segment| segment.number == number) {
-            Some(segment) => segment.file = file,
-            None => state.dropped.push(number),
-        }
-        for (index, old, new) in moved {
-            let place = state.place(index);
-            if let Some(place) = place.filter(|place| **place == Place { segment: number, spot: old }) {
-                place.spot = new;
-            }
-        }
-        Ok(())
+        let file = state.create(&self.dir, number, &bytes)?;
+        let former: Vec<_> = state.segments.drain(..).map(|segment| segment.number).collect();
+        let former: Vec<_> = std::mem::take(&mut state.dropped).into_iter().chain(former).collect();
+        state.entries = entries;
+        state.buffer.clear();
+        state.take_up(Segment { number, file }, number, bytes.len() as u64);
+        drop(state);
+        former.into_iter().try_for_each(|number| remove(&segment::path(&self.dir, number)))?;
+        sync_dir(&self.dir)
     }
 }
 
@@ -253,6 +234,19 @@ struct Piece {
     index: u64,
     spot: Spot,
     source: Source,
+}
+
+impl Piece {
+    fn read(self) -> Result<Vec<u8>, DiskError> {
+        match self.source {
+            Source::Buffer(frame) => Ok(frame),
+            Source::File(file) => {
+                let mut frame = vec![0; self.spot.length as usize];
+                file.read_exact_at(&mut frame, self.spot.at.into()).map_err(DiskError::io("read the log"))?;
+                Ok(frame)
+            }
+        }
+    }
 }
 
 enum Source {
@@ -282,8 +276,12 @@ struct State {
     /// The last segment has its end, or something that never became part of the log behind it.
     is_sealed: bool,
     is_torn: bool,
+    /// Where and what in the last segment was not known to be durable when it was read.
+    unsure: (u64, Vec<u8>),
     /// Segments that go with the next sync.
     dropped: Vec<u64>,
+    /// Why a sync failed. What it was to make durable may be gone, and the next one would not say so.
+    failed: Option<String>,
 }
 
 impl State {
@@ -295,11 +293,15 @@ impl State {
         }
     }
 
-    /// What is read may be in the page cache only, and it is going to be counted on.
+    /// What is read may be in the page cache only, as clean as if a sync that failed had made it durable; and it is going to be
+    /// counted on. So what no record says was durable is written once more.
     fn load_to_write(dir: &Path) -> Result<State, DiskError> {
-        let state = State::load(dir, true)?;
+        let mut state = State::load(dir, true)?;
+        let (from, unsure) = std::mem::take(&mut state.unsure);
         if let Some(active) = state.segments.back() {
+            active.file.write_all_at(&unsure, from).map_err(DiskError::io("write the log's end again"))?;
             active.file.sync_all().map_err(of_sync)?;
+            sync_dir(dir)?;
         }
         Ok(state)
     }
@@ -317,35 +319,37 @@ impl State {
         let mut numbers = numbers(dir)?;
         let Some(newest) = numbers.last().copied() else { return Ok(former(dir)) };
         // What the newest says is no part of the log may be gone already, or be left over.
-        let oldest = oldest_of(newest, &read(&segment::path(dir, newest))?);
+        let oldest = oldest_of(newest, &read(&segment::path(dir, newest), false)?.1);
         numbers.retain(|number| *number >= oldest);
         for (position, number) in numbers.iter().copied().enumerate() {
             let expected = if position == 0 { oldest.max(1) } else { numbers[position - 1] + 1 };
             if number != expected && (position > 0 || oldest > 0) {
                 return Ok(Some(format!("segment {expected} is missing")));
             }
-            let path = segment::path(dir, number);
-            let bytes = read(&path)?;
+            // One handle: what is read is what the entries' places are in.
+            let (file, bytes) = read(&segment::path(dir, number), self.is_fresh)?;
             self.is_sealed = false;
             let seen = segment::read(number, &bytes, |op, spot| {
-                self.is_sealed |= op == Op::Sealed;
+                if self.is_sealed {
+                    return Err("it goes on behind its end".to_owned());
+                }
+                self.is_sealed = op == Op::Sealed;
                 self.apply(op, Place { segment: number, spot })
             });
-            let (end, rest) = match seen {
+            let Seen { end, synced, rest } = match seen {
                 Ok(seen) => seen,
                 Err(gap) => return Ok(Some(format!("segment {number}: {gap}"))),
             };
             if end >= PREFIX_BYTES {
-                let file = OpenOptions::new().read(true).write(self.is_fresh).open(&path);
-                let file = Arc::new(file.map_err(DiskError::io("open a segment of the log"))?);
-                self.segments.push_back(Segment { number, file });
+                self.segments.push_back(Segment { number, file: Arc::new(file) });
                 (self.written, self.laid_out, self.synced) = (end as u64, bytes.len() as u64, end as u64);
+                self.unsure = (synced as u64, bytes.get(synced..end).unwrap_or_default().to_vec());
             }
             self.is_torn = rest == Rest::Torn;
             if rest == Rest::Damaged {
                 return Ok(Some(format!("segment {number}: what is at byte {end} cannot be read")));
             }
-            if !self.is_sealed && number != newest {
+            if number != newest && !(self.is_sealed && rest == Rest::Nothing) {
                 return Ok(Some(format!("segment {number} ends early, at byte {end}")));
             }
         }
@@ -391,16 +395,7 @@ impl State {
         (self.first + self.entries.len() as u64).checked_sub(1).filter(|_| !self.entries.is_empty())
     }
 
-    fn place(&mut self, index: u64) -> Option<&mut Place> {
-        self.entries.get_mut(index.checked_sub(self.first)? as usize)
-    }
-
-    fn entries_of(&self, number: u64) -> Vec<(u64, Spot)> {
-        let all = (self.first..).zip(&self.entries);
-        all.filter(|(_, place)| place.segment == number).map(|(index, place)| (index, place.spot)).collect()
-    }
-
-    fn pieces(&self, range: Range<u64>) -> Vec<Piece> {
+    fn pieces(&self, range: Range<u64>, most: usize, most_bytes: usize) -> Vec<Piece> {
         let start = range.start.saturating_sub(self.first) as usize;
         let end = range.end.saturating_sub(self.first).min(self.entries.len() as u64) as usize;
         let mut bytes = 0;
@@ -408,7 +403,7 @@ impl State {
         // A later one would not be the first of the range.
         for position in start..end {
             let Place { segment, spot } = self.entries[position];
-            if pieces.len() >= LOG_READ_ENTRIES || bytes >= LOG_READ_BYTES {
+            if pieces.len() >= most || bytes >= most_bytes {
                 break;
             }
             bytes += spot.length as usize;
@@ -439,9 +434,24 @@ impl State {
         self.end() > self.begun
     }
 
+    fn settle(&mut self, synced: io::Result<()>) -> Result<(), DiskError> {
+        if let Err(error) = synced {
+            self.failed.get_or_insert(error.to_string());
+        }
+        self.check()
+    }
+
+    fn check(&self) -> Result<(), DiskError> {
+        match &self.failed {
+            None => Ok(()),
+            Some(message) => Err(DiskError::Io { step: "sync the log", message: message.clone() }),
+        }
+    }
+
     /// Before the first write: there is a segment to write to, nothing behind its end, and nothing beside the log.
-    fn prepare(&mut self, dir: &Path, sizes: Sizes) -> Result<(), DiskError> {
-        if !std::mem::take(&mut self.is_fresh) {
+    fn prepare(&mut self, dir: &Path) -> Result<(), DiskError> {
+        self.check()?;
+        if !self.is_fresh {
             return match self.segments.is_empty() {
                 true => Err(DiskError::Missing("a log that can be written".into())),
                 false => Ok(()),
@@ -450,17 +460,22 @@ impl State {
         for name in names(dir)? {
             let is_left_over = segment::number(&name).is_some_and(|number| number < self.oldest);
             if is_left_over || Path::new(&name).extension().is_some_and(|ending| ending == DRAFT) {
-                remove(&dir.join(name));
+                remove(&dir.join(name))?;
             }
         }
-        let Some(active) = self.segments.back() else { return self.begin(dir, 1, sizes) };
-        if self.is_torn {
-            let rest = vec![0; (self.laid_out - self.written) as usize];
+        if let Some(active) = self.segments.back().filter(|_| self.is_torn) {
+            let rest = vec![0; self.laid_out.saturating_sub(self.written) as usize];
             active.file.write_all_at(&rest, self.written).map_err(DiskError::io("clear the log's end"))?;
-            active.file.sync_data().map_err(of_sync)?;
+            let cleared = active.file.sync_data();
+            self.settle(cleared)?;
         }
-        let next = active.number + 1;
-        if self.is_sealed { self.begin(dir, next, sizes) } else { Ok(()) }
+        match self.segments.back().map(|active| active.number) {
+            None => self.begin(dir, 1)?,
+            Some(sealed) if self.is_sealed => self.begin(dir, sealed + 1)?,
+            Some(_) => {}
+        }
+        (self.is_fresh, self.is_torn, self.is_sealed) = (false, false, false);
+        Ok(())
     }
 
     /// Adds a record to the buffer.
@@ -474,20 +489,25 @@ impl State {
             outcome = outcome.and_then(|()| self.apply(op, Place { segment: number, spot }));
         }
         let oldest = self.entries.front().map_or(number, |place| place.segment);
-        while self.segments.front().is_some_and(|segment| segment.number < oldest) {
-            self.dropped.extend(self.segments.pop_front().map(|segment| segment.number));
-        }
+        self.drop_segments(oldest);
         if oldest > self.oldest {
             self.oldest = oldest;
             draft.put(&mut buffer, Op::Oldest(oldest));
         }
+        if let Err(gap) = outcome {
+            // It must not get to the disk with what comes next, and nothing more comes.
+            let refused = DiskError::Missing(format!("a part of the log ({gap})"));
+            self.failed.get_or_insert(refused.to_string());
+            return Err(refused);
+        }
         draft.finish(&mut buffer);
         self.buffer = buffer;
-        outcome.map_err(|gap| DiskError::Missing(format!("a part of the log ({gap})")))
+        Ok(())
     }
 
     /// Writes the buffer into the file, and zeros ahead of it where it has come to what is laid out.
     fn write_out(&mut self, sizes: Sizes) -> Result<(), DiskError> {
+        self.check()?;
         let Some(active) = self.segments.back() else { return Ok(()) };
         if self.buffer.is_empty() {
             return Ok(());
@@ -498,11 +518,9 @@ impl State {
         self.buffer.shrink_to(LOG_BUFFER_BYTES);
         if self.written > self.laid_out {
             let ahead = vec![0; sizes.ahead as usize];
-            // Without it, each sync costs more; no more than that.
-            self.laid_out = match active.file.write_all_at(&ahead, self.written) {
-                Ok(()) => self.written + sizes.ahead,
-                Err(_) => self.written,
-            };
+            // Without it each sync costs more, and no more than that: the next try comes when as much was written.
+            _ = active.file.write_all_at(&ahead, self.written);
+            self.laid_out = self.written + sizes.ahead;
         }
         Ok(())
     }
@@ -513,32 +531,56 @@ impl State {
         self.write_out(sizes)?;
         let Some(active) = self.segments.back() else { return Ok(()) };
         active.file.set_len(self.written).map_err(DiskError::io("end a segment of the log"))?;
-        active.file.sync_data().map_err(of_sync)?;
-        let next = active.number + 1;
-        self.begin(dir, next, sizes)
+        let (synced, next) = (active.file.sync_data(), active.number + 1);
+        self.settle(synced)?;
+        self.begin(dir, next)
     }
 
     /// Begins a segment: with all that those before it may take with them.
-    fn begin(&mut self, dir: &Path, number: u64, sizes: Sizes) -> Result<(), DiskError> {
+    fn begin(&mut self, dir: &Path, number: u64) -> Result<(), DiskError> {
         let oldest = self.entries.front().map_or(number, |place| place.segment).max(self.oldest);
-        let mut bytes = segment::prefix(number).to_vec();
-        let draft = Draft::begin(&mut bytes, number, 0, 0);
-        draft.put(&mut bytes, Op::Oldest(oldest));
-        for (name, frame) in &self.marks {
-            draft.put(&mut bytes, Op::Mark(name, frame));
-        }
+        let (mut bytes, draft) = head(number, oldest, &self.marks);
         draft.finish(&mut bytes);
-        let end = bytes.len() as u64;
-        bytes.resize(bytes.len() + sizes.ahead as usize, 0);
-        let file = Arc::new(create(dir, number, &bytes)?);
-        self.segments.push_back(Segment { number, file });
+        let file = self.create(dir, number, &bytes)?;
+        self.take_up(Segment { number, file }, oldest, bytes.len() as u64);
+        Ok(())
+    }
+
+    /// Whatever fails once a file has its name leaves it unknown which files the next start finds.
+    fn create(&mut self, dir: &Path, number: u64, bytes: &[u8]) -> Result<Arc<File>, DiskError> {
+        let created = create(dir, number, bytes);
+        if let Err(error) = &created
+            && !error.is_full()
+        {
+            self.failed.get_or_insert(error.to_string());
+        }
+        created.map(Arc::new)
+    }
+
+    /// Goes on in a new segment.
+    fn take_up(&mut self, segment: Segment, oldest: u64, end: u64) {
+        self.segments.push_back(segment);
         self.oldest = oldest;
-        (self.written, self.laid_out, self.synced, self.begun) = (end, bytes.len() as u64, end, end);
+        (self.written, self.laid_out, self.synced, self.begun) = (end, end, end, end);
+        self.drop_segments(oldest);
+    }
+
+    fn drop_segments(&mut self, oldest: u64) {
         while self.segments.front().is_some_and(|segment| segment.number < oldest) {
             self.dropped.extend(self.segments.pop_front().map(|segment| segment.number));
         }
-        Ok(())
     }
+}
+
+/// How a segment begins.
+fn head(number: u64, oldest: u64, marks: &BTreeMap<String, Vec<u8>>) -> (Vec<u8>, Draft) {
+    let mut bytes = segment::prefix(number).to_vec();
+    let draft = Draft::begin(&mut bytes, number, 0, 0);
+    draft.put(&mut bytes, Op::Oldest(oldest));
+    for (name, frame) in marks {
+        draft.put(&mut bytes, Op::Mark(name, frame));
+    }
+    (bytes, draft)
 }
 
 /// How many operations make a record: one, or more if all of them fit into a segment; and what they take.
@@ -568,6 +610,11 @@ fn lock(dir: &Path) -> Result<File, DiskError> {
     }
 }
 
+/// The same, without a change to a directory in which nobody has ever written.
+fn lock_if_there(dir: &Path) -> Result<Option<File>, DiskError> {
+    dir.join(LOCK).exists().then(|| lock(dir)).transpose()
+}
+
 fn names(dir: &Path) -> Result<Vec<String>, DiskError> {
     let read = || -> io::Result<Vec<String>> {
         let entries = std::fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
@@ -591,8 +638,13 @@ fn former(dir: &Path) -> Option<String> {
     is_former.then(|| "it was written by a version before the first release: take a snapshot with that one".to_owned())
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, DiskError> {
-    std::fs::read(path).map_err(DiskError::io("read a segment of the log"))
+fn read(path: &Path, to_write: bool) -> Result<(File, Vec<u8>), DiskError> {
+    let read = || {
+        let (mut file, mut bytes) = (OpenOptions::new().read(true).write(to_write).open(path)?, Vec::new());
+        file.read_to_end(&mut bytes)?;
+        Ok((file, bytes))
+    };
+    read().map_err(DiskError::io("read a segment of the log"))
 }
 
 /// The oldest segment of the log, as its newest one says; 0 if that says nothing.
@@ -615,19 +667,27 @@ fn create(dir: &Path, number: u64, bytes: &[u8]) -> Result<File, DiskError> {
     let mut options = OpenOptions::new();
     let file = options.read(true).write(true).create(true).truncate(true).mode(0o600).open(&draft);
     let file = file.map_err(DiskError::io(step))?;
-    file.write_all_at(bytes, 0).map_err(DiskError::io(step))?;
-    file.sync_all().map_err(of_sync)?;
-    std::fs::rename(&draft, &path).map_err(DiskError::io(step))?;
-    sync_dir(dir)?;
-    Ok(file)
+    let made = file.write_all_at(bytes, 0).map_err(DiskError::io(step)).and_then(|()| file.sync_all().map_err(of_sync));
+    let opened = made.and_then(|()| File::open(dir).map_err(DiskError::io(step)));
+    match opened {
+        Ok(dir) => {
+            std::fs::rename(&draft, &path).map_err(of_sync)?;
+            dir.sync_all().map_err(of_sync)?;
+            Ok(file)
+        }
+        Err(error) => {
+            remove(&draft)?;
+            Err(error)
+        }
+    }
 }
 
-fn remove(path: &Path) {
+fn remove(path: &Path) -> Result<(), DiskError> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
-            tracing::warn!(path = %path.display(), %error, "what is no part of the log any more cannot be removed");
+            Err(DiskError::io("remove what is no part of the log any more")(error))
         }
-        _ => {}
+        _ => Ok(()),
     }
 }
 

@@ -120,25 +120,37 @@ impl Draft {
     }
 }
 
-/// Reads a whole segment up to the last sound record, and tells where that ends and what is behind it.
-pub fn read<E>(
-    number: u64,
-    bytes: &[u8],
-    mut visit: impl FnMut(Op<'_>, Spot) -> Result<(), E>,
-) -> Result<(usize, Rest), E> {
+/// How far a segment could be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Behind the last sound record.
+    pub end: usize,
+    /// How far it was durable for sure, as that record says.
+    pub synced: usize,
+    pub rest: Rest,
+}
+
+/// Reads a whole segment up to the last sound record. It is given its name with the first one in it.
+pub fn read<E>(number: u64, bytes: &[u8], mut visit: impl FnMut(Op<'_>, Spot) -> Result<(), E>) -> Result<Seen, E> {
+    let mut seen = Seen { end: 0, synced: 0, rest: Rest::Damaged };
     if bytes.get(..PREFIX_BYTES) != Some(&prefix(number)) {
-        return Ok((0, Rest::Damaged));
+        return Ok(seen);
     }
-    let mut at = PREFIX_BYTES;
-    while let Some(content) = record(number, bytes, at) {
-        // What has a right checksum was written so.
-        let Some(ops) = Ops::of(bytes, at + HEAD_BYTES, content.len()) else { break };
+    seen.end = PREFIX_BYTES;
+    while let Some(content) = record(number, bytes, seen.end) {
+        let begin = seen.end + HEAD_BYTES;
+        // What has a right checksum and cannot be understood was written by another version.
+        let Some(ops) = Ops::of(bytes, begin, content.len()) else { return Ok(seen) };
         for (op, spot) in ops {
             visit(op, spot)?;
         }
-        at = (at + HEAD_BYTES + content.len()).next_multiple_of(ALIGN).min(bytes.len());
+        seen.synced = u64_of(content).unwrap_or_default() as usize;
+        seen.end = (begin + content.len()).next_multiple_of(ALIGN);
     }
-    Ok((at, rest(number, bytes, at)))
+    if seen.end > PREFIX_BYTES {
+        seen.rest = rest(number, bytes, seen.end);
+    }
+    Ok(seen)
 }
 
 /// The content of a sound record at a place.
@@ -153,15 +165,16 @@ fn record(number: u64, bytes: &[u8], at: usize) -> Option<&[u8]> {
 }
 
 fn rest(number: u64, bytes: &[u8], end: usize) -> Rest {
-    if bytes[end..].iter().all(|byte| *byte == 0) {
+    let behind = bytes.get(end..).unwrap_or_default();
+    if behind.iter().all(|byte| *byte == 0) {
         return Rest::Nothing;
     }
-    let durable = |at: usize| {
-        let content = record(number, bytes, at)?;
-        u64_of(content).filter(|synced| *synced > end as u64)
+    let durable = |at: &usize| {
+        let synced = bytes.get(at + HEAD_BYTES..).and_then(u64_of).unwrap_or_default() as usize;
+        (end + 1..=*at).contains(&synced) && record(number, bytes, *at).is_some()
     };
-    let later = (end.next_multiple_of(ALIGN)..bytes.len()).step_by(ALIGN);
-    if later.into_iter().any(|at| durable(at).is_some()) { Rest::Damaged } else { Rest::Torn }
+    let found = (end..bytes.len()).step_by(ALIGN).any(|at| durable(&at));
+    if found { Rest::Damaged } else { Rest::Torn }
 }
 
 /// The operations of a record, up to one that is none.
@@ -277,7 +290,7 @@ mod tests {
     /// How many entries there are, and what is behind them.
     fn told(bytes: &[u8]) -> (usize, Rest) {
         let mut count = 0;
-        let Ok((_, rest)) = read(NUMBER, bytes, |op, spot| -> Result<(), Infallible> {
+        let Ok(Seen { rest, .. }) = read(NUMBER, bytes, |op, spot| -> Result<(), Infallible> {
             let Op::Entry(index, frame) = op else { panic!("{op:?}") };
             assert_eq!((index, frame), (count as u64, &bytes[spot.at as usize..][..spot.length as usize]));
             count += 1;
@@ -309,7 +322,8 @@ mod tests {
             Ok(())
         });
         let expected: Vec<_> = ops.iter().chain(&ops[..1]).map(|op| format!("{op:?}")).collect();
-        assert_eq!((told, end), (expected, Ok((bytes.len(), Rest::Nothing))));
+        let whole = Seen { end: bytes.len(), synced: 0, rest: Rest::Nothing };
+        assert_eq!((told, end), (expected, Ok(whole)));
         assert_eq!(number(path(Path::new(""), NUMBER).to_str().unwrap()), Some(NUMBER));
         assert_eq!(["7.wal", "LOCK", "00000000000000000007.wal.new"].map(number), [None; 3]);
     }
@@ -318,7 +332,8 @@ mod tests {
     fn any_changed_bit_of_what_was_durable_is_damage_unless_nothing_follows() {
         let (whole, starts) = segment(4, 4);
         assert_eq!(told(&whole), (4, Rest::Nothing));
-        assert_eq!(read(NUMBER + 1, &whole, |_, _| Ok::<_, Infallible>(())), Ok((0, Rest::Damaged)));
+        let of_another = read(NUMBER + 1, &whole, |_, _| Ok::<_, Infallible>(()));
+        assert_eq!(of_another, Ok(Seen { end: 0, synced: 0, rest: Rest::Damaged }));
         for at in 0..whole.len() {
             for bit in [1, 0x80] {
                 let mut bytes = whole.clone();
@@ -333,6 +348,16 @@ mod tests {
                 assert_eq!(told(&bytes), expected, "byte {at}");
             }
         }
+    }
+
+    #[test]
+    fn what_another_version_wrote_is_not_taken_for_torn() {
+        let (mut bytes, _) = segment(1, 1);
+        bytes.truncate(bytes.len() - 100);
+        let draft = Draft::begin(&mut bytes, NUMBER, 0, 0);
+        bytes.push(99);
+        draft.finish(&mut bytes);
+        assert_eq!(told(&bytes), (1, Rest::Damaged));
     }
 
     /// Whether a byte is behind the content of the record before it.
@@ -358,8 +383,11 @@ mod tests {
             let rest = if lost == 3 { Rest::Nothing } else { Rest::Torn };
             assert_eq!(told(&bytes), (lost, rest), "record {lost} never came");
         }
-        for cut in PREFIX_BYTES..whole.len() {
-            assert_ne!(told(&whole[..cut]).1, Rest::Damaged, "cut at {cut}");
+        for cut in 0..whole.len() {
+            // It never is without its first record, whose padding says nothing.
+            let first = starts[0] + HEAD_BYTES + record(NUMBER, &whole, starts[0]).unwrap().len();
+            let expected = cut < first;
+            assert_eq!(told(&whole[..cut]).1 == Rest::Damaged, expected, "cut at {cut}");
         }
     }
 }

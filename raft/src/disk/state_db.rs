@@ -25,6 +25,7 @@ use rocksdb::{
 use super::{DiskError, open_error};
 use crate::limits::{
     MANIFEST_PREALLOCATION_BYTES, OPEN_FILES_MAX, READ_MANY_KEYS, STATE_BLOCK_CACHE_BYTES, STATE_WRITE_BUFFER_BYTES,
+    VERIFY_READAHEAD_BYTES,
 };
 
 const HEAD: u8 = b'h';
@@ -107,6 +108,19 @@ impl StateDb {
         let before = kept()?;
         self.db.compact_range_opt(Some(key), Some(end), &options);
         Ok(before == Some(0) && kept()? == Some(0))
+    }
+
+    /// Reads all that is on the disk, so that damage shows now.
+    pub fn verify(&self) -> Result<(), DiskError> {
+        let mut read = ReadOptions::default();
+        read.fill_cache(false);
+        read.set_readahead_size(VERIFY_READAHEAD_BYTES);
+        let mut items = self.db.raw_iterator_opt(read);
+        items.seek_to_first();
+        while items.valid() {
+            items.next();
+        }
+        items.status().map_err(DiskError::rocks("verify the state"))
     }
 
     /// A consistent, durable copy in a directory that must not exist yet; unchanged files are linked, not copied.

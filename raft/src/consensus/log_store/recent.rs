@@ -1,4 +1,4 @@
-//! The newest entries in memory, and what of them is in the database.
+//! The newest entries in memory, and what of them is in the files.
 
 use std::collections::VecDeque;
 use std::io;
@@ -10,19 +10,19 @@ use super::{COMMITTED, Entry, LogId, mark_frame};
 use crate::disk::LogOp;
 use crate::limits::{LOG_CACHE_BYTES, LOG_CACHE_ENTRIES, LOG_READ_ENTRIES};
 
-/// The newest entries, as they came: apply and replication read them without decoding. Those that are not in the database yet are
+/// The newest entries, as they came: apply and replication read them without decoding. Those that are not in the files yet are
 /// always here.
 #[derive(Default)]
 pub struct Recent {
     /// Consecutive indexes.
     entries: VecDeque<Cached>,
     bytes: usize,
-    /// Appends so far, and how many of them are in the database, durably.
+    /// Appends so far, and how many of them are in the files, durably.
     appends: u64,
     written: u64,
     /// What is committed, as far as Raft has told.
     pub committed: Option<LogId>,
-    /// That is not in the database yet.
+    /// That is not in the files yet.
     pub committed_is_news: bool,
     /// Why an append did not get to the disk, and none will.
     failure: Option<String>,

@@ -1,4 +1,4 @@
-//! The log's database as the thread that writes it sees it: where it ends, and what to do when there is no room.
+//! The log's files as the thread that writes it sees it: where it ends, and what to do when there is no room.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,7 +9,7 @@ use crate::OpenError;
 use crate::disk::{DiskError, EndMark, LogDb, LogOp, Sink, Space};
 use crate::limits::SPACE_RETRY;
 
-/// The database as the flusher's thread sees it.
+/// The files as the flusher's thread sees them.
 pub struct LogSink<F> {
     pub db: Arc<LogDb>,
     pub space: Arc<Space>,
@@ -60,18 +60,22 @@ impl<F: Fn(&LogDb) -> Result<(), DiskError> + Send + 'static> Sink for LogSink<F
     }
 
     fn make_room(&self, bytes: u64, closing: &AtomicBool) -> Result<(), DiskError> {
-        let wait = || {
-            std::thread::sleep(SPACE_RETRY);
-            !closing.load(Ordering::SeqCst)
-        };
         self.space.release();
-        while !self.space.has_room_for(bytes) {
-            if !wait() {
+        loop {
+            // Also where there seems to be room: a quota is not told, and what was refused a moment ago may be again.
+            std::thread::sleep(SPACE_RETRY);
+            if closing.load(Ordering::SeqCst) {
                 let message = "the log is being closed".into();
                 return Err(DiskError::Io { step: "wait for room on the disk", message });
             }
+            if self.space.has_room_for(bytes) {
+                return self.db.reopen();
+            }
         }
-        self.db.reopen(wait)
+    }
+
+    fn rewrite(&self) -> Result<(), DiskError> {
+        self.db.rewrite()
     }
 }
 

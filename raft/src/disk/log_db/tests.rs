@@ -72,6 +72,13 @@ fn ops(random: &mut StdRng, model: &Model) -> Vec<LogOp> {
     }
 }
 
+/// One of some frames that is in a file.
+fn found_in_files<'a>(dir: &Path, frames: &'a [Vec<u8>]) -> Option<&'a Vec<u8>> {
+    let files: Vec<_> = names(dir).unwrap().iter().map(|name| std::fs::read(dir.join(name)).unwrap()).collect();
+    let is_in = |file: &Vec<u8>, frame: &Vec<u8>| file.windows(frame.len()).any(|part| part == frame);
+    frames.iter().find(|frame| files.iter().any(|file| is_in(file, frame)))
+}
+
 fn segments(dir: &Path) -> Vec<u64> {
     numbers(dir).unwrap()
 }
@@ -83,11 +90,15 @@ fn it_holds_what_was_written_whatever_is_cut_short_reopened_and_rewritten() {
         let dir = tempfile::tempdir().unwrap();
         let mut db = LogDb::open_sized(dir.path(), SMALL).unwrap();
         let (mut model, mut synced) = (Model::default(), Model::default());
+        let mut frames = Vec::new();
         let mut since = Vec::new();
         for _ in 0..300 {
             let written = ops(random, &model);
             db.write(&written).unwrap();
             for op in &written {
+                if let LogOp::Entry(_, frame) = op {
+                    frames.push(frame.clone());
+                }
                 model.apply(op);
                 since.push(model.clone());
             }
@@ -98,6 +109,18 @@ fn it_holds_what_was_written_whatever_is_cut_short_reopened_and_rewritten() {
                 }
                 6 => {
                     db.rewrite().unwrap();
+                    (synced, since) = (model.clone(), Vec::new());
+                    let left: Vec<_> = frames.drain(..).filter(|frame| frame.len() > 20).collect();
+                    let (left, gone) =
+                        left.into_iter().partition(|frame| model.entries.values().any(|one| one == frame));
+                    frames = left;
+                    assert_eq!(found_in_files(dir.path(), &gone), None, "seed {seed}");
+                }
+                8 => {
+                    // What was not synced may be gone, and is written again by whoever knows it.
+                    db.reopen().unwrap();
+                    model = Model::of(&db);
+                    assert!(model == synced || since.contains(&model), "seed {seed}");
                     (synced, since) = (model.clone(), Vec::new());
                 }
                 7 => {
@@ -114,6 +137,11 @@ fn it_holds_what_was_written_whatever_is_cut_short_reopened_and_rewritten() {
                 _ => {}
             }
             assert_eq!(Model::of(&db), model, "seed {seed}");
+            if since.is_empty() {
+                // What is in memory is what is read from the files.
+                let read = LogDb::over(dir.path(), SMALL, None, State::load(dir.path(), false).unwrap()).unwrap();
+                assert_eq!(Model::of(&read), model, "seed {seed}");
+            }
         }
         assert!(segments(dir.path())[0] > 5, "segments come and go: {:?}", segments(dir.path()));
     }
@@ -223,6 +251,29 @@ fn what_was_torn_is_overwritten_and_never_comes_back() {
 }
 
 #[test]
+fn a_sync_that_failed_is_never_followed_by_one_that_did_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = LogDb::open(dir.path()).unwrap();
+    db.write(&[LogOp::Entry(0, vec![1])]).unwrap();
+    let failed = db.state().settle(Err(io::ErrorKind::StorageFull.into()));
+    assert!(failed.is_err_and(|error| !error.is_full()));
+    let refused = [db.write(&[LogOp::Entry(1, vec![1])]), db.sync(), db.reopen(), db.rewrite()];
+    assert!(refused.iter().all(Result::is_err), "{refused:?}");
+}
+
+#[test]
+fn a_segment_without_its_first_record_is_damaged() {
+    let dir = tempfile::tempdir().unwrap();
+    some(dir.path(), 40);
+    let newest = segment::path(dir.path(), *segments(dir.path()).last().unwrap());
+    let mut bytes = std::fs::read(&newest).unwrap();
+    bytes[PREFIX_BYTES + 20] ^= 1;
+    bytes.truncate(PREFIX_BYTES + 60);
+    std::fs::write(&newest, bytes).unwrap();
+    assert!(damaged(dir.path()).contains("cannot be read"), "{}", damaged(dir.path()));
+}
+
+#[test]
 fn one_process_writes_and_a_gap_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let db = LogDb::open(dir.path()).unwrap();
@@ -230,6 +281,9 @@ fn one_process_writes_and_a_gap_is_refused() {
     db.write(&[LogOp::Entry(4, vec![1])]).unwrap();
     let refused = db.write(&[LogOp::Entry(6, vec![1])]).unwrap_err();
     assert_eq!(refused.to_string(), "a part of the log (entry 6 follows entry 4) is missing");
+    assert!(db.write(&[LogOp::Entry(5, vec![1])]).is_err() && db.sync().is_err() && db.rewrite().is_err());
+    drop(db);
+    assert_eq!(Model::of(&LogDb::open(dir.path()).unwrap()), Model::default(), "nothing of it gets to the disk");
     let former = tempfile::tempdir().unwrap();
     std::fs::write(former.path().join(FORMER), "MANIFEST-000001").unwrap();
     assert!(damaged(former.path()).contains("before the first release"));
