@@ -47,7 +47,12 @@ pub(super) async fn answer(core: Arc<Core>, asked: Asked) -> Result<ApiResponse,
     let floor = core.log.floor().max(own);
     let from = from(&core, &asked.request, newest).await?;
     let (from, watch) = match from {
-        Some(requested) if requested < own => return Err(refused(&ReadError::Compacted { requested, floor })),
+        Some(requested) if requested < own => {
+            let why = format!(
+                "events after revision {requested} are told to those who may watch all namespaces, for the one of today begins later"
+            );
+            return Err(expired(&why, floor));
+        }
         Some(from) => (from, core.log.watch(subject, from).map_err(|error| refused(&error))?),
         None => from_start(&core, subject, floor)?,
     };
@@ -189,19 +194,18 @@ fn from_start(core: &Core, subject: Subject, floor: Revision) -> Result<(Revisio
 fn refused(error: &ReadError) -> Status {
     match error {
         ReadError::Compacted { requested, floor } => {
-            let mut status = failure::expired(format!(
-                "events after revision {requested} are no longer all retained: the oldest place to begin is {floor}"
-            ));
-            let cause = kontiki_model::Cause {
-                reason: "Floor".to_owned(),
-                message: floor.to_string(),
-                field: "from".to_owned(),
-            };
-            status.details.get_or_insert_default().causes.push(cause);
-            status
+            expired(&format!("events after revision {requested} are no longer all retained"), *floor)
         }
         error => unreadable(error),
     }
+}
+
+fn expired(why: &str, floor: Revision) -> Status {
+    let mut status = failure::expired(format!("{why}: the oldest place to begin is {floor}"));
+    let cause =
+        kontiki_model::Cause { reason: "Floor".to_owned(), message: floor.to_string(), field: "from".to_owned() };
+    status.details.get_or_insert_default().causes.push(cause);
+    status
 }
 
 /// Whose uid names the cluster.

@@ -54,7 +54,7 @@ impl EndMark {
         if end < self.end {
             // Believed only when it is durable: after a failure all of this is done again.
             self.file.write_all_at(&encode(end), 0).map_err(DiskError::io("mark the log's end"))?;
-            self.file.sync_data().map_err(DiskError::io("sync the mark of the log's end"))?;
+            self.file.sync_data().map_err(DiskError::sync("sync the mark of the log's end"))?;
             self.end = end;
         }
         Ok(())

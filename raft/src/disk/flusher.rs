@@ -116,7 +116,7 @@ impl Flusher {
                 match then {
                     Then::Sync => schedule(Flush { done, sink: sink.clone(), failure: self.failure.clone() }),
                     Then::Nothing => done(verdict(&self.failure)),
-                    Then::Rewrite => done(sink.rewrite().map_err(io::Error::from)),
+                    Then::Rewrite => done(verdict(&self.failure).and_then(|()| Ok(sink.rewrite()?))),
                 }
             }
         }
@@ -200,7 +200,10 @@ impl<S: Sink> Writer<S> {
                 done(verdict(&self.failure));
             }
             for done in rewrites.drain(..) {
-                let rewritten = verdict(&self.failure).and_then(|()| Ok(self.sink.rewrite()?));
+                let rewritten = match self.closing.load(Ordering::SeqCst) {
+                    true => Err(io::Error::other("the log is being closed")),
+                    false => verdict(&self.failure).and_then(|()| Ok(self.sink.rewrite()?)),
+                };
                 done(rewritten);
             }
         }
@@ -216,6 +219,7 @@ impl<S: Sink> Writer<S> {
             && error.is_full()
         {
             tracing::warn!(%error, "the log waits for room on the disk");
+            drop_outlived(&mut self.unsynced);
             let bytes = self.unsynced.iter().map(LogOp::bytes).sum();
             result = self.sink.make_room(bytes, &self.closing).and_then(|()| self.attempt(0, true));
         }
@@ -230,6 +234,26 @@ impl<S: Sink> Writer<S> {
         }
         Ok(())
     }
+}
+
+/// Entries that a later truncation removes again. Some of the operations may be in the log by now: behind such a truncation those
+/// entries would follow on nothing.
+fn drop_outlived(ops: &mut Vec<LogOp>) {
+    let mut end = u64::MAX;
+    let mut kept: Vec<_> = ops
+        .drain(..)
+        .rev()
+        .filter(|op| match op {
+            LogOp::Entry(index, _) => *index < end,
+            LogOp::TruncateFrom(index) => {
+                end = end.min(*index);
+                true
+            }
+            LogOp::Mark(..) | LogOp::PurgeTo(_) => true,
+        })
+        .collect();
+    kept.reverse();
+    *ops = kept;
 }
 
 #[cfg(test)]
@@ -332,6 +356,15 @@ mod tests {
         fake.failing.store(false, Ordering::SeqCst);
         assert!(!write(&flusher, 4));
         assert_eq!((fake.syncs.load(Ordering::SeqCst), flusher.failure()), (1, Some("the disk is missing")));
+    }
+
+    #[test]
+    fn what_a_later_truncation_removes_is_not_written_again() {
+        let entry = |index| LogOp::Entry(index, vec![0]);
+        let (cut, mark) = (LogOp::TruncateFrom, LogOp::Mark("vote", vec![1]));
+        let mut ops = vec![entry(2), entry(5), mark.clone(), entry(6), cut(3), entry(3), cut(4), entry(4)];
+        drop_outlived(&mut ops);
+        assert_eq!(ops, [entry(2), mark, cut(3), entry(3), cut(4), entry(4)]);
     }
 
     #[test]

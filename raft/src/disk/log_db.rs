@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::segment::{self, Draft, Op, PREFIX_BYTES, Rest, Seen, Spot};
-use super::{DiskError, private_dir, sync_dir};
+use super::{DiskError, private_dir};
 use crate::limits::{
     LOG_AHEAD_BYTES, LOG_BUFFER_BYTES, LOG_READ_BYTES, LOG_READ_ENTRIES, LOG_REWRITE_BYTES_MAX, LOG_SEGMENT_BYTES,
 };
@@ -184,37 +184,62 @@ impl LogDb {
         }
     }
 
+    /// What the entries take, about.
+    pub fn bytes(&self) -> u64 {
+        self.state().entries.iter().map(|place| OP_BYTES + u64::from(place.spot.length)).sum()
+    }
+
     /// Begins a segment with all there is, in place of those before it: nothing of what was removed is left in any file. Blocks for as
     /// long as that takes; readers do not wait.
     pub fn rewrite(&self) -> Result<(), DiskError> {
-        let (number, marks, all) = {
-            let mut state = self.state();
-            state.prepare(&self.dir)?;
-            let number = state.segments.back().map_or(1, |active| active.number + 1);
-            (number, state.marks.clone(), state.pieces(0..u64::MAX, usize::MAX, usize::MAX))
-        };
-        let bytes: u64 = all.iter().map(|piece| OP_BYTES + u64::from(piece.spot.length)).sum();
+        let bytes = self.bytes();
         if bytes > LOG_REWRITE_BYTES_MAX {
             let message = format!("{bytes} bytes are too many to be rewritten at once");
             return Err(DiskError::Io { step: "rewrite the log", message });
         }
-        let (mut bytes, draft) = head(number, number, &marks);
+        self.state().prepare(&self.dir)?;
+        self.sync()?;
+        // What was damaged since must not be made whole.
+        let read = State::load(&self.dir, false)?;
+        let (number, marks, all) = {
+            let state = self.state();
+            let all = state.pieces(0..u64::MAX, usize::MAX, usize::MAX);
+            let is_same = (&read.entries, &read.marks) == (&state.entries, &state.marks)
+                && (read.first == state.first || read.entries.is_empty());
+            if !is_same || all.len() != state.entries.len() {
+                return Err(DiskError::Missing("what the log's files were written with".into()));
+            }
+            (state.segments.back().map_or(1, |active| active.number + 1), state.marks.clone(), all)
+        };
+        let (mut file, draft) = head(number, number, &marks);
+        draft.finish(&mut file);
         let mut entries = VecDeque::with_capacity(all.len());
-        for piece in all {
-            let spot = draft.put(&mut bytes, Op::Entry(piece.index, &piece.read()?));
-            entries.push_back(Place { segment: number, spot });
+        let mut all = all.into_iter().peekable();
+        // The last one has no entry, and says that all before it is durable, which it is once the file has its name.
+        let mut is_last = false;
+        while !is_last {
+            is_last = all.peek().is_none();
+            let start = file.len();
+            let draft = Draft::begin(&mut file, number, 0, start as u64);
+            while file.len() - start < LOG_BUFFER_BYTES
+                && let Some(piece) = all.next()
+            {
+                let spot = draft.put(&mut file, Op::Entry(piece.index, &piece.read()?));
+                entries.push_back(Place { segment: number, spot });
+            }
+            draft.finish(&mut file);
         }
-        draft.finish(&mut bytes);
-        let mut state = self.state();
-        let file = state.create(&self.dir, number, &bytes)?;
-        let former: Vec<_> = state.segments.drain(..).map(|segment| segment.number).collect();
-        let former: Vec<_> = std::mem::take(&mut state.dropped).into_iter().chain(former).collect();
-        state.entries = entries;
-        state.buffer.clear();
-        state.take_up(Segment { number, file }, number, bytes.len() as u64);
-        drop(state);
-        former.into_iter().try_for_each(|number| remove(&segment::path(&self.dir, number)))?;
-        sync_dir(&self.dir)
+        let created = create(&self.dir, number, &file);
+        {
+            let mut state = self.state();
+            let created = state.latched(created)?;
+            state.entries = entries;
+            state.segments.clear();
+            state.dropped.clear();
+            state.take_up(Segment { number, file: created }, number, file.len() as u64);
+        }
+        clear(&self.dir, number)?;
+        sync_names(&self.dir)
     }
 }
 
@@ -301,7 +326,7 @@ impl State {
         if let Some(active) = state.segments.back() {
             active.file.write_all_at(&unsure, from).map_err(DiskError::io("write the log's end again"))?;
             active.file.sync_all().map_err(of_sync)?;
-            sync_dir(dir)?;
+            sync_names(dir)?;
         }
         Ok(state)
     }
@@ -417,7 +442,7 @@ impl State {
         let active = self.segments.back()?;
         let buffered = u64::from(spot.at).checked_sub(self.written).filter(|_| number == active.number);
         Some(match buffered {
-            Some(at) => Source::Buffer(self.buffer[at as usize..][..spot.length as usize].to_vec()),
+            Some(at) => Source::Buffer(self.buffer.get(at as usize..)?.get(..spot.length as usize)?.to_vec()),
             None => {
                 let position = number.checked_sub(self.segments.front()?.number)?;
                 Source::File(self.segments.get(position as usize)?.file.clone())
@@ -457,12 +482,7 @@ impl State {
                 false => Ok(()),
             };
         }
-        for name in names(dir)? {
-            let is_left_over = segment::number(&name).is_some_and(|number| number < self.oldest);
-            if is_left_over || Path::new(&name).extension().is_some_and(|ending| ending == DRAFT) {
-                remove(&dir.join(name))?;
-            }
-        }
+        clear(dir, self.oldest)?;
         if let Some(active) = self.segments.back().filter(|_| self.is_torn) {
             let rest = vec![0; self.laid_out.saturating_sub(self.written) as usize];
             active.file.write_all_at(&rest, self.written).map_err(DiskError::io("clear the log's end"))?;
@@ -482,6 +502,7 @@ impl State {
     fn record<'a>(&mut self, ops: impl Iterator<Item = Op<'a>>) -> Result<(), DiskError> {
         let number = self.segments.back().map_or(0, |active| active.number);
         let mut buffer = std::mem::take(&mut self.buffer);
+        let start = buffer.len();
         let draft = Draft::begin(&mut buffer, number, self.written, self.synced);
         let mut outcome = Ok(());
         for op in ops {
@@ -496,6 +517,8 @@ impl State {
         }
         if let Err(gap) = outcome {
             // It must not get to the disk with what comes next, and nothing more comes.
+            buffer.truncate(start);
+            self.buffer = buffer;
             let refused = DiskError::Missing(format!("a part of the log ({gap})"));
             self.failed.get_or_insert(refused.to_string());
             return Err(refused);
@@ -541,20 +564,22 @@ impl State {
         let oldest = self.entries.front().map_or(number, |place| place.segment).max(self.oldest);
         let (mut bytes, draft) = head(number, oldest, &self.marks);
         draft.finish(&mut bytes);
-        let file = self.create(dir, number, &bytes)?;
+        let file = self.latched(create(dir, number, &bytes))?;
         self.take_up(Segment { number, file }, oldest, bytes.len() as u64);
         Ok(())
     }
 
-    /// Whatever fails once a file has its name leaves it unknown which files the next start finds.
-    fn create(&mut self, dir: &Path, number: u64, bytes: &[u8]) -> Result<Arc<File>, DiskError> {
-        let created = create(dir, number, bytes);
-        if let Err(error) = &created
-            && !error.is_full()
-        {
-            self.failed.get_or_insert(error.to_string());
+    /// A file that may have its name leaves it unknown which files the next start finds.
+    fn latched(&mut self, created: Result<File, NotCreated>) -> Result<Arc<File>, DiskError> {
+        match created {
+            Ok(file) => Ok(Arc::new(file)),
+            Err(NotCreated { error, may_be_there }) => {
+                if may_be_there {
+                    self.failed.get_or_insert(error.to_string());
+                }
+                Err(error)
+            }
         }
-        created.map(Arc::new)
     }
 
     /// Goes on in a new segment.
@@ -659,27 +684,46 @@ fn oldest_of(newest: u64, bytes: &[u8]) -> u64 {
     read.map_or(0, |_| oldest)
 }
 
+struct NotCreated {
+    error: DiskError,
+    may_be_there: bool,
+}
+
 /// Makes a segment's file, durably, in the place of one of this number.
-fn create(dir: &Path, number: u64, bytes: &[u8]) -> Result<File, DiskError> {
-    let step = "make a segment of the log";
+fn create(dir: &Path, number: u64, bytes: &[u8]) -> Result<File, NotCreated> {
+    let step = DiskError::io("make a segment of the log");
     let path = segment::path(dir, number);
     let draft = path.with_added_extension(DRAFT);
-    let mut options = OpenOptions::new();
-    let file = options.read(true).write(true).create(true).truncate(true).mode(0o600).open(&draft);
-    let file = file.map_err(DiskError::io(step))?;
-    let made = file.write_all_at(bytes, 0).map_err(DiskError::io(step)).and_then(|()| file.sync_all().map_err(of_sync));
-    let opened = made.and_then(|()| File::open(dir).map_err(DiskError::io(step)));
-    match opened {
-        Ok(dir) => {
-            std::fs::rename(&draft, &path).map_err(of_sync)?;
-            dir.sync_all().map_err(of_sync)?;
-            Ok(file)
-        }
-        Err(error) => {
-            remove(&draft)?;
-            Err(error)
+    let made = || -> io::Result<(File, File)> {
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+        file.write_all_at(bytes, 0)?;
+        file.sync_all()?;
+        Ok((file, File::open(dir)?))
+    };
+    let (file, dir) = made().map_err(|error| {
+        // With what is in it, it takes room that there may not be.
+        _ = std::fs::remove_file(&draft);
+        NotCreated { error: step(error), may_be_there: false }
+    })?;
+    let named = std::fs::rename(&draft, &path).and_then(|()| dir.sync_all());
+    named.map_err(|error| NotCreated { error: of_sync(error), may_be_there: true })?;
+    Ok(file)
+}
+
+/// Removes segments below a number, and what was never finished.
+fn clear(dir: &Path, oldest: u64) -> Result<(), DiskError> {
+    for name in names(dir)? {
+        let is_left_over = segment::number(&name).is_some_and(|number| number < oldest);
+        if is_left_over || Path::new(&name).extension().is_some_and(|ending| ending == DRAFT) {
+            remove(&dir.join(name))?;
         }
     }
+    Ok(())
+}
+
+fn sync_names(dir: &Path) -> Result<(), DiskError> {
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(of_sync)
 }
 
 fn remove(path: &Path) -> Result<(), DiskError> {
@@ -691,9 +735,8 @@ fn remove(path: &Path) -> Result<(), DiskError> {
     }
 }
 
-/// A sync that failed for want of room has failed like any other: what it was to make durable may be gone.
 fn of_sync(error: io::Error) -> DiskError {
-    DiskError::Io { step: "sync the log", message: error.to_string() }
+    DiskError::sync("sync the log")(error)
 }
 
 #[cfg(test)]

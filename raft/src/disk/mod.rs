@@ -71,6 +71,11 @@ impl DiskError {
         }
     }
 
+    /// A sync that failed for want of room has failed like any other: what it was to make durable may be gone.
+    pub fn sync(step: &'static str) -> impl FnOnce(io::Error) -> DiskError {
+        move |error| DiskError::Io { step, message: error.to_string() }
+    }
+
     /// Whether it is only that there was no room.
     pub fn is_full(&self) -> bool {
         matches!(self, DiskError::Full { .. })

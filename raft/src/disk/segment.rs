@@ -138,13 +138,17 @@ pub fn read<E>(number: u64, bytes: &[u8], mut visit: impl FnMut(Op<'_>, Spot) ->
     }
     seen.end = PREFIX_BYTES;
     while let Some(content) = record(number, bytes, seen.end) {
-        let begin = seen.end + HEAD_BYTES;
+        let (begin, synced) = (seen.end + HEAD_BYTES, u64_of(content).unwrap_or_default() as usize);
+        // An older one that was cleared, and whose clearing was lost.
+        if synced < seen.synced {
+            break;
+        }
         // What has a right checksum and cannot be understood was written by another version.
         let Some(ops) = Ops::of(bytes, begin, content.len()) else { return Ok(seen) };
         for (op, spot) in ops {
             visit(op, spot)?;
         }
-        seen.synced = u64_of(content).unwrap_or_default() as usize;
+        seen.synced = synced;
         seen.end = (begin + content.len()).next_multiple_of(ALIGN);
     }
     if seen.end > PREFIX_BYTES {
@@ -275,7 +279,7 @@ mod tests {
     fn segment(entries: usize, durable: usize) -> (Vec<u8>, Vec<usize>) {
         let (mut bytes, mut starts) = (prefix(NUMBER).to_vec(), Vec::new());
         for index in 0..entries {
-            let synced = if index < durable { bytes.len() } else { starts.get(durable).copied().unwrap_or_default() };
+            let synced = starts.get(durable).copied().unwrap_or(bytes.len());
             starts.push(bytes.len());
             let draft = Draft::begin(&mut bytes, NUMBER, 0, synced as u64);
             let frame = vec![index as u8 + 1; 10 + index];
@@ -354,7 +358,8 @@ mod tests {
     fn what_another_version_wrote_is_not_taken_for_torn() {
         let (mut bytes, _) = segment(1, 1);
         bytes.truncate(bytes.len() - 100);
-        let draft = Draft::begin(&mut bytes, NUMBER, 0, 0);
+        let synced = bytes.len() as u64;
+        let draft = Draft::begin(&mut bytes, NUMBER, 0, synced);
         bytes.push(99);
         draft.finish(&mut bytes);
         assert_eq!(told(&bytes), (1, Rest::Damaged));

@@ -27,7 +27,7 @@ impl<F> LogSink<F> {
         if end < synced {
             return Err(OpenError::LogCut { path: path.to_owned(), end, synced });
         }
-        let end = AtomicU64::new(synced);
+        let end = AtomicU64::new(end);
         Ok(LogSink { db: Arc::new(db), space: Arc::new(space), sync, mark: Mutex::new(mark), end })
     }
 
@@ -56,7 +56,11 @@ impl<F: Fn(&LogDb) -> Result<(), DiskError> + Send + 'static> Sink for LogSink<F
 
     fn sync(&self) -> Result<(), DiskError> {
         (self.sync)(&self.db)?;
-        self.mark().set(self.end.load(Ordering::Relaxed))
+        // It may say less than is durable.
+        if let Err(error) = self.mark().set(self.end.load(Ordering::Relaxed)) {
+            tracing::warn!(%error, "where the log ends was not marked");
+        }
+        Ok(())
     }
 
     fn make_room(&self, bytes: u64, closing: &AtomicBool) -> Result<(), DiskError> {
@@ -75,7 +79,10 @@ impl<F: Fn(&LogDb) -> Result<(), DiskError> + Send + 'static> Sink for LogSink<F
     }
 
     fn rewrite(&self) -> Result<(), DiskError> {
-        self.db.rewrite()
+        match self.space.shortage_for(self.db.bytes()) {
+            Some(shortage) => Err(DiskError::Full { step: "rewrite the log", message: shortage.to_string() }),
+            None => self.db.rewrite(),
+        }
     }
 }
 
