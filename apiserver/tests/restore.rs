@@ -151,8 +151,10 @@ fn services_come_back_with_their_addresses_unless_others_hold_them() {
         assert_eq!(admin.call(Method::DELETE, &format!("{SERVICES}/web"), "").await.status, 200);
         made(&mut admin, SERVICES, &service("thief", Some("10.96.7.7"))).await;
 
-        let alone = restore(&mut admin, "?resource=svc&namespace=elsewhere", &file).await;
+        let alone = restore(&mut admin, "?resource=svc&namespace=kube-public", &file).await;
         assert_eq!(changes(&alone), [""; 0]);
+        let unknown = restore(&mut admin, "?resource=svc&namespace=elsewhere", &file).await;
+        assert!(unknown.status == 400 && unknown.message().contains("there is no namespace"), "{}", unknown.message());
         let done = restore(&mut admin, "", &file).await;
         assert_eq!(changes(&done), ["create services/web", "delete services/thief"]);
         assert_eq!(done.json()["commands"], 1);
